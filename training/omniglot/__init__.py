@@ -1,0 +1,1 @@
+"""Omniglot: the alphabets on which the method is trained, validated and reported."""
