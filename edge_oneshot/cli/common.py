@@ -1,0 +1,35 @@
+"""What the commands share: finding the configuration, and printing data as text or JSON."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from edge_oneshot.config import Config
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Print data as JSON on standard output.")
+
+
+def find_config(ctx: click.Context) -> Config:
+    """The configuration that this call names, in the order that `edge-oneshot --help` states. Raises ConfigError."""
+    from edge_oneshot.config import SYSTEM_DIR, load_config
+
+    config_path, instance = ctx.find_root().obj or (None, None)
+    if config_path and instance:
+        raise click.UsageError("--config and --instance name two files; give one of them")
+    if instance:
+        return load_config(SYSTEM_DIR / f"{instance}.toml")
+    if path := config_path or os.environ.get("EDGE_ONESHOT_CONFIG"):
+        return load_config(Path(path))
+    default = SYSTEM_DIR / "default.toml"
+    return load_config(default if default.exists() else None)
+
+
+def print_json(data: Any) -> None:
+    """One JSON document on standard output, non-ASCII letters as they are."""
+    click.echo(json.dumps(data, indent=2, ensure_ascii=False))
