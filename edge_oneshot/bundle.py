@@ -1,0 +1,133 @@
+"""The bundle: one .tflite file with its card (card.json) appended as a zip entry, as TFLite metadata does.
+
+A flatbuffer ignores what follows it and a zip archive ignores what stands before it, so one file is both.
+The card says what the model needs and what it was measured to do; docs/bundle.md describes every field.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any, Literal
+
+from edge_oneshot.card import Card, DetectorCard, EncoderCard, parse_card
+from edge_oneshot.errors import ModelError
+
+CARD_NAME = "card.json"
+TFLITE_IDENTIFIER = b"TFL3"  # bytes 4-8 of the flatbuffer, from the TFLite schema
+# What makes two encoders' embeddings comparable. Thresholds and licence texts may change without re-enrollment.
+IDENTITY_FIELDS = ("input", "regions", "alignment", "output", "comparator")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bundle:
+    """path: where it was read from. model: the flatbuffer alone. encoder_id: "sha256:…" of model and preprocessing."""
+
+    path: Path
+    model: bytes
+    card: Card
+    encoder_id: str
+
+    @property
+    def encoder(self) -> EncoderCard:
+        """The card of an encoder. Raises ModelError if this is a detector."""
+        if not isinstance(self.card, EncoderCard):
+            raise ModelError(f"{self.path} kind: expected an encoder, got a {self.card.kind}", "swap model.encoder and model.detector")
+        return self.card
+
+    @property
+    def detector(self) -> DetectorCard:
+        """The card of a detector. Raises ModelError if this is an encoder."""
+        if not isinstance(self.card, DetectorCard):
+            raise ModelError(f"{self.path} kind: expected a detector, got an {self.card.kind}", "swap model.encoder and model.detector")
+        return self.card
+
+
+def digest(data: bytes) -> str:
+    return "sha256:" + hashlib.sha256(data).hexdigest()
+
+
+def compute_encoder_id(model_digest: str, card: Mapping[str, Any]) -> str:
+    """Digest of the model's bytes and of every preprocessing field (IDENTITY_FIELDS of the card), "sha256:<hex>"."""
+    fields = {name: card.get(name) for name in IDENTITY_FIELDS}
+    return digest((model_digest + json.dumps(fields, sort_keys=True, separators=(",", ":"))).encode())
+
+
+def split(data: bytes, where: object) -> tuple[bytes, dict[str, Any] | None]:
+    """(flatbuffer, card or None) of a file's bytes. Raises ModelError if it is no TFLite file or the card is no JSON."""
+    if len(data) < 16 or data[4:8] != TFLITE_IDENTIFIER:
+        raise ModelError(f"{where}: expected a TFLite file (TFL3 at byte 4), got {len(data)} bytes starting {data[:8]!r}",
+                         "name a .tflite bundle")
+    if not zipfile.is_zipfile(io.BytesIO(data)):
+        return data, None
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            start = min((i.header_offset for i in archive.infolist()), default=len(data))
+            if CARD_NAME not in archive.namelist():
+                return data[:start], None
+            card = json.loads(archive.read(CARD_NAME))
+    except (zipfile.BadZipFile, UnicodeDecodeError, json.JSONDecodeError) as e:
+        raise ModelError(f"{where} card: expected {CARD_NAME} as JSON, got a damaged one: {e}", "copy the file again") from None
+    if not isinstance(card, dict):
+        raise ModelError(f"{where} card: expected a JSON object, got {type(card).__name__}", "convert the model again")
+    return data[:start], card
+
+
+def read_bundle(path: Path) -> Bundle:
+    """Read and check a bundle file. Raises ModelError that names the field that is wrong."""
+    try:
+        data = path.read_bytes()
+    except OSError as e:
+        raise ModelError(f"cannot read the model {path}: {e.strerror}", "check model.encoder and model.detector") from None
+    model, raw = split(data, path)
+    if raw is None:
+        raise ModelError(f"{path} card: expected {CARD_NAME} behind the model, got none: a bare or truncated .tflite file",
+                         "convert it with edge-oneshot-convert, or copy the bundle again")
+    card = parse_card(raw, str(path))
+    if card.model_digest != (got := digest(model)):
+        raise ModelError(f"{path} digests.model: the card says {card.model_digest[:19]}…, the model's bytes are {got[:19]}…",
+                         "the file is damaged or was edited; copy or convert it again")
+    return Bundle(path=path, model=model, card=card, encoder_id=compute_encoder_id(got, raw))
+
+
+def write_bundle(path: Path, model: bytes, card: Mapping[str, Any]) -> Bundle:
+    """Write `model` and `card` (its digests.model is set here) to `path`, atomically and with the same bytes each time.
+
+    Raises ModelError if the card is incomplete or contradicts itself; nothing is written then.
+    """
+    model, _ = split(model, "the model")
+    raw = {**card, "digests": {**card.get("digests", {}), "model": digest(model)}}
+    parse_card(raw, str(path))
+    buffer = io.BytesIO(model)
+    with zipfile.ZipFile(buffer, "a", zipfile.ZIP_STORED) as archive:
+        text = json.dumps(raw, indent=1, ensure_ascii=False, sort_keys=True)
+        archive.writestr(zipfile.ZipInfo(CARD_NAME, date_time=(1980, 1, 1, 0, 0, 0)), text)
+    part = path.with_name(path.name + ".part")
+    part.write_bytes(buffer.getvalue())
+    os.replace(part, path)
+    return read_bundle(path)
+
+
+SHIPPED: dict[Literal["encoder", "detector"], str] = {"encoder": "mobilefacenet", "detector": "blazeface_short_range"}
+
+
+def find_bundle(name: str, kind: Literal["encoder", "detector"]) -> Path:
+    """The file that a configuration value means: "" = the shipped default, a bare word = a shipped bundle, else a path.
+
+    Raises ModelError if there is none.
+    """
+    models = Path(str(resources.files("edge_oneshot"))) / "models"
+    if not name or ("/" not in name and not name.endswith(".tflite")):
+        path = models / f"{name or SHIPPED[kind]}.tflite"
+        if not path.is_file():
+            shipped = ", ".join(sorted(p.stem for p in models.glob("*.tflite")))
+            raise ModelError(f"model.{kind}: no shipped bundle {path.stem!r}; shipped: {shipped}", "name one of them, or a path")
+        return path
+    return Path(name).expanduser()

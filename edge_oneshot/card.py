@@ -1,0 +1,244 @@
+"""The model card inside a bundle: JSON -> frozen dataclasses. Strict: a wrong field is named with expected and got."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from edge_oneshot.errors import ModelError
+
+CARD_VERSION = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InputSpec:
+    """What the model takes: (1, height_px, width_px, channels). colour: RGB or L (grey).
+
+    normalisation: value = (pixel - mean) / std per channel. An encoder has it folded into its graph and takes raw
+    pixels; for a detector the device applies it.
+    """
+
+    width_px: int
+    height_px: int
+    channels: int
+    colour: Literal["RGB", "L"]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ThresholdPoint:
+    """fmr: false match rate per comparison. threshold: the score that gives it. ci95, tar: as measured, or None."""
+
+    fmr: float
+    threshold: float
+    ci95: tuple[float, float] | None
+    tar: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Thresholds:
+    """Thresholds by false match rate, highest rate first, and the protocol that they were measured under.
+
+    measured_to_fmr: the lowest rate that the counts resolve; beyond it a threshold is extrapolated.
+    """
+
+    protocol: str
+    points: tuple[ThresholdPoint, ...]
+    measured_to_fmr: float
+    identities: int
+    mated_pairs: int
+    non_mated_pairs: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Platt:
+    """same_probability = 1 / (1 + exp(-(slope * score + intercept))); Platt 1999. For balanced mated/non-mated pairs."""
+
+    slope: float
+    intercept: float
+    protocol: str
+
+    def __call__(self, score: float) -> float:
+        z = max(-60.0, min(60.0, self.slope * score + self.intercept))
+        return 1.0 / (1.0 + math.exp(-z))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Comparator:
+    """cosine: dot product of unit vectors, [-1, 1]. weighted-l1: bias - sum_i weights_i |a_i - b_i| (Koch et al. 2015)."""
+
+    kind: Literal["cosine", "weighted-l1"]
+    weights: tuple[float, ...] = ()
+    bias: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EncoderCard:
+    kind: Literal["encoder"]
+    name: str
+    version: str
+    description: str
+    input: InputSpec
+    regions: Literal["face", "frame"]
+    alignment: Mapping[str, tuple[float, float]]  # landmark name -> (x, y) px in the chip; empty for "frame"
+    dimension: int
+    comparator: Comparator
+    thresholds: Thresholds | None
+    probability: Platt | None
+    certified: bool
+    provenance: Mapping[str, Any]
+    model_digest: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DetectorCard:
+    kind: Literal["detector"]
+    name: str
+    version: str
+    description: str
+    input: InputSpec
+    strides: tuple[int, ...]
+    anchors_per_cell: tuple[int, ...]
+    landmarks: tuple[str, ...]
+    min_score: float
+    nms_iou: float
+    provenance: Mapping[str, Any]
+    model_digest: str
+
+
+Card = EncoderCard | DetectorCard
+
+
+class _Reader:
+    """Walks one JSON object and names the field, with its path, in every complaint."""
+
+    def __init__(self, data: object, where: str, path: str = "") -> None:
+        self.where, self.path = where, path
+        if not isinstance(data, dict):
+            raise self.fault("", "a JSON object", data)
+        self.data = data
+
+    def fault(self, key: str, expected: str, got: object) -> ModelError:
+        field = f"{self.path}.{key}".strip(".") or "card"
+        return ModelError(f"{self.where} {field}: expected {expected}, got {str(got)[:80]!r}", "convert the model again with a complete card")
+
+    def sub(self, key: str) -> _Reader:
+        return _Reader(self.data.get(key), self.where, f"{self.path}.{key}".strip("."))
+
+    def text(self, key: str, choices: tuple[str, ...] = ()) -> Any:
+        value = self.data.get(key)
+        if not isinstance(value, str) or not value or (choices and value not in choices):
+            raise self.fault(key, f"one of {', '.join(choices)}" if choices else "text", value)
+        return value
+
+    def number(self, key: str, low: float = -math.inf, high: float = math.inf) -> float:
+        value = self.data.get(key)
+        good = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+        if not good or not low <= float(value) <= high:  # type: ignore[arg-type]
+            raise self.fault(key, f"a number from {low:g} to {high:g}", value)
+        return float(value)  # type: ignore[arg-type]
+
+    def whole(self, key: str, low: int, high: int) -> int:
+        value = self.number(key, low, high)
+        if value != int(value):
+            raise self.fault(key, "a whole number", value)
+        return int(value)
+
+    def numbers(self, key: str, length: int | None = None, low: float = -math.inf) -> tuple[float, ...]:
+        value = self.data.get(key)
+        good = isinstance(value, list) and all(isinstance(v, (int, float)) and math.isfinite(v) and v >= low for v in value)
+        if not good or (length is not None and len(value) != length):  # type: ignore[arg-type]
+            raise self.fault(key, f"{length if length is not None else 'a list of'} finite numbers >= {low:g}", value)
+        return tuple(float(v) for v in value)  # type: ignore[union-attr]
+
+
+def parse_card(raw: object, where: str) -> Card:
+    """Check a card. where: the file, for messages. Raises ModelError that names the field."""
+    top = _Reader(raw, where)
+    if (version := top.whole("card", 1, 10**6)) > CARD_VERSION:
+        raise top.fault("card", f"version {CARD_VERSION}, the newest that this release reads", version)
+    kind = top.text("kind", ("encoder", "detector"))
+    common = {
+        "kind": kind, "name": top.text("name"), "version": top.text("version"), "description": top.text("description"),
+        "input": _parse_input(top.sub("input")), "model_digest": top.sub("digests").text("model"),
+        "provenance": top.sub("provenance").data,
+    }
+    for key in ("source", "licence", "training_data"):
+        top.sub("provenance").text(key)
+    return _parse_encoder(top, common) if kind == "encoder" else _parse_detector(top, common)
+
+
+def _parse_input(r: _Reader) -> InputSpec:
+    colour = r.text("colour", ("RGB", "L"))
+    channels = r.whole("channels", 1, 3)
+    if channels != {"RGB": 3, "L": 1}[colour]:
+        raise r.fault("channels", f"{3 if colour == 'RGB' else 1} for colour {colour}", channels)
+    normalisation = r.sub("normalisation")
+    mean, std = normalisation.numbers("mean", channels), normalisation.numbers("std", channels, low=1e-6)
+    return InputSpec(width_px=r.whole("width_px", 8, 2048), height_px=r.whole("height_px", 8, 2048),
+                     channels=channels, colour=colour, mean=mean, std=std)
+
+
+def _parse_encoder(top: _Reader, common: dict[str, Any]) -> EncoderCard:
+    regions = top.text("regions", ("face", "frame"))
+    dimension = top.sub("output").whole("dimension", 1, 65536)
+    alignment: dict[str, tuple[float, float]] = {}
+    if regions == "face":
+        top.sub("alignment").text("method", ("similarity",))
+        points = top.sub("alignment").sub("points")
+        for name in points.data:
+            x, y = points.numbers(name, 2)
+            alignment[name] = (x, y)
+        if len(alignment) < 2:
+            raise points.fault("", "at least two points", alignment)
+    elif top.data.get("alignment") is not None:
+        raise top.fault("alignment", 'null for regions "frame"', top.data["alignment"])
+    c = top.sub("comparator")
+    comparator = Comparator(kind=c.text("kind", ("cosine", "weighted-l1")))
+    if comparator.kind == "weighted-l1":
+        comparator = Comparator(kind="weighted-l1", weights=c.numbers("weights", dimension, low=0.0), bias=c.number("bias"))
+    return EncoderCard(
+        **common, regions=regions, alignment=alignment, dimension=dimension, comparator=comparator,
+        thresholds=None if top.data.get("thresholds") is None else _parse_thresholds(top.sub("thresholds")),
+        probability=None if top.data.get("probability") is None else _parse_platt(top.sub("probability")),
+        certified=bool(isinstance(top.data.get("certificate"), dict) and top.data["certificate"].get("passed")),
+    )
+
+
+def _parse_thresholds(r: _Reader) -> Thresholds:
+    entries = r.data.get("points")
+    if not isinstance(entries, list) or not entries:
+        raise r.fault("points", "a list of thresholds by fmr", entries)
+    points = []
+    for i, entry in enumerate(entries):
+        p = _Reader(entry, r.where, f"{r.path}.points[{i}]")
+        ci = None if p.data.get("ci95") is None else p.numbers("ci95", 2)
+        tar = None if p.data.get("tar") is None else p.number("tar", 0, 1)
+        points.append(ThresholdPoint(fmr=p.number("fmr", 1e-12, 1), threshold=p.number("threshold"),
+                                     ci95=None if ci is None else (ci[0], ci[1]), tar=tar))
+    points.sort(key=lambda p: -p.fmr)
+    if any(a.threshold > b.threshold or a.fmr == b.fmr for a, b in zip(points, points[1:], strict=False)):
+        raise r.fault("points", "thresholds that rise while fmr falls", [(p.fmr, p.threshold) for p in points])
+    return Thresholds(protocol=r.text("protocol"), points=tuple(points), measured_to_fmr=r.number("measured_to_fmr", 1e-12, 1),
+                      identities=r.whole("identities", 1, 10**9), mated_pairs=r.whole("mated_pairs", 0, 10**12),
+                      non_mated_pairs=r.whole("non_mated_pairs", 1, 10**12))
+
+
+def _parse_platt(r: _Reader) -> Platt:
+    r.text("kind", ("platt",))
+    return Platt(slope=r.number("slope", 0), intercept=r.number("intercept"), protocol=r.text("protocol"))
+
+
+def _parse_detector(top: _Reader, common: dict[str, Any]) -> DetectorCard:
+    d = top.sub("decoder")
+    d.text("kind", ("blazeface",))
+    names = d.data.get("landmarks")
+    if not isinstance(names, list) or not all(isinstance(n, str) for n in names):
+        raise d.fault("landmarks", "a list of landmark names", names)
+    strides = tuple(int(v) for v in d.numbers("strides", low=1))
+    return DetectorCard(**common, strides=strides, landmarks=tuple(names), min_score=d.number("min_score", 0, 1),
+                        anchors_per_cell=tuple(int(v) for v in d.numbers("anchors_per_cell", len(strides), low=1)),
+                        nms_iou=d.number("nms_iou", 0, 1))

@@ -1,0 +1,121 @@
+"""Frame -> faces: BlazeFace (Bazarevsky et al. 2019), as its card describes it."""
+
+from __future__ import annotations
+
+import numpy as np
+from PIL import Image
+
+from edge_oneshot.bundle import Bundle
+from edge_oneshot.card import DetectorCard
+from edge_oneshot.errors import ModelError
+from edge_oneshot.runtime import Runtime
+from edge_oneshot.types import Box, Face, Float32Array, Frame, UInt8Array
+
+
+class BlazeFaceDetector:
+    """Finds faces and their landmarks.
+
+    The frame (its lores picture where it has one) is letterboxed to the card's size and scaled to [-1, 1]; float32
+    (1, H, W, 3). Results are in px of `frame.pixels`, best first. Raises ModelError when model and card disagree.
+    """
+
+    def __init__(self, bundle: Bundle, runtime: str = "auto", threads: int = 1) -> None:
+        self.card = bundle.detector
+        self.runtime = Runtime(bundle.model, bundle.path, runtime, threads)
+        self._anchors = make_anchors(self.card)
+        self._check(bundle)
+        spec = self.card.input
+        self._canvas = np.zeros((1, spec.height_px, spec.width_px, 3), dtype=np.float32)
+
+    def _check(self, bundle: Bundle) -> None:
+        spec, count = self.card.input, len(self._anchors)
+        values = 4 + 2 * len(self.card.landmarks)
+        shapes = {t.shape[-1]: i for i, t in enumerate(self.runtime.outputs)}
+        got = sorted(t.shape for t in self.runtime.outputs)
+        if got != [(1, count, 1), (1, count, values)]:
+            raise ModelError(f"{bundle.path} outputs: the card's strides, anchors and landmarks give {[(1, count, 1), (1, count, values)]}, "
+                             f"the model has {got}", "use the card that belongs to this detector")
+        self._boxes_at, self._scores_at = shapes[values], shapes[1]
+        shape = (1, spec.height_px, spec.width_px, spec.channels)
+        if len(self.runtime.inputs) != 1 or self.runtime.inputs[0].shape != shape or self.runtime.inputs[0].dtype != np.float32:
+            raise ModelError(f"{bundle.path} input: the card expects float32 {shape}, the model has "
+                             f"{[(str(t.dtype), t.shape) for t in self.runtime.inputs]}", "use the card that belongs to this detector")
+
+    def detect(self, frame: Frame) -> list[Face]:
+        source = frame.pixels if frame.lores is None else frame.lores
+        scale, pad = self.prepare(source)
+        outputs = self.runtime.invoke(self._canvas)
+        # From px of the network's input to px of the main picture, in x and y.
+        stretch = np.array([frame.size[0] / source.shape[1], frame.size[1] / source.shape[0]], dtype=np.float32)
+        return self.decode(outputs[self._boxes_at][0], outputs[self._scores_at][0, :, 0], stretch / scale, pad)
+
+    def prepare(self, pixels: UInt8Array) -> tuple[float, Float32Array]:
+        """Letterbox uint8 (H, W, 3) into the input canvas. Returns the scale and the (x, y) padding in input px."""
+        spec = self.card.input
+        height, width = pixels.shape[:2]
+        scale = min(spec.width_px / width, spec.height_px / height)
+        size = max(1, round(width * scale)), max(1, round(height * scale))
+        picture = Image.fromarray(pixels).resize(size, Image.Resampling.BILINEAR, reducing_gap=1.0)
+        x, y = (spec.width_px - size[0]) // 2, (spec.height_px - size[1]) // 2
+        if size != (spec.width_px, spec.height_px):
+            self._canvas.fill(-spec.mean[0] / spec.std[0])  # black
+        area = self._canvas[0, y : y + size[1], x : x + size[0]]
+        np.multiply(np.asarray(picture), np.float32(1 / spec.std[0]), out=area)
+        area -= np.float32(spec.mean[0] / spec.std[0])
+        return scale, np.array([x, y], dtype=np.float32)
+
+    def decode(self, regressors: Float32Array, logits: Float32Array, stretch: Float32Array, pad: Float32Array) -> list[Face]:
+        """Raw outputs float32 (A, 4 + 2K) and (A,) -> faces in frame px, after blended non-maximum suppression."""
+        minimum = self.card.min_score
+        keep = np.flatnonzero(logits >= np.log(minimum / (1 - minimum)))
+        if not keep.size:
+            return []
+        scores = 1.0 / (1.0 + np.exp(-np.clip(logits[keep], -50, 50)))
+        # (M, 2 + K, 2): centre, size, landmarks, all but the size relative to the anchor
+        values = regressors[keep].reshape(len(keep), -1, 2)
+        points = values + self._anchors[keep][:, np.newaxis]
+        points[:, 1] = values[:, 1]
+        faces = [self._face(p, s, stretch, pad) for p, s in blend(points, scores, self.card.nms_iou)]
+        return [f for f in faces if f is not None]
+
+    def _face(self, points: Float32Array, score: float, stretch: Float32Array, pad: Float32Array) -> Face | None:
+        centre, size = (points[0] - pad) * stretch, points[1] * stretch
+        if size.min() <= 0:
+            return None
+        (x0, y0), (x1, y1) = centre - size / 2, centre + size / 2
+        landmarks = ((points[2:] - pad) * stretch).astype(np.float32)
+        return Face(box=Box(x0=float(x0), y0=float(y0), x1=float(x1), y1=float(y1)), landmarks=landmarks,
+                    landmark_names=self.card.landmarks, detection_score=float(score))
+
+
+def make_anchors(card: DetectorCard) -> Float32Array:
+    """Anchor centres in input px, float32 (A, 2): each cell of each stride, `anchors_per_cell` times, row by row."""
+    layers = []
+    for stride, repeat in zip(card.strides, card.anchors_per_cell, strict=True):
+        columns, rows = -(-card.input.width_px // stride), -(-card.input.height_px // stride)
+        y, x = np.mgrid[0:rows, 0:columns]
+        centres = np.stack([x.ravel() + 0.5, y.ravel() + 0.5], axis=1) * stride
+        layers.append(np.repeat(centres, repeat, axis=0))
+    return np.concatenate(layers).astype(np.float32)
+
+
+def blend(points: Float32Array, scores: Float32Array, iou: float) -> list[tuple[Float32Array, float]]:
+    """Blended non-maximum suppression: each cluster becomes its score-weighted mean, which steadies the landmarks.
+
+    points: float32 (M, 2 + K, 2): centre, size, landmarks. Returns (points (2 + K, 2), best score), best first.
+    """
+    low, high = points[:, 0] - points[:, 1] / 2, points[:, 0] + points[:, 1] / 2
+    areas = np.maximum(points[:, 1].prod(axis=1), 1e-9)
+    order = np.argsort(-scores, kind="stable")
+    clusters = []
+    while order.size:
+        best = order[0]
+        extent = np.minimum(high[order], high[best]) - np.maximum(low[order], low[best])
+        overlap = np.maximum(extent, 0).prod(axis=1)
+        same = overlap / (areas[order] + areas[best] - overlap) >= iou
+        same[0] = True
+        members = order[same]
+        weights = scores[members] / scores[members].sum()
+        clusters.append((np.tensordot(weights, points[members], axes=1).astype(np.float32), float(scores[best])))
+        order = order[~same]
+    return clusters
