@@ -48,18 +48,18 @@ def camera_opener(config: CameraConfig) -> Callable[[threading.Event | None], Ca
         return lambda stop: FolderCamera(directory, config, stop)
     if scheme == "picamera2":
         if rest and not rest.isdecimal():
-            raise CameraError(f"camera.uri: expected picamera2: or picamera2:N with a number, got {config.uri!r}", "picamera2: is the first camera")
+            raise CameraError(f"camera.uri: expected picamera2:N with a number, got {config.uri!r}", "picamera2: is the first")
         picamera2 = importlib.import_module("edge_oneshot.cameras.picamera2")
         picamera2.require()
-        return lambda stop: picamera2.Picamera2Camera(int(rest or 0), config, stop)  # type: ignore[no-any-return]
+        return lambda stop: picamera2.Picamera2Camera(int(rest or 0), config, stop)
     path = _existing(Path(rest), config.uri, want_directory=False) if scheme == "file" else None
     av = importlib.import_module("edge_oneshot.cameras.av")
     av.require()
     if path is not None:
-        return lambda stop: av.FileCamera(path, config, stop)  # type: ignore[no-any-return]
+        return lambda stop: av.FileCamera(path, config, stop)
     if scheme == "v4l2":
-        return lambda stop: av.V4l2Camera(rest or "/dev/video0", config, stop)  # type: ignore[no-any-return]
-    return lambda stop: av.RtspCamera(config.uri, config, stop)  # type: ignore[no-any-return]
+        return lambda stop: av.V4l2Camera(rest or "/dev/video0", config, stop)
+    return lambda stop: av.RtspCamera(config.uri, config, stop)
 
 
 def _split(uri: str) -> tuple[str, str]:

@@ -1,0 +1,64 @@
+"""A folder of images as a camera: in name order, each shown once, at `fps` per second."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from pathlib import Path
+
+from edge_oneshot.cameras.base import Adapter, EndOfStream, Pacer, Shot
+from edge_oneshot.cameras.images import SUFFIXES, read_rgb
+from edge_oneshot.config import CameraConfig
+from edge_oneshot.errors import CameraError
+
+log = logging.getLogger(__name__)
+
+
+class FolderCamera(Adapter):
+    """The pictures of one folder (not of its subfolders), sorted by name. A broken one is warned of and left out."""
+
+    def __init__(self, directory: Path, config: CameraConfig, stop: threading.Event | None = None) -> None:
+        """Raises CameraError for a folder that is missing, unreadable or without a picture."""
+        super().__init__(f"folder:{directory}", rotation=config.rotation, mirror=config.mirror, stop=stop)
+        self.live = config.pace == "camera"
+        self._directory = directory
+        self._paths = iter(image_paths(directory))
+        self._period_s = 1.0 / config.fps
+        self._pacer = Pacer(config.pace, self._stop)
+        self._shown = 0
+
+    def _grab(self, timeout_s: float) -> Shot:
+        for path in self._paths:
+            if self._stop.is_set():
+                raise EndOfStream("told to stop")
+            try:
+                pixels = read_rgb(path)
+            except CameraError as e:
+                if not self._directory.is_dir():
+                    raise CameraError(f"folder {self._directory} has disappeared", "bring it back") from e
+                log.warning("skipped: %s", e)
+                continue
+            captured_ns = self._pacer.release(self._shown * self._period_s)
+            self._shown += 1
+            return Shot(pixels=pixels, captured_ns=captured_ns)
+        if self._shown == 0:
+            raise CameraError(f"no image in {self._directory} could be read", "the warnings before this name each one")
+        raise EndOfStream(f"{self._shown} images shown")
+
+    def close(self) -> None:
+        self._paths = iter(())
+        self._shown = max(self._shown, 1)  # a read after close is an end, not an empty folder
+
+
+def image_paths(directory: Path) -> list[Path]:
+    """The pictures of a folder in name order, hidden files left out. Raises CameraError if there are none."""
+    try:
+        paths = sorted(p for p in directory.iterdir() if p.suffix.lower() in SUFFIXES and not p.name.startswith("."))
+    except OSError as e:
+        raise CameraError(f"cannot read folder {directory}: {e.strerror}", "check the path and its permissions") from None
+    if not paths:
+        raise CameraError(
+            f"no image in {directory}: expected files named {' '.join('*' + s for s in sorted(SUFFIXES))}",
+            "name a folder that holds pictures itself, not in subfolders",
+        )
+    return paths

@@ -1,0 +1,73 @@
+"""One picture from a file: EXIF orientation, every usual colour mode, and a limit on what a small file may unfold to."""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from edge_oneshot.errors import CameraError
+from edge_oneshot.types import Frame, UInt8Array
+
+MAX_IMAGE_PX = 64_000_000  # 192 MB as RGB; a picture that unfolds to more could take a small device down
+SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".ppm", ".pgm"})
+
+
+def load_image(path: Path | str, *, seq: int = 0) -> Frame:
+    """Read a picture as a Frame: upright by its EXIF orientation, RGB, captured now (the file's dates are not believed).
+
+    Alpha is laid on white, grey becomes RGB, 16 bits become 8, CMYK is converted; of several pictures the first is
+    taken. Raises CameraError for a file that is missing, unreadable, broken, no picture, or above MAX_IMAGE_PX.
+    """
+    path = Path(path)
+    pixels = read_rgb(path)
+    return Frame(
+        pixels=pixels, seq=seq, captured_ns=time.monotonic_ns(), captured_at=datetime.now(UTC), source=str(path)
+    )
+
+
+def read_rgb(path: Path) -> UInt8Array:
+    """The upright pixels of `path`, uint8 (H, W, 3) RGB. Raises CameraError."""
+    try:
+        with Image.open(path) as image:
+            if image.width * image.height > MAX_IMAGE_PX:
+                raise CameraError(
+                    f"image {path}: expected at most {MAX_IMAGE_PX / 1e6:g} megapixels, got {image.width}x{image.height}",
+                    "scale it down first",
+                )
+            image.load()
+            return _to_rgb(_upright(image))
+    except CameraError:
+        raise
+    except FileNotFoundError:
+        raise CameraError(f"no image at {path}", "check the path") from None
+    except (IsADirectoryError, PermissionError) as e:
+        raise CameraError(f"cannot read image {path}: {e.strerror}", "name a picture file that you may read") from None
+    except UnidentifiedImageError:
+        hint = "convert it to JPEG" if path.suffix.lower() in (".heic", ".heif", ".avif") else "expected JPEG, PNG or WebP"
+        raise CameraError(f"{path} is not an image that can be read here", hint) from None
+    except Exception as e:  # a decoder that meets broken data raises whatever it stumbles over
+        raise CameraError(f"image {path} is broken: {e or type(e).__name__}", "take or export it again") from e
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    try:
+        return ImageOps.exif_transpose(image)
+    except Exception:  # malformed EXIF says nothing about the orientation; the pixels are fine
+        return image
+
+
+def _to_rgb(image: Image.Image) -> UInt8Array:
+    if image.mode == "I" or image.mode.startswith("I;16"):  # 16-bit grey; convert("RGB") would clip it at 255
+        wide = np.asarray(image).astype(np.int64)
+        grey = (np.clip(wide, 0, 65535) * 255 + 32767) // 65535
+        return np.ascontiguousarray(np.repeat(grey.astype(np.uint8)[..., None], 3, axis=2))
+    if image.mode == "F":
+        raise CameraError("expected integer pixels, got a floating-point image", "export it as JPEG or 8-bit PNG")
+    if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
+        rgba = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", rgba.size, (255, 255, 255, 255)), rgba)
+    return np.array(image.convert("RGB"), dtype=np.uint8, order="C")

@@ -1,0 +1,250 @@
+"""The one-slot mailbox between the camera thread and the loop: the newest frame, and a named state when there is none.
+
+    running   frames arrive, or the camera is being opened for the first time
+    lost      it could not be opened, stalled or disappeared; the thread retries with full-jitter back-off
+    ended     a file or folder is over and its last frame was taken, or the mailbox was closed
+
+The thread never gives up; how long a lost camera is borne is for the daemon to decide, by `lost_for_s`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import random
+import threading
+import time
+from collections.abc import Callable
+from enum import Enum
+from types import TracebackType
+from typing import Self
+
+from edge_oneshot.cameras import camera_opener
+from edge_oneshot.cameras.base import Camera, EndOfStream
+from edge_oneshot.config import CameraConfig
+from edge_oneshot.errors import CameraError
+from edge_oneshot.types import Frame
+
+log = logging.getLogger(__name__)
+
+RETRY_FIRST_S, RETRY_MOST_S = 0.5, 30.0
+CLOSE_TIMEOUT_S = 3.0
+LATE_FRAMES = 3  # at a low rate, so many periods without a frame are a stall, and not stall_timeout_s
+
+
+class State(Enum):
+    RUNNING = "running"
+    LOST = "lost"
+    ENDED = "ended"
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Counters:
+    """Since the start. frames: came from the camera. dropped: replaced before anybody took them. reopens: after a loss."""
+
+    frames: int = 0
+    dropped: int = 0
+    reopens: int = 0
+
+
+class LatestFrame:
+    """Runs a camera in a thread of its own and keeps its newest frame.
+
+    A live source never waits: a frame that nobody took is replaced and counted. A source that is not live (a file with
+    pace = "fast") waits until its frame was taken, so none is dropped. One loop takes frames; `state` and the counters
+    may be read from any thread.
+    """
+
+    def __init__(
+        self, config: CameraConfig, *,
+        opener: Callable[[threading.Event | None], Camera] | None = None,
+        retry_s: tuple[float, float] = (RETRY_FIRST_S, RETRY_MOST_S),
+        jitter: random.Random | None = None,
+    ) -> None:
+        """Start the thread. retry_s: mean-doubling back-off, first and longest bound, seconds.
+
+        Raises CameraError at once for what no retry mends: unknown scheme, missing file or package.
+        """
+        self._open = opener or camera_opener(config)
+        self._name = config.uri.rpartition("@")[2]
+        self._stall_s = max(config.stall_timeout_s, LATE_FRAMES / config.fps)
+        self._retry_s, self._jitter = retry_s, jitter or random.Random()
+        self._stop = threading.Event()
+        self._changed = threading.Condition()
+        self._slot: Frame | None = None
+        self._over = False
+        self._bug: BaseException | None = None
+        self._last_error: CameraError | None = None
+        self._lost_since_ns: int | None = None
+        self._driver_since_ns: int | None = None  # when the thread went into the driver; None: it is out
+        self._counters = Counters()
+        self._thread = threading.Thread(target=self._run, name=f"camera {self._name}", daemon=True)
+        self._thread.start()
+
+    # the loop's side
+
+    def get(self, timeout_s: float) -> Frame | None:
+        """The newest frame that was not taken yet; waits for one up to timeout_s. None: there is none, `state` says why.
+
+        Raises what broke the camera thread, if something other than a CameraError did.
+        """
+        return self.frame_after(None, timeout_s)
+
+    def frame_after(self, captured_ns: int | None, timeout_s: float) -> Frame | None:
+        """As `get`, but leaves out frames captured at or before captured_ns: an enrollment wants one after its prompt."""
+        deadline = time.monotonic() + timeout_s
+        with self._changed:
+            while True:
+                if self._slot is not None:
+                    frame, self._slot = self._slot, None
+                    self._changed.notify_all()
+                    if captured_ns is None or frame.captured_ns > captured_ns:
+                        return frame
+                if self._bug is not None:
+                    raise self._bug
+                left_s = deadline - time.monotonic()
+                if self._over or left_s <= 0:
+                    return None
+                self._changed.wait(left_s)
+
+    @property
+    def state(self) -> State:
+        with self._changed:
+            if self._over:
+                return State.RUNNING if self._slot is not None else State.ENDED
+            return State.LOST if self._lost_ns() is not None else State.RUNNING
+
+    @property
+    def lost_since_ns(self) -> int | None:
+        """time.monotonic_ns of the loss, until a frame arrives again; None: not lost."""
+        with self._changed:
+            return self._lost_ns()
+
+    @property
+    def lost_for_s(self) -> float:
+        """Seconds since the loss; 0 while the camera is not lost."""
+        since_ns = self.lost_since_ns
+        return 0.0 if since_ns is None else (time.monotonic_ns() - since_ns) / 1e9
+
+    @property
+    def last_error(self) -> CameraError | None:
+        """Why the camera was lost, kept after it came back. None: never lost."""
+        with self._changed:
+            if self._hung_since_ns() is not None:
+                return CameraError(
+                    f"camera {self._name}: its driver does not return",
+                    "unplug it and plug it in, or restart the service: a lock-up in the driver ends with the process only",
+                )
+            return self._last_error
+
+    @property
+    def counters(self) -> Counters:
+        with self._changed:
+            return self._counters
+
+    def close(self, timeout_s: float = CLOSE_TIMEOUT_S) -> bool:
+        """Stop the thread, which closes the camera. False, with a warning: its driver did not return within timeout_s."""
+        self._stop.set()
+        with self._changed:
+            self._slot, self._over = None, True
+            self._changed.notify_all()
+        self._thread.join(timeout_s)
+        if self._thread.is_alive():
+            log.warning("camera %s: its driver did not return within %g s; left behind", self._name, timeout_s)
+            return False
+        return True
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _lost_ns(self) -> int | None:
+        return self._lost_since_ns if self._lost_since_ns is not None else self._hung_since_ns()
+
+    def _hung_since_ns(self) -> int | None:
+        """A driver that ignores its time limit is lost too, though the thread cannot say so."""
+        since_ns = self._driver_since_ns
+        if since_ns is None or time.monotonic_ns() - since_ns < 2 * self._stall_s * 1e9:
+            return None
+        return since_ns
+
+    # the thread's side
+
+    def _run(self) -> None:
+        try:
+            failures = 0
+            while not self._stop.is_set():
+                try:
+                    self._session()
+                    return
+                except EndOfStream:
+                    return
+                except CameraError as e:
+                    failures = 0 if self._lost_since_ns is None else failures
+                    self._lose(e)
+                most_s = min(self._retry_s[1], self._retry_s[0] * 2 ** min(failures, 16))
+                failures += 1
+                if self._stop.wait(self._jitter.uniform(0.0, most_s)):
+                    return
+                with self._changed:
+                    self._counters = dataclasses.replace(self._counters, reopens=self._counters.reopens + 1)
+        except BaseException as e:  # handed to the loop, which raises it: a thread's own traceback is easily missed
+            with self._changed:
+                self._bug = e
+        finally:
+            with self._changed:
+                self._over = True
+                self._driver_since_ns = None
+                self._changed.notify_all()
+
+    def _session(self) -> None:
+        """From open to close. Raises EndOfStream at the end of a file, CameraError on a loss."""
+        first_seq = self._counters.frames
+        self._enter_driver()
+        camera = self._open(self._stop)
+        try:
+            while not self._stop.is_set():
+                self._enter_driver()
+                frame = camera.read(self._stall_s)
+                self._put(dataclasses.replace(frame, seq=first_seq + frame.seq) if first_seq else frame, camera.live)
+        finally:
+            self._enter_driver()
+            camera.close()
+            self._leave_driver()
+
+    def _put(self, frame: Frame, live: bool) -> None:
+        with self._changed:
+            self._driver_since_ns = None
+            if self._lost_since_ns is not None:
+                log.info("camera %s is back after %.1f s", self._name, (time.monotonic_ns() - self._lost_since_ns) / 1e9)
+                self._lost_since_ns = None
+            while not live and self._slot is not None and not self._stop.is_set():
+                self._changed.wait()
+            if self._stop.is_set():
+                return
+            c = self._counters
+            self._counters = dataclasses.replace(c, frames=c.frames + 1, dropped=c.dropped + (self._slot is not None))
+            self._slot = frame
+            self._changed.notify_all()
+
+    def _lose(self, error: CameraError) -> None:
+        with self._changed:
+            self._driver_since_ns = None
+            self._last_error = error
+            first = self._lost_since_ns is None
+            if first:
+                self._lost_since_ns = time.monotonic_ns()
+            self._changed.notify_all()
+        log.log(logging.WARNING if first else logging.DEBUG, "camera %s is lost: %s", self._name, error)
+
+    def _enter_driver(self) -> None:
+        with self._changed:
+            self._driver_since_ns = time.monotonic_ns()
+
+    def _leave_driver(self) -> None:
+        with self._changed:
+            self._driver_since_ns = None

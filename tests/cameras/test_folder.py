@@ -1,0 +1,95 @@
+"""A folder of images as a camera."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+from camera_parts import config, fill, numbered
+from PIL import Image
+
+from edge_oneshot.cameras import EndOfStream, open_camera
+from edge_oneshot.errors import CameraError
+
+
+def read_all(uri: object, **keys: object) -> list:
+    frames = []
+    with open_camera(config(uri, **keys)) as camera:
+        while True:
+            try:
+                frames.append(camera.read(2.0))
+            except EndOfStream:
+                return frames
+
+
+@pytest.mark.parametrize("pace", ["camera", "fast"])
+def test_shows_each_picture_once_in_name_order(tmp_path: Path, pace: str) -> None:
+    folder = fill(tmp_path / "f", 12)
+    (folder / "notes.txt").write_text("no picture")
+    (folder / ".hidden.png").write_bytes(b"")
+    frames = read_all(f"folder:{folder}", pace=pace)
+    assert [f.seq for f in frames] == list(range(12))
+    assert [f.pixels[0, 0, 0] for f in frames] == list(range(12))
+    assert all(b.captured_ns > a.captured_ns for a, b in pairwise(frames))
+    assert all(f.source == f"folder:{folder}" and f.captured_at.tzinfo for f in frames)
+
+
+def test_a_plain_path_is_a_folder_too(tmp_path: Path) -> None:
+    assert len(read_all(fill(tmp_path / "f", 3))) == 3
+
+
+def test_fast_keeps_the_time_of_the_media(tmp_path: Path) -> None:
+    frames = read_all(fill(tmp_path / "f", 5), pace="fast", fps=0.25)
+    assert {b.captured_ns - a.captured_ns for a, b in pairwise(frames)} == {4_000_000_000}
+
+
+def test_a_broken_picture_is_named_and_left_out(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    folder = fill(tmp_path / "f", 3, ".jpg")
+    whole = (folder / "0001.jpg").read_bytes()
+    (folder / "0001.jpg").write_bytes(whole[: len(whole) // 2])
+    with caplog.at_level(logging.WARNING):
+        assert len(read_all(folder)) == 2
+    assert "0001.jpg" in caplog.text
+
+
+def test_a_folder_of_broken_pictures_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(b"\x89PNG\r\n\x1a\nrubbish")
+    with pytest.raises(CameraError, match=r"no image in .* could be read"):
+        read_all(tmp_path)
+
+
+def test_an_empty_folder_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("")
+    with pytest.raises(CameraError, match=r"no image in .*\*\.jpg"):
+        open_camera(config(tmp_path))
+
+
+def test_a_folder_that_disappears_is_a_loss(tmp_path: Path) -> None:
+    folder = fill(tmp_path / "f", 3)
+    with open_camera(config(folder)) as camera:
+        camera.read(1.0)
+        folder.rename(tmp_path / "gone")
+        with pytest.raises(CameraError, match="disappeared"):
+            camera.read(1.0)
+
+
+def test_rotation_and_mirror_reach_the_frames(tmp_path: Path) -> None:
+    pixels = np.arange(2 * 3 * 3, dtype=np.uint8).reshape(2, 3, 3)
+    Image.fromarray(pixels).save(tmp_path / "a.png")
+    (frame,) = read_all(tmp_path, rotation=90, mirror=True)
+    assert frame.size == (2, 3)
+    assert np.array_equal(frame.pixels, np.asarray(Image.fromarray(pixels).rotate(-90, expand=True))[:, ::-1])
+
+
+def test_stop_ends_the_wait_for_the_next_picture(tmp_path: Path) -> None:
+    """At one picture in ten minutes, the second read returns only because of the Event."""
+    stop = threading.Event()
+    with open_camera(config(fill(tmp_path / "f", 2), fps=1 / 600), stop) as camera:
+        assert np.array_equal(camera.read(1.0).pixels, numbered(0))
+        threading.Timer(0.05, stop.set).start()
+        with pytest.raises(EndOfStream):
+            camera.read(1.0)
