@@ -115,19 +115,20 @@ def write_bundle(path: Path, model: bytes, card: Mapping[str, Any]) -> Bundle:
     return read_bundle(path)
 
 
-SHIPPED: dict[Literal["encoder", "detector"], str] = {"encoder": "mobilefacenet", "detector": "blazeface_short_range"}
+Role = Literal["encoder", "detector", "refiner"]
+SHIPPED: dict[Role, str] = {"encoder": "mobilefacenet", "detector": "blazeface_full_range", "refiner": "blazeface_short_range"}
 
 
-def find_bundle(name: str, kind: Literal["encoder", "detector"]) -> Path:
+def find_bundle(name: str, role: Role) -> Path:
     """The file that a configuration value means: "" = the shipped default, a bare word = a shipped bundle, else a path.
 
     Raises ModelError if there is none.
     """
     models = Path(str(resources.files("edge_oneshot"))) / "models"
     if not name or ("/" not in name and not name.endswith(".tflite")):
-        path = models / f"{name or SHIPPED[kind]}.tflite"
+        path = models / f"{name or SHIPPED[role]}.tflite"
         if not path.is_file():
             shipped = ", ".join(sorted(p.stem for p in models.glob("*.tflite")))
-            raise ModelError(f"model.{kind}: no shipped bundle {path.stem!r}; shipped: {shipped}", "name one of them, or a path")
+            raise ModelError(f"model.{role}: no shipped bundle {path.stem!r}; shipped: {shipped}", "name one of them, or a path")
         return path
     return Path(name).expanduser()

@@ -55,7 +55,8 @@ class CameraConfig:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelConfig:
     encoder: str = _key("", "encoder bundle; empty: the shipped face encoder; a bare name: a shipped bundle")
-    detector: str = _key("", "detector bundle; empty: the shipped BlazeFace; a bare name: a shipped bundle")
+    detector: str = _key("", "detector bundle that finds faces; empty: the shipped BlazeFace full range")
+    refiner: str = _key("", "detector bundle that places the landmarks of a found face; empty: the shipped BlazeFace short range")
     runtime: str = _key("auto", "TFLite runtime", choices=("auto", "litert", "tflite"))
     threads: int = _key(2, "threads of one inference", low=1, high=16)
 

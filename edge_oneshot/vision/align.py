@@ -41,7 +41,7 @@ def align(frame: Frame, face: Face, card: EncoderCard) -> Chip:
     points: Mapping[str, tuple[float, float]] = card.alignment
     source = np.array([face.landmark(name) for name in points], dtype=np.float64)
     transform = estimate_similarity(source, np.array(list(points.values()), dtype=np.float64))
-    pixels = _warp(frame.pixels, transform, (card.input.width_px, card.input.height_px))
+    pixels = warp(frame.pixels, transform, (card.input.width_px, card.input.height_px))
     return Chip(pixels=pixels if card.input.channels == 3 else _grey(pixels), transform=transform)
 
 
@@ -60,7 +60,7 @@ def _grey(pixels: UInt8Array) -> UInt8Array:
     return np.rint(pixels @ LUMA).astype(np.uint8)[..., np.newaxis]
 
 
-def _warp(pixels: UInt8Array, transform: Float64Array, size: tuple[int, int]) -> UInt8Array:
+def warp(pixels: UInt8Array, transform: Float64Array, size: tuple[int, int]) -> UInt8Array:
     """uint8 (H, W, 3) -> uint8 (height, width, 3), bilinear. size = (width, height)."""
     width, height = size
     linear, shift = transform[:, :2], transform[:, 2]
@@ -81,4 +81,4 @@ def _warp(pixels: UInt8Array, transform: Float64Array, size: tuple[int, int]) ->
     offset = (-inverse @ shift - (x0, y0)) / factor
     coefficients = (a[0, 0], a[0, 1], offset[0], a[1, 0], a[1, 1], offset[1])
     warped = patch.transform(size, Image.Transform.AFFINE, coefficients, Image.Resampling.BILINEAR)
-    return np.asarray(warped)
+    return np.asarray(warped, dtype=np.uint8)

@@ -1,4 +1,4 @@
-"""Frame -> faces: BlazeFace (Bazarevsky et al. 2019), as its card describes it."""
+"""Picture -> faces: BlazeFace (Bazarevsky et al. 2019), as its card describes it."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from edge_oneshot.bundle import Bundle
 from edge_oneshot.card import DetectorCard
 from edge_oneshot.errors import ModelError
 from edge_oneshot.runtime import Runtime
-from edge_oneshot.types import Box, Face, Float32Array, Frame, UInt8Array
+from edge_oneshot.types import Box, Face, Float32Array, UInt8Array
 
 
 class BlazeFaceDetector:
     """Finds faces and their landmarks.
 
-    The frame (its lores picture where it has one) is letterboxed to the card's size and scaled to [-1, 1]; float32
-    (1, H, W, 3). Results are in px of `frame.pixels`, best first. Raises ModelError when model and card disagree.
+    A picture is letterboxed to the card's size and normalised as the card says; float32 (1, H, W, 3).
+    Belongs to one thread. Raises ModelError when model and card disagree.
     """
 
     def __init__(self, bundle: Bundle, runtime: str = "auto", threads: int = 1) -> None:
@@ -33,21 +33,19 @@ class BlazeFaceDetector:
         shapes = {t.shape[-1]: i for i, t in enumerate(self.runtime.outputs)}
         got = sorted(t.shape for t in self.runtime.outputs)
         if got != [(1, count, 1), (1, count, values)]:
-            raise ModelError(f"{bundle.path} outputs: the card's strides, anchors and landmarks give {[(1, count, 1), (1, count, values)]}, "
-                             f"the model has {got}", "use the card that belongs to this detector")
+            raise ModelError(f"{bundle.path} outputs: the card's strides, anchors and landmarks give "
+                             f"{[(1, count, 1), (1, count, values)]}, the model has {got}", "use the card that belongs to this detector")
         self._boxes_at, self._scores_at = shapes[values], shapes[1]
         shape = (1, spec.height_px, spec.width_px, spec.channels)
         if len(self.runtime.inputs) != 1 or self.runtime.inputs[0].shape != shape or self.runtime.inputs[0].dtype != np.float32:
             raise ModelError(f"{bundle.path} input: the card expects float32 {shape}, the model has "
                              f"{[(str(t.dtype), t.shape) for t in self.runtime.inputs]}", "use the card that belongs to this detector")
 
-    def detect(self, frame: Frame) -> list[Face]:
-        source = frame.pixels if frame.lores is None else frame.lores
-        scale, pad = self.prepare(source)
+    def detect(self, pixels: UInt8Array) -> list[Face]:
+        """Faces of a picture, uint8 (H, W, 3) RGB, in its px; best detection score first."""
+        scale, pad = self.prepare(pixels)
         outputs = self.runtime.invoke(self._canvas)
-        # From px of the network's input to px of the main picture, in x and y.
-        stretch = np.array([frame.size[0] / source.shape[1], frame.size[1] / source.shape[0]], dtype=np.float32)
-        return self.decode(outputs[self._boxes_at][0], outputs[self._scores_at][0, :, 0], stretch / scale, pad)
+        return self.decode(outputs[self._boxes_at][0], outputs[self._scores_at][0, :, 0], scale, pad)
 
     def prepare(self, pixels: UInt8Array) -> tuple[float, Float32Array]:
         """Letterbox uint8 (H, W, 3) into the input canvas. Returns the scale and the (x, y) padding in input px."""
@@ -64,26 +62,26 @@ class BlazeFaceDetector:
         area -= np.float32(spec.mean[0] / spec.std[0])
         return scale, np.array([x, y], dtype=np.float32)
 
-    def decode(self, regressors: Float32Array, logits: Float32Array, stretch: Float32Array, pad: Float32Array) -> list[Face]:
-        """Raw outputs float32 (A, 4 + 2K) and (A,) -> faces in frame px, after blended non-maximum suppression."""
+    def decode(self, regressors: Float32Array, logits: Float32Array, scale: float, pad: Float32Array) -> list[Face]:
+        """Raw outputs float32 (A, 4 + 2K) and (A,) -> faces in picture px, after blended non-maximum suppression."""
         minimum = self.card.min_score
         keep = np.flatnonzero(logits >= np.log(minimum / (1 - minimum)))
         if not keep.size:
             return []
-        scores = 1.0 / (1.0 + np.exp(-np.clip(logits[keep], -50, 50)))
+        scores = (1.0 / (1.0 + np.exp(-np.clip(logits[keep], -50, 50)))).astype(np.float32)
         # (M, 2 + K, 2): centre, size, landmarks, all but the size relative to the anchor
         values = regressors[keep].reshape(len(keep), -1, 2)
         points = values + self._anchors[keep][:, np.newaxis]
         points[:, 1] = values[:, 1]
-        faces = [self._face(p, s, stretch, pad) for p, s in blend(points, scores, self.card.nms_iou)]
+        faces = [self._face(p, s, scale, pad) for p, s in blend(points, scores, self.card.nms_iou)]
         return [f for f in faces if f is not None]
 
-    def _face(self, points: Float32Array, score: float, stretch: Float32Array, pad: Float32Array) -> Face | None:
-        centre, size = (points[0] - pad) * stretch, points[1] * stretch
+    def _face(self, points: Float32Array, score: float, scale: float, pad: Float32Array) -> Face | None:
+        centre, size = (points[0] - pad) / scale, points[1] / scale
         if size.min() <= 0:
             return None
         (x0, y0), (x1, y1) = centre - size / 2, centre + size / 2
-        landmarks = ((points[2:] - pad) * stretch).astype(np.float32)
+        landmarks = ((points[2:] - pad) / scale).astype(np.float32)
         return Face(box=Box(x0=float(x0), y0=float(y0), x1=float(x1), y1=float(y1)), landmarks=landmarks,
                     landmark_names=self.card.landmarks, detection_score=float(score))
 

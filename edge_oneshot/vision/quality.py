@@ -44,8 +44,10 @@ def _faults(q: Quality, face: Face, frame: Frame, gates: QualityConfig) -> list[
         (abs(q.yaw_deg) <= gates.max_yaw_deg, "turned",
          f"face turned by about {abs(q.yaw_deg):.0f} degrees, at most {gates.max_yaw_deg:g}: look at the camera"),
         (q.luma >= gates.min_luma, "too_dark", f"brightness {q.luma:.0f}, {gates.min_luma:g} needed: more light on the face"),
-        (q.luma <= gates.max_luma, "too_bright", f"brightness {q.luma:.0f}, at most {gates.max_luma:g}: less light, or no sun behind"),
-        (q.contrast >= gates.min_contrast, "flat", f"contrast {q.contrast:.0f}, {gates.min_contrast:g} needed: even, brighter light; clean the lens"),
+        (q.luma <= gates.max_luma, "too_bright",
+         f"brightness {q.luma:.0f}, at most {gates.max_luma:g}: less light, or no sun behind"),
+        (q.contrast >= gates.min_contrast, "flat",
+         f"contrast {q.contrast:.0f}, {gates.min_contrast:g} needed: even, brighter light; clean the lens"),
         (q.sharpness >= gates.min_sharpness, "blurred",
          f"sharpness {q.sharpness:.0f}, {gates.min_sharpness:g} needed: hold still, more light, check the focus"),
     )

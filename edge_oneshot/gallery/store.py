@@ -1,0 +1,168 @@
+"""The gallery on disk: identities and their templates in SQLite. Never a picture.
+
+WAL, synchronous=FULL: a power cut loses nothing that was told as stored. secure_delete: a removed template is gone from
+the file. Mode 0600. One connection belongs to one thread; several processes may share the file.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+import numpy as np
+
+from edge_oneshot.errors import GalleryError
+from edge_oneshot.gallery.migrations import migrate
+from edge_oneshot.types import Embedding, Identity, Quality, Template
+
+BUSY_TIMEOUT_S = 10.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Enrolled:
+    """One person of the gallery: who, since when, and with which templates."""
+
+    identity: Identity
+    created_at: datetime
+    templates: tuple[Template, ...]
+
+
+class Gallery:
+    """Opens (and makes, if absent) the gallery at `path`. Raises GalleryError if the file is unreadable or no gallery."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))  # SQLite gives its side files the same mode
+            self._db = sqlite3.connect(path, timeout=BUSY_TIMEOUT_S, isolation_level=None)
+        except (OSError, sqlite3.Error) as e:
+            raise GalleryError(f"cannot open the gallery {path}: {e}", "run as the gallery's owner, or set device.state_dir") from None
+        try:
+            for pragma in ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON", "secure_delete = ON"):
+                self._db.execute(f"PRAGMA {pragma}")
+            migrate(self._db, path)
+        except sqlite3.Error as e:
+            self._db.close()
+            raise GalleryError(f"{path} is no readable gallery: {e}", "restore it from `gallery export`, or move the file away") from None
+        except GalleryError:
+            self._db.close()
+            raise
+
+    def close(self) -> None:
+        self._db.close()
+
+    def __enter__(self) -> Gallery:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def version(self) -> int:
+        """Grows with every change that another connection committed: the cheap question "must I read again?"."""
+        return int(self._db.execute("PRAGMA data_version").fetchone()[0])
+
+    def identities(self) -> list[Identity]:
+        """All identities, by name."""
+        rows = self._db.execute("SELECT identity_id, name FROM identities ORDER BY name COLLATE NOCASE, identity_id")
+        return [Identity(identity_id=i, name=n) for i, n in rows]
+
+    def templates(self) -> list[Template]:
+        """All templates of all encoders. Raises GalleryError if a row is damaged, and names it."""
+        rows = self._db.execute("SELECT template_id, identity_id, encoder_id, vector, quality, created_at FROM templates ORDER BY rowid")
+        return [self._template(row) for row in rows]
+
+    def find(self, identity_id: str) -> Enrolled:
+        """One person. Raises GalleryError if there is none of that id."""
+        row = self._db.execute("SELECT name, created_at FROM identities WHERE identity_id = ?", (identity_id,)).fetchone()
+        if row is None:
+            raise GalleryError(f"nobody with the id {identity_id!r} is enrolled", "`edge-oneshot gallery list` shows who is")
+        own = tuple(t for t in self.templates() if t.identity_id == identity_id)
+        return Enrolled(identity=Identity(identity_id=identity_id, name=row[0]), created_at=datetime.fromisoformat(row[1]), templates=own)
+
+    def lookup(self, name_or_id: str) -> Identity:
+        """The identity that a person means: by id, else by exact name. Raises GalleryError if none or several fit."""
+        everyone = self.identities()
+        found = [i for i in everyone if i.identity_id == name_or_id] or [i for i in everyone if i.name.casefold() == name_or_id.casefold()]
+        if len(found) == 1:
+            return found[0]
+        if found:
+            raise GalleryError(f"{name_or_id!r} names {len(found)} people: {', '.join(i.identity_id for i in found)}", "name one by its id")
+        raise GalleryError(f"nobody called {name_or_id!r} is enrolled", "`edge-oneshot gallery list` shows who is")
+
+    def add(self, identity: Identity, templates: Sequence[Template], *, replace: bool = False) -> None:
+        """Store a person, all or nothing. Raises GalleryError if the id or the name is taken, unless `replace`."""
+        with self._transaction():
+            row = self._db.execute(
+                "SELECT identity_id, name FROM identities WHERE identity_id = ? OR name = ? COLLATE NOCASE",
+                (identity.identity_id, identity.name),
+            ).fetchone()
+            if row is not None and row[0] != identity.identity_id:
+                raise GalleryError(f"the name {row[1]!r} is already enrolled as {row[0]!r}", "choose another name, or use its id with --replace")
+            if row is not None and not replace:
+                fix = "--replace renews the template" if row[1] == identity.name else "choose another --id"
+                raise GalleryError(f"{identity.identity_id!r} is already enrolled ({row[1]})", fix)
+            created = templates[0].created_at.isoformat()
+            self._db.execute("DELETE FROM templates WHERE identity_id = ?", (identity.identity_id,))
+            self._db.execute(
+                "INSERT INTO identities VALUES (?, ?, ?) ON CONFLICT (identity_id) DO UPDATE SET name = excluded.name",
+                (identity.identity_id, identity.name, created),
+            )
+            self._db.executemany("INSERT INTO templates VALUES (?, ?, ?, ?, ?, ?)", [_row(t) for t in templates])
+
+    def rename(self, identity_id: str, name: str) -> None:
+        """Change the name for people; the id in topics stays. Raises GalleryError if the id is unknown or the name taken."""
+        with self._transaction():
+            taken = self._db.execute(
+                "SELECT identity_id FROM identities WHERE name = ? COLLATE NOCASE AND identity_id <> ?", (name, identity_id)
+            ).fetchone()
+            if taken is not None:
+                raise GalleryError(f"the name {name!r} is already enrolled as {taken[0]!r}", "choose another name")
+            if self._db.execute("UPDATE identities SET name = ? WHERE identity_id = ?", (name, identity_id)).rowcount == 0:
+                raise GalleryError(f"nobody with the id {identity_id!r} is enrolled", "`edge-oneshot gallery list` shows who is")
+
+    def remove(self, identity_id: str) -> None:
+        """Forget a person; the bytes of the templates are overwritten. Raises GalleryError if there is none of that id."""
+        with self._transaction():
+            if self._db.execute("DELETE FROM identities WHERE identity_id = ?", (identity_id,)).rowcount == 0:
+                raise GalleryError(f"nobody with the id {identity_id!r} is enrolled", "`edge-oneshot gallery list` shows who is")
+        # The old pages also stand in the write-ahead log until it is folded back and cut.
+        self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        try:
+            self._db.execute("BEGIN IMMEDIATE")
+            try:
+                yield
+            except BaseException:
+                self._db.execute("ROLLBACK")
+                raise
+            self._db.execute("COMMIT")
+        except sqlite3.Error as e:
+            raise GalleryError(f"cannot write the gallery {self.path}: {e}", "check the disk's space and the file's owner") from None
+
+    def _template(self, row: tuple[str, str, str, bytes, str, str]) -> Template:
+        template_id, identity_id, encoder_id, vector, quality, created_at = row
+        try:
+            return Template(
+                template_id=template_id,
+                identity_id=identity_id,
+                embedding=Embedding(vector=np.frombuffer(vector, dtype="<f4").astype(np.float32), encoder_id=encoder_id),
+                quality=Quality(**json.loads(quality)),
+                created_at=datetime.fromisoformat(created_at),
+            )
+        except (ValueError, TypeError) as e:
+            what = f"{self.path}: template {template_id} of {identity_id!r} is damaged: {e}"
+            raise GalleryError(what, "enroll that person again") from None
+
+
+def _row(t: Template) -> tuple[str, str, str, bytes, str, str]:
+    vector = t.embedding.vector.astype("<f4").tobytes()
+    return t.template_id, t.identity_id, t.encoder_id, vector, json.dumps(t.quality.measures()), t.created_at.isoformat()

@@ -1,0 +1,56 @@
+"""Embeddings -> comparison scores. Pure numpy; higher = more alike."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from edge_oneshot.card import Comparator
+from edge_oneshot.types import Candidate, Embedding, Float32Array, Template
+
+
+def score_all(comparator: Comparator, vectors: Float32Array, probe: Float32Array) -> Float32Array:
+    """Scores of one probe float32 (D,) against references float32 (N, D): float32 (N,).
+
+    cosine: dot product of unit vectors, in [-1, 1]. weighted-l1: bias - sum_i w_i |a_i - b_i|, the logit of "same"
+    (Koch, Zemel, Salakhutdinov 2015, section 3.1; w_i >= 0, so that a vector is most alike to itself).
+    """
+    if comparator.kind == "cosine":
+        return np.asarray(vectors @ probe, dtype=np.float32)
+    weights = np.asarray(comparator.weights, dtype=np.float32)
+    return (np.float32(comparator.bias) - np.abs(vectors - probe) @ weights).astype(np.float32)
+
+
+class References:
+    """The comparable part of a gallery as one matrix: templates of this encoder, and whose they are.
+
+    Templates of another encoder are left out here, counted in `foreign`, and never compared.
+    """
+
+    def __init__(self, comparator: Comparator, encoder_id: str, templates: Sequence[Template]) -> None:
+        own = [t for t in templates if t.encoder_id == encoder_id]
+        self.comparator, self.encoder_id = comparator, encoder_id
+        self.foreign = len(templates) - len(own)
+        self.identity_ids = sorted({t.identity_id for t in own})
+        index = {identity: i for i, identity in enumerate(self.identity_ids)}
+        self._owner = np.array([index[t.identity_id] for t in own], dtype=np.intp)
+        self._vectors = np.stack([t.embedding.vector for t in own]) if own else np.zeros((0, 0), dtype=np.float32)
+
+    def __len__(self) -> int:
+        """Number of comparable templates."""
+        return len(self._owner)
+
+    def rank(self, probe: Embedding, limit: int = 2) -> list[Candidate]:
+        """The best identities, each with its best template's score, best first; equal scores in order of identity_id.
+
+        Raises ValueError for a probe of another encoder.
+        """
+        if probe.encoder_id != self.encoder_id:
+            raise ValueError(f"probe: expected an embedding of {self.encoder_id[:19]}…, got one of {probe.encoder_id[:19]}…")
+        if not len(self):
+            return []
+        best = np.full(len(self.identity_ids), -np.inf, dtype=np.float32)
+        np.maximum.at(best, self._owner, score_all(self.comparator, self._vectors, probe.vector))
+        order = np.argsort(-best, kind="stable")[:limit]
+        return [Candidate(identity_id=self.identity_ids[i], score=float(best[i])) for i in order]

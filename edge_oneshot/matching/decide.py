@@ -1,0 +1,31 @@
+"""Score -> decision on one capture: the best identity, unless even that is too unlike: then it was never seen before."""
+
+from __future__ import annotations
+
+from edge_oneshot.card import EncoderCard
+from edge_oneshot.matching.compare import References
+from edge_oneshot.matching.threshold import Threshold
+from edge_oneshot.types import Decision, Embedding, Fault, Outcome
+
+EMPTY_GALLERY = Fault(code="empty_gallery", message="nobody is enrolled with this encoder: nothing to compare with")
+
+
+def decide(probe: Embedding, references: References, threshold: Threshold, card: EncoderCard) -> Decision:
+    """Open-set identification, 1:N. An empty gallery gives NON_MATCH without a candidate: whoever it is, is unknown."""
+    ranked = references.rank(probe)
+    if not ranked:
+        return Decision(outcome=Outcome.NON_MATCH, threshold=threshold.value, target_fmr=threshold.target_fmr, faults=(EMPTY_GALLERY,))
+    best = ranked[0]
+    return Decision(
+        outcome=Outcome.MATCH if best.score >= threshold.value else Outcome.NON_MATCH,
+        threshold=threshold.value,
+        target_fmr=threshold.target_fmr,
+        candidate=best,
+        runner_up=ranked[1] if len(ranked) > 1 else None,
+        same_probability=None if card.probability is None else card.probability(best.score),
+    )
+
+
+def not_compared(faults: tuple[Fault, ...], threshold: Threshold) -> Decision:
+    """A failure to acquire: the capture failed a quality gate, so no comparison took place."""
+    return Decision(outcome=Outcome.NOT_COMPARED, threshold=threshold.value, target_fmr=threshold.target_fmr, faults=faults)

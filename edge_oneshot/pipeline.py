@@ -1,0 +1,102 @@
+"""One frame through: locate > align > quality > encode > compare > decide. No threads, no I/O, no clock but a stopwatch."""
+
+from __future__ import annotations
+
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from edge_oneshot.config import QualityConfig
+from edge_oneshot.encoder import TwinEncoder
+from edge_oneshot.matching.compare import References
+from edge_oneshot.matching.decide import decide, not_compared
+from edge_oneshot.matching.threshold import Threshold
+from edge_oneshot.types import Chip, Decision, Embedding, Face, Frame, Quality
+from edge_oneshot.vision import align, quality
+from edge_oneshot.vision.locate import FaceLocator
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+STAGES = ("locate", "align", "quality", "encode", "decide")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sample:
+    """One region of a frame on its way to the encoder. face is None for a bundle whose regions are whole frames."""
+
+    face: Face | None
+    chip: Chip
+    quality: Quality
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Observation:
+    """A sample and what was decided on it. embedding is None when the sample failed a gate."""
+
+    sample: Sample
+    embedding: Embedding | None
+    decision: Decision
+
+
+@dataclass(slots=True)
+class Stopwatch:
+    """Seconds per stage of the last frame; the daemon turns them into health figures."""
+
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - start
+
+
+class Pipeline:
+    """The way of one frame. locator is None exactly when the encoder's card says regions = "frame"."""
+
+    def __init__(self, encoder: TwinEncoder, locator: FaceLocator | None, gates: QualityConfig, threshold: Threshold) -> None:
+        if (locator is None) != (encoder.card.regions == "frame"):
+            raise ValueError(f"locator: expected {'none' if locator else 'one'} for regions {encoder.card.regions!r}")
+        self.encoder, self.locator, self.gates, self.threshold = encoder, locator, gates, threshold
+        self.stopwatch = Stopwatch()
+
+    def observe(self, frame: Frame, references: References) -> list[Observation]:
+        """Every region of the frame, largest first, with its decision."""
+        self.stopwatch.seconds.clear()
+        return [self._observe(sample, references) for sample in self.samples(frame)]
+
+    def samples(self, frame: Frame) -> list[Sample]:
+        """Regions found, aligned and measured, not yet encoded; largest first."""
+        watch = self.stopwatch
+        if self.locator is None:
+            with watch.stage("align"):
+                chip = align.whole_frame(frame, self.encoder.card)
+            with watch.stage("quality"):
+                return [Sample(face=None, chip=chip, quality=quality.measure(frame, None, chip, self.gates))]
+        with watch.stage("locate"):
+            faces = self.locator.locate(frame)
+        return [self._sample(frame, face) for face in faces]
+
+    def encode(self, sample: Sample) -> Embedding:
+        with self.stopwatch.stage("encode"):
+            return self.encoder.encode(sample.chip)
+
+    def _sample(self, frame: Frame, face: Face) -> Sample:
+        with self.stopwatch.stage("align"):
+            chip = align.align(frame, face, self.encoder.card)
+        with self.stopwatch.stage("quality"):
+            return Sample(face=face, chip=chip, quality=quality.measure(frame, face, chip, self.gates))
+
+    def _observe(self, sample: Sample, references: References) -> Observation:
+        if not sample.quality.good:
+            return Observation(sample=sample, embedding=None, decision=not_compared(sample.quality.faults, self.threshold))
+        embedding = self.encode(sample)
+        with self.stopwatch.stage("decide"):
+            decision = decide(embedding, references, self.threshold, self.encoder.card)
+        return Observation(sample=sample, embedding=embedding, decision=decision)
+
+
