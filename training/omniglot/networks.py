@@ -1,0 +1,123 @@
+"""The twin networks: one encoder that both drawings pass, and the head that compares the two embeddings.
+
+``SmallTwin`` is made for int8: bounded activations (ReLU6), convolutions only, a global depthwise convolution in place
+of pooling or a large dense layer, padding as TFLite's SAME. ``KochTwin`` is the network of Koch et al. 2015, figure 4.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+class ConvBlock(nn.Module):
+    """Convolution, batch norm, and ReLU6 unless ``linear``. ``same`` pads as TFLite does: with stride 2 right and below."""
+
+    def __init__(self, inputs: int, outputs: int, kernel: int, *, stride: int = 1, groups: int = 1, same: bool = True, linear: bool = False):
+        super().__init__()
+        self.same, self.linear, self.kernel, self.stride = same, linear, kernel, stride
+        self.conv = nn.Conv2d(inputs, outputs, kernel, stride, groups=groups, bias=False)
+        self.norm = nn.BatchNorm2d(outputs)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.same and self.kernel > 1:
+            total = self.kernel - self.stride  # even input sizes only, which SmallTwin keeps where stride is 2
+            before = total // 2
+            x = F.pad(x, (before, total - before, before, total - before))
+        x = self.norm(self.conv(x))
+        return x if self.linear else F.relu6(x)
+
+
+class Residual(nn.Module):
+    """Two 3x3 convolutions and a shortcut."""
+
+    def __init__(self, channels: int):
+        super().__init__()
+        self.first = ConvBlock(channels, channels, 3)
+        self.second = ConvBlock(channels, channels, 3, linear=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.relu6(x + self.second(self.first(x)))
+
+
+class SmallTwin(nn.Module):
+    """Ink (B, 1, 60, 60) in [0, 1] -> embedding (B, D), not normalised."""
+
+    side_px = 60
+
+    def __init__(self, widths: tuple[int, int, int, int] = (16, 48, 128, 256), dimension: int = 128):
+        super().__init__()
+        a, b, c, d = widths
+        self.dimension = dimension
+        self.body = nn.Sequential(
+            ConvBlock(1, a, 5, stride=2, same=False),  # (B, a, 28, 28); no padding, so the pixel scale folds in exactly
+            ConvBlock(a, a, 3),
+            ConvBlock(a, b, 3, stride=2),  # (B, b, 14, 14)
+            Residual(b),
+            ConvBlock(b, c, 3, stride=2),  # (B, c, 7, 7)
+            Residual(c),
+            ConvBlock(c, d, 1),
+            ConvBlock(d, d, 7, groups=d, same=False, linear=True),  # (B, d, 1, 1): a learned weight for every place
+        )
+        self.embed = nn.Conv2d(d, dimension, 1)
+
+    def forward(self, ink: Tensor) -> Tensor:
+        return self.embed(self.body(ink)).flatten(1)
+
+
+class KochTwin(nn.Module):
+    """Ink (B, 1, 105, 105) in [0, 1] -> embedding (B, 4096) in (0, 1). 38.9 million parameters."""
+
+    side_px = 105
+    dimension = 4096
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = nn.Sequential(
+            nn.Conv2d(1, 64, 10), nn.ReLU(), nn.MaxPool2d(2),  # (B, 64, 48, 48)
+            nn.Conv2d(64, 128, 7), nn.ReLU(), nn.MaxPool2d(2),  # (B, 128, 21, 21)
+            nn.Conv2d(128, 128, 4), nn.ReLU(), nn.MaxPool2d(2),  # (B, 128, 9, 9)
+            nn.Conv2d(128, 256, 4), nn.ReLU(),  # (B, 256, 6, 6)
+        )  # fmt: skip
+        self.dense = nn.Linear(256 * 6 * 6, 4096)
+        # Their section 3.2: convolutions N(0, 0.01), biases N(0.5, 0.01), dense weights N(0, 0.2).
+        for layer in self.modules():
+            if isinstance(layer, nn.Conv2d | nn.Linear):
+                nn.init.normal_(layer.weight, 0, 0.2 if isinstance(layer, nn.Linear) else 0.01)
+                nn.init.normal_(layer.bias, 0.5, 0.01)
+
+    def forward(self, ink: Tensor) -> Tensor:
+        return torch.sigmoid(self.dense(self.body(ink).flatten(1)))
+
+
+class L1Head(nn.Module):
+    """Koch's verification: logit = bias - sum_i w_i |a_i - b_i|, p_same = sigmoid(logit).
+
+    The weights are kept at or above zero (softplus), so a larger difference never speaks for *same*.
+    """
+
+    def __init__(self, dimension: int, weight: float = 1.0, bias: float = 4.0):
+        super().__init__()
+        self.raw = nn.Parameter(torch.full((dimension,), float(torch.log(torch.expm1(torch.tensor(weight))))))
+        self.bias = nn.Parameter(torch.tensor(bias))
+
+    @property
+    def weights(self) -> Tensor:
+        return F.softplus(self.raw)
+
+    def forward(self, left: Tensor, right: Tensor) -> Tensor:
+        return self.bias - ((left - right).abs() * self.weights).sum(-1)
+
+
+NETWORKS: dict[str, Any] = {"small": SmallTwin, "koch": KochTwin}
+
+
+def build(network: str, **options: Any) -> nn.Module:
+    """The encoder of that name. Raises ValueError for an unknown one."""
+    if network not in NETWORKS:
+        raise ValueError(f"network: expected one of {', '.join(NETWORKS)}, got {network!r}")
+    module: nn.Module = NETWORKS[network](**options)
+    return module
