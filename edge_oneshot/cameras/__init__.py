@@ -11,7 +11,6 @@ An adapter and its library are imported only when its URI is used.
 
 from __future__ import annotations
 
-import importlib
 import re
 import threading
 from collections.abc import Callable
@@ -49,17 +48,17 @@ def camera_opener(config: CameraConfig) -> Callable[[threading.Event | None], Ca
     if scheme == "picamera2":
         if rest and not rest.isdecimal():
             raise CameraError(f"camera.uri: expected picamera2:N with a number, got {config.uri!r}", "picamera2: is the first")
-        picamera2 = importlib.import_module("edge_oneshot.cameras.picamera2")
-        picamera2.require()
-        return lambda stop: picamera2.Picamera2Camera(int(rest or 0), config, stop)
+        from edge_oneshot.cameras.picamera2 import Picamera2Camera
+
+        return lambda stop: Picamera2Camera(int(rest or 0), config, stop)
     path = _existing(Path(rest), config.uri, want_directory=False) if scheme == "file" else None
-    av = importlib.import_module("edge_oneshot.cameras.av")
-    av.require()
+    from edge_oneshot.cameras.av import FileCamera, RtspCamera, V4l2Camera
+
     if path is not None:
-        return lambda stop: av.FileCamera(path, config, stop)
+        return lambda stop: FileCamera(path, config, stop)
     if scheme == "v4l2":
-        return lambda stop: av.V4l2Camera(rest or "/dev/video0", config, stop)
-    return lambda stop: av.RtspCamera(config.uri, config, stop)
+        return lambda stop: V4l2Camera(rest or "/dev/video0", config, stop)
+    return lambda stop: RtspCamera(config.uri, config, stop)
 
 
 def _split(uri: str) -> tuple[str, str]:

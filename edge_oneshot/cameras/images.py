@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import time
 from datetime import UTC, datetime
 from pathlib import Path
@@ -29,10 +30,16 @@ def load_image(path: Path | str, *, seq: int = 0) -> Frame:
     )
 
 
-def read_rgb(path: Path) -> UInt8Array:
-    """The upright pixels of `path`, uint8 (H, W, 3) RGB. Raises CameraError."""
+def decode_image(data: bytes, source: str) -> Frame:
+    """The same for the bytes of a picture file that came another way; `source` names it in messages."""
+    pixels = read_rgb(Path(source), io.BytesIO(data))
+    return Frame(pixels=pixels, seq=0, captured_ns=time.monotonic_ns(), captured_at=datetime.now(UTC), source=source)
+
+
+def read_rgb(path: Path, data: io.BytesIO | None = None) -> UInt8Array:
+    """The upright pixels of `path` (or of `data`, which came from there), uint8 (H, W, 3) RGB. Raises CameraError."""
     try:
-        with Image.open(path) as image:
+        with Image.open(path if data is None else data) as image:
             if image.width * image.height > MAX_IMAGE_PX:
                 raise CameraError(
                     f"image {path}: expected at most {MAX_IMAGE_PX / 1e6:g} megapixels, got {image.width}x{image.height}",

@@ -1,0 +1,282 @@
+"""Video files, network cameras (RTSP) and USB cameras (V4L2), through FFmpeg's libraries as PyAV ships them."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import re
+import select
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from edge_oneshot.cameras.base import WAIT_SLICE_S, Adapter, EndOfStream, Pacer, Shot, Thinner, upright
+from edge_oneshot.config import CameraConfig
+from edge_oneshot.errors import CameraError
+from edge_oneshot.types import UInt8Array
+
+try:
+    import av
+except ImportError as e:
+    raise CameraError(f"PyAV is needed for videos, RTSP and USB cameras: {e}", "pip install 'edge-oneshot[av]'") from e
+
+log = logging.getLogger(__name__)
+
+MAX_SENSOR_AGE_S = 10.0  # an older (or a future) device timestamp is of another clock, or nonsense
+
+
+class FileCamera(Adapter):
+    """A video file, shown once from its start, at config.fps where the video has more. Its rotation tag is honoured."""
+
+    def __init__(self, path: Path, config: CameraConfig, stop: threading.Event | None = None) -> None:
+        """Raises CameraError for a file that is missing, unreadable, or no video."""
+        super().__init__(f"file:{path}", rotation=config.rotation, mirror=config.mirror, stop=stop)
+        self.live = config.pace == "camera"
+        try:
+            self._container = av.open(str(path))
+        except FileNotFoundError:
+            raise CameraError(f"no video at {path}", "check the path") from None
+        except (av.FFmpegError, OSError) as e:
+            raise CameraError(f"cannot open video {path}: {_reason(e)}", "expected a video that FFmpeg reads") from None
+        self._stream = _video_stream(self._container, self.source)
+        self._shots = self._play(Pacer(config.pace, self._stop), Thinner(config.fps))
+
+    def _grab(self, timeout_s: float) -> Shot:
+        try:
+            return next(self._shots)
+        except StopIteration:
+            raise EndOfStream("the video is over") from None
+
+    def _play(self, pacer: Pacer, thinner: Thinner) -> Iterator[Shot]:
+        rate = float(self._stream.average_rate or 25)
+        first_s: float | None = None
+        media_s, shown = 0.0, 0
+        for frame in self._decoded():
+            if self._stop.is_set():
+                raise EndOfStream("told to stop")
+            time_s = media_s + 1 / rate if frame.pts is None else float(frame.pts * frame.time_base)
+            first_s = time_s if first_s is None else first_s
+            media_s = max(media_s, time_s - first_s)  # joined files may jump back; time may not
+            if not thinner.wanted(media_s):
+                continue
+            pixels = _displayed(frame)
+            shown += 1
+            yield Shot(pixels=pixels, captured_ns=pacer.release(media_s))
+        if shown == 0:
+            raise CameraError(f"{self.source}: no picture could be decoded", "record or export it again")
+
+    def _decoded(self) -> Iterator[Any]:
+        """Decoded frames; damaged parts are left out and told once."""
+        damaged = 0
+        packets = self._container.demux(self._stream)
+        while True:
+            try:
+                packet = next(packets)
+            except StopIteration:
+                break
+            except av.InvalidDataError:
+                damaged += 1
+                break  # the container itself is cut off here
+            except (av.FFmpegError, OSError) as e:
+                raise CameraError(f"{self.source} cannot be read on: {_reason(e)}", "check the disk it is on") from None
+            try:
+                yield from packet.decode()
+            except av.InvalidDataError:
+                damaged += 1
+        if damaged:
+            log.warning("%s: %d damaged parts were left out", self.source, damaged)
+
+    def close(self) -> None:
+        self._shots = iter(())
+        self._container.close()
+
+
+class RtspCamera(Adapter):
+    """A network camera over RTSP, interleaved in TCP. captured_ns is the arrival of the frame's first packet."""
+
+    def __init__(self, url: str, config: CameraConfig, stop: threading.Event | None = None) -> None:
+        """Raises CameraError within twice config.stall_timeout_s for a camera that cannot be reached or played."""
+        super().__init__(without_password(url), rotation=config.rotation, mirror=config.mirror, stop=stop)
+        limit_s = config.stall_timeout_s
+        options = {
+            "rtsp_transport": "tcp",              # UDP loses parts of frames, and a firewall may swallow it silently
+            "timeout": str(round(limit_s * 1e6)),  # of the socket, microseconds
+            "fflags": "nobuffer", "flags": "low_delay",
+        }
+        try:
+            self._container = av.open(url, format="rtsp", options=options, timeout=(limit_s, limit_s))
+        except (av.FFmpegError, OSError) as e:
+            raise CameraError(f"cannot open {self.source}: {_reason(e)}", _rtsp_hint(e)) from None
+        try:
+            stream = _video_stream(self._container, self.source)
+        except CameraError:
+            self._container.close()
+            raise
+        self._packets = self._container.demux(stream)
+        self._thinner = Thinner(config.fps)
+        self._arrived: dict[int | None, int] = {}
+
+    def _grab(self, timeout_s: float) -> Shot:
+        deadline = time.monotonic() + timeout_s
+        while not self._stop.is_set():
+            try:
+                packet = next(self._packets)
+                now_ns = time.monotonic_ns()
+                self._arrived[packet.pts] = now_ns
+                frames = packet.decode() if packet.size else []
+            except StopIteration:
+                raise CameraError(f"{self.source}: the camera ended the stream", "see the camera's own log") from None
+            except av.InvalidDataError:
+                frames = []  # a damaged picture; the next key frame mends it, or the deadline tells
+            except (av.FFmpegError, OSError) as e:
+                raise CameraError(f"{self.source} is lost: {_reason(e)}", _rtsp_hint(e)) from None
+            for frame in frames:
+                captured_ns = self._arrived.pop(frame.pts, now_ns)
+                if self._thinner.wanted(captured_ns / 1e9):
+                    self._arrived.clear()
+                    return Shot(pixels=_displayed(frame), captured_ns=captured_ns)
+            if time.monotonic() > deadline:
+                raise CameraError(f"{self.source}: no picture within {timeout_s:g} s", "see whether another player shows it")
+        raise EndOfStream("told to stop")
+
+    def close(self) -> None:
+        self._container.close()
+
+
+class V4l2Camera(Adapter):
+    """A USB camera. captured_ns is the driver's timestamp; of pictures that queued up, only the newest is decoded."""
+
+    def __init__(self, device: str, config: CameraConfig, stop: threading.Event | None = None) -> None:
+        """Raises CameraError for a device that is missing, busy, forbidden, or no camera."""
+        super().__init__(f"v4l2:{device}", rotation=config.rotation, mirror=config.mirror, stop=stop)
+        before = _descriptors(device)
+        self._container = self._negotiate(device, config)
+        opened = _descriptors(device) - before
+        stream = _video_stream(self._container, self.source)
+        # FFmpeg waits for a picture in a system call without a limit, so it is asked only when one is ready.
+        self._descriptor = min(opened) if opened else None
+        self._packets = self._container.demux(stream)
+        self._thinner = Thinner(config.fps)
+        codec = stream.codec_context
+        log.info("%s: %dx%d %s at %s/s", self.source, codec.width, codec.height, codec.name, stream.average_rate)
+
+    def _negotiate(self, device: str, config: CameraConfig) -> Any:
+        """Open with what was asked; without the rate, or the size, where the driver knows no such setting.
+
+        Above VGA, USB 2 carries uncompressed pictures at a few frames a second only, so MJPEG is asked first.
+        """
+        size = {"video_size": f"{config.width_px}x{config.height_px}"}
+        rate = {"framerate": f"{config.fps:g}"}
+        tries = [size | rate, size, {}]
+        if config.width_px * config.height_px > 640 * 480:
+            tries.insert(0, size | rate | {"input_format": "mjpeg"})
+        error: Exception | None = None
+        for options in tries:
+            try:
+                return av.open(device, format="v4l2", options=options, timeout=(config.stall_timeout_s, None))
+            except (av.FFmpegError, OSError) as e:
+                error = e
+                if getattr(e, "errno", None) in (errno.ENOENT, errno.EACCES, errno.EBUSY, errno.ENODEV):
+                    break
+        assert error is not None
+        raise CameraError(f"cannot open camera {device}: {_reason(error)}", _v4l2_hint(error)) from None
+
+    def _grab(self, timeout_s: float) -> Shot:
+        deadline = time.monotonic() + timeout_s
+        while not self._stop.is_set():
+            if not self._ready(WAIT_SLICE_S):
+                if time.monotonic() > deadline:
+                    raise CameraError(f"{self.source}: no picture within {timeout_s:g} s", "unplug it and plug it in again")
+                continue
+            try:
+                packet = next(self._packets)
+                while self._descriptor is not None and self._ready(0):
+                    packet = next(self._packets)
+                captured_ns = sensor_time_ns(packet.pts)
+                if not self._thinner.wanted(captured_ns / 1e9):
+                    continue
+                frames = packet.decode()
+            except (StopIteration, av.InvalidDataError):
+                continue  # a torn JPEG; USB cameras send one now and then
+            except (av.FFmpegError, OSError) as e:
+                raise CameraError(f"{self.source} is lost: {_reason(e)}", _v4l2_hint(e)) from None
+            if frames:
+                return Shot(pixels=frames[-1].to_ndarray(format="rgb24"), captured_ns=captured_ns)
+        raise EndOfStream("told to stop")
+
+    def _ready(self, wait_s: float) -> bool:
+        """Whether a picture (or an error) waits in the driver."""
+        if self._descriptor is None:
+            return True
+        readable, _, broken = select.select([self._descriptor], [], [self._descriptor], wait_s)
+        return bool(readable or broken)
+
+    def close(self) -> None:
+        self._descriptor = None
+        self._container.close()
+
+
+def sensor_time_ns(stamp_us: int | None) -> int:
+    """A V4L2 timestamp on the time.monotonic_ns clock. Most drivers use that clock; a few the wall clock, or none."""
+    now_ns = time.monotonic_ns()
+    if stamp_us is not None:
+        for clock_now_ns in (now_ns, time.time_ns()):
+            age_ns = clock_now_ns - stamp_us * 1000
+            if 0 <= age_ns < MAX_SENSOR_AGE_S * 1e9:
+                return now_ns - age_ns
+    return now_ns
+
+
+def without_password(url: str) -> str:
+    """The URL without user and password, for logs and events."""
+    return re.sub(r"//[^/]*@", "//", url)
+
+
+def _video_stream(container: Any, source: str) -> Any:
+    if not container.streams.video:
+        container.close()
+        raise CameraError(f"{source}: expected a video stream, got none", "name a source with pictures")
+    return container.streams.video[0]
+
+
+def _displayed(frame: Any) -> UInt8Array:
+    """The frame as RGB, turned as its display matrix says (PyAV gives degrees counter-clockwise)."""
+    return upright(frame.to_ndarray(format="rgb24"), -round(frame.rotation / 90) * 90 % 360, False)
+
+
+def _descriptors(device: str) -> set[int]:
+    """This process's open file descriptors of `device`."""
+    real, found = os.path.realpath(device), set()
+    for link in Path("/proc/self/fd").iterdir():
+        try:
+            if os.path.realpath(link) == real:
+                found.add(int(link.name))
+        except OSError:  # closed meanwhile
+            continue
+    return found
+
+
+def _reason(error: Exception) -> str:
+    """The error's own words without the URL, which may hold a password."""
+    return getattr(error, "strerror", None) or type(error).__name__
+
+
+def _rtsp_hint(error: Exception) -> str:
+    if isinstance(error, (av.HTTPUnauthorizedError, av.HTTPForbiddenError)):
+        return "check user and password: rtsp://USER:PASSWORD@HOST/PATH, special signs as %XX"
+    if isinstance(error, av.HTTPNotFoundError):
+        return "check the path behind the host; it differs from maker to maker"
+    return "check address, port and path, and that the camera is on and speaks RTSP over TCP"
+
+
+def _v4l2_hint(error: Exception) -> str:
+    number = getattr(error, "errno", None)
+    if number == errno.EACCES:
+        return "add the user to the group video: sudo usermod -aG video USER, then log in again"
+    if number == errno.EBUSY:
+        return "another program has it open; fuser -v /dev/video* names it"
+    have = ", ".join(sorted(str(p) for p in Path("/dev").glob("video*"))) or "none"
+    return f"plug it in and name its device; there are: {have}"

@@ -1,0 +1,57 @@
+"""libcamera's pixel formats to RGB. Most name a little-endian word, so that the bytes in memory read backwards."""
+
+from __future__ import annotations
+
+import numpy as np
+from PIL import Image
+
+from edge_oneshot.errors import CameraError
+from edge_oneshot.types import UInt8Array
+
+_RGB_ORDER = {"BGR888": (0, 1, 2), "RGB888": (2, 1, 0), "XBGR8888": (0, 1, 2), "XRGB8888": (2, 1, 0)}
+_LIMITED_Y = [round(min(max((i - 16) * 255 / 219, 0), 255)) for i in range(256)]
+_LIMITED_C = [round(min(max((i - 128) * 255 / 224 + 128, 0), 255)) for i in range(256)]
+
+
+def to_rgb(array: UInt8Array, pixel_format: str, size: tuple[int, int], *, limited_range: bool = False) -> UInt8Array:
+    """One picture as picamera2's make_array gives it, as uint8 (H, W, 3) RGB, C-contiguous. size: (width, height).
+
+    YUV by the BT.601 matrix; limited_range: luma 16-235 as in video, otherwise 0-255 as in JPEG (ITU-T T.871).
+    Raises CameraError for a format that it does not know.
+    """
+    width, height = size
+    if pixel_format in _RGB_ORDER:
+        order = _RGB_ORDER[pixel_format]
+        if order == (0, 1, 2):
+            return np.ascontiguousarray(array[..., :3])
+        return np.ascontiguousarray(array[..., 2::-1])
+    if pixel_format == "MJPEG":  # make_array has decoded it
+        return np.ascontiguousarray(array[..., :3])
+    if pixel_format in ("YUV420", "YVU420"):
+        stride = array.shape[1]
+        chroma = array[height:].reshape(2, height // 2, stride // 2)[:, :, : width // 2]
+        y, u, v = array[:height, :width], chroma[0], chroma[1]
+        if pixel_format == "YVU420":
+            u, v = v, u
+    elif pixel_format in ("NV12", "NV21"):
+        y = array[:height, :width]
+        u, v = array[height:, 0:width:2], array[height:, 1:width:2]
+        if pixel_format == "NV21":
+            u, v = v, u
+    elif pixel_format in ("YUYV", "YVYU", "UYVY", "VYUY"):
+        line = array.reshape(height, -1)[:, : 2 * width]
+        at = {letter: pixel_format.index(letter) for letter in "UV"}
+        y, u, v = line[:, pixel_format.index("Y") :: 2], line[:, at["U"] :: 4], line[:, at["V"] :: 4]
+    else:
+        raise CameraError(
+            f"the camera delivers {pixel_format}, expected RGB, YUV420, NV12, YUYV or MJPEG", "choose another size"
+        )
+    return _yuv_to_rgb(y, u, v, (width, height), limited_range)
+
+
+def _yuv_to_rgb(y: UInt8Array, u: UInt8Array, v: UInt8Array, size: tuple[int, int], limited_range: bool) -> UInt8Array:
+    planes = [Image.fromarray(np.ascontiguousarray(plane)) for plane in (y, u, v)]
+    if limited_range:
+        planes = [plane.point(_LIMITED_C if i else _LIMITED_Y) for i, plane in enumerate(planes)]
+    planes[1:] = [plane.resize(size, Image.Resampling.BILINEAR) for plane in planes[1:]]
+    return np.array(Image.merge("YCbCr", planes).convert("RGB"))

@@ -1,0 +1,156 @@
+"""A Raspberry Pi camera through picamera2 and libcamera."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from typing import Any
+
+from edge_oneshot.cameras.base import WAIT_SLICE_S, Adapter, EndOfStream, Shot, Thinner
+from edge_oneshot.cameras.libcamera_pixels import to_rgb
+from edge_oneshot.config import CameraConfig
+from edge_oneshot.errors import CameraError
+
+APT = "sudo apt install python3-picamera2, and make the venv with --system-site-packages: pip's build lacks libcamera"
+NUMPY = "pip install 'numpy<2' in this venv: Bookworm's python3-picamera2 and simplejpeg are built against numpy 1"
+
+
+def import_hint(error: BaseException) -> str:
+    """What mends a failed import: the package, or the numpy that its compiled parts were not built for."""
+    text = str(error)
+    return NUMPY if any(sign in text for sign in ("numpy.dtype size changed", "_ARRAY_API", "multiarray", "NumPy 1.x")) else APT
+
+
+try:
+    import libcamera
+    from picamera2 import Picamera2
+except Exception as e:  # besides ImportError: ValueError, AttributeError and SystemError of a mismatched numpy
+    raise CameraError(f"picamera2 cannot be imported: {str(e).splitlines()[0] if str(e) else type(e).__name__}", import_hint(e)) from e
+
+log = logging.getLogger(__name__)
+
+LORES_FROM_PX = 800   # a main stream wider than this gets a second, small one: the detector needs no more
+LORES_WIDTH_PX = 384  # a multiple of 128, which both the Pi 4's and the Pi 5's scaler write without padding
+BUFFERS = 4           # one held while it is copied, the others in the camera; more only cost memory
+
+
+class Picamera2Camera(Adapter):
+    """One libcamera camera. Of each completed request the pictures are copied out at once and the request given back.
+
+    captured_ns is libcamera's SensorTimestamp: when the first row was read out. Rotation by 180 degrees and the mirror
+    are done by the sensor where it can; the rest in software.
+    """
+
+    def __init__(self, number: int, config: CameraConfig, stop: threading.Event | None = None) -> None:
+        """Raises CameraError for a camera that is missing, busy, or cannot be configured."""
+        super().__init__(f"picamera2:{number}", rotation=config.rotation, mirror=config.mirror, stop=stop)
+        self._thinner = Thinner(config.fps)
+        self._camera: Any = None
+        try:
+            self._camera = Picamera2(number)
+            self._configure(config)
+            self._camera.start()
+        except Exception as e:  # picamera2 raises RuntimeError, IndexError, and libcamera's own errors alike
+            self.close()
+            raise CameraError(
+                f"cannot open {self.source}: {_chain(e)}",
+                "check the cable and `rpicam-hello --list-cameras`; only one program may use a camera at a time",
+            ) from e
+
+    def _configure(self, config: CameraConfig) -> None:
+        camera = self._camera
+        size = (config.width_px // 2 * 2, config.height_px // 2 * 2)
+        lores = None
+        if size[0] > LORES_FROM_PX:  # YUV420: the Pi 4's second output has no RGB
+            lores = {"format": "YUV420", "size": (LORES_WIDTH_PX, round(LORES_WIDTH_PX * size[1] / size[0] / 2) * 2)}
+        controls = {}
+        if "FrameDurationLimits" in camera.camera_controls:
+            least_us, most_us, _ = camera.camera_controls["FrameDurationLimits"]
+            period_us = round(min(max(1e6 / config.fps, least_us), most_us or 1e6 / config.fps))
+            controls["FrameDurationLimits"] = (period_us, period_us)
+        asked = camera.create_video_configuration(
+            main={"format": "BGR888", "size": size},  # libcamera names formats as words: BGR888 is R, G, B in memory
+            lores=lores, raw=None, display=None, encode=None, buffer_count=BUFFERS, controls=controls,
+            queue=False,                               # never the request of before: the next one that completes
+            colour_space=libcamera.ColorSpace.Sycc(),  # full range, so that YUV means what JPEG means by it
+            transform=self._transform(config),
+        )
+        camera.configure(asked)
+        got = camera.camera_configuration()
+        if (got["transform"].hflip, got["transform"].vflip) != (asked["transform"].hflip, asked["transform"].vflip):
+            asked["transform"] = libcamera.Transform()  # the sensor cannot: all of it in software
+            self._rotation, self._mirror = config.rotation, config.mirror
+            camera.configure(asked)
+            got = camera.camera_configuration()
+        self._streams = {name: dict(got[name]) for name in ("main", "lores") if got[name]}
+        self._limited_range = got["colour_space"].range == libcamera.ColorSpace.Range.Limited
+        log.info("%s: %s, transform %s", self.source, self._streams, got["transform"])
+
+    def _transform(self, config: CameraConfig) -> Any:
+        """The flips that the sensor is to do; `_rotation` and `_mirror` keep the rest. A quarter turn stays whole."""
+        if config.rotation in (90, 270):
+            return libcamera.Transform()
+        self._rotation, self._mirror = 0, False
+        half = config.rotation == 180
+        return libcamera.Transform(hflip=half != config.mirror, vflip=half)
+
+    def _grab(self, timeout_s: float) -> Shot:
+        deadline = time.monotonic() + timeout_s
+        while True:
+            request = self._next_request(deadline, timeout_s)
+            try:
+                captured_ns = boottime_to_monotonic_ns(request.get_metadata().get("SensorTimestamp"))
+                if self._thinner.wanted(captured_ns / 1e9):  # where the camera knows no FrameDurationLimits
+                    pictures = {
+                        name: to_rgb(request.make_array(name), s["format"], s["size"], limited_range=self._limited_range)
+                        for name, s in self._streams.items()
+                    }
+                    return Shot(pixels=pictures["main"], lores=pictures.get("lores"), captured_ns=captured_ns)
+            finally:
+                request.release()
+
+    def _next_request(self, deadline: float, timeout_s: float) -> Any:
+        """The next request that completes; the caller releases it. Waits in slices, so that `stop` is seen."""
+        job = self._camera.capture_request(wait=False)
+        while not self._stop.is_set():
+            try:
+                return job.get_result(timeout=WAIT_SLICE_S)
+            except TimeoutError:
+                if time.monotonic() > deadline:
+                    self._camera.cancel_all_and_flush()  # else close() would wait behind this job for ever
+                    raise CameraError(
+                        f"{self.source}: no picture within {timeout_s:g} s",
+                        "check the cable; if `dmesg` shows camera time-outs, restart the device",
+                    ) from None
+            except Exception as e:  # whatever its event loop met
+                raise CameraError(f"{self.source} is lost: {_chain(e)}", "check the cable") from e
+        self._camera.cancel_all_and_flush()
+        raise EndOfStream("told to stop")
+
+    def close(self) -> None:
+        camera, self._camera = self._camera, None
+        if camera is None:
+            return
+        try:
+            camera.close()
+        except Exception as e:  # a camera that is gone cannot be stopped; the reopening will tell
+            log.warning("%s did not close cleanly: %s", self.source, _chain(e))
+
+
+def boottime_to_monotonic_ns(stamp_ns: int | None) -> int:
+    """libcamera stamps with CLOCK_BOOTTIME, which also counts the time that the device was suspended. None: now."""
+    now_ns = time.monotonic_ns()
+    if not stamp_ns:
+        return now_ns
+    return min(now_ns, stamp_ns - (time.clock_gettime_ns(time.CLOCK_BOOTTIME) - now_ns))
+
+
+def _chain(error: BaseException) -> str:
+    """The message with those of its causes: picamera2 says the reason at the bottom."""
+    parts = []
+    cause: BaseException | None = error
+    while cause is not None:
+        parts.append(str(cause).strip() or type(cause).__name__)
+        cause = cause.__cause__ or cause.__context__
+    return "; ".join(dict.fromkeys(parts))
