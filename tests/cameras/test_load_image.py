@@ -1,0 +1,169 @@
+"""Pictures from files: every orientation, colour mode and kind of damage."""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from edge_oneshot.cameras import images
+from edge_oneshot.cameras.images import load_image
+from edge_oneshot.errors import CameraError
+
+UPRIGHT = np.zeros((24, 32, 3), np.uint8)
+UPRIGHT[:12, :16], UPRIGHT[:12, 16:], UPRIGHT[12:, :16], UPRIGHT[12:, 16:] = (250, 0, 0), (0, 250, 0), (0, 0, 250), (250, 250, 0)
+
+# How a camera stores an upright picture under each orientation (Exif 2.32, tag 0x0112): the inverse of what it asks for.
+STORED = {
+    1: UPRIGHT,
+    2: UPRIGHT[:, ::-1],
+    3: UPRIGHT[::-1, ::-1],
+    4: UPRIGHT[::-1],
+    5: UPRIGHT.transpose(1, 0, 2),
+    6: np.rot90(UPRIGHT, 1),
+    7: UPRIGHT[::-1, ::-1].transpose(1, 0, 2),
+    8: np.rot90(UPRIGHT, -1),
+}
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("suffix", ["jpg", "png", "webp"])
+def test_exif_orientation(tmp_path: Path, orientation: int, suffix: str) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    path = tmp_path / f"a.{suffix}"
+    image = Image.fromarray(np.ascontiguousarray(STORED[orientation]))
+    image.save(path, exif=exif, **({"quality": 95, "subsampling": 0} if suffix == "jpg" else {"quality": 95}))
+    frame = load_image(path)
+    assert frame.size == (32, 24)
+    quadrants = [(6, 8), (6, 24), (18, 8), (18, 24)]
+    assert all(abs(frame.pixels[at].astype(int) - UPRIGHT[at]).max() < 12 for at in quadrants)
+
+
+def test_the_frame_tells_when_and_where_from(tmp_path: Path) -> None:
+    path = tmp_path / "a.png"
+    Image.fromarray(UPRIGHT).save(path)
+    before = datetime.now(UTC)
+    frame = load_image(str(path), seq=3)
+    assert np.array_equal(frame.pixels, UPRIGHT)
+    assert frame.seq == 3 and frame.source == str(path)
+    assert before <= frame.captured_at <= datetime.now(UTC)
+    assert not frame.pixels.flags.writeable and frame.pixels.flags.c_contiguous
+
+
+@pytest.mark.parametrize(
+    ("mode", "value", "expected"),
+    [
+        ("L", 99, (99, 99, 99)),
+        ("LA", (99, 255), (99, 99, 99)),
+        ("RGBA", (10, 20, 30, 255), (10, 20, 30)),
+        ("RGBA", (10, 20, 30, 0), (255, 255, 255)),
+        ("RGBA", (0, 0, 0, 51), (204, 204, 204)),
+        ("1", 255, (255, 255, 255)),
+        ("I;16", 0xFFFF, (255, 255, 255)),
+        ("I;16", 0x8000, (128, 128, 128)),
+        ("I;16", 0x00FF, (1, 1, 1)),
+    ],
+)
+def test_colour_modes(tmp_path: Path, mode: str, value: object, expected: tuple[int, int, int]) -> None:
+    path = tmp_path / "a.png"
+    Image.new(mode, (5, 4), value).save(path)  # type: ignore[arg-type]
+    assert tuple(load_image(path).pixels[2, 2]) == expected
+
+
+def test_cmyk(tmp_path: Path) -> None:
+    path = tmp_path / "a.jpg"
+    Image.new("CMYK", (16, 16), (0, 255, 255, 0)).save(path, quality=95)
+    red, green, blue = (int(v) for v in load_image(path).pixels[8, 8])
+    assert red > 230 and green < 25 and blue < 25
+
+
+def test_a_palette_with_a_transparent_colour(tmp_path: Path) -> None:
+    path = tmp_path / "a.gif"
+    image = Image.new("P", (4, 4), 1)
+    image.putpalette([0, 0, 0, 200, 0, 0])
+    image.putpixel((0, 0), 0)
+    image.save(path, transparency=0)
+    pixels = load_image(path).pixels
+    assert tuple(pixels[0, 0]) == (255, 255, 255) and tuple(pixels[3, 3]) == (200, 0, 0)
+
+
+def test_of_an_animation_the_first_picture_counts(tmp_path: Path) -> None:
+    path = tmp_path / "a.gif"
+    Image.new("RGB", (4, 4), (200, 0, 0)).save(path, save_all=True, append_images=[Image.new("RGB", (4, 4), (0, 0, 200))])
+    assert tuple(load_image(path).pixels[0, 0]) == (200, 0, 0)
+
+
+def test_floating_point_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a.tif"
+    Image.new("F", (4, 4), 0.5).save(path)
+    with pytest.raises(CameraError, match="floating-point"):
+        load_image(path)
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "png", "webp", "tif"])
+def test_a_truncated_picture_is_an_error_that_names_it(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"cut.{suffix}"
+    noise = np.random.default_rng(1).integers(0, 256, (64, 64, 3), np.uint8)
+    Image.fromarray(noise).save(path)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    with pytest.raises(CameraError, match=rf"cut\.{suffix}"):
+        load_image(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "hint"), [("a.jpg", b"", "JPEG"), ("a.jpg", b"hello", "JPEG"), ("a.heic", b"\0\0\0\x18ftypheic", "convert")]
+)
+def test_what_is_no_picture(tmp_path: Path, name: str, content: bytes, hint: str) -> None:
+    path = tmp_path / name
+    path.write_bytes(content)
+    with pytest.raises(CameraError, match="not an image") as caught:
+        load_image(path)
+    assert hint in caught.value.hint
+
+
+def test_missing_file_and_folder(tmp_path: Path) -> None:
+    with pytest.raises(CameraError, match="no image at"):
+        load_image(tmp_path / "none.jpg")
+    with pytest.raises(CameraError, match="Is a directory"):
+        load_image(tmp_path)
+
+
+def png_claiming(width: int, height: int) -> bytes:
+    """A few bytes that claim to unfold to width x height."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(bytes(64))) + chunk(b"IEND", b"")
+
+
+@pytest.mark.parametrize("size", [(9000, 8000), (12000, 9000), (60000, 60000)])
+def test_a_picture_that_unfolds_too_far_is_refused_before_it_does(tmp_path: Path, size: tuple[int, int]) -> None:
+    path = tmp_path / "bomb.png"
+    path.write_bytes(png_claiming(*size))
+    with pytest.raises(CameraError, match=r"megapixels|exceeds limit|bomb"):
+        load_image(path)
+
+
+def test_the_limit_itself_is_allowed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "a.png"
+    Image.new("RGB", (20, 10)).save(path)
+    monkeypatch.setattr(images, "MAX_IMAGE_PX", 200)
+    assert load_image(path).size == (20, 10)
+    monkeypatch.setattr(images, "MAX_IMAGE_PX", 199)
+    with pytest.raises(CameraError, match="megapixels, got 20x10"):
+        load_image(path)
+
+
+@pytest.mark.filterwarnings("ignore:Corrupt EXIF")
+def test_malformed_exif_does_not_cost_the_picture(tmp_path: Path) -> None:
+    path = tmp_path / "a.jpg"
+    Image.fromarray(UPRIGHT).save(path, exif=b"Exif\0\0II*\0\x08\0\0\0\xff\xff" + b"\xff" * 40)
+    assert load_image(path).size == (32, 24)
