@@ -1,0 +1,1 @@
+"""Workstation side: a trained model becomes one int8 bundle, certified. Never imported by the device's package."""

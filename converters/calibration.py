@@ -1,0 +1,38 @@
+"""What the calibration chips do inside the float graph: ranges and statistics per channel, mean maps per tensor."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+
+from converters.graph import Array, Graph, serialize
+from converters.litert import activations
+from converters.passes.equalise import ChannelStats
+
+
+def observe(graph: Graph, chips: Iterable[Array]) -> tuple[dict[str, ChannelStats], dict[str, Array]]:
+    """Run every uint8 chip (H, W, C) through the float graph.
+
+    Returns by tensor name the statistics of each channel, fields float64 (C,), and the mean activation (H, W, C).
+    """
+    names = [t.name for t in graph.tensors() if t.data is None and t.shape]
+    low: dict[str, Array] = {}
+    high: dict[str, Array] = {}
+    total: dict[str, Array] = {}
+    square: dict[str, Array] = {}
+    count = 0
+    for values in activations(serialize(graph), chips):
+        count += 1
+        for n in names:
+            map_ = values[n][0].astype(np.float64)  # without the batch: (H, W, C) or (C,)
+            v = map_.reshape(-1, map_.shape[-1]) if map_.ndim else map_.reshape(1, 1)
+            least, most, mean_square = v.min(axis=0), v.max(axis=0), (v**2).mean(axis=0)
+            low[n] = np.minimum(low[n], least) if n in low else least
+            high[n] = np.maximum(high[n], most) if n in high else most
+            total[n] = total[n] + map_ if n in total else map_
+            square[n] = square[n] + mean_square if n in square else mean_square
+    means = {n: total[n] / count for n in total}
+    stats = {n: ChannelStats(low[n], high[n], means[n].reshape(-1, len(low[n])).mean(axis=0), square[n] / count)
+             for n in total}
+    return stats, means

@@ -1,0 +1,63 @@
+"""Bias correction (Nagel et al. 2019, section 4.2): rounding the weights must not shift a layer's mean.
+
+With W the float weights and Wq what int8 holds, an output shifts by (Wq - W) * E[x], which is not zero where the mean
+input is not. E[x] is measured on the calibration chips, position by position, so that zero padding counts too. The
+shift is taken out of the float bias before the model is quantised a second time; weights do not change by that.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from converters.graph import Array, Graph, Op
+from converters.passes.linear import along, is_linear, output_axis, own_constants
+
+_SAME = 0
+
+
+def rounding_error(weights: Array, axis: int) -> Array:
+    """Wq - W of symmetric int8 weights with one scale for each slice along `axis`, as the quantiser rounds them."""
+    rest = tuple(i for i in range(weights.ndim) if i != axis)
+    peak = np.maximum(np.abs(weights).max(axis=rest), 1e-9).astype(np.float32)
+    scale = along(peak / np.float32(127), axis, weights.ndim)
+    return np.asarray(np.clip(np.rint(weights / scale), -127, 127) * scale - weights)
+
+
+def correct_biases(graph: Graph, mean_maps: dict[str, Array]) -> int:
+    """Correct every convolution's bias. mean_maps: tensor name -> mean activation (H, W, C) or (C,). Returns the count."""
+    count = 0
+    for op in graph.ops:
+        if not is_linear(op) or op.tensor(0).name not in mean_maps:
+            continue
+        own_constants(graph, op)
+        error = rounding_error(op.tensor(1).array.astype(np.float64), output_axis(op))
+        shift = _apply(op, error, mean_maps[op.tensor(0).name].astype(np.float64))
+        op.tensor(2).data = (op.tensor(2).array - shift).astype(np.float32)
+        count += 1
+    return count
+
+
+def _apply(op: Op, weights: Array, mean: Array) -> Array:
+    """Mean over positions of the op's result (without bias) for the input `mean`, per output channel."""
+    if op.kind == "FULLY_CONNECTED":
+        flat = mean.reshape(-1)
+        return np.asarray(weights @ np.resize(flat, weights.shape[1]))
+    height, width, _ = mean.shape
+    rows, columns = op.output.shape[1:3]
+    kh, kw = weights.shape[1:3]
+    sy, sx = op.options.strideH, op.options.strideW
+    dy, dx = max(op.options.dilationHFactor, 1), max(op.options.dilationWFactor, 1)
+    top = left = bottom = right = 0
+    if op.options.padding == _SAME:
+        pad_y = max((rows - 1) * sy + (kh - 1) * dy + 1 - height, 0)
+        pad_x = max((columns - 1) * sx + (kw - 1) * dx + 1 - width, 0)
+        top, left = pad_y // 2, pad_x // 2
+        bottom, right = pad_y - top, pad_x - left
+    padded = np.pad(mean, ((top, bottom), (left, right), (0, 0)))
+    shift = 0.0
+    for i in range(kh):
+        for j in range(kw):
+            seen = padded[i * dy: i * dy + rows * sy: sy, j * dx: j * dx + columns * sx: sx].mean(axis=(0, 1))
+            tap = weights[:, i, j]
+            shift = shift + (tap[0] * seen if op.kind == "DEPTHWISE_CONV_2D" else tap @ seen)
+    return np.asarray(shift)

@@ -1,0 +1,105 @@
+"""Structure: batch 1, no shape arithmetic, batch normalisation folded into the convolution before it."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from converters.graph import Graph, Op, Tensor
+from converters.passes.linear import NONE, activation_of, is_linear, options, own_constants, scale_output
+from edge_oneshot.errors import ModelError
+
+
+def fix_batch(graph: Graph, batch: int = 1) -> None:
+    """Set the first dimension of every activation to `batch`, also in the constant shapes of RESHAPE.
+
+    Batching does not pay on a device CPU, and XNNPACK resizes no static model: one picture at a time.
+    """
+    old = {t.shape[0] for t in graph.inputs if t.shape}
+    if len(old) != 1:
+        raise ModelError(f"inputs: expected one batch size, got {sorted(old)}")
+    (before,) = old
+    for op in graph.ops:
+        if op.kind == "RESHAPE":
+            _fix_reshape(graph, op, before, batch)
+    for t in graph.tensors():
+        if t.data is None and t.shape and t.shape[0] == before:
+            t.shape, t.dynamic = (batch, *t.shape[1:]), False
+
+
+def _fix_reshape(graph: Graph, op: Op, before: int, batch: int) -> None:
+    shape = op.optional(1)
+    if shape is None or shape.data is None or op.output.shape[:1] != (before,):
+        return
+    target = [batch, *op.output.shape[1:]]
+    op.inputs[1] = graph.constant(shape.name + "_batch", np.asarray(target, np.int32))
+    op.options = options("ReshapeOptions", newShape=np.asarray(target, np.int32))
+
+
+def remove_shape_arithmetic(graph: Graph) -> None:
+    """Replace shapes that are computed at run time (SHAPE, STRIDED_SLICE, PACK, ...) by constants.
+
+    Once the batch is fixed every shape is known, so a RESHAPE's target is simply its output's shape.
+    """
+    for op in graph.ops:
+        if op.kind == "RESHAPE" and (target := op.optional(1)) is not None and target.data is None:
+            shape = np.asarray(op.output.shape, np.int32)
+            op.inputs[1] = graph.constant(op.output.name + "_shape", shape)
+            op.options = options("ReshapeOptions", newShape=shape)
+    graph.prune()
+
+
+def flatten_output(graph: Graph) -> None:
+    """Give the result the shape (1, D). A 1x1 map before it, as convolutional heads leave one, gets a RESHAPE."""
+    out = graph.outputs[0]
+    if len(out.shape) == 2:
+        return
+    size = int(np.prod(out.shape[1:]))
+    if max(out.shape[1:]) != size:
+        raise ModelError(f"output {out.name}: expected one vector (1, D), got shape {out.shape}",
+                         "end the network in a global pooling or a fully connected layer")
+    flat = Tensor(graph.unique_name("embedding"), (out.shape[0], size), out.dtype)
+    shape = graph.constant("embedding_shape", np.asarray(flat.shape, np.int32))
+    graph.ops.append(Op("RESHAPE", [out, shape], [flat], options("ReshapeOptions", newShape=shape.array)))
+    graph.outputs = [flat]
+
+
+def _channel_constant(op: Op, x: Tensor) -> Tensor | None:
+    """The constant operand of an elementwise op, if it is one value per channel (or one in all)."""
+    other = op.tensor(1) if op.tensor(0) is x else op.tensor(0)
+    if other.data is None or other.array.size not in (1, x.shape[-1]):
+        return None
+    return other if other.array.size == 1 or other.shape[-1] == x.shape[-1] else None
+
+
+def fold_batch_norm(graph: Graph) -> int:
+    """Fold MUL and ADD/SUB by a constant per channel into the convolution before; exact up to float rounding.
+
+    A batch normalisation in inference is y = x * gamma / sqrt(var + eps) + rest: exporters spell it MUL, ADD.
+    """
+    folded, changed = 0, True
+    while changed:
+        changed = False
+        for op in list(graph.ops):
+            if op.kind not in ("MUL", "ADD", "SUB") or op.output in graph.outputs and activation_of(op) != NONE:
+                continue
+            x = next((t for t in op.inputs if t is not None and t.data is None), None)
+            if x is None or (op.kind == "SUB" and op.tensor(0) is not x):
+                continue
+            before, constant = graph.producer(x), _channel_constant(op, x)
+            if (constant is None or before is None or not is_linear(before) or activation_of(before) != NONE
+                    or len(graph.consumers(x)) != 1 or x in graph.outputs):
+                continue
+            value = np.broadcast_to(constant.array.reshape(-1), (x.shape[-1],)).astype(np.float32)
+            if op.kind == "MUL":
+                scale_output(graph, before, value)
+            else:
+                own_constants(graph, before)
+                bias = before.tensor(2)
+                bias.data = (bias.array + (value if op.kind == "ADD" else -value)).astype(np.float32)
+            before.options.fusedActivationFunction = activation_of(op)
+            before.outputs = [op.output]
+            graph.ops.remove(op)
+            changed = True
+            folded += 1
+    graph.prune()
+    return folded

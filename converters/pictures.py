@@ -1,0 +1,77 @@
+"""Pictures -> chips, through the device's own path: decode, detect, align. What is calibrated is what will be seen."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from converters.graph import Array
+from edge_oneshot.card import EncoderCard
+from edge_oneshot.errors import ModelError
+
+SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".pgm", ".ppm", ".tif", ".tiff")
+
+
+def find_pictures(folder: Path) -> list[Path]:
+    """Every picture below `folder`, sorted by path. ModelError: there is none."""
+    if not folder.is_dir():
+        raise ModelError(f"calibration {folder}: expected a folder of pictures, got none", "give --calibration DIR")
+    found = sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES)
+    if not found:
+        raise ModelError(f"calibration {folder}: expected pictures ({', '.join(SUFFIXES)}), got no such file",
+                         "some ten to a hundred pictures of what the camera will see")
+    return found
+
+
+def spread(paths: Sequence[Path], count: int) -> list[Path]:
+    """At most `count` of the paths, chosen by the digest of their names: the same choice everywhere."""
+    ranked = sorted(paths, key=lambda p: hashlib.sha256("/".join(p.parts[-2:]).encode()).digest())
+    return sorted(ranked[:count])
+
+
+def chips_digest(chips: Iterable[Array]) -> str:
+    """One digest of all chips, "sha256:<hex>"."""
+    total = hashlib.sha256()
+    for chip in chips:
+        total.update(np.ascontiguousarray(chip).tobytes())
+    return "sha256:" + total.hexdigest()
+
+
+class ChipReader:
+    """Reads the chip of one picture: the largest face, aligned; or the whole picture for regions = "frame"."""
+
+    def __init__(self, card: EncoderCard) -> None:
+        from edge_oneshot.bundle import find_bundle, read_bundle
+        from edge_oneshot.vision.detector import BlazeFaceDetector
+        from edge_oneshot.vision.locate import FaceLocator
+
+        self.card = card
+        self._locator = None
+        if card.regions == "face":
+            finder, refiner = (BlazeFaceDetector(read_bundle(find_bundle("", role))) for role in ("detector", "refiner"))
+            self._locator = FaceLocator(finder, refiner)
+
+    def read(self, path: Path) -> Array | None:
+        """uint8 (H, W, C), or None if no face was found. ModelError: the file is no picture."""
+        from edge_oneshot.cameras.images import load_image
+        from edge_oneshot.vision.align import align, whole_frame
+
+        frame = load_image(path)
+        if self._locator is None:
+            return whole_frame(frame, self.card).pixels
+        faces = self._locator.locate(frame)
+        return align(frame, faces[0], self.card).pixels if faces else None
+
+    def read_all(self, paths: Sequence[Path]) -> tuple[list[Array], list[Path]]:
+        """Chips of the pictures that have one, and the pictures that have none."""
+        chips, missed = [], []
+        for path in paths:
+            chip = self.read(path)
+            if chip is None:
+                missed.append(path)
+            else:
+                chips.append(chip)
+        return chips, missed

@@ -1,0 +1,55 @@
+"""The one common path: a float graph and calibration chips become a full int8 model that takes raw pixels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from converters.calibration import observe
+from converters.graph import Array, Graph, parse, serialize
+from converters.passes.bias import correct_biases
+from converters.passes.equalise import equalise
+from converters.passes.normalise import fold_normalisation
+from converters.passes.prelu import prelu_to_maximum, recognise_prelu
+from converters.passes.structure import fix_batch, flatten_output, fold_batch_norm, remove_shape_arithmetic
+from converters.quantise import ranges, to_int8
+
+
+@dataclass(frozen=True)
+class Conversion:
+    """reference: the float model that takes raw pixels and computes what the source did. model: its int8 form.
+
+    Both are flatbuffers with the same tensor names. passes: what was done, in order, in words.
+    """
+
+    reference: bytes
+    model: bytes
+    passes: tuple[str, ...]
+
+
+def convert(graph: Graph, chips: Sequence[Array], mean: Sequence[float], std: Sequence[float]) -> Conversion:
+    """Edit `graph` in place and quantise it.
+
+    graph: float, one input (N, H, W, C), one output. chips: uint8 (H, W, C), at least one.
+    mean, std: the source expects (pixel - mean) / std per channel.
+    """
+    done = ["batch 1, constant shapes"]
+    fix_batch(graph)
+    remove_shape_arithmetic(graph)
+    flatten_output(graph)
+    if folded := fold_batch_norm(graph):
+        done.append(f"{folded} elementwise factors and offsets folded into convolutions")
+    if recognised := recognise_prelu(graph):
+        done.append(f"{recognised} PReLUs recognised")
+    if replaced := prelu_to_maximum(graph):
+        done.append(f"{replaced} PReLUs as max(x, a x)")
+    fold_normalisation(graph, mean, std)
+    done.append("normalisation folded")
+    reference = serialize(graph)
+    stats, _ = observe(graph, chips)
+    done.append(f"{equalise(graph, stats)} groups of channels equalised")
+    stats, means = observe(graph, chips)
+    done.append(f"{correct_biases(graph, means)} biases corrected")
+    # Read and written again: constants inside the flatbuffer, where every runtime finds them.
+    model = serialize(parse(to_int8(graph, ranges(graph, stats))))
+    return Conversion(reference, model, tuple(done))

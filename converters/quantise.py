@@ -1,0 +1,38 @@
+"""One common path to full int8: ai-edge-quantizer with ranges that we choose, then what it left to us is checked."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from converters.graph import Graph, Tensor, serialize
+from converters.passes.equalise import ChannelStats
+
+SAME_SCALE = ("MAXIMUM", "MINIMUM", "RESHAPE", "MAX_POOL_2D", "AVERAGE_POOL_2D", "CONCATENATION", "PAD")
+
+
+def ranges(graph: Graph, stats: dict[str, ChannelStats]) -> dict[str, tuple[float, float]]:
+    """(lowest, highest) per activation. The input is raw pixels: 0 to 255, hence scale 1 and zero point -128.
+
+    Inputs and output of ops whose int8 kernels demand one scale share the union, so that nothing has to be rescaled.
+    """
+    found = {t.name: (float(stats[t.name].low.min()), float(stats[t.name].high.max()))
+             for t in graph.tensors() if t.data is None and t.name in stats}
+    for t in graph.inputs:
+        found[t.name] = (0.0, 255.0)
+    for _ in range(2):
+        for op in graph.ops:
+            if op.kind in SAME_SCALE:
+                tied: list[Tensor] = [t for t in (*op.inputs, *op.outputs) if t is not None and t.name in found]
+                low, high = min(found[t.name][0] for t in tied), max(found[t.name][1] for t in tied)
+                found.update({t.name: (low, high) for t in tied})
+    return found
+
+
+def to_int8(graph: Graph, limits: dict[str, tuple[float, float]]) -> bytes:
+    """Full int8 with a weight scale per output channel; input and output int8. Same graph, same bytes."""
+    from ai_edge_quantizer import quantizer, recipe
+
+    worker = quantizer.Quantizer(bytearray(serialize(graph)), recipe.static_wi8_ai8())
+    qsv = {name: {"min": np.full((1, 1, 1, 1), low, np.float32), "max": np.full((1, 1, 1, 1), high, np.float32)}
+           for name, (low, high) in limits.items()}
+    return bytes(worker.quantize(qsv, enable_progress_report=False).quantized_model)
