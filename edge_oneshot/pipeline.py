@@ -12,7 +12,7 @@ from edge_oneshot.encoder import TwinEncoder
 from edge_oneshot.matching.compare import References
 from edge_oneshot.matching.decide import decide, not_compared
 from edge_oneshot.matching.threshold import Threshold
-from edge_oneshot.types import Chip, Decision, Embedding, Face, Frame, Quality
+from edge_oneshot.types import Embedding, Face, Frame, Observation, Sample
 from edge_oneshot.vision import align, quality
 from edge_oneshot.vision.locate import FaceLocator
 
@@ -20,24 +20,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 STAGES = ("locate", "align", "quality", "encode", "decide")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Sample:
-    """One region of a frame on its way to the encoder. face is None for a bundle whose regions are whole frames."""
-
-    face: Face | None
-    chip: Chip
-    quality: Quality
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Observation:
-    """A sample and what was decided on it. embedding is None when the sample failed a gate."""
-
-    sample: Sample
-    embedding: Embedding | None
-    decision: Decision
 
 
 @dataclass(slots=True)

@@ -274,6 +274,24 @@ class Decision:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Sample:
+    """One region of a frame on its way to the encoder. face is None for a bundle whose regions are whole frames."""
+
+    face: Face | None
+    chip: Chip
+    quality: Quality
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Observation:
+    """A sample and what was decided on it. embedding is None when the sample failed a gate."""
+
+    sample: Sample
+    embedding: Embedding | None
+    decision: Decision
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class MatchEvent:
     """What leaves the device. `late`, `expires_at`, `clock` and `signature` are computed at each hand-over, not here.
 

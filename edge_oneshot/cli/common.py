@@ -33,3 +33,28 @@ def find_config(ctx: click.Context) -> Config:
 def print_json(data: Any) -> None:
     """One JSON document on standard output, non-ASCII letters as they are."""
     click.echo(json.dumps(data, indent=2, ensure_ascii=False))
+
+
+def perform(config: Config, verb: str, arguments: dict[str, Any], *, direct: bool = False) -> dict[str, Any]:
+    """Serve a request by the running daemon or here; progress goes to standard error, one line each."""
+    from edge_oneshot.compose import perform as serve
+
+    given = {key: value for key, value in arguments.items() if value is not None}
+    return serve(config, verb, given, lambda text: click.echo(text, err=True), direct=direct)
+
+
+def read_picture(path: Path) -> bytes:
+    """The bytes of a picture file. Raises CameraError."""
+    from edge_oneshot.errors import CameraError
+
+    try:
+        return path.read_bytes()
+    except OSError as e:
+        raise CameraError(f"cannot read {path}: {e.strerror}", "name a picture file that you may read") from None
+
+
+def start_logging(verbose: bool = False) -> None:
+    """Logs go to standard error, without times: the journal adds them."""
+    import logging
+
+    logging.basicConfig(format="%(levelname)s %(name)s: %(message)s", level=logging.DEBUG if verbose else logging.INFO)

@@ -20,32 +20,41 @@ FORMAT = "edge-oneshot-gallery"
 VERSION = 1
 
 
-def export_gallery(gallery: Gallery, path: Path) -> int:
-    """Write everybody to `path` (which must not exist yet); returns how many. Raises GalleryError."""
+def to_document(gallery: Gallery) -> dict[str, Any]:
+    """Everybody as one JSON document."""
     people = [gallery.find(i.identity_id) for i in gallery.identities()]
-    document = {"format": FORMAT, "version": VERSION, "identities": [_encode(p) for p in people]}
+    return {"format": FORMAT, "version": VERSION, "identities": [_encode(p) for p in people]}
+
+
+def write_document(document: dict[str, Any], path: Path) -> None:
+    """Write a document to `path`, which must not exist yet. Raises GalleryError."""
     try:
         with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
             json.dump(document, file, indent=1, ensure_ascii=False)
     except OSError as e:
         raise GalleryError(f"cannot write {path}: {e.strerror}", "name a new file in a folder that you may write") from None
-    return len(people)
 
 
-def read_archive(path: Path) -> list[Enrolled]:
-    """Read and check an export completely, before anything is stored. Raises GalleryError that names the person."""
+def read_document(path: Path) -> dict[str, Any]:
+    """Raises GalleryError if the file is unreadable or no JSON object."""
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, json.JSONDecodeError) as e:
         raise GalleryError(f"cannot read {path}: {e}", "name a file that `gallery export` wrote") from None
-    if not isinstance(document, dict) or document.get("format") != FORMAT or document.get("version") != VERSION:
-        raise GalleryError(f"{path}: expected a {FORMAT} of version {VERSION}, got something else", "name a file that `gallery export` wrote")
+    return document if isinstance(document, dict) else {}
+
+
+def from_document(document: dict[str, Any]) -> list[Enrolled]:
+    """Check a document completely, before anything is stored. Raises GalleryError that names the person."""
+    got = document.get("format"), document.get("version")
+    if got != (FORMAT, VERSION) or not isinstance(document.get("identities"), list):
+        raise GalleryError(f"expected a {FORMAT} of version {VERSION}, got {got}", "name a file that `gallery export` wrote")
     people: list[Enrolled] = []
-    for i, entry in enumerate(document.get("identities", [])):
+    for i, entry in enumerate(document["identities"]):
         try:
             people.append(_decode(entry))
         except (KeyError, TypeError, ValueError, GalleryError) as e:
-            raise GalleryError(f"{path}: identities[{i}] is damaged: {e}; nothing was imported", "export it again") from None
+            raise GalleryError(f"identities[{i}] is damaged: {e}; nothing was imported", "export it again") from None
     return people
 
 

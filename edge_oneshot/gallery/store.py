@@ -98,32 +98,40 @@ class Gallery:
 
     def add(self, identity: Identity, templates: Sequence[Template], *, replace: bool = False) -> None:
         """Store a person, all or nothing. Raises GalleryError if the id or the name is taken, unless `replace`."""
+        self.add_all([(identity, templates)], replace=replace)
+
+    def add_all(self, people: Sequence[tuple[Identity, Sequence[Template]]], *, replace: bool = False) -> None:
+        """Store several people in one transaction. Raises GalleryError as `add` does; then nobody is stored."""
         with self._transaction():
-            row = self._db.execute(
-                "SELECT identity_id, name FROM identities WHERE identity_id = ? OR name = ? COLLATE NOCASE",
-                (identity.identity_id, identity.name),
-            ).fetchone()
-            if row is not None and row[0] != identity.identity_id:
-                raise GalleryError(f"the name {row[1]!r} is already enrolled as {row[0]!r}", "choose another name, or use its id with --replace")
-            if row is not None and not replace:
-                fix = "--replace renews the template" if row[1] == identity.name else "choose another --id"
-                raise GalleryError(f"{identity.identity_id!r} is already enrolled ({row[1]})", fix)
-            created = templates[0].created_at.isoformat()
-            self._db.execute("DELETE FROM templates WHERE identity_id = ?", (identity.identity_id,))
-            self._db.execute(
-                "INSERT INTO identities VALUES (?, ?, ?) ON CONFLICT (identity_id) DO UPDATE SET name = excluded.name",
-                (identity.identity_id, identity.name, created),
-            )
-            self._db.executemany("INSERT INTO templates VALUES (?, ?, ?, ?, ?, ?)", [_row(t) for t in templates])
+            for identity, templates in people:
+                self._add(identity, templates, replace)
+
+    def check_free(self, identity: Identity, *, replace: bool = False) -> None:
+        """Raises GalleryError if the id or the name is taken. `replace` allows the very same person, by id and name."""
+        for other in self.identities():
+            same_id, same_name = other.identity_id == identity.identity_id, other.name.casefold() == identity.name.casefold()
+            if same_id and same_name and not replace:
+                raise GalleryError(f"{other.name!r} is already enrolled as {other.identity_id!r}", "--replace renews the template")
+            if same_id and not same_name:
+                raise GalleryError(f"the id {other.identity_id!r} belongs to {other.name!r}", "give another one with --id")
+            if same_name and not same_id:
+                raise GalleryError(f"the name {other.name!r} is already enrolled as {other.identity_id!r}", "choose another name")
+
+    def _add(self, identity: Identity, templates: Sequence[Template], replace: bool) -> None:
+        self.check_free(identity, replace=replace)
+        created = templates[0].created_at.isoformat()
+        self._db.execute("DELETE FROM templates WHERE identity_id = ?", (identity.identity_id,))
+        self._db.execute(
+            "INSERT INTO identities VALUES (?, ?, ?) ON CONFLICT (identity_id) DO UPDATE SET name = excluded.name",
+            (identity.identity_id, identity.name, created),
+        )
+        self._db.executemany("INSERT INTO templates VALUES (?, ?, ?, ?, ?, ?)", [_row(t) for t in templates])
 
     def rename(self, identity_id: str, name: str) -> None:
         """Change the name for people; the id in topics stays. Raises GalleryError if the id is unknown or the name taken."""
         with self._transaction():
-            taken = self._db.execute(
-                "SELECT identity_id FROM identities WHERE name = ? COLLATE NOCASE AND identity_id <> ?", (name, identity_id)
-            ).fetchone()
-            if taken is not None:
-                raise GalleryError(f"the name {name!r} is already enrolled as {taken[0]!r}", "choose another name")
+            if taken := [i for i in self.identities() if i.name.casefold() == name.casefold() and i.identity_id != identity_id]:
+                raise GalleryError(f"the name {name!r} is already enrolled as {taken[0].identity_id!r}", "choose another name")
             if self._db.execute("UPDATE identities SET name = ? WHERE identity_id = ?", (name, identity_id)).rowcount == 0:
                 raise GalleryError(f"nobody with the id {identity_id!r} is enrolled", "`edge-oneshot gallery list` shows who is")
 

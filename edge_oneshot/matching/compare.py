@@ -17,9 +17,11 @@ def score_all(comparator: Comparator, vectors: Float32Array, probe: Float32Array
     (Koch, Zemel, Salakhutdinov 2015, section 3.1; w_i >= 0, so that a vector is most alike to itself).
     """
     if comparator.kind == "cosine":
-        return np.asarray(vectors @ probe, dtype=np.float32)
+        scores: Float32Array = vectors @ probe
+        return scores
     weights = np.asarray(comparator.weights, dtype=np.float32)
-    return (np.float32(comparator.bias) - np.abs(vectors - probe) @ weights).astype(np.float32)
+    distances: Float32Array = np.abs(vectors - probe) @ weights
+    return np.float32(comparator.bias) - distances
 
 
 class References:
@@ -40,6 +42,18 @@ class References:
     def __len__(self) -> int:
         """Number of comparable templates."""
         return len(self._owner)
+
+    def alike(self, threshold: float) -> list[tuple[str, str, float]]:
+        """Pairs of identities whose best templates score at least `threshold`: (id, id, score), most alike first."""
+        best: dict[tuple[int, int], float] = {}
+        for i in range(len(self)):
+            scores = score_all(self.comparator, self._vectors[i + 1 :], self._vectors[i])
+            for j in np.flatnonzero(scores >= threshold):
+                a, b = sorted((int(self._owner[i]), int(self._owner[i + 1 + j])))
+                if a != b:
+                    best[a, b] = max(best.get((a, b), -np.inf), float(scores[j]))
+        ranked = sorted(best.items(), key=lambda item: -item[1])
+        return [(self.identity_ids[a], self.identity_ids[b], score) for (a, b), score in ranked]
 
     def rank(self, probe: Embedding, limit: int = 2) -> list[Candidate]:
         """The best identities, each with its best template's score, best first; equal scores in order of identity_id.

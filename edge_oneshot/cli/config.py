@@ -1,0 +1,52 @@
+"""`edge-oneshot config`: what is configured, and whether it is right."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import click
+
+from edge_oneshot.cli.common import find_config, json_option, print_json
+
+
+@click.group()
+def config() -> None:
+    """Show and check the configuration."""
+
+
+@config.command()
+@json_option
+@click.pass_context
+def show(ctx: click.Context, as_json: bool) -> None:
+    """Show every key with its value, and the paths that follow. It holds no secret: passwords are in files of their own."""
+    from edge_oneshot.config import SECTIONS
+
+    c = find_config(ctx)
+    sections = {name: dataclasses.asdict(getattr(c, name)) for name in SECTIONS}
+    derived = {"file": str(c.path or "(defaults)"), "instance": c.instance, "device": c.device_slug,
+               "gallery": str(c.gallery_path), "outbox": str(c.outbox_path), "socket": str(c.socket_path)}
+    if as_json:
+        print_json({"derived": derived, **sections})
+        return
+    for key, value in derived.items():
+        click.echo(f"# {key}: {value}")
+    for section, keys in sections.items():
+        click.echo(f"\n[{section}]")
+        for key, value in keys.items():
+            click.echo(f"{key} = {str(value).lower() if isinstance(value, bool) else value!r}".replace("'", '"'))
+
+
+@config.command()
+@click.pass_context
+def check(ctx: click.Context) -> None:
+    """Check the configuration; exit code 78 with every fault."""
+    c = find_config(ctx)
+    click.echo(f"{c.path or 'the defaults'}: no fault")
+
+
+@config.command()
+def example() -> None:
+    """Print a complete configuration file with every key, its default and its meaning."""
+    from edge_oneshot.config import example_toml
+
+    click.echo(example_toml(), nl=False)

@@ -1,0 +1,74 @@
+"""`edge-oneshot model`: what a bundle says of itself, and whether it holds."""
+
+from __future__ import annotations
+
+import click
+
+from edge_oneshot.cli.common import find_config, json_option, print_json
+
+
+@click.group()
+def model() -> None:
+    """Show and check model bundles."""
+
+
+@model.command()
+@click.argument("bundle", required=False, default="")
+@json_option
+@click.pass_context
+def info(ctx: click.Context, bundle: str, as_json: bool) -> None:
+    """Show the card of BUNDLE: a file or a shipped bundle's name; without it, the configured encoder."""
+    from edge_oneshot.bundle import find_bundle, read_bundle, split
+    from edge_oneshot.card import EncoderCard
+
+    b = read_bundle(find_bundle(bundle or find_config(ctx).model.encoder, "encoder"))
+    if as_json:
+        print_json({"path": str(b.path), "encoder_id": b.encoder_id, "card": split(b.path.read_bytes(), b.path)[1]})
+        return
+    c = b.card
+    lines = {
+        "bundle": f"{c.name} {c.version} ({c.kind}), {len(b.model)} bytes", "about": c.description, "file": b.path,
+        "input": f"{c.input.width_px}x{c.input.height_px} px, {c.input.colour}", "source": c.provenance["source"],
+        "licence": c.provenance["licence"], "trained on": c.provenance["training_data"],
+    }
+    if isinstance(c, EncoderCard):
+        lines |= {
+            "encoder_id": b.encoder_id, "regions": c.regions, "embedding": f"{c.dimension} values, compared by {c.comparator.kind}",
+            "certified": "yes" if c.certified else "no: nobody has measured what quantization cost it",
+        }
+    for key, value in lines.items():
+        click.echo(f"{key + ':':12} {value}")
+    if isinstance(c, EncoderCard) and c.thresholds is not None:
+        t = c.thresholds
+        click.echo(f"thresholds:  {t.protocol}")
+        click.echo(f"             {t.identities} identities, {t.mated_pairs} mated and {t.non_mated_pairs} non-mated pairs")
+        for p in t.points:
+            interval = "" if p.ci95 is None else f"  95 % interval {p.ci95[0]:.3f} to {p.ci95[1]:.3f}"
+            rate = "" if p.tar is None else f"  TAR {100 * p.tar:.2f} %"
+            click.echo(f"             FMR {p.fmr:<8g} threshold {p.threshold:.3f}{rate}{interval}")
+
+
+@model.command()
+@click.argument("bundle", required=False, default="")
+@click.pass_context
+def check(ctx: click.Context, bundle: str) -> None:
+    """Load BUNDLE, hold it against its card, and run it once."""
+    import numpy as np
+
+    from edge_oneshot.bundle import find_bundle, read_bundle
+    from edge_oneshot.encoder import TwinEncoder
+    from edge_oneshot.types import Chip
+    from edge_oneshot.vision.detector import BlazeFaceDetector
+
+    config = find_config(ctx)
+    b = read_bundle(find_bundle(bundle or config.model.encoder, "encoder"))
+    spec = b.card.input
+    grey = np.full((spec.height_px, spec.width_px, spec.channels), 128, dtype=np.uint8)
+    if b.card.kind == "encoder":
+        encoder = TwinEncoder(b, config.model.runtime, config.model.threads)
+        vector = encoder.encode(Chip(pixels=grey, transform=np.eye(2, 3))).vector
+        result = f"an embedding of {vector.size} values on {encoder.runtime.name}"
+    else:
+        detector = BlazeFaceDetector(b, config.model.runtime, config.model.threads)
+        result = f"{len(detector.detect(grey))} faces in a grey picture on {detector.runtime.name}"
+    click.echo(f"{b.path}: the model fits its card and gives {result}")

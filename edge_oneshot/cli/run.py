@@ -1,0 +1,45 @@
+"""`edge-oneshot run`: the daemon. `edge-oneshot status`: what it does."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import click
+
+from edge_oneshot.cli.common import find_config, json_option, perform, print_json, start_logging
+
+
+@click.command()
+@click.option("--camera", metavar="URI", help="Use another camera than the configured one.")
+@click.option("--verbose", "-v", is_flag=True, help="Log more.")
+@click.pass_context
+def run(ctx: click.Context, camera: str | None, verbose: bool) -> int:
+    """Run the daemon: recognise continuously and publish events over MQTT.
+
+    Ends on SIGTERM or Ctrl-C, or when a video or folder is over.
+    """
+    from edge_oneshot.compose import run_daemon
+
+    start_logging(verbose)
+    config = find_config(ctx)
+    if camera:
+        config = replace(config, camera=replace(config.camera, uri=camera))
+    return run_daemon(config)
+
+
+@click.command()
+@json_option
+@click.pass_context
+def status(ctx: click.Context, as_json: bool) -> None:
+    """Show what the running daemon does."""
+    s = perform(find_config(ctx), "status", {})
+    if as_json:
+        print_json(s)
+        return
+    present = ", ".join(s["present"]["identities"]) or "nobody known"
+    click.echo(f"{s['device']} ({s['instance']}): {s['state']}, up {s['uptime_s']:.0f} s, {s['frames']} frames, {s['fps'] or 0:.1f} per second")
+    click.echo(f"in sight: {present}, {s['present']['unknown']} unknown")
+    click.echo(f"gallery: {s['gallery']['identities']} people, threshold {s['threshold']:.3f}; broker: {s['broker'] or 'off'}; "
+               f"outbox: {s['outbox']['depth']} waiting")
+    for stage, ms in s["stages_ms"].items():
+        click.echo(f"  {stage:8} p50 {ms['p50']:7.2f} ms   p95 {ms['p95']:7.2f} ms")

@@ -1,0 +1,175 @@
+"""Configuration -> wired parts. The only file that names concrete ones."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from edge_oneshot.bundle import find_bundle, read_bundle
+from edge_oneshot.cameras.latest import LatestFrame, State
+from edge_oneshot.config import Config
+from edge_oneshot.control.client import ask
+from edge_oneshot.control.handler import ENROLL_TIMEOUT_S, Handler
+from edge_oneshot.control.protocol import Request, raise_error
+from edge_oneshot.control.server import ControlServer
+from edge_oneshot.daemon import TICK_S, Daemon
+from edge_oneshot.encoder import TwinEncoder
+from edge_oneshot.errors import CameraError, ControlError, ModelError
+from edge_oneshot.events.outbox import Outbox
+from edge_oneshot.gallery.store import Gallery
+from edge_oneshot.matching.compare import score_all
+from edge_oneshot.matching.threshold import Threshold, threshold_for_fmr
+from edge_oneshot.matching.track import Tracker
+from edge_oneshot.mqtt.client import MqttLink
+from edge_oneshot.mqtt.topics import Topics
+from edge_oneshot.people import People
+from edge_oneshot.pipeline import Pipeline
+from edge_oneshot.reporting import Reporter
+from edge_oneshot.types import Embedding
+from edge_oneshot.vision.detector import BlazeFaceDetector
+from edge_oneshot.vision.locate import FaceLocator
+
+log = logging.getLogger(__name__)
+
+
+def build_encoder(config: Config) -> TwinEncoder:
+    """Raises ModelError."""
+    bundle = read_bundle(find_bundle(config.model.encoder, "encoder"))
+    return TwinEncoder(bundle, config.model.runtime, config.model.threads)
+
+
+def build_locator(config: Config) -> FaceLocator:
+    """Raises ModelError."""
+    def detector(path: Path) -> BlazeFaceDetector:
+        return BlazeFaceDetector(read_bundle(path), config.model.runtime, config.model.threads)
+
+    finder, refiner = find_bundle(config.model.detector, "detector"), find_bundle(config.model.refiner, "refiner")
+    return FaceLocator(detector(finder), detector(refiner))
+
+
+def build_pipeline(config: Config) -> Pipeline:
+    """Raises ModelError: a bad bundle, or one whose card gives no threshold while the configuration sets none."""
+    encoder = build_encoder(config)
+    locator = build_locator(config) if encoder.card.regions == "face" else None
+    return Pipeline(encoder, locator, config.quality, choose_threshold(config, encoder))
+
+
+def choose_threshold(config: Config, encoder: TwinEncoder) -> Threshold:
+    """The threshold set by hand, else the one that the card gives for decision.target_fmr. Raises ModelError."""
+    if config.decision.threshold is not None:
+        return Threshold(value=config.decision.threshold, target_fmr=None)
+    if encoder.card.thresholds is None:
+        raise ModelError(f"{encoder.card.name} thresholds: expected a table in the card, got none",
+                         "convert the model with --certify, or set decision.threshold")
+    return threshold_for_fmr(encoder.card.thresholds, config.decision.target_fmr)
+
+
+def build_people(config: Config, encoder: TwinEncoder) -> People:
+    """Raises GalleryError."""
+    return People(Gallery(config.gallery_path), encoder.card.comparator, encoder.encoder_id)
+
+
+def build_tracker(config: Config, pipeline: Pipeline) -> Tracker:
+    comparator, threshold = pipeline.encoder.card.comparator, pipeline.threshold.value
+
+    def alike(a: Embedding, b: Embedding) -> bool:
+        return bool(score_all(comparator, a.vector[None], b.vector)[0] >= threshold)
+
+    return Tracker(config.decision, alike)
+
+
+@contextmanager
+def reporter(config: Config) -> Iterator[Reporter]:
+    """A started reporter; on leaving, `offline` is told and the outbox closed."""
+    topics = Topics(config.mqtt.prefix, config.device_slug)
+    if not config.mqtt.enabled:
+        yield Reporter(topics, None, None)
+        return
+    outbox = Outbox(config.outbox_path, max_events=config.mqtt.outbox_max_events, max_age_s=config.mqtt.event_max_age_s)
+    try:
+        link = MqttLink(config.mqtt, config.device_slug, outbox)
+        link.start()
+        try:
+            yield Reporter(topics, outbox, link)
+        finally:
+            link.stop()
+    finally:
+        outbox.close()
+
+
+def run_daemon(config: Config) -> int:
+    """Run until SIGTERM, SIGINT or the end of a file. Raises what keeps the daemon from starting, or from going on."""
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    pipeline = build_pipeline(config)
+    people = build_people(config, pipeline.encoder)
+    server = ControlServer(config.socket_path)
+    try:
+        with reporter(config) as report, LatestFrame(config.camera) as camera:
+            daemon = Daemon(config, pipeline, people, build_tracker(config, pipeline), report)
+            return daemon.run(camera, server, stop)
+    finally:
+        server.close()
+        people.gallery.close()
+
+
+def perform(config: Config, verb: str, arguments: dict[str, Any], on_progress: Callable[[str], None], *, direct: bool = False) -> dict[str, Any]:
+    """Serve one request: by the running daemon, which owns camera and gallery, else here and now with the same handler.
+
+    direct: do not ask a daemon, for a request that names a camera of its own. Raises the error of the request.
+    """
+    timeout_s = 30.0 + float(arguments.get("timeout_s", ENROLL_TIMEOUT_S))
+    if not direct and (data := ask(config.socket_path, verb, arguments, on_progress, timeout_s)) is not None:
+        return data
+    if verb in ("status", "pause", "resume", "cancel"):
+        raise ControlError(f"no daemon is running at {config.socket_path}", "start it with `edge-oneshot run` or systemctl")
+    pipeline = build_pipeline(config)
+    people = build_people(config, pipeline.encoder)
+    try:
+        handler = Handler(pipeline, people, lambda event: None, dict)
+        request = Request(verb=verb, arguments=arguments)
+        handler.start(request)
+        if handler.job is not None:
+            _feed(handler, config, request, on_progress)
+        return _answer(request, on_progress)
+    finally:
+        people.gallery.close()
+
+
+def _feed(handler: Handler, config: Config, request: Request, on_progress: Callable[[str], None]) -> None:
+    """Give the pending job frames until it is answered. Raises CameraError when there is no camera to do it with."""
+    with LatestFrame(config.camera) as camera:
+        while handler.job is not None:
+            frame = camera.get(TICK_S)
+            if frame is not None:
+                handler.offer(frame)
+            elif camera.state is State.ENDED:
+                handler.tick(time.monotonic_ns() + round(3600e9))  # no more frames: decide on those there were
+            elif camera.state is State.LOST:
+                raise CameraError(f"the camera {config.camera.uri} is lost: {camera.last_error}", "run `edge-oneshot doctor`")
+            handler.tick(time.monotonic_ns())
+            while not request.answers.empty():
+                answer = request.answers.get()
+                if "progress" not in answer:
+                    request.answers.put(answer)
+                    break
+                on_progress(answer["progress"])
+
+
+def _answer(request: Request, on_progress: Callable[[str], None]) -> dict[str, Any]:
+    while True:
+        answer = request.answers.get(timeout=1.0)
+        if "progress" in answer:
+            on_progress(answer["progress"])
+        elif answer["status"] == "ok":
+            data = answer["data"]
+            return data if isinstance(data, dict) else {}
+        else:
+            raise_error(answer)

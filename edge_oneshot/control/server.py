@@ -1,0 +1,158 @@
+"""The local door: requests of the command line over a Unix socket, one JSON line each (control/protocol.py).
+
+Whoever may open the socket may do everything, so the socket's mode (0660) and group are the permission. Each client has
+a thread that only reads a line and writes answers; the requests are served by the loop, which owns everything else.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import queue
+import socket
+import socketserver
+import threading
+from pathlib import Path
+
+from edge_oneshot.control.protocol import Answer, Request
+from edge_oneshot.errors import ControlError
+
+log = logging.getLogger(__name__)
+
+MAX_REQUEST_BYTES = 64 * 1024 * 1024  # a picture of 48 MB in base64
+MAX_CLIENTS = 8
+READ_TIMEOUT_S = 10.0
+ANSWER_TIMEOUT_S = 660.0  # longer than the longest enrollment may wait
+POLL_S = 0.5
+
+
+class ControlServer:
+    """Listens at `path`. Raises ControlError if another daemon does already, or the socket cannot be made."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._requests: queue.SimpleQueue[Request] = queue.SimpleQueue()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if answers(path):
+            raise ControlError(f"another daemon answers at {path}", "stop it, or run another instance with --instance")
+        path.unlink(missing_ok=True)  # left behind by a process that was killed
+        try:
+            self._server = _Server(str(path), self._requests)
+        except OSError as e:
+            raise ControlError(f"cannot make the socket {path}: {e.strerror or e}", "set device.socket to a path that you may write") from None
+        os.chmod(path, 0o660)
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(POLL_S,), name="control", daemon=True)
+        self._thread.start()
+
+    def next_request(self) -> Request | None:
+        """The next request that waits, or None. Called by the loop."""
+        try:
+            return self._requests.get_nowait()
+        except queue.Empty:
+            return None
+
+    def close(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join(5.0)
+        self.path.unlink(missing_ok=True)
+
+
+class _Server(socketserver.ThreadingUnixStreamServer):
+    daemon_threads = True
+    block_on_close = False  # a client that waits for a face must not keep the daemon from stopping
+
+    def __init__(self, path: str, requests: queue.SimpleQueue[Request]) -> None:
+        self.requests = requests
+        self.slots = threading.BoundedSemaphore(MAX_CLIENTS)
+        old = os.umask(0o117)  # no moment in which others could connect
+        try:
+            super().__init__(path, _Client)
+        finally:
+            os.umask(old)
+
+
+class _Client(socketserver.StreamRequestHandler):
+    server: _Server
+    timeout = READ_TIMEOUT_S
+
+    def handle(self) -> None:
+        if not self.server.slots.acquire(blocking=False):
+            self._send({"status": "error", "kind": "ControlError", "error": "too many clients", "hint": "try again", "faults": []})
+            return
+        try:
+            self._serve()
+        except (OSError, ValueError) as e:
+            log.info("control client: %s", e)
+        finally:
+            self.server.slots.release()
+
+    def _serve(self) -> None:
+        line = self.rfile.readline(MAX_REQUEST_BYTES + 1)
+        if not line:
+            return  # somebody asked whether we are there
+        try:
+            if len(line) > MAX_REQUEST_BYTES:
+                raise ControlError(f"request: expected at most {MAX_REQUEST_BYTES} bytes, got more", "send a smaller picture")
+            request = parse_request(line)
+        except ControlError as e:
+            request = Request(verb="", arguments={})
+            request.fail(e)
+        else:
+            self.server.requests.put(request)
+        try:
+            while True:
+                answer = self._next_answer(request)
+                self._send(answer)
+                if "status" in answer:
+                    return
+        finally:
+            request.abandoned = True
+
+    def _next_answer(self, request: Request) -> Answer:
+        """Waits for the loop; notices meanwhile if the client hangs up, so that its request can be dropped."""
+        waited = 0.0
+        while waited < ANSWER_TIMEOUT_S:
+            try:
+                return request.answers.get(timeout=POLL_S)
+            except queue.Empty:
+                waited += POLL_S
+                if self._hung_up():
+                    raise OSError("hung up before the answer") from None
+        return {"status": "error", "kind": "ControlError", "error": "the daemon did not answer", "hint": "restart it", "faults": []}
+
+    def _hung_up(self) -> bool:
+        try:
+            self.connection.setblocking(False)
+            peeked: bytes = self.connection.recv(1, socket.MSG_PEEK)
+            return not peeked
+        except BlockingIOError:
+            return False
+        finally:
+            self.connection.settimeout(READ_TIMEOUT_S)
+
+    def _send(self, answer: Answer) -> None:
+        self.wfile.write(json.dumps(answer, ensure_ascii=False).encode() + b"\n")
+
+
+def parse_request(line: bytes) -> Request:
+    """Raises ControlError unless `line` is a JSON object with a verb and, maybe, arguments."""
+    try:
+        data = json.loads(line)
+        if not isinstance(data, dict) or not isinstance(data.get("verb"), str) or not isinstance(data.get("arguments", {}), dict):
+            raise ValueError('expected {"verb": "…", "arguments": {…}}')
+    except (ValueError, RecursionError) as e:
+        raise ControlError(f"request: {e}", "see docs/operations.md") from None
+    return Request(verb=data["verb"], arguments=data.get("arguments", {}))
+
+
+def answers(path: Path) -> bool:
+    """Whether a daemon listens at `path`."""
+    with socket.socket(socket.AF_UNIX) as probe:
+        probe.settimeout(2.0)
+        try:
+            probe.connect(str(path))
+        except OSError:
+            return False
+        return True

@@ -1,0 +1,204 @@
+"""The loop: mailbox > pipeline > track > outbox. One thread; `step` is a plain call, so that tests need no sleeps.
+
+The watchdog is fed by the loop's progress in a named state, never by a timer of its own: a loop that hangs in a driver or
+an inference stops feeding it, and systemd starts the daemon afresh.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import deque
+from datetime import UTC, datetime
+from enum import Enum
+from typing import Any
+
+from edge_oneshot import __version__, system
+from edge_oneshot.cameras.latest import LatestFrame
+from edge_oneshot.cameras.latest import State as CameraState
+from edge_oneshot.config import Config
+from edge_oneshot.control.handler import Handler
+from edge_oneshot.control.server import ControlServer
+from edge_oneshot.errors import CameraError
+from edge_oneshot.events.fold import PAD_NOT_PERFORMED, fold
+from edge_oneshot.matching.track import Finding, Tracker
+from edge_oneshot.mqtt.payloads import Health, Info
+from edge_oneshot.people import People
+from edge_oneshot.pipeline import Pipeline
+from edge_oneshot.reporting import Reporter
+from edge_oneshot.stopwatch import StageTimes
+from edge_oneshot.types import Frame, MatchEvent
+
+log = logging.getLogger(__name__)
+
+TICK_S = 0.2  # the longest wait for a frame before requests, the clock and the stop Event are looked at
+GALLERY_EVERY_NS = 500_000_000  # a change in the gallery is seen within a second
+FPS_WINDOW = 100
+
+
+class State(Enum):
+    RUNNING = "running"
+    PAUSED = "paused"
+    CAMERA_LOST = "camera_lost"
+
+
+class Daemon:
+    """One camera's daemon; its parts come wired from compose.py. All methods belong to one thread."""
+
+    def __init__(self, config: Config, pipeline: Pipeline, people: People, tracker: Tracker, reporter: Reporter) -> None:
+        self.config, self.pipeline, self.people, self.tracker, self.reporter = config, pipeline, people, tracker, reporter
+        self.handler = Handler(pipeline, people, self._emit, self.describe, self._pause)
+        self.times = StageTimes()
+        self.state = State.RUNNING
+        self.frames = 0
+        self._enrolled = frozenset(people.names)
+        self._arrivals: deque[int] = deque(maxlen=FPS_WINDOW)
+        self._started_ns = self._gallery_ns = time.monotonic_ns()
+        self._health_ns = 0
+
+    # ---- one step
+
+    def step(self, frame: Frame | None, now_ns: int) -> list[MatchEvent]:
+        """Process a frame (None: there is no new one) at now_ns, time.monotonic_ns. Returns the events it caused.
+
+        Tracks live by the frames' capture times; without a frame, by now_ns.
+        """
+        if now_ns - self._gallery_ns >= GALLERY_EVERY_NS:
+            self._gallery_ns = now_ns
+            self._read_gallery()
+        if frame is None or self.state is State.PAUSED:
+            findings = self.tracker.expire(now_ns)
+        else:
+            self.frames += 1
+            self._arrivals.append(frame.captured_ns)
+            start = time.perf_counter()
+            observations = self.pipeline.observe(frame, self.people.references)
+            self.times.add(self.pipeline.stopwatch.seconds | {"frame": time.perf_counter() - start})
+            self.handler.offer(frame)
+            findings = self.tracker.update(observations, frame.captured_ns)
+        self.handler.tick(now_ns)
+        events = [self._fold(finding) for finding in findings]
+        for event in events:
+            self.reporter.event(event)
+        self.reporter.presence(*self.tracker.present)
+        return events
+
+    def _fold(self, finding: Finding) -> MatchEvent:
+        camera = self.config.camera.uri.split(":")[0]
+        encoder_id = self.pipeline.encoder.encoder_id
+        return fold(finding, self.people.names, camera, encoder_id, time.monotonic_ns(), datetime.now(UTC))
+
+    def _emit(self, event: MatchEvent) -> None:
+        self.reporter.event(event)
+        self._gallery_changed()
+
+    def _read_gallery(self) -> None:
+        if self.people.refresh():
+            log.info("the gallery has changed: %d people, %d comparable templates", len(self.people.names), len(self.people.references))
+            self._gallery_changed()
+
+    def _gallery_changed(self) -> None:
+        now = frozenset(self.people.names)
+        for identity_id in self._enrolled - now:
+            self.tracker.forget(identity_id)
+        self._enrolled = now
+        self.reporter.people(now)
+
+    def _pause(self, paused: bool) -> None:
+        self.state = State.PAUSED if paused else State.RUNNING
+        log.info("%s", self.state.value)
+
+    # ---- the loop
+
+    def run(self, camera: LatestFrame, server: ControlServer, stop: threading.Event) -> int:
+        """Run until `stop` is set or the camera ends; the exit code. Raises CameraError when it is lost for too long."""
+        self._announce()
+        system.notify("READY=1")
+        try:
+            while not stop.is_set():
+                while (request := server.next_request()) is not None:
+                    self.handler.start(request)
+                frame = camera.get(TICK_S)
+                now_ns = time.monotonic_ns()
+                self._watch(camera)
+                self.step(frame, now_ns)
+                if now_ns - self._health_ns >= self.config.mqtt.health_every_s * 1e9:
+                    self._health_ns = now_ns
+                    self.reporter.health(self.health(camera))
+                system.notify("WATCHDOG=1")
+                if frame is None and camera.state is CameraState.ENDED:
+                    self._finish()
+                    return 0
+            return 0
+        finally:
+            system.notify("STOPPING=1")
+
+    def _watch(self, camera: LatestFrame) -> None:
+        """Follow the camera's state; tell it at once, and give up when it was lost for too long."""
+        lost = camera.state is CameraState.LOST
+        if self.state is not State.PAUSED and lost != (self.state is State.CAMERA_LOST):
+            self.state = State.CAMERA_LOST if lost else State.RUNNING
+            log.warning("state: %s%s", self.state.value, f": {camera.last_error}" if lost else "")
+            system.notify(f"STATUS={self.state.value}")
+            self._health_ns = 0
+        if camera.lost_for_s > self.config.camera.give_up_s:
+            raise CameraError(
+                f"no camera for {camera.lost_for_s:.0f} s: {camera.last_error}", "check its cable and power; the service starts afresh"
+            )
+
+    def _finish(self) -> None:
+        """A file or folder has ended: nobody is in sight any more."""
+        later_ns = max([time.monotonic_ns(), *self._arrivals]) + round(self.config.decision.gone_after_s * 1e9) + 1
+        self.step(None, later_ns)
+        log.info("the camera has ended after %d frames", self.frames)
+
+    def _announce(self) -> None:
+        threshold, card = self.pipeline.threshold, self.pipeline.encoder.card
+        if not card.certified:
+            log.warning("the model %s is not certified: nobody has measured what quantization cost it", card.name)
+        if threshold.extrapolated:
+            log.warning("target_fmr %g is beyond what the model's card has measured; the threshold is extrapolated", threshold.target_fmr)
+        if self.people.references.foreign:
+            log.warning("%d templates are of another encoder and are not compared: enroll those people again (`edge-oneshot gallery check`)",
+                        self.people.references.foreign)
+        self.reporter.info(Info(
+            version=__version__, encoder_id=self.pipeline.encoder.encoder_id, target_fmr=threshold.target_fmr,
+            threshold=round(threshold.value, 4), pad=PAD_NOT_PERFORMED, gallery_encrypted=False, signed_events=False, requests=False,
+            ts=datetime.now(UTC),
+        ))
+        self.reporter.people(self.people.names)
+        self.reporter.presence([], 0)
+        log.info("running: %d people, threshold %.3f, %s", len(self.people.names), threshold.value, card.name)
+
+    # ---- how it is
+
+    def health(self, camera: LatestFrame | None) -> Health:
+        outbox = None if self.reporter.outbox is None else self.reporter.outbox.status()
+        last_ns = self._arrivals[-1] if self._arrivals else None
+        span_ns = self._arrivals[-1] - self._arrivals[0] if len(self._arrivals) > 1 else 0
+        now_ns = time.monotonic_ns()
+        return Health(
+            state=self.state.value,
+            fps=round((len(self._arrivals) - 1) / span_ns * 1e9, 2) if span_ns else None,
+            stages_ms=self.times.percentiles_ms(),
+            camera_age_s=None if last_ns is None else round(max(0, now_ns - last_ns) / 1e9, 2),
+            temperature_c=system.temperature_c(), throttled=system.throttled(), rss_bytes=system.resident_bytes(),
+            uptime_s=round((now_ns - self._started_ns) / 1e9, 1),
+            outbox_depth=0 if outbox is None else outbox.depth,
+            outbox_oldest_age_s=None if outbox is None else outbox.oldest_age_s,
+            outbox_dropped=0 if outbox is None else outbox.dropped_overflow + outbox.dropped_age,
+            outbox_refused=0, outbox_fault="" if outbox is None else outbox.fault,
+            encoder_id=self.pipeline.encoder.encoder_id, identities=len(self.people.names),
+            templates=len(self.people.references) + self.people.references.foreign, ts=datetime.now(UTC),
+        )
+
+    def describe(self) -> dict[str, Any]:
+        """What `edge-oneshot status` shows."""
+        known, unknown = self.tracker.present
+        broker = None if self.reporter.link is None else str(self.reporter.link.status().state)
+        return self.health(None).message() | {
+            "version": __version__, "instance": self.config.instance, "device": self.config.device_slug, "frames": self.frames,
+            "events": self.reporter.events, "present": {"identities": known, "unknown": unknown}, "broker": broker,
+            "threshold": round(self.pipeline.threshold.value, 4), "target_fmr": self.pipeline.threshold.target_fmr,
+        }

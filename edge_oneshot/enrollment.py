@@ -1,0 +1,105 @@
+"""One person in: capture > exactly one face > quality > look-alike check > template. The picture is never kept."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from edge_oneshot.errors import AcquisitionError, EnrollmentError
+from edge_oneshot.matching.compare import References
+from edge_oneshot.pipeline import Pipeline
+from edge_oneshot.types import Candidate, Embedding, Fault, Frame, Identity, Quality, Sample, Template
+
+BURST_NS = 1_000_000_000  # after the first good frame, the best of this long is kept
+BURST_FRAMES = 10
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Enrollment:
+    """What an enrollment gives. look_alike: somebody else already enrolled whom this person would match, or None."""
+
+    identity: Identity
+    template: Template
+    look_alike: Candidate | None
+
+
+def find_one(samples: Sequence[Sample]) -> tuple[Sample | None, tuple[Fault, ...]]:
+    """The only sample if it is usable, else the faults. Several faces, or none, are faults here."""
+    if not samples:
+        return None, (Fault(code="no_face", message="no face found: look at the camera, come closer, more light"),)
+    if len(samples) > 1:
+        return None, (Fault(code="several_faces", message=f"{len(samples)} faces found, exactly 1 needed: one person at a time"),)
+    return (samples[0], ()) if samples[0].quality.good else (None, samples[0].quality.faults)
+
+
+def enroll_from_frame(pipeline: Pipeline, frame: Frame, identity: Identity, references: References) -> Enrollment:
+    """Enroll from one picture. Raises EnrollmentError with every fault; nothing is stored here."""
+    sample, faults = find_one(pipeline.samples(frame))
+    if sample is None:
+        raise EnrollmentError(f"{identity.name!r} was not enrolled from {frame.source}", "use another picture", tuple(f.message for f in faults))
+    return make_enrollment(pipeline.encode(sample), sample.quality, identity, references)
+
+
+def probe_from_frame(pipeline: Pipeline, frame: Frame) -> tuple[Sample, Embedding]:
+    """The one probe of a picture, for verify and identify. Raises AcquisitionError with every fault."""
+    sample, faults = find_one(pipeline.samples(frame))
+    if sample is None:
+        raise AcquisitionError(f"nothing was compared: {frame.source} holds no usable probe", "use another picture", tuple(f.message for f in faults))
+    return sample, pipeline.encode(sample)
+
+
+def make_enrollment(embedding: Embedding, quality: Quality, identity: Identity, references: References) -> Enrollment:
+    template = Template(
+        template_id=str(uuid.uuid4()), identity_id=identity.identity_id, embedding=embedding, quality=quality, created_at=datetime.now(UTC)
+    )
+    others = (c for c in references.rank(embedding) if c.identity_id != identity.identity_id)
+    return Enrollment(identity=identity, template=template, look_alike=next(others, None))
+
+
+class CaptureSession:
+    """Enrollment from live frames: takes the best good frame of one second, captured after the prompt.
+
+    Offer it frame after frame; `progress` tells the waiting person what is wrong. Raises EnrollmentError when the time
+    is over. Nothing here waits or reads a clock.
+    """
+
+    def __init__(self, pipeline: Pipeline, identity: Identity, references: References, *, prompt_ns: int, timeout_s: float) -> None:
+        self._pipeline, self._identity, self._references = pipeline, identity, references
+        self._prompt_ns, self._deadline_ns = prompt_ns, prompt_ns + round(timeout_s * 1e9)
+        self._timeout_s = timeout_s
+        self._good: list[tuple[Sample, int]] = []
+        self._faults: tuple[Fault, ...] = (Fault(code="no_frame", message="no frame from the camera yet"),)
+        self.progress = "look at the camera"
+
+    def offer(self, frame: Frame) -> Enrollment | None:
+        """Take a frame; the finished enrollment, or None while it needs more."""
+        if frame.captured_ns <= self._prompt_ns:
+            return None
+        sample, self._faults = find_one(self._pipeline.samples(frame))
+        if sample is not None:
+            self._good.append((sample, frame.captured_ns))
+            self.progress = "hold still"
+        elif not self._good:
+            self.progress = "; ".join(f.message for f in self._faults)
+        return self.finish_if_due(frame.captured_ns)
+
+    def finish_if_due(self, now_ns: int) -> Enrollment | None:
+        """To be called without a frame too. Raises EnrollmentError after the deadline without a good frame."""
+        if self._good and (len(self._good) >= BURST_FRAMES or now_ns - self._good[0][1] >= BURST_NS or now_ns >= self._deadline_ns):
+            sample = max((s for s, _ in self._good), key=_merit)
+            return make_enrollment(self._pipeline.encode(sample), sample.quality, self._identity, self._references)
+        if now_ns >= self._deadline_ns:
+            raise EnrollmentError(
+                f"{self._identity.name!r} was not enrolled: no usable frame within {self._timeout_s:g} s",
+                "mend what the last frame shows and try again",
+                tuple(f.message for f in self._faults),
+            )
+        return None
+
+
+def _merit(sample: Sample) -> float:
+    """Larger, sharper and more frontal is better; it only orders frames that all passed the gates."""
+    q = sample.quality
+    return min(q.inter_eye_px, 60.0) / 60.0 + min(q.sharpness, 300.0) / 300.0 - abs(q.yaw_deg) / 90.0

@@ -1,0 +1,60 @@
+"""Findings on tracks -> match events. Pure: what an event of each type says, and nothing about how it travels.
+
+Nothing below the threshold ever carries a name: `unknown` and `rejected` name nobody, and a runner-up is only a score.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from typing import Any
+
+from edge_oneshot.events.ids import boot_id, new_event_id
+from edge_oneshot.matching.track import Finding, Verdict
+from edge_oneshot.types import Identity, MatchEvent
+
+PAD_NOT_PERFORMED = "not_performed"  # no presentation attack detection: a photograph of an enrolled person passes
+
+
+def fold(finding: Finding, names: Mapping[str, str], camera: str, encoder_id: str, now_ns: int, now: datetime) -> MatchEvent:
+    """The event of one finding. names: identity_id -> name. now_ns and now: one moment on both clocks.
+
+    ts is the capture time of the track's last frame, put on the wall clock by its distance from `now_ns`.
+    """
+    decision = finding.observation.decision
+    body: dict[str, Any] = {}
+    if finding.identity_id is not None:
+        body |= {"identity": finding.identity_id, "name": names.get(finding.identity_id, finding.identity_id)}
+    if finding.verdict in (Verdict.MATCH, Verdict.UNKNOWN):
+        body |= {
+            "score": _rounded(decision.score),
+            "same_probability": _rounded(decision.same_probability, 6),
+            "threshold": _rounded(decision.threshold),
+            "target_fmr": decision.target_fmr,
+            "margin": _rounded(decision.margin),
+            "runner_up_score": None if decision.runner_up is None else _rounded(decision.runner_up.score),
+            "quality": finding.observation.sample.quality.measures(),
+        }
+    if finding.verdict is Verdict.REJECTED:
+        body["faults"] = [fault.code for fault in finding.observation.sample.quality.faults]
+    if finding.verdict in (Verdict.GONE, Verdict.REJECTED):
+        body["seconds"] = round((finding.last_ns - finding.first_ns) / 1e9, 1)
+    body |= {"frames": finding.frames, "track": finding.track, "camera": camera, "pad": PAD_NOT_PERFORMED, "encoder_id": encoder_id}
+    return MatchEvent(
+        event_id=new_event_id(),
+        event_type=finding.verdict.value,
+        ts=now - timedelta(microseconds=(now_ns - finding.last_ns) / 1000),
+        captured_ns=finding.last_ns,
+        boot_id=boot_id(),
+        body=body,
+    )
+
+
+def fold_gallery_change(event_type: str, identity: Identity, encoder_id: str, now_ns: int, now: datetime) -> MatchEvent:
+    """The event of an enrollment or a removal: event_type is "enrolled" or "forgotten"."""
+    body = {"identity": identity.identity_id, "name": identity.name, "encoder_id": encoder_id}
+    return MatchEvent(event_id=new_event_id(), event_type=event_type, ts=now, captured_ns=now_ns, boot_id=boot_id(), body=body)
+
+
+def _rounded(value: float | None, digits: int = 4) -> float | None:
+    return None if value is None else round(value, digits)

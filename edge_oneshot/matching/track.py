@@ -1,0 +1,175 @@
+"""Decisions on single frames -> one verdict per track: match, unknown, or neither; and `gone`. Pure, no clock of its own.
+
+A track is one person (or thing) that stays in sight. It is told as a match when k of its last n comparisons agree on an
+identity, as unknown after enough good frames without one, and as rejected when it leaves without ever having shown a
+usable face. An identity never changes within a track: a face that stops matching the track's person starts a new track.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+
+from edge_oneshot.config import DecisionConfig
+from edge_oneshot.types import Box, Embedding, Observation, Outcome
+
+MIN_IOU = 0.2  # between two sightings of one person, frames being some 100 ms apart
+
+
+class Verdict(Enum):
+    MATCH = "match"
+    UNKNOWN = "unknown"
+    REJECTED = "rejected"
+    GONE = "gone"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """A verdict on a track. observation: the best one behind it. frames: comparisons that were made in the track.
+
+    identity_id: of a match, or of the match that is gone; None otherwise. first_ns, last_ns: monotonic capture times.
+    """
+
+    verdict: Verdict
+    track: int
+    identity_id: str | None
+    observation: Observation
+    frames: int
+    first_ns: int
+    last_ns: int
+
+
+@dataclass(slots=True, kw_only=True)
+class Track:
+    number: int
+    box: Box | None  # None: the whole frame
+    first_ns: int
+    last_ns: int
+    window: deque[Observation]
+    seen: int = 0
+    compared: int = 0
+    strangers: int = 0  # comparisons in a row that did not match the person this track stands for
+    verdict: Verdict | None = None
+    identity_id: str | None = None
+    best: Observation | None = None
+    last: Observation | None = None
+    unlike: list[Observation] = field(default_factory=list)
+
+
+class Tracker:
+    """Keeps the tracks of one camera. alike: whether two embeddings show the same, for whole frames, which have no box."""
+
+    def __init__(self, config: DecisionConfig, alike: Callable[[Embedding, Embedding], bool]) -> None:
+        self._config, self._alike = config, alike
+        self._tracks: list[Track] = []
+        self._count = 0
+
+    @property
+    def present(self) -> tuple[list[str], int]:
+        """(identity ids in sight, sorted; number of unknown people in sight)."""
+        known = sorted({t.identity_id for t in self._tracks if t.identity_id is not None})
+        return known, sum(t.verdict is Verdict.UNKNOWN for t in self._tracks)
+
+    def forget(self, identity_id: str) -> None:
+        """Drop tracks of somebody who was removed from the gallery; nothing more is told of them."""
+        self._tracks = [t for t in self._tracks if t.identity_id != identity_id]
+
+    def update(self, observations: Sequence[Observation], now_ns: int) -> list[Finding]:
+        """Take one frame's observations at now_ns (monotonic capture time); returns what became certain by it."""
+        findings = self.expire(now_ns)
+        free = list(self._tracks)
+        # The surest assignments first: pairs in falling order of overlap, each track and each face once.
+        pairs = sorted(((self._overlap(t, o), i, t) for i, o in enumerate(observations) for t in free), key=lambda p: -p[0])
+        taken: dict[int, Track] = {}
+        for overlap, i, track in pairs:
+            if overlap >= MIN_IOU and i not in taken and all(track is not t for t in taken.values()):
+                taken[i] = track
+        for i, observation in enumerate(observations):
+            track = taken.get(i) or self._begin(observation, now_ns)
+            findings += self._extend(track, observation, now_ns)
+        return findings
+
+    def expire(self, now_ns: int) -> list[Finding]:
+        """End the tracks that have been out of sight for too long at now_ns. To be called without a frame, too."""
+        limit_ns = now_ns - round(self._config.gone_after_s * 1e9)
+        old = [t for t in self._tracks if t.last_ns <= limit_ns]
+        self._tracks = [t for t in self._tracks if t.last_ns > limit_ns]
+        return [f for t in old for f in self._end(t)]
+
+    def _overlap(self, track: Track, observation: Observation) -> float:
+        face = observation.sample.face
+        if face is None or track.box is None:
+            last = None if track.last is None else track.last.embedding
+            return float(last is not None and observation.embedding is not None and self._alike(last, observation.embedding))
+        return track.box.iou(face.box)
+
+    def _begin(self, observation: Observation, now_ns: int) -> Track:
+        self._count += 1
+        face = observation.sample.face
+        track = Track(number=self._count, box=None if face is None else face.box, first_ns=now_ns, last_ns=now_ns,
+                      window=deque(maxlen=self._config.window_frames))
+        self._tracks.append(track)
+        return track
+
+    def _extend(self, track: Track, observation: Observation, now_ns: int) -> list[Finding]:
+        face = observation.sample.face
+        track.box, track.last, track.last_ns = None if face is None else face.box, observation, now_ns
+        track.seen += 1
+        if track.best is None or _rank(observation) > _rank(track.best):
+            track.best = observation
+        if observation.decision.outcome is Outcome.NOT_COMPARED:
+            return []
+        track.compared += 1
+        track.window.append(observation)
+        if track.verdict is Verdict.MATCH:
+            return self._watch(track, observation, now_ns)
+        return self._judge(track)
+
+    def _judge(self, track: Track) -> list[Finding]:
+        matches = [o for o in track.window if o.decision.outcome is Outcome.MATCH and o.decision.candidate is not None]
+        votes = Counter(o.decision.candidate.identity_id for o in matches if o.decision.candidate is not None)
+        identity_id, count = votes.most_common(1)[0] if votes else ("", 0)
+        if count >= self._config.confirm_frames:
+            mine = [o for o in matches if o.decision.candidate is not None and o.decision.candidate.identity_id == identity_id]
+            track.verdict, track.identity_id = Verdict.MATCH, identity_id
+            return [_finding(track, Verdict.MATCH, max(mine, key=_rank))]
+        track.strangers = 0 if matches else track.strangers + 1
+        if track.verdict is None and track.strangers >= self._config.unknown_frames:
+            track.verdict = Verdict.UNKNOWN
+            return [_finding(track, Verdict.UNKNOWN, max(track.window, key=_rank))]
+        return []
+
+    def _watch(self, track: Track, observation: Observation, now_ns: int) -> list[Finding]:
+        """After a match: has somebody else taken the place? Then this track is over and a new one begins."""
+        candidate = observation.decision.candidate
+        same = observation.decision.outcome is Outcome.MATCH and candidate is not None and candidate.identity_id == track.identity_id
+        track.unlike = [] if same else [*track.unlike, observation]
+        if len(track.unlike) < self._config.unknown_frames:
+            return []
+        self._tracks.remove(track)
+        findings = self._end(track)
+        successor = self._begin(observation, now_ns)
+        for earlier in track.unlike:
+            findings += self._extend(successor, earlier, now_ns)
+        return findings
+
+    def _end(self, track: Track) -> list[Finding]:
+        if track.best is None:
+            return []
+        if track.verdict in (Verdict.MATCH, Verdict.UNKNOWN):
+            return [_finding(track, Verdict.GONE, track.best)]
+        if track.seen >= self._config.unknown_frames:
+            return [_finding(track, Verdict.REJECTED, track.best)]
+        return []  # a glimpse: too few frames to say anything, not even that somebody was refused
+
+
+def _rank(observation: Observation) -> tuple[int, float]:
+    score = observation.decision.score
+    return int(observation.decision.outcome is not Outcome.NOT_COMPARED), -1e9 if score is None else score
+
+
+def _finding(track: Track, verdict: Verdict, observation: Observation) -> Finding:
+    return Finding(verdict=verdict, track=track.number, identity_id=track.identity_id, observation=observation,
+                   frames=track.compared, first_ns=track.first_ns, last_ns=track.last_ns)

@@ -1,0 +1,73 @@
+"""What the loop tells the world: events through the outbox, states as retained topics. Without MQTT it only logs."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+from datetime import UTC, datetime
+
+from edge_oneshot.events.outbox import Outbox
+from edge_oneshot.mqtt.client import MqttLink
+from edge_oneshot.mqtt.payloads import Health, Info, Presence
+from edge_oneshot.mqtt.topics import Topics
+from edge_oneshot.types import MatchEvent
+
+log = logging.getLogger(__name__)
+
+
+class Reporter:
+    """Called by the loop's thread. outbox and link are both None when MQTT is off."""
+
+    def __init__(self, topics: Topics, outbox: Outbox | None, link: MqttLink | None) -> None:
+        self._topics, self.outbox, self.link = topics, outbox, link
+        self.events = 0
+        self._present: tuple[tuple[str, ...], int] | None = None
+        self._since = datetime.now(UTC)
+        self._people: frozenset[str] = frozenset()
+
+    def event(self, event: MatchEvent) -> None:
+        """Commit an event before anything is published; the link takes it from the outbox."""
+        self.events += 1
+        who = event.body.get("identity") or ""
+        log.info("%s %s", event.event_type, " ".join(f"{k}={v}" for k, v in (
+            ("identity", who), ("track", event.body.get("track")), ("score", event.body.get("score")),
+            ("threshold", event.body.get("threshold")), ("faults", event.body.get("faults")),
+        ) if v not in (None, "")))
+        if self.outbox is not None and self.link is not None:
+            self.outbox.commit(event)
+            self.link.wake()
+
+    def people(self, identity_ids: Iterable[str]) -> None:
+        """Everybody enrolled: their states exist from now on, and those of people who were forgotten are emptied."""
+        now = frozenset(identity_ids)
+        gone, self._people = self._people - now, now
+        if self.link is None:
+            return
+        for identity_id in sorted(gone):
+            self.link.clear_state(self._topics.person_state(identity_id))
+        self._tell_states(self._present[0] if self._present else ())
+
+    def presence(self, identity_ids: Iterable[str], unknown: int) -> None:
+        """Who is in sight; told when it changes."""
+        present = tuple(sorted(identity_ids)), unknown
+        if present == self._present:
+            return
+        self._present, self._since = present, datetime.now(UTC)
+        if self.link is not None:
+            message = Presence(identities=present[0], unknown=unknown, since=self._since, ts=self._since).message()
+            self.link.set_state(self._topics.presence, message)
+            self._tell_states(present[0])
+
+    def _tell_states(self, present: Iterable[str]) -> None:
+        assert self.link is not None
+        here = set(present)
+        for identity_id in sorted(self._people):
+            self.link.set_state(self._topics.person_state(identity_id), "ON" if identity_id in here else "OFF")
+
+    def health(self, health: Health) -> None:
+        if self.link is not None:
+            self.link.set_state(self._topics.health, health.message())
+
+    def info(self, info: Info) -> None:
+        if self.link is not None:
+            self.link.set_state(self._topics.info, info.message())

@@ -1,0 +1,47 @@
+"""What the operating system knows about this device, and what systemd wants to hear. Standard library only."""
+
+from __future__ import annotations
+
+import os
+import socket
+from pathlib import Path
+
+
+def notify(message: str) -> bool:
+    """Tell systemd, as sd_notify(3) does: "READY=1", "WATCHDOG=1", "STATUS=…". False where nobody listens."""
+    address = os.environ.get("NOTIFY_SOCKET")
+    if not address:
+        return False
+    if address.startswith("@"):
+        address = "\0" + address[1:]  # an abstract socket
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as connection:
+        try:
+            connection.sendto(message.encode(), address)
+        except OSError:
+            return False
+    return True
+
+
+def resident_bytes() -> int | None:
+    """Resident memory of this process, bytes; None where /proc does not tell."""
+    try:
+        pages = int(Path("/proc/self/statm").read_text().split()[1])
+    except (OSError, ValueError, IndexError):
+        return None
+    return pages * os.sysconf("SC_PAGE_SIZE")
+
+
+def temperature_c() -> float | None:
+    """Temperature of the processor, degrees Celsius; None where no thermal zone tells."""
+    try:
+        return int(Path("/sys/class/thermal/thermal_zone0/temp").read_text()) / 1000
+    except (OSError, ValueError):
+        return None
+
+
+def throttled() -> int | None:
+    """The Raspberry Pi firmware's throttling bits (as `vcgencmd get_throttled`), 0 = fine; None elsewhere."""
+    try:
+        return int(Path("/sys/devices/platform/soc/soc:firmware/get_throttled").read_text(), 16)
+    except (OSError, ValueError):
+        return None
