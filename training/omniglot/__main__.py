@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 
@@ -17,14 +18,36 @@ def parser() -> argparse.ArgumentParser:
     train.add_argument("--resume", action="store_true", help="go on with the run in --out")
     train.add_argument("--threads", type=int, default=0, help="CPU threads (0: all)")
     train.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="any knob of TrainConfig, JSON value")
+    export = commands.add_parser("export", help="a checkpoint becomes an int8 bundle with its card")
+    export.add_argument("--checkpoint", type=Path, required=True)
+    export.add_argument("--data", type=Path, required=True, help="omniglot .npz or folder of alphabets")
+    export.add_argument("--out", type=Path, required=True, help="the bundle, *.tflite")
+    export.add_argument("--comparator", choices=("weighted-l1", "cosine"), default="weighted-l1")
+    evaluate = commands.add_parser("evaluate", help="stage two: one-shot trials through a bundle on the device's runtime")
+    evaluate.add_argument("--data", type=Path, required=True, help=".npz, folder of alphabets, or all_runs")
+    evaluate.add_argument("--bundle", type=Path, required=True)
+    evaluate.add_argument("--protocol", choices=("runs", "validation", "report"), required=True)
+    evaluate.add_argument("--runs-per-alphabet", type=int, default=20, help="for validation and report")
+    evaluate.add_argument("--no-baselines", action="store_true", help="leave out nearest pixel and modified Hausdorff")
+    evaluate.add_argument("--json", action="store_true", help="one JSON object on stdout")
     return root
 
 
 def main(arguments: list[str] | None = None) -> int:
+    """0: done. 1: the data, checkpoint or bundle is unusable; why is on stderr. 2: usage."""
     options = parser().parse_args(arguments)
+    # Only now: --help needs neither torch nor an interpreter, and evaluate needs no torch.
+    from edge_oneshot.errors import EdgeOneshotError
     from training.omniglot import commands
+    from training.omniglot.data import DataError
 
-    return commands.run(options)
+    try:
+        run: Callable[[argparse.Namespace], None] = getattr(commands, options.command)
+        run(options)
+    except (DataError, EdgeOneshotError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
 
 
 if __name__ == "__main__":

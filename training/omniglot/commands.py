@@ -1,23 +1,55 @@
-"""What the command line calls."""
+"""What the command line calls. Each imports what it needs: evaluation runs where torch is not installed."""
 
 from __future__ import annotations
 
 import argparse
 import json
+from dataclasses import fields
 from typing import Any
 
-import torch
-
-from training.omniglot import data, train
+from training.omniglot.data import DataError, load_drawings
 
 
-def run(options: argparse.Namespace) -> int:
+def knobs(network: str, changes: list[str]) -> dict[str, Any]:
+    """The arguments of TrainConfig from ``KEY=VALUE`` texts. Raises DataError for an unknown key or a value not JSON."""
+    from training.omniglot.train import KOCH, TrainConfig
+
+    found: dict[str, Any] = {**(KOCH if network == "koch" else {}), "network": network}
+    names = {field.name for field in fields(TrainConfig)}
+    for text in changes:
+        key, _, value = text.partition("=")
+        if key not in names:
+            raise DataError(f"--set {text}: expected one of {', '.join(sorted(names))}")
+        try:
+            parsed = json.loads(value)
+        except json.JSONDecodeError:
+            parsed = value
+        found[key] = tuple(parsed) if isinstance(parsed, list) else parsed
+    return found
+
+
+def train(options: argparse.Namespace) -> None:
+    import torch
+
+    from training.omniglot.train import TrainConfig
+    from training.omniglot.train import train as run
+
     if options.threads:
         torch.set_num_threads(options.threads)
-    knobs: dict[str, Any] = dict(train.KOCH) if options.network == "koch" else {}
-    for text in options.set:
-        key, _, value = text.partition("=")
-        knobs[key] = tuple(parsed) if isinstance(parsed := json.loads(value), list) else parsed
-    config = train.TrainConfig(**knobs)
-    train.train(data.load_drawings(options.data), config, options.out, resume=options.resume)
-    return 0
+    best = run(load_drawings(options.data), TrainConfig(**knobs(options.network, options.set)), options.out, resume=options.resume)
+    print(f"best checkpoint: {best}")
+
+
+def export(options: argparse.Namespace) -> None:
+    from training.omniglot.export import export as run
+
+    bundle = run(options.checkpoint, load_drawings(options.data), options.out, options.comparator)
+    print(f"{options.out}: {options.out.stat().st_size} bytes, encoder {bundle.encoder_id}")
+
+
+def evaluate(options: argparse.Namespace) -> None:
+    from training.omniglot.evaluate import evaluate as run
+    from training.omniglot.evaluate import table
+
+    result = run(options.data, options.bundle, options.protocol, not options.no_baselines, options.runs_per_alphabet)
+    print(json.dumps(result) if options.json else table(result))

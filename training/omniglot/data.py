@@ -94,7 +94,7 @@ def resized(ink: NDArray[np.uint8], side_px: int) -> NDArray[np.uint8]:
         return grey
     out = np.empty((len(grey), side_px, side_px), np.uint8)
     for i, picture in enumerate(grey):
-        out[i] = np.asarray(Image.fromarray(picture).resize((side_px, side_px), Image.Resampling.BILINEAR))
+        out[i] = np.asarray(Image.fromarray(picture).resize((side_px, side_px), Image.Resampling.BOX))
     return out
 
 

@@ -249,8 +249,8 @@ def train(data: Drawings, config: TrainConfig, out: Path, resume: bool = False, 
         scores = validate(model, validation)
         row: dict[str, Any] = {
             "epoch": epoch + 1,
-            "softmax_loss": totals[0] / len(steps),
-            "verification_loss": totals[1] / len(steps),
+            "softmax_loss": float(totals[0]) / len(steps),
+            "verification_loss": float(totals[1]) / len(steps),
             **scores,
             "rate": optimizer.param_groups[0]["lr"],
             "seconds": round(time.perf_counter() - began, 1),
@@ -294,7 +294,7 @@ def load(path: Path) -> tuple[Model, TrainConfig]:
         model = Model(config, kept["characters"])
         model.load_state_dict(kept["model"])
     except Exception as error:  # torch raises UnpicklingError, RuntimeError, KeyError, EOFError for damaged files
-        raise DataError(f"{path}: expected a checkpoint of this trainer ({type(error).__name__}: {error})") from error
+        raise DataError(f"{path}: expected a checkpoint of this trainer ({type(error).__name__})") from error
     return model.eval(), config
 
 

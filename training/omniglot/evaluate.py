@@ -1,0 +1,150 @@
+"""Stage two, measured: one-shot trials through a converted bundle on the device's own code and runtime.
+
+Protocols: ``runs`` takes the runs that the data holds (Lake's official ones have that form); ``validation`` and
+``report`` draw runs of the same form from the alphabets committed for that purpose.
+"""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_oneshot.bundle import read_bundle
+from edge_oneshot.card import Comparator, EncoderCard
+from edge_oneshot.encoder import TwinEncoder
+from edge_oneshot.matching.compare import score_all
+from training.omniglot.baselines import modified_hausdorff, nearest_pixel
+from training.omniglot.data import DataError, Runs, load_drawings, load_runs
+from training.omniglot.device import embed
+from training.omniglot.split import alphabets
+from training.omniglot.trials import draw_pairs, draw_runs, pairs_of_runs
+
+Vectors = NDArray[np.float32]
+COSINE = Comparator(kind="cosine")
+FALSE_UNKNOWN = 0.05  # the stated rate: so many known items may be called unknown
+PARTS = {"validation": "validate", "report": "report"}
+
+
+def unit(vectors: Vectors) -> Vectors:
+    """Unit length along the last axis, as cosine needs."""
+    return np.asarray(vectors / np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), 1e-6), np.float32)
+
+
+def run_scores(comparator: Comparator, train: Vectors, test: Vectors) -> Vectors:
+    """Scores (R, items, ways) of every test item (R, items, D) against every stored example (R, ways, D) of its run."""
+    return np.stack([[score_all(comparator, train[r], probe) for probe in test[r]] for r in range(len(train))])
+
+
+def interval(right: NDArray[np.bool_]) -> tuple[float, float]:
+    """95 % interval of the share of right trials (R, items): Wilson's, with the trials of a run not taken as independent.
+
+    The number of trials is divided by Kish's design effect, the variance between runs over that of independent trials.
+    """
+    runs, items = right.shape
+    share, n = float(right.mean()), float(right.size)
+    if runs > 1 and 0 < share < 1:
+        n /= max(1.0, items * float(right.mean(1).var(ddof=1)) / (share * (1 - share)))
+    z = 1.96
+    centre, half = share + z * z / (2 * n), z * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
+    return max(0.0, (centre - half) / (1 + z * z / n)), min(1.0, (centre + half) / (1 + z * z / n))
+
+
+def open_set(scores: Vectors, answer: NDArray[np.int64], threshold: float | None) -> dict[str, float]:
+    """The true class absent. Each item is tried twice: against all examples, and against all but that of its class.
+
+    An item is *unknown* if its best score lies below the threshold. ``threshold`` None: the one that calls
+    FALSE_UNKNOWN of these very items unknown while their class is stored (a point on the DET curve).
+    """
+    known = scores.max(2).ravel()
+    absent = scores.copy()
+    np.put_along_axis(absent, answer[:, :, None], -np.inf, axis=2)
+    stranger = absent.max(2).ravel()
+    at = float(np.quantile(known, FALSE_UNKNOWN)) if threshold is None else threshold
+    return {"threshold": at, "false_unknown_rate": float((known < at).mean()), "correct_unknown_rate": float((stranger < at).mean())}
+
+
+def decided_same(card: EncoderCard, scores: NDArray[Any]) -> NDArray[np.bool_]:
+    """p_same >= 1/2: by the card's probability map, or else by the head's own logit. Raises DataError if it has neither."""
+    if card.probability is not None:
+        return np.asarray(card.probability.slope * scores + card.probability.intercept >= 0)
+    if card.comparator.kind != "weighted-l1":
+        raise DataError(f"bundle {card.name}: expected a probability map or the comparator weighted-l1, found neither")
+    return np.asarray(scores >= 0)
+
+
+def evaluate(data: Path, bundle_path: Path, protocol: str, baselines: bool = True, runs_per_alphabet: int = 20) -> dict[str, Any]:
+    """The JSON that ``evaluate --json`` prints. Raises DataError and ModelError for unusable data and bundles."""
+    bundle = read_bundle(bundle_path)
+    card = bundle.encoder
+    encoder = TwinEncoder(bundle)
+    if protocol == "runs":
+        runs = load_runs(data)
+        names: tuple[str, ...] = ()
+        examples, items = embed(runs.train, encoder), embed(runs.test, encoder)  # (R, ways, D), (R, items, D)
+        run, left, right, same = pairs_of_runs(runs)
+        first, second = examples[run, left], items[run, right]
+    else:
+        drawings = load_drawings(data).only(alphabets(PARTS[protocol]))
+        runs = draw_runs(drawings, runs_per_alphabet)
+        names = tuple(name for i, name in enumerate(drawings.alphabet_names) if len(set(drawings.character[drawings.alphabet == i])) >= runs.ways)
+        examples, items = embed(runs.train, encoder), embed(runs.test, encoder)
+        pairs = draw_pairs(drawings, 10_000, seed=2)
+        first, second, same = embed(drawings.ink[pairs.left], encoder), embed(drawings.ink[pairs.right], encoder), pairs.same
+    scores = run_scores(card.comparator, examples, items)
+    hits = scores.argmax(2) == runs.answer
+    cosine = run_scores(COSINE, unit(examples), unit(items)).argmax(2) == runs.answer
+    verdict = decided_same(card, np.array([score_all(card.comparator, a[None], b)[0] for a, b in zip(first, second, strict=True)]))
+    low, high = interval(hits)
+    stated = card.provenance.get("open_set_threshold")
+    result: dict[str, Any] = {
+        "protocol": protocol,
+        "alphabets": list(names),
+        "one_shot_accuracy": float(hits.mean()),
+        "ci95": [low, high],
+        "trials": runs.trials,
+        "ways": runs.ways,
+        "runs": len(runs.train),
+        "comparator": card.comparator.kind,
+        "one_shot_accuracy_cosine": float(cosine.mean()),
+        "verification_accuracy": float((verdict == same).mean()),
+        "verification_pairs": len(same),
+        "open_set": open_set(scores, runs.answer, None),
+        "open_set_at_card_threshold": open_set(scores, runs.answer, float(stated)) if isinstance(stated, int | float) else None,
+        "encoder_id": bundle.encoder_id,
+        "runtime": encoder.runtime.name,
+    }
+    if baselines:
+        for name, method in (("nearest_pixel", nearest_pixel), ("modified_hausdorff", modified_hausdorff)):
+            right_of = method(runs)
+            result[f"baseline_{name}"] = {"one_shot_accuracy": float(right_of.mean()), "ci95": list(interval(right_of))}
+    return result
+
+
+def table(result: dict[str, Any]) -> str:
+    """The same for people."""
+    where = f"{result['protocol']}: {', '.join(result['alphabets'])}" if result["alphabets"] else result["protocol"]
+    lines = [
+        f"{where}; {result['runs']} runs, {result['trials']} trials, {result['ways']}-way",
+        f"  this bundle, {result['comparator']:<12} {_percent(result['one_shot_accuracy'], result['ci95'])}",
+    ]
+    if result["comparator"] != "cosine":
+        lines.append(f"  this bundle, cosine       {result['one_shot_accuracy_cosine']:7.2%}")
+    for name in ("modified_hausdorff", "nearest_pixel"):
+        if (row := result.get(f"baseline_{name}")) is not None:
+            lines.append(f"  {name.replace('_', ' '):<25} {_percent(row['one_shot_accuracy'], row['ci95'])}")
+    lines.append(f"verification, {result['verification_pairs']} balanced pairs: {result['verification_accuracy']:.2%}")
+    for key, text in (("open_set", "threshold set on these trials"), ("open_set_at_card_threshold", "threshold of the card")):
+        if (row := result[key]) is not None:
+            lines.append(
+                f"true class absent: {row['correct_unknown_rate']:.2%} correct unknown at {row['false_unknown_rate']:.2%} false unknown ({text})"
+            )
+    lines.append(f"encoder {result['encoder_id']} on {result['runtime']}")
+    return "\n".join(lines)
+
+
+def _percent(share: float, ci95: list[float]) -> str:
+    return f"{share:7.2%}  (95 % interval {ci95[0]:.2%} to {ci95[1]:.2%})"
