@@ -1,0 +1,266 @@
+"""Events on disk until the broker has them: commit first, publish then, delete on its acknowledgement.
+
+One SQLite file per instance. One connection behind a lock: SQLite lets one writer in at a time anyway, and a single
+connection closes cleanly from any thread. WAL and synchronous=FULL: what `commit` returned True for survives kill -9
+and a power cut. Bounded: past `max_events` the oldest go, past `max_age_s` the outlived go; counted, logged per burst.
+
+A disk that is full or gone does not stop the daemon. Events then wait in memory (bounded, and lost with the process),
+`status().fault` says so, and they move to disk as soon as it takes them. A damaged file is moved aside, never deleted.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import sqlite3
+import threading
+from collections import Counter, deque
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TypeVar
+
+from edge_oneshot.config import SLUG
+from edge_oneshot.errors import EdgeOneshotError
+from edge_oneshot.events.clock import Clock, Moment, read_clock
+from edge_oneshot.events.outbox_file import DiskFault, OutboxFile
+from edge_oneshot.types import MatchEvent
+
+log = logging.getLogger(__name__)
+T = TypeVar("T")
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MEMORY_EVENTS = 1000  # that may wait for a disk that takes nothing
+_EXPIRE_EVERY_NS = 1_000_000_000
+_OUTLIVED = """(boot_id = :boot AND captured_boottime_ns < :boottime_ns)
+    OR (boot_id <> :boot AND :synced AND clock_synced AND ts_us < :ts_us)"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredEvent:
+    """A committed event. seq: its place in the order. captured_boottime_ns: capture, on the clock that counts sleep too.
+
+    clock_synced: whether `event.ts` was read from a synchronised wall clock.
+    """
+
+    seq: int
+    event: MatchEvent
+    captured_boottime_ns: int
+    clock_synced: bool
+
+    def age_s(self, now: Moment) -> float | None:
+        """Seconds since capture, without the wall clock; None after a reboot, when no clock spans the two."""
+        if self.event.boot_id != now.boot_id:
+            return None
+        return (now.boottime_ns - self.captured_boottime_ns) / 1e9
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OutboxStatus:
+    """depth: events that wait. oldest_age_s: of the oldest, None if empty. fault: what is wrong with the disk, or "".
+
+    in_memory: those of `depth` that the end of the process would lose. The counters live in the file.
+    """
+
+    depth: int
+    in_memory: int
+    oldest_age_s: float | None
+    committed: int
+    dropped_overflow: int
+    dropped_age: int
+    fault: str
+
+
+class Outbox:
+    """The undelivered events of one instance. Safe to use from several threads."""
+
+    def __init__(
+        self, path: Path, *, max_events: int = 10_000, max_age_s: float = 86_400.0, clock: Clock = read_clock
+    ) -> None:
+        """Open or make `path` (0600). Raises EdgeOneshotError if this user may not write there."""
+        self._max_events, self._max_age_s, self._clock = max_events, max_age_s, clock
+        self._lock = threading.RLock()
+        self._file = OutboxFile(path)
+        self._closed = False
+        self._fault = ""
+        self._waiting: deque[StoredEvent] = deque()  # committed, and not on disk for want of one
+        self._undeleted: set[str] = set()  # acknowledged, and the disk did not take the deletion yet
+        self._counts: Counter[str] = Counter()  # counted, and not yet added to the file's counters
+        self._bursts: Counter[str] = Counter()
+        self._expired_ns = 0
+        self._seq = self._try(lambda db: int(db.execute("SELECT coalesce(max(seq), 0) FROM events").fetchone()[0]), 0)
+
+    def commit(self, event: MatchEvent) -> bool:
+        """Store `event`; True once it is on disk, False if it waits in memory because the disk does not take it.
+
+        A second commit of the same event_id changes nothing. Raises ValueError or TypeError for a body that cannot be
+        sent (an identity that is no slug, no JSON), EdgeOneshotError after close().
+        """
+        identity = event.body.get("identity")
+        if (event.event_type == "match" or identity is not None) and not (
+            isinstance(identity, str) and SLUG.fullmatch(identity)
+        ):
+            raise ValueError(f"MatchEvent.body identity: expected a slug [a-z0-9_-]+, got {identity!r}")
+        json.dumps(event.body, allow_nan=False)  # fails here, at the one who made it, and not later in the link
+        now = self._clock()
+        captured = event.captured_ns
+        if event.boot_id == now.boot_id:
+            captured = now.boottime_ns - (now.monotonic_ns - event.captured_ns)
+        with self._lock:
+            if self._closed:
+                raise EdgeOneshotError("outbox: expected it open, got a commit after close()")
+            self._seq += 1
+            self._waiting.append(
+                StoredEvent(seq=self._seq, event=event, captured_boottime_ns=captured, clock_synced=now.synced)
+            )
+            self._settle(now)
+            if len(self._waiting) > min(_MEMORY_EVENTS, self._max_events):
+                self._waiting.popleft()
+                self._counts.update(committed=1, dropped_overflow=1)
+                self._tell("dropped_overflow", 1)
+            return not self._waiting
+
+    def pending(self, after_seq: int, limit: int) -> list[StoredEvent]:
+        """At most `limit` events with seq > after_seq, oldest first. Outlived events are dropped first."""
+        now = self._clock()
+        with self._lock:
+            if self._waiting or self._undeleted or now.boottime_ns - self._expired_ns >= _EXPIRE_EVERY_NS:
+                self._settle(now)
+            nothing: list[tuple[object, ...]] = []
+            rows = self._try(
+                lambda db: db.execute(
+                    "SELECT * FROM events WHERE seq > ? ORDER BY seq LIMIT ?", (after_seq, limit + len(self._undeleted))
+                ).fetchall(),
+                nothing,
+            )
+            found = [_stored(row) for row in rows if row[1] not in self._undeleted]
+            return [*found, *(w for w in self._waiting if w.seq > after_seq)][:limit]
+
+    def delete(self, event_ids: Iterable[str]) -> None:
+        """Forget events that the broker acknowledged. What a full disk does not delete now is deleted later."""
+        with self._lock:
+            ids = set(event_ids)
+            self._waiting = deque(w for w in self._waiting if w.event.event_id not in ids)
+            self._undeleted |= ids
+            self._settle(self._clock())
+            for kind, number in self._bursts.items():
+                log.warning("outbox: %d events were dropped (%s) since the last delivery", number, kind)
+            self._bursts.clear()
+
+    def remember_clear(self, topic: str) -> None:
+        """Note on disk that a retained topic must be emptied at the broker, also if this process ends before."""
+        with self._lock:
+            self._try(lambda db: db.execute("INSERT OR IGNORE INTO clears VALUES (?)", (topic,)), None)
+
+    def forget_clear(self, topic: str) -> None:
+        """The broker took the emptying, or the topic is in use again."""
+        with self._lock:
+            self._try(lambda db: db.execute("DELETE FROM clears WHERE topic = ?", (topic,)), None)
+
+    def clears(self) -> list[str]:
+        """The topics to empty."""
+        with self._lock:
+            return self._try(lambda db: [str(r[0]) for r in db.execute("SELECT topic FROM clears ORDER BY topic")], [])
+
+    def status(self) -> OutboxStatus:
+        now = self._clock()
+        with self._lock:
+            found = self.pending(0, 1)
+            stored = self._try(lambda db: int(db.execute("SELECT count(*) FROM events").fetchone()[0]), 0)
+            counts: Counter[str] = Counter(self._try(lambda db: dict(db.execute("SELECT name, value FROM counters").fetchall()), {}))
+            counts += self._counts
+            age = None
+            if found:
+                age = found[0].age_s(now)
+                age = round(max(0.0, (now.wall - found[0].event.ts).total_seconds() if age is None else age), 3)
+            return OutboxStatus(
+                depth=max(0, stored - len(self._undeleted)) + len(self._waiting), in_memory=len(self._waiting),
+                oldest_age_s=age, committed=counts["committed"], dropped_overflow=counts["dropped_overflow"],
+                dropped_age=counts["dropped_age"], fault=self._fault,
+            )
+
+    def close(self) -> None:
+        """Close the file. The link must have stopped; later calls other than commit do nothing."""
+        with self._lock:
+            self._closed = True
+            self._file.close()
+
+    # ---- inside, with the lock held
+
+    def _try(self, work: Callable[[sqlite3.Connection], T], otherwise: T) -> T:
+        """`work` in one transaction, or `otherwise` and a fault that status() tells and the log has once."""
+        if self._closed:
+            return otherwise
+        try:
+            result = self._file.run(work)
+        except DiskFault as e:
+            if not self._fault:
+                log.error("outbox: %s; new events wait in memory only, and a restart loses them: free some space", e)
+            self._fault = str(e)
+            return otherwise
+        if self._fault:
+            log.warning("outbox: the disk takes events again")
+            self._fault = ""
+        return result
+
+    def _settle(self, now: Moment) -> None:
+        """Bring the file up to date in one transaction: waiting events in, acknowledged and surplus ones out."""
+        done = self._try(lambda db: self._write(db, now), None)
+        if done is not None:
+            self._seq = max(self._seq, done["seq"])
+            self._waiting.clear()
+            self._undeleted.clear()
+            self._counts.clear()
+            self._expired_ns = now.boottime_ns
+            for kind in ("dropped_overflow", "dropped_age"):
+                self._tell(kind, done[kind])
+
+    def _write(self, db: sqlite3.Connection, now: Moment) -> Counter[str] | None:
+        done: Counter[str] = Counter()
+        for w in self._waiting:
+            # Numbers only rise, whatever the file holds: a collision would lose an event.
+            done["committed"] += db.execute(
+                """INSERT INTO events VALUES (max(?, (SELECT coalesce(max(seq), 0) + 1 FROM events)), ?,?,?,?,?,?,?,?)
+                ON CONFLICT (event_id) DO NOTHING""",
+                (w.seq, w.event.event_id, w.event.event_type, (w.event.ts - _EPOCH) // timedelta(microseconds=1),
+                 w.event.captured_ns, w.event.boot_id, w.captured_boottime_ns, w.clock_synced,
+                 json.dumps(w.event.body, ensure_ascii=False)),
+            ).rowcount
+        db.executemany("DELETE FROM events WHERE event_id = ?", [(i,) for i in self._undeleted])
+        limits = {
+            "boot": now.boot_id, "boottime_ns": now.boottime_ns - int(self._max_age_s * 1e9), "synced": now.synced,
+            "ts_us": (now.wall - _EPOCH) // timedelta(microseconds=1) - int(self._max_age_s * 1e6),
+        }
+        done["dropped_age"] = db.execute(f"DELETE FROM events WHERE {_OUTLIVED}", limits).rowcount
+        count, last = db.execute("SELECT count(*), coalesce(max(seq), 0) FROM events").fetchone()
+        if count > self._max_events:
+            db.execute(
+                "DELETE FROM events WHERE seq IN (SELECT seq FROM events ORDER BY seq LIMIT ?)", (count - self._max_events,)
+            )
+            done["dropped_overflow"] = count - self._max_events
+        db.executemany(
+            "INSERT INTO counters VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = value + excluded.value",
+            list((self._counts + done).items()),
+        )
+        done["seq"] = int(last)
+        return done
+
+    def _tell(self, kind: str, number: int) -> None:
+        """Say it once per burst; a burst ends at the next delivery, which tells the sum."""
+        if number and not self._bursts[kind]:
+            limit = f"more than {self._max_events} wait" if kind == "dropped_overflow" else f"older than {self._max_age_s:g} s"
+            log.warning("outbox: dropping undelivered events (%s)", limit)
+        if number:
+            self._bursts[kind] += number
+
+
+def _stored(row: tuple[object, ...]) -> StoredEvent:
+    seq, event_id, event_type, ts_us, captured_ns, boot, captured_boottime_ns, synced, body = row
+    event = MatchEvent(
+        event_id=str(event_id), event_type=str(event_type), ts=_EPOCH + timedelta(microseconds=int(str(ts_us))),
+        captured_ns=int(str(captured_ns)), boot_id=str(boot), body=json.loads(str(body)),
+    )
+    return StoredEvent(
+        seq=int(str(seq)), event=event, captured_boottime_ns=int(str(captured_boottime_ns)), clock_synced=bool(synced)
+    )
