@@ -1,0 +1,120 @@
+"""A paho client for one connection: address, identity, credentials, TLS, will. And what a broker's refusal means."""
+
+from __future__ import annotations
+
+import os
+import ssl
+from pathlib import Path
+
+from paho.mqtt.client import Client
+from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
+from paho.mqtt.reasoncodes import ReasonCode
+
+from edge_oneshot.config import MqttConfig
+from edge_oneshot.errors import ConfigError
+from edge_oneshot.mqtt.payloads import OFFLINE
+
+V5, V311 = MQTTProtocolVersion.MQTTv5, MQTTProtocolVersion.MQTTv311
+CONNECT_TIMEOUT_S = 5.0
+
+# Reason codes (MQTT 5, section 2.4) after which trying again soon can help: unspecified, implementation specific, server
+# unavailable, busy, shutting down, keep alive, receive maximum, message rate, quota, administrative action, connection
+# rate, connect time. Every other failure needs a person.
+_TRANSIENT = {0x80, 0x83, 0x88, 0x89, 0x8B, 0x8D, 0x93, 0x96, 0x97, 0x98, 0x9F, 0xA0}
+UNSUPPORTED_PROTOCOL, TAKEN_OVER = 0x84, 0x8E
+
+
+def is_permanent(reason: ReasonCode) -> bool:
+    """Whether a refusal lasts until a person changes something (credentials, ACL, client id, the broker's limits)."""
+    return reason.is_failure and reason.value not in _TRANSIENT
+
+
+def address(config: MqttConfig) -> tuple[str, int]:
+    return config.host, config.port or (8883 if config.tls else 1883)
+
+
+def read_password(config: MqttConfig) -> str | None:
+    """The first line of the password file; a bare name is looked for among systemd's credentials first.
+
+    Raises ConfigError if the file cannot be read or is empty.
+    """
+    if not config.password_file:
+        return None
+    path = Path(config.password_file).expanduser()
+    credentials = os.environ.get("CREDENTIALS_DIRECTORY")
+    if credentials and path.name == config.password_file and (Path(credentials) / path.name).exists():
+        path = Path(credentials) / path.name
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as e:
+        reason = e.strerror if isinstance(e, OSError) else "not UTF-8"
+        raise ConfigError(f"mqtt.password_file {path}: expected a readable file, got: {reason}", "check path and permissions") from None
+    if not lines or not lines[0]:
+        raise ConfigError(f"mqtt.password_file {path}: expected the password in the first line, got nothing", "write it there")
+    return lines[0]
+
+
+def tls_context(config: MqttConfig) -> ssl.SSLContext | None:
+    """TLS with certificate and host name verified; None without TLS. Raises ConfigError for an unusable file."""
+    if not config.tls:
+        return None
+    try:
+        return ssl.create_default_context(cafile=config.ca_file or None)
+    except OSError as e:  # ssl.SSLError is one
+        raise ConfigError(f"mqtt.ca_file {config.ca_file}: expected PEM certificates, got: {e}", "name the authority's PEM file") from None
+
+
+def make_client(config: MqttConfig, client_id: str, protocol: MQTTProtocolVersion) -> Client:
+    """A client that has never been connected, to be used for one connection. Raises ConfigError."""
+    client = Client(
+        CallbackAPIVersion.VERSION2, client_id=client_id, protocol=protocol, reconnect_on_failure=False,
+        clean_session=None if protocol == V5 else True,
+    )
+    client.connect_timeout = CONNECT_TIMEOUT_S
+    client.max_inflight_messages_set(0)  # no limit and no queue inside paho: the connection keeps its own window
+    if config.username:
+        client.username_pw_set(config.username, read_password(config))
+    context = tls_context(config)
+    if context is not None:
+        client.tls_set_context(context)
+    return client
+
+
+def set_will(client: Client, topic: str, protocol: MQTTProtocolVersion, delay_s: int) -> None:
+    """`offline`, retained, when the device is gone for `delay_s` (MQTT 3.1.1: at once)."""
+    properties = None
+    if protocol == V5:
+        properties = new_properties(PacketTypes.WILLMESSAGE)
+        properties.WillDelayInterval = delay_s
+    client.will_set(topic, OFFLINE, qos=1, retain=True, properties=properties)
+
+
+def connect(client: Client, config: MqttConfig, protocol: MQTTProtocolVersion, session_expiry_s: int) -> None:
+    """Open the socket and send CONNECT; blocks for at most CONNECT_TIMEOUT_S after the name is resolved.
+
+    Clean start: what was in flight is in the outbox, and nothing is subscribed to that must not be missed. Raises
+    OSError (ssl.SSLError included).
+    """
+    host, port = address(config)
+    if protocol == V5:
+        properties = new_properties(PacketTypes.CONNECT)
+        properties.SessionExpiryInterval = session_expiry_s
+        client.connect(host, port, config.keepalive_s, clean_start=True, properties=properties)
+    else:
+        client.connect(host, port, config.keepalive_s)
+
+
+def new_properties(packet_type: int) -> Properties:
+    return Properties(packet_type)  # type: ignore[no-untyped-call]
+
+
+def event_properties(schema_version: int, expiry_s: int) -> Properties:
+    """What MQTT 5 can say beside the payload: its type, its life, and the schema's version."""
+    properties = new_properties(PacketTypes.PUBLISH)
+    properties.ContentType = "application/json"
+    properties.PayloadFormatIndicator = 1
+    properties.MessageExpiryInterval = expiry_s
+    properties.UserProperty = ("schema", str(schema_version))
+    return properties

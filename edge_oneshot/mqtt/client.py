@@ -1,0 +1,193 @@
+"""The link to the broker, for the life of the daemon: connects, stays, comes back, and says how it is.
+
+    link = MqttLink(config.mqtt, config.device_slug, outbox)
+    link.start()                                 # returns at once; an absent broker is a state, not an error
+    link.set_state(link.topics.presence, {...})  # retained; told again after every reconnect
+    outbox.commit(event); link.wake()            # events go through the outbox only
+    link.status()                                # for health
+    link.stop()                                  # says `offline`, waits for its PUBACK, at most 2 s
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import random
+import socket
+import threading
+from dataclasses import dataclass
+from typing import Any
+
+from edge_oneshot.config import MqttConfig
+from edge_oneshot.events.clock import Clock, read_clock
+from edge_oneshot.events.outbox import Outbox, OutboxStatus
+from edge_oneshot.mqtt import broker
+from edge_oneshot.mqtt.connection import Connection
+from edge_oneshot.mqtt.payloads import Signer, encode
+from edge_oneshot.mqtt.shared import End, Limits, Shared
+from edge_oneshot.mqtt.states import RetainedStates
+from edge_oneshot.mqtt.topics import Topics
+
+log = logging.getLogger(__name__)
+
+_TRY_OLD_PROTOCOL_AFTER = 3  # connections in a row that ended without a CONNACK
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LinkStatus:
+    """state: stopped, connecting, online, unreachable, refused. error: the last failure, "" while online.
+
+    protocol: "5" or "3.1.1", "" before the first CONNACK. connects: accepted ones. refused_events: events that the
+    broker did not take and that wait to be tried again. refused_topics: topic -> the broker's reason.
+    """
+
+    state: str
+    error: str
+    protocol: str
+    connects: int
+    refused_events: int
+    refused_topics: dict[str, str]
+    outbox: OutboxStatus
+
+
+class MqttLink:
+    """One thread that owns the connection. Every method may be called from any thread."""
+
+    def __init__(
+        self, config: MqttConfig, device_slug: str, outbox: Outbox, *,
+        clock: Clock = read_clock, sign: Signer | None = None, limits: Limits | None = None,
+    ) -> None:
+        """Opens nothing yet. Raises ValueError if device_slug or the prefix is no slug."""
+        self.topics = Topics(config.prefix, device_slug)
+        self._config, self._outbox, self._limits = config, outbox, limits or Limits()
+        self._states = RetainedStates()
+        self._clearing: set[str] = set()
+        self._stop = threading.Event()
+        self._lock = threading.Lock()
+        self._state, self._error, self._protocol, self._connects = "stopped", "", "", 0
+        self._refused_topics: dict[str, str] = {}
+        self._failures = 0
+        self._wake_in, self._wake_out = socket.socketpair()
+        self._wake_in.setblocking(False)
+        self._wake_out.setblocking(False)
+        self._shared = Shared(
+            config=config, topics=self.topics, client_id=config.client_id or f"edge-oneshot-{device_slug}",
+            outbox=outbox, states=self._states, clock=clock, limits=self._limits, sign=sign, wake=self._wake_out,
+            stopping=self._stop.is_set, on_online=self._on_online, on_acknowledged=self._on_acknowledged,
+            on_refusal=self._on_refusal,
+        )
+        self._thread = threading.Thread(target=self._run, name="mqtt", daemon=True)
+
+    def start(self) -> None:
+        """Start connecting; returns at once. Raises ConfigError if the password or CA file cannot be used."""
+        broker.read_password(self._config)
+        broker.tls_context(self._config)
+        self._clearing.update(self._outbox.clears())
+        for topic in self._clearing.difference(self._states.topics()):
+            self._states.set(topic, b"")
+        self._set(state="connecting")
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Say `offline`, wait for its PUBACK at most 2 s, and end. What is undelivered stays in the outbox."""
+        self._stop.set()
+        self.wake()
+        if self._thread.is_alive():
+            self._thread.join(self._limits.stop_s + 1.0)
+        if self._thread.is_alive():
+            log.debug("mqtt: still in connect(); its thread ends with the process")
+        else:
+            self._wake_in.close()
+            self._wake_out.close()
+        self._set(state="stopped")
+
+    def wake(self) -> None:
+        """Look at the outbox now. Cheap; call it after commit."""
+        with contextlib.suppress(OSError):  # full: it will wake anyway; closed: it has stopped
+            self._wake_in.send(b"\0")
+
+    def set_state(self, topic: str, payload: bytes | str | dict[str, Any]) -> None:
+        """Publish a retained state now and after every reconnect. The same value again costs nothing."""
+        data = payload.encode() if isinstance(payload, str) else encode(payload) if isinstance(payload, dict) else payload
+        if data and topic in self._clearing:  # in use again
+            self._clearing.discard(topic)
+            self._outbox.forget_clear(topic)
+        if self._states.set(topic, data):
+            self.wake()
+
+    def clear_state(self, topic: str) -> None:
+        """Remove a retained topic from the broker: now, or when it is back, also if the daemon restarts before that."""
+        self._clearing.add(topic)
+        self._outbox.remember_clear(topic)
+        self.set_state(topic, "")
+
+    def status(self) -> LinkStatus:
+        outbox = self._outbox.status()
+        with self._lock:
+            return LinkStatus(
+                state=self._state, error=self._error, protocol=self._protocol, connects=self._connects,
+                refused_events=self._shared.refused_events, refused_topics=dict(self._refused_topics), outbox=outbox,
+            )
+
+    # ---- the link's thread
+
+    def _run(self) -> None:
+        protocol, preferred, silent = broker.V5, broker.V5, 0
+        while not self._stop.is_set():
+            end, why = Connection(self._shared, protocol).run()
+            if end is End.STOPPED:
+                if why:
+                    log.warning("mqtt: %s; the broker's will says it", why)
+                break
+            if end is End.UNSUPPORTED and protocol == broker.V5:
+                log.info("mqtt: the broker does not speak MQTT 5; going on with 3.1.1")
+                protocol = preferred = broker.V311
+                continue
+            silent = silent + 1 if end is End.NO_CONNACK else 0
+            protocol = broker.V311 if silent and silent % _TRY_OLD_PROTOCOL_AFTER == 0 else preferred
+            self._stop.wait(self._failed(end, why))
+
+    def _failed(self, end: End, why: str) -> float:
+        """Note a failure; seconds until the next attempt. Full jitter; after a refusal at once the upper half of the maximum."""
+        first = self._failures == 0
+        if end in (End.REFUSED, End.UNSUPPORTED):
+            delay = random.uniform(0.5, 1.0) * self._limits.backoff_max_s
+            if self._error != why:
+                log.error("mqtt: %s; this needs a change by you. Trying again every %g s", why, self._limits.backoff_max_s)
+            self._set(state="refused", error=why)
+        else:
+            ceiling = min(self._limits.backoff_max_s, self._limits.backoff_base_s * 2.0 ** min(self._failures, 16))
+            delay = random.uniform(0.0, ceiling)
+            where = "{}:{}".format(*broker.address(self._config))
+            log.log(logging.WARNING if first else logging.DEBUG, "mqtt: broker %s: %s; events wait in the outbox", where, why)
+            self._set(state="unreachable", error=why)
+        self._failures += 1
+        return delay
+
+    def _on_online(self, protocol: str) -> None:
+        if self._failures or not self._connects:
+            log.info("mqtt: online at %s:%s, MQTT %s", *broker.address(self._config), protocol)
+        with self._lock:
+            self._state, self._error, self._protocol = "online", "", protocol
+            self._connects += 1
+
+    def _on_acknowledged(self) -> None:
+        self._failures = 0  # not at the CONNACK: a broker that accepts and then hangs up must not be hammered
+
+    def _on_refusal(self, topic: str, reason: str) -> None:
+        with self._lock:
+            known = self._refused_topics.get(topic, "")
+            if reason:
+                self._refused_topics[topic] = reason
+            elif known:
+                del self._refused_topics[topic]
+        if reason and not known:
+            log.error("mqtt: the broker does not take %s: %s; allow it in the broker's ACL. Events are kept and tried again", topic, reason)
+        elif known and not reason:
+            log.info("mqtt: the broker takes %s again", topic)
+
+    def _set(self, *, state: str, error: str | None = None) -> None:
+        with self._lock:
+            self._state = state
+            self._error = self._error if error is None else error
+

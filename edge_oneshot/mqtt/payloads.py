@@ -1,0 +1,157 @@
+"""What the daemon sends, built from typed values. docs/mqtt.md explains each field; events/schema/ checks them."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from edge_oneshot.events.clock import Moment
+from edge_oneshot.events.outbox import StoredEvent
+
+SCHEMA_VERSION = 1
+LATE_AFTER_S = 2.0
+ONLINE, OFFLINE = "online", "offline"
+
+# Takes the payload without its signature, gives the value of `signature`.
+Signer = Callable[[dict[str, Any]], dict[str, Any]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HandOver:
+    """An event as it is handed to the broker now. expires_in_s: until it expires; 0 if it has, or if nobody can know."""
+
+    payload: bytes
+    late: bool
+    expires_in_s: float
+
+
+def hand_over(stored: StoredEvent, device: str, ttl_s: float, now: Moment, sign: Signer | None = None) -> HandOver:
+    """The payload of `stored` at this moment.
+
+    `late`: more than 2 s after capture, or from another boot, or from the future. The age comes from the clock that
+    counts sleep, never from the wall clock. `expires_at` = now + ttl_s - age, so a wall clock that was corrected since
+    capture does not prolong it; of another boot: `ts` + ttl_s, and never later than now.
+    """
+    event = stored.event
+    age_s = stored.age_s(now)
+    ttl = timedelta(seconds=ttl_s)
+    if age_s is None:
+        late, expires_at = True, min(event.ts + ttl, now.wall)
+    else:
+        late, expires_at = not 0 <= age_s <= LATE_AFTER_S, now.wall + ttl - timedelta(seconds=max(0.0, age_s))
+    message: dict[str, Any] = {
+        "schema": SCHEMA_VERSION, "event_id": event.event_id, "event_type": event.event_type, **event.body,
+        "device": device, "ts": iso(event.ts), "expires_at": iso(expires_at), "late": late,
+        "clock": "synced" if now.synced and stored.clock_synced else "unsynced", "signature": None,
+    }
+    if sign is not None:
+        message["signature"] = sign({k: v for k, v in message.items() if k != "signature"})
+    return HandOver(
+        payload=encode(message), late=late, expires_in_s=max(0.0, (expires_at - now.wall).total_seconds())
+    )
+
+
+def message_expiry_s(hand: HandOver, *, trigger: bool, max_age_s: float) -> int:
+    """Seconds for which a broker may keep the message for an absent subscriber.
+
+    A trigger (`match/…`, `unknown`) dies with its event, so that nobody finds it as good as new when he comes back.
+    `event` is the log: it lives as long as the outbox would have kept it.
+    """
+    return max(1, math.ceil(hand.expires_in_s)) if trigger else max(1, int(max_age_s))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Presence:
+    """Who is in sight. identities: slugs. unknown: how many people who are nobody enrolled. since: of this state."""
+
+    identities: tuple[str, ...]
+    unknown: int
+    since: datetime
+    ts: datetime
+
+    def message(self) -> dict[str, Any]:
+        return {
+            "schema": SCHEMA_VERSION, "identities": sorted(self.identities), "unknown": self.unknown,
+            "since": iso(self.since), "ts": iso(self.ts),
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Health:
+    """How the device is. Unknown measures are None.
+
+    state: running, paused, camera_lost. stages_ms: stage -> (p50, p95) of the last frames. camera_age_s: since the last
+    frame. throttled: the Pi firmware's throttling bits, 0 = fine. rss_bytes: resident memory.
+    """
+
+    state: str
+    fps: float | None
+    stages_ms: dict[str, tuple[float, float]]
+    camera_age_s: float | None
+    temperature_c: float | None
+    throttled: int | None
+    rss_bytes: int | None
+    uptime_s: float
+    outbox_depth: int
+    outbox_oldest_age_s: float | None
+    outbox_dropped: int
+    outbox_refused: int
+    outbox_fault: str
+    encoder_id: str
+    identities: int
+    templates: int
+    ts: datetime
+
+    def message(self) -> dict[str, Any]:
+        return {
+            "schema": SCHEMA_VERSION, "state": self.state, "fps": self.fps,
+            "stages_ms": {name: {"p50": p50, "p95": p95} for name, (p50, p95) in self.stages_ms.items()},
+            "camera_age_s": self.camera_age_s, "temperature_c": self.temperature_c, "throttled": self.throttled,
+            "rss_bytes": self.rss_bytes, "uptime_s": self.uptime_s,
+            "outbox": {
+                "depth": self.outbox_depth, "oldest_age_s": self.outbox_oldest_age_s, "dropped": self.outbox_dropped,
+                "refused": self.outbox_refused, "fault": self.outbox_fault,
+            },
+            "encoder_id": self.encoder_id, "gallery": {"identities": self.identities, "templates": self.templates},
+            "ts": iso(self.ts),
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Info:
+    """What the device is. pad: "not_performed", or the method of presentation attack detection."""
+
+    version: str
+    encoder_id: str
+    target_fmr: float | None
+    threshold: float
+    pad: str
+    gallery_encrypted: bool
+    signed_events: bool
+    requests: bool
+    ts: datetime
+
+    def message(self) -> dict[str, Any]:
+        return {
+            "schema": SCHEMA_VERSION, "version": self.version, "encoder_id": self.encoder_id,
+            "target_fmr": self.target_fmr, "threshold": self.threshold,
+            "capabilities": {
+                "pad": self.pad, "gallery_encrypted": self.gallery_encrypted,
+                "signed_events": self.signed_events, "requests": self.requests,
+            },
+            "ts": iso(self.ts),
+        }
+
+
+def iso(moment: datetime) -> str:
+    """RFC 3339 in UTC with milliseconds: 2026-09-30T14:03:22.481Z."""
+    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def encode(message: dict[str, Any]) -> bytes:
+    """Compact JSON, UTF-8, keys in the order given. NaN and infinity are refused."""
+    return json.dumps(message, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()

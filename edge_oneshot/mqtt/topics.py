@@ -1,0 +1,78 @@
+"""Every topic that the daemon uses, from typed code. A slug is checked and refused, never mangled: no wildcard gets in."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from edge_oneshot.config import SLUG
+
+
+def slug(what: str, text: str) -> str:
+    """`text`, if it may be one level of a topic. Raises ValueError."""
+    if not isinstance(text, str) or not SLUG.fullmatch(text):
+        raise ValueError(f"{what}: expected 1 to 64 of a-z, 0-9, _ and -, got {text!r}")
+    return text
+
+
+@dataclass(frozen=True, slots=True)
+class Topics:
+    """The topics of one device: `<prefix>/<device>/…`. docs/mqtt.md says what each carries."""
+
+    prefix: str
+    device: str
+
+    def __post_init__(self) -> None:
+        slug("topic prefix", self.prefix)
+        slug("device slug", self.device)
+
+    @property
+    def base(self) -> str:
+        return f"{self.prefix}/{self.device}"
+
+    @property
+    def availability(self) -> str:
+        return f"{self.base}/availability"
+
+    @property
+    def event(self) -> str:
+        return f"{self.base}/event"
+
+    @property
+    def unknown(self) -> str:
+        return f"{self.base}/unknown"
+
+    @property
+    def presence(self) -> str:
+        return f"{self.base}/presence"
+
+    @property
+    def health(self) -> str:
+        return f"{self.base}/health"
+
+    @property
+    def info(self) -> str:
+        return f"{self.base}/info"
+
+    @property
+    def snapshot(self) -> str:
+        return f"{self.base}/snapshot"
+
+    def match(self, identity_id: str) -> str:
+        return f"{self.base}/match/{slug('identity', identity_id)}"
+
+    def person_state(self, identity_id: str) -> str:
+        return f"{self.base}/person/{slug('identity', identity_id)}/state"
+
+    def request(self, verb: str) -> str:
+        return f"{self.base}/request/{slug('verb', verb)}"
+
+    def response(self, verb: str) -> str:
+        return f"{self.base}/response/{slug('verb', verb)}"
+
+    def of_event(self, event_type: str, identity_id: str | None) -> tuple[str, ...]:
+        """Where an event goes: always `event`; a match and an unknown also to the topic that people subscribe to."""
+        if event_type == "match":
+            return self.match(identity_id or ""), self.event
+        if event_type == "unknown":
+            return self.unknown, self.event
+        return (self.event,)
