@@ -10,7 +10,7 @@ from converters.graph import Array, Graph, parse, serialize
 from converters.passes.bias import correct_biases
 from converters.passes.equalise import equalise
 from converters.passes.normalise import fold_normalisation
-from converters.passes.prelu import prelu_to_maximum, recognise_prelu
+from converters.passes.prelu import recognise_prelu, rewrite_prelu
 from converters.passes.structure import fix_batch, flatten_output, fold_batch_norm, remove_shape_arithmetic
 from converters.quantise import ranges, to_int8
 
@@ -41,13 +41,13 @@ def convert(graph: Graph, chips: Sequence[Array], mean: Sequence[float], std: Se
         done.append(f"{folded} elementwise factors and offsets folded into convolutions")
     if recognised := recognise_prelu(graph):
         done.append(f"{recognised} PReLUs recognised")
-    if replaced := prelu_to_maximum(graph):
-        done.append(f"{replaced} PReLUs as max(x, a x)")
+    if replaced := rewrite_prelu(graph):
+        done.append(f"{replaced} PReLUs as x + relu((a - 1) x)")
     fold_normalisation(graph, mean, std)
     done.append("normalisation folded")
     reference = serialize(graph)
     stats, _ = observe(graph, chips)
-    done.append(f"{equalise(graph, stats)} groups of channels equalised")
+    done.append(f"{equalise(graph, stats, keep=graph.consumers(graph.inputs[0])[0].outputs)} groups of channels equalised")
     stats, means = observe(graph, chips)
     done.append(f"{correct_biases(graph, means)} biases corrected")
     # Read and written again: constants inside the flatbuffer, where every runtime finds them.

@@ -35,4 +35,4 @@ def to_int8(graph: Graph, limits: dict[str, tuple[float, float]]) -> bytes:
     worker = quantizer.Quantizer(bytearray(serialize(graph)), recipe.static_wi8_ai8())
     qsv = {name: {"min": np.full((1, 1, 1, 1), low, np.float32), "max": np.full((1, 1, 1, 1), high, np.float32)}
            for name, (low, high) in limits.items()}
-    return bytes(worker.quantize(qsv, enable_progress_report=False).quantized_model)
+    return bytes(worker.quantize(qsv, enable_progress_bar=False, enable_progress_report=False).quantized_model)

@@ -10,6 +10,7 @@ wider range. The factors minimise the noise that both together make in the outpu
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -57,8 +58,8 @@ def _passes_factor(op: Op) -> list[Tensor] | None:
     return acts if op.kind in _SAME and not constants else None
 
 
-def groups(graph: Graph) -> list[Group]:
-    """Partition the activations. A group is locked if an op in it, or the model's input or output, fixes the scale."""
+def groups(graph: Graph, keep: Sequence[Tensor] = ()) -> list[Group]:
+    """Partition the activations. Locked is a group whose scale an op, the model's input or output, or `keep` fixes."""
     parent: dict[int, int] = {}
     tensors = {id(t): t for t in graph.tensors() if t.data is None}
 
@@ -67,7 +68,7 @@ def groups(graph: Graph) -> list[Group]:
             i = parent[i]
         return i
 
-    locked = {id(t) for t in (*graph.inputs, *graph.outputs)}
+    locked = {id(t) for t in (*graph.inputs, *graph.outputs, *keep)}
     for op in graph.ops:
         if is_linear(op):
             if activation_of(op) not in (NONE, RELU):
@@ -147,10 +148,13 @@ def _choose(group: Group, stats: list[ChannelStats]) -> Array:
     return np.asarray(best / np.exp(np.log(best).mean()))
 
 
-def equalise(graph: Graph, stats: dict[str, ChannelStats]) -> int:
-    """Equalise every group that no op fixes. `stats` by tensor name, of this very graph. Returns how many groups."""
+def equalise(graph: Graph, stats: dict[str, ChannelStats], keep: Sequence[Tensor] = ()) -> int:
+    """Equalise every group that no op fixes. `stats` by tensor name, of this very graph.
+
+    keep: tensors whose scale stays, such as pixels less a whole number. Returns how many groups were equalised.
+    """
     count = 0
-    for group in groups(graph):
+    for group in groups(graph, keep):
         known = [stats[t.name] for t in group.tensors if t.name in stats]
         if group.locked or not known:
             continue

@@ -1,8 +1,11 @@
 """PReLU in a form that the int8 kernels of XNNPACK take, for every slope.
 
-XNNPACK has no int8 PRELU with a slope per channel, but MUL and MAXIMUM: for a <= 1, prelu(x) = max(x, a * x).
-For a > 1 the maximum picks the wrong branch. There prelu_a(x) = -a * max(x', x' / a) with x' = -x, so the channel is
-negated in the convolution before, gets the slope 1/a, and -a goes into the convolution behind: exact, and free.
+XNNPACK has no int8 PRELU and no int8 MAXIMUM: either splits the graph into 34 parts. It has MUL with a fused RELU, and
+ADD. For a <= 1, prelu_a(x) = x + relu((a - 1) x): nothing is added where x > 0, and (a - 1) x where x < 0. The result
+also keeps a scale of its own, which max(x, a x) does not.
+For a > 1 the added part would have to be negative. There prelu_a(x) = -a prelu_b(-x) with b = 1/a, so the channel is
+negated in the convolution before and -a goes into the convolution behind: exact, and free. For a < -1,
+prelu_a(x) = prelu_b(a x) with b = 1/a. All slopes then lie in [-1, 1], where int8 holds them to 1/128.
 """
 
 from __future__ import annotations
@@ -10,7 +13,7 @@ from __future__ import annotations
 import numpy as np
 
 from converters.graph import Array, Graph, Op, Tensor
-from converters.passes.linear import NONE, activation_of, binary, is_linear, options, scale_input, scale_output
+from converters.passes.linear import NONE, RELU, activation_of, binary, is_linear, options, scale_input, scale_output
 
 
 def _slope_of_spelled(graph: Graph, add: Op) -> tuple[Tensor, Array, list[Op]] | None:
@@ -55,29 +58,29 @@ def recognise_prelu(graph: Graph) -> int:
     return found
 
 
-def prelu_to_maximum(graph: Graph) -> int:
-    """Replace every PRELU (and LEAKY_RELU stays as it is) by MUL and MAXIMUM. Returns how many were replaced.
+def rewrite_prelu(graph: Graph) -> int:
+    """Replace every PRELU by MUL (with a fused RELU) and ADD. Returns how many were replaced.
 
-    Where the neighbours are no convolutions that can take the factor in, a MUL by a constant takes it.
+    Where the neighbours are no convolutions that can take a factor in, a MUL by a constant takes it.
     """
     count = 0
     for op in list(graph.ops):
         if op.kind != "PRELU":
             continue
         x, y = op.tensor(0), op.output
-        slope = np.broadcast_to(op.tensor(1).array.reshape(-1), (x.shape[-1],)).astype(np.float32)
-        steep = slope > 1
-        if steep.any():
-            factor_in = np.where(steep, -1.0, 1.0).astype(np.float32)
-            factor_out = np.where(steep, -slope, 1.0).astype(np.float32)
-            slope = np.where(steep, 1.0 / np.where(steep, slope, 1.0), slope).astype(np.float32)
-            x = _multiply_before(graph, op, x, factor_in)
-            _multiply_behind(graph, op, y, factor_out)
-        alpha = graph.constant(y.name + "_alpha", slope)
-        scaled = binary(graph, "MUL", x, alpha, y.name + "_scaled")
-        larger = Op("MAXIMUM", [x, scaled.output], [op.output], options("MaximumMinimumOptions"))
+        slope = np.broadcast_to(op.tensor(1).array.reshape(-1), (x.shape[-1],)).astype(np.float64)
+        steep, falling = slope > 1, slope < -1
+        if steep.any() or falling.any():
+            x = _multiply_before(graph, op, x, np.where(steep, -1.0, np.where(falling, slope, 1.0)))
+            if steep.any():
+                _multiply_behind(graph, op, y, np.where(steep, -slope, 1.0))
+            slope = np.where(steep | falling, 1.0 / np.where(slope == 0, 1.0, slope), slope)
+        beyond = graph.constant(y.name + "_slope_less_one", (slope - 1.0).astype(np.float32))
+        negative = binary(graph, "MUL", x, beyond, y.name + "_negative")
+        negative.options.fusedActivationFunction = RELU
+        total = Op("ADD", [x, negative.output], [op.output], options("AddOptions", fusedActivationFunction=NONE))
         at = graph.ops.index(op)
-        graph.ops[at:at + 1] = [scaled, larger]
+        graph.ops[at:at + 1] = [negative, total]
         count += 1
     return count
 
@@ -88,7 +91,7 @@ def _multiply_before(graph: Graph, op: Op, x: Tensor, factor: Array) -> Tensor:
             and graph.consumers(x) == [op] and x not in graph.outputs):
         scale_output(graph, before, factor)
         return x
-    mul = binary(graph, "MUL", x, graph.constant(x.name + "_sign", factor), x.name + "_signed")
+    mul = binary(graph, "MUL", x, graph.constant(x.name + "_sign", factor.astype(np.float32)), x.name + "_signed")
     graph.insert_after(before, mul)
     op.inputs[0] = mul.output
     return mul.output
@@ -101,7 +104,7 @@ def _multiply_behind(graph: Graph, op: Op, y: Tensor, factor: Array) -> None:
             scale_input(graph, consumer, factor)
         return
     inner = Tensor(graph.unique_name(y.name + "_unscaled"), y.shape, y.dtype)
-    mul = Op("MUL", [inner, graph.constant(y.name + "_factor", factor)], [y],
+    mul = Op("MUL", [inner, graph.constant(y.name + "_factor", factor.astype(np.float32))], [y],
              options("MulOptions", fusedActivationFunction=NONE))
     op.outputs = [inner]
     graph.insert_after(op, mul)
