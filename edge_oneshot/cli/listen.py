@@ -1,0 +1,138 @@
+"""`listen`: a subscriber that prints the events that arrive at the broker."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import time
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from edge_oneshot.cli.common import find_config
+
+if TYPE_CHECKING:
+    from edge_oneshot.config import MqttConfig
+
+_REMEMBERED = 10_000  # event_ids kept for telling a repeated event
+
+
+@click.command()
+@click.option("--device", metavar="SLUG", help="Only this device; else every one below the prefix.")
+@click.option("--host", metavar="NAME", help="Broker; else the configuration's.")
+@click.option("--port", type=click.IntRange(1, 65535), help="Broker's port.")
+@click.option("--username", metavar="NAME", help="User name at the broker.")
+@click.option("--password-file", metavar="FILE", help="File whose first line is the password.")
+@click.option("--ca-file", metavar="FILE", help="PEM file of the broker's authority; turns TLS on.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object per line, as it was received.")
+@click.option("--count", type=click.IntRange(1), metavar="N", help="End after N different events.")
+@click.option("--timeout", type=click.FloatRange(0, min_open=True), metavar="S",
+              help="End after S seconds; an error if --count is not reached.")
+@click.pass_context
+def listen(
+    ctx: click.Context, /, device: str | None, as_json: bool, count: int | None, timeout: float | None, **options: Any
+) -> None:
+    """Print the events that arrive at the broker, one line each, until Ctrl-C.
+
+    A line says when, which device, what, who, and the comparison score. "late", "expired", "unsynced" and "repeated"
+    mark the events that must open no door. docs/mqtt.md explains the fields.
+    """
+    from edge_oneshot.errors import BrokerError, BrokerUnreachable
+    from edge_oneshot.mqtt.subscriber import Subscriber
+    from edge_oneshot.mqtt.topics import slug
+
+    config = broker_options(find_config(ctx).mqtt, **options)
+    printer = _Printer(as_json)
+    try:
+        level = slug("--device", device) if device else "+"
+    except ValueError as e:
+        raise click.UsageError(str(e)) from None
+    end = None if timeout is None else time.monotonic() + timeout
+    subscriber = Subscriber(config, [f"{config.prefix}/{level}/event"], printer, "listen")
+    try:
+        subscriber.connect()
+        while (count is None or printer.different < count) and (end is None or time.monotonic() < end):
+            if subscriber.step(0.2):
+                continue
+            click.echo("connection lost; trying again every second", err=True)
+            while end is None or time.monotonic() < end:
+                time.sleep(1.0)
+                try:
+                    subscriber.connect()
+                except BrokerUnreachable:
+                    continue
+                break
+    except KeyboardInterrupt:
+        return
+    finally:
+        subscriber.close()
+    if count is not None and printer.different < count:
+        message = f"listen: expected {count} events within {timeout:g} s, got {printer.different}"
+        raise BrokerError(message, "does the daemon run, and with this broker?")
+
+
+def broker_options(
+    config: MqttConfig, *, host: str | None, port: int | None, username: str | None, password_file: str | None, ca_file: str | None
+) -> MqttConfig:
+    """The configuration's broker with what the command line says otherwise."""
+    given = {"host": host, "port": port, "username": username, "password_file": password_file, "ca_file": ca_file}
+    changes: dict[str, Any] = {key: value for key, value in given.items() if value is not None}
+    if ca_file:
+        changes["tls"] = True
+    return dataclasses.replace(config, **changes)
+
+
+class _Printer:
+    """Called with each message."""
+
+    def __init__(self, as_json: bool) -> None:
+        self._as_json = as_json
+        self._seen: dict[str, None] = {}
+        self.different = 0
+
+    def __call__(self, message: Any) -> None:
+        try:
+            event = json.loads(message.payload)
+            if not isinstance(event, dict):
+                raise ValueError("no object")
+        except (ValueError, RecursionError):
+            click.echo(f"ignored: no JSON object on {_plain(message.topic)}", err=True)
+            return
+        marks = []
+        if message.retain:
+            marks.append("retained by somebody else: ignore it")  # the daemon never retains an event
+        event_id = str(event.get("event_id"))
+        if event_id in self._seen:
+            marks.append("repeated")
+        else:
+            self.different += 1
+            self._seen[event_id] = None
+            if len(self._seen) > _REMEMBERED:
+                del self._seen[next(iter(self._seen))]
+        click.echo(json.dumps(event, ensure_ascii=False) if self._as_json else _line(event, marks))
+
+
+def _line(event: dict[str, Any], marks: list[str]) -> str:
+    """2026-09-30T14:03:22.481Z porch match alice "Alice" score 0.71 margin +0.19"""
+    words = [str(event.get(key, "?")) for key in ("ts", "device", "event_type")]
+    if event.get("identity"):
+        words += [str(event["identity"]), f'"{event.get("name", "")}"']
+    if isinstance(event.get("score"), int | float):
+        words.append(f"score {event['score']:.2f}")
+    if isinstance(event.get("margin"), int | float):
+        words.append(f"margin {event['margin']:+.2f}")
+    if event.get("faults"):
+        words.append(str(event["faults"]))
+    if event.get("late"):
+        marks = [*marks, "late"]
+    if str(event.get("expires_at", "")) < datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"):
+        marks = [*marks, "expired"]
+    if event.get("clock") != "synced":
+        marks = [*marks, "unsynced"]
+    return _plain(" ".join(words) + (f" ({', '.join(marks)})" if marks else ""))
+
+
+def _plain(text: str) -> str:
+    """Without control characters: whoever may publish must not steer this terminal."""
+    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
