@@ -118,7 +118,8 @@ def _open_npz(path: Path, keys: Iterable[str], purpose: str) -> Mapping[str, NDA
     if not path.is_file():
         raise DataError(f"{path}: expected a file or a folder, found nothing there")
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with path.open("rb") as file:  # opened here: numpy leaves a damaged archive open
+            archive = np.load(file, allow_pickle=False)
             if not isinstance(archive, np.lib.npyio.NpzFile):
                 raise DataError(f"{path}: expected an .npz archive, got a single array")
             missing = [key for key in keys if key not in archive.files]

@@ -18,7 +18,7 @@ from edge_oneshot.card import Comparator, EncoderCard
 from edge_oneshot.encoder import TwinEncoder
 from edge_oneshot.matching.compare import score_all
 from training.omniglot.baselines import modified_hausdorff, nearest_pixel
-from training.omniglot.data import DataError, Runs, load_drawings, load_runs
+from training.omniglot.data import DataError, load_drawings, load_runs
 from training.omniglot.device import embed
 from training.omniglot.split import alphabets
 from training.omniglot.trials import draw_pairs, draw_runs, pairs_of_runs
@@ -90,7 +90,8 @@ def evaluate(data: Path, bundle_path: Path, protocol: str, baselines: bool = Tru
     else:
         drawings = load_drawings(data).only(alphabets(PARTS[protocol]))
         runs = draw_runs(drawings, runs_per_alphabet)
-        names = tuple(name for i, name in enumerate(drawings.alphabet_names) if len(set(drawings.character[drawings.alphabet == i])) >= runs.ways)
+        sizes = [len(set(drawings.character[drawings.alphabet == i])) for i in range(len(drawings.alphabet_names))]
+        names = tuple(name for name, size in zip(drawings.alphabet_names, sizes, strict=True) if size >= runs.ways)
         examples, items = embed(runs.train, encoder), embed(runs.test, encoder)
         pairs = draw_pairs(drawings, 10_000, seed=2)
         first, second, same = embed(drawings.ink[pairs.left], encoder), embed(drawings.ink[pairs.right], encoder), pairs.same
@@ -139,9 +140,8 @@ def table(result: dict[str, Any]) -> str:
     lines.append(f"verification, {result['verification_pairs']} balanced pairs: {result['verification_accuracy']:.2%}")
     for key, text in (("open_set", "threshold set on these trials"), ("open_set_at_card_threshold", "threshold of the card")):
         if (row := result[key]) is not None:
-            lines.append(
-                f"true class absent: {row['correct_unknown_rate']:.2%} correct unknown at {row['false_unknown_rate']:.2%} false unknown ({text})"
-            )
+            rates = f"{row['correct_unknown_rate']:.2%} correct unknown at {row['false_unknown_rate']:.2%} false unknown"
+            lines.append(f"true class absent: {rates} ({text})")
     lines.append(f"encoder {result['encoder_id']} on {result['runtime']}")
     return "\n".join(lines)
 

@@ -36,7 +36,7 @@ def _digest(content: bytes) -> str:
 
 def base_card(model: Model, config: TrainConfig, comparator: str, digests: dict[str, str]) -> dict[str, Any]:
     """The card without what has to be measured."""
-    side = int(model.encoder.side_px)  # type: ignore[arg-type]
+    side = int(model.encoder.side_px)
     head = model.head
     weighted = {
         "kind": "weighted-l1",
@@ -60,7 +60,7 @@ def base_card(model: Model, config: TrainConfig, comparator: str, digests: dict[
         },
         "regions": "frame",
         "alignment": None,
-        "output": {"dimension": int(model.encoder.dimension)},  # type: ignore[arg-type]
+        "output": {"dimension": int(model.encoder.dimension)},
         "comparator": weighted if comparator == "weighted-l1" else {"kind": "cosine"},
         "thresholds": None,
         "probability": None,
@@ -98,7 +98,7 @@ def export(checkpoint: Path, drawings: Drawings, out: Path, comparator: str = "w
     model, config = load(checkpoint)
     learnt = drawings.only(alphabets("train"))
     chosen = np.random.default_rng(0).choice(len(learnt.ink), CALIBRATION, replace=False)
-    side = int(model.encoder.side_px)  # type: ignore[arg-type]
+    side = int(model.encoder.side_px)
     chips = resized(learnt.ink[chosen], side)[..., None]
     graph = float_graph(model.encoder)
     digests = {"source": _digest(serialize(graph)), "calibration": _digest(pack(learnt.ink[chosen]).tobytes())}

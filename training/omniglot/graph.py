@@ -28,7 +28,9 @@ class _Chain:
         self.top = pixels
         self.count = 0
 
-    def add(self, kind: str, shape: tuple[int, ...], options: Any, inputs: list[Tensor | None], constants: tuple[Array, ...] = ()) -> Tensor:
+    def add(
+        self, kind: str, shape: tuple[int, ...], options: Any, inputs: list[Tensor | None], constants: tuple[Array, ...] = ()
+    ) -> Tensor:
         self.count += 1
         name = f"{self.count:02d}_{kind.lower()}"
         held = [Tensor(f"{name}/{part}", c.shape, np.float32, np.ascontiguousarray(c, np.float32))

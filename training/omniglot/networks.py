@@ -4,6 +4,8 @@
 of pooling or a large dense layer, padding as TFLite's SAME. ``KochTwin`` is the network of Koch et al. 2015, figure 4.
 """
 
+# mypy: allow-subclassing-any
+# (torch brings no types where this is checked)
 from __future__ import annotations
 
 from typing import Any
@@ -16,7 +18,9 @@ from torch.nn import functional as F
 class ConvBlock(nn.Module):
     """Convolution, batch norm, and ReLU6 unless ``linear``. ``same`` pads as TFLite does: with stride 2 right and below."""
 
-    def __init__(self, inputs: int, outputs: int, kernel: int, *, stride: int = 1, groups: int = 1, same: bool = True, linear: bool = False):
+    def __init__(
+        self, inputs: int, outputs: int, kernel: int, *, stride: int = 1, groups: int = 1, same: bool = True, linear: bool = False
+    ) -> None:
         super().__init__()
         self.same, self.linear, self.kernel, self.stride = same, linear, kernel, stride
         self.conv = nn.Conv2d(inputs, outputs, kernel, stride, groups=groups, bias=False)

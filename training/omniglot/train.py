@@ -6,6 +6,8 @@ through the weighted L1 head, and (unless ``margin_scale`` is 0) a cosine-margin
 orientations, which looks at every other character at once and so learns faster than pairs do.
 """
 
+# mypy: allow-subclassing-any
+# (torch brings no types where this is checked)
 from __future__ import annotations
 
 import json
@@ -82,7 +84,7 @@ class Model(nn.Module):
     def __init__(self, config: TrainConfig, characters: int):
         super().__init__()
         self.encoder = build(config.network)
-        dimension: int = self.encoder.dimension  # type: ignore[assignment]  # nn.Module types attributes as Tensor
+        dimension: int = self.encoder.dimension
         self.head = L1Head(dimension, weight=6 / dimension)  # starts with logits of a few units
         self.softmax = (
             MarginSoftmax(dimension, characters * config.orientations, config.margin_scale, config.margin)
@@ -164,13 +166,13 @@ def set_rates(optimizer: torch.optim.Optimizer, config: TrainConfig, position: f
 def encode(encoder: nn.Module, ink: NDArray[np.uint8]) -> NDArray[np.float32]:
     """Float embeddings (N, D) of drawings (N, 105, 105), through the same resizing as on the device."""
     encoder.eval()
-    grey = resized(ink, int(encoder.side_px))  # type: ignore[arg-type]
+    grey = resized(ink, int(encoder.side_px))
     out = []
     with torch.inference_mode():
         for start in range(0, len(grey), 256):
             batch = torch.from_numpy(grey[start : start + 256])[:, None].float()
             out.append(encoder(1 - batch / 255))
-    return torch.cat(out).numpy()
+    return np.asarray(torch.cat(out).numpy())
 
 
 def validate(model: Model, drawings: Drawings) -> dict[str, float]:
@@ -205,7 +207,7 @@ def train(data: Drawings, config: TrainConfig, out: Path, resume: bool = False, 
 
     torch.manual_seed(config.seed)
     model = Model(config, len(np.unique(drawings.character)))
-    model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # a third faster on a CPU
+    model.to(memory_format=torch.channels_last)  # a third faster on a CPU
     optimizer = make_optimizer(model, config)
     start, history = 0, []
     if resume:
@@ -214,7 +216,7 @@ def train(data: Drawings, config: TrainConfig, out: Path, resume: bool = False, 
         optimizer.load_state_dict(kept["optimizer"])
         start, history = kept["epoch"], kept["history"]
 
-    side: int = model.encoder.side_px  # type: ignore[assignment]
+    side: int = model.encoder.side_px
     source = torch.from_numpy(drawings.ink)[:, None]  # (N, 1, 105, 105) uint8
     character = torch.from_numpy(drawings.character)
     for epoch in range(start, config.epochs):

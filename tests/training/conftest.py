@@ -1,0 +1,69 @@
+"""Drawings made here: Omniglot's format without Omniglot. Every character is a polyline; every drawer shakes it."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image, ImageDraw
+
+sys.path.insert(0, str(Path(__file__).parents[2]))  # training/ is a folder of the repository, not an installed package
+
+from training.omniglot.data import SIDE_PX, Drawings, pack
+
+ALPHABETS, CHARACTERS, DRAWERS = 2, 20, 4
+
+
+def _draw(points: np.ndarray) -> np.ndarray:
+    canvas = Image.new("L", (SIDE_PX, SIDE_PX), 0)
+    ImageDraw.Draw(canvas).line([(float(x), float(y)) for x, y in points], fill=1, width=3)
+    return np.asarray(canvas, np.uint8)
+
+
+@pytest.fixture(scope="session")
+def drawings() -> Drawings:
+    rng = np.random.default_rng(0)
+    ink, alphabet, character, drawer = [], [], [], []
+    for a in range(ALPHABETS):
+        for c in range(CHARACTERS):
+            shape = rng.uniform(15, 90, (5, 2))
+            for d in range(DRAWERS):
+                ink.append(_draw(shape + rng.normal(0, 2, shape.shape)))
+                alphabet.append(a)
+                character.append(a * CHARACTERS + c)
+                drawer.append(d + 1)
+    return Drawings(
+        ink=np.stack(ink),
+        alphabet=np.array(alphabet),
+        character=np.array(character),
+        drawer=np.array(drawer),
+        alphabet_names=("First", "Second"),
+    )
+
+
+@pytest.fixture(scope="session")
+def arrays(drawings: Drawings) -> dict[str, np.ndarray]:
+    """The keys of an Omniglot .npz with three 20-way runs."""
+    from training.omniglot.trials import run_indices
+
+    train, test, answer = run_indices(drawings, 2, 20, seed=3)
+    bits = pack(drawings.ink)
+    return {
+        "background_bits": bits,
+        "background_alphabet": drawings.alphabet.astype(np.uint8),
+        "background_character": drawings.character.astype(np.int16),
+        "background_drawer": drawings.drawer.astype(np.uint8),
+        "background_alphabet_names": np.array(drawings.alphabet_names),
+        "runs_train_bits": bits[train],
+        "runs_test_bits": bits[test],
+        "runs_answer": answer,
+    }
+
+
+@pytest.fixture
+def npz(arrays: dict[str, np.ndarray], tmp_path: Path) -> Path:
+    path = tmp_path / "drawings.npz"
+    np.savez(path, **arrays)
+    return path
