@@ -17,12 +17,14 @@ from converters.quantise import ranges, to_int8
 
 @dataclass(frozen=True)
 class Conversion:
-    """reference: the float model that takes raw pixels and computes what the source did. model: its int8 form.
+    """Three flatbuffers that take raw pixels and have the same tensor names.
 
-    Both are flatbuffers with the same tensor names. passes: what was done, in order, in words.
+    reference: float, computes what the source did. equalised: the same function, channels scaled for int8.
+    model: the full int8 form. passes: what was done, in order, in words.
     """
 
     reference: bytes
+    equalised: bytes
     model: bytes
     passes: tuple[str, ...]
 
@@ -48,8 +50,9 @@ def convert(graph: Graph, chips: Sequence[Array], mean: Sequence[float], std: Se
     reference = serialize(graph)
     stats, _ = observe(graph, chips)
     done.append(f"{equalise(graph, stats, keep=graph.consumers(graph.inputs[0])[0].outputs)} groups of channels equalised")
+    equalised = serialize(graph)
     stats, means = observe(graph, chips)
     done.append(f"{correct_biases(graph, means)} biases corrected")
     # Read and written again: constants inside the flatbuffer, where every runtime finds them.
     model = serialize(parse(to_int8(graph, ranges(graph, stats))))
-    return Conversion(reference, model, tuple(done))
+    return Conversion(reference, equalised, model, tuple(done))

@@ -19,6 +19,7 @@ from converters.graph import Array, Graph, Op, Tensor
 from converters.passes.linear import NONE, RELU, activation_of, is_linear, scale_input, scale_output
 
 _SAME = ("RELU", "LEAKY_RELU", "MAXIMUM", "MINIMUM", "ABS", "PRELU", "MAX_POOL_2D", "AVERAGE_POOL_2D", "ADD", "SUB")
+_SHAPED = ("PAD", "MEAN")  # their constants are shapes, not values
 _ROOM = 1e-6
 
 
@@ -55,7 +56,7 @@ def _passes_factor(op: Op) -> list[Tensor] | None:
         return acts if len(constants) == 1 else None
     if op.kind == "PRELU":
         return acts
-    return acts if op.kind in _SAME and not constants else None
+    return acts if op.kind in _SHAPED or (op.kind in _SAME and not constants) else None
 
 
 def groups(graph: Graph, keep: Sequence[Tensor] = ()) -> list[Group]:
