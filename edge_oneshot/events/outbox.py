@@ -141,7 +141,9 @@ class Outbox:
         """Forget events that the broker acknowledged. What a full disk does not delete now is deleted later."""
         with self._lock:
             ids = set(event_ids)
+            before = len(self._waiting)
             self._waiting = deque(w for w in self._waiting if w.event.event_id not in ids)
+            self._counts["committed"] += before - len(self._waiting)  # delivered without ever having been on disk
             self._undeleted |= ids
             self._settle(self._clock())
             for kind, number in self._bursts.items():
@@ -193,21 +195,20 @@ class Outbox:
         if self._closed:
             return otherwise
         try:
-            result = self._file.run(work)
+            return self._file.run(work)
         except DiskFault as e:
             if not self._fault:
                 log.error("outbox: %s; new events wait in memory only, and a restart loses them: free some space", e)
             self._fault = str(e)
             return otherwise
-        if self._fault:
-            log.warning("outbox: the disk takes events again")
-            self._fault = ""
-        return result
 
     def _settle(self, now: Moment) -> None:
         """Bring the file up to date in one transaction: waiting events in, acknowledged and surplus ones out."""
         done = self._try(lambda db: self._write(db, now), None)
         if done is not None:
+            if self._fault and (self._waiting or self._undeleted):  # reading alone proves nothing: a full disk can be read
+                log.warning("outbox: the disk takes events again")
+                self._fault = ""
             self._seq = max(self._seq, done["seq"])
             self._waiting.clear()
             self._undeleted.clear()

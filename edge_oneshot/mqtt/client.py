@@ -15,6 +15,7 @@ import logging
 import random
 import socket
 import threading
+import time
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,6 +32,7 @@ from edge_oneshot.mqtt.topics import Topics
 log = logging.getLogger(__name__)
 
 _TRY_OLD_PROTOCOL_AFTER = 3  # connections in a row that ended without a CONNACK
+_BRIEF = 3  # connections in a row that ended soon after their CONNACK, before that is called strange
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,14 +69,14 @@ class MqttLink:
         self._state, self._error, self._protocol, self._connects = "stopped", "", "", 0
         self._refused_topics: dict[str, str] = {}
         self._failures = 0
+        self._online_at: float | None = None
         self._wake_in, self._wake_out = socket.socketpair()
         self._wake_in.setblocking(False)
         self._wake_out.setblocking(False)
         self._shared = Shared(
             config=config, topics=self.topics, client_id=config.client_id or f"edge-oneshot-{device_slug}",
             outbox=outbox, states=self._states, clock=clock, limits=self._limits, sign=sign, wake=self._wake_out,
-            stopping=self._stop.is_set, on_online=self._on_online, on_acknowledged=self._on_acknowledged,
-            on_refusal=self._on_refusal,
+            stopping=self._stop.is_set, on_online=self._on_online, on_refusal=self._on_refusal,
         )
         self._thread = threading.Thread(target=self._run, name="mqtt", daemon=True)
 
@@ -132,8 +134,9 @@ class MqttLink:
     # ---- the link's thread
 
     def _run(self) -> None:
-        protocol, preferred, silent = broker.V5, broker.V5, 0
+        protocol, preferred, silent, brief = broker.V5, broker.V5, 0, 0
         while not self._stop.is_set():
+            self._online_at = None
             end, why = Connection(self._shared, protocol).run()
             if end is End.STOPPED:
                 if why:
@@ -145,11 +148,16 @@ class MqttLink:
                 continue
             silent = silent + 1 if end is End.NO_CONNACK else 0
             protocol = broker.V311 if silent and silent % _TRY_OLD_PROTOCOL_AFTER == 0 else preferred
-            self._stop.wait(self._failed(end, why))
+            brief = 0 if self._online_at is None else brief + 1
+            if self._online_at is not None and time.monotonic() - self._online_at >= self._limits.stable_s:
+                self._failures = brief = 0
+            if brief >= _BRIEF:
+                why += f"; it ended soon after it began, {brief} times in a row: does another client use this mqtt.client_id?"
+            self._stop.wait(self._failed(end, why, strange=brief == _BRIEF))
 
-    def _failed(self, end: End, why: str) -> float:
+    def _failed(self, end: End, why: str, strange: bool) -> float:
         """Note a failure; seconds until the next attempt. Full jitter; after a refusal at once the upper half of the maximum."""
-        first = self._failures == 0
+        loud = self._failures == 0 or strange
         if end in (End.REFUSED, End.UNSUPPORTED):
             delay = random.uniform(0.5, 1.0) * self._limits.backoff_max_s
             if self._error != why:
@@ -159,7 +167,7 @@ class MqttLink:
             ceiling = min(self._limits.backoff_max_s, self._limits.backoff_base_s * 2.0 ** min(self._failures, 16))
             delay = random.uniform(0.0, ceiling)
             where = "{}:{}".format(*broker.address(self._config))
-            log.log(logging.WARNING if first else logging.DEBUG, "mqtt: broker %s: %s; events wait in the outbox", where, why)
+            log.log(logging.WARNING if loud else logging.DEBUG, "mqtt: broker %s: %s; events wait in the outbox", where, why)
             self._set(state="unreachable", error=why)
         self._failures += 1
         return delay
@@ -167,12 +175,10 @@ class MqttLink:
     def _on_online(self, protocol: str) -> None:
         if self._failures or not self._connects:
             log.info("mqtt: online at %s:%s, MQTT %s", *broker.address(self._config), protocol)
+        self._online_at = time.monotonic()
         with self._lock:
             self._state, self._error, self._protocol = "online", "", protocol
             self._connects += 1
-
-    def _on_acknowledged(self) -> None:
-        self._failures = 0  # not at the CONNACK: a broker that accepts and then hangs up must not be hammered
 
     def _on_refusal(self, topic: str, reason: str) -> None:
         with self._lock:

@@ -240,11 +240,7 @@ class Connection:
         sent = self._sent.pop(mid, None)
         if sent is None:
             return
-        if reason.is_failure:
-            self._s.on_refusal(sent.topic, str(reason))
-        else:
-            self._s.on_refusal(sent.topic, "")
-            self._s.on_acknowledged()
+        self._s.on_refusal(sent.topic, str(reason) if reason.is_failure else "")
         if sent.event_id is None:
             if not reason.is_failure and self._s.states.acknowledged(sent.topic, sent.payload):
                 self._s.outbox.forget_clear(sent.topic)

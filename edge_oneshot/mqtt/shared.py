@@ -31,6 +31,8 @@ class Limits:
 
     session_expiry_s: of the session, and the delay of the will. ack_timeout_s: without a PUBACK the connection is cut,
     and its unsent bytes with it. refused_retry_s: until a refused event is tried again. stop_s: for the last PUBACK.
+    stable_s: a connection that lasted so long starts the back-off anew; a shorter one does not, or two clients with one
+    id would throw each other out for ever, without a pause.
     """
 
     connack_s: float = 10.0
@@ -38,6 +40,7 @@ class Limits:
     refused_retry_s: float = 300.0
     stop_s: float = 2.0
     session_expiry_s: int = 30
+    stable_s: float = 5.0
     backoff_base_s: float = 1.0
     backoff_max_s: float = 30.0
 
@@ -57,6 +60,5 @@ class Shared:
     wake: socket.socket  # readable when there is something to do
     stopping: Callable[[], bool]
     on_online: Callable[[str], None]
-    on_acknowledged: Callable[[], None]
     on_refusal: Callable[[str, str], None]  # topic, reason; ("topic", "") when it is taken again
     refused_events: int = 0
