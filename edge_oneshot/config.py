@@ -64,11 +64,11 @@ class ModelConfig:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QualityConfig:
     min_inter_eye_px: float = _key(24.0, "px between the eyes in the main stream, at least", low=0, high=1000)
-    min_sharpness: float = _key(20.0, "variance of the Laplacian of the aligned face, at least", low=0, high=1e6)
+    min_sharpness: float = _key(15.0, "variance of the Laplacian of the aligned face, at least", low=0, high=1e6)
     min_luma: float = _key(40.0, "mean brightness of the aligned face (0-255), at least", low=0, high=255)
     max_luma: float = _key(225.0, "mean brightness of the aligned face (0-255), at most", low=0, high=255)
     min_contrast: float = _key(12.0, "standard deviation of the brightness, at least", low=0, high=128)
-    max_yaw_deg: float = _key(50.0, "degrees that a face may be turned aside, at most", low=0, high=90)
+    max_yaw_deg: float = _key(60.0, "degrees that a face may be turned aside, at most", low=0, high=90)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
