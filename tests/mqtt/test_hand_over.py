@@ -142,8 +142,8 @@ def test_the_states_fit_their_schemas() -> None:
     for measures in (None, 1):
         state_validator("health").validate(Health(
             state="running", fps=measures, stages_ms={"detect": (4.0, 9.5)}, camera_age_s=measures, temperature_c=measures,
-            throttled=measures, rss_bytes=measures, uptime_s=3.0, outbox_depth=0, outbox_oldest_age_s=measures, outbox_dropped=0, outbox_refused=0,
-            outbox_fault="", encoder_id=ENCODER, identities=1, templates=1, ts=now,
+            throttled=measures, rss_bytes=measures, uptime_s=3.0, outbox_depth=0, outbox_oldest_age_s=measures,
+            outbox_dropped=0, outbox_refused=0, outbox_fault="", encoder_id=ENCODER, identities=1, templates=1, ts=now,
         ).message())
     state_validator("info").validate(Info(
         version="0.1.0", encoder_id=ENCODER, target_fmr=1e-4, threshold=0.5, pad="not_performed", gallery_encrypted=False,
