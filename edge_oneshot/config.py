@@ -91,12 +91,18 @@ class MqttConfig:
     password_file: str = _key("", "file whose first line is the password; systemd credentials work: a bare name is looked up in $CREDENTIALS_DIRECTORY")
     tls: bool = _key(False, "encrypt; the broker's certificate is verified")
     ca_file: str = _key("", "PEM file of the authority that signed the broker's certificate; empty: the system's")
+    cert_file: str = _key("", "PEM file of the device's own certificate, for brokers that ask for one")
+    key_file: str = _key("", "PEM file of its private key; a bare name is looked up in $CREDENTIALS_DIRECTORY")
+    protocol: str = _key("auto", "MQTT version; auto: 5, and 3.1.1 at a broker that knows no 5", choices=("auto", "5", "3.1.1"))
     client_id: str = _key("", "client id; empty: edge-oneshot-<device>")
     keepalive_s: int = _key(30, "seconds between pings", low=5, high=3600)
     event_ttl_s: float = _key(10.0, "seconds after capture at which an event expires; a lock ignores it then", low=1, high=3600)
     event_max_age_s: float = _key(86400.0, "seconds after which an undelivered event is dropped, counted and logged", low=10, high=31536000)
     outbox_max_events: int = _key(10000, "undelivered events kept on disk; the oldest are dropped, counted and logged", low=10, high=1000000)
     health_every_s: float = _key(30.0, "seconds between health messages", low=1, high=3600)
+    discovery: str = _key("off", "announce to Home Assistant; component: for versions before 2024.11, and openHAB", choices=("device", "component", "off"))
+    discovery_prefix: str = _key("homeassistant", "first level of the discovery topics, [a-z0-9_-]+", slug=True)
+    sign_key_file: str = _key("", "key that signs events (edge-oneshot mqtt new-key makes one); empty: unsigned; a bare name: see password_file")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -209,8 +215,10 @@ def _contradictions(c: Config) -> list[str]:
         faults.append(f"quality.min_luma: expected less than max_luma ({c.quality.max_luma:g}), got {c.quality.min_luma:g}")
     if c.mqtt.password_file and not c.mqtt.username:
         faults.append("mqtt.username: expected a name beside password_file, got none")
-    if c.mqtt.ca_file and not c.mqtt.tls:
-        faults.append("mqtt.tls: expected true beside ca_file, got false")
+    if (c.mqtt.ca_file or c.mqtt.cert_file) and not c.mqtt.tls:
+        faults.append("mqtt.tls: expected true beside ca_file or cert_file, got false")
+    if bool(c.mqtt.cert_file) != bool(c.mqtt.key_file):
+        faults.append("mqtt.cert_file and mqtt.key_file: expected both or neither, got one")
     return faults
 
 

@@ -35,17 +35,25 @@ def address(config: MqttConfig) -> tuple[str, int]:
     return config.host, config.port or (8883 if config.tls else 1883)
 
 
-def read_password(config: MqttConfig) -> str | None:
-    """The first line of the password file; a bare name is looked for among systemd's credentials first.
+def protocols(config: MqttConfig) -> tuple[MQTTProtocolVersion, ...]:
+    """The versions to try, in this order."""
+    return {"5": (V5,), "3.1.1": (V311,)}.get(config.protocol, (V5, V311))
 
-    Raises ConfigError if the file cannot be read or is empty.
-    """
+
+def credential_path(name: str) -> Path:
+    """A file of secrets; a bare name is looked for among systemd's credentials first."""
+    path = Path(name).expanduser()
+    credentials = os.environ.get("CREDENTIALS_DIRECTORY")
+    if credentials and path.name == name and (Path(credentials) / name).exists():
+        return Path(credentials) / name
+    return path
+
+
+def read_password(config: MqttConfig) -> str | None:
+    """The first line of the password file. Raises ConfigError if the file cannot be read or is empty."""
     if not config.password_file:
         return None
-    path = Path(config.password_file).expanduser()
-    credentials = os.environ.get("CREDENTIALS_DIRECTORY")
-    if credentials and path.name == config.password_file and (Path(credentials) / path.name).exists():
-        path = Path(credentials) / path.name
+    path = credential_path(config.password_file)
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as e:
@@ -61,9 +69,17 @@ def tls_context(config: MqttConfig) -> ssl.SSLContext | None:
     if not config.tls:
         return None
     try:
-        return ssl.create_default_context(cafile=config.ca_file or None)
+        context = ssl.create_default_context(cafile=config.ca_file or None)
     except OSError as e:  # ssl.SSLError is one
         raise ConfigError(f"mqtt.ca_file {config.ca_file}: expected PEM certificates, got: {e}", "name the authority's PEM file") from None
+    if config.cert_file:
+        try:
+            # The password callback only answers "none": without it OpenSSL would ask a terminal, and wait.
+            context.load_cert_chain(config.cert_file, credential_path(config.key_file), password=lambda: "")
+        except OSError as e:
+            what = f"mqtt.cert_file {config.cert_file} and mqtt.key_file {config.key_file}"
+            raise ConfigError(f"{what}: expected a certificate and its unencrypted key, got: {e}", "check paths, permissions and pairing") from None
+    return context
 
 
 def make_client(config: MqttConfig, client_id: str, protocol: MQTTProtocolVersion) -> Client:

@@ -134,7 +134,8 @@ class MqttLink:
     # ---- the link's thread
 
     def _run(self) -> None:
-        protocol, preferred, silent, brief = broker.V5, broker.V5, 0, 0
+        preferred, *others = broker.protocols(self._config)
+        protocol, silent, brief = preferred, 0, 0
         while not self._stop.is_set():
             self._online_at = None
             end, why = Connection(self._shared, protocol).run()
@@ -142,12 +143,12 @@ class MqttLink:
                 if why:
                     log.warning("mqtt: %s; the broker's will says it", why)
                 break
-            if end is End.UNSUPPORTED and protocol == broker.V5:
+            if end is End.UNSUPPORTED and others:
                 log.info("mqtt: the broker does not speak MQTT 5; going on with 3.1.1")
-                protocol = preferred = broker.V311
+                protocol = preferred = others.pop()
                 continue
             silent = silent + 1 if end is End.NO_CONNACK else 0
-            protocol = broker.V311 if silent and silent % _TRY_OLD_PROTOCOL_AFTER == 0 else preferred
+            protocol = others[0] if others and silent and silent % _TRY_OLD_PROTOCOL_AFTER == 0 else preferred
             brief = 0 if self._online_at is None else brief + 1
             if self._online_at is not None and time.monotonic() - self._online_at >= self._limits.stable_s:
                 self._failures = brief = 0

@@ -37,7 +37,7 @@ class Subscriber:
 
     def connect(self, timeout_s: float = 10.0) -> None:
         """Connect and subscribe. Raises BrokerUnreachable, BrokerRefused or ConfigError."""
-        for protocol in (broker.V5, broker.V311):
+        for protocol in broker.protocols(self._config):
             client = broker.make_client(self._config, self._client_id, protocol)
             client.on_connect, client.on_subscribe = self._connected, self._subscribed
             client.on_message = lambda _c, _u, message: self._on_message(message)
