@@ -100,9 +100,10 @@ class MqttConfig:
     event_max_age_s: float = _key(86400.0, "seconds after which an undelivered event is dropped, counted and logged", low=10, high=31536000)
     outbox_max_events: int = _key(10000, "undelivered events kept on disk; the oldest are dropped, counted and logged", low=10, high=1000000)
     health_every_s: float = _key(30.0, "seconds between health messages", low=1, high=3600)
-    discovery: str = _key("off", "announce to Home Assistant; component: for versions before 2024.11, and openHAB", choices=("device", "component", "off"))
+    discovery: str = _key(
+        "off", "announce to Home Assistant; component: for openHAB and older versions", choices=("device", "component", "off"))
     discovery_prefix: str = _key("homeassistant", "first level of the discovery topics, [a-z0-9_-]+", slug=True)
-    sign_key_file: str = _key("", "key that signs events (edge-oneshot mqtt new-key makes one); empty: unsigned; a bare name: see password_file")
+    sign_key_file: str = _key("", "key that signs events (`edge-oneshot mqtt new-key`); empty: unsigned; a bare name: see password_file")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -177,7 +178,7 @@ def load_config(path: Path | None) -> Config:
         raise ConfigError(f"cannot read {path}: {e}", "check the path and its permissions") from None
     try:
         data = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as e:
+    except (ValueError, RecursionError) as e:  # not only TOMLDecodeError: endless digits, endless nesting
         raise ConfigError(f"{path} is not valid TOML: {e}", "mend the line it names") from None
     return parse_config(data, path)
 
@@ -243,7 +244,7 @@ def _fault(kind: Any, meta: Any, value: Any) -> str | None:
         bool: ("true or false", isinstance(value, bool)),
         int: ("a whole number", isinstance(value, int) and not isinstance(value, bool)),
         str: ("text", isinstance(value, str)),
-    }.get(kind, ("a number", isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)))
+    }.get(kind, ("a number", _is_number(value)))
     word, ok = wanted
     if not ok:
         return word
@@ -254,6 +255,14 @@ def _fault(kind: Any, meta: Any, value: Any) -> str | None:
     if meta["slug"] and value and not SLUG.fullmatch(value):
         return "only a-z, 0-9, _ and -, at most 64 of them"
     return None
+
+
+def _is_number(value: Any) -> bool:
+    """A finite number that fits a float; TOML's whole numbers may have hundreds of digits."""
+    try:
+        return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    except OverflowError:
+        return False
 
 
 def _did_you_mean(word: str, known: Any) -> str:

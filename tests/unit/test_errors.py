@@ -1,0 +1,72 @@
+"""The error tree: one base, one exit code each, the tree in the docstring, and errors that survive the control socket."""
+
+from __future__ import annotations
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+import edge_oneshot
+from edge_oneshot import errors
+from edge_oneshot.control.protocol import Request, raise_error
+from edge_oneshot.errors import AcquisitionError, ConfigError, EdgeOneshotError, EnrollmentError
+
+OURS = [c for c in vars(errors).values() if isinstance(c, type) and issubclass(c, Exception)]
+# Control flow, and what one module raises for another of its own folder; none of them reaches a person.
+INTERNAL = {"EndOfStream", "DiskFault"}
+
+
+def test_every_class_derives_from_the_base() -> None:
+    assert len(OURS) >= 11
+    assert [c for c in OURS if not issubclass(c, EdgeOneshotError)] == []
+
+
+def test_no_exception_class_is_defined_elsewhere() -> None:
+    root = Path(edge_oneshot.__file__).parent
+    known = {c.__name__ for c in OURS}
+    strangers = [
+        f"{path.relative_to(root)}: {node.name}"
+        for path in root.rglob("*.py") if path.name != "errors.py"
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.ClassDef) and node.name not in INTERNAL
+        and any(re.search(r"(Error|Exception)$", ast.unparse(base)) for base in node.bases)
+        and not any(ast.unparse(base).rpartition(".")[2] in known for base in node.bases)
+    ]
+    assert strangers == []
+
+
+def test_exit_codes() -> None:
+    codes = {"EdgeOneshotError": 1, "ConfigError": 78, "AcquisitionError": 6, "EnrollmentError": 4}
+    assert {c.__name__: c.exit_code for c in OURS} == {c.__name__: codes.get(c.__name__, 1) for c in OURS}
+    assert errors.EXIT_NON_MATCH == 3
+
+
+def test_the_tree_in_the_docstring_is_complete() -> None:
+    assert errors.__doc__ is not None
+    for cls in OURS:
+        assert re.search(rf"\b{cls.__name__}\b", errors.__doc__), cls
+
+
+def test_texts() -> None:
+    assert str(EdgeOneshotError("what", "mend")) == "what (mend)"
+    assert str(EdgeOneshotError("what")) == "what"
+    assert str(ConfigError("two faults", faults=("a", "b"))) == "two faults\n  a\n  b"
+
+
+@pytest.mark.parametrize("cls", OURS, ids=lambda c: c.__name__)
+def test_an_error_comes_back_from_an_answer_as_it_was(cls: type[EdgeOneshotError]) -> None:
+    request = Request(verb="enroll", arguments={})
+    faults = ("too dark", "blurred") if cls in (ConfigError, AcquisitionError, EnrollmentError) else ()
+    request.fail(cls("what", "mend", faults) if faults else cls("what", "mend"))
+    with pytest.raises(cls) as caught:
+        raise_error(request.answers.get_nowait())
+    assert type(caught.value) is cls
+    assert (caught.value.message, caught.value.hint, getattr(caught.value, "faults", ())) == ("what", "mend", faults)
+
+
+def test_an_answer_of_an_unknown_kind_is_still_an_error_of_ours() -> None:
+    for kind in ("SystemExit", "annotations", None, 5):
+        with pytest.raises(EdgeOneshotError, match="what"):
+            raise_error({"kind": kind, "error": "what"})
