@@ -18,6 +18,7 @@ COMMANDS = {
     "run": ("run", "Run the daemon: recognise continuously and publish events."),
     "status": ("run", "Show what the running daemon does."),
     "listen": ("listen", "Print the events that arrive at the broker."),
+    "mqtt": ("mqtt", "Test what the broker allows, and remove what was published."),
     "gallery": ("gallery", "List, rename, remove, check, export, import who is enrolled."),
     "camera": ("camera", "Test and aim the camera."),
     "model": ("model", "Show and check model bundles."),

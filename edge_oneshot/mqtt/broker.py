@@ -72,14 +72,26 @@ def tls_context(config: MqttConfig) -> ssl.SSLContext | None:
         context = ssl.create_default_context(cafile=config.ca_file or None)
     except OSError as e:  # ssl.SSLError is one
         raise ConfigError(f"mqtt.ca_file {config.ca_file}: expected PEM certificates, got: {e}", "name the authority's PEM file") from None
+    context.sslsocket_class = _ClosingSocket
     if config.cert_file:
         try:
             # The password callback only answers "none": without it OpenSSL would ask a terminal, and wait.
             context.load_cert_chain(config.cert_file, credential_path(config.key_file), password=lambda: "")
         except OSError as e:
-            what = f"mqtt.cert_file {config.cert_file} and mqtt.key_file {config.key_file}"
-            raise ConfigError(f"{what}: expected a certificate and its unencrypted key, got: {e}", "check paths, permissions and pairing") from None
+            message = f"mqtt.cert_file {config.cert_file}, mqtt.key_file {config.key_file}: expected a certificate and its unencrypted key"
+            raise ConfigError(f"{message}, got: {e}", "check paths, permissions and pairing") from None
     return context
+
+
+class _ClosingSocket(ssl.SSLSocket):
+    """Closes when its handshake fails; paho 2 leaves that to the garbage collector, once per attempt."""
+
+    def do_handshake(self, block: bool = False) -> None:
+        try:
+            super().do_handshake(block)
+        except BaseException:
+            self.close()
+            raise
 
 
 def make_client(config: MqttConfig, client_id: str, protocol: MQTTProtocolVersion) -> Client:

@@ -35,6 +35,10 @@ class Subscriber:
     def __exit__(self, *exc: object) -> None:
         self.close()
 
+    @property
+    def subscribed(self) -> bool:
+        return self._ready and self._client is not None
+
     def connect(self, timeout_s: float = 10.0) -> None:
         """Connect and subscribe. Raises BrokerUnreachable, BrokerRefused or ConfigError."""
         for protocol in broker.protocols(self._config):

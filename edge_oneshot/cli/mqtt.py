@@ -1,0 +1,73 @@
+"""`mqtt`: look at the broker as the daemon will see it, and clean up there."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import click
+
+from edge_oneshot.cli.common import find_config, json_option, print_json
+
+
+@click.group()
+def mqtt() -> None:
+    """Test what the broker allows, and remove what was published."""
+
+
+@mqtt.command()
+@click.option("--protocol", type=click.Choice(["auto", "5", "3.1.1"]), help="MQTT version; else the configuration's.")
+@click.option("--watch-username", metavar="NAME", help="An account that may read, if the daemon's own may not.")
+@click.option("--watch-password-file", metavar="FILE", help="File whose first line is its password.")
+@json_option
+@click.pass_context
+def test(
+    ctx: click.Context, /, protocol: str | None, watch_username: str | None, watch_password_file: str | None, as_json: bool
+) -> None:
+    """Walk connect, will, subscribe and publish, and say what the broker's ACL forbids.
+
+    Nothing that it sends can open a door. Exit code 1 if something is forbidden.
+    """
+    from edge_oneshot.errors import BrokerRefused
+    from edge_oneshot.mqtt.walk import walk
+
+    config = find_config(ctx)
+    broker = dataclasses.replace(config.mqtt, protocol=protocol or config.mqtt.protocol)
+    watch = None
+    if watch_username:
+        watch = dataclasses.replace(broker, username=watch_username, password_file=watch_password_file or "", cert_file="", key_file="")
+    steps: list[dict[str, Any]] = []
+    for step in walk(broker, config.device_slug, watch):
+        steps.append(dataclasses.asdict(step))
+        if not as_json:
+            mark = {True: "ok", False: "FAIL", None: "?"}[step.ok]
+            click.echo(f"{mark:5}{step.name:10}{step.detail}")
+            if step.fix:
+                click.echo(f"{'':15}{step.fix}")
+    if as_json:
+        print_json(steps)
+    failed = [step for step in steps if step["ok"] is False]
+    if failed:
+        raise BrokerRefused(f"{len(failed)} of {len(steps)} steps failed", "see the lines above")
+
+
+@mqtt.command()
+@click.option("--device", metavar="SLUG", help="Another device than the configuration's.")
+@click.option("--force", is_flag=True, help="Also while a daemon says that it is online.")
+@json_option
+@click.pass_context
+def unpublish(ctx: click.Context, /, device: str | None, force: bool, as_json: bool) -> None:
+    """Remove every retained topic of this device from the broker, Home Assistant's discovery included."""
+    from edge_oneshot.mqtt.topics import slug
+    from edge_oneshot.mqtt.unpublish import unpublish as clear
+
+    config = find_config(ctx)
+    try:
+        name = slug("--device", device) if device else config.device_slug
+    except ValueError as e:
+        raise click.UsageError(str(e)) from None
+    cleared = clear(config.mqtt, name, force=force)
+    if as_json:
+        print_json({"device": name, "cleared": cleared})
+    else:
+        click.echo("\n".join([*cleared, f"{len(cleared)} retained topics removed"]))

@@ -1,0 +1,235 @@
+"""deploy/examples/: mosquitto is started with exactly these files (only their absolute paths moved), TLS and ACL hold."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from conftest import QUICK
+from mosquitto import Mosquitto, free_port, passwords
+from mqtt_parts import event, wait_until
+
+from edge_oneshot.config import MqttConfig
+from edge_oneshot.errors import BrokerError, BrokerRefused, ConfigError
+from edge_oneshot.events.outbox import Outbox
+from edge_oneshot.mqtt.client import MqttLink
+from edge_oneshot.mqtt.subscriber import Subscriber
+from edge_oneshot.mqtt.unpublish import unpublish
+from edge_oneshot.mqtt.walk import Step, walk
+
+EXAMPLES = Path(__file__).parents[2] / "deploy" / "examples"
+Runner = Callable[..., tuple[MqttLink, Outbox]]
+ACCOUNTS = {"porch": "p", "homeassistant": "h", "lock": "l"}
+
+
+class Example:
+    """The example broker, and the configuration of anybody who talks to it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        command = [EXAMPLES / "certificates.sh", folder / "certs", "localhost", "porch"]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        shutil.copy(EXAMPLES / "edge-oneshot.acl", folder / "edge-oneshot.acl")
+        (folder / "edge-oneshot.acl").chmod(0o600)
+        passwords(folder, **ACCOUNTS)
+        for user, password in ACCOUNTS.items():
+            (folder / f"{user}.password").write_text(password)
+        self.tls_port, self.cert_port = free_port(), free_port()
+        conf = (EXAMPLES / "mosquitto.conf").read_text()
+        for ours, theirs in (("/etc/mosquitto/certs", folder / "certs"), ("/etc/mosquitto", folder), ("/var/lib/mosquitto", folder),
+                             ("listener 8883", f"listener {self.tls_port} 127.0.0.1"),
+                             ("listener 8884", f"listener {self.cert_port} 127.0.0.1")):
+            assert ours in conf
+            conf = conf.replace(ours, str(theirs))
+        self.broker = Mosquitto(folder, conf, listener=False)
+        self.broker.port = self.tls_port
+
+    def config(self, user: str, **changes: object) -> MqttConfig:
+        base = MqttConfig(host="localhost", port=self.tls_port, tls=True, ca_file=str(self.folder / "certs" / "ca.crt"), username=user,
+                          password_file=str(self.folder / f"{user}.password"))
+        return replace(base, **changes)  # type: ignore[arg-type]
+
+    @property
+    def by_certificate(self) -> MqttConfig:
+        return self.config("", port=self.cert_port, password_file="", cert_file=str(self.folder / "certs" / "porch.crt"),
+                           key_file=str(self.folder / "certs" / "porch.key"))
+
+
+@pytest.fixture(scope="module")
+def example(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Example]:
+    made = Example(tmp_path_factory.mktemp("example"))
+    made.broker.start()
+    yield made
+    made.broker.stop()
+
+
+@pytest.fixture
+def run_link(tmp_path: Path) -> Iterator[Runner]:
+    made: list[tuple[MqttLink, Outbox]] = []
+
+    def run(config: MqttConfig, device: str = "porch") -> tuple[MqttLink, Outbox]:
+        box = Outbox(tmp_path / f"{len(made)}.sqlite")
+        link = MqttLink(config, device, box, limits=QUICK)
+        made.append((link, box))
+        link.start()
+        return link, box
+
+    yield run
+    for link, box in made:
+        link.stop()
+        box.close()
+
+
+def until(link: MqttLink, state: str) -> None:
+    wait_until(lambda: link.status().state == state, f"state {state}, got {link.status()}")
+
+
+@pytest.mark.parametrize("by", ["password", "certificate"])
+def test_the_daemon_delivers_over_tls_to_home_assistant(example: Example, run_link: Runner, by: str) -> None:
+    heard: list[str] = []
+    with Subscriber(example.config("homeassistant"), ["edge-oneshot/#"], lambda m: heard.append(m.topic), "t") as ha:
+        link, box = run_link(example.config("porch") if by == "password" else example.by_certificate)
+        box.commit(event())
+        link.wake()
+        wait_until(lambda: ha.step(0.1) and "edge-oneshot/porch/match/alice" in heard, f"the match, got {heard}, {link.status()}")
+
+
+def test_a_device_cannot_speak_for_another(example: Example, run_link: Runner) -> None:
+    link, box = run_link(example.config("porch"), device="backdoor")
+    box.commit(event())
+    link.wake()
+    wait_until(lambda: len(link.status().refused_topics) == 3, "availability, match and event to be refused")
+    assert set(link.status().refused_topics.values()) == {"Not authorized"} and box.status().depth == 1
+
+
+@pytest.mark.parametrize("user", ["lock", "homeassistant"])
+def test_who_only_listens_cannot_write(example: Example, user: str) -> None:
+    steps = list(walk(example.config(user), "porch"))
+    assert not any(by_topic(steps).values()) and len(by_topic(steps)) == 8, steps
+
+
+def test_an_untrusted_certificate_is_refused(example: Example, run_link: Runner) -> None:
+    link, _ = run_link(example.config("porch", ca_file=""))  # the system's authorities did not sign it
+    until(link, "refused")
+    assert "certificate is not trusted" in link.status().error
+    with pytest.raises(BrokerRefused, match="trusted certificate"):
+        Subscriber(example.config("porch", ca_file=""), ["x"], lambda m: None, "t").connect()
+
+
+def test_a_wrong_host_name_is_refused(example: Example, run_link: Runner) -> None:
+    link, _ = run_link(example.config("porch", host="127.0.0.1"))
+    until(link, "refused")
+    assert "certificate is not trusted" in link.status().error
+
+
+def test_without_a_client_certificate_the_second_listener_lets_nobody_in(example: Example, run_link: Runner) -> None:
+    link, _ = run_link(example.config("porch", port=example.cert_port))
+    wait_until(lambda: link.status().error, "an error")
+    assert link.status().connects == 0
+
+
+def test_plain_mqtt_at_the_tls_port_says_what_it_may_be(example: Example, run_link: Runner) -> None:
+    link, _ = run_link(example.config("porch", tls=False, ca_file=""))
+    wait_until(lambda: "mqtt.tls" in link.status().error, f"the hint, got {link.status()}")
+
+
+def test_unusable_certificates_are_configuration_errors(example: Example, tmp_path: Path) -> None:
+    junk = tmp_path / "junk.pem"
+    junk.write_text("no PEM")
+    for changes in ({"ca_file": str(junk)}, {"ca_file": str(tmp_path / "absent")}, {"cert_file": str(junk), "key_file": str(junk)}):
+        box = Outbox(tmp_path / "o.sqlite")
+        link = MqttLink(example.config("porch", **changes), "porch", box)
+        with pytest.raises(ConfigError):
+            link.start()
+        link.stop()
+        box.close()
+
+
+def by_topic(steps: list[Step]) -> dict[str, bool | None]:
+    return {s.detail.split(":")[0]: s.ok for s in steps if s.name == "publish"}
+
+
+@pytest.mark.parametrize("protocol", ["5", "3.1.1"])
+def test_mqtt_test_passes_where_everything_is_allowed(example: Example, protocol: str) -> None:
+    steps = list(walk(example.config("porch", protocol=protocol), "porch", watch=example.config("homeassistant", protocol=protocol)))
+    assert all(s.ok for s in steps), steps
+    assert len(by_topic(steps)) == 8 and all(s.detail.endswith("it arrived") for s in steps if s.name == "publish")
+
+
+def test_mqtt_test_cannot_tell_without_an_account_that_reads(example: Example) -> None:
+    steps = list(walk(example.config("porch", protocol="3.1.1"), "porch"))
+    assert set(by_topic(steps).values()) == {None} and "--watch-username" in steps[-1].fix
+    assert all(by_topic(list(walk(example.config("porch", protocol="5"), "porch"))).values())  # MQTT 5 answers by itself
+
+
+@pytest.mark.parametrize("protocol", ["5", "3.1.1"])
+def test_mqtt_test_finds_what_the_acl_forbids(make_broker: Callable[..., Mosquitto], tmp_path: Path, protocol: str) -> None:
+    """Under 3.1.1 mosquitto acknowledges the forbidden publish and drops it; only the missing copy tells."""
+    acl = tmp_path / "acl"
+    acl.write_text("topic read #\ntopic write edge-oneshot/porch/availability\ntopic write edge-oneshot/porch/event\n")
+    acl.chmod(0o600)
+    broker = make_broker(f"acl_file {acl}").start()
+    steps = list(walk(MqttConfig(host="127.0.0.1", port=broker.port, protocol=protocol), "porch"))
+    allowed = {topic for topic, ok in by_topic(steps).items() if ok}
+    assert allowed == {"edge-oneshot/porch/availability", "edge-oneshot/porch/event"}
+    assert {topic for topic, ok in by_topic(steps).items() if ok is False} == {
+        f"edge-oneshot/porch/{leaf}" for leaf in ("match/mqtt-test", "unknown", "presence", "health", "info", "person/mqtt-test/state")}
+    words = "Not authorized" if protocol == "5" else "dropped without a word"
+    match = next(s for s in steps if "match/mqtt-test" in s.detail)
+    assert words in match.detail and match.fix == "allow: topic write edge-oneshot/porch/match/+"
+
+
+def test_mqtt_test_leaves_nothing_behind_and_no_will(broker: Mosquitto) -> None:
+    from mosquitto import Subscriber as Listener
+    assert all(s.ok for s in walk(MqttConfig(host="127.0.0.1", port=broker.port), "porch"))
+    with Listener(broker.port) as listener:
+        broker_log = broker.log()
+        assert "offline" not in broker_log and listener.heard == []
+
+
+def test_mqtt_test_names_a_wrong_password_and_an_absent_broker(make_broker: Callable[..., Mosquitto], tmp_path: Path) -> None:
+    broker = make_broker(f"password_file {passwords(tmp_path / 'pw', porch='right')}", anonymous=False)
+    config = MqttConfig(host="127.0.0.1", port=broker.port)
+    assert [(s.name, s.ok) for s in walk(config, "porch")] == [("connect", False)]
+    broker.start()
+    steps = list(walk(config, "porch"))
+    assert [(s.name, s.ok) for s in steps] == [("connect", False)] and "mqtt.password_file" in steps[0].fix
+
+
+def test_unpublish_clears_every_retained_topic(broker: Mosquitto, run_link: Runner) -> None:
+    from mosquitto import Subscriber as Listener
+    config = MqttConfig(host="127.0.0.1", port=broker.port)
+    link, _ = run_link(config)
+    other, _ = run_link(config, device="garden")
+    for topic in (link.topics.presence, link.topics.person_state("alice"), "homeassistant/device/edge_oneshot_porch/config",
+                  "homeassistant/sensor/edge_oneshot_porch/last/config", "homeassistant/device/edge_oneshot_garden/config"):
+        link.set_state(topic, "{}")
+    with Listener(broker.port) as listener:
+        listener.wait("", 7)
+    with pytest.raises(BrokerError, match="says online"):
+        unpublish(config, "porch")
+    link.stop()
+    assert len(unpublish(config, "porch")) == 5
+    with Listener(broker.port) as listener:
+        listener.wait("garden/availability")
+        assert {h.topic for h in listener.heard} == {"edge-oneshot/garden/availability", "homeassistant/device/edge_oneshot_garden/config"}
+    other.stop()
+
+
+def test_unpublish_does_not_believe_an_acknowledgement(make_broker: Callable[..., Mosquitto], tmp_path: Path) -> None:
+    acl, users = tmp_path / "acl", passwords(tmp_path / "pw", admin="a")
+    acl.write_text("topic read #\nuser admin\ntopic readwrite #\n")
+    acl.chmod(0o600)
+    broker = make_broker(f"acl_file {acl}\npassword_file {users}").start()
+    (tmp_path / "a").write_text("a")
+    config = MqttConfig(host="127.0.0.1", port=broker.port, protocol="3.1.1")
+    with Subscriber(replace(config, username="admin", password_file=str(tmp_path / "a")), ["x"], lambda m: None, "t") as admin:
+        sent = admin.publish("edge-oneshot/porch/presence", b"{}", retain=True)
+        wait_until(lambda: admin.step(0.05) and sent.is_published(), "the acknowledgement")
+    with pytest.raises(BrokerError, match="still there: edge-oneshot/porch/presence"):
+        unpublish(config, "porch")
