@@ -27,7 +27,7 @@ from edge_oneshot.evaluation.pictures import Embedded, embed, find_pictures
 
 FMRS = [1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6]
 # A rate counts as measured when at least this many non-mated pairs lie above its threshold.
-COUNTED = 10
+COUNTED = 100
 
 
 def measure(embedded: Embedded, comparator: Comparator, protocol: str) -> dict[str, Any]:

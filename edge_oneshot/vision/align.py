@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 
 from edge_oneshot.card import EncoderCard
-from edge_oneshot.types import Chip, Face, Float64Array, Frame, UInt8Array
+from edge_oneshot.types import Chip, Face, Float32Array, Float64Array, Frame, UInt8Array
 
 # ITU-R BT.601 luma, the weights that Pillow's "L" uses
 LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)
@@ -57,7 +57,8 @@ def whole_frame(frame: Frame, card: EncoderCard) -> Chip:
 
 
 def _grey(pixels: UInt8Array) -> UInt8Array:
-    return np.rint(pixels @ LUMA).astype(np.uint8)[..., np.newaxis]
+    luma: Float32Array = pixels @ LUMA
+    return np.rint(luma).astype(np.uint8)[..., np.newaxis]
 
 
 def warp(pixels: UInt8Array, transform: Float64Array, size: tuple[int, int]) -> UInt8Array:
