@@ -47,6 +47,7 @@ class Picamera2Camera(Adapter):
         super().__init__(f"picamera2:{number}", rotation=config.rotation, mirror=config.mirror, stop=stop)
         self._thinner = Thinner(config.fps)
         self._camera: Any = None
+        self._job: Any = None
         try:
             self._camera = Picamera2(number)
             self._configure(config)
@@ -88,8 +89,12 @@ class Picamera2Camera(Adapter):
         log.info("%s: %s, transform %s", self.source, self._streams, got["transform"])
 
     def _transform(self, config: CameraConfig) -> Any:
-        """The flips that the sensor is to do; `_rotation` and `_mirror` keep the rest. A quarter turn stays whole."""
-        if config.rotation in (90, 270):
+        """The flips that the sensor is to do; `_rotation` and `_mirror` keep the rest. A quarter turn stays whole.
+
+        Only sensors that libcamera drives itself (they have a colour filter) are asked: another pipeline may accept
+        the transform and not do it, as libcamera 0.4's virtual one was seen to.
+        """
+        if config.rotation in (90, 270) or "ColorFilterArrangement" not in self._camera.camera_properties:
             return libcamera.Transform()
         self._rotation, self._mirror = 0, False
         half = config.rotation == 180
@@ -112,24 +117,25 @@ class Picamera2Camera(Adapter):
 
     def _next_request(self, deadline: float, timeout_s: float) -> Any:
         """The next request that completes; the caller releases it. Waits in slices, so that `stop` is seen."""
-        job = self._camera.capture_request(wait=False)
+        if self._job is None:  # one that was not answered in time stays: its request would never be given back
+            self._job = self._camera.capture_request(wait=False)
         while not self._stop.is_set():
             try:
-                return job.get_result(timeout=WAIT_SLICE_S)
+                request = self._job.get_result(timeout=WAIT_SLICE_S)
+                self._job = None
+                return request
             except TimeoutError:
                 if time.monotonic() > deadline:
-                    self._camera.cancel_all_and_flush()  # else close() would wait behind this job for ever
                     raise CameraError(
                         f"{self.source}: no picture within {timeout_s:g} s",
                         "check the cable; if `dmesg` shows camera time-outs, restart the device",
                     ) from None
             except Exception as e:  # whatever its event loop met
                 raise CameraError(f"{self.source} is lost: {_chain(e)}", "check the cable") from e
-        self._camera.cancel_all_and_flush()
         raise EndOfStream("told to stop")
 
     def close(self) -> None:
-        camera, self._camera = self._camera, None
+        camera, self._camera, self._job = self._camera, None, None
         if camera is None:
             return
         try:

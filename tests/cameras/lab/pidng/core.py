@@ -1,0 +1,1 @@
+PICAM2DNG = None
