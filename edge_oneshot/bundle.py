@@ -11,6 +11,7 @@ import io
 import json
 import os
 import zipfile
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import resources
@@ -73,8 +74,9 @@ def split(data: bytes, where: object) -> tuple[bytes, dict[str, Any] | None]:
             if CARD_NAME not in archive.namelist():
                 return data[:start], None
             card = json.loads(archive.read(CARD_NAME))
-    except (zipfile.BadZipFile, UnicodeDecodeError, json.JSONDecodeError) as e:
-        raise ModelError(f"{where} card: expected {CARD_NAME} as JSON, got a damaged one: {e}", "copy the file again") from None
+    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, RuntimeError) as e:  # what zipfile and json stumble over
+        why = str(e) or type(e).__name__
+        raise ModelError(f"{where} card: expected {CARD_NAME} as JSON, got a damaged one: {why}", "copy the file again") from None
     if not isinstance(card, dict):
         raise ModelError(f"{where} card: expected a JSON object, got {type(card).__name__}", "convert the model again")
     return data[:start], card

@@ -112,6 +112,14 @@ class DetectorCard:
 Card = EncoderCard | DetectorCard
 
 
+def _is_number(value: object) -> bool:
+    """A finite number that fits a float; JSON's whole numbers may have hundreds of digits."""
+    try:
+        return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    except OverflowError:
+        return False
+
+
 class _Reader:
     """Walks one JSON object and names the field, with its path, in every complaint."""
 
@@ -136,8 +144,7 @@ class _Reader:
 
     def number(self, key: str, low: float = -math.inf, high: float = math.inf) -> float:
         value = self.data.get(key)
-        good = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
-        if not good or not low <= float(value) <= high:  # type: ignore[arg-type]
+        if not _is_number(value) or not low <= float(value) <= high:  # type: ignore[arg-type]
             raise self.fault(key, f"a number from {low:g} to {high:g}", value)
         return float(value)  # type: ignore[arg-type]
 
@@ -149,7 +156,7 @@ class _Reader:
 
     def numbers(self, key: str, length: int | None = None, low: float = -math.inf) -> tuple[float, ...]:
         value = self.data.get(key)
-        good = isinstance(value, list) and all(isinstance(v, (int, float)) and math.isfinite(v) and v >= low for v in value)
+        good = isinstance(value, list) and all(_is_number(v) and v >= low for v in value)
         if not good or (length is not None and len(value) != length):  # type: ignore[arg-type]
             raise self.fault(key, f"{length if length is not None else 'a list of'} finite numbers >= {low:g}", value)
         return tuple(float(v) for v in value)  # type: ignore[union-attr]

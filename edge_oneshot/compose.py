@@ -57,6 +57,9 @@ def build_pipeline(config: Config) -> Pipeline:
     """Raises ModelError: a bad bundle, or one whose card gives no threshold while the configuration sets none."""
     encoder = build_encoder(config)
     locator = build_locator(config) if encoder.card.regions == "face" else None
+    if locator is not None and (absent := ({"nose"} | set(encoder.card.alignment)) - set(locator.refiner.card.landmarks)):
+        raise ModelError(f"{locator.refiner.card.name} decoder.landmarks: expected {sorted(absent)} too, since the encoder aligns by them "
+                         f"and the quality gate measures by the nose, got {list(locator.refiner.card.landmarks)}", "set model.refiner to another bundle")
     return Pipeline(encoder, locator, config.quality, choose_threshold(config, encoder))
 
 

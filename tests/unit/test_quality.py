@@ -1,0 +1,132 @@
+"""Quality: the measures against definitions, each gate by a picture made to fail it, and messages that say the fix."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from PIL import Image, ImageEnhance, ImageFilter
+from pictures import Pixels, empty_scene, frame
+from samples import face
+
+from edge_oneshot.config import QualityConfig
+from edge_oneshot.pipeline import Pipeline
+from edge_oneshot.types import Chip, Face, Quality
+from edge_oneshot.vision.quality import NOSE_DEPTH, estimate_yaw_deg, laplacian, measure
+
+GATES = QualityConfig()
+
+
+def faults(pipeline: Pipeline, picture: Pixels | Image.Image) -> dict[str, str]:
+    (sample,) = pipeline.samples(frame(np.asarray(picture)))
+    return {f.code: f.message for f in sample.quality.faults}
+
+
+def test_the_portraits_pass(pipeline: Pipeline, portraits: dict[str, Pixels]) -> None:
+    for pixels in portraits.values():
+        assert faults(pipeline, pixels) == {}
+
+
+def test_dark(pipeline: Pipeline, hopper: Pixels) -> None:
+    found = faults(pipeline, ImageEnhance.Brightness(Image.fromarray(hopper)).enhance(0.2))
+    assert "more light on the face" in found["too_dark"]
+
+
+def test_bright(pipeline: Pipeline, hopper: Pixels) -> None:
+    found = faults(pipeline, np.clip(hopper.astype(int) + 160, 0, 255).astype(np.uint8))
+    assert "less light" in found["too_bright"]
+
+
+def test_flat(pipeline: Pipeline, hopper: Pixels) -> None:
+    found = faults(pipeline, ImageEnhance.Contrast(Image.fromarray(hopper)).enhance(0.1))
+    assert "clean the lens" in found["flat"]
+
+
+def test_blurred(pipeline: Pipeline, hopper: Pixels) -> None:
+    found = faults(pipeline, Image.fromarray(hopper).filter(ImageFilter.GaussianBlur(9)))
+    assert set(found) == {"blurred"}
+    assert "hold still" in found["blurred"]
+
+
+def test_far(pipeline: Pipeline, hopper: Pixels) -> None:
+    scene = Image.fromarray(empty_scene())
+    scene.paste(Image.fromarray(hopper).resize((102, 120), Image.Resampling.LANCZOS), (260, 180))
+    found = faults(pipeline, scene)
+    assert "24 needed: come closer" in found["too_far"]
+
+
+def test_cropped(pipeline: Pipeline, hopper: Pixels) -> None:
+    found = faults(pipeline, hopper[:270])  # the border runs above the mouth
+    assert "move to the middle" in found["cropped"]
+
+
+def turned(yaw_deg: float, roll_deg: float = 0.0) -> Face:
+    """A head model under orthography: eyes 60 mm apart, the nose NOSE_DEPTH of that before them and 35 mm below."""
+    yaw, roll = math.radians(yaw_deg), math.radians(roll_deg)
+    points = [(-30, 0, 0), (30, 0, 0), (0, 35, 60 * NOSE_DEPTH), (0, 70, 0), (-70, 10, -60), (70, 10, -60)]
+    seen = [(x * math.cos(yaw) + z * math.sin(yaw), y) for x, y, z in points]
+    seen = [(200 + x * math.cos(roll) - y * math.sin(roll), 200 + x * math.sin(roll) + y * math.cos(roll)) for x, y in seen]
+    return replace(face(), landmarks=np.array(seen, dtype=np.float32))
+
+
+@pytest.mark.parametrize("roll", [0, 25, -140])
+@pytest.mark.parametrize("yaw", [-70, -30, 0, 15, 60])
+def test_yaw_of_a_model_head(yaw: float, roll: float) -> None:
+    assert estimate_yaw_deg(turned(yaw, roll)) == pytest.approx(yaw, abs=0.5)
+
+
+def test_eyes_at_one_place_are_a_profile() -> None:
+    points = face().landmarks.copy()
+    points[1] = points[0]
+    assert estimate_yaw_deg(replace(face(), landmarks=points)) == 90.0
+
+
+def grey_chip(luma: np.ndarray) -> Chip:
+    return Chip(pixels=luma.astype(np.uint8)[..., None], transform=np.eye(2, 3))
+
+
+def test_turned_beyond_the_gate(collins: Pixels) -> None:
+    chip = grey_chip(np.random.default_rng(0).integers(60, 200, (32, 32)))
+    assert [f.code for f in measure(frame(collins), turned(65), chip, GATES).faults] == ["turned"]
+    assert measure(frame(collins), turned(-55), chip, GATES).good
+
+
+def test_measures_by_their_definitions() -> None:
+    luma = np.random.default_rng(0).integers(0, 256, (20, 30)).astype(np.float32)
+    expected = np.array([[luma[y - 1, x] + luma[y + 1, x] + luma[y, x - 1] + luma[y, x + 1] - 4 * luma[y, x]
+                          for x in range(1, 29)] for y in range(1, 19)])
+    assert np.allclose(laplacian(luma), expected)
+    quality = measure(frame(np.zeros((400, 400, 3), np.uint8)), face(), grey_chip(luma), GATES)
+    assert quality.sharpness == pytest.approx(expected.var(), rel=1e-4)
+    assert (quality.luma, quality.contrast) == (pytest.approx(luma.mean()), pytest.approx(luma.std(), rel=1e-5))
+    assert quality.inter_eye_px == pytest.approx(40.0)
+
+
+def test_colour_counts_by_bt601() -> None:
+    pixels = np.zeros((16, 16, 3), np.uint8)
+    pixels[:] = (200, 100, 50)
+    quality = measure(frame(np.zeros((400, 400, 3), np.uint8)), face(), Chip(pixels=pixels, transform=np.eye(2, 3)), GATES)
+    assert quality.luma == pytest.approx(0.299 * 200 + 0.587 * 100 + 0.114 * 50, abs=1e-3)
+
+
+def test_a_whole_frame_has_no_eyes_and_no_gates() -> None:
+    quality = measure(frame(np.zeros((40, 40, 3), np.uint8)), None, grey_chip(np.zeros((16, 16))), GATES)
+    assert quality == Quality(inter_eye_px=0.0, sharpness=0.0, luma=0.0, contrast=0.0, yaw_deg=0.0)
+
+
+@pytest.mark.parametrize(("key", "code"), [
+    ("min_inter_eye_px", "too_far"), ("min_luma", "too_dark"), ("max_luma", "too_bright"), ("min_contrast", "flat"),
+    ("min_sharpness", "blurred"), ("max_yaw_deg", "turned"),
+])
+def test_each_gate_follows_its_key_and_includes_its_limit(pipeline: Pipeline, hopper: Pixels, key: str, code: str) -> None:
+    (sample,) = pipeline.samples(frame(hopper))
+    q = sample.quality
+    value = {"min_inter_eye_px": q.inter_eye_px, "min_luma": q.luma, "max_luma": q.luma, "min_contrast": q.contrast,
+             "min_sharpness": q.sharpness, "max_yaw_deg": abs(q.yaw_deg)}[key]
+    beyond = -1e-3 if key.startswith("max") else 1e-3
+    at_limit = measure(frame(hopper), sample.face, sample.chip, replace(GATES, **{key: value}))
+    over = measure(frame(hopper), sample.face, sample.chip, replace(GATES, **{key: value + beyond}))
+    assert at_limit.good
+    assert [f.code for f in over.faults] == [code]
