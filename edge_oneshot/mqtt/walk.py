@@ -87,7 +87,8 @@ def walk(config: MqttConfig, device: str, watch: MqttConfig | None = None) -> It
         return
     version = "MQTT 5" if protocol == broker.V5 else "MQTT 3.1.1: a forbidden publish is acknowledged and dropped, so look below"
     yield Step(name="connect", ok=True, detail=f"{where}, {'TLS, ' if config.tls else ''}{version}{_limits(publisher.properties)}")
-    yield Step(name="will", ok=True, detail=f"accepted on {topics.availability} (mosquitto checks its ACL when it is sent: see that publish below)")
+    # mosquitto holds a will against its ACL only when it sends it: the publish to the same topic below tells more.
+    yield Step(name="will", ok=True, detail=f"accepted on {topics.availability}")
     try:
         yield from _publishes(publisher, watch or config, topics, own=watch is None)
     finally:

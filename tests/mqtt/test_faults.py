@@ -1,0 +1,143 @@
+"""A real mosquitto behind a proxy that breaks things: nothing is lost, and what comes twice says what it is."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from conftest import QUICK
+from fault_proxy import KINDS, FaultProxy, split
+from mosquitto import Mosquitto, Subscriber
+from mqtt_parts import SetClock, event, wait_until
+
+from edge_oneshot.events.clock import read_clock
+from edge_oneshot.events.outbox import Outbox
+from edge_oneshot.mqtt.client import MqttLink
+
+MakeLink = Callable[..., MqttLink]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_nothing_is_lost(broker: Mosquitto, outbox: Outbox, make_link: MakeLink, kind: str) -> None:
+    events = [event() for _ in range(60)]
+    with FaultProxy(broker.port) as proxy, Subscriber(broker.port) as listener:
+        link = make_link(proxy.port)
+        link.start()
+        wait_until(lambda: link.status().state == "online", "online")
+        proxy.fault = kind
+        for e in events[:40]:
+            outbox.commit(e)
+            link.wake()
+        if kind != "slow":
+            wait_until(lambda: outbox.status().depth == 0 or link.status().connects > 1 or link.status().error, "the fault to bite")
+        wait_until(lambda: proxy.hits, "the fault to do something")
+        for e in events[40:]:
+            outbox.commit(e)
+            link.wake()
+        proxy.fault = ""
+        wait_until(lambda: outbox.status().depth == 0, f"an empty outbox, got {link.status()}")
+        listener.wait("/event", len(events))
+        counts = Counter(h.json["event_id"] for h in listener.on("/event"))
+        first_seen = list(dict.fromkeys(h.json["event_id"] for h in listener.on("/event")))
+        triggers = {h.json["event_id"] for h in listener.on("/match/alice")}
+        assert first_seen == [e.event_id for e in events] == sorted(triggers)  # all of them, in order (UUIDv7 sorts)
+        if kind == "cut_at_puback":
+            assert max((counts + Counter(h.json["event_id"] + "m" for h in listener.on("/match/alice"))).values()) > 1
+        link.stop()
+
+
+def test_the_second_copy_after_a_long_cut_says_late(broker: Mosquitto, tmp_path: Path, make_link: MakeLink) -> None:
+    clock = SetClock()
+    box = Outbox(tmp_path / "o.sqlite", clock=clock)
+    with FaultProxy(broker.port) as proxy, Subscriber(broker.port) as listener:
+        link = make_link(proxy.port, box=box, clock=clock)
+        link.start()
+        wait_until(lambda: link.status().state == "online", "online")
+        proxy.fault = "cut_at_puback"
+        box.commit(clock.event())
+        link.wake()
+        wait_until(lambda: proxy.hits, "the cut")
+        proxy.fault = "refuse"
+        clock.forward = 2.5
+        proxy.fault = ""
+        wait_until(lambda: box.status().depth == 0, "the delivery")
+        copies = [h.json for h in listener.wait("/match/alice", 2)]
+        late = [c["late"] for c in copies]
+        assert late == sorted(late) and not late[0] and late[-1], "the first copy is fresh, the last says late"
+        assert len({c["event_id"] for c in copies}) == 1 and len({c["expires_at"] for c in copies}) == 1
+        assert listener.wait("/event")[-1].json["late"] is True
+        link.stop()
+    box.close()
+
+
+def test_a_broker_of_3_1_1_gets_3_1_1(broker: Mosquitto, outbox: Outbox, make_link: MakeLink) -> None:
+    with FaultProxy(broker.port, v5="refuse") as proxy, Subscriber(broker.port) as listener:
+        link = make_link(proxy.port)
+        link.start()
+        outbox.commit(event())
+        link.wake()
+        listener.wait("/match/alice")
+        assert link.status().protocol == "3.1.1"
+        link.stop()
+        assert [h.payload for h in listener.wait("/availability", 2)] == [b"online", b"offline"]
+
+
+def test_a_broker_that_hangs_up_on_5_gets_3_1_1_after_a_while(broker: Mosquitto, outbox: Outbox, make_link: MakeLink) -> None:
+    with FaultProxy(broker.port, v5="hang up") as proxy:
+        link = make_link(proxy.port)
+        link.start()
+        wait_until(lambda: link.status().state == "online", "online")
+        assert link.status().protocol == "3.1.1"
+        link.stop()
+
+
+def test_protocol_5_alone_does_not_fall_back(broker: Mosquitto, outbox: Outbox, make_link: MakeLink) -> None:
+    with FaultProxy(broker.port, v5="refuse") as proxy:
+        link = make_link(proxy.port, protocol="5")
+        link.start()
+        wait_until(lambda: link.status().state == "refused", "refused")
+        link.stop()
+
+
+def test_a_half_open_connection_is_noticed_by_the_missing_acknowledgement(broker: Mosquitto, outbox: Outbox, make_link: MakeLink) -> None:
+    with FaultProxy(broker.port) as proxy:
+        link = make_link(proxy.port, limits=replace(QUICK, ack_timeout_s=0.3))
+        link.start()
+        wait_until(lambda: link.status().state == "online", "online")
+        proxy.fault = "half_open"
+        outbox.commit(event())
+        link.wake()
+        wait_until(lambda: "no PUBACK" in link.status().error or "no CONNACK" in link.status().error, "the cut")
+        proxy.fault = ""
+        wait_until(lambda: outbox.status().depth == 0, "the delivery")
+        link.stop()
+
+
+def test_the_proxy_splits_packets_wherever_the_bytes_break() -> None:
+    stream = b"\xc0\x00" + b"\x30\x81\x01" + bytes(129) + b"\x40\x02\x00\x07"
+    whole = [b"\xc0\x00", b"\x30\x81\x01" + bytes(129), b"\x40\x02\x00\x07"]
+    for cut in range(len(stream) + 1):
+        first, rest = split(stream[:cut])
+        second, end = split(rest + stream[cut:])
+        assert first + second == whole and end == b""
+
+
+@pytest.mark.slow
+def test_a_small_run_of_the_fault_script(tmp_path: Path) -> None:
+    """scripts/faults writes the report that is committed under benchmarks/; this is the same with less of everything."""
+    script = Path(__file__).parents[2] / "scripts" / "faults.py"
+    options = ["--events", "300", "--faults", "12", "--rate", "60", "--out", tmp_path / "report.md", "--seed", "1"]
+    done = subprocess.run([sys.executable, script, *options], capture_output=True, text=True, timeout=170, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "| lost | 0 |" in (tmp_path / "report.md").read_text()
+
+
+def test_the_real_clock_is_never_behind_the_events(outbox: Outbox) -> None:
+    outbox.commit(event())
+    age = outbox.pending(0, 1)[0].age_s(read_clock())
+    assert age is not None and 0 <= age < 60
