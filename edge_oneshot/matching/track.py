@@ -80,16 +80,18 @@ class Tracker:
         """Take one frame's observations at now_ns (monotonic capture time); returns what became certain by it."""
         findings = self.expire(now_ns)
         free = list(self._tracks)
-        # The surest assignments first: pairs in falling order of overlap, each track and each face once.
-        pairs = sorted(((self._overlap(t, o), i, t) for i, o in enumerate(observations) for t in free), key=lambda p: -p[0])
+        # The surest assignments first, each track and each face once: where people pass each other, their boxes overlap
+        # and their faces tell them apart; else pairs in falling order of overlap.
+        pairs = ((_agrees(t, o), self._overlap(t, o), i, t) for i, o in enumerate(observations) for t in free)
         taken: dict[int, Track] = {}
-        for overlap, i, track in pairs:
-            if overlap >= MIN_IOU and i not in taken and all(track is not t for t in taken.values()):
+        for _, _, i, track in sorted((p for p in pairs if p[1] >= MIN_IOU), key=lambda p: (-p[0], -p[1])):
+            if i not in taken and all(track is not t for t in taken.values()):
                 taken[i] = track
         for i, observation in enumerate(observations):
             track = taken.get(i) or self._begin(observation, now_ns)
             findings += self._extend(track, observation, now_ns)
-        return findings
+        # Ends before beginnings: who is told as gone and as matched by one frame is here.
+        return sorted(findings, key=lambda f: f.verdict is not Verdict.GONE)
 
     def expire(self, now_ns: int) -> list[Finding]:
         """End the tracks that have been out of sight for too long at now_ns. To be called without a frame, too."""
@@ -143,9 +145,7 @@ class Tracker:
 
     def _watch(self, track: Track, observation: Observation, now_ns: int) -> list[Finding]:
         """After a match: has somebody else taken the place? Then this track is over and a new one begins."""
-        candidate = observation.decision.candidate
-        same = observation.decision.outcome is Outcome.MATCH and candidate is not None and candidate.identity_id == track.identity_id
-        track.unlike = [] if same else [*track.unlike, observation]
+        track.unlike = [] if _agrees(track, observation) else [*track.unlike, observation]
         if len(track.unlike) < self._config.unknown_frames:
             return []
         self._tracks.remove(track)
@@ -163,6 +163,12 @@ class Tracker:
         if track.seen >= self._config.unknown_frames:
             return [_finding(track, Verdict.REJECTED, track.best)]
         return []  # a glimpse: too few frames to say anything, not even that somebody was refused
+
+
+def _agrees(track: Track, observation: Observation) -> bool:
+    """Whether the observation matches the person that the track was told as."""
+    candidate = observation.decision.candidate
+    return observation.decision.outcome is Outcome.MATCH and candidate is not None and candidate.identity_id == track.identity_id
 
 
 def _rank(observation: Observation) -> tuple[int, float]:

@@ -1,0 +1,223 @@
+"""Tracks: k of n, unknown, gone, rejected, a place taken over, crossings; whole frames, which have no place."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pytest
+from samples import embedding, seen, unit
+
+from edge_oneshot.config import DecisionConfig
+from edge_oneshot.matching.track import Finding, Tracker, Verdict
+from edge_oneshot.types import Embedding, Observation
+
+STEP_NS = 100_000_000
+CONFIG = DecisionConfig(confirm_frames=3, window_frames=5, unknown_frames=8, gone_after_s=1.0)
+
+
+def same_direction(a: Embedding, b: Embedding) -> bool:
+    return float(a.vector @ b.vector) > 0.5
+
+
+class Scene:
+    """Feeds frames 100 ms apart and keeps what was found."""
+
+    def __init__(self, config: DecisionConfig = CONFIG) -> None:
+        self.tracker = Tracker(config, same_direction)
+        self.now_ns = 0
+        self.found: list[Finding] = []
+
+    def frames(self, *frames: Sequence[Observation]) -> list[tuple[Verdict, str | None]]:
+        """One entry a frame; returns what was found by these."""
+        new: list[Finding] = []
+        for observations in frames:
+            self.now_ns += STEP_NS
+            new += self.tracker.update(observations, self.now_ns)
+        self.found += new
+        return [(f.verdict, f.identity_id) for f in new]
+
+    def show(self, who: str | None, count: int, x: float = 100.0) -> list[tuple[Verdict, str | None]]:
+        return self.frames(*([seen(who, x)] for _ in range(count)))
+
+    def nobody(self, count: int = 12) -> list[tuple[Verdict, str | None]]:
+        return self.frames(*([] for _ in range(count)))
+
+
+@pytest.fixture
+def scene() -> Scene:
+    return Scene()
+
+
+def test_a_match_is_told_once_at_the_kth_agreeing_frame(scene: Scene) -> None:
+    assert scene.show("alice", 2) == []
+    assert scene.show("alice", 1) == [(Verdict.MATCH, "alice")]
+    assert scene.show("alice", 50) == []
+    assert scene.nobody() == [(Verdict.GONE, "alice")]
+    match, gone = scene.found
+    assert match.track == gone.track
+    assert (match.frames, gone.frames) == (3, 53)
+    assert (gone.first_ns, gone.last_ns) == (STEP_NS, 53 * STEP_NS)
+
+
+@pytest.mark.parametrize(("pattern", "matches"), [
+    ("AAA", True), ("A.A.A", True), ("A..AA", True), ("AA...A", False), ("A...A...A", False), ("AA..A", True), ("AAxxxA", True),
+])
+def test_k_of_the_last_n_comparisons(scene: Scene, pattern: str, matches: bool) -> None:
+    """A = a match with alice, . = a non-match, x = a frame too poor to compare, which counts for nothing."""
+    found = [f for c in pattern for f in scene.show({"A": "alice", ".": "", "x": None}[c], 1)]
+    assert found == ([(Verdict.MATCH, "alice")] if matches else [])
+
+
+def test_votes_must_agree_on_one_identity(scene: Scene) -> None:
+    for who in ("alice", "bob", "alice", "bob"):
+        assert scene.show(who, 1) == []
+    assert scene.show("bob", 1) == [(Verdict.MATCH, "bob")]
+
+
+def test_the_finding_carries_the_best_observation_of_its_identity(scene: Scene) -> None:
+    scene.frames([seen("alice", score=0.6)], [seen("bob", score=0.95)], [seen("alice", score=0.9)])
+    scene.frames([seen("alice", score=0.7)])
+    (match,) = scene.found
+    assert match.observation.decision.candidate is not None
+    assert (match.observation.decision.candidate.identity_id, match.observation.decision.score) == ("alice", 0.9)
+
+
+def test_unknown_only_after_enough_good_frames_without_a_match(scene: Scene) -> None:
+    assert scene.show(None, 20) == []
+    assert scene.show("", 7) == []
+    assert scene.show("", 1) == [(Verdict.UNKNOWN, None)]
+    assert scene.show("", 20) == []
+    assert scene.nobody() == [(Verdict.GONE, None)]
+
+
+def test_a_lone_match_delays_unknown_but_does_not_prevent_it(scene: Scene) -> None:
+    assert scene.show("", 7) == []
+    assert scene.show("alice", 1) == []
+    assert scene.show("", 11) == []  # the window still holds the match for 4 frames, then 8 are needed again
+    assert scene.show("", 1) == [(Verdict.UNKNOWN, None)]
+
+
+def test_unknown_may_still_become_a_match_of_the_same_track(scene: Scene) -> None:
+    scene.show("", 8)
+    assert scene.show("alice", 3) == [(Verdict.MATCH, "alice")]
+    assert scene.nobody() == [(Verdict.GONE, "alice")]
+    assert len({f.track for f in scene.found}) == 1
+
+
+def test_rejected_when_somebody_stayed_without_a_usable_face(scene: Scene) -> None:
+    scene.show(None, 8)
+    assert scene.nobody() == [(Verdict.REJECTED, None)]
+    assert [f.code for f in scene.found[0].observation.decision.faults] == ["blurred"]
+
+
+def test_a_glimpse_is_told_in_no_way(scene: Scene) -> None:
+    scene.show(None, 4)
+    scene.show("alice", 2)
+    assert scene.nobody(50) == []
+
+
+def test_gone_only_after_the_time_and_also_without_frames(scene: Scene) -> None:
+    scene.show("alice", 3)
+    last = scene.now_ns
+    assert scene.nobody(8) == []
+    assert scene.show("alice", 1) == []  # back within the second: the same track
+    last = scene.now_ns
+    assert scene.tracker.expire(last + 999_999_999) == []
+    assert [f.verdict for f in scene.tracker.expire(last + 1_000_000_000)] == [Verdict.GONE]
+    assert scene.tracker.expire(last + 10**12) == []
+
+
+def test_who_comes_back_is_matched_again(scene: Scene) -> None:
+    scene.show("alice", 3)
+    scene.nobody()
+    assert scene.show("alice", 3) == [(Verdict.MATCH, "alice")]
+    first, _, second = scene.found
+    assert second.track > first.track
+
+
+def test_a_place_taken_by_somebody_else_ends_the_track(scene: Scene) -> None:
+    scene.show("alice", 10)
+    assert scene.show("bob", 7) == []
+    assert scene.show("bob", 1) == [(Verdict.GONE, "alice"), (Verdict.MATCH, "bob")]
+    assert scene.nobody() == [(Verdict.GONE, "bob")]
+    tracks = [f.track for f in scene.found]
+    assert tracks[0] == tracks[1] != tracks[2] == tracks[3]
+
+
+def test_a_place_taken_by_a_stranger_becomes_unknown(scene: Scene) -> None:
+    scene.show("alice", 3)
+    assert scene.show("", 8) == [(Verdict.GONE, "alice"), (Verdict.UNKNOWN, None)]
+    assert scene.tracker.present == ([], 1)
+
+
+def test_a_few_non_matches_do_not_end_a_match(scene: Scene) -> None:
+    scene.show("alice", 3)
+    for _ in range(5):
+        assert scene.show("", 7) == []
+        assert scene.show("alice", 1) == []
+    assert scene.tracker.present == (["alice"], 0)
+
+
+def test_two_people_side_by_side_are_two_tracks(scene: Scene) -> None:
+    found = scene.frames(*([seen("alice", 0), seen("bob", 300)] for _ in range(5)))
+    assert found == [(Verdict.MATCH, "alice"), (Verdict.MATCH, "bob")]
+    assert scene.tracker.present == (["alice", "bob"], 0)
+    assert len(scene.nobody()) == 2
+    assert {f.identity_id for f in scene.found if f.verdict is Verdict.GONE} == {"alice", "bob"}
+
+
+@pytest.mark.parametrize("poor", [0, 6, 14], ids=lambda n: f"{n} poor frames")
+def test_two_people_who_pass_each_other_keep_their_names(scene: Scene, poor: int) -> None:
+    """Their boxes coincide for a moment, and while they hide each other `poor` frames show no usable face."""
+    for i in range(60):
+        left, right = 10.0 * i, 600.0 - 10.0 * i
+        hidden = abs(i - 30) < poor / 2
+        frame = [seen(None if hidden else "alice", left), seen(None if hidden else "bob", right)]
+        scene.frames(frame if i % 2 else frame[::-1])
+    assert scene.tracker.present == (["alice", "bob"], 0)
+    scene.nobody()
+    by_track: dict[int, set[str | None]] = {}
+    for finding in scene.found:
+        by_track.setdefault(finding.track, set()).add(finding.identity_id)
+    assert all(len(ids) == 1 for ids in by_track.values())
+    for who in ("alice", "bob"):
+        told = [f.verdict for f in scene.found if f.identity_id == who]
+        assert told == [Verdict.MATCH, Verdict.GONE] * (len(told) // 2)
+    if poor < 12:  # they never lost sight of each other's faces for longer than their boxes overlap
+        assert len(scene.found) == 4
+
+
+def test_moving_faces_keep_their_tracks(scene: Scene) -> None:
+    for i in range(30):
+        scene.frames([seen("alice", 10.0 * i), seen("bob", 900 - 10.0 * i)][:: 1 if i % 2 else -1])
+    assert len(scene.found) == 2
+    far = scene.frames(*([seen("alice", 2000)] for _ in range(3)))  # a jump across the picture is another track
+    assert far == [(Verdict.MATCH, "alice")]
+
+
+def test_forgetting_ends_a_track_without_a_word(scene: Scene) -> None:
+    scene.show("alice", 5)
+    scene.tracker.forget("alice")
+    assert scene.tracker.present == ([], 0)
+    assert scene.nobody() == []
+
+
+def test_a_forgotten_person_who_stays_becomes_unknown(scene: Scene) -> None:
+    scene.show("alice", 5)
+    scene.tracker.forget("alice")
+    assert scene.show("", 8) == [(Verdict.UNKNOWN, None)]
+
+
+def test_whole_frames_are_tracked_by_likeness() -> None:
+    scene = Scene()
+    axis, other = embedding(unit(1, 0)), embedding(unit(0, 1))
+    assert scene.frames(*([seen("part-a", whole=axis)] for _ in range(3))) == [(Verdict.MATCH, "part-a")]
+    assert scene.frames(*([seen("part-b", whole=other)] for _ in range(3))) == [(Verdict.MATCH, "part-b")]
+    assert scene.tracker.present == (["part-a", "part-b"], 0)
+    assert scene.frames(*([] for _ in range(12))) == [(Verdict.GONE, "part-a"), (Verdict.GONE, "part-b")]
+
+
+def test_one_frame_is_enough_when_so_configured() -> None:
+    scene = Scene(DecisionConfig(confirm_frames=1, window_frames=1, unknown_frames=1, gone_after_s=0.1))
+    assert scene.show("alice", 1) == [(Verdict.MATCH, "alice")]
+    assert scene.show("", 1, x=500) == [(Verdict.GONE, "alice"), (Verdict.UNKNOWN, None)]
