@@ -18,7 +18,7 @@ import numpy as np
 
 from edge_oneshot.bundle import read_bundle, split, write_bundle
 from edge_oneshot.card import Comparator
-from edge_oneshot.cli.evaluate import progress
+from edge_oneshot.cli.common import progress
 from edge_oneshot.compose import build_pipeline
 from edge_oneshot.config import Config
 from edge_oneshot.evaluation import metrics

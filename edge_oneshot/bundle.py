@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import os
 import zipfile
 import zlib
 from collections.abc import Mapping
@@ -113,7 +112,7 @@ def write_bundle(path: Path, model: bytes, card: Mapping[str, Any]) -> Bundle:
         archive.writestr(zipfile.ZipInfo(CARD_NAME, date_time=(1980, 1, 1, 0, 0, 0)), text)
     part = path.with_name(path.name + ".part")
     part.write_bytes(buffer.getvalue())
-    os.replace(part, path)
+    part.replace(path)
     return read_bundle(path)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, Literal
 
 from edge_oneshot.errors import ModelError
@@ -131,7 +132,9 @@ class _Reader:
 
     def fault(self, key: str, expected: str, got: object) -> ModelError:
         field = f"{self.path}.{key}".strip(".") or "card"
-        return ModelError(f"{self.where} {field}: expected {expected}, got {str(got)[:80]!r}", "convert the model again with a complete card")
+        return ModelError(
+            f"{self.where} {field}: expected {expected}, got {str(got)[:80]!r}", "convert the model again with a complete card"
+        )
 
     def sub(self, key: str) -> _Reader:
         return _Reader(self.data.get(key), self.where, f"{self.path}.{key}".strip("."))
@@ -169,8 +172,12 @@ def parse_card(raw: object, where: str) -> Card:
         raise top.fault("card", f"version {CARD_VERSION}, the newest that this release reads", version)
     kind = top.text("kind", ("encoder", "detector"))
     common = {
-        "kind": kind, "name": top.text("name"), "version": top.text("version"), "description": top.text("description"),
-        "input": _parse_input(top.sub("input")), "model_digest": top.sub("digests").text("model"),
+        "kind": kind,
+        "name": top.text("name"),
+        "version": top.text("version"),
+        "description": top.text("description"),
+        "input": _parse_input(top.sub("input")),
+        "model_digest": top.sub("digests").text("model"),
         "provenance": top.sub("provenance").data,
     }
     for key in ("source", "licence", "training_data"):
@@ -185,8 +192,9 @@ def _parse_input(r: _Reader) -> InputSpec:
         raise r.fault("channels", f"{3 if colour == 'RGB' else 1} for colour {colour}", channels)
     normalisation = r.sub("normalisation")
     mean, std = normalisation.numbers("mean", channels), normalisation.numbers("std", channels, low=1e-6)
-    return InputSpec(width_px=r.whole("width_px", 8, 2048), height_px=r.whole("height_px", 8, 2048),
-                     channels=channels, colour=colour, mean=mean, std=std)
+    return InputSpec(
+        width_px=r.whole("width_px", 8, 2048), height_px=r.whole("height_px", 8, 2048), channels=channels, colour=colour, mean=mean, std=std
+    )
 
 
 def _parse_encoder(top: _Reader, common: dict[str, Any]) -> EncoderCard:
@@ -208,7 +216,11 @@ def _parse_encoder(top: _Reader, common: dict[str, Any]) -> EncoderCard:
     if comparator.kind == "weighted-l1":
         comparator = Comparator(kind="weighted-l1", weights=c.numbers("weights", dimension, low=0.0), bias=c.number("bias"))
     return EncoderCard(
-        **common, regions=regions, alignment=alignment, dimension=dimension, comparator=comparator,
+        **common,
+        regions=regions,
+        alignment=alignment,
+        dimension=dimension,
+        comparator=comparator,
         thresholds=None if top.data.get("thresholds") is None else _parse_thresholds(top.sub("thresholds")),
         probability=None if top.data.get("probability") is None else _parse_platt(top.sub("probability")),
         certified=bool(isinstance(top.data.get("certificate"), dict) and top.data["certificate"].get("passed")),
@@ -224,14 +236,22 @@ def _parse_thresholds(r: _Reader) -> Thresholds:
         p = _Reader(entry, r.where, f"{r.path}.points[{i}]")
         ci = None if p.data.get("ci95") is None else p.numbers("ci95", 2)
         tar = None if p.data.get("tar") is None else p.number("tar", 0, 1)
-        points.append(ThresholdPoint(fmr=p.number("fmr", 1e-12, 1), threshold=p.number("threshold"),
-                                     ci95=None if ci is None else (ci[0], ci[1]), tar=tar))
+        points.append(
+            ThresholdPoint(
+                fmr=p.number("fmr", 1e-12, 1), threshold=p.number("threshold"), ci95=None if ci is None else (ci[0], ci[1]), tar=tar
+            )
+        )
     points.sort(key=lambda p: -p.fmr)
-    if any(a.threshold > b.threshold or a.fmr == b.fmr for a, b in zip(points, points[1:], strict=False)):
+    if any(a.threshold > b.threshold or a.fmr == b.fmr for a, b in pairwise(points)):
         raise r.fault("points", "thresholds that rise while fmr falls", [(p.fmr, p.threshold) for p in points])
-    return Thresholds(protocol=r.text("protocol"), points=tuple(points), measured_to_fmr=r.number("measured_to_fmr", 1e-12, 1),
-                      identities=r.whole("identities", 1, 10**9), mated_pairs=r.whole("mated_pairs", 0, 10**12),
-                      non_mated_pairs=r.whole("non_mated_pairs", 1, 10**12))
+    return Thresholds(
+        protocol=r.text("protocol"),
+        points=tuple(points),
+        measured_to_fmr=r.number("measured_to_fmr", 1e-12, 1),
+        identities=r.whole("identities", 1, 10**9),
+        mated_pairs=r.whole("mated_pairs", 0, 10**12),
+        non_mated_pairs=r.whole("non_mated_pairs", 1, 10**12),
+    )
 
 
 def _parse_platt(r: _Reader) -> Platt:
@@ -246,6 +266,11 @@ def _parse_detector(top: _Reader, common: dict[str, Any]) -> DetectorCard:
     if not isinstance(names, list) or not all(isinstance(n, str) for n in names):
         raise d.fault("landmarks", "a list of landmark names", names)
     strides = tuple(int(v) for v in d.numbers("strides", low=1))
-    return DetectorCard(**common, strides=strides, landmarks=tuple(names), min_score=d.number("min_score", 0, 1),
-                        anchors_per_cell=tuple(int(v) for v in d.numbers("anchors_per_cell", len(strides), low=1)),
-                        nms_iou=d.number("nms_iou", 0, 1))
+    return DetectorCard(
+        **common,
+        strides=strides,
+        landmarks=tuple(names),
+        min_score=d.number("min_score", 0, 1),
+        anchors_per_cell=tuple(int(v) for v in d.numbers("anchors_per_cell", len(strides), low=1)),
+        nms_iou=d.number("nms_iou", 0, 1),
+    )

@@ -46,6 +46,7 @@ def build_encoder(config: Config) -> TwinEncoder:
 
 def build_locator(config: Config) -> FaceLocator:
     """Raises ModelError."""
+
     def detector(path: Path) -> BlazeFaceDetector:
         return BlazeFaceDetector(read_bundle(path), config.model.runtime, config.model.threads)
 
@@ -58,8 +59,11 @@ def build_pipeline(config: Config) -> Pipeline:
     encoder = build_encoder(config)
     locator = build_locator(config) if encoder.card.regions == "face" else None
     if locator is not None and (absent := ({"nose"} | set(encoder.card.alignment)) - set(locator.refiner.card.landmarks)):
-        raise ModelError(f"{locator.refiner.card.name} decoder.landmarks: expected {sorted(absent)} too, since the encoder aligns by them "
-                         f"and the quality gate measures by the nose, got {list(locator.refiner.card.landmarks)}", "set model.refiner to another bundle")
+        raise ModelError(
+            f"{locator.refiner.card.name} decoder.landmarks: expected {sorted(absent)} too, since the encoder aligns by them "
+            f"and the quality gate measures by the nose, got {list(locator.refiner.card.landmarks)}",
+            "set model.refiner to another bundle",
+        )
     return Pipeline(encoder, locator, config.quality, choose_threshold(config, encoder))
 
 
@@ -68,14 +72,16 @@ def choose_threshold(config: Config, encoder: TwinEncoder) -> Threshold:
     if config.decision.threshold is not None:
         return Threshold(value=config.decision.threshold, target_fmr=None)
     if encoder.card.thresholds is None:
-        raise ModelError(f"{encoder.card.name} thresholds: expected a table in the card, got none",
-                         "convert the model with --certify, or set decision.threshold")
+        raise ModelError(
+            f"{encoder.card.name} thresholds: expected a table in the card, got none",
+            "convert the model with --certify, or set decision.threshold",
+        )
     return threshold_for_fmr(encoder.card.thresholds, config.decision.target_fmr)
 
 
 def build_people(config: Config, encoder: TwinEncoder) -> People:
     """Raises GalleryError."""
-    return People(Gallery(config.gallery_path), encoder.card.comparator, encoder.encoder_id)
+    return People(Gallery(config.gallery_path), encoder.card, encoder.encoder_id)
 
 
 def build_tracker(config: Config, pipeline: Pipeline) -> Tracker:
@@ -123,7 +129,9 @@ def run_daemon(config: Config) -> int:
         people.gallery.close()
 
 
-def perform(config: Config, verb: str, arguments: dict[str, Any], on_progress: Callable[[str], None], *, direct: bool = False) -> dict[str, Any]:
+def perform(
+    config: Config, verb: str, arguments: dict[str, Any], on_progress: Callable[[str], None], *, direct: bool = False
+) -> dict[str, Any]:
     """Serve one request: by the running daemon, which owns camera and gallery, else here and now with the same handler.
 
     direct: do not ask a daemon, for a request that names a camera of its own. Raises the error of the request.

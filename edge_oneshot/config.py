@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import json
 import math
 import os
 import re
@@ -24,7 +25,12 @@ SLUG = re.compile(r"[a-z0-9_-]{1,64}")
 
 
 def _key(
-    default: Any, doc: str, *, low: float | None = None, high: float | None = None, choices: tuple[Any, ...] = (),
+    default: Any,
+    doc: str,
+    *,
+    low: float | None = None,
+    high: float | None = None,
+    choices: tuple[Any, ...] = (),
     slug: bool = False,
 ) -> Any:
     """A key of a section: its default, one line for people (with the unit), and what it accepts (bounds included)."""
@@ -41,6 +47,7 @@ class DeviceConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CameraConfig:
+    name: str = _key("cam0", "name of the camera in events, [a-z0-9_-]+", slug=True)
     uri: str = _key("picamera2:", "picamera2:[N], v4l2:/dev/video0, rtsp://…, file:VIDEO, or folder:DIR")
     width_px: int = _key(640, "asked width of the main stream, px", low=64, high=8192)
     height_px: int = _key(480, "asked height of the main stream, px", low=64, high=8192)
@@ -73,7 +80,9 @@ class QualityConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DecisionConfig:
-    target_fmr: float = _key(1e-4, "false match rate per comparison that you accept; the bundle's card gives the threshold", low=1e-7, high=0.5)
+    target_fmr: float = _key(
+        1e-4, "false match rate per comparison that you accept; the bundle's card gives the threshold", low=1e-7, high=0.5
+    )
     threshold: float | None = _key(None, "a comparison score that overrides target_fmr; leave it out", low=-100, high=100)
     confirm_frames: int = _key(3, "frames that must agree on one identity before a match is told (k of n)", low=1, high=100)
     window_frames: int = _key(5, "compared frames that are looked at for it (n)", low=1, high=100)
@@ -88,7 +97,9 @@ class MqttConfig:
     port: int = _key(0, "broker's port; 0: 1883, or 8883 with TLS", low=0, high=65535)
     prefix: str = _key("edge-oneshot", "first level of every topic, [a-z0-9_-]+", slug=True)
     username: str = _key("", "user name at the broker; empty: none")
-    password_file: str = _key("", "file whose first line is the password; systemd credentials work: a bare name is looked up in $CREDENTIALS_DIRECTORY")
+    password_file: str = _key(
+        "", "file whose first line is the password; systemd credentials work: a bare name is looked up in $CREDENTIALS_DIRECTORY"
+    )
     tls: bool = _key(False, "encrypt; the broker's certificate is verified")
     ca_file: str = _key("", "PEM file of the authority that signed the broker's certificate; empty: the system's")
     cert_file: str = _key("", "PEM file of the device's own certificate, for brokers that ask for one")
@@ -98,10 +109,13 @@ class MqttConfig:
     keepalive_s: int = _key(30, "seconds between pings", low=5, high=3600)
     event_ttl_s: float = _key(10.0, "seconds after capture at which an event expires; a lock ignores it then", low=1, high=3600)
     event_max_age_s: float = _key(86400.0, "seconds after which an undelivered event is dropped, counted and logged", low=10, high=31536000)
-    outbox_max_events: int = _key(10000, "undelivered events kept on disk; the oldest are dropped, counted and logged", low=10, high=1000000)
+    outbox_max_events: int = _key(
+        10000, "undelivered events kept on disk; the oldest are dropped, counted and logged", low=10, high=1000000
+    )
     health_every_s: float = _key(30.0, "seconds between health messages", low=1, high=3600)
     discovery: str = _key(
-        "off", "announce to Home Assistant; component: for openHAB and older versions", choices=("device", "component", "off"))
+        "off", "announce to Home Assistant; component: for openHAB and older versions", choices=("device", "component", "off")
+    )
     discovery_prefix: str = _key("homeassistant", "first level of the discovery topics, [a-z0-9_-]+", slug=True)
     sign_key_file: str = _key("", "key that signs events (`edge-oneshot mqtt new-key`); empty: unsigned; a bare name: see password_file")
 
@@ -211,7 +225,9 @@ def _contradictions(c: Config) -> list[str]:
     """Keys that are fine alone and wrong together."""
     faults = []
     if c.decision.confirm_frames > c.decision.window_frames:
-        faults.append(f"decision.confirm_frames: expected at most window_frames ({c.decision.window_frames}), got {c.decision.confirm_frames}")
+        faults.append(
+            f"decision.confirm_frames: expected at most window_frames ({c.decision.window_frames}), got {c.decision.confirm_frames}"
+        )
     if c.quality.min_luma >= c.quality.max_luma:
         faults.append(f"quality.min_luma: expected less than max_luma ({c.quality.max_luma:g}), got {c.quality.min_luma:g}")
     if c.mqtt.password_file and not c.mqtt.username:
@@ -278,12 +294,13 @@ def example_toml() -> str:
         for key in section_keys(section):
             choices = key.metadata["choices"]
             doc = key.metadata["doc"] + (f": {' | '.join(map(str, choices))}" if choices else "")
-            value = "0.5" if key.default is None else _toml(key.default)
+            value = "0.5" if key.default is None else toml_value(key.default)
             lines += [f"# {doc}", f"#{key.name} = {value}"]
     return "\n".join(lines) + "\n"
 
 
-def _toml(value: Any) -> str:
+def toml_value(value: Any) -> str:
+    """A configuration value as TOML writes it."""
     if isinstance(value, bool):
         return str(value).lower()
-    return f'"{value}"' if isinstance(value, str) else repr(value)
+    return json.dumps(value, ensure_ascii=False) if isinstance(value, str) else repr(value)

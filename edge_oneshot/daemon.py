@@ -28,7 +28,7 @@ from edge_oneshot.people import People
 from edge_oneshot.pipeline import Pipeline
 from edge_oneshot.reporting import Reporter
 from edge_oneshot.stopwatch import StageTimes
-from edge_oneshot.types import Frame, MatchEvent
+from edge_oneshot.types import Frame, MatchEvent, Observation
 
 log = logging.getLogger(__name__)
 
@@ -67,16 +67,14 @@ class Daemon:
         if now_ns - self._gallery_ns >= GALLERY_EVERY_NS:
             self._gallery_ns = now_ns
             self._read_gallery()
-        if frame is None or self.state is State.PAUSED:
+        if frame is not None and self.handler.job is not None:
+            # The person before the camera is being enrolled, or the camera aimed: nobody is to be told as unknown now.
+            self.handler.offer(frame)
+            findings = self.tracker.expire(now_ns)
+        elif frame is None or self.state is State.PAUSED:
             findings = self.tracker.expire(now_ns)
         else:
-            self.frames += 1
-            self._arrivals.append(frame.captured_ns)
-            start = time.perf_counter()
-            observations = self.pipeline.observe(frame, self.people.references)
-            self.times.add(self.pipeline.stopwatch.seconds | {"frame": time.perf_counter() - start})
-            self.handler.offer(frame)
-            findings = self.tracker.update(observations, frame.captured_ns)
+            findings = self.tracker.update(self._observe(frame), frame.captured_ns)
         self.handler.tick(now_ns)
         events = [self._fold(finding) for finding in findings]
         for event in events:
@@ -84,10 +82,17 @@ class Daemon:
         self.reporter.presence(*self.tracker.present)
         return events
 
+    def _observe(self, frame: Frame) -> list[Observation]:
+        self.frames += 1
+        self._arrivals.append(frame.captured_ns)
+        start = time.perf_counter()
+        observations = self.pipeline.observe(frame, self.people.references)
+        self.times.add(self.pipeline.stopwatch.seconds | {"frame": time.perf_counter() - start})
+        return observations
+
     def _fold(self, finding: Finding) -> MatchEvent:
-        camera = self.config.camera.uri.split(":")[0]
         encoder_id = self.pipeline.encoder.encoder_id
-        return fold(finding, self.people.names, camera, encoder_id, time.monotonic_ns(), datetime.now(UTC))
+        return fold(finding, self.people.names, self.config.camera.name, encoder_id, time.monotonic_ns(), datetime.now(UTC))
 
     def _emit(self, event: MatchEvent) -> None:
         self.reporter.event(event)
@@ -160,13 +165,23 @@ class Daemon:
         if threshold.extrapolated:
             log.warning("target_fmr %g is beyond what the model's card has measured; the threshold is extrapolated", threshold.target_fmr)
         if self.people.references.foreign:
-            log.warning("%d templates are of another encoder and are not compared: enroll those people again (`edge-oneshot gallery check`)",
-                        self.people.references.foreign)
-        self.reporter.info(Info(
-            version=__version__, encoder_id=self.pipeline.encoder.encoder_id, target_fmr=threshold.target_fmr,
-            threshold=round(threshold.value, 4), pad=PAD_NOT_PERFORMED, gallery_encrypted=False, signed_events=False, requests=False,
-            ts=datetime.now(UTC),
-        ))
+            log.warning(
+                "%d templates are of another encoder and are not compared: enroll those people again (`edge-oneshot gallery check`)",
+                self.people.references.foreign,
+            )
+        self.reporter.info(
+            Info(
+                version=__version__,
+                encoder_id=self.pipeline.encoder.encoder_id,
+                target_fmr=threshold.target_fmr,
+                threshold=round(threshold.value, 4),
+                pad=PAD_NOT_PERFORMED,
+                gallery_encrypted=False,
+                signed_events=False,
+                requests=False,
+                ts=datetime.now(UTC),
+            )
+        )
         self.reporter.people(self.people.names)
         self.reporter.presence([], 0)
         log.info("running: %d people, threshold %.3f, %s", len(self.people.names), threshold.value, card.name)
@@ -183,14 +198,19 @@ class Daemon:
             fps=round((len(self._arrivals) - 1) / span_ns * 1e9, 2) if span_ns else None,
             stages_ms=self.times.percentiles_ms(),
             camera_age_s=None if last_ns is None else round(max(0, now_ns - last_ns) / 1e9, 2),
-            temperature_c=system.temperature_c(), throttled=system.throttled(), rss_bytes=system.resident_bytes(),
+            temperature_c=system.temperature_c(),
+            throttled=system.throttled(),
+            rss_bytes=system.resident_bytes(),
             uptime_s=round((now_ns - self._started_ns) / 1e9, 1),
             outbox_depth=0 if outbox is None else outbox.depth,
             outbox_oldest_age_s=None if outbox is None else outbox.oldest_age_s,
             outbox_dropped=0 if outbox is None else outbox.dropped_overflow + outbox.dropped_age,
-            outbox_refused=0, outbox_fault="" if outbox is None else outbox.fault,
-            encoder_id=self.pipeline.encoder.encoder_id, identities=len(self.people.names),
-            templates=len(self.people.references) + self.people.references.foreign, ts=datetime.now(UTC),
+            outbox_refused=0,
+            outbox_fault="" if outbox is None else outbox.fault,
+            encoder_id=self.pipeline.encoder.encoder_id,
+            identities=len(self.people.names),
+            templates=len(self.people.references) + self.people.references.foreign,
+            ts=datetime.now(UTC),
         )
 
     def describe(self) -> dict[str, Any]:
@@ -198,7 +218,13 @@ class Daemon:
         known, unknown = self.tracker.present
         broker = None if self.reporter.link is None else str(self.reporter.link.status().state)
         return self.health(None).message() | {
-            "version": __version__, "instance": self.config.instance, "device": self.config.device_slug, "frames": self.frames,
-            "events": self.reporter.events, "present": {"identities": known, "unknown": unknown}, "broker": broker,
-            "threshold": round(self.pipeline.threshold.value, 4), "target_fmr": self.pipeline.threshold.target_fmr,
+            "version": __version__,
+            "instance": self.config.instance,
+            "device": self.config.device_slug,
+            "frames": self.frames,
+            "events": self.reporter.events,
+            "present": {"identities": known, "unknown": unknown},
+            "broker": broker,
+            "threshold": round(self.pipeline.threshold.value, 4),
+            "target_fmr": self.pipeline.threshold.target_fmr,
         }

@@ -38,7 +38,9 @@ def enroll_from_frame(pipeline: Pipeline, frame: Frame, identity: Identity, refe
     """Enroll from one picture. Raises EnrollmentError with every fault; nothing is stored here."""
     sample, faults = find_one(pipeline.samples(frame))
     if sample is None:
-        raise EnrollmentError(f"{identity.name!r} was not enrolled from {frame.source}", "use another picture", tuple(f.message for f in faults))
+        raise EnrollmentError(
+            f"{identity.name!r} was not enrolled from {frame.source}", "use another picture", tuple(f.message for f in faults)
+        )
     return make_enrollment(pipeline.encode(sample), sample.quality, identity, references)
 
 
@@ -46,7 +48,9 @@ def probe_from_frame(pipeline: Pipeline, frame: Frame) -> tuple[Sample, Embeddin
     """The one probe of a picture, for verify and identify. Raises AcquisitionError with every fault."""
     sample, faults = find_one(pipeline.samples(frame))
     if sample is None:
-        raise AcquisitionError(f"nothing was compared: {frame.source} holds no usable probe", "use another picture", tuple(f.message for f in faults))
+        raise AcquisitionError(
+            f"nothing was compared: {frame.source} holds no usable probe", "use another picture", tuple(f.message for f in faults)
+        )
     return sample, pipeline.encode(sample)
 
 

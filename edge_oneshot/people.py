@@ -5,19 +5,24 @@ The matrix is made again when the file has changed, whoever changed it: this pro
 
 from __future__ import annotations
 
-from edge_oneshot.card import Comparator
+import numpy as np
+
+from edge_oneshot.card import EncoderCard
+from edge_oneshot.errors import GalleryError
 from edge_oneshot.gallery.store import Gallery
 from edge_oneshot.matching.compare import References
+from edge_oneshot.types import Template
 
 
 class People:
     """Belongs to the thread that opened the gallery. Call `refresh` now and then; it costs one PRAGMA when nothing changed."""
 
-    def __init__(self, gallery: Gallery, comparator: Comparator, encoder_id: str) -> None:
+    def __init__(self, gallery: Gallery, card: EncoderCard, encoder_id: str) -> None:
+        """Raises GalleryError, as `refresh` and `check` do."""
         self.gallery = gallery
-        self._comparator, self._encoder_id = comparator, encoder_id
+        self._card, self._encoder_id = card, encoder_id
         self._version = -1
-        self.references = References(comparator, encoder_id, ())
+        self.references = References(card.comparator, encoder_id, ())
         self.names: dict[str, str] = {}
         self.refresh()
 
@@ -27,6 +32,21 @@ class People:
         if version == self._version and not force:
             return False
         self._version = version
-        self.references = References(self._comparator, self._encoder_id, self.gallery.templates())
+        templates = self.gallery.templates()
+        for template in templates:
+            self.check(template)
+        self.references = References(self._card.comparator, self._encoder_id, templates)
         self.names = {i.identity_id: i.name for i in self.gallery.identities()}
         return True
+
+    def check(self, template: Template) -> None:
+        """Raises GalleryError for a template that says it is this encoder's and cannot be: a longer vector matches everybody."""
+        if template.encoder_id != self._encoder_id:
+            return
+        vector = template.embedding.vector
+        length = float(np.linalg.norm(vector))
+        unit = self._card.comparator.kind == "cosine"
+        if vector.size != self._card.dimension or (unit and length > 1.001):
+            raise GalleryError(
+                f"template {template.template_id} of {template.identity_id!r} is damaged: expected {self._card.dimension} values"
+                f"{' of length 1' if unit else ''}, got {vector.size} of length {length:.3f}", "enroll that person again")

@@ -168,6 +168,12 @@ class Quality:
     yaw_deg: float
     faults: tuple[Fault, ...] = ()
 
+    def __post_init__(self) -> None:
+        for name in ("inter_eye_px", "sharpness", "luma", "contrast", "yaw_deg"):
+            value = getattr(self, name)
+            _require(isinstance(value, (int, float)) and -1e12 < value < 1e12, f"Quality.{name}", "a finite number", value)
+        _require(isinstance(self.faults, tuple), "Quality.faults", "a tuple of Fault", type(self.faults).__name__)
+
     @property
     def good(self) -> bool:
         return not self.faults
@@ -199,7 +205,7 @@ class Embedding:
         v = self.vector
         _require(v.dtype == np.float32 and v.ndim == 1 and v.size > 0, "Embedding.vector", "float32 (D,)", _describe(v))
         _require(bool(np.isfinite(v).all()), "Embedding.vector", "finite values", "NaN or infinity")
-        _require(self.encoder_id.startswith("sha256:"), "Embedding.encoder_id", "sha256:…", self.encoder_id)
+        _require(isinstance(self.encoder_id, str) and self.encoder_id.startswith("sha256:"), "Embedding.encoder_id", "sha256:…", self.encoder_id)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -17,7 +17,7 @@ from edge_oneshot.types import Frame, UInt8Array
 WAIT_SLICE_S = 0.1  # the longest that a wait goes without a look at the stop Event
 
 
-class EndOfStream(Exception):  # noqa: N818 - it is the expected end of a file or folder, as StopIteration is
+class EndOfStream(Exception):
     """The file or folder has no more frames, or the camera was told to stop. Not an error."""
 
 

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -58,3 +61,23 @@ def start_logging(verbose: bool = False) -> None:
     import logging
 
     logging.basicConfig(format="%(levelname)s %(name)s: %(message)s", level=logging.DEBUG if verbose else logging.INFO)
+
+
+@contextmanager
+def progress(total: int, label: str) -> Iterator[Callable[[int], None]]:
+    """A bar on a terminal, a plain line for each tenth otherwise; on standard error."""
+    stream = sys.stderr
+    if stream.isatty():
+        with click.progressbar(length=total, label=label, file=stream) as bar:
+            update: Callable[[int], None] = bar.update
+            yield update
+        return
+    count = 0
+
+    def step(n: int) -> None:
+        nonlocal count
+        before, count = count, count + n
+        if count * 10 // total > before * 10 // total:
+            click.echo(f"{label}: {count} of {total}", err=True)
+
+    yield step

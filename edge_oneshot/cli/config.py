@@ -19,7 +19,7 @@ def config() -> None:
 @click.pass_context
 def show(ctx: click.Context, as_json: bool) -> None:
     """Show every key with its value, and the paths that follow. It holds no secret: passwords are in files of their own."""
-    from edge_oneshot.config import SECTIONS
+    from edge_oneshot.config import SECTIONS, toml_value
 
     c = find_config(ctx)
     sections = {name: dataclasses.asdict(getattr(c, name)) for name in SECTIONS}
@@ -33,7 +33,7 @@ def show(ctx: click.Context, as_json: bool) -> None:
     for section, keys in sections.items():
         click.echo(f"\n[{section}]")
         for key, value in keys.items():
-            click.echo(f"{key} = {str(value).lower() if isinstance(value, bool) else value!r}".replace("'", '"'))
+            click.echo(f"# {key}: not set" if value is None else f"{key} = {toml_value(value)}")
 
 
 @config.command()

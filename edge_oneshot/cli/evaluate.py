@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import click
 
-from edge_oneshot.cli.common import find_config, json_option, print_json
+from edge_oneshot.cli.common import find_config, json_option, print_json, progress
 
 
 @click.group()
@@ -19,9 +17,16 @@ def evaluate() -> None:
 
 
 @evaluate.command()
-@click.option("--images", required=True, type=click.Path(exists=True, file_okay=False, path_type=Path), metavar="DIR",
-              help="Pictures as DIR/Name/Name_0001.jpg.")
-@click.option("--pairs", "pairs_file", required=True, metavar="FILE|all", help="Pairs in LFW's format, or `all` for every pair of pictures.")
+@click.option(
+    "--images",
+    required=True,
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    metavar="DIR",
+    help="Pictures as DIR/Name/Name_0001.jpg.",
+)
+@click.option(
+    "--pairs", "pairs_file", required=True, metavar="FILE|all", help="Pairs in LFW's format, or `all` for every pair of pictures."
+)
 @click.option("--workers", type=click.IntRange(1, 64), default=os.cpu_count() or 1, show_default=True, help="Threads.")
 @json_option
 @click.pass_context
@@ -49,35 +54,23 @@ def verification(ctx: click.Context, images: Path, pairs_file: str, workers: int
     _print(result)
 
 
-@contextmanager
-def progress(total: int, label: str) -> Iterator[Callable[[int], None]]:
-    """A bar on a terminal, a plain line for each tenth otherwise; on standard error."""
-    stream = click.get_text_stream("stderr")
-    if stream.isatty():
-        with click.progressbar(length=total, label=label, file=stream) as bar:
-            yield bar.update
-        return
-    count = 0
-
-    def step(n: int) -> None:
-        nonlocal count
-        before, count = count, count + n
-        if count * 10 // total > before * 10 // total:
-            click.echo(f"{label}: {count} of {total}", err=True)
-
-    yield step
-
-
 def _print(r: dict[str, Any]) -> None:
-    click.echo(f"{r['pairs']} pairs ({r['mated_pairs']} mated, {r['non_mated_pairs']} non-mated) of {r['identities']} identities, {r['images']} pictures")
-    click.echo(f"accuracy {100 * r['accuracy']:.2f} % (std {100 * r['accuracy_std']:.2f} over {r['folds']} folds)   EER {100 * r['eer']:.2f} %")
+    click.echo(
+        f"{r['pairs']} pairs ({r['mated_pairs']} mated, {r['non_mated_pairs']} non-mated) of {r['identities']} identities, "
+        f"{r['images']} pictures"
+    )
+    click.echo(
+        f"accuracy {100 * r['accuracy']:.2f} % (std {100 * r['accuracy_std']:.2f} over {r['folds']} folds)   EER {100 * r['eer']:.2f} %"
+    )
     for fmr, tar in r["tar_at_fmr"].items():
         if tar is None:
             click.echo(f"FMR {fmr}: too few non-mated pairs to resolve it")
             continue
         low, high = r["tar_ci95"][fmr]
-        click.echo(f"FMR {fmr}: TAR {100 * tar:.2f} % (95 % interval {100 * low:.2f} to {100 * high:.2f}), mean over identities "
-                   f"{100 * r['balanced_tar_at_fmr'][fmr]:.2f} %, at score {r['threshold_at_fmr'][fmr]:.3f}")
+        click.echo(
+            f"FMR {fmr}: TAR {100 * tar:.2f} % (95 % interval {100 * low:.2f} to {100 * high:.2f}), mean over identities "
+            f"{100 * r['balanced_tar_at_fmr'][fmr]:.2f} %, at score {r['threshold_at_fmr'][fmr]:.3f}"
+        )
     low, high = r["failure_to_acquire_ci95"]
     click.echo(f"failures to acquire: {r['failures_to_acquire']} of {r['images']} ({100 * low:.2f} to {100 * high:.2f} %)")
     at = r["at_threshold"]

@@ -37,9 +37,13 @@ def status(ctx: click.Context, as_json: bool) -> None:
         print_json(s)
         return
     present = ", ".join(s["present"]["identities"]) or "nobody known"
-    click.echo(f"{s['device']} ({s['instance']}): {s['state']}, up {s['uptime_s']:.0f} s, {s['frames']} frames, {s['fps'] or 0:.1f} per second")
+    click.echo(
+        f"{s['device']} ({s['instance']}): {s['state']}, up {s['uptime_s']:.0f} s, {s['frames']} frames, {s['fps'] or 0:.1f} per second"
+    )
     click.echo(f"in sight: {present}, {s['present']['unknown']} unknown")
-    click.echo(f"gallery: {s['gallery']['identities']} people, threshold {s['threshold']:.3f}; broker: {s['broker'] or 'off'}; "
-               f"outbox: {s['outbox']['depth']} waiting")
+    click.echo(
+        f"gallery: {s['gallery']['identities']} people, threshold {s['threshold']:.3f}; broker: {s['broker'] or 'off'}; "
+        f"outbox: {s['outbox']['depth']} waiting"
+    )
     for stage, ms in s["stages_ms"].items():
         click.echo(f"  {stage:8} p50 {ms['p50']:7.2f} ms   p95 {ms['p95']:7.2f} ms")

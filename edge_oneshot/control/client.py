@@ -14,7 +14,9 @@ from edge_oneshot.errors import ControlError
 CONNECT_TIMEOUT_S = 5.0
 
 
-def ask(path: Path, verb: str, arguments: dict[str, Any], on_progress: Callable[[str], None], timeout_s: float = 60.0) -> dict[str, Any] | None:
+def ask(
+    path: Path, verb: str, arguments: dict[str, Any], on_progress: Callable[[str], None], timeout_s: float = 60.0
+) -> dict[str, Any] | None:
     """Send one request to the daemon at `path` and wait for its answer; None if no daemon is there.
 
     timeout_s: the longest silence. Raises the error that the daemon answered with; ControlError if it falls silent, or
@@ -27,8 +29,10 @@ def ask(path: Path, verb: str, arguments: dict[str, Any], on_progress: Callable[
         except (FileNotFoundError, ConnectionRefusedError, NotADirectoryError):
             return None
         except PermissionError:
-            raise ControlError(f"a daemon may be running, but {path} is closed to you",
-                               "join its group (sudo usermod -aG edge-oneshot $USER, then log in again), or use sudo") from None
+            raise ControlError(
+                f"a daemon may be running, but {path} is closed to you",
+                "join its group (sudo usermod -aG edge-oneshot $USER, then log in again), or use sudo",
+            ) from None
         except OSError as e:
             raise ControlError(f"cannot reach the daemon at {path}: {e.strerror or e}", "restart it") from None
         try:

@@ -130,8 +130,7 @@ class Handler:
     # ---- the gallery
 
     def _list(self, request: Request) -> None:
-        gallery = self._people.gallery
-        request.finish({"identities": [self._summary(gallery.find(i.identity_id)) for i in gallery.identities()]})
+        request.finish({"identities": [self._summary(p) for p in self._people.gallery.people()]})
 
     def _summary(self, person: Enrolled) -> dict[str, Any]:
         own = [t for t in person.templates if t.encoder_id == self._pipeline.encoder.encoder_id]
@@ -169,7 +168,7 @@ class Handler:
     def _check(self, request: Request) -> None:
         """Who must be enrolled again, and who looks so alike that they would be taken for each other."""
         references, threshold = self._people.references, self._pipeline.threshold.value
-        people = [self._summary(self._people.gallery.find(i)) for i in self._people.names]
+        people = [self._summary(p) for p in self._people.gallery.people()]
         pairs = [{"identities": [a, b], "score": round(s, 4)} for a, b, s in references.alike(threshold)]
         request.finish({
             "identities": len(people), "templates": len(references) + references.foreign, "threshold": round(threshold, 4),
@@ -182,6 +181,9 @@ class Handler:
     def _import(self, request: Request) -> None:
         a = Arguments(request)
         people = from_document(a.document("document"))
+        for person in people:
+            for template in person.templates:
+                self._people.check(template)
         self._people.gallery.add_all([(p.identity, p.templates) for p in people], replace=a.flag("replace"))
         for person in people:
             self._changed("enrolled", person.identity)
@@ -197,7 +199,7 @@ class Handler:
         identity = self._who(a)
         sample, probe = probe_from_frame(self._pipeline, decode_image(a.binary("image"), a.text("source", "the picture")))
         card = self._pipeline.encoder.card
-        own = [t for t in self._people.gallery.templates() if t.identity_id == identity.identity_id and t.encoder_id == probe.encoder_id]
+        own = [t for t in self._people.gallery.find(identity.identity_id).templates if t.encoder_id == probe.encoder_id]
         if not own:
             fix = f"edge-oneshot enroll --name {identity.name!r} --replace"
             raise GalleryError(f"{identity.identity_id!r} has no template of this encoder", fix)

@@ -40,8 +40,10 @@ class ControlServer:
         try:
             self._server = _Server(str(path), self._requests)
         except OSError as e:
-            raise ControlError(f"cannot make the socket {path}: {e.strerror or e}", "set device.socket to a path that you may write") from None
-        os.chmod(path, 0o660)
+            raise ControlError(
+                f"cannot make the socket {path}: {e.strerror or e}", "set device.socket to a path that you may write"
+            ) from None
+        path.chmod(0o660)
         self._thread = threading.Thread(target=self._server.serve_forever, args=(POLL_S,), name="control", daemon=True)
         self._thread.start()
 

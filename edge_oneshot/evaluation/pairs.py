@@ -52,7 +52,9 @@ def read_pairs(path: Path, pictures: Sequence[Picture]) -> Pairs:
             if len(words) not in (3, 4):
                 raise ValueError
         except (ValueError, IndexError):
-            raise EdgeOneshotError(f"{path} line {number}: expected `name i j` or `name i other j`, got {line!r}", "mend the line") from None
+            raise EdgeOneshotError(
+                f"{path} line {number}: expected `name i j` or `name i other j`, got {line!r}", "mend the line"
+            ) from None
         missing = [k for k in keys if k not in index]
         if missing:
             raise EdgeOneshotError(f"{path} line {number}: no picture {missing[0][1]} of {missing[0][0]!r}", "check --images")

@@ -36,7 +36,8 @@ def fold(finding: Finding, names: Mapping[str, str], camera: str, encoder_id: st
             "quality": finding.observation.sample.quality.measures(),
         }
     if finding.verdict is Verdict.REJECTED:
-        body["faults"] = [fault.code for fault in finding.observation.sample.quality.faults]
+        # No fault: the faces were good enough, and still the frames agreed neither on a person nor on a stranger.
+        body["faults"] = [fault.code for fault in finding.observation.sample.quality.faults] or ["undecided"]
     if finding.verdict in (Verdict.GONE, Verdict.REJECTED):
         body["seconds"] = round((finding.last_ns - finding.first_ns) / 1e9, 1)
     body |= {"frames": finding.frames, "track": finding.track, "camera": camera, "pad": PAD_NOT_PERFORMED, "encoder_id": encoder_id}

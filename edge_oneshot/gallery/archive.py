@@ -22,8 +22,7 @@ VERSION = 1
 
 def to_document(gallery: Gallery) -> dict[str, Any]:
     """Everybody as one JSON document."""
-    people = [gallery.find(i.identity_id) for i in gallery.identities()]
-    return {"format": FORMAT, "version": VERSION, "identities": [_encode(p) for p in people]}
+    return {"format": FORMAT, "version": VERSION, "identities": [_encode(p) for p in gallery.people()]}
 
 
 def write_document(document: dict[str, Any], path: Path) -> None:
@@ -39,7 +38,7 @@ def read_document(path: Path) -> dict[str, Any]:
     """Raises GalleryError if the file is unreadable or no JSON object."""
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as e:
+    except (OSError, ValueError, RecursionError) as e:
         raise GalleryError(f"cannot read {path}: {e}", "name a file that `gallery export` wrote") from None
     return document if isinstance(document, dict) else {}
 

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -22,6 +23,7 @@ from edge_oneshot.gallery.migrations import migrate
 from edge_oneshot.types import Embedding, Identity, Quality, Template
 
 BUSY_TIMEOUT_S = 10.0
+COLUMNS = "template_id, identity_id, encoder_id, vector, quality, created_at"  # of a template, in the order of its fields
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,25 +68,32 @@ class Gallery:
 
     def version(self) -> int:
         """Grows with every change that another connection committed: the cheap question "must I read again?"."""
-        return int(self._db.execute("PRAGMA data_version").fetchone()[0])
+        return int(self._read("PRAGMA data_version")[0][0])
 
     def identities(self) -> list[Identity]:
         """All identities, by name."""
-        rows = self._db.execute("SELECT identity_id, name FROM identities ORDER BY name COLLATE NOCASE, identity_id")
+        rows = self._read("SELECT identity_id, name FROM identities ORDER BY name COLLATE NOCASE, identity_id")
         return [Identity(identity_id=i, name=n) for i, n in rows]
 
     def templates(self) -> list[Template]:
         """All templates of all encoders. Raises GalleryError if a row is damaged, and names it."""
-        rows = self._db.execute("SELECT template_id, identity_id, encoder_id, vector, quality, created_at FROM templates ORDER BY rowid")
-        return [self._template(row) for row in rows]
+        return [self._template(row) for row in self._read(f"SELECT {COLUMNS} FROM templates ORDER BY rowid")]
+
+    def people(self) -> list[Enrolled]:
+        """Everybody with their templates, by name. Raises GalleryError if a row is damaged."""
+        own: dict[str, list[Template]] = {}
+        for template in self.templates():
+            own.setdefault(template.identity_id, []).append(template)
+        rows = self._read("SELECT identity_id, name, created_at FROM identities ORDER BY name COLLATE NOCASE, identity_id")
+        return [_enrolled(row, own.get(row[0], [])) for row in rows]
 
     def find(self, identity_id: str) -> Enrolled:
         """One person. Raises GalleryError if there is none of that id."""
-        row = self._db.execute("SELECT name, created_at FROM identities WHERE identity_id = ?", (identity_id,)).fetchone()
-        if row is None:
+        found = self._read("SELECT identity_id, name, created_at FROM identities WHERE identity_id = ?", identity_id)
+        if not found:
             raise GalleryError(f"nobody with the id {identity_id!r} is enrolled", "`edge-oneshot gallery list` shows who is")
-        own = tuple(t for t in self.templates() if t.identity_id == identity_id)
-        return Enrolled(identity=Identity(identity_id=identity_id, name=row[0]), created_at=datetime.fromisoformat(row[1]), templates=own)
+        rows = self._read(f"SELECT {COLUMNS} FROM templates WHERE identity_id = ? ORDER BY rowid", identity_id)
+        return _enrolled(found[0], [self._template(r) for r in rows])
 
     def lookup(self, name_or_id: str) -> Identity:
         """The identity that a person means: by id, else by exact name. Raises GalleryError if none or several fit."""
@@ -105,6 +114,8 @@ class Gallery:
         with self._transaction():
             for identity, templates in people:
                 self._add(identity, templates, replace)
+        if replace:
+            self._cut_log()
 
     def check_free(self, identity: Identity, *, replace: bool = False) -> None:
         """Raises GalleryError if the id or the name is taken. `replace` allows the very same person, by id and name."""
@@ -140,8 +151,17 @@ class Gallery:
         with self._transaction():
             if self._db.execute("DELETE FROM identities WHERE identity_id = ?", (identity_id,)).rowcount == 0:
                 raise GalleryError(f"nobody with the id {identity_id!r} is enrolled", "`edge-oneshot gallery list` shows who is")
-        # The old pages also stand in the write-ahead log until it is folded back and cut.
-        self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        self._cut_log()
+
+    def _cut_log(self) -> None:
+        """The old pages also stand in the write-ahead log until it is folded back and cut. A busy reader delays that."""
+        self._read("PRAGMA wal_checkpoint(TRUNCATE)")
+
+    def _read(self, sql: str, *values: str) -> list[Any]:
+        try:
+            return self._db.execute(sql, values).fetchall()
+        except sqlite3.Error as e:
+            raise GalleryError(f"cannot read the gallery {self.path}: {e}", "restore it from `gallery export`, or move the file away") from None
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
@@ -169,6 +189,12 @@ class Gallery:
         except (ValueError, TypeError) as e:
             what = f"{self.path}: template {template_id} of {identity_id!r} is damaged: {e}"
             raise GalleryError(what, "enroll that person again") from None
+
+
+def _enrolled(row: tuple[str, str, str], templates: Sequence[Template]) -> Enrolled:
+    identity_id, name, created_at = row
+    identity = Identity(identity_id=identity_id, name=name)
+    return Enrolled(identity=identity, created_at=datetime.fromisoformat(created_at), templates=tuple(templates))
 
 
 def _row(t: Template) -> tuple[str, str, str, bytes, str, str]:
