@@ -1,0 +1,288 @@
+"""The gallery file: migrations, modes, who may replace whom, what removing leaves behind, and damage."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import stat
+import threading
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from samples import OTHER, person, random_unit, template
+
+from edge_oneshot.bundle import Bundle
+from edge_oneshot.errors import GalleryError
+from edge_oneshot.gallery import migrations
+from edge_oneshot.gallery.store import Gallery
+from edge_oneshot.people import People
+from edge_oneshot.types import Template
+
+
+@pytest.fixture
+def gallery(tmp_path: Path) -> Iterator[Gallery]:
+    with Gallery(tmp_path / "gallery.sqlite") as opened:
+        yield opened
+
+
+def add(gallery: Gallery, identity_id: str, name: str = "", seed: int = 0, replace: bool = False) -> Template:
+    stored = template(identity_id, random_unit(seed))
+    gallery.add(person(identity_id, name), [stored], replace=replace)
+    return stored
+
+
+def same(a: Template, b: Template) -> bool:
+    return (a.template_id, a.identity_id, a.encoder_id, a.quality, a.created_at) == (
+        b.template_id, b.identity_id, b.encoder_id, b.quality, b.created_at
+    ) and bool((a.embedding.vector == b.embedding.vector).all())
+
+
+def test_what_is_stored_comes_back(gallery: Gallery) -> None:
+    stored = add(gallery, "zoe", "Zoë")
+    with Gallery(gallery.path) as again:
+        found = again.find("zoe")
+    assert found.identity == person("zoe", "Zoë")
+    assert found.created_at == stored.created_at
+    (own,) = found.templates
+    assert same(own, stored)
+    assert own.embedding.vector.dtype == np.float32
+
+
+def test_the_file_is_durable_strict_and_knows_its_version(gallery: Gallery) -> None:
+    db = gallery._db
+    pragmas = {p: db.execute(f"PRAGMA {p}").fetchone()[0] for p in ("journal_mode", "synchronous", "foreign_keys", "secure_delete", "user_version")}
+    assert pragmas == {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1, "secure_delete": 1, "user_version": len(migrations.MIGRATIONS)}
+    with pytest.raises(sqlite3.IntegrityError, match="cannot store TEXT value in BLOB"):
+        db.execute("INSERT INTO templates VALUES ('t', 'zoe', 'e', 'text', '{}', 'now')")
+
+
+@pytest.mark.parametrize("mask", [0o000, 0o077])
+def test_only_the_owner_can_read_any_of_the_files(tmp_path: Path, mask: int) -> None:
+    before = os.umask(mask)
+    try:
+        with Gallery(tmp_path / "state" / "gallery.sqlite") as gallery:
+            add(gallery, "zoe")
+            files = {p.name: stat.S_IMODE(p.stat().st_mode) for p in gallery.path.parent.iterdir()}
+    finally:
+        os.umask(before)
+    assert files == {f"gallery.sqlite{s}": 0o600 for s in ("", "-wal", "-shm")}
+    assert stat.S_IMODE((tmp_path / "state").stat().st_mode) == 0o700
+
+
+def test_other_connections_changes_are_noticed_and_own_ones_are_not(gallery: Gallery) -> None:
+    before = gallery.version()
+    add(gallery, "own")
+    assert gallery.version() == before
+    with Gallery(gallery.path) as other:
+        add(other, "zoe", seed=1)
+        seen = gallery.version()
+        assert seen != before
+        other.rename("zoe", "Zoë")
+        assert (renamed := gallery.version()) != seen
+        other.remove("zoe")
+    assert gallery.version() != renamed
+    assert gallery.version() == gallery.version()
+
+
+def test_names_and_ids_are_taken_only_once(gallery: Gallery) -> None:
+    add(gallery, "zoe", "Zoë")
+    cases = {
+        ("zoe", "Zoë", False): "already enrolled as 'zoe'",
+        ("zoe", "ZOË", False): "already enrolled as 'zoe'",
+        ("zoe", "Zoe", True): "the id 'zoe' belongs to 'Zoë'",
+        ("zoe-2", "Zoë", True): "the name 'Zoë' is already enrolled as 'zoe'",
+    }
+    for (identity_id, name, renew), says in cases.items():
+        with pytest.raises(GalleryError, match=says):
+            add(gallery, identity_id, name, replace=renew)
+    assert len(gallery.templates()) == 1
+    fresh = add(gallery, "zoe", "Zoë", seed=9, replace=True)
+    assert [t.template_id for t in gallery.templates()] == [fresh.template_id]
+
+
+def test_several_people_are_stored_together_or_not_at_all(gallery: Gallery) -> None:
+    add(gallery, "bob")
+    people = [(person(i), [template(i, random_unit(n))]) for n, i in enumerate(("ann", "bob", "eve"))]
+    with pytest.raises(GalleryError, match="'Bob' is already enrolled"):
+        gallery.add_all(people)
+    assert [i.identity_id for i in gallery.identities()] == ["bob"]
+    gallery.add_all(people, replace=True)
+    assert [i.identity_id for i in gallery.identities()] == ["ann", "bob", "eve"]
+
+
+def test_a_template_id_cannot_be_stored_twice(gallery: Gallery) -> None:
+    stored = add(gallery, "zoe")
+    with pytest.raises(GalleryError):
+        gallery.add(person("eve"), [replace(stored, identity_id="eve")])
+    assert [i.identity_id for i in gallery.identities()] == ["zoe"]
+
+
+def test_rename_keeps_the_id(gallery: Gallery) -> None:
+    add(gallery, "zoe", "Zoë")
+    add(gallery, "bob", "Bob", seed=1)
+    gallery.rename("zoe", "Zoë Müller")
+    assert gallery.lookup("zoë müller") == person("zoe", "Zoë Müller")
+    gallery.rename("zoe", "ZOË MÜLLER")  # one's own name in another case is free
+    with pytest.raises(GalleryError, match="the name 'BOB' is already enrolled as 'bob'"):
+        gallery.rename("zoe", "BOB")
+    with pytest.raises(GalleryError, match="nobody with the id 'eve'"):
+        gallery.rename("eve", "Eve")
+
+
+def test_lookup_by_id_first_then_by_name(gallery: Gallery) -> None:
+    add(gallery, "bob", "Robert")
+    add(gallery, "robert", "Bob", seed=1)
+    assert gallery.lookup("bob").name == "Robert"
+    assert gallery.lookup("Bob").identity_id == "robert"
+    with pytest.raises(GalleryError, match="nobody called 'eve' is enrolled"):
+        gallery.lookup("eve")
+
+
+def every_byte(folder: Path) -> bytes:
+    return b"".join(p.read_bytes() for p in sorted(folder.iterdir()))
+
+
+def needle(t: Template) -> bytes:
+    return t.embedding.vector.astype("<f4").tobytes()[:64]
+
+
+@pytest.mark.parametrize("way", ["remove", "replace"])
+def test_the_bytes_of_a_removed_template_are_gone_from_the_files(gallery: Gallery, way: str) -> None:
+    secret = add(gallery, "zoe", seed=42)
+    for i in range(30):
+        add(gallery, f"p{i}", seed=i + 100)
+    folder = gallery.path.parent
+    assert needle(secret) in every_byte(folder)
+    if way == "remove":
+        gallery.remove("zoe")
+    else:
+        add(gallery, "zoe", seed=43, replace=True)
+    assert needle(secret) not in every_byte(folder)
+    assert len(gallery.templates()) == 30 + (way == "replace")
+
+
+def test_removing_nobody_is_told(gallery: Gallery) -> None:
+    with pytest.raises(GalleryError, match="nobody with the id 'eve'"):
+        gallery.remove("eve")
+
+
+@pytest.mark.parametrize(("column", "value"), [
+    ("vector", b"abc"), ("vector", b""), ("vector", np.full(192, np.nan, "<f4").tobytes()), ("quality", "{"), ("quality", '{"size": 1}'),
+    ("quality", "[]"), ("created_at", "yesterday"), ("created_at", "2026-01-01T00:00:00"), ("encoder_id", "md5:1"),
+])
+def test_a_damaged_row_is_named(gallery: Gallery, column: str, value: object) -> None:
+    damaged = add(gallery, "zoe")
+    gallery._db.execute(f"UPDATE templates SET {column} = ?", (value,))
+    with pytest.raises(GalleryError, match=f"template {damaged.template_id} of 'zoe' is damaged"):
+        gallery.templates()
+
+
+def test_a_file_that_is_no_gallery_is_refused_and_left_alone(tmp_path: Path) -> None:
+    (path := tmp_path / "gallery.sqlite").write_bytes(content := b"My diary. " * 1000)
+    with pytest.raises(GalleryError, match="is no readable gallery"):
+        Gallery(path)
+    assert path.read_bytes() == content
+
+
+def test_a_file_damaged_in_the_middle_is_an_error_of_ours(tmp_path: Path) -> None:
+    path = tmp_path / "gallery.sqlite"
+    with Gallery(path) as gallery:
+        for i in range(50):
+            add(gallery, f"p{i}", seed=i)
+    data = bytearray(path.read_bytes())
+    data[8192:] = b"\xaa" * (len(data) - 8192)
+    path.write_bytes(data)
+    with pytest.raises(GalleryError, match="is no readable gallery|cannot read the gallery"), Gallery(path) as gallery:
+        gallery.identities()
+        gallery.templates()
+
+
+def test_a_folder_or_an_unwritable_place_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for path in (tmp_path, tmp_path / "file" / "gallery.sqlite"):
+        with pytest.raises(GalleryError, match="cannot open the gallery"):
+            Gallery(path)
+
+
+# ---- migrations
+
+
+def test_a_newer_schema_is_refused_and_left_alone(gallery: Gallery) -> None:
+    gallery._db.execute(f"PRAGMA user_version = {len(migrations.MIGRATIONS) + 1}")
+    with pytest.raises(GalleryError, match=r"schema version \d+, this release knows") as caught:
+        Gallery(gallery.path)
+    assert "newer" in caught.value.hint
+
+
+def test_a_file_of_the_first_release_is_brought_up_step_by_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "gallery.sqlite"
+    with Gallery(path) as gallery:
+        stored = add(gallery, "zoe")
+    steps = ("ALTER TABLE identities ADD COLUMN note TEXT;\nUPDATE identities SET note = 'old';\n", "CREATE TABLE extra (a TEXT) STRICT;\n")
+    monkeypatch.setattr(migrations, "MIGRATIONS", (*migrations.MIGRATIONS, *steps))
+    with Gallery(path) as gallery:
+        assert gallery._db.execute("SELECT note FROM identities").fetchall() == [("old",)]
+        assert gallery._db.execute("PRAGMA user_version").fetchone()[0] == len(migrations.MIGRATIONS)
+        assert same(gallery.templates()[0], stored)
+
+
+def test_a_step_that_fails_leaves_the_file_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "gallery.sqlite"
+    with Gallery(path) as gallery:
+        add(gallery, "zoe")
+    known = migrations.MIGRATIONS
+    monkeypatch.setattr(migrations, "MIGRATIONS", (*known, "CREATE TABLE half (a TEXT);\nNO SQL AT ALL;\n"))
+    with pytest.raises(GalleryError):
+        Gallery(path)
+    monkeypatch.setattr(migrations, "MIGRATIONS", known)
+    with Gallery(path) as gallery:
+        assert gallery._db.execute("SELECT count(*) FROM sqlite_master WHERE name = 'half'").fetchone()[0] == 0
+        assert len(gallery.templates()) == 1
+
+
+def test_many_who_open_a_new_file_at_once_agree(tmp_path: Path) -> None:
+    path, errors = tmp_path / "gallery.sqlite", []
+
+    def work(i: int) -> None:
+        try:
+            with Gallery(path) as gallery:
+                add(gallery, f"p{i}", seed=i)
+        except GalleryError as e:
+            errors.append(e)
+
+    threads = [threading.Thread(target=work, args=(i,)) for i in range(8)]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+    assert errors == []
+    with Gallery(path) as gallery:
+        assert len(gallery.identities()) == 8
+
+
+# ---- as the loop sees it
+
+
+def test_people_are_read_again_only_after_a_change(gallery: Gallery, encoder_bundle: Bundle) -> None:
+    card = encoder_bundle.encoder
+    people = People(gallery, card, encoder_bundle.encoder_id)
+    assert (len(people.references), people.names) == (0, {})
+    assert not people.refresh()
+    with Gallery(gallery.path) as other:
+        other.add(person("zoe", "Zoë"), [template("zoe", random_unit(1), encoder_bundle.encoder_id)])
+        other.add(person("old"), [template("old", random_unit(2), OTHER)])
+    assert people.refresh()
+    assert not people.refresh()
+    assert people.names == {"old": "Old", "zoe": "Zoë"}
+    assert (len(people.references), people.references.foreign) == (1, 1)
+
+
+@pytest.mark.parametrize("vector", [random_unit(1, 191), random_unit(1) * 3], ids=["short", "long"])
+def test_a_template_that_this_encoder_cannot_have_made_is_named(gallery: Gallery, encoder_bundle: Bundle, vector: np.ndarray) -> None:
+    """A vector three times as long would match everybody."""
+    gallery.add(person("zoe"), [stored := template("zoe", vector.astype(np.float32), encoder_bundle.encoder_id)])
+    with pytest.raises(GalleryError, match=f"template {stored.template_id} of 'zoe' is damaged: expected "):
+        People(gallery, encoder_bundle.encoder, encoder_bundle.encoder_id)
