@@ -75,6 +75,11 @@ def test_thinner_shows_the_asked_rate_or_the_sources(source_fps: float, asked_fp
     assert shown >= min(source_fps, asked_fps) * seconds * 0.5 - 1
 
 
+def test_thinner_takes_exactly_every_third_of_three_times_the_rate() -> None:
+    thinner = Thinner(10.0)
+    assert [i for i in range(301) if thinner.wanted(i / 30)] == list(range(0, 301, 3))
+
+
 @given(st.lists(st.floats(-0.02, 0.02), min_size=20, max_size=60))
 def test_thinner_keeps_a_jittering_source_of_just_the_asked_rate(jitter: list[float]) -> None:
     thinner = Thinner(10.0)

@@ -279,6 +279,7 @@ def the_mailbox_runs_loses_and_reopens_it() -> str:
 
 def main() -> int:
     logging.basicConfig(level=logging.CRITICAL, format="  log: %(message)s")
+    threading.excepthook = lambda args: print(f"  a thread ended: {args.thread and args.thread.name}: {args.exc_value}")
     draw()
     Picamera2.set_logging(logging.CRITICAL)
     print(f"libcamera {libcamera.CameraManager.singleton().version}, picamera2 {importlib.metadata.version('picamera2')}, "
