@@ -10,14 +10,12 @@ from typing import Any
 
 import pytest
 from mosquitto import Mosquitto
-from mqtt_parts import wait_until
+from mqtt_parts import QUICK, wait_until
 
 from edge_oneshot.config import MqttConfig
 from edge_oneshot.events.outbox import Outbox
 from edge_oneshot.mqtt.client import MqttLink
 from edge_oneshot.mqtt.shared import Limits
-
-QUICK = Limits(backoff_base_s=0.05, backoff_max_s=0.2, refused_retry_s=0.3, ack_timeout_s=1.0, session_expiry_s=1, stable_s=0.2)
 
 
 @pytest.fixture(autouse=True)

@@ -10,7 +10,10 @@ from typing import Any
 
 from edge_oneshot.events.clock import Moment, read_clock
 from edge_oneshot.events.ids import boot_id, new_event_id
+from edge_oneshot.mqtt.shared import Limits
 from edge_oneshot.types import MatchEvent
+
+QUICK = Limits(backoff_base_s=0.05, backoff_max_s=0.2, refused_retry_s=0.3, ack_timeout_s=1.0, session_expiry_s=1, stable_s=0.2)
 
 ENCODER = "sha256:" + "3f" * 32
 QUALITY = {"inter_eye_px": 41.0, "sharpness": 181.2, "luma": 118.0, "contrast": 40.0, "yaw_deg": -6.1}

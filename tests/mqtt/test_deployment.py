@@ -9,9 +9,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from conftest import QUICK
 from mosquitto import Mosquitto, free_port, passwords
-from mqtt_parts import event, wait_until
+from mqtt_parts import QUICK, event, wait_until
 
 from edge_oneshot.config import MqttConfig
 from edge_oneshot.errors import BrokerError, BrokerRefused, ConfigError

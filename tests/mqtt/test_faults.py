@@ -10,10 +10,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from conftest import QUICK
 from fault_proxy import KINDS, FaultProxy, split
 from mosquitto import Mosquitto, Subscriber
-from mqtt_parts import SetClock, event, wait_until
+from mqtt_parts import QUICK, SetClock, event, wait_until
 
 from edge_oneshot.events.clock import read_clock
 from edge_oneshot.events.outbox import Outbox

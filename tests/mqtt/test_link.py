@@ -13,10 +13,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from conftest import QUICK
 from jsonschema import Draft202012Validator
 from mosquitto import Mosquitto, Subscriber, passwords
-from mqtt_parts import BODIES, SetClock, event, wait_until
+from mqtt_parts import BODIES, QUICK, SetClock, event, wait_until
 
 from edge_oneshot.errors import ConfigError
 from edge_oneshot.events import schema
@@ -371,8 +370,7 @@ def _publisher(port: int, path: Path, then: str) -> subprocess.Popen[bytes]:
 import sys, time
 from pathlib import Path
 sys.path.insert(0, {str(Path(__file__).parent)!r})
-from conftest import QUICK
-from mqtt_parts import event, wait_until
+from mqtt_parts import QUICK, event, wait_until
 from edge_oneshot.config import MqttConfig
 from edge_oneshot.events.outbox import Outbox
 from edge_oneshot.mqtt.client import MqttLink
