@@ -34,6 +34,8 @@ def ask(
                 "join its group (sudo usermod -aG edge-oneshot $USER, then log in again), or use sudo",
             ) from None
         except OSError as e:
+            if e.errno is None:
+                return None  # a path longer than a socket's may be: no daemon is there
             raise ControlError(f"cannot reach the daemon at {path}: {e.strerror or e}", "restart it") from None
         try:
             connection.sendall(json.dumps({"verb": verb, "arguments": arguments}).encode() + b"\n")

@@ -94,8 +94,12 @@ class Handler:
         self._begin(EnrollJob(request, session, lambda enrollment: self._store(enrollment, replace)))
 
     def _new_identity(self, a: Arguments) -> Identity:
+        """Who is to be enrolled: with the id that was given, else the one that this name has already, else a new one."""
         name = clean_name(a.text("name"))
-        return Identity(identity_id=check_id(a.text("id")) if a.has("id") else propose_id(name), name=name)
+        if a.has("id"):
+            return Identity(identity_id=check_id(a.text("id")), name=name)
+        known = (i for i in self._people.gallery.identities() if i.name.casefold() == name.casefold())
+        return next(known, None) or Identity(identity_id=propose_id(name), name=name)
 
     def _begin(self, job: Job) -> None:
         if self.job is not None:

@@ -33,11 +33,11 @@ class ControlServer:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._requests: queue.SimpleQueue[Request] = queue.SimpleQueue()
-        path.parent.mkdir(parents=True, exist_ok=True)
         if answers(path):
             raise ControlError(f"another daemon answers at {path}", "stop it, or run another instance with --instance")
-        path.unlink(missing_ok=True)  # left behind by a process that was killed
         try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.unlink(missing_ok=True)  # left behind by a process that was killed
             self._server = _Server(str(path), self._requests)
         except OSError as e:
             raise ControlError(
@@ -63,6 +63,7 @@ class ControlServer:
 
 class _Server(socketserver.ThreadingUnixStreamServer):
     daemon_threads = True
+    request_queue_size = 64  # the default of 5 turns callers away while a thread is started
     block_on_close = False  # a client that waits for a face must not keep the daemon from stopping
 
     def __init__(self, path: str, requests: queue.SimpleQueue[Request]) -> None:
@@ -150,11 +151,13 @@ def parse_request(line: bytes) -> Request:
 
 
 def answers(path: Path) -> bool:
-    """Whether a daemon listens at `path`."""
+    """Whether a daemon listens at `path`, even one that is too busy to take the call."""
     with socket.socket(socket.AF_UNIX) as probe:
         probe.settimeout(2.0)
         try:
             probe.connect(str(path))
+        except (TimeoutError, BlockingIOError):
+            return True
         except OSError:
             return False
         return True
