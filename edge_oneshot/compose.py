@@ -121,7 +121,7 @@ def run_daemon(config: Config) -> int:
     people = build_people(config, pipeline.encoder)
     server = ControlServer(config.socket_path)
     try:
-        with reporter(config) as report, LatestFrame(config.camera) as camera:
+        with LatestFrame(config.camera) as camera, reporter(config) as report:
             daemon = Daemon(config, pipeline, people, build_tracker(config, pipeline), report)
             return daemon.run(camera, server, stop)
     finally:

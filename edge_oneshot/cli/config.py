@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 
 import click
 
@@ -18,11 +19,12 @@ def config() -> None:
 @json_option
 @click.pass_context
 def show(ctx: click.Context, as_json: bool) -> None:
-    """Show every key with its value, and the paths that follow. It holds no secret: passwords are in files of their own."""
+    """Show every key with its value, and the paths that follow; a password in a camera's URI is left out."""
     from edge_oneshot.config import SECTIONS, toml_value
 
     c = find_config(ctx)
     sections = {name: dataclasses.asdict(getattr(c, name)) for name in SECTIONS}
+    sections["camera"]["uri"] = re.sub(r"(://)[^/@]*@", r"\1***@", sections["camera"]["uri"])
     derived = {"file": str(c.path or "(defaults)"), "instance": c.instance, "device": c.device_slug,
                "gallery": str(c.gallery_path), "outbox": str(c.outbox_path), "socket": str(c.socket_path)}
     if as_json:
