@@ -25,14 +25,15 @@ def observe(graph: Graph, chips: Iterable[Array]) -> tuple[dict[str, ChannelStat
     for values in activations(serialize(graph), chips):
         count += 1
         for n in names:
-            map_ = values[n][0].astype(np.float64)  # without the batch: (H, W, C) or (C,)
-            v = map_.reshape(-1, map_.shape[-1]) if map_.ndim else map_.reshape(1, 1)
-            least, most, mean_square = v.min(axis=0), v.max(axis=0), (v**2).mean(axis=0)
+            here = values[n][0]  # without the batch: (H, W, C) or (C,)
+            v = here.reshape(-1, here.shape[-1])
+            least, most = v.min(axis=0), v.max(axis=0)
+            mean_square = np.einsum("nc,nc->c", v, v, dtype=np.float64) / len(v)
             low[n] = np.minimum(low[n], least) if n in low else least
             high[n] = np.maximum(high[n], most) if n in high else most
-            total[n] = total[n] + map_ if n in total else map_
+            total[n] = total[n] + here if n in total else here.astype(np.float64)
             square[n] = square[n] + mean_square if n in square else mean_square
     means = {n: total[n] / count for n in total}
-    stats = {n: ChannelStats(low[n], high[n], means[n].reshape(-1, len(low[n])).mean(axis=0), square[n] / count)
+    stats = {n: ChannelStats(low[n].astype(np.float64), high[n].astype(np.float64), means[n].reshape(-1, len(low[n])).mean(axis=0), square[n] / count)
              for n in total}
     return stats, means

@@ -2,8 +2,9 @@
 
     python -m converters.face mobilefacenet_float.tflite LFW_DIR edge_oneshot/models/mobilefacenet.tflite
 
-LFW_DIR holds images/NAME/NAME_0001.jpg and people_sets.json. Only sets 1-4 are touched, for calibration; sets 5-6
-stay unseen for the report. The same inputs give the same bytes. docs/encoder.md tells what was tried and measured.
+LFW_DIR holds images/NAME/NAME_0001.jpg and people_sets.json. Calibration sees sets 1-4 alone; the certificate compares
+float and int8 on sets 5-6. The same inputs give the same bytes. Thresholds are measured afterwards, by
+converters.calibrate. docs/encoder.md tells what was tried.
 """
 
 from __future__ import annotations
@@ -15,9 +16,15 @@ from typing import Any
 
 import click
 
+from converters.certify import Certificate, Limits, as_text, certify
+from converters.checks import check_int8, try_run, undelegated
 from converters.graph import load
+from converters.litert import latency_ms
+from converters.page import page
 from converters.pictures import ChipReader, chips_digest, spread
-from converters.pipeline import convert
+from converters.pipeline import Conversion, convert
+from converters.scores import all_pairs
+from converters.tflite_runtime import check_predecessor
 from edge_oneshot.bundle import digest, write_bundle
 from edge_oneshot.card import EncoderCard, parse_card
 
@@ -54,11 +61,26 @@ def make_card(source: bytes, calibration: str) -> dict[str, Any]:
     }
 
 
-def calibration_pictures(lfw: Path) -> list[Path]:
-    """The first picture of some people of sets 1-4, one each."""
-    sets = json.loads((lfw / "people_sets.json").read_text())
-    names = [name for s in ("1", "2", "3", "4") for name, _ in sets[s]]
-    return spread([lfw / "images" / name / f"{name}_0001.jpg" for name in names], CALIBRATION_PICTURES)
+def pictures_of(lfw: Path, sets: str) -> list[Path]:
+    """Every picture of the people in the sets, such as "5,6"."""
+    people = json.loads((lfw / "people_sets.json").read_text())
+    return [lfw / "images" / name / f"{name}_{i:04d}.jpg"
+            for s in sets.split(",") for name, count in people[s] for i in range(1, count + 1)]
+
+
+def certificate(result: Conversion, reader: ChipReader, lfw: Path) -> Certificate:
+    """Float against int8 over all pairs of all pictures of sets 5-6, through the device's detector and alignment."""
+    chips, names, missed = [], [], 0
+    for path in pictures_of(lfw, "5,6"):
+        chip = reader.read(path)
+        if chip is None:
+            missed += 1
+        else:
+            chips.append(chip)
+            names.append(path.parent.name)
+    protocol = (f"Labeled Faces in the Wild, deep-funneled, sets 5-6: all pairs of {len(chips)} pictures; {missed} "
+                "without a face that the device finds")
+    return certify(result, chips, all_pairs(names), reader.card.comparator, Limits(), protocol)
 
 
 @click.command()
@@ -66,18 +88,35 @@ def calibration_pictures(lfw: Path) -> list[Path]:
 @click.argument("lfw", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.argument("out", type=click.Path(dir_okay=False, path_type=Path))
 @click.option("--reference", type=click.Path(dir_okay=False, path_type=Path), help="Also write the float model here.")
-def main(weights: Path, lfw: Path, out: Path, reference: Path | None) -> None:
+@click.option("--report", type=click.Path(dir_okay=False, path_type=Path), help="Write the certificate as a page here.")
+@click.option("--certify/--no-certify", "certified", default=True, help="Compare float and int8 on sets 5-6.")
+def main(weights: Path, lfw: Path, out: Path, reference: Path | None, report: Path | None, certified: bool) -> None:
     """Convert WEIGHTS, calibrated on LFW, to the bundle OUT."""
     source = weights.read_bytes()
     stub = parse_card({**make_card(source, ""), "digests": {"model": "none"}}, "card")
     assert isinstance(stub, EncoderCard)
-    chips, missed = ChipReader(stub).read_all(calibration_pictures(lfw))
+    reader = ChipReader(stub)
+    firsts = [p for p in pictures_of(lfw, "1,2,3,4") if p.stem.endswith("_0001")]
+    chips, missed = reader.read_all(spread(firsts, CALIBRATION_PICTURES))
     for path in missed:
         click.echo(f"no face found in {path}: left out of the calibration", err=True)
     result = convert(load(weights), chips, MEAN, STD)
     for line in result.passes:
         click.echo(line, err=True)
-    bundle = write_bundle(out, result.model, make_card(source, chips_digest(chips)))
+    check_int8(result.model)
+    parts, left = undelegated(result.model)
+    click.echo(f"XNNPACK: {parts} partition(s); outside: {', '.join(left) or 'nothing'}", err=True)
+    card = make_card(source, chips_digest(chips))
+    card["provenance"]["ran_on"] = {"ai-edge-litert": metadata.version("ai-edge-litert"), "tflite-runtime": check_predecessor(
+        result.model, chips[0], try_run(result.model, chips[0], card["output"]["dimension"]))}
+    if certified:
+        found = certificate(result, reader, lfw)
+        click.echo(as_text(found), err=True)
+        card["certificate"] = found.record
+        if report is not None:
+            times = {"float": latency_ms(result.reference), "int8": latency_ms(result.model)}
+            report.write_text(page(found, card["name"], times, result.passes), encoding="utf-8")
+    bundle = write_bundle(out, result.model, card)
     if reference is not None:
         reference.write_bytes(result.reference)
     click.echo(f"{bundle.path}: {len(result.model)} bytes, {bundle.encoder_id}")

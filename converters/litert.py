@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -17,7 +18,9 @@ def interpreter(model: bytes, threads: int = 1, keep_all: bool = False) -> Any:
     from ai_edge_litert.interpreter import Interpreter
 
     try:
-        found = Interpreter(model_content=model, num_threads=threads, experimental_preserve_all_tensors=keep_all)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # keeping every tensor is meant: this is the debugging use
+            found = Interpreter(model_content=model, num_threads=threads, experimental_preserve_all_tensors=keep_all)
         found.allocate_tensors()
     except (ValueError, RuntimeError) as error:
         raise ModelError(f"LiteRT cannot run the model: {error}") from error

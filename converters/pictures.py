@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import math
+import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -19,7 +21,8 @@ def find_pictures(folder: Path) -> list[Path]:
     """Every picture below `folder`, sorted by path. ModelError: there is none."""
     if not folder.is_dir():
         raise ModelError(f"calibration {folder}: expected a folder of pictures, got none", "give --calibration DIR")
-    found = sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES)
+    found = sorted(Path(at) / name for at, _, names in os.walk(folder, followlinks=True) for name in names
+                   if Path(name).suffix.lower() in SUFFIXES)
     if not found:
         raise ModelError(f"calibration {folder}: expected pictures ({', '.join(SUFFIXES)}), got no such file",
                          "some ten to a hundred pictures of what the camera will see")
@@ -41,7 +44,10 @@ def chips_digest(chips: Iterable[Array]) -> str:
 
 
 class ChipReader:
-    """Reads the chip of one picture: the largest face, aligned; or the whole picture for regions = "frame"."""
+    """Reads the chip of one picture: the face nearest its centre, aligned; or all of it for regions = "frame".
+
+    Labelled pictures are centred on the person that they are labelled with.
+    """
 
     def __init__(self, card: EncoderCard) -> None:
         from edge_oneshot.bundle import find_bundle, read_bundle
@@ -63,7 +69,11 @@ class ChipReader:
         if self._locator is None:
             return whole_frame(frame, self.card).pixels
         faces = self._locator.locate(frame)
-        return align(frame, faces[0], self.card).pixels if faces else None
+        if not faces:
+            return None
+        cx, cy = frame.size[0] / 2, frame.size[1] / 2
+        subject = min(faces, key=lambda f: math.hypot((f.box.x0 + f.box.x1) / 2 - cx, (f.box.y0 + f.box.y1) / 2 - cy))
+        return align(frame, subject, self.card).pixels
 
     def read_all(self, paths: Sequence[Path]) -> tuple[list[Array], list[Path]]:
         """Chips of the pictures that have one, and the pictures that have none."""

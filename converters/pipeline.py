@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from converters.calibration import observe
-from converters.graph import Array, Graph, parse, serialize
+from converters.graph import Array, Graph, Tensor, parse, serialize
 from converters.passes.bias import correct_biases
 from converters.passes.equalise import equalise
 from converters.passes.normalise import fold_normalisation
@@ -29,11 +29,11 @@ class Conversion:
     passes: tuple[str, ...]
 
 
-def convert(graph: Graph, chips: Sequence[Array], mean: Sequence[float], std: Sequence[float]) -> Conversion:
+def convert(graph: Graph, chips: Sequence[Array], mean: Sequence[float] | None, std: Sequence[float] | None) -> Conversion:
     """Edit `graph` in place and quantise it.
 
     graph: float, one input (N, H, W, C), one output. chips: uint8 (H, W, C), at least one.
-    mean, std: the source expects (pixel - mean) / std per channel.
+    mean, std: the source expects (pixel - mean) / std per channel; None: it takes raw pixels already.
     """
     done = ["batch 1, constant shapes"]
     fix_batch(graph)
@@ -45,11 +45,14 @@ def convert(graph: Graph, chips: Sequence[Array], mean: Sequence[float], std: Se
         done.append(f"{recognised} PReLUs recognised")
     if replaced := rewrite_prelu(graph):
         done.append(f"{replaced} PReLUs as x + relu((a - 1) x)")
-    fold_normalisation(graph, mean, std)
-    done.append("normalisation folded")
+    keep: list[Tensor] = []
+    if mean is not None and std is not None:
+        fold_normalisation(graph, mean, std)
+        keep = graph.consumers(graph.inputs[0])[0].outputs
+        done.append("normalisation folded")
     reference = serialize(graph)
     stats, _ = observe(graph, chips)
-    done.append(f"{equalise(graph, stats, keep=graph.consumers(graph.inputs[0])[0].outputs)} groups of channels equalised")
+    done.append(f"{equalise(graph, stats, keep)} groups of channels equalised")
     equalised = serialize(graph)
     stats, means = observe(graph, chips)
     done.append(f"{correct_biases(graph, means)} biases corrected")

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
+import warnings
+
 import numpy as np
 
 from converters.graph import Graph, Tensor, serialize
 from converters.passes.equalise import ChannelStats
+from edge_oneshot.errors import ModelError
 
 SAME_SCALE = ("MAXIMUM", "MINIMUM", "RESHAPE", "MAX_POOL_2D", "AVERAGE_POOL_2D", "CONCATENATION", "PAD")
 
@@ -30,9 +35,14 @@ def ranges(graph: Graph, stats: dict[str, ChannelStats]) -> dict[str, tuple[floa
 
 def to_int8(graph: Graph, limits: dict[str, tuple[float, float]]) -> bytes:
     """Full int8 with a weight scale per output channel; input and output int8. Same graph, same bytes."""
-    from ai_edge_quantizer import quantizer, recipe
-
+    try:
+        from ai_edge_quantizer import quantizer, recipe
+    except ImportError as error:
+        raise ModelError("quantising needs ai-edge-quantizer, which is not installed",
+                         "pip install 'edge-oneshot[convert]'") from error
     worker = quantizer.Quantizer(bytearray(serialize(graph)), recipe.static_wi8_ai8())
     qsv = {name: {"min": np.full((1, 1, 1, 1), low, np.float32), "max": np.full((1, 1, 1, 1), high, np.float32)}
            for name, (low, high) in limits.items()}
-    return bytes(worker.quantize(qsv, enable_progress_bar=False, enable_progress_report=False).quantized_model)
+    with warnings.catch_warnings(), contextlib.redirect_stderr(io.StringIO()):  # it draws progress bars for two seconds
+        warnings.simplefilter("ignore")
+        return bytes(worker.quantize(qsv, enable_progress_bar=False, enable_progress_report=False).quantized_model)

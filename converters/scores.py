@@ -12,8 +12,8 @@ import numpy as np
 
 from converters.graph import Array
 from edge_oneshot.card import Comparator
+from edge_oneshot.evaluation import metrics
 
-FMRS = (1e-2, 1e-3, 1e-4, 1e-5)
 BINS = 8192  # of the score axis, for the bootstrap only
 
 
@@ -54,23 +54,6 @@ def compare_pairs(vectors: Array, pairs: Pairs, comparator: Comparator) -> Array
     return out
 
 
-def threshold_at(non_mated: Array, fmr: float) -> float:
-    """The lowest threshold at which at most `fmr` of the non-mated scores (sorted upwards) match."""
-    allowed = int(np.floor(fmr * len(non_mated)))
-    if allowed >= len(non_mated):
-        return float(non_mated[0])
-    return float(np.nextafter(np.float32(non_mated[len(non_mated) - 1 - allowed]), np.float32(np.inf)))
-
-
-def equal_error_rate(mated: Array, non_mated: Array) -> float:
-    """Where FMR and FNMR cross, read off the step functions at every score that occurs. Both sorted upwards."""
-    at = np.concatenate([mated, non_mated[np.searchsorted(non_mated, mated[0]):]])
-    fnmr = np.searchsorted(mated, at, "left") / len(mated)
-    fmr = 1 - np.searchsorted(non_mated, at, "left") / len(non_mated)
-    best = int(np.argmin(np.abs(fnmr - fmr)))
-    return float((fnmr[best] + fmr[best]) / 2)
-
-
 @dataclass(frozen=True)
 class Rates:
     """eer and tar as shares of 1. tar, balanced_tar, threshold: one for each of `fmrs`.
@@ -87,18 +70,19 @@ class Rates:
     non_mated_mean: float
 
 
-def rates(score: Array, pairs: Pairs, fmrs: Sequence[float] = FMRS) -> Rates:
-    mated_at = pairs.mated
-    mated, non_mated = np.sort(score[mated_at]), np.sort(score[~mated_at])
-    _, owner = np.unique(pairs.identity[pairs.first[mated_at]], return_inverse=True)
-    thresholds = tuple(threshold_at(non_mated, f) for f in fmrs)
-    hits = [score[mated_at] >= t for t in thresholds]
-    balanced = tuple(float((np.bincount(owner, h) / np.bincount(owner)).mean()) for h in hits)
-    return Rates(tuple(fmrs), equal_error_rate(mated, non_mated), tuple(float(h.mean()) for h in hits), balanced,
+def rates(score: Array, pairs: Pairs, fmrs: Sequence[float]) -> Rates:
+    """At thresholds of this very set of scores, one for each false match rate."""
+    at = pairs.mated
+    mated, non_mated = score[at], score[~at]
+    owners = pairs.identity[pairs.first[at]]
+    thresholds = tuple(metrics.threshold_at_fmr(non_mated, f) for f in fmrs)
+    return Rates(tuple(fmrs), metrics.equal_error_rate(mated, non_mated),
+                 tuple(metrics.match_rate(mated, t) for t in thresholds),
+                 tuple(metrics.balanced_match_rate(mated, owners, t) for t in thresholds),
                  thresholds, float(mated.mean()), float(non_mated.mean()))
 
 
-def resolved(non_mated: int, fmrs: Sequence[float] = FMRS) -> tuple[float, ...]:
+def resolved(non_mated: int, fmrs: Sequence[float]) -> tuple[float, ...]:
     """The rates that `non_mated` comparisons resolve: at least 30 expected errors (the rule of 30, Doddington 1998)."""
     return tuple(f for f in fmrs if f * non_mated >= 30)
 
@@ -140,36 +124,6 @@ def interval(values: Array) -> tuple[float, float]:
     """The central 95 % of bootstrap values."""
     low, high = np.quantile(values, [0.025, 0.975])
     return float(low), float(high)
-
-
-def fit_platt(score: Array, pairs: Pairs) -> tuple[float, float, float]:
-    """(slope, intercept, log loss) of p(same) = sigmoid(slope * score + intercept); Platt 1999, by Newton's method.
-
-    Mated and non-mated comparisons weigh the same in sum, and so does every identity among the mated.
-    """
-    mated = pairs.mated
-    _, owner, owned = np.unique(pairs.identity[pairs.first[mated]], return_inverse=True, return_counts=True)
-    low, high = float(score.min()), float(score.max())
-    width = max(high - low, 1e-9)
-    place = np.clip(((score - low) * (BINS / width)).astype(np.int32), 0, BINS - 1)
-    same = np.bincount(place[mated], 1.0 / owned[owner], BINS)
-    other = np.bincount(place[~mated], minlength=BINS).astype(np.float64)
-    x = low + (np.arange(BINS) + 0.5) * width / BINS
-    y = np.concatenate([np.ones(BINS), np.zeros(BINS)])
-    w = np.concatenate([same / same.sum() / 2, other / other.sum() / 2])
-    X = np.stack([np.concatenate([x, x]), np.ones(2 * BINS)], axis=1)
-    beta = np.zeros(2)
-    for _ in range(100):
-        p = 1 / (1 + np.exp(-np.clip(X @ beta, -60, 60)))
-        gradient = X.T @ (w * (p - y)) + 1e-9 * beta
-        hessian = (X * (w * p * (1 - p))[:, None]).T @ X + 1e-9 * np.eye(2)
-        step = np.linalg.solve(hessian, gradient)
-        beta -= step * min(1.0, 5.0 / max(float(np.abs(step).max()), 1e-12))
-        if np.abs(step).max() < 1e-8:
-            break
-    p = np.clip(1 / (1 + np.exp(-np.clip(X @ beta, -60, 60))), 1e-12, 1 - 1e-12)
-    loss = float(-(w * (y * np.log(p) + (1 - y) * np.log(1 - p))).sum())
-    return float(beta[0]), float(beta[1]), loss
 
 
 def separation(score: Array, pairs: Pairs) -> float:

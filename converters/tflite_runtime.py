@@ -1,0 +1,53 @@
+"""Try a converted model on tflite-runtime 2.14 too, where Python still has it, in a virtual environment of its own.
+
+It needs numpy 1, which a training environment seldom has, so it runs in a subprocess. EDGE_ONESHOT_TFLITE_PYTHON names
+the interpreter of an environment with `pip install tflite-runtime==2.14.0 'numpy<2'`.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+from converters.graph import Array
+from edge_oneshot.errors import ModelError
+
+VARIABLE = "EDGE_ONESHOT_TFLITE_PYTHON"
+MAX_LSB = 2  # its built-in kernels round otherwise than XNNPACK's, layer by layer
+_PROGRAM = """
+import sys, numpy as np
+from tflite_runtime.interpreter import Interpreter
+i = Interpreter(model_path=sys.argv[1]); i.allocate_tensors()
+i.set_tensor(i.get_input_details()[0]['index'], np.load(sys.argv[2])); i.invoke()
+np.save(sys.argv[3], i.get_tensor(i.get_output_details()[0]['index']))
+"""
+
+
+def check_predecessor(model: bytes, chip: Array, expected: Array) -> str:
+    """"2.14.0" if the model runs there and agrees, else "untested: ..." with the reason. chip: uint8 (H, W, C).
+
+    expected: LiteRT's int8 output (D,). ModelError: it fails there, or its direction differs.
+    """
+    python = os.environ.get(VARIABLE)
+    if not python:
+        reason = f"{VARIABLE} is not set" if sys.version_info < (3, 12) else "it exists for Python up to 3.11 only"
+        return f"untested: {reason}"
+    with tempfile.TemporaryDirectory() as folder:
+        files = [Path(folder) / name for name in ("model.tflite", "input.npy", "output.npy")]
+        files[0].write_bytes(model)
+        np.save(files[1], (chip ^ np.uint8(0x80)).view(np.int8)[None])
+        try:
+            done = subprocess.run([python, "-c", _PROGRAM, *map(str, files)], capture_output=True, text=True, timeout=300, check=False)
+        except (OSError, subprocess.TimeoutExpired) as error:
+            raise ModelError(f"tflite-runtime: {python} cannot run the model: {error}", f"mend {VARIABLE} or unset it") from error
+        if done.returncode:
+            raise ModelError(f"tflite-runtime: the model fails there: {done.stderr.strip().splitlines()[-1:]}",
+                             f"or {VARIABLE} names an environment without tflite-runtime 2.14 and numpy < 2")
+        got = np.load(files[2])[0].astype(np.int32)
+    off = int(np.abs(got - expected.astype(np.int32)).max())
+    return f"2.14.0, at most {off} steps of the output scale from LiteRT"
