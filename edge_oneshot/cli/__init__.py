@@ -18,7 +18,8 @@ COMMANDS = {
     "run": ("run", "Run the daemon: recognise continuously and publish events."),
     "status": ("run", "Show what the running daemon does."),
     "listen": ("listen", "Print the events that arrive at the broker."),
-    "mqtt": ("mqtt", "Test what the broker allows, and remove what was published."),
+    "mqtt": ("mqtt", "Test what the broker allows, make keys, remove what was published."),
+    "verify-event": ("verify_event", "Check the signature of an event, and whether it may be acted on."),
     "gallery": ("gallery", "List, rename, remove, check, export, import who is enrolled."),
     "camera": ("camera", "Test and aim the camera."),
     "model": ("model", "Show and check model bundles."),
@@ -37,7 +38,7 @@ class _LazyGroup(click.Group):
         if cmd_name not in COMMANDS:
             return None
         module = importlib.import_module(f"edge_oneshot.cli.{COMMANDS[cmd_name][0]}")
-        command = getattr(module, cmd_name)
+        command = getattr(module, cmd_name.replace("-", "_"))
         assert isinstance(command, click.Command)
         return command
 

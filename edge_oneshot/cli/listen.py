@@ -110,7 +110,10 @@ class _Printer:
             self._seen[event_id] = None
             if len(self._seen) > _REMEMBERED:
                 del self._seen[next(iter(self._seen))]
-        click.echo(json.dumps(event, ensure_ascii=False) if self._as_json else _line(event, marks))
+        text = message.payload.decode()
+        if "\n" in text:  # not ours: the daemon sends one line
+            text = json.dumps(event, ensure_ascii=False)
+        click.echo(text if self._as_json else _line(event, marks))
 
 
 def _line(event: dict[str, Any], marks: list[str]) -> str:

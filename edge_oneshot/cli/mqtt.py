@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 from typing import Any
 
 import click
@@ -12,7 +13,7 @@ from edge_oneshot.cli.common import find_config, json_option, print_json
 
 @click.group()
 def mqtt() -> None:
-    """Test what the broker allows, and remove what was published."""
+    """Test what the broker allows, make keys that sign events, remove what was published."""
 
 
 @mqtt.command()
@@ -71,3 +72,24 @@ def unpublish(ctx: click.Context, /, device: str | None, force: bool, as_json: b
         print_json({"device": name, "cleared": cleared})
     else:
         click.echo("\n".join([*cleared, f"{len(cleared)} retained topics removed"]))
+
+
+@mqtt.command("new-key")
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--alg", type=click.Choice(["hmac", "ed25519"]), default="hmac", show_default=True,
+              help="hmac: one secret for device and consumers. ed25519: consumers get FILE.pub only.")
+def new_key(file: Path, alg: str) -> None:
+    """Make a key that signs events, for mqtt.sign_key_file and for `edge-oneshot verify-event`."""
+    from edge_oneshot.errors import ConfigError
+    from edge_oneshot.events import signing
+
+    key = signing.new_key(alg)
+    public = key.public()
+    try:
+        signing.write_key(file, key)
+        if public is not key:
+            signing.write_key(Path(f"{file}.pub"), public)
+    except OSError as e:
+        raise ConfigError(f"{e.filename}: expected a place for a new file, got: {e.strerror}", "name another file") from None
+    click.echo(f"{file}: the device signs with it (mqtt.sign_key_file); key id {key.key_id}")
+    click.echo(f"{file}.pub: consumers verify with it" if public is not key else "consumers verify with the same file: it is a secret")

@@ -14,6 +14,7 @@ import json
 import logging
 import sqlite3
 import threading
+import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -32,6 +33,7 @@ T = TypeVar("T")
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MEMORY_EVENTS = 1000  # that may wait for a disk that takes nothing
+_RESERVED = 1000  # counter values that one write to the disk reserves
 _EXPIRE_EVERY_NS = 1_000_000_000
 _OUTLIVED = """(boot_id = :boot AND captured_boottime_ns < :boottime_ns)
     OR (boot_id <> :boot AND :synced AND clock_synced AND ts_us < :ts_us)"""
@@ -89,6 +91,7 @@ class Outbox:
         self._counts: Counter[str] = Counter()  # counted, and not yet added to the file's counters
         self._bursts: Counter[str] = Counter()
         self._expired_ns = 0
+        self._counter = self._counter_end = 0
         self._seq = self._try(lambda db: int(db.execute("SELECT coalesce(max(seq), 0) FROM events").fetchone()[0]), 0)
 
     def commit(self, event: MatchEvent) -> bool:
@@ -164,6 +167,16 @@ class Outbox:
         """The topics to empty."""
         with self._lock:
             return self._try(lambda db: [str(r[0]) for r in db.execute("SELECT topic FROM clears ORDER BY topic")], [])
+
+    def next_counter(self) -> int:
+        """A number that was never given before, also by an earlier process: for signatures. 1,000 are reserved at a time."""
+        with self._lock:
+            if self._counter >= self._counter_end:
+                # Without a disk the clock still rises, unless it is set back.
+                end = self._try(_reserve, 0) or max(self._counter_end, time.time_ns() // 1_000) + _RESERVED
+                self._counter, self._counter_end = max(self._counter_end, end - _RESERVED), end
+            self._counter += 1
+            return self._counter
 
     def status(self) -> OutboxStatus:
         now = self._clock()
@@ -254,6 +267,16 @@ class Outbox:
             log.warning("outbox: dropping undelivered events (%s)", limit)
         if number:
             self._bursts[kind] += number
+
+
+def _reserve(db: sqlite3.Connection) -> int:
+    """The end of a block of counter values. A file that was moved aside must not start anew: begin at the wall clock."""
+    row = db.execute(
+        """INSERT INTO counters VALUES ('signature', ?) ON CONFLICT (name)
+        DO UPDATE SET value = max(value, excluded.value) + ? RETURNING value""",
+        (time.time_ns() // 1_000, _RESERVED),
+    ).fetchone()
+    return int(row[0])
 
 
 def _stored(row: tuple[object, ...]) -> StoredEvent:

@@ -12,20 +12,23 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import queue
 import random
 import socket
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from edge_oneshot.config import MqttConfig
+from edge_oneshot.events import signing
 from edge_oneshot.events.clock import Clock, read_clock
 from edge_oneshot.events.outbox import Outbox, OutboxStatus
 from edge_oneshot.mqtt import broker
 from edge_oneshot.mqtt.connection import Connection
 from edge_oneshot.mqtt.payloads import Signer, encode
-from edge_oneshot.mqtt.shared import End, Limits, Shared
+from edge_oneshot.mqtt.shared import End, Incoming, Limits, Shared
 from edge_oneshot.mqtt.states import RetainedStates
 from edge_oneshot.mqtt.topics import Topics
 
@@ -77,13 +80,17 @@ class MqttLink:
             config=config, topics=self.topics, client_id=config.client_id or f"edge-oneshot-{device_slug}",
             outbox=outbox, states=self._states, clock=clock, limits=self._limits, sign=sign, wake=self._wake_out,
             stopping=self._stop.is_set, on_online=self._on_online, on_refusal=self._on_refusal,
+            subscriptions={}, replies=queue.SimpleQueue(),
         )
         self._thread = threading.Thread(target=self._run, name="mqtt", daemon=True)
 
     def start(self) -> None:
-        """Start connecting; returns at once. Raises ConfigError if the password or CA file cannot be used."""
+        """Start connecting; returns at once. Raises ConfigError if a password, certificate or key file cannot be used."""
         broker.read_password(self._config)
         broker.tls_context(self._config)
+        if self._config.sign_key_file and self._shared.sign is None:
+            key = signing.read_key(broker.credential_path(self._config.sign_key_file))
+            self._shared.sign = signing.Sealer(key, self._outbox.next_counter)
         self._clearing.update(self._outbox.clears())
         for topic in self._clearing.difference(self._states.topics()):
             self._states.set(topic, b"")
@@ -122,6 +129,27 @@ class MqttLink:
         self._clearing.add(topic)
         self._outbox.remember_clear(topic)
         self.set_state(topic, "")
+
+    def republish(self, prefix: str) -> None:
+        """Tell the states below a topic prefix again, to somebody who has just come up."""
+        self._states.dirty_below(prefix)
+        self.wake()
+
+    def subscribe(self, topic_filter: str, handler: Callable[[Incoming], None]) -> None:
+        """Call `handler` with what arrives; before start() only. It runs on the link's thread: enqueue, do no work there."""
+        self._shared.subscriptions[topic_filter] = handler
+
+    def reply(self, topic: str, payload: dict[str, Any]) -> None:
+        """Publish once, QoS 1, not retained; lost if the broker is away, for whoever asked has gone with it."""
+        if self.status_now == "online":
+            self._shared.replies.put((topic, encode(payload)))
+            self.wake()
+
+    @property
+    def status_now(self) -> str:
+        """`status().state` without a look at the disk."""
+        with self._lock:
+            return self._state
 
     def status(self) -> LinkStatus:
         outbox = self._outbox.status()

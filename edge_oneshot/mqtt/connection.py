@@ -16,7 +16,7 @@ import time
 from dataclasses import dataclass, field
 from typing import Any
 
-from paho.mqtt.client import Client, ConnectFlags, DisconnectFlags
+from paho.mqtt.client import Client, ConnectFlags, DisconnectFlags, MQTTMessage, topic_matches_sub
 from paho.mqtt.enums import MQTTProtocolVersion
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
@@ -25,7 +25,7 @@ from edge_oneshot.errors import ConfigError
 from edge_oneshot.events.outbox import StoredEvent
 from edge_oneshot.mqtt import broker
 from edge_oneshot.mqtt.payloads import OFFLINE, ONLINE, SCHEMA_VERSION, hand_over, message_expiry_s
-from edge_oneshot.mqtt.shared import End, Shared
+from edge_oneshot.mqtt.shared import End, Incoming, Shared
 
 log = logging.getLogger(__name__)
 
@@ -67,6 +67,7 @@ class Connection:
         self._done: list[str] = []  # acknowledged events, deleted together
         self._said_online = self._said_offline = self._disconnecting = False
         self._stop_by: float | None = None
+        self._subscribed: list[str] = []
 
     def run(self) -> tuple[End, str]:
         """Connect, work until the end, and say why it ended."""
@@ -75,6 +76,7 @@ class Connection:
             client = broker.make_client(s.config, s.client_id, self._protocol)
             broker.set_will(client, s.topics.availability, self._protocol, s.limits.session_expiry_s)
             client.on_connect, client.on_disconnect, client.on_publish = self._on_connect, self._on_disconnect, self._on_publish
+            client.on_subscribe, client.on_message = self._on_subscribe, self._on_message
             broker.connect(client, s.config, self._protocol, s.limits.session_expiry_s)
         except ConfigError as e:
             return End.REFUSED, str(e)
@@ -146,7 +148,12 @@ class Connection:
         if not self._said_online:
             self._publish(client, s.topics.availability, ONLINE.encode(), retain=True)
             self._said_online = True
+            if filters := list(s.subscriptions):
+                client.subscribe([(f, 1) for f in filters])
+                self._subscribed = filters
         self._publish_states(client)
+        while len(self._sent) < self._window and not s.replies.empty():
+            self._publish(client, *s.replies.get())
         if self._refused and time.monotonic() >= self._retry_at:
             self._cursor = 0  # look at the refused ones again; those in flight are skipped by their id
             self._retry.update(self._refused)
@@ -235,6 +242,19 @@ class Connection:
             self._end = end, f"the broker ended the connection: {reason}{hint}"
         else:
             self._end = End.UNREACHABLE, f"the connection was lost ({reason})"
+
+    def _on_subscribe(self, _c: Client, _: Any, mid: int, reasons: list[ReasonCode], _p: Properties | None) -> None:
+        for topic, reason in zip(self._subscribed, reasons, strict=False):
+            self._s.on_refusal(topic, f"subscription: {reason}" if reason.is_failure else "")
+
+    def _on_message(self, _c: Client, _: Any, message: MQTTMessage) -> None:
+        incoming = Incoming(topic=message.topic, payload=bytes(message.payload), retained=message.retain)
+        for topic_filter, handler in self._s.subscriptions.items():
+            if topic_matches_sub(topic_filter, incoming.topic):
+                try:
+                    handler(incoming)
+                except Exception:  # whoever may publish must not be able to end the connection
+                    log.exception("mqtt: a message on %s could not be handled", incoming.topic)
 
     def _on_publish(self, _c: Client, _: Any, mid: int, reason: ReasonCode, _p: Properties | None) -> None:
         sent = self._sent.pop(mid, None)

@@ -16,8 +16,8 @@ SCHEMA_VERSION = 1
 LATE_AFTER_S = 2.0
 ONLINE, OFFLINE = "online", "offline"
 
-# Takes the payload without its signature, gives the value of `signature`.
-Signer = Callable[[dict[str, Any]], dict[str, Any]]
+# Takes the message without its signature, gives the payload with it (events/signing.py).
+Signer = Callable[[dict[str, Any]], bytes]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,13 +46,10 @@ def hand_over(stored: StoredEvent, device: str, ttl_s: float, now: Moment, sign:
     message: dict[str, Any] = {
         "schema": SCHEMA_VERSION, "event_id": event.event_id, "event_type": event.event_type, **event.body,
         "device": device, "ts": iso(event.ts), "expires_at": iso(expires_at), "late": late,
-        "clock": "synced" if now.synced and stored.clock_synced else "unsynced", "signature": None,
+        "clock": "synced" if now.synced and stored.clock_synced else "unsynced",
     }
-    if sign is not None:
-        message["signature"] = sign({k: v for k, v in message.items() if k != "signature"})
-    return HandOver(
-        payload=encode(message), late=late, expires_in_s=max(0.0, (expires_at - now.wall).total_seconds())
-    )
+    payload = encode({**message, "signature": None}) if sign is None else sign(message)
+    return HandOver(payload=payload, late=late, expires_in_s=max(0.0, (expires_at - now.wall).total_seconds()))
 
 
 def message_expiry_s(hand: HandOver, *, trigger: bool, max_age_s: float) -> int:

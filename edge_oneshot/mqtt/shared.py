@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import queue
 import socket
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -45,6 +46,15 @@ class Limits:
     backoff_max_s: float = 30.0
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Incoming:
+    """A message that somebody sent to the device. retained: the broker had kept it."""
+
+    topic: str
+    payload: bytes
+    retained: bool
+
+
 @dataclass(slots=True)
 class Shared:
     """What the connections of a link have in common. Only the link's thread writes it, except `stopping`."""
@@ -61,4 +71,6 @@ class Shared:
     stopping: Callable[[], bool]
     on_online: Callable[[str], None]
     on_refusal: Callable[[str, str], None]  # topic, reason; ("topic", "") when it is taken again
+    subscriptions: dict[str, Callable[[Incoming], None]]  # topic filter -> who is called, on the link's thread
+    replies: queue.SimpleQueue[tuple[str, bytes]]  # answers to requests: neither kept nor repeated
     refused_events: int = 0

@@ -27,6 +27,10 @@ class RetainedStates:
         with self._lock:
             self._dirty = dict.fromkeys(self._values)
 
+    def dirty_below(self, prefix: str) -> None:
+        with self._lock:
+            self._dirty.update(dict.fromkeys(t for t in self._values if t.startswith(prefix)))
+
     def next_dirty(self) -> tuple[str, bytes] | None:
         """Take one topic to publish."""
         with self._lock:

@@ -1,0 +1,52 @@
+"""`verify-event`: may this event be acted on?"""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import IO
+
+import click
+
+from edge_oneshot.cli.common import json_option
+
+
+@click.command("verify-event")
+@click.argument("file", type=click.File("rb"), default="-")
+@click.option("--key", "key_file", required=True, type=click.Path(path_type=Path), help="Key file of `edge-oneshot mqtt new-key`.")
+@click.option("--state", type=click.Path(path_type=Path), help="Remembers the counters seen here, so that a replay is refused.")
+@click.option("--signature-only", is_flag=True, help="Only who signed it: for old events, not for doors.")
+@json_option
+def verify_event(file: IO[bytes], key_file: Path, state: Path | None, signature_only: bool, as_json: bool) -> int:
+    """Check signed events, one payload per line, as they came from the broker.
+
+    Accepted: signed by this key, not late, not expired, its device's clock synchronised, and its counter higher than any
+    before. Exit code 1 if one was refused. `edge-oneshot listen --json` prints payloads as they came.
+    """
+    from edge_oneshot.events.signing import Gate, SignatureRefused, read_key, verify
+
+    gate = Gate(read_key(key_file))
+    if state is not None and state.exists():
+        gate.counters = {str(k): int(v) for k, v in json.loads(state.read_text()).items()}
+    refused = 0
+    for line in file:
+        payload = line.strip(b"\r\n")
+        if not payload:
+            continue
+        try:
+            event = verify(payload, gate.key) if signature_only else gate.admit(payload, datetime.now(UTC))
+            reason = ""
+        except SignatureRefused as e:
+            event, reason = {}, str(e)
+            refused += 1
+        if as_json:
+            click.echo(json.dumps({"accepted": not reason, "reason": reason, "event_id": event.get("event_id")}))
+        else:
+            what = " ".join(str(event.get(k, "")) for k in ("ts", "device", "event_type", "identity")).rstrip()
+            click.echo(f"refused: {reason}" if reason else f"accepted: {what}")
+        if state is not None:
+            temporary = state.with_name(state.name + ".new")
+            temporary.write_text(json.dumps(gate.counters))
+            temporary.replace(state)
+    return 1 if refused else 0

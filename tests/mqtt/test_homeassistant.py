@@ -1,0 +1,115 @@
+"""Discovery: entities from enrollment on, cleaned up on forget, told again when Home Assistant comes up."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from mosquitto import Mosquitto, Subscriber
+from mqtt_parts import wait_until
+
+from edge_oneshot.config import MqttConfig
+from edge_oneshot.mqtt.client import MqttLink
+from edge_oneshot.mqtt.homeassistant import HomeAssistant, components
+from edge_oneshot.mqtt.subscriber import Subscriber as Client
+from edge_oneshot.mqtt.topics import Topics
+
+MakeLink = Callable[..., MqttLink]
+
+
+@pytest.fixture
+def publish(broker: Mosquitto) -> Iterator[Callable[[str, bytes], None]]:
+    with Client(MqttConfig(host="127.0.0.1", port=broker.port), ["x"], lambda m: None, "ha") as client:
+        def send(topic: str, payload: bytes) -> None:
+            sent = client.publish(topic, payload, retain=False)
+            wait_until(lambda: client.step(0.02) and sent.is_published(), "the acknowledgement")
+
+        yield send
+
+
+def kept(broker: Mosquitto, count: int) -> dict[str, Any]:
+    """The retained discovery messages."""
+    with Subscriber(broker.port, "homeassistant/#") as latecomer:
+        return {h.topic: h.json for h in latecomer.wait("/config", count)}
+
+
+def test_one_message_for_the_device_with_an_entity_and_a_trigger_for_everybody(broker: Mosquitto, make_link: MakeLink) -> None:
+    link = make_link(broker.port)
+    ha = HomeAssistant(link, "device", "homeassistant", "Porch camera", "0.1.0")
+    ha.announce({"alice": "Alice"})
+    link.start()
+    topic = "homeassistant/device/edge_oneshot_porch/config"
+    message = kept(broker, 1)[topic]
+    assert message["device"]["identifiers"] == ["edge_oneshot_porch"] and message["origin"]["name"] == "edge-oneshot"
+    assert message["availability_topic"] == "edge-oneshot/porch/availability"
+    cmps = message["components"]
+    assert cmps["person_alice"]["state_topic"] == "edge-oneshot/porch/person/alice/state" and cmps["person_alice"]["name"] == "Alice"
+    assert cmps["match_alice"] | {"value_template": ""} == {
+        "platform": "device_automation", "automation_type": "trigger", "type": "match", "subtype": "Alice",
+        "topic": "edge-oneshot/porch/match/alice", "payload": "act", "value_template": ""}
+    assert all("platform" in c for c in cmps.values())
+    unique = [c["unique_id"] for c in cmps.values() if "unique_id" in c]
+    assert len(unique) == len(set(unique)) == len(cmps) - 1
+    with Subscriber(broker.port, "homeassistant/#") as listener:
+        listener.wait("/config")
+        ha.announce({"zoe": "Zoë"})  # alice is forgotten
+        cmps = listener.wait("/config", 2)[-1].json["components"]
+    assert cmps["person_alice"] == {"platform": "binary_sensor"} and cmps["match_alice"] == {"platform": "device_automation"}
+    assert cmps["person_zoe"]["name"] == "Zoë"
+
+
+def test_one_message_per_entity_and_empty_ones_for_those_forgotten(broker: Mosquitto, make_link: MakeLink) -> None:
+    link = make_link(broker.port)
+    ha = HomeAssistant(link, "component", "homeassistant", "Porch", "0.1.0")
+    ha.announce({"alice": "Alice", "bob": "Bob"})
+    link.start()
+    first = kept(broker, 11)
+    assert "homeassistant/binary_sensor/edge_oneshot_porch/person_alice/config" in first
+    assert "homeassistant/device_automation/edge_oneshot_porch/match_bob/config" in first
+    assert all(m["device"]["identifiers"] == ["edge_oneshot_porch"] for m in first.values())
+    ha.announce({"bob": "Robert"})
+    wait_until(lambda: len(kept(broker, 9)) == 9, "alice's two to be gone")
+    assert kept(broker, 9)["homeassistant/binary_sensor/edge_oneshot_porch/person_bob/config"]["name"] == "Robert"
+
+
+def test_it_is_told_again_when_home_assistant_comes_up(
+    broker: Mosquitto, make_link: MakeLink, publish: Callable[[str, bytes], None]
+) -> None:
+    link = make_link(broker.port)
+    HomeAssistant(link, "device", "homeassistant", "Porch", "0.1.0").announce({})
+    link.set_state(link.topics.presence, {"identities": []})
+    with Subscriber(broker.port) as listener:
+        link.start()
+        listener.wait("/config")
+        listener.wait("/presence")
+        wait_until(lambda: "homeassistant/status (QoS 1)" in broker.log() or "homeassistant/status" in broker.log(), "the subscription")
+        publish("homeassistant/status", b"offline")
+        publish("homeassistant/status", b"online")
+        assert len(listener.wait("/config", 2)) == 2 and len(listener.wait("/presence", 2)) == 2
+
+
+def test_a_renamed_person_keeps_his_entity() -> None:
+    before, after = (components(Topics("edge-oneshot", "porch"), "edge_oneshot_porch", {"a": name}) for name in ("A", "B"))
+    assert before["person_a"]["unique_id"] == after["person_a"]["unique_id"] and after["person_a"]["name"] == "B"
+
+
+def test_the_example_acl_lets_the_device_announce_itself(tmp_path: Path, make_broker: Callable[..., Mosquitto]) -> None:
+    """`%u` inside a level: not in mosquitto's manual, so it is tried."""
+    from mosquitto import passwords
+    acl = tmp_path / "acl"
+    acl.write_text((Path(__file__).parents[2] / "deploy" / "examples" / "edge-oneshot.acl").read_text())
+    acl.chmod(0o600)
+    (tmp_path / "p").write_text("p")
+    broker = make_broker(f"acl_file {acl}\npassword_file {passwords(tmp_path / 'pw', porch='p')}", anonymous=False).start()
+    refused = []
+    config = MqttConfig(host="127.0.0.1", port=broker.port, username="porch", password_file=str(tmp_path / "p"))
+    with Client(config, ["homeassistant/status"], lambda m: None, "t") as client:
+        for topic in ("homeassistant/device/edge_oneshot_porch/config", "homeassistant/sensor/edge_oneshot_porch/fps/config",
+                      "homeassistant/device/edge_oneshot_garden/config"):
+            sent = client.publish(topic, json.dumps({}).encode(), retain=False)
+            wait_until(lambda s=sent: client.step(0.02) and s.is_published(), "the acknowledgement")
+    refused = [line.split("'")[1] for line in broker.log().splitlines() if "Denied PUBLISH" in line]
+    assert refused == ["homeassistant/device/edge_oneshot_garden/config"]
