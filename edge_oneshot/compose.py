@@ -164,7 +164,7 @@ def _feed(handler: Handler, config: Config, request: Request, on_progress: Calla
             elif camera.state is State.ENDED:
                 handler.tick(time.monotonic_ns() + round(3600e9))  # no more frames: decide on those there were
             elif camera.state is State.LOST:
-                raise CameraError(f"the camera {config.camera.uri} is lost: {camera.last_error}", "run `edge-oneshot doctor`")
+                raise CameraError(f"the camera is lost: {camera.last_error}", "run `edge-oneshot doctor`")
             handler.tick(time.monotonic_ns())
             while not request.answers.empty():
                 answer = request.answers.get()
