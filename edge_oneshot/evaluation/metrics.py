@@ -52,7 +52,7 @@ def equal_error_rate(mated: Scores, non_mated: Scores) -> float:
     if fnmr[i] < fmr[i]:
         return float(fmr[-1])
     if i == 0:
-        return float((fnmr[0] + fmr[0]) / 2)
+        return float(fnmr[0])  # mated pairs without a score: below, FNMR stays and FMR rises to meet it
     before, after = fmr[i - 1] - fnmr[i - 1], fnmr[i] - fmr[i]
     t = before / (before + after) if before + after > 0 else 0.5
     return float(fmr[i - 1] + t * (fmr[i] - fmr[i - 1]))

@@ -61,6 +61,8 @@ def read_pairs(path: Path, pictures: Sequence[Picture]) -> Pairs:
         rows.append((index[keys[0]], index[keys[1]], len(words) == 3))
     if not rows:
         raise EdgeOneshotError(f"{path} holds no pairs", "name a file in LFW's pairs format, or `all`")
+    if has_head and int(head[0]) < 1:
+        raise EdgeOneshotError(f"{path} line 1: expected at least one fold, got {lines[0]!r}", "mend the line")
     folds = int(head[0]) if has_head and len(head) == 2 else FOLDS if len(rows) >= 10 * FOLDS else 2
     first, second, mated = (np.array(column) for column in zip(*rows, strict=True))
     size = -(-len(rows) // folds)

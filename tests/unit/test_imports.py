@@ -1,0 +1,119 @@
+"""Who may import whom, by walking the imports; and what a start loads, in a process of its own."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import edge_oneshot
+
+ROOT = Path(edge_oneshot.__file__).parent
+
+# From the bottom up: a part may import its own layer's line and every line above. Parts: a module or a folder.
+LAYERS = (
+    {"__init__"},
+    {"errors"},
+    {"types", "config", "card", "system"},
+    {"bundle", "runtime", "stopwatch"},
+    {"vision", "encoder", "matching", "events", "gallery", "cameras", "mqtt", "people"},
+    {"pipeline", "reporting", "evaluation"},
+    {"enrollment"},
+    {"control"},
+    {"daemon"},
+    {"compose", "snapshot"},
+    {"doctor"},
+    {"cli"},
+)
+# Within a layer: who may know whom besides itself.
+BESIDE = {
+    "bundle": set(), "config": set(), "card": {"config"}, "types": set(), "vision": set(), "encoder": set(), "events": {"matching"},
+    "mqtt": {"events", "matching"}, "gallery": set(), "cameras": set(), "matching": set(), "people": {"gallery", "matching"},
+    "runtime": set(), "stopwatch": set(), "system": set(), "reporting": set(), "pipeline": set(), "evaluation": {"pipeline"},
+}
+OUTSIDE = {"converters", "training", "benchmarks", "tests", "scripts"}
+# What touches the world, and the parts that may load it.
+HEAVY = {
+    "paho": {"mqtt"}, "av": {"cameras"}, "picamera2": {"cameras", "cli"}, "libcamera": {"cameras"}, "sqlite3": {"gallery", "events"},
+    "PIL": {"cameras", "vision", "control", "cli", "evaluation"}, "ai_edge_litert": {"runtime"}, "tflite_runtime": {"runtime"},
+    "click": {"cli"}, "torch": set(), "tensorflow": set(), "cv2": set(), "pickle": set(), "requests": set(), "onnx": set(),
+}
+
+
+def part_of(module: str) -> str:
+    names = module.split(".")
+    return names[1] if len(names) > 1 else "__init__"
+
+
+def imports(path: Path) -> list[str]:
+    found: list[str] = []
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            module = node.module or ""
+            # `from edge_oneshot import system` names a module, not a value
+            found += [f"{module}.{a.name}" for a in node.names] if module == "edge_oneshot" else [module]
+    return found
+
+
+MODULES = [(p, part_of(".".join(("edge_oneshot", *p.relative_to(ROOT).with_suffix("").parts)))) for p in sorted(ROOT.rglob("*.py"))]
+
+
+def test_every_part_has_its_layer() -> None:
+    parts = {part for _, part in MODULES}
+    assert parts == set().union(*LAYERS), "a new part: say where it stands"
+
+
+@pytest.mark.parametrize(("path", "part"), MODULES, ids=[str(p.relative_to(ROOT)) for p, _ in MODULES])
+def test_imports_point_downwards(path: Path, part: str) -> None:
+    level = {p: i for i, layer in enumerate(LAYERS) for p in layer}
+    wrong = []
+    for name in imports(path):
+        top = name.split(".")[0]
+        if top in OUTSIDE or part not in HEAVY.get(top, {part}):
+            wrong.append(name)
+        if top != "edge_oneshot":
+            continue
+        target = part_of(name)
+        target = target if target in level else "__init__"  # a value of the package itself
+        allowed = target == part or level[target] < level[part] or (level[target] == level[part] and target in BESIDE.get(part, set()))
+        if not allowed:
+            wrong.append(name)
+    assert wrong == []
+
+
+def test_only_compose_and_the_command_line_name_concrete_parts() -> None:
+    """The daemon, the handler and the pipeline get their parts; they do not choose them."""
+    concrete = {"edge_oneshot.mqtt.client", "edge_oneshot.vision.detector", "edge_oneshot.events.outbox"}
+    for path, part in MODULES:
+        if part in ("daemon", "control", "pipeline", "enrollment"):
+            assert not concrete & set(imports(path)), path
+
+
+def loaded_by(code: str) -> set[str]:
+    script = f"import sys\n{code}\nprint('\\n'.join(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120, check=True)
+    return {line.split(".")[0] for line in done.stdout.splitlines()}
+
+
+NOT_AT_START = {"numpy", "PIL", "paho", "ai_edge_litert", "tflite_runtime", "av", "picamera2", "libcamera", "sqlite3", "flatbuffers"}
+
+
+@pytest.mark.parametrize("code", [
+    "import edge_oneshot",
+    "sys.argv = ['edge-oneshot', '--help']\nfrom edge_oneshot.cli import cli\ncli.main(standalone_mode=False)",
+    "sys.argv = ['edge-oneshot', '--version']\nfrom edge_oneshot.cli import cli\ncli.main(standalone_mode=False)",
+], ids=["import", "--help", "--version"])
+def test_the_start_loads_nothing_heavy(code: str) -> None:
+    loaded = loaded_by(code)
+    assert "edge_oneshot" in loaded
+    assert loaded & NOT_AT_START == set()
+
+
+def test_the_detector_of_heavy_modules_can_fail() -> None:
+    assert "numpy" in loaded_by("import edge_oneshot.types")
