@@ -1,0 +1,81 @@
+"""`edge-oneshot doctor`: one look at everything that the daemon needs, and how to mend what is wrong.
+
+Nothing here waits for ever. What runs foreign native code (interpreter, camera library, driver) runs in a process of its
+own with a time limit, so that a crash or a hang there becomes a line of the report.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from edge_oneshot.config import Config
+
+Status = Literal["ok", "warning", "fault"]
+BROKER_LIMIT_S = 45.0  # name resolution, then two protocols of 5 s to connect and 10 s to subscribe
+PAD = "not performed: a photograph of an enrolled person passes"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """One line of the report. fix: how to mend it; empty if there is nothing to mend."""
+
+    check: str
+    status: Status
+    message: str
+    fix: str = ""
+
+    def as_dict(self) -> dict[str, str]:
+        return {"check": self.check, "status": self.status, "message": self.message, "fix": self.fix}
+
+
+def ok(check: str, message: str) -> Finding:
+    return Finding(check=check, status="ok", message=message)
+
+
+def warning(check: str, message: str, fix: str) -> Finding:
+    return Finding(check=check, status="warning", message=message, fix=fix)
+
+
+def fault(check: str, message: str, fix: str) -> Finding:
+    return Finding(check=check, status="fault", message=message, fix=fix)
+
+
+def examine(config: Config, probe_limit_s: float = 60.0) -> Iterator[Finding]:
+    """Every finding, each as soon as it is known. probe_limit_s: for models and camera together."""
+    from edge_oneshot.doctor import broker, daemon, device
+    from edge_oneshot.doctor.child import probe
+
+    state, finding = daemon.ask_status(config)
+    yield finding
+    yield from probe(config, open_camera=state is None, limit_s=probe_limit_s)
+    if state is not None:
+        yield daemon.camera(state)
+    yield within(BROKER_LIMIT_S, "broker", lambda: broker.check(config, state))
+    yield device.clock()
+    yield from device.permissions(config)
+    yield device.disk(config)
+    yield from device.power()
+    yield warning("attacks", f"presentation attack detection: {PAD}", "let no lock depend on a match alone")
+
+
+def within(limit_s: float, check: str, look: Callable[[], Finding]) -> Finding:
+    """The finding of `look`, or a fault when it takes longer: its thread is left behind and ends with the process."""
+    result: list[Any] = []
+
+    def run() -> None:
+        try:
+            result.append(look())
+        except Exception as e:  # a check that breaks is a finding too
+            result.append(fault(check, f"the check itself failed: {type(e).__name__}: {e}", "report this as a bug"))
+
+    thread = threading.Thread(target=run, name=f"doctor {check}", daemon=True)
+    thread.start()
+    thread.join(limit_s)
+    if not result:
+        return fault(check, f"no answer within {limit_s:g} s", "check name resolution and the network")
+    found: Finding = result[0]
+    return found

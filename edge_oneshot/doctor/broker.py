@@ -1,0 +1,57 @@
+"""Whether the broker takes us, with the credentials that are configured."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from edge_oneshot.config import Config
+from edge_oneshot.doctor import Finding, fault, ok, warning
+from edge_oneshot.errors import BrokerError, ConfigError
+
+
+def check(config: Config, state: dict[str, Any] | None) -> Finding:
+    """state: what the running daemon says of itself; None: none runs."""
+    mqtt = config.mqtt
+    if not mqtt.enabled:
+        return ok("broker", "mqtt.enabled is false: events are only logged")
+    from edge_oneshot.mqtt.broker import address
+    from edge_oneshot.mqtt.subscriber import Subscriber
+
+    where = "{}:{}".format(*address(mqtt)) + (" with TLS" if mqtt.tls else "")
+    waiting = _waiting(state)
+    if state is not None and state.get("broker") == "online":
+        return ok("broker", f"the daemon is connected to {where}{waiting}")
+    if (credential := _credential(config)) is not None:
+        if not os.access(credential, os.R_OK):
+            return warning("broker", f"{where}: only root and the service may read the password in {credential}",
+                           "sudo edge-oneshot doctor")
+        mqtt = replace(mqtt, password_file=str(credential))
+    topics = [f"{mqtt.prefix}/{config.device_slug}/request/+"]
+    try:
+        with Subscriber(mqtt, topics, lambda message: None, "doctor"):
+            pass
+    except (BrokerError, ConfigError) as e:  # the daemon works without and keeps events on disk, but nobody hears of them
+        return fault("broker", f"{e.message}{waiting}", e.hint)
+    who = f" as {mqtt.username}" if mqtt.username else " without a user name"
+    plain = "" if mqtt.tls or mqtt.host in ("localhost", "127.0.0.1", "::1") else "; not encrypted: mqtt.tls is false"
+    text = f"{where} accepts us{who}{plain}{waiting}"
+    if state is not None:
+        return warning("broker", f"{text}, but the daemon is {state.get('broker')}", "journalctl -u 'edge-oneshot*' tells why")
+    return ok("broker", text)
+
+
+def _waiting(state: dict[str, Any] | None) -> str:
+    outbox = (state or {}).get("outbox") or {}
+    text = f"; {outbox['depth']} events wait" if outbox.get("depth") else ""
+    return text + (f"; outbox: {outbox['fault']}" if outbox.get("fault") else "")
+
+
+def _credential(config: Config) -> Path | None:
+    """The file behind a bare password_file of the service: systemd hands it over from its store (deploy/*.service)."""
+    name = config.mqtt.password_file
+    if not config.system or not name or "/" in name or os.environ.get("CREDENTIALS_DIRECTORY"):
+        return None
+    return Path("/etc/credstore") / f"edge-oneshot.{config.instance}.{name}"

@@ -1,0 +1,66 @@
+"""Runs doctor/probe.py in a process of its own, and turns a crash or a hang of it into a finding."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from edge_oneshot.doctor import Finding, fault
+
+if TYPE_CHECKING:
+    from edge_oneshot.config import Config
+
+NUMPY_HINT = "a mismatch of compiled parts is likely: compare numpy's version with what docs/install.md asks for"
+
+
+def probe(config: Config, *, open_camera: bool, limit_s: float) -> Iterator[Finding]:
+    """Models, runtime and camera of `config`, looked at in one other process within limit_s seconds."""
+    command = [sys.executable, "-m", "edge_oneshot.doctor.probe", str(config.path or ""), config.camera.uri if open_camera else ""]
+    yield from run(command, limit_s)
+
+
+def run(command: Sequence[str], limit_s: float) -> Iterator[Finding]:
+    """Findings that `command` prints, one JSON object a line; {"step": …} names what comes next."""
+    # Files and no pipes: a process that cannot be killed (stuck in a driver) must not hold us too.
+    with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
+        process = subprocess.Popen(list(command), stdin=subprocess.DEVNULL, stdout=out, stderr=err)
+        try:
+            process.wait(limit_s)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(2.0)
+        out.seek(0)
+        step, done = "start", False
+        for line in out.read().decode(errors="replace").splitlines():
+            try:
+                said = json.loads(line)
+            except ValueError:
+                continue  # a library that prints
+            if not isinstance(said, dict):
+                continue
+            step = said.get("step", step)
+            done = done or bool(said.get("done"))
+            if "check" in said:
+                yield Finding(**said)
+        if done:
+            return
+        err.seek(0)
+        last = (err.read().decode(errors="replace").strip().splitlines() or ["no message"])[-1][:200]
+    yield _broken(process.returncode, step, last, limit_s)
+
+
+def _broken(code: int | None, step: str, last: str, limit_s: float) -> Finding:
+    if code is None:
+        return fault(step, f"hangs in the kernel and cannot be ended ({limit_s:g} s)", "restart the device; check the camera's cable")
+    if code == -signal.SIGKILL:
+        return fault(step, f"no end within {limit_s:g} s", "try again; if it is the camera, check its cable, or restart the device")
+    if code < 0:
+        return fault(step, f"crashed with {signal.Signals(-code).name}: {last}", NUMPY_HINT)
+    return fault(step, f"ended with exit code {code}: {last}", NUMPY_HINT)
