@@ -1,0 +1,210 @@
+"""The second door to the handler: requests over MQTT, off by default. The first one is the local socket (control/).
+
+    <b>/request/<verb>    {...arguments, "transaction": "x", "ts": "2026-09-30T14:03:22Z"}
+    <b>/response/<verb>   {"status": "ok", "data": {...}, "transaction": "x"}
+                          {"status": "error", "error": "...", "hint": "...", "transaction": "x"}
+                          {"status": "progress", "data": {"progress": "..."}, "transaction": "x"}
+
+Whoever may publish there may enroll himself: the broker's ACL is the permission. Retained requests are ignored, and
+those older than 10 s, by their `ts` or by their wait here. One request runs at a time; `cancel` may join it. A repeated
+transaction is answered as before and not done again. Nothing that arrives can raise, or choose a topic.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import queue
+import time
+from collections import OrderedDict
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from edge_oneshot.control.protocol import Answer, Request
+from edge_oneshot.mqtt.client import MqttLink
+from edge_oneshot.mqtt.shared import Incoming
+from edge_oneshot.mqtt.topics import Topics
+
+log = logging.getLogger(__name__)
+
+# Templates do not leave or enter the device this way, so there is no export and no import.
+VERBS = ("enroll", "cancel", "forget", "rename", "list", "pause", "resume", "snapshot", "explain", "reload", "status")
+MAX_AGE_S = 10.0
+MAX_BYTES = 1024 * 1024
+_MAX_WAITING = 16
+_REMEMBERED = 100  # answered transactions
+
+
+@dataclass(slots=True)
+class _Asked:
+    """A request on its way. transaction: what the caller wrote, None if nothing."""
+
+    request: Request
+    transaction: str | int | None
+    at: float
+
+
+class MqttRequests:
+    """Make it before link.start(). The loop calls `next_request` in each turn, as it does with the local socket."""
+
+    def __init__(self, link: MqttLink) -> None:
+        self._link = link
+        self._waiting: queue.Queue[_Asked] = queue.Queue(_MAX_WAITING)
+        self._held: _Asked | None = None  # taken from the queue, and it is not its turn yet
+        self._running: list[_Asked] = []
+        self._answered: OrderedDict[tuple[str, str | int], dict[str, Any]] = OrderedDict()
+        self._flooded = False
+        link.subscribe(link.topics.request("x")[:-1] + "+", self.take)
+
+    def next_request(self) -> Request | None:
+        """Send what is to be answered; the next request to serve, or None."""
+        for asked in list(self._running):
+            self._send_answers(asked)
+        while (asked_next := self._held or self._take_waiting()) is not None:
+            self._held = None
+            if self._is_known(asked_next):
+                continue
+            if time.monotonic() - asked_next.at > MAX_AGE_S:
+                self._refuse(asked_next, "waited too long", "another request is running: cancel it, or ask again")
+                continue
+            if self._running and asked_next.request.verb != "cancel":
+                self._held = asked_next
+                return self._cancel_behind(asked_next)
+            self._running.append(asked_next)
+            return asked_next.request
+        return None
+
+    # ---- on the link's thread
+
+    def take(self, message: Incoming) -> None:
+        """A message has come; nothing here raises."""
+        verb = message.topic.rsplit("/", 1)[-1]
+        if message.retained or verb not in VERBS:
+            log.info("mqtt: request %r ignored: %s", verb[:40], "it was retained" if message.retained else "no such request")
+            return
+        if not message.payload:
+            return  # somebody empties a retained request
+        arguments = _parse(message.payload)
+        if arguments is None:
+            error = f"expected a JSON object of at most {MAX_BYTES} bytes, got something else"
+            self._reply(verb, {"status": "error", "error": error, "hint": "see docs/mqtt.md"})
+            return
+        transaction, sent_at = arguments.pop("transaction", None), arguments.pop("ts", None)
+        if not _is_transaction(transaction):
+            error = "transaction: expected at most 64 printable characters, or a whole number"
+            self._reply(verb, {"status": "error", "error": error, "hint": "see docs/mqtt.md"})
+            return
+        asked = _Asked(Request(verb=verb, arguments=arguments), transaction, time.monotonic())
+        if sent_at is not None and not _is_fresh(sent_at):
+            self._refuse(asked, f"ts: expected a time of the last {MAX_AGE_S:g} s, got {str(sent_at)[:40]!r}", "check both clocks")
+            return
+        try:
+            self._waiting.put_nowait(asked)
+            self._flooded = False
+        except queue.Full:
+            if not self._flooded:
+                log.warning("mqtt: more than %d requests wait; further ones are dropped", _MAX_WAITING)
+            self._flooded = True
+
+    # ---- on the loop's thread
+
+    def _take_waiting(self) -> _Asked | None:
+        try:
+            return self._waiting.get_nowait()
+        except queue.Empty:
+            return None
+
+    def _cancel_behind(self, held: _Asked) -> Request | None:
+        """A `cancel` that came after `held` goes first: it is what ends the wait."""
+        with self._waiting.mutex:
+            waiting: list[_Asked] = [a for a in self._waiting.queue if a.request.verb == "cancel"]
+            found = waiting[0] if waiting else None
+            if found is not None:
+                self._waiting.queue.remove(found)
+        if found is None or self._is_known(found):
+            return None
+        self._running.append(found)
+        return found.request
+
+    def _is_known(self, asked: _Asked) -> bool:
+        """Whether this transaction was answered (then it is answered alike) or is running (then it is left alone)."""
+        if asked.transaction is None:
+            return False
+        key = (asked.request.verb, asked.transaction)
+        if key in self._answered:
+            self._reply(asked.request.verb, self._answered[key])
+            return True
+        return any((a.request.verb, a.transaction) == key for a in self._running)
+
+    def _send_answers(self, asked: _Asked) -> None:
+        while True:
+            try:
+                answer = asked.request.answers.get_nowait()
+            except queue.Empty:
+                return
+            response = _response(answer, asked.transaction)
+            self._reply(asked.request.verb, response)
+            if "status" in answer:
+                self._running.remove(asked)
+                if asked.transaction is not None:
+                    self._answered[asked.request.verb, asked.transaction] = response
+                    while len(self._answered) > _REMEMBERED:
+                        self._answered.popitem(last=False)
+                return
+
+    def _refuse(self, asked: _Asked, error: str, hint: str) -> None:
+        answer: Answer = {"status": "error", "error": error, "hint": hint}
+        self._reply(asked.request.verb, _response(answer, asked.transaction))
+
+    def _reply(self, verb: str, response: dict[str, Any]) -> None:
+        self._link.reply(self._link.topics.response(verb), response)
+
+
+def acl_lines(topics: Topics, device_user: str) -> list[str]:
+    """What a mosquitto ACL needs before requests work, for the log when they are enabled."""
+    return [
+        f"user {device_user or '<the device>'}", f"topic read {topics.request('x')[:-1]}#", f"topic write {topics.response('x')[:-1]}#",
+        "user <who may ask>", f"topic write {topics.request('x')[:-1]}#", f"topic read {topics.response('x')[:-1]}#",
+    ]
+
+
+def _response(answer: Answer, transaction: str | int | None) -> dict[str, Any]:
+    if "progress" in answer:
+        response: dict[str, Any] = {"status": "progress", "data": {"progress": answer["progress"]}}
+    elif answer.get("status") == "ok":
+        response = {"status": "ok", "data": answer["data"]}
+    else:
+        response = {k: answer[k] for k in ("status", "error", "hint", "faults") if answer.get(k)}
+    return response if transaction is None else {**response, "transaction": transaction}
+
+
+def _parse(payload: bytes) -> dict[str, Any] | None:
+    """The object in `payload`; None for anything else."""
+    if len(payload) > MAX_BYTES:
+        return None
+    try:
+        value = json.loads(payload.decode("utf-8"), parse_constant=_no_constant)
+        json.dumps(value, ensure_ascii=False).encode()  # lone surrogates are no text
+    except (ValueError, RecursionError):
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def _no_constant(name: str) -> None:
+    raise ValueError(f"{name} is no JSON")
+
+
+def _is_transaction(value: object) -> bool:
+    if isinstance(value, str):
+        return len(value) <= 64 and value.isprintable()
+    return value is None or (isinstance(value, int) and not isinstance(value, bool) and abs(value) < 2**53)
+
+
+def _is_fresh(sent_at: object) -> bool:
+    """A time of the last 10 s by this device's clock, up to 10 s ahead."""
+    try:
+        moment = datetime.fromisoformat(str(sent_at))
+        return abs((datetime.now(UTC) - moment).total_seconds()) <= MAX_AGE_S
+    except (ValueError, TypeError, OverflowError):
+        return False
