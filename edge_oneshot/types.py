@@ -21,7 +21,7 @@ Float64Array = NDArray[np.float64]
 
 def _require(ok: bool, what: str, expected: str, got: object) -> None:
     if not ok:
-        raise ValueError(f"{what}: expected {expected}, got {got}")
+        raise ValueError(f"{what}: expected {expected}, got {_describe(got) if isinstance(got, np.ndarray) else got}")
 
 
 def _aware(what: str, moment: datetime) -> None:
@@ -114,7 +114,7 @@ class Face:
         expected = (len(self.landmark_names), 2)
         _require(
             self.landmarks.shape == expected and self.landmarks.dtype == np.float32,
-            "Face.landmarks", f"float32 {expected}", _describe(self.landmarks),
+            "Face.landmarks", f"float32 {expected}", self.landmarks,
         )
         _require(bool(np.isfinite(self.landmarks).all()), "Face.landmarks", "finite px", "NaN or infinity")
         _require(0.0 <= self.detection_score <= 1.0, "Face.detection_score", "[0, 1]", self.detection_score)
@@ -147,7 +147,7 @@ class Chip:
 
     def __post_init__(self) -> None:
         p = self.pixels
-        _require(p.dtype == np.uint8 and p.ndim == 3 and p.shape[2] in (1, 3), "Chip.pixels", "uint8 (H, W, 1|3)", _describe(p))
+        _require(p.dtype == np.uint8 and p.ndim == 3 and p.shape[2] in (1, 3), "Chip.pixels", "uint8 (H, W, 1|3)", p)
         _require(self.transform.shape == (2, 3), "Chip.transform", "(2, 3)", self.transform.shape)
 
 
@@ -203,7 +203,7 @@ class Embedding:
 
     def __post_init__(self) -> None:
         v = self.vector
-        _require(v.dtype == np.float32 and v.ndim == 1 and v.size > 0, "Embedding.vector", "float32 (D,)", _describe(v))
+        _require(v.dtype == np.float32 and v.ndim == 1 and v.size > 0, "Embedding.vector", "float32 (D,)", v)
         _require(bool(np.isfinite(v).all()), "Embedding.vector", "finite values", "NaN or infinity")
         _require(isinstance(self.encoder_id, str) and self.encoder_id.startswith("sha256:"), "Embedding.encoder_id", "sha256:…", self.encoder_id)
 

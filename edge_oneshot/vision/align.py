@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 import numpy as np
@@ -22,14 +23,14 @@ def estimate_similarity(source: Float64Array, target: Float64Array) -> Float64Ar
     a = sum(conj(s') t') / sum |s'|^2 over centred points (Umeyama 1991, two dimensions).
     Raises ValueError for coinciding points.
     """
-    s = source[:, 0] + 1j * source[:, 1]
-    t = target[:, 0] + 1j * target[:, 1]
-    centred = s - s.mean()
-    spread = float((np.abs(centred) ** 2).sum())
+    # A handful of points: plain numbers are several times faster than arrays.
+    s, t = [complex(x, y) for x, y in source.tolist()], [complex(x, y) for x, y in target.tolist()]
+    s_mean, t_mean = sum(s) / len(s), sum(t) / len(t)
+    spread = sum(abs(p - s_mean) ** 2 for p in s)
     if spread < 1e-9:
         raise ValueError(f"alignment: expected distinct points, got {source.tolist()}")
-    a = complex((np.conj(centred) * (t - t.mean())).sum() / spread)
-    b = complex(t.mean() - a * s.mean())
+    a = sum((p - s_mean).conjugate() * (q - t_mean) for p, q in zip(s, t, strict=True)) / spread
+    b = t_mean - a * s_mean
     return np.array([[a.real, -a.imag, b.real], [a.imag, a.real, b.imag]])
 
 
@@ -64,22 +65,23 @@ def _grey(pixels: UInt8Array) -> UInt8Array:
 def warp(pixels: UInt8Array, transform: Float64Array, size: tuple[int, int]) -> UInt8Array:
     """uint8 (H, W, 3) -> uint8 (height, width, 3), bilinear. size = (width, height)."""
     width, height = size
-    linear, shift = transform[:, :2], transform[:, 2]
-    inverse = np.linalg.inv(linear)
+    (a, b, c), (d, e, f) = transform.tolist()
+    determinant = a * e - b * d
+    # The way back, chip -> frame: x = ia u + ib v + ic, y = id u + ie v + if
+    ia, ib, id_, ie = e / determinant, -b / determinant, -d / determinant, a / determinant
+    ic, if_ = -(ia * c + ib * f), -(id_ * c + ie * f)
     # Only the part of the frame that the chip shows is handed to Pillow: a copy of the whole costs more than the warp.
-    corners = (np.array([[0, 0], [width, 0], [0, height], [width, height]]) - shift) @ inverse.T
-    x0, y0 = np.maximum(np.floor(corners.min(axis=0)).astype(int) - 1, 0)
-    x1, y1 = np.minimum(np.ceil(corners.max(axis=0)).astype(int) + 1, pixels.shape[1::-1])
+    xs = [ic, ia * width + ic, ib * height + ic, ia * width + ib * height + ic]
+    ys = [if_, id_ * width + if_, ie * height + if_, id_ * width + ie * height + if_]
+    x0, x1 = max(math.floor(min(xs)) - 1, 0), min(math.ceil(max(xs)) + 1, pixels.shape[1])
+    y0, y1 = max(math.floor(min(ys)) - 1, 0), min(math.ceil(max(ys)) + 1, pixels.shape[0])
     if x1 <= x0 or y1 <= y0:
         return np.zeros((height, width, 3), dtype=np.uint8)
     patch = Image.fromarray(np.ascontiguousarray(pixels[y0:y1, x0:x1]))
     # Bilinear sampling reads 2 x 2 pixels; a face much larger than the chip is averaged down first, or it aliases.
-    factor = max(1, int(1.0 / np.sqrt(abs(np.linalg.det(linear)))))
-    if factor > 1:
-        patch = patch.reduce(factor)
+    n = max(1, int(1.0 / math.sqrt(abs(determinant))))
+    if n > 1:
+        patch = patch.reduce(n)
     # Pillow maps output pixels to input pixels and counts both from pixel corners.
-    a = inverse / factor
-    offset = (-inverse @ shift - (x0, y0)) / factor
-    coefficients = (a[0, 0], a[0, 1], offset[0], a[1, 0], a[1, 1], offset[1])
-    warped = patch.transform(size, Image.Transform.AFFINE, coefficients, Image.Resampling.BILINEAR)
-    return np.asarray(warped, dtype=np.uint8)
+    coefficients = (ia / n, ib / n, (ic - x0) / n, id_ / n, ie / n, (if_ - y0) / n)
+    return np.asarray(patch.transform(size, Image.Transform.AFFINE, coefficients, Image.Resampling.BILINEAR))

@@ -23,6 +23,7 @@ class BlazeFaceDetector:
         self.card = bundle.detector
         self.runtime = Runtime(bundle.model, bundle.path, runtime, threads)
         self._anchors = make_anchors(self.card)
+        self._min_logit = np.log(self.card.min_score / (1 - self.card.min_score))
         self._check(bundle)
         spec = self.card.input
         self._canvas = np.zeros((1, spec.height_px, spec.width_px, 3), dtype=np.float32)
@@ -53,7 +54,9 @@ class BlazeFaceDetector:
         height, width = pixels.shape[:2]
         scale = min(spec.width_px / width, spec.height_px / height)
         size = max(1, round(width * scale)), max(1, round(height * scale))
-        picture = Image.fromarray(pixels).resize(size, Image.Resampling.BILINEAR, reducing_gap=1.0)
+        # frombuffer reads the pixels where they are; fromarray would copy them once more.
+        whole = Image.frombuffer("RGB", (width, height), np.ascontiguousarray(pixels), "raw", "RGB", 0, 1)
+        picture = whole.resize(size, Image.Resampling.BILINEAR, reducing_gap=1.0)
         x, y = (spec.width_px - size[0]) // 2, (spec.height_px - size[1]) // 2
         if size != (spec.width_px, spec.height_px):
             self._canvas.fill(-spec.mean[0] / spec.std[0])  # black
@@ -64,11 +67,10 @@ class BlazeFaceDetector:
 
     def decode(self, regressors: Float32Array, logits: Float32Array, scale: float, pad: Float32Array) -> list[Face]:
         """Raw outputs float32 (A, 4 + 2K) and (A,) -> faces in picture px, after blended non-maximum suppression."""
-        minimum = self.card.min_score
-        keep = np.flatnonzero(logits >= np.log(minimum / (1 - minimum)))
+        keep = np.flatnonzero(logits >= self._min_logit)
         if not keep.size:
             return []
-        scores = (1.0 / (1.0 + np.exp(-np.clip(logits[keep], -50, 50)))).astype(np.float32)
+        scores = (1.0 / (1.0 + np.exp(-np.minimum(logits[keep], 50)))).astype(np.float32, copy=False)
         # (M, 2 + K, 2): centre, size, landmarks, all but the size relative to the anchor
         values = regressors[keep].reshape(len(keep), -1, 2)
         points = values + self._anchors[keep][:, np.newaxis]
@@ -77,13 +79,13 @@ class BlazeFaceDetector:
         return [f for f in faces if f is not None]
 
     def _face(self, points: Float32Array, score: float, scale: float, pad: Float32Array) -> Face | None:
-        centre, size = (points[0] - pad) / scale, points[1] / scale
-        if size.min() <= 0:
+        placed, size = (points - pad) / scale, points[1] / scale
+        width, height = size.tolist()
+        if width <= 0 or height <= 0:
             return None
-        (x0, y0), (x1, y1) = centre - size / 2, centre + size / 2
-        landmarks = ((points[2:] - pad) / scale).astype(np.float32)
-        return Face(box=Box(x0=float(x0), y0=float(y0), x1=float(x1), y1=float(y1)), landmarks=landmarks,
-                    landmark_names=self.card.landmarks, detection_score=float(score))
+        half = size / 2
+        (x0, y0), (x1, y1) = (placed[0] - half).tolist(), (placed[0] + half).tolist()
+        return Face(box=Box(x0=x0, y0=y0, x1=x1, y1=y1), landmarks=placed[2:], landmark_names=self.card.landmarks, detection_score=score)
 
 
 def make_anchors(card: DetectorCard) -> Float32Array:
@@ -102,18 +104,21 @@ def blend(points: Float32Array, scores: Float32Array, iou: float) -> list[tuple[
 
     points: float32 (M, 2 + K, 2): centre, size, landmarks. Returns (points (2 + K, 2), best score), best first.
     """
-    low, high = points[:, 0] - points[:, 1] / 2, points[:, 0] + points[:, 1] / 2
-    areas = np.maximum(points[:, 1].prod(axis=1), 1e-9)
+    sizes, half = points[:, 1], points[:, 1] / 2
+    low, high = points[:, 0] - half, points[:, 0] + half
+    areas = np.maximum(sizes[:, 0] * sizes[:, 1], 1e-9)
     order = np.argsort(-scores, kind="stable")
     clusters = []
     while order.size:
         best = order[0]
-        extent = np.minimum(high[order], high[best]) - np.maximum(low[order], low[best])
-        overlap = np.maximum(extent, 0).prod(axis=1)
+        extent = np.maximum(np.minimum(high[order], high[best]) - np.maximum(low[order], low[best]), 0)
+        overlap = extent[:, 0] * extent[:, 1]
         same = overlap / (areas[order] + areas[best] - overlap) >= iou
         same[0] = True
         members = order[same]
-        weights = scores[members] / scores[members].sum()
-        clusters.append((np.tensordot(weights, points[members], axes=1).astype(np.float32), float(scores[best])))
+        weights = scores[members]
+        weights /= np.add.reduce(weights)
+        mean = np.dot(weights[np.newaxis], points[members].reshape(len(members), -1))
+        clusters.append((mean.reshape(-1, 2), float(scores[best])))
         order = order[~same]
     return clusters

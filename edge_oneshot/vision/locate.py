@@ -8,6 +8,7 @@ and its landmarks are placed again there. docs/encoder.md and benchmarks/ hold t
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -29,6 +30,10 @@ class FaceLocator:
     def __init__(self, finder: BlazeFaceDetector, refiner: BlazeFaceDetector) -> None:
         self.finder = finder
         self.refiner = refiner
+        spec = refiner.card.input
+        self._size = (spec.width_px, spec.height_px)
+        x, y, half = EYES_CENTRE[0] * spec.width_px, EYES_CENTRE[1] * spec.height_px, INTER_EYE * spec.width_px / 2
+        self._centre, self._eyes = (x, y), np.array([[x - half, y], [x + half, y]])
 
     def locate(self, frame: Frame) -> list[Face]:
         """Faces in px of `frame.pixels`, largest first. A find that the refiner does not confirm is dropped."""
@@ -48,17 +53,21 @@ class FaceLocator:
     def _refine(self, frame: Frame, face: Face) -> Face | None:
         if face.inter_eye_px < 2.0:
             return None  # no scale to cut out by; far below any quality gate
-        spec = self.refiner.card.input
-        size = np.array([spec.width_px, spec.height_px])
-        half = np.array([INTER_EYE * spec.width_px / 2, 0.0])
-        centre = size * EYES_CENTRE
         eyes = np.array([face.landmark("image_left_eye"), face.landmark("image_right_eye")])
-        transform = estimate_similarity(eyes, np.stack([centre - half, centre + half]))
-        found = self.refiner.detect(warp(frame.pixels, transform, (spec.width_px, spec.height_px)))
-        back = np.linalg.inv(transform[:, :2])
-        for candidate in sorted(found, key=lambda f: math.dist(f.landmarks[:2].mean(axis=0), centre)):
-            landmarks = ((candidate.landmarks - transform[:, 2]) @ back.T).astype(np.float32)
-            if math.dist(landmarks[:2].mean(axis=0), eyes.mean(axis=0)) > MAX_SHIFT * face.inter_eye_px:
+        transform = estimate_similarity(eyes, self._eyes)
+        found = self.refiner.detect(warp(frame.pixels, transform, self._size))
+        (a, b, c), (d, e, f) = transform.tolist()
+        determinant = a * e - b * d
+        back = np.array([[e, -d], [-b, a]]) / determinant
+        first = between(*eyes.tolist())
+        for candidate in sorted(found, key=lambda f: math.dist(between(*f.landmarks[:2].tolist()), self._centre)):
+            landmarks = ((candidate.landmarks - (c, f)) @ back).astype(np.float32)
+            if math.dist(between(*landmarks[:2].tolist()), first) > MAX_SHIFT * face.inter_eye_px:
                 return None
             return replace(face, landmarks=landmarks, landmark_names=candidate.landmark_names)
         return None
+
+
+def between(p: Sequence[float], q: Sequence[float]) -> tuple[float, float]:
+    """The point in the middle of two."""
+    return (p[0] + q[0]) / 2, (p[1] + q[1]) / 2

@@ -22,11 +22,12 @@ NOSE_DEPTH = 0.55
 def measure(frame: Frame, face: Face | None, chip: Chip, gates: QualityConfig) -> Quality:
     """Measure a chip (and its face; None for whole-frame bundles) and name the gates that it fails."""
     luma = chip.pixels[..., 0].astype(np.float32) if chip.pixels.shape[2] == 1 else chip.pixels @ LUMA
+    mean, squares = variance(luma)
     quality = Quality(
         inter_eye_px=0.0 if face is None else face.inter_eye_px,
-        sharpness=float(laplacian(luma).var()),
-        luma=float(luma.mean()),
-        contrast=float(luma.std()),
+        sharpness=variance(laplacian(luma))[1],
+        luma=mean,
+        contrast=float(np.sqrt(np.float32(squares))),
         yaw_deg=0.0 if face is None else estimate_yaw_deg(face),
     )
     if face is None:
@@ -61,6 +62,13 @@ def laplacian(luma: Float32Array) -> Float32Array:
     """
     inner = luma[1:-1, 1:-1]
     return luma[:-2, 1:-1] + luma[2:, 1:-1] + luma[1:-1, :-2] + luma[1:-1, 2:] - 4 * inner
+
+
+def variance(values: Float32Array) -> tuple[float, float]:
+    """Mean and variance of a picture in one go; as numpy's mean() and var(), without doing the first twice."""
+    mean = np.add.reduce(values, axis=None) / np.float32(values.size)
+    centred = values - mean
+    return float(mean), float(np.add.reduce(centred * centred, axis=None) / np.float32(values.size))
 
 
 def estimate_yaw_deg(face: Face) -> float:
