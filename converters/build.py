@@ -163,7 +163,7 @@ class Builder:
             return x
         n, h, w, c = x.shape
         target = np.array([n, h * w * c], np.int32)
-        out = self._add("RESHAPE", [x, self._constant(target, np.int32)], target, options("ReshapeOptions", newShape=target))
+        out = self._add("RESHAPE", [x, self._constant(target, np.int32)], (n, h * w * c), options("ReshapeOptions", newShape=target))
         self._maps[id(out)] = (c, h, w)
         return out
 

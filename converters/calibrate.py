@@ -84,7 +84,8 @@ def main(bundle: Path, images: Path, protocol: str, workers: int) -> None:
     click.echo(f"{t['identities']} identities, {t['mated_pairs']} mated and {t['non_mated_pairs']} non-mated pairs, "
                f"{len(embedded.faults)} of {len(pictures)} pictures not acquired")
     for p in t["points"]:
-        click.echo(f"FMR {p['fmr']:<8g} threshold {p['threshold']:.4f} ({p['ci95'][0]:.4f} to {p['ci95'][1]:.4f})  TAR {100 * p['tar']:.2f} %"
+        low, high = p["ci95"]
+        click.echo(f"FMR {p['fmr']:<8g} threshold {p['threshold']:.4f} ({low:.4f} to {high:.4f})  TAR {100 * p['tar']:.2f} %"
                    f"  mean over identities {100 * p['balanced_tar']:.2f} %")
 
 

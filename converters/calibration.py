@@ -34,6 +34,8 @@ def observe(graph: Graph, chips: Iterable[Array]) -> tuple[dict[str, ChannelStat
             total[n] = total[n] + here if n in total else here.astype(np.float64)
             square[n] = square[n] + mean_square if n in square else mean_square
     means = {n: total[n] / count for n in total}
-    stats = {n: ChannelStats(low[n].astype(np.float64), high[n].astype(np.float64), means[n].reshape(-1, len(low[n])).mean(axis=0), square[n] / count)
-             for n in total}
+    stats = {}
+    for n in total:
+        average = means[n].reshape(-1, len(low[n])).mean(axis=0)
+        stats[n] = ChannelStats(low[n].astype(np.float64), high[n].astype(np.float64), average, square[n] / count)
     return stats, means

@@ -130,13 +130,13 @@ def certify(
         _, tar_b, eer_b = boot_b.rates(draw, fmrs)
         tar_loss.append(tar_a - tar_b)
         eer_loss.append(eer_b - eer_a)
-    losses = {}
+    losses: dict[str, Any] = {}
     for i, f in enumerate(fmrs):
         low, high = interval(np.array(tar_loss)[:, i])
         losses[f"{f:.0e}".replace("e-0", "e-")] = {"points": round(100 * (a.tar[i] - b.tar[i]), 3),
                                                  "ci95": [round(100 * low, 3), round(100 * high, 3)]}
     low, high = interval(np.array(eer_loss))
-    eer = {"points": round(100 * (b.eer - a.eer), 3), "ci95": [round(100 * low, 3), round(100 * high, 3)]}
+    eer: dict[str, Any] = {"points": round(100 * (b.eer - a.eer), 3), "ci95": [round(100 * low, 3), round(100 * high, 3)]}
     at = f"{DECIDES:.0e}".replace("e-0", "e-")
     reasons = []
     if losses[at]["points"] > limits.tar_points:

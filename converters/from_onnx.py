@@ -85,7 +85,7 @@ class _Walker:
         return self.b.prelu(x, slope)
 
     def op_leakyrelu(self, a: dict[str, Any], x: Tensor) -> Tensor:
-        return self.b.prelu(x, np.float32(a.get("alpha", 0.01)))
+        return self.b.prelu(x, np.array([a.get("alpha", 0.01)], np.float32))
 
     def _binary(self, kind: str, a: Any, b: Any) -> Any:
         if isinstance(a, Tensor) and isinstance(b, Tensor):
@@ -146,7 +146,7 @@ class _Walker:
         return self.b.flatten(x)
 
     def op_pad(self, a: dict[str, Any], x: Tensor, pads: Any = None, value: Any = None, *rest: Any) -> Tensor:
-        amounts = [int(v) for v in (a.get("pads") if pads is None else pads)]
+        amounts = [int(v) for v in (a.get("pads", []) if pads is None else pads)]
         if a.get("mode", "constant") not in ("constant", b"constant") or (value is not None and float(np.asarray(value).reshape(-1)[0])):
             raise ModelError("Pad: expected zeros, got something else", "int8 padding is zero")
         if len(amounts) != 8 or any(amounts[i] for i in (0, 1, 4, 5)):

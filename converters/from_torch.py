@@ -104,7 +104,7 @@ class _Walker:
         return self.b.prelu(x, slope)
 
     def op_leaky_relu(self, x: Tensor, slope: float) -> Tensor:
-        return self.b.prelu(x, np.float32(slope))
+        return self.b.prelu(x, np.array([slope], np.float32))
 
     def _binary(self, kind: str, a: Any, b: Any) -> Any:
         if isinstance(a, Tensor) and isinstance(b, Tensor):

@@ -159,7 +159,7 @@ class _Buffer(schema.BufferT):  # type: ignore[misc]
     Inside, because runtimes before 2.15 know no offsets and because the bundle appends its card behind the model.
     """
 
-    def Pack(self, builder: Any) -> Any:
+    def Pack(self, builder: Any) -> Any:  # noqa: N802  the generated class names it so
         data = bytes(self.data)
         builder.StartVector(1, len(data), 16)
         builder.head -= len(data)

@@ -71,7 +71,7 @@ def det(certificate: Certificate) -> str:
     def place(values: Array, vertical: bool) -> Array:
         share = np.array([(normal.inv_cdf(float(np.clip(v, 1e-6, 0.5))) - low) / (high - low) for v in values])
         share = np.clip(share, 0, 1)
-        return _H - _PAD - share * (_H - 1.5 * _PAD) if vertical else _PAD + share * (_W - _PAD - 12)
+        return np.asarray(_H - _PAD - share * (_H - 1.5 * _PAD) if vertical else _PAD + share * (_W - _PAD - 12))
 
     body, mated = [], certificate.pairs.mated
     for side, score in (("float", certificate.float_score), ("int8", certificate.int8_score)):

@@ -85,18 +85,16 @@ def _checkpoint(path: Path) -> Source:
 
 
 def _tensorflow(path: Path) -> Graph:
-    """Keras or SavedModel through TensorFlow's own converter to a float .tflite, batch 1."""
+    """Keras or SavedModel through TensorFlow's own converter to a float .tflite. The passes fix the batch and its shape arithmetic."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     tf = require("tensorflow", f"{path.name}: a Keras model or SavedModel")
     try:
         if path.suffix.lower() == ".keras":
             model = tf.keras.models.load_model(path, compile=False)
             shapes = [tuple(t.shape) for t in model.inputs]
-            if len(shapes) == 1 and None in shapes[0][1:]:
-                raise ModelError(f"{path}: expected a fixed height and width, got {shapes[0]}", "build it with a fixed picture size")
-            specs = [tf.TensorSpec((1, *s[1:]), t.dtype) for s, t in zip(shapes, model.inputs, strict=True)]
-            function = tf.function(lambda *x: model(x[0] if len(x) == 1 else list(x), training=False))
-            converter = tf.lite.TFLiteConverter.from_concrete_functions([function.get_concrete_function(*specs)], model)
+            if any(None in shape[1:] for shape in shapes):
+                raise ModelError(f"{path}: expected a fixed height and width, got {shapes}", "build it with a fixed picture size")
+            converter = tf.lite.TFLiteConverter.from_keras_model(model)
         else:
             converter = tf.lite.TFLiteConverter.from_saved_model(str(path))
         return parse(bytes(converter.convert()), str(path))

@@ -80,7 +80,7 @@ def fold_batch_norm(graph: Graph) -> int:
     while changed:
         changed = False
         for op in list(graph.ops):
-            if op.kind not in ("MUL", "ADD", "SUB") or op.output in graph.outputs and activation_of(op) != NONE:
+            if op.kind not in ("MUL", "ADD", "SUB") or (op.output in graph.outputs and activation_of(op) != NONE):
                 continue
             x = next((t for t in op.inputs if t is not None and t.data is None), None)
             if x is None or (op.kind == "SUB" and op.tensor(0) is not x):

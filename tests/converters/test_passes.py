@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from converter_parts import MEAN, STD, normalised, pixels, random_network, run
 
 from converters.build import Builder
 from converters.calibration import observe
@@ -18,7 +19,6 @@ from converters.passes.normalise import fold_normalisation
 from converters.passes.prelu import recognise_prelu, rewrite_prelu
 from converters.passes.structure import fix_batch, flatten_output, fold_batch_norm, remove_shape_arithmetic
 from edge_oneshot.errors import ModelError
-from converter_parts import MEAN, STD, normalised, pixels, random_network, run
 
 
 def close(a: Array, b: Array, share: float) -> None:
@@ -148,7 +148,8 @@ def test_batch_norm_folds_away() -> None:
     b = Builder((1, 3, 16, 16))
     x = b.conv(b.input, rng.normal(size=(6, 3, 3, 3)).astype(np.float32), None)
     x = b.affine(x, rng.uniform(-2, 2, 6).astype(np.float32), rng.normal(size=6).astype(np.float32))
-    x = b.affine(b.conv(x, rng.normal(size=(6, 1, 3, 3)).astype(np.float32), None, groups=6), np.float32([1, 2, 3, 4, 5, 6]), np.ones(6, np.float32))
+    x = b.conv(x, rng.normal(size=(6, 1, 3, 3)).astype(np.float32), None, groups=6)
+    x = b.affine(x, np.arange(1, 7, dtype=np.float32), np.ones(6, np.float32))
     graph = b.finish(b.flatten(b.global_average(x)))
     image = normalised(pixels(1, 16)[0])
     before = run(graph, image)

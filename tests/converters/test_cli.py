@@ -1,0 +1,137 @@
+"""The command as a user runs it: a bundle that the device's own code loads, refusals with their exit codes."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from converter_parts import pixels, random_network
+from PIL import Image
+
+from converters.graph import parse, serialize
+from edge_oneshot.bundle import read_bundle
+from edge_oneshot.encoder.twin import TwinEncoder
+from edge_oneshot.types import Chip
+
+pytest.importorskip("ai_edge_quantizer", reason="pip install 'edge-oneshot[convert]'")
+
+FED = ["--mean", "127.5", "--std", "128", "--colour", "RGB", "--regions", "frame"]
+
+
+def convert(*arguments: object) -> subprocess.CompletedProcess[str]:
+    environment = {k: v for k, v in os.environ.items() if k != "EDGE_ONESHOT_TFLITE_PYTHON"}
+    return subprocess.run([sys.executable, "-m", "converters", *map(str, arguments)], capture_output=True, text=True,
+                          env=environment, timeout=170, check=False)
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("source") / "small.tflite"
+    path.write_bytes(serialize(random_network()))
+    return path
+
+
+@pytest.fixture(scope="module")
+def people(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """130 drawn scenes, two pictures each."""
+    folder = tmp_path_factory.mktemp("people")
+    rng = np.random.default_rng(4)
+    for i, scene in enumerate(pixels(130, seed=11)):
+        (folder / f"scene_{i:03d}").mkdir()
+        for j in (1, 2):
+            seen = np.clip(scene * rng.uniform(0.9, 1.1) + rng.normal(0, 6, scene.shape), 0, 255).astype(np.uint8)
+            Image.fromarray(seen).save(folder / f"scene_{i:03d}" / f"scene_{i:03d}_{j:04d}.png")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def converted(source: Path, people: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("out") / "small.bundle.tflite"
+    done = convert(source, "--calibration", people, "--pictures", 20, "--out", out, *FED, "--certify", people, "--draws", 20,
+                   "--max-tar-loss", 20, "--max-eer-loss", 5, "--json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["certified"] is True
+    assert "XNNPACK takes every operator" in done.stderr
+    return out
+
+
+def test_the_device_runs_the_bundle(converted: Path) -> None:
+    bundle = read_bundle(converted)
+    assert bundle.encoder.certified
+    chip = Chip(pixels=pixels(1)[0], transform=np.eye(2, 3))
+    assert TwinEncoder(bundle).encode(chip).vector.shape == (10,)
+
+
+def test_the_report_stands_alone(converted: Path) -> None:
+    html = converted.with_suffix(".html").read_text(encoding="utf-8")
+    assert html.count("<svg") == 2 and "TAR at FMR 1e-3" in html
+    assert "src=" not in html and "href=" not in html and "<script" not in html
+
+
+def test_same_bytes_twice(converted: Path, source: Path, people: Path, tmp_path: Path) -> None:
+    out = tmp_path / converted.name
+    done = convert(source, "--calibration", people, "--pictures", 20, "--out", out, *FED, "--certify", people, "--draws", 20,
+                   "--max-tar-loss", 20, "--max-eer-loss", 5)
+    assert done.returncode == 0, done.stderr
+    assert out.read_bytes() == converted.read_bytes()
+
+
+def test_nothing_is_guessed(source: Path, people: Path, tmp_path: Path) -> None:
+    done = convert(source, "--calibration", people, "--out", tmp_path / "o.tflite")
+    assert done.returncode == 1
+    assert done.stderr.strip().startswith("error: expected --mean, --std, --colour, --regions")
+    assert done.stderr.count("\n") == 1
+    done = convert(source, "--calibration", people, "--out", tmp_path / "o.tflite", *FED[:-1], "face")
+    assert "--align" in done.stderr and done.returncode == 1
+    assert not (tmp_path / "o.tflite").exists()
+
+
+@pytest.mark.parametrize("level", [-1.0])
+def test_refused_with_exit_5_and_forced(source: Path, people: Path, tmp_path: Path, level: float) -> None:
+    """A limit that nothing can keep stands for a model that int8 has spoiled."""
+    out = tmp_path / "o.tflite"
+    arguments = (source, "--calibration", people, "--pictures", 20, "--out", out, *FED, "--certify", people, "--draws", 5,
+                 "--max-tar-loss", -200)
+    done = convert(*arguments)
+    assert done.returncode == 5, done.stderr
+    assert "refused: TAR at FMR" in done.stderr and "layers that lose most" in done.stderr
+    assert not out.exists() and out.with_suffix(".html").exists()
+    done = convert(*arguments, "--force")
+    assert done.returncode == 0, done.stderr
+    assert not read_bundle(out).encoder.certified
+
+
+def test_wrong_sources_and_calibrations(source: Path, people: Path, tmp_path: Path) -> None:
+    out = tmp_path / "o.tflite"
+    (tmp_path / "broken.tflite").write_bytes(source.read_bytes()[:5000])
+    (tmp_path / "empty").mkdir()
+    two = parse(source.read_bytes())
+    two.outputs.append(two.ops[0].output)
+    (tmp_path / "two.tflite").write_bytes(serialize(two))
+    cases = [
+        ((tmp_path / "broken.tflite", "--calibration", people, *FED), "damage"),
+        ((source, "--calibration", tmp_path / "empty", *FED), "expected pictures"),
+        ((source, "--calibration", people, *FED[:4], "--colour", "L", "--regions", "frame"), "expected 1 channels last"),
+        ((tmp_path / "two.tflite", "--calibration", people, *FED), "expected one vector, got 2"),
+        ((source, "--calibration", people, *FED, "--mean", "1,2"), "--mean: expected one number or 3"),
+    ]
+    for arguments, words in cases:
+        done = convert(*arguments, "--out", out)
+        assert done.returncode == 1 and words in done.stderr, (arguments, done.stderr)
+        assert done.stderr.count("\n") == 1, done.stderr
+        assert not out.exists()
+
+
+def test_bgr_source(source: Path, people: Path, tmp_path: Path) -> None:
+    out = tmp_path / "o.tflite"
+    done = convert(source, "--calibration", people, "--pictures", 10, "--out", out, "--mean", "104,117,123", "--std", "128",
+                   "--colour", "BGR", "--regions", "frame")
+    assert done.returncode == 0, done.stderr
+    card = read_bundle(out).encoder
+    assert card.input.colour == "RGB" and card.input.mean == (123.0, 117.0, 104.0)
+    assert "not certified" in done.stderr
