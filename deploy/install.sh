@@ -43,10 +43,13 @@ done
 # systemd may be installed and not be running: a chroot, a container, an image being made.
 running() { [ -d /run/systemd/system ]; }
 
-services() { # every unit of ours that is enabled or loaded, one a line
+services() { # every unit of ours that is enabled, runs, or tries to, one a line
     {
         systemctl list-unit-files --no-legend 'edge-oneshot*.service' 2>/dev/null | awk '$2 == "enabled" {print $1}'
-        if running; then systemctl list-units --all --plain --no-legend 'edge-oneshot*.service' 2>/dev/null | awk '{print $1}'; fi
+        # No inactive ones: edge-oneshot@default is loaded as soon as another unit names it as a conflict.
+        if running; then
+            systemctl list-units --plain --no-legend --state=active,activating,failed 'edge-oneshot*.service' 2>/dev/null | awk '{print $1}'
+        fi
         # list-unit-files shows the template, not its instances
         for file in /etc/systemd/system/*.wants/edge-oneshot*.service; do [ -L "$file" ] && basename "$file"; done
     } | grep -v '@\.service$' | sort -u

@@ -1,0 +1,54 @@
+"""Comparing one probe with 10,000 templates, beside one encoder invoke. Goal: at most a tenth of it.
+
+    python benchmarks/compare_cost.py > benchmarks/results/compare_cost.txt
+
+Both take turns in one process; medians. Each template belongs to somebody else: the ranking by identity is included.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+
+import numpy as np
+from common import headline
+
+from edge_oneshot.benchmarking import strangers
+from edge_oneshot.compose import build_pipeline
+from edge_oneshot.config import Config, DecisionConfig
+from edge_oneshot.matching.decide import decide
+from edge_oneshot.types import Embedding
+
+TURNS = 300
+
+
+def main() -> None:
+    print(headline("A decision among N templates of N people, beside an encoder invoke; median of ms"))
+    for threads in (1, 2):
+        config = Config(decision=DecisionConfig(threshold=0.5))
+        pipeline = build_pipeline(replace(config, model=replace(config.model, threads=threads)))
+        encoder = pipeline.encoder
+        probe = np.random.default_rng(1).standard_normal(encoder.card.dimension).astype(np.float32)
+        embedding = Embedding(vector=probe / np.float32(np.linalg.norm(probe)), encoder_id=encoder.encoder_id)
+        galleries = {n: strangers(pipeline, n) for n in (100, 1000, 10_000)}
+        times: dict[object, list[float]] = {n: [] for n in (*galleries, "invoke")}
+        for turn in range(TURNS + 20):
+            start = time.perf_counter()
+            encoder.runtime._interpreter.invoke()
+            took = {"invoke": time.perf_counter() - start}
+            for n, references in galleries.items():
+                start = time.perf_counter()
+                decide(embedding, references, pipeline.threshold, encoder.card)
+                took[n] = time.perf_counter() - start
+            if turn >= 20:
+                for key, value in took.items():
+                    times[key].append(value)
+        invoke = float(np.median(times["invoke"])) * 1e3
+        print(f"{threads} inference thread{'s' * (threads > 1)}: encoder invoke {invoke:.2f}")
+        for n in galleries:
+            median = float(np.median(times[n])) * 1e3
+            print(f"  {n:6} templates of {encoder.card.dimension} values: {median:.3f}, {100 * median / invoke:.1f} % of an invoke")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,69 @@
+"""What is not an interpreter invoke in a 640x480 frame with one face. Goal: at most 15 %, JPEG decoding excluded.
+
+    python benchmarks/frame_cost.py [ROUNDS] > benchmarks/results/frame_cost.txt
+
+Frames with one and with two inference threads take turns, so that both meet the same machine. A frame's share is taken
+within that frame; the figure is the median over all frames. On a machine that others use, both parts stretch, and what
+waits for a core shows in p95: the median of the fastest tenth of frames stands beside it.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from dataclasses import replace
+
+import numpy as np
+from common import headline, portrait
+
+from edge_oneshot.benchmarking import WARM_UP_FRAMES, InvokeTimer, decode_ms, frame_of, machine, strangers
+from edge_oneshot.cameras.images import load_image
+from edge_oneshot.compose import build_pipeline
+from edge_oneshot.config import Config, DecisionConfig
+
+BLOCK = 25
+
+
+def main(rounds: int) -> None:
+    config, frame = Config(decision=DecisionConfig(threshold=0.5)), frame_of(load_image(portrait()).pixels, "astronaut", (640, 480))
+    setups = {}
+    for threads in (1, 2):
+        pipeline = build_pipeline(replace(config, model=replace(config.model, threads=threads)))
+        assert pipeline.locator is not None
+        finder, refiner = pipeline.locator.finder, pipeline.locator.refiner
+        timer = InvokeTimer({"finder": finder.runtime, "refiner": refiner.runtime, "encoder": pipeline.encoder.runtime})
+        setups[threads] = (pipeline, timer, strangers(pipeline, 1000))
+    rows: dict[int, list[dict[str, float]]] = {1: [], 2: []}
+    for _ in range(rounds):
+        for threads, (pipeline, timer, references) in setups.items():
+            with timer.running():
+                for number in range(BLOCK + WARM_UP_FRAMES):
+                    timer.reset()
+                    start = time.perf_counter()
+                    pipeline.observe(frame, references)
+                    wall = time.perf_counter() - start
+                    if number >= WARM_UP_FRAMES:
+                        rows[threads].append({**pipeline.stopwatch.seconds, **{f"invoke {k}": v for k, v in timer.seconds.items()},
+                                              "frame": wall, "not an invoke": wall - sum(timer.seconds.values())})
+    print(headline("One 640x480 frame with one face, 1,000 templates; times in ms"))
+    about = machine(setups[1][0].encoder.runtime)
+    print(f"{about['runtime']}, numpy {about['numpy']}, Pillow {about['pillow']}; encoder {setups[1][0].encoder.card.name}\n")
+    for threads, frames in rows.items():
+        report(threads, frames)
+    d = decode_ms(frame, 100)
+    print(f"JPEG decoding of the frame (Pillow), not in the figures above: p50 {d['p50']:.2f}, p95 {d['p95']:.2f}")
+
+
+def report(threads: int, frames: list[dict[str, float]]) -> None:
+    print(f"{threads} inference thread{'s' * (threads > 1)}, {len(frames)} frames{'':10} {'p10':>8} {'p50':>8} {'p95':>8}")
+    for name in frames[0]:
+        p10, p50, p95 = np.percentile([f[name] for f in frames], (10, 50, 95)) * 1e3
+        print(f"  {name:36} {p10:8.2f} {p50:8.2f} {p95:8.2f}")
+    share = np.array([f["not an invoke"] / f["frame"] for f in frames])
+    quick = np.argsort([f["frame"] for f in frames])[: max(1, len(frames) // 10)]
+    print(f"  not an invoke: {100 * np.median(share):.1f} % of a frame in the median (goal 15); "
+          f"of the fastest tenth of frames {100 * np.median(share[quick]):.1f} %\n")
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]) if len(sys.argv) > 1 else 12)
