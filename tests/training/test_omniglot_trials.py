@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from converters.scores import Pairs
 from training.omniglot.baselines import hausdorff, modified_hausdorff, nearest_pixel
-from training.omniglot.calibrate import Scores, all_scores, platt, threshold_at, thresholds
+from training.omniglot.calibrate import measured, within_alphabets
 from training.omniglot.data import DataError, Drawings
 from training.omniglot.evaluate import COSINE, FALSE_UNKNOWN, interval, open_set, run_scores, unit
 from training.omniglot.trials import draw_pairs, draw_runs, pairs_of_runs, run_indices
@@ -92,36 +93,30 @@ def test_cosine_scores_are_those_of_unit_vectors() -> None:
     np.testing.assert_allclose(run_scores(COSINE, unit(train), unit(test)), expected, atol=1e-6)
 
 
-def test_a_threshold_keeps_its_false_match_rate() -> None:
-    score = np.sort(np.random.default_rng(0).normal(size=5000))[::-1]
-    for fmr in (0.1, 0.01, 0.001):
-        at = threshold_at(score, np.ones(5000), fmr)
-        assert (score >= at).mean() == fmr
-    assert (np.zeros(100) >= threshold_at(np.zeros(100), np.ones(100), 0.1)).mean() == 0  # ties must not pass
-
-
-def test_all_scores_covers_every_pair_of_two_drawers_once(drawings: Drawings) -> None:
-    vectors = np.random.default_rng(0).normal(size=(len(drawings.ink), 4)).astype(np.float32)
-    scores = all_scores(COSINE, vectors, drawings)
+def test_pairs_within_alphabets_are_every_two_drawers_once(drawings: Drawings) -> None:
+    pairs = within_alphabets(drawings)
     # per alphabet: 20 characters x 6 pairs of 4 drawers mated; 190 pairs of characters x 12 ordered pairs of drawers
-    assert scores.same.sum() == 2 * 20 * 6
-    assert (~scores.same).sum() == 2 * 190 * 12
-    assert scores.score[0] == pytest.approx(float(vectors[0] @ vectors[1]))
+    assert pairs.mated.sum() == 2 * 20 * 6
+    assert (~pairs.mated).sum() == 2 * 190 * 12
+    assert len({tuple(sorted(pair)) for pair in zip(pairs.first, pairs.second, strict=True)}) == len(pairs.first)
+    assert (drawings.drawer[pairs.first] != drawings.drawer[pairs.second]).all()
 
 
 def test_card_measurements_from_scores_of_known_distribution() -> None:
     rng = np.random.default_rng(0)
-    same = rng.random(40_000) < 0.1
-    left, right = rng.integers(0, 50, (2, 40_000))
-    scores = Scores(score=rng.normal(size=40_000) + 3 * same, same=same, left=left, right=right)
-    found = thresholds(scores, "two normals", rounds=50)
-    assert [p["fmr"] for p in found["points"]] == [1e-2, 1e-3]  # 1e-4 would rest on four pairs
-    assert found["points"][0]["threshold"] == pytest.approx(2.326, abs=0.1)  # the normal quantile
-    assert found["points"][0]["ci95"][0] < 2.326 < found["points"][0]["ci95"][1]
-    assert found["points"][0]["tar"] == pytest.approx(0.75, abs=0.03)
+    identity = np.repeat(np.arange(50), 8).astype(np.int32)
+    first, second = np.triu_indices(400, 1)
+    pairs = Pairs(first.astype(np.int32), second.astype(np.int32), identity)
+    score = rng.normal(size=len(first)) + 3 * pairs.mated
+    found = measured(score, pairs, "two normals")
+    points = found["thresholds"]["points"]
+    assert [p["fmr"] for p in points] == [1e-2, 1e-3]  # 1e-4 would rest on eight pairs
+    assert points[0]["threshold"] == pytest.approx(2.326, abs=0.05)  # the normal quantile
+    assert points[0]["ci95"][0] < 2.326 < points[0]["ci95"][1]
+    assert points[0]["tar"] == pytest.approx(0.75, abs=0.04)
     # two unit normals 3 apart, equally likely: log odds = 3 x - 4.5
-    fitted = platt(scores, "two normals")
-    assert fitted["slope"] == pytest.approx(3, abs=0.15)
-    assert fitted["intercept"] == pytest.approx(-4.5, abs=0.25)
+    assert found["probability"]["slope"] == pytest.approx(3, abs=0.15)
+    assert found["probability"]["intercept"] == pytest.approx(-4.5, abs=0.25)
+    few = Pairs(pairs.first[:500], pairs.second[:500], identity)
     with pytest.raises(ValueError, match="non-mated pairs"):
-        thresholds(Scores(score=scores.score[:50], same=same[:50], left=left[:50], right=right[:50]), "too few")
+        measured(score[:500], few, "too few")

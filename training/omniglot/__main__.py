@@ -28,6 +28,7 @@ def parser() -> argparse.ArgumentParser:
     evaluate.add_argument("--bundle", type=Path, required=True)
     evaluate.add_argument("--protocol", choices=("runs", "validation", "report"), required=True)
     evaluate.add_argument("--runs-per-alphabet", type=int, default=20, help="for validation and report")
+    evaluate.add_argument("--checkpoint", type=Path, help="measure this float network on the same trials")
     evaluate.add_argument("--no-baselines", action="store_true", help="leave out nearest pixel and modified Hausdorff")
     evaluate.add_argument("--json", action="store_true", help="one JSON object on stdout")
     return root

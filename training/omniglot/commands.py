@@ -41,9 +41,11 @@ def train(options: argparse.Namespace) -> None:
 
 
 def export(options: argparse.Namespace) -> None:
+    from converters.certify import as_text
     from training.omniglot.export import export as run
 
-    bundle = run(options.checkpoint, load_drawings(options.data), options.out, options.comparator)
+    bundle, certificate = run(options.checkpoint, load_drawings(options.data), options.out, options.comparator)
+    print(as_text(certificate))
     print(f"{options.out}: {options.out.stat().st_size} bytes, encoder {bundle.encoder_id}")
 
 
@@ -51,5 +53,5 @@ def evaluate(options: argparse.Namespace) -> None:
     from training.omniglot.evaluate import evaluate as run
     from training.omniglot.evaluate import table
 
-    result = run(options.data, options.bundle, options.protocol, not options.no_baselines, options.runs_per_alphabet)
+    result = run(options.data, options.bundle, options.protocol, not options.no_baselines, options.runs_per_alphabet, options.checkpoint)
     print(json.dumps(result) if options.json else table(result))

@@ -18,7 +18,7 @@ from edge_oneshot.card import Comparator, EncoderCard
 from edge_oneshot.encoder import TwinEncoder
 from edge_oneshot.matching.compare import score_all
 from training.omniglot.baselines import modified_hausdorff, nearest_pixel
-from training.omniglot.data import DataError, load_drawings, load_runs
+from training.omniglot.data import DataError, Runs, load_drawings, load_runs
 from training.omniglot.device import embed
 from training.omniglot.split import alphabets
 from training.omniglot.trials import draw_pairs, draw_runs, pairs_of_runs
@@ -76,8 +76,29 @@ def decided_same(card: EncoderCard, scores: NDArray[Any]) -> NDArray[np.bool_]:
     return np.asarray(scores >= 0)
 
 
-def evaluate(data: Path, bundle_path: Path, protocol: str, baselines: bool = True, runs_per_alphabet: int = 20) -> dict[str, Any]:
-    """The JSON that ``evaluate --json`` prints. Raises DataError and ModelError for unusable data and bundles."""
+def float_hits(checkpoint: Path, comparator: Comparator, runs: Runs) -> NDArray[np.bool_]:
+    """The same trials by the float network of a checkpoint, before conversion: right or wrong, (R, items)."""
+    from training.omniglot.train import encode, load  # torch, which nothing else here needs
+
+    model, _ = load(checkpoint)
+    embedded = [encode(model.encoder, ink.reshape(-1, *ink.shape[2:])).reshape(*ink.shape[:2], -1) for ink in (runs.train, runs.test)]
+    if comparator.kind == "cosine":
+        embedded = [unit(vectors) for vectors in embedded]
+    return np.asarray(run_scores(comparator, embedded[0], embedded[1]).argmax(2) == runs.answer)
+
+
+def evaluate(
+    data: Path,
+    bundle_path: Path,
+    protocol: str,
+    baselines: bool = True,
+    runs_per_alphabet: int = 20,
+    checkpoint: Path | None = None,
+) -> dict[str, Any]:
+    """The JSON that ``evaluate --json`` prints. checkpoint: measure this float network on the same trials.
+
+    Raises DataError and ModelError for unusable data, bundles and checkpoints.
+    """
     bundle = read_bundle(bundle_path)
     card = bundle.encoder
     encoder = TwinEncoder(bundle)
@@ -118,6 +139,9 @@ def evaluate(data: Path, bundle_path: Path, protocol: str, baselines: bool = Tru
         "encoder_id": bundle.encoder_id,
         "runtime": encoder.runtime.name,
     }
+    if checkpoint is not None:
+        exact = float_hits(checkpoint, card.comparator, runs)
+        result["float"] = {"one_shot_accuracy": float(exact.mean()), "ci95": list(interval(exact)), "lost": int(exact.sum() - hits.sum())}
     if baselines:
         for name, method in (("nearest_pixel", nearest_pixel), ("modified_hausdorff", modified_hausdorff)):
             right_of = method(runs)
@@ -134,6 +158,8 @@ def table(result: dict[str, Any]) -> str:
     ]
     if result["comparator"] != "cosine":
         lines.append(f"  this bundle, cosine       {result['one_shot_accuracy_cosine']:7.2%}")
+    if (row := result.get("float")) is not None:
+        lines.append(f"  before conversion, float  {_percent(row['one_shot_accuracy'], row['ci95'])}")
     for name in ("modified_hausdorff", "nearest_pixel"):
         if (row := result.get(f"baseline_{name}")) is not None:
             lines.append(f"  {name.replace('_', ' '):<25} {_percent(row['one_shot_accuracy'], row['ci95'])}")

@@ -3,24 +3,23 @@
 from __future__ import annotations
 
 import hashlib
-import tempfile
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from converters.calibration import observe
-from converters.graph import Array, Graph, parse, serialize
-from converters.passes.bias import correct_biases
-from converters.passes.equalise import equalise
-from converters.quantise import ranges, to_int8
+from converters.certify import Certificate, Limits, as_text, certify
+from converters.graph import serialize
+from converters.litert import embed
+from converters.pipeline import convert
 from edge_oneshot.bundle import Bundle, read_bundle, write_bundle
+from edge_oneshot.card import Comparator
 from edge_oneshot.encoder import TwinEncoder
-from training.omniglot.calibrate import all_scores, platt, thresholds
+from edge_oneshot.errors import ModelError
+from training.omniglot.calibrate import measured, within_alphabets
 from training.omniglot.data import Drawings, pack, resized
-from training.omniglot.device import embed
-from training.omniglot.evaluate import open_set, run_scores
+from training.omniglot.evaluate import open_set, run_scores, unit
 from training.omniglot.graph import float_graph
 from training.omniglot.split import alphabets
 from training.omniglot.train import Model, TrainConfig, load
@@ -78,46 +77,44 @@ def base_card(model: Model, config: TrainConfig, comparator: str, digests: dict[
     }
 
 
-def quantised(graph: Graph, chips: Array) -> bytes:
-    """The converter's path without its normalisation pass: this graph takes raw pixels already. Edits ``graph``.
+def export(checkpoint: Path, drawings: Drawings, out: Path, comparator: str = "weighted-l1") -> tuple[Bundle, Certificate]:
+    """Convert, certify and measure on the validation alphabets, write. The same inputs give the same bytes.
 
-    chips: uint8 (N, side, side, 1).
-    """
-    stats, _ = observe(graph, chips)
-    equalise(graph, stats)
-    stats, means = observe(graph, chips)
-    correct_biases(graph, means)
-    return serialize(parse(to_int8(graph, ranges(graph, stats))))
-
-
-def export(checkpoint: Path, drawings: Drawings, out: Path, comparator: str = "weighted-l1") -> Bundle:
-    """Convert, measure on the validation alphabets, write. The same inputs give the same bytes.
-
-    Raises DataError for a file that is no checkpoint, ModelError if the result does not run as its card says.
+    Raises DataError for a file that is no checkpoint, ModelError if int8 costs more than the certificate allows; no
+    bundle is written then.
     """
     model, config = load(checkpoint)
-    learnt = drawings.only(alphabets("train"))
-    chosen = np.random.default_rng(0).choice(len(learnt.ink), CALIBRATION, replace=False)
     side = int(model.encoder.side_px)
-    chips = resized(learnt.ink[chosen], side)[..., None]
+    learnt = drawings.only(alphabets("train"))
+    chosen = np.sort(np.random.default_rng(0).choice(len(learnt.ink), CALIBRATION, replace=False))
     graph = float_graph(model.encoder)
     digests = {"source": _digest(serialize(graph)), "calibration": _digest(pack(learnt.ink[chosen]).tobytes())}
-    int8 = quantised(graph, chips)
+    conversion = convert(graph, list(resized(learnt.ink[chosen], side)[..., None]), None, None)
     card = base_card(model, config, comparator, digests)
+    kind = card["comparator"]
+    compare = Comparator(kind=kind["kind"], weights=tuple(kind.get("weights", ())), bias=kind.get("bias", 0.0))
 
     held = drawings.only(alphabets("validate"))
-    with tempfile.TemporaryDirectory() as folder:
-        bundle = write_bundle(Path(folder) / out.name, int8, card)
-        encoder = TwinEncoder(read_bundle(bundle.path))
-        vectors = embed(held.ink, encoder)  # (N, D), through the device's code
-    seen = "not seen in training" if "validate" not in config.parts else "SEEN IN TRAINING"
-    protocol = (
-        f"Omniglot, the 5 validation alphabets ({seen}): all pairs of drawings of one alphabet by two drawers, int8 on the device's code"
-    )
-    scores = all_scores(encoder.card.comparator, vectors, held)
-    card["thresholds"] = thresholds(scores, protocol)
-    card["probability"] = platt(scores, protocol + "; mated and non-mated pairs weigh the same")
+    chips = list(resized(held.ink, side)[..., None])
+    pairs = within_alphabets(held)
+    seen = "SEEN IN TRAINING" if "validate" in config.parts else "not seen in training"
+    protocol = f"Omniglot, the 5 validation alphabets, {seen}: all pairs of drawings of one alphabet by two drawers"
+    certificate = certify(conversion, chips, pairs, compare, Limits(), protocol)
+    if not certificate.passed:
+        raise ModelError(f"{checkpoint}: int8 costs too much\n{as_text(certificate)}", "train longer, or quantisation-aware")
+    card |= measured(certificate.int8_score, pairs, protocol) | {"certificate": certificate.record}
+    vectors = embed(conversion.model, chips)
+    if compare.kind == "cosine":
+        vectors = unit(vectors)
     train, test, answer = run_indices(held, 20, 20, seed=0)
-    known = open_set(run_scores(encoder.card.comparator, vectors[train], vectors[test]), answer, None)
-    card["provenance"]["open_set_threshold"] = known["threshold"]
-    return write_bundle(out, int8, card)
+    card["provenance"]["passes"] = list(conversion.passes)
+    card["provenance"]["open_set_threshold"] = open_set(run_scores(compare, vectors[train], vectors[test]), answer, None)["threshold"]
+
+    part = out.with_name(out.name + ".unproved")
+    try:
+        write_bundle(part, conversion.model, card)
+        TwinEncoder(read_bundle(part))  # loads it and compares it with its card, as the device does
+        part.replace(out)
+    finally:
+        part.unlink(missing_ok=True)
+    return read_bundle(out), certificate
