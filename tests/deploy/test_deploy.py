@@ -1,0 +1,131 @@
+"""The files of deploy/: what they promise, held against systemd's own checker and against each other."""
+
+from __future__ import annotations
+
+import configparser
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from edge_oneshot.config import example_toml
+from edge_oneshot.control.server import READ_TIMEOUT_S
+from edge_oneshot.errors import ConfigError
+
+DEPLOY = Path(__file__).parents[2] / "deploy"
+UNITS = ("edge-oneshot.service", "edge-oneshot@.service")
+
+
+def lines(unit: str) -> list[str]:
+    """The settings of a unit, comments and empty lines left out."""
+    return [line for line in (DEPLOY / unit).read_text().splitlines() if line and not line.startswith("#")]
+
+
+def settings(unit: str) -> configparser.SectionProxy:
+    parser = configparser.ConfigParser(strict=False, interpolation=None, delimiters=("=",))
+    parser.optionxform = str  # type: ignore[assignment,method-assign]
+    parser.read(DEPLOY / unit)
+    return parser["Service"]
+
+
+def test_the_example_is_what_the_program_prints() -> None:
+    assert (DEPLOY / "config.example.toml").read_text(encoding="utf-8") == example_toml(), \
+        "run: edge-oneshot config example > deploy/config.example.toml"
+
+
+def test_the_template_differs_from_the_plain_unit_by_its_instance_only() -> None:
+    plain = [line for line in lines(UNITS[0]) if not line.startswith("Conflicts=")]
+    template = [line.replace("%i", "default").replace(" (default)", "") for line in lines(UNITS[1])]
+    assert template == plain
+
+
+@pytest.mark.parametrize("unit", UNITS)
+def test_it_is_started_afresh_without_limit_except_for_a_faulty_configuration(unit: str) -> None:
+    s = settings(unit)
+    assert s["Restart"] == "on-failure"
+    assert int(s["RestartPreventExitStatus"]) == ConfigError.exit_code
+    assert "StartLimitIntervalSec=0" in lines(unit)
+
+
+@pytest.mark.parametrize("unit", UNITS)
+def test_it_is_known_to_bookworms_systemd(unit: str) -> None:
+    """systemd 252 has neither of these; 253 and 254 brought them."""
+    text = "\n".join(lines(unit))
+    assert "notify-reload" not in text
+    assert "RestartSteps" not in text
+    assert "RestartMaxDelaySec" not in text
+
+
+@pytest.mark.parametrize("unit", UNITS)
+def test_the_watchdog_waits_longer_than_the_longest_turn_of_the_loop(unit: str) -> None:
+    from edge_oneshot.gallery.store import BUSY_TIMEOUT_S
+
+    assert int(settings(unit)["WatchdogSec"]) > BUSY_TIMEOUT_S + READ_TIMEOUT_S
+
+
+@pytest.mark.parametrize("unit", UNITS)
+def test_the_hardening_lets_the_clock_be_asked(unit: str) -> None:
+    """ProtectClock= forbids adjtimex altogether, and then every event says that the clock is not synchronised."""
+    assert "ProtectClock" not in settings(unit)
+    assert any(line.startswith("SystemCallFilter=") and "adjtimex" in line for line in lines(unit))
+
+
+@pytest.mark.parametrize("unit", UNITS)
+def test_systemd_finds_no_fault(unit: str, tmp_path: Path) -> None:
+    analyze = shutil.which("systemd-analyze")
+    if analyze is None:
+        pytest.skip("no systemd-analyze here: apt-get install systemd")
+    for name in UNITS:
+        text = (DEPLOY / name).read_text().replace("/opt/edge-oneshot/bin/edge-oneshot", "/bin/true")
+        (tmp_path / name).write_text(text)
+    # A template is checked as one of its instances.
+    checked = tmp_path / unit.replace("@", "@front")
+    if checked.name != unit:
+        checked.write_text((tmp_path / unit).read_text())
+    answer = subprocess.run([analyze, "verify", str(checked)], capture_output=True, text=True, timeout=60, check=False)
+    ours = [line for line in answer.stderr.splitlines() if "edge-oneshot" in line]
+    assert (answer.returncode, ours) == (0, [])
+
+
+@pytest.mark.parametrize("unit", UNITS)
+def test_its_exposure_stays_low(unit: str) -> None:
+    analyze = shutil.which("systemd-analyze")
+    if analyze is None:
+        pytest.skip("no systemd-analyze here: apt-get install systemd")
+    answer = subprocess.run([analyze, "security", "--offline=yes", "--threshold=20", str(DEPLOY / unit)],
+                            capture_output=True, text=True, timeout=60, check=False)
+    assert answer.returncode == 0, answer.stdout[-300:] + answer.stderr[-300:]
+
+
+def test_user_and_folders_fit_the_unit() -> None:
+    s = settings(UNITS[0])
+    users = (DEPLOY / "sysusers.d/edge-oneshot.conf").read_text()
+    folders = (DEPLOY / "tmpfiles.d/edge-oneshot.conf").read_text()
+    assert re.search(rf"^u {s['User']} ", users, re.MULTILINE)
+    assert re.search(rf"^m {s['User']} {s['SupplementaryGroups']}$", users, re.MULTILINE)
+    assert re.search(rf"^d /run/{s['RuntimeDirectory']} {s['RuntimeDirectoryMode']} {s['User']} {s['Group']} ", folders, re.MULTILINE)
+    assert re.search(rf"^d /var/lib/{s['StateDirectory']} {s['StateDirectoryMode']} {s['User']} {s['Group']} ", folders, re.MULTILINE)
+    assert s["RuntimeDirectoryPreserve"] == "yes", "or an instance that stops removes the sockets of the others"
+
+
+def test_the_installer_is_a_shell_script_that_explains_itself() -> None:
+    script = DEPLOY / "install.sh"
+    assert subprocess.run(["sh", "-n", str(script)], check=False).returncode == 0
+    answer = subprocess.run(["sh", str(script), "--help"], capture_output=True, text=True, check=False)
+    assert answer.returncode == 0
+    options = set(re.findall(r"^ +(--[a-z-]+)\)", script.read_text(), re.MULTILINE))
+    assert options == {"--wheel", "--with-av", "--with-mosquitto", "--no-start", "--uninstall", "--purge"}
+    assert all(option in answer.stdout for option in options)
+
+
+@pytest.mark.parametrize(("arguments", "word"), [
+    (["--nonsense"], "no such option"), (["--purge"], "--uninstall"), (["--wheel"], "expected a file"),
+])
+def test_the_installer_refuses_what_it_does_not_know(arguments: list[str], word: str) -> None:
+    answer = subprocess.run(["sh", str(DEPLOY / "install.sh"), *arguments], capture_output=True, text=True, check=False)
+    assert answer.returncode == 1
+    assert "error: " in answer.stderr
+    assert word in answer.stderr
+    assert "fix: " in answer.stderr

@@ -1,0 +1,74 @@
+"""`edge-oneshot bench`: its figures add up. How large they are is no test's matter."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from edge_oneshot.benchmarking import InvokeTimer, frame_of, measure, strangers
+from edge_oneshot.cli import cli
+from edge_oneshot.errors import AcquisitionError
+from edge_oneshot.pipeline import STAGES, Pipeline
+
+
+def bench(tmp_path: Path, *arguments: str) -> str:
+    config = tmp_path / "default.toml"
+    config.write_text("[decision]\nthreshold = 0.5\n")
+    words = ["--config", str(config), "bench", "--frames", "10", *arguments]
+    return CliRunner().invoke(cli, words, standalone_mode=False, catch_exceptions=False).stdout
+
+
+def test_every_stage_and_every_model_has_its_figure(tmp_path: Path, portrait_files: dict[str, Path]) -> None:
+    r = json.loads(bench(tmp_path, "--image", str(portrait_files["collins"]), "--templates", "50", "--json"))
+    assert set(r["stages_ms"]) == set(STAGES)
+    assert set(r["invoke_ms"]) == {"finder", "refiner", "encoder"}
+    assert (r["size"], r["frames"], r["templates"]) == ([640, 480], 10, 50)
+    assert 0 < r["not_invoke_share"] < 1
+    for times in (*r["stages_ms"].values(), *r["invoke_ms"].values(), r["frame_ms"], r["decode_ms"]):
+        assert 0 < times["p50"] <= times["p95"]
+    assert r["invoke_ms"]["encoder"]["p50"] < r["frame_ms"]["p50"]
+    assert r["rss_bytes"] > 10e6
+
+
+def test_the_table_says_the_share(tmp_path: Path, portrait_files: dict[str, Path]) -> None:
+    said = bench(tmp_path, "--image", str(portrait_files["collins"]), "--threads", "1")
+    assert "1 threads" in said
+    assert "% of a frame is not an interpreter invoke" in said
+
+
+@pytest.mark.parametrize(("picture", "count"), [("nobody", 0), ("both", 2)])
+def test_only_one_face_is_a_measure(picture: str, count: int, tmp_path: Path, portrait_files: dict[str, Path]) -> None:
+    with pytest.raises(AcquisitionError, match=f"got {count}"):
+        bench(tmp_path, "--image", str(portrait_files[picture]))
+
+
+def test_the_timer_counts_invokes_only_while_it_runs_and_leaves_no_trace(pipeline: Pipeline, collins: np.ndarray) -> None:
+    runtime = pipeline.encoder.runtime
+    before = runtime._interpreter
+    timer = InvokeTimer({"encoder": runtime})
+    frame, nobody = frame_of(collins, "x", (640, 480)), strangers(pipeline, 3)
+    plain = pipeline.observe(frame, nobody)[0].embedding
+    assert timer.seconds == {"encoder": 0.0}
+    with timer.running():
+        timed = pipeline.observe(frame, nobody)[0].embedding
+    assert timer.seconds["encoder"] > 0
+    assert runtime._interpreter is before
+    assert plain is not None and timed is not None
+    assert np.array_equal(plain.vector, timed.vector)
+
+
+def test_a_picture_is_laid_whole_on_the_frame(collins: np.ndarray) -> None:
+    frame = frame_of(collins, "x", (640, 480))
+    assert frame.size == (640, 480)
+    assert (frame.pixels[:, :80] == 90).all() and (frame.pixels[:, 560:] == 90).all()
+    same = np.zeros((480, 640, 3), np.uint8)
+    assert np.array_equal(frame_of(same, "x", (640, 480)).pixels, same)
+
+
+def test_measured_is_the_frame_that_was_given(pipeline: Pipeline, collins: np.ndarray) -> None:
+    frame = frame_of(collins, "x")
+    assert measure(pipeline, frame, 10, strangers(pipeline, 0))["size"] == [512, 512]
