@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
@@ -232,3 +233,21 @@ def test_unpublish_does_not_believe_an_acknowledgement(make_broker: Callable[...
         wait_until(lambda: admin.step(0.05) and sent.is_published(), "the acknowledgement")
     with pytest.raises(BrokerError, match="still there: edge-oneshot/porch/presence"):
         unpublish(config, "porch")
+
+
+@pytest.mark.skipif(shutil.which("node") is None, reason="node, which runs the function of the Node-RED flow, is not installed")
+def test_the_node_red_flow_opens_once_and_only_on_fresh_matches() -> None:
+    flow = json.loads((EXAMPLES / "node-red-door.json").read_text())
+    source = next(n["func"] for n in flow if n["type"] == "function")
+    assert next(n["topic"] for n in flow if n["type"] == "mqtt in") == "edge-oneshot/porch/match/alice"
+    good = {"event_type": "match", "identity": "alice", "late": False, "clock": "synced", "event_id": "1",
+            "expires_at": "2999-01-01T00:00:00.000Z"}
+    messages = [{"payload": good}, {"payload": good}] + [{"payload": {**good, "event_id": "2", **bad}} for bad in (
+        {"late": True}, {"clock": "unsynced"}, {"expires_at": "2020-01-01T00:00:00.000Z"}, {"expires_at": None}, {"identity": "bob"},
+        {"event_type": "gone"})] + [{"payload": {**good, "event_id": "3"}, "retain": True}]
+    script = f"""
+const kept = {{}}; const context = {{get: k => kept[k], set: (k, v) => {{ kept[k] = v; }}}};
+const check = new Function('msg', 'context', {json.dumps(source)});
+console.log(JSON.stringify({json.dumps(messages)}.map(m => check(m, context) !== null)));"""
+    done = subprocess.run(["node", "-e", script], capture_output=True, text=True, check=True)
+    assert json.loads(done.stdout) == [True] + [False] * 8

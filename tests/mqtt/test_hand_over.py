@@ -5,16 +5,21 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 from jsonschema import Draft202012Validator, ValidationError
 from mqtt_parts import BODIES, ENCODER, SetClock, event
 
+from edge_oneshot.config import MqttConfig
 from edge_oneshot.events import schema
 from edge_oneshot.events.clock import clock_synced, read_clock
 from edge_oneshot.events.outbox import Outbox, StoredEvent
-from edge_oneshot.mqtt.payloads import HandOver, Health, Info, Presence, hand_over, message_expiry_s
+from edge_oneshot.mqtt.commands import VERBS
+from edge_oneshot.mqtt.connection import IN_FLIGHT
+from edge_oneshot.mqtt.payloads import LATE_AFTER_S, HandOver, Health, Info, Presence, hand_over, message_expiry_s
+from edge_oneshot.mqtt.shared import Limits
 from edge_oneshot.mqtt.topics import Topics
 
 EVENT = Draft202012Validator(schema.load("event-v1"))
@@ -186,3 +191,22 @@ def test_the_topics_are_the_contracts() -> None:
 def test_milliseconds_are_cut_and_not_rounded_up() -> None:
     moment = datetime(2026, 12, 31, 23, 59, 59, 999_999, tzinfo=UTC) + timedelta(0)
     assert Presence(identities=(), unknown=0, since=moment, ts=moment).message()["ts"] == "2026-12-31T23:59:59.999Z"
+
+
+def test_the_documents_say_what_the_code_does() -> None:
+    """docs/mqtt.md: its example fits the schema, and its numbers are the code's."""
+    text = (Path(__file__).parents[2] / "docs" / "mqtt.md").read_text()
+    example = json.loads(text.split("```json\n")[1].split("```")[0])
+    EVENT.validate(example)
+    assert list(example) == list(json.loads(hand_over(
+        StoredEvent(seq=1, event=event(), captured_boottime_ns=0, clock_synced=True), "porch", 10.0, read_clock()).payload))
+    limits, config = Limits(), MqttConfig()
+    for words in (f"At most {IN_FLIGHT} messages", f"waits longer than {limits.ack_timeout_s:g} s",
+                  f"will delay = {limits.session_expiry_s} s",
+                  f"at most {limits.stop_s:g} s for the acknowledgement",
+                  f"back-off up to {limits.backoff_max_s:g} s",
+                  f"every {limits.refused_retry_s / 60:g} minutes", f"`mqtt.event_ttl_s` ({config.event_ttl_s:g} s)",
+                  f"`mqtt.outbox_max_events` ({config.outbox_max_events:,})", f"more than {LATE_AFTER_S:g} s after capture"):
+        assert words in " ".join(text.split()), words
+    for verb in VERBS:
+        assert f"`{verb}`" in text
