@@ -14,7 +14,7 @@ from converters.graph import Array, Graph, Op, Tensor, load, parse, serialize
 from converters.passes.bias import correct_biases, rounding_error
 from converters.passes.colour import bgr_to_rgb
 from converters.passes.equalise import equalise, groups
-from converters.passes.linear import LINEAR, NONE, options, output_axis
+from converters.passes.linear import LINEAR, NONE, RELU, options, output_axis
 from converters.passes.normalise import fold_normalisation
 from converters.passes.prelu import recognise_prelu, rewrite_prelu
 from converters.passes.structure import fix_batch, flatten_output, fold_batch_norm, remove_shape_arithmetic
@@ -155,6 +155,20 @@ def test_batch_norm_folds_away() -> None:
     before = run(graph, image)
     assert fold_batch_norm(graph) == 4
     assert not [op for op in graph.ops if op.kind in ("MUL", "ADD")]
+    close(run(graph, image), before, 1e-5)
+
+
+def test_subtraction_folds_and_keeps_its_activation() -> None:
+    b = Builder((1, 3, 8, 8))
+    x = b.conv(b.input, np.ones((4, 3, 3, 3), np.float32), None)
+    offset = Tensor("offset", (4,), np.float32, np.array([-1, 2, 30, 4], np.float32))
+    y = Tensor("y", x.shape)
+    b.graph.ops.append(Op("SUB", [x, offset], [y], options("SubOptions", fusedActivationFunction=RELU)))
+    graph = b.finish(b.flatten(b.global_average(y)))
+    image = normalised(pixels(1, 8)[0])
+    before = run(graph, image)
+    assert fold_batch_norm(graph) == 1
+    assert before.min() == 0 < before.max(), "the activation has to matter"
     close(run(graph, image), before, 1e-5)
 
 

@@ -185,6 +185,13 @@ def test_certificate_tells_both_sides(certificate: Certificate) -> None:
     assert "a &lt;name&gt;" in html and html.count("<svg") == 2 and "http" not in html.replace("http://www.w3.org", "")
 
 
+@pytest.mark.parametrize(("limits", "reason"), [(Limits(-200, 200), "TAR at FMR 1e-3"), (Limits(200, -200), "EER")])
+def test_each_limit_decides_by_itself(conversion: Conversion, limits: Limits, reason: str) -> None:
+    pictures, names = labelled_pictures(130, 2)
+    found = certify(conversion, pictures, all_pairs(names), COSINE, limits, "drawn scenes", draws=2)
+    assert [r.split(":")[0] for r in found.record["reasons"]] == [reason]
+
+
 def test_a_spoiled_model_is_refused(conversion: Conversion) -> None:
     """Damage like that of a coarse quantiser: weights kept to 3 bits. The table names the loss and the layers."""
     graph = parse(conversion.model)
