@@ -7,6 +7,10 @@ Both take turns in one process; medians. Each template belongs to somebody else:
 
 from __future__ import annotations
 
+import os
+
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # before numpy, as edge_oneshot.cli does
+
 import time
 from dataclasses import replace
 
@@ -24,6 +28,7 @@ TURNS = 300
 
 def main() -> None:
     print(headline("A decision among N templates of N people, beside an encoder invoke; median of ms"))
+    print(f"OPENBLAS_NUM_THREADS={os.environ['OPENBLAS_NUM_THREADS']}")
     for threads in (1, 2):
         config = Config(decision=DecisionConfig(threshold=0.5))
         pipeline = build_pipeline(replace(config, model=replace(config.model, threads=threads)))

@@ -47,8 +47,10 @@ def main(seconds: int) -> None:
         folder = Path(name)
         (folder / "pictures").mkdir()
         frame = frame_of(load_image(portrait()).pixels, "astronaut", (640, 480))
-        for i in range(10 * seconds):
-            Image.fromarray(np.roll(frame.pixels, i % 40 - 20, axis=1)).save(folder / "pictures" / f"{i:05}.jpg", quality=90)
+        for i in range(40):
+            Image.fromarray(np.roll(frame.pixels, i - 20, axis=1)).save(folder / f"{i}.jpg", quality=90)
+        for i in range(10 * (seconds + 120)):  # more than it will see: the last picture would end the daemon
+            (folder / "pictures" / f"{i:05}.jpg").symlink_to(folder / f"{i % 40}.jpg")
         (folder / "state").mkdir(mode=0o700)
         fill(folder / "state" / "gallery.sqlite", 1000)
         config = folder / "default.toml"
