@@ -129,3 +129,31 @@ def test_the_installer_refuses_what_it_does_not_know(arguments: list[str], word:
     assert "error: " in answer.stderr
     assert word in answer.stderr
     assert "fix: " in answer.stderr
+
+
+def test_operations_lists_every_request_and_every_exit_code() -> None:
+    from edge_oneshot import errors
+    from edge_oneshot.control.handler import Handler
+    from edge_oneshot.people import People
+    from edge_oneshot.pipeline import Pipeline
+
+    text = (DEPLOY.parent / "docs/operations.md").read_text(encoding="utf-8")
+    handler = Handler(Pipeline.__new__(Pipeline), People.__new__(People), lambda event: None, dict)
+    assert [verb for verb in handler._verbs if f"`{verb}`" not in text] == []
+    codes = {e.exit_code for e in vars(errors).values() if isinstance(e, type) and issubclass(e, errors.EdgeOneshotError)}
+    assert [code for code in (*codes, errors.EXIT_NON_MATCH) if f"| {code} |" not in text] == []
+
+
+def test_operations_states_the_exposure_that_systemd_gives() -> None:
+    analyze = shutil.which("systemd-analyze")
+    if analyze is None:
+        pytest.skip("no systemd-analyze here: apt-get install systemd")
+    version = subprocess.run([analyze, "--version"], capture_output=True, text=True, check=True).stdout.split()[1]
+    if version != "252":
+        pytest.skip(f"the figure is systemd 252's, this is {version}")
+    told = re.search(r"rates its exposure ([\d.]+) of 10", (DEPLOY.parent / "docs/operations.md").read_text(encoding="utf-8"))
+    answer = subprocess.run([analyze, "security", "--offline=yes", str(DEPLOY / UNITS[0])],
+                            capture_output=True, text=True, timeout=60, check=False)
+    found = re.search(r"exposure level for \S+: ([\d.]+)", answer.stdout)
+    assert told and found
+    assert told[1] == found[1]
