@@ -65,6 +65,14 @@ def test_equalisation_is_what_keeps_it_close(conversion: Conversion) -> None:
     assert error(conversion.model) < 0.5 * error(plain)
 
 
+def test_pixels_arrive_without_rounding(conversion: Conversion) -> None:
+    """Also where the calibration pictures are neither black nor white anywhere: pixel less 128 has scale 1."""
+    dull = [np.clip(p, 60, 180) for p in pixels(5)]
+    for model in (conversion.model, convert(random_network(), dull, MEAN, STD).model):
+        first = parse(model).ops[0].output.quantization
+        assert first is not None and float(first.scale[0]) == 1.0 and int(first.zero_point[0]) == 0
+
+
 def test_same_input_same_bytes(conversion: Conversion) -> None:
     again = convert(random_network(), pixels(20), MEAN, STD)
     assert again.model == conversion.model
