@@ -26,33 +26,39 @@ _REMEMBERED = 10_000  # event_ids kept for telling a repeated event
 @click.option("--password-file", metavar="FILE", help="File whose first line is the password.")
 @click.option("--ca-file", metavar="FILE", help="PEM file of the broker's authority; turns TLS on.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object per line, as it was received.")
+@click.option("--live", is_flag=True, help="A table of the devices, drawn anew when something happens.")
 @click.option("--count", type=click.IntRange(1), metavar="N", help="End after N different events.")
 @click.option("--timeout", type=click.FloatRange(0, min_open=True), metavar="S",
               help="End after S seconds; an error if --count is not reached.")
 @click.pass_context
 def listen(
-    ctx: click.Context, /, device: str | None, as_json: bool, count: int | None, timeout: float | None, **options: Any
+    ctx: click.Context, /, device: str | None, as_json: bool, live: bool, count: int | None, timeout: float | None, **options: Any
 ) -> None:
     """Print the events that arrive at the broker, one line each, until Ctrl-C.
 
     A line says when, which device, what, who, and the comparison score. "late", "expired", "unsynced" and "repeated"
     mark the events that must open no door. docs/mqtt.md explains the fields.
     """
+    from edge_oneshot.cli.live import LiveTable
     from edge_oneshot.errors import BrokerError, BrokerUnreachable
     from edge_oneshot.mqtt.subscriber import Subscriber
     from edge_oneshot.mqtt.topics import slug
 
     config = broker_options(find_config(ctx).mqtt, **options)
-    printer = _Printer(as_json)
+    if live and as_json:
+        raise click.UsageError("--live and --json are two ways to print; give one of them")
+    printer = LiveTable(_plain) if live else _Printer(as_json)
     try:
         level = slug("--device", device) if device else "+"
     except ValueError as e:
         raise click.UsageError(str(e)) from None
     end = None if timeout is None else time.monotonic() + timeout
-    subscriber = Subscriber(config, [f"{config.prefix}/{level}/event"], printer, "listen")
+    subscriber = Subscriber(config, [f"{config.prefix}/{level}/{'+' if live else 'event'}"], printer, "listen")
     try:
         subscriber.connect()
         while (count is None or printer.different < count) and (end is None or time.monotonic() < end):
+            if isinstance(printer, LiveTable):
+                printer.draw()
             if subscriber.step(0.2):
                 continue
             click.echo("connection lost; trying again every second", err=True)
@@ -67,6 +73,8 @@ def listen(
         return
     finally:
         subscriber.close()
+    if isinstance(printer, LiveTable):
+        printer.draw()
     if count is not None and printer.different < count:
         message = f"listen: expected {count} events within {timeout:g} s, got {printer.different}"
         raise BrokerError(message, "does the daemon run, and with this broker?")
