@@ -20,7 +20,7 @@ from edge_oneshot.types import MatchEvent, Observation
 
 NOW_NS, NOW = 10_000_000_000, datetime(2026, 9, 30, 14, 0, 0, tzinfo=UTC)
 NAMES = {"alice": "Alice Übermut", "lookalike": "Look Alike", "runner-up": "Runner Up"}
-MATCH = {"score", "same_probability", "threshold", "target_fmr", "margin", "runner_up_score", "quality"}
+MATCH = {"score", "same_probability", "threshold", "target_fmr", "target_fpir", "margin", "runner_up_score", "quality"}
 ALWAYS = {"frames", "track", "camera", "pad", "encoder_id"}
 
 

@@ -1,0 +1,59 @@
+"""Enroll by camera against a running daemon as another user, who is in its group; and as one who is not."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from device import Device
+from pictures import Pixels, view
+
+DAEMON, MEMBER, OUTSIDER, GROUP = 47111, 47112, 47113, 47110  # ids that need no entry anywhere
+ENVIRONMENT = {"PYTHONPATH": os.pathsep.join(p for p in sys.path if p), "HOME": "/nonexistent"}
+MAIN = "from edge_oneshot.cli import main; main()"
+
+
+@pytest.fixture(scope="module")
+def command() -> list[str]:
+    """How such users start the program: with this Python, or with the system's where root's folders are closed to them."""
+    if os.geteuid() != 0:
+        pytest.skip("needs root, to act as other users")
+    for python in (sys.executable, f"/usr/bin/python3.{sys.version_info.minor}"):
+        try:
+            done = subprocess.run([python, "-c", "import edge_oneshot.compose"], user=MEMBER, group=GROUP, extra_groups=[], timeout=120,
+                                  capture_output=True, cwd="/", env={**os.environ, **ENVIRONMENT})
+        except OSError:
+            continue
+        if done.returncode == 0:
+            return [python, "-c", MAIN]
+    pytest.skip(f"another user cannot run {sys.executable}, nor the system's Python with its packages")
+
+
+def test_a_member_of_the_group_enrolls_and_an_outsider_is_told_how(
+    make_device: Callable[..., Device], short_path: Path, hopper: Pixels, command: list[str]
+) -> None:
+    run = short_path / "run"
+    device = make_device(pace="camera", user=DAEMON, group=GROUP, command=command, environment=ENVIRONMENT,
+                         device={"socket": str(run / "front.sock")}, mqtt={"enabled": False})
+    device.camera.show([view(hopper, i) for i in range(8)] * 200)
+    for folder, mode in ((run, 0o750), (device.state, 0o700)):
+        folder.mkdir()
+        folder.chmod(mode)
+        os.chown(folder, DAEMON, GROUP)
+    short_path.chmod(0o755)
+    device.notify.path.chmod(0o666)
+    device.start()
+    assert (run / "front.sock").stat().st_gid == GROUP
+
+    enrolled = device.call("enroll", "--name", "Grace", "--timeout", "60", user=MEMBER, group=MEMBER, extra_groups=[GROUP], cwd="/")
+    assert "enrolled Grace as grace" in enrolled
+    assert (device.state / "gallery.sqlite").stat().st_uid == DAEMON
+
+    refused = device.call("gallery", "list", expect=1, user=OUTSIDER, group=OUTSIDER, extra_groups=[], cwd="/")
+    assert "closed to you" in refused
+    assert "usermod -aG edge-oneshot" in refused
+    assert device.stop() == 0
