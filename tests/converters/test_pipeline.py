@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 
 import numpy as np
@@ -16,6 +17,7 @@ from converters.litert import embed
 from converters.page import page
 from converters.pipeline import Conversion, convert
 from converters.scores import Bootstrap, all_pairs, compare_pairs, rates, resamples, separation
+from converters.tflite_runtime import VARIABLE, check_predecessor
 from edge_oneshot.card import Comparator
 from edge_oneshot.errors import ModelError
 
@@ -71,6 +73,26 @@ def test_pixels_arrive_without_rounding(conversion: Conversion) -> None:
     for model in (conversion.model, convert(random_network(), dull, MEAN, STD).model):
         first = parse(model).ops[0].output.quantization
         assert first is not None and float(first.scale[0]) == 1.0 and int(first.zero_point[0]) == 0
+
+
+def test_the_predecessor_runs_it_too(conversion: Conversion) -> None:
+    if not os.environ.get(VARIABLE):
+        pytest.skip(f"{VARIABLE} is not set: the Python of an environment with tflite-runtime 2.14 and numpy < 2")
+    picture = pixels(1)[0]
+    out = try_run(conversion.model, picture, 10)
+    assert check_predecessor(conversion.model, picture, out).startswith("2.14.0")
+    with pytest.raises(ModelError, match="expected the output that LiteRT gives"):
+        check_predecessor(conversion.model, picture, -out)
+
+
+def test_a_predecessor_that_does_not_start_is_an_error(conversion: Conversion, monkeypatch: pytest.MonkeyPatch) -> None:
+    picture = pixels(1)[0]
+    out = try_run(conversion.model, picture, 10)
+    monkeypatch.delenv(VARIABLE, raising=False)
+    assert check_predecessor(conversion.model, picture, out).startswith("untested")
+    monkeypatch.setenv(VARIABLE, "/nowhere/python")
+    with pytest.raises(ModelError, match="/nowhere/python cannot run"):
+        check_predecessor(conversion.model, picture, out)
 
 
 def test_same_input_same_bytes(conversion: Conversion) -> None:
