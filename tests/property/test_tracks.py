@@ -1,0 +1,62 @@
+"""Tracks hold their promises on any sequence of frames."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+
+from hypothesis import given
+from hypothesis import strategies as st
+from samples import seen
+
+from edge_oneshot.config import DecisionConfig
+from edge_oneshot.matching.track import Finding, Tracker, Verdict
+
+SIGHTING = st.tuples(st.sampled_from(["alice", "bob", "", None]), st.sampled_from([0.0, 30.0, 60.0, 100.0, 300.0, 330.0, 600.0]))
+FRAMES = st.lists(st.tuples(st.lists(SIGHTING, max_size=3), st.sampled_from([50, 100, 100, 100, 300, 2500])), max_size=60)
+CONFIG = st.builds(lambda k, more, u, g: DecisionConfig(confirm_frames=k, window_frames=k + more, unknown_frames=u, gone_after_s=g),
+                   st.integers(1, 4), st.integers(0, 3), st.integers(1, 8), st.sampled_from([0.1, 0.5, 2.0]))
+
+
+def play(config: DecisionConfig, frames: list[tuple[list[tuple[str | None, float]], int]]) -> tuple[list[Finding], Tracker]:
+    tracker, now_ns, found = Tracker(config, lambda a, b: False), 0, []
+    for sightings, step_ms in frames:
+        now_ns += step_ms * 1_000_000
+        found += tracker.update([seen(who, x) for who, x in sightings], now_ns)
+    found += tracker.expire(now_ns + 10**12)
+    return found, tracker
+
+
+@given(CONFIG, FRAMES)
+def test_promises(config: DecisionConfig, frames: list[tuple[list[tuple[str | None, float]], int]]) -> None:
+    found, tracker = play(config, frames)
+    assert tracker.present == ([], 0)
+    by_track: dict[int, list[Finding]] = defaultdict(list)
+    for finding in found:
+        by_track[finding.track].append(finding)
+    for findings in by_track.values():
+        verdicts = [f.verdict for f in findings]
+        # one track tells: unknown at most once, a match at most once, then gone; or that it was rejected; nothing else
+        assert verdicts in ([Verdict.MATCH, Verdict.GONE], [Verdict.UNKNOWN, Verdict.GONE],
+                            [Verdict.UNKNOWN, Verdict.MATCH, Verdict.GONE], [Verdict.REJECTED]), verdicts
+        named = {f.identity_id for f in findings if f.identity_id is not None}
+        assert len(named) <= 1
+        assert (Verdict.MATCH in verdicts) == bool(named)
+        for finding in findings:
+            assert finding.first_ns <= finding.last_ns
+            if finding.verdict is Verdict.MATCH:
+                assert finding.observation.decision.candidate is not None
+                assert finding.observation.decision.candidate.identity_id == finding.identity_id
+                assert finding.frames >= config.confirm_frames
+
+
+@given(CONFIG, FRAMES)
+def test_nothing_is_told_of_people_who_never_matched(config: DecisionConfig, frames: list[tuple[list[tuple[str | None, float]], int]]) -> None:
+    shown = {who for sightings, _ in frames for who, _ in sightings if who}
+    found, _ = play(config, frames)
+    assert {f.identity_id for f in found} <= shown | {None}
+
+
+@given(CONFIG, FRAMES)
+def test_the_same_frames_give_the_same_findings(config: DecisionConfig, frames: list[tuple[list[tuple[str | None, float]], int]]) -> None:
+    first, second = ([(f.verdict, f.track, f.identity_id, f.frames) for f in play(config, frames)[0]] for _ in range(2))
+    assert first == second
