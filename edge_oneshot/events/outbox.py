@@ -17,8 +17,7 @@ import threading
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import TypeVar
 
@@ -26,52 +25,17 @@ from edge_oneshot.config import SLUG
 from edge_oneshot.errors import EdgeOneshotError
 from edge_oneshot.events.clock import Clock, Moment, read_clock
 from edge_oneshot.events.outbox_file import DiskFault, OutboxFile
+from edge_oneshot.events.stored import EPOCH, OutboxStatus, StoredEvent, from_row
 from edge_oneshot.types import MatchEvent
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MEMORY_EVENTS = 1000  # that may wait for a disk that takes nothing
 _RESERVED = 1000  # counter values that one write to the disk reserves
 _EXPIRE_EVERY_NS = 1_000_000_000
 _OUTLIVED = """(boot_id = :boot AND captured_boottime_ns < :boottime_ns)
     OR (boot_id <> :boot AND :synced AND clock_synced AND ts_us < :ts_us)"""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StoredEvent:
-    """A committed event. seq: its place in the order. captured_boottime_ns: capture, on the clock that counts sleep too.
-
-    clock_synced: whether `event.ts` was read from a synchronised wall clock.
-    """
-
-    seq: int
-    event: MatchEvent
-    captured_boottime_ns: int
-    clock_synced: bool
-
-    def age_s(self, now: Moment) -> float | None:
-        """Seconds since capture, without the wall clock; None after a reboot, when no clock spans the two."""
-        if self.event.boot_id != now.boot_id:
-            return None
-        return (now.boottime_ns - self.captured_boottime_ns) / 1e9
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OutboxStatus:
-    """depth: events that wait. oldest_age_s: of the oldest, None if empty. fault: what is wrong with the disk, or "".
-
-    in_memory: those of `depth` that the end of the process would lose. The counters live in the file.
-    """
-
-    depth: int
-    in_memory: int
-    oldest_age_s: float | None
-    committed: int
-    dropped_overflow: int
-    dropped_age: int
-    fault: str
 
 
 class Outbox:
@@ -137,7 +101,7 @@ class Outbox:
                 ).fetchall(),
                 nothing,
             )
-            found = [_stored(row) for row in rows if row[1] not in self._undeleted]
+            found = [from_row(row) for row in rows if row[1] not in self._undeleted]
             return [*found, *(w for w in self._waiting if w.seq > after_seq)][:limit]
 
     def delete(self, event_ids: Iterable[str]) -> None:
@@ -158,10 +122,34 @@ class Outbox:
         with self._lock:
             self._try(lambda db: db.execute("INSERT OR IGNORE INTO clears VALUES (?)", (topic,)), None)
 
-    def forget_clear(self, topic: str) -> None:
+    def forget_clear(self, topic: str, *, emptied: bool) -> None:
         """The broker took the emptying, or the topic is in use again."""
         with self._lock:
             self._try(lambda db: db.execute("DELETE FROM clears WHERE topic = ?", (topic,)), None)
+            if emptied:
+                self._try(lambda db: db.execute("DELETE FROM retained WHERE topic = ?", (topic,)), None)
+
+    def remember_retained(self, topic: str) -> None:
+        """Note on disk that the broker keeps something for us there, for a later process that wants to tidy up."""
+        with self._lock:
+            self._try(lambda db: db.execute("INSERT OR IGNORE INTO retained VALUES (?)", (topic,)), None)
+
+    def retained(self) -> list[str]:
+        """The topics where the broker keeps something of ours, of earlier processes too."""
+        with self._lock:
+            return self._try(lambda db: [str(r[0]) for r in db.execute("SELECT topic FROM retained ORDER BY topic")], [])
+
+    def note(self, name: str) -> str | None:
+        """What `keep_note` kept."""
+        with self._lock:
+            found: list[str] = []
+            rows = self._try(lambda db: [str(r[0]) for r in db.execute("SELECT value FROM notes WHERE name = ?", (name,))], found)
+            return rows[0] if rows else None
+
+    def keep_note(self, name: str, value: str) -> None:
+        """Keep a short text over restarts: what a later process must know to tidy up at the broker."""
+        with self._lock:
+            self._try(lambda db: db.execute("INSERT OR REPLACE INTO notes VALUES (?, ?)", (name, value)), None)
 
     def clears(self) -> list[str]:
         """The topics to empty."""
@@ -237,14 +225,14 @@ class Outbox:
             done["committed"] += db.execute(
                 """INSERT INTO events VALUES (max(?, (SELECT coalesce(max(seq), 0) + 1 FROM events)), ?,?,?,?,?,?,?,?)
                 ON CONFLICT (event_id) DO NOTHING""",
-                (w.seq, w.event.event_id, w.event.event_type, (w.event.ts - _EPOCH) // timedelta(microseconds=1),
+                (w.seq, w.event.event_id, w.event.event_type, (w.event.ts - EPOCH) // timedelta(microseconds=1),
                  w.event.captured_ns, w.event.boot_id, w.captured_boottime_ns, w.clock_synced,
                  json.dumps(w.event.body, ensure_ascii=False)),
             ).rowcount
         db.executemany("DELETE FROM events WHERE event_id = ?", [(i,) for i in self._undeleted])
         limits = {
             "boot": now.boot_id, "boottime_ns": now.boottime_ns - int(self._max_age_s * 1e9), "synced": now.synced,
-            "ts_us": (now.wall - _EPOCH) // timedelta(microseconds=1) - int(self._max_age_s * 1e6),
+            "ts_us": (now.wall - EPOCH) // timedelta(microseconds=1) - int(self._max_age_s * 1e6),
         }
         done["dropped_age"] = db.execute(f"DELETE FROM events WHERE {_OUTLIVED}", limits).rowcount
         count, last = db.execute("SELECT count(*), coalesce(max(seq), 0) FROM events").fetchone()
@@ -277,14 +265,3 @@ def _reserve(db: sqlite3.Connection) -> int:
         (time.time_ns() // 1_000, _RESERVED),
     ).fetchone()
     return int(row[0])
-
-
-def _stored(row: tuple[object, ...]) -> StoredEvent:
-    seq, event_id, event_type, ts_us, captured_ns, boot, captured_boottime_ns, synced, body = row
-    event = MatchEvent(
-        event_id=str(event_id), event_type=str(event_type), ts=_EPOCH + timedelta(microseconds=int(str(ts_us))),
-        captured_ns=int(str(captured_ns)), boot_id=str(boot), body=json.loads(str(body)),
-    )
-    return StoredEvent(
-        seq=int(str(seq)), event=event, captured_boottime_ns=int(str(captured_boottime_ns)), clock_synced=bool(synced)
-    )

@@ -17,14 +17,15 @@ import random
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any
 
 from edge_oneshot.config import MqttConfig
 from edge_oneshot.events import signing
 from edge_oneshot.events.clock import Clock, read_clock
-from edge_oneshot.events.outbox import Outbox, OutboxStatus
+from edge_oneshot.events.outbox import Outbox
+from edge_oneshot.events.stored import OutboxStatus
 from edge_oneshot.mqtt import broker
 from edge_oneshot.mqtt.connection import Connection
 from edge_oneshot.mqtt.payloads import Signer, encode
@@ -66,7 +67,8 @@ class MqttLink:
         self.topics = Topics(config.prefix, device_slug)
         self._config, self._outbox, self._limits = config, outbox, limits or Limits()
         self._states = RetainedStates()
-        self._clearing: set[str] = set()
+        self._clearing: set[str] = set()  # emptied, and the broker has not said yes
+        self._retained = set(outbox.retained())  # of earlier processes, too
         self._stop = threading.Event()
         self._lock = threading.Lock()
         self._state, self._error, self._protocol, self._connects = "stopped", "", "", 0
@@ -120,7 +122,10 @@ class MqttLink:
         data = payload.encode() if isinstance(payload, str) else encode(payload) if isinstance(payload, dict) else payload
         if data and topic in self._clearing:  # in use again
             self._clearing.discard(topic)
-            self._outbox.forget_clear(topic)
+            self._outbox.forget_clear(topic, emptied=False)
+        if data and topic not in self._retained:
+            self._retained.add(topic)
+            self._outbox.remember_retained(topic)
         if self._states.set(topic, data):
             self.wake()
 
@@ -129,6 +134,19 @@ class MqttLink:
         self._clearing.add(topic)
         self._outbox.remember_clear(topic)
         self.set_state(topic, "")
+
+    def clear_others(self, below: str, keep: Collection[str]) -> None:
+        """Empty the retained topics that begin with `below` and are not in `keep`, those of earlier processes included."""
+        for topic in sorted(t for t in self._retained if t.startswith(below) and t not in keep):
+            self._retained.discard(topic)
+            self.clear_state(topic)
+
+    def note(self, name: str) -> str | None:
+        return self._outbox.note(name)
+
+    def keep_note(self, name: str, value: str) -> None:
+        """Keep a short text over restarts."""
+        self._outbox.keep_note(name, value)
 
     def republish(self, prefix: str) -> None:
         """Tell the states below a topic prefix again, to somebody who has just come up."""

@@ -22,7 +22,7 @@ from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
 from edge_oneshot.errors import ConfigError
-from edge_oneshot.events.outbox import StoredEvent
+from edge_oneshot.events.stored import StoredEvent
 from edge_oneshot.mqtt import broker
 from edge_oneshot.mqtt.payloads import OFFLINE, ONLINE, SCHEMA_VERSION, hand_over, message_expiry_s
 from edge_oneshot.mqtt.shared import End, Incoming, Shared
@@ -263,7 +263,7 @@ class Connection:
         self._s.on_refusal(sent.topic, str(reason) if reason.is_failure else "")
         if sent.event_id is None:
             if not reason.is_failure and self._s.states.acknowledged(sent.topic, sent.payload):
-                self._s.outbox.forget_clear(sent.topic)
+                self._s.outbox.forget_clear(sent.topic, emptied=True)
             return
         delivery = self._deliveries[sent.event_id]
         delivery.waiting -= 1

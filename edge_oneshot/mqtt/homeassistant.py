@@ -7,6 +7,7 @@ Keys are spelled out; Home Assistant's documentation of each platform explains t
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -21,6 +22,9 @@ _ACT = """\
 and as_timestamp(value_json.expires_at) > as_timestamp(utcnow()) else 'ignore' }}"""
 
 
+_NOTE = "discovery"
+
+
 class HomeAssistant:
     """Call `announce` at the start and whenever somebody is enrolled, renamed or forgotten. Make it before link.start()."""
 
@@ -33,32 +37,44 @@ class HomeAssistant:
             "sw_version": version,
         }
         self._origin = {"name": "edge-oneshot", "sw_version": version}
-        self._announced: dict[str, str] = {}  # component -> platform, of all that were told since the start
+        self._announced = self._earlier()  # component -> platform, of all that were ever told and not removed since
         link.subscribe(f"{prefix}/status", self._on_birth)
 
     def announce(self, people: Mapping[str, str]) -> None:
         """people: identity_id -> name, everybody who is enrolled."""
         wanted = components(self._link.topics, self._node, people)
         gone = {key: platform for key, platform in self._announced.items() if key not in wanted}
-        self._announced |= {key: component["platform"] for key, component in wanted.items()}
+        told = {key: component["platform"] for key, component in wanted.items()}
         if self._mode == "device":
-            # A component with nothing but its platform is removed. It stays so in the retained message until the next
-            # start, since Home Assistant may be away just now.
+            # A component with nothing but its platform is removed. It stays so in the retained message, since Home
+            # Assistant may be away just now, and until the next start but one, since we may have been away.
             removed = {key: {"platform": platform} for key, platform in gone.items()}
-            self._link.set_state(f"{self._prefix}/device/{self._node}/config", {
+            self._announced = told | gone
+            messages = {f"{self._prefix}/device/{self._node}/config": {
                 "device": self._device, "origin": self._origin, "availability_topic": self._link.topics.availability, "qos": 1,
                 "components": wanted | removed,
-            })
-            return
-        for key, component in wanted.items():
-            message = {k: v for k, v in component.items() if k != "platform"}
-            if component["platform"] != "device_automation":
-                message["availability_topic"] = self._link.topics.availability
-            message |= {"device": self._device, "origin": self._origin, "qos": 1}
-            self._link.set_state(self._topic(component["platform"], key), message)
-        for key, platform in gone.items():
-            del self._announced[key]
-            self._link.clear_state(self._topic(platform, key))
+            }}
+        else:
+            self._announced = told
+            messages = {self._topic(c["platform"], key): self._single(c) for key, c in wanted.items()}
+        for topic, message in messages.items():
+            self._link.set_state(topic, message)
+        self._link.clear_others(f"{self._prefix}/", messages)
+        self._link.keep_note(_NOTE, json.dumps(told))
+
+    def _earlier(self) -> dict[str, str]:
+        """What the last process had announced when it ended."""
+        try:
+            return {str(k): str(v) for k, v in json.loads(self._link.note(_NOTE) or "{}").items()}
+        except (ValueError, AttributeError):
+            return {}
+
+    def _single(self, component: dict[str, Any]) -> dict[str, Any]:
+        """The message of one entity or trigger: it repeats who the device is."""
+        message = {k: v for k, v in component.items() if k != "platform"}
+        if component["platform"] != "device_automation":
+            message["availability_topic"] = self._link.topics.availability
+        return message | {"device": self._device, "origin": self._origin, "qos": 1}
 
     def _topic(self, platform: str, key: str) -> str:
         return f"{self._prefix}/{platform}/{self._node}/{key}/config"

@@ -15,7 +15,8 @@ from mqtt_parts import BODIES, ENCODER, SetClock, event
 from edge_oneshot.config import MqttConfig
 from edge_oneshot.events import schema
 from edge_oneshot.events.clock import clock_synced, read_clock
-from edge_oneshot.events.outbox import Outbox, StoredEvent
+from edge_oneshot.events.outbox import Outbox
+from edge_oneshot.events.stored import StoredEvent
 from edge_oneshot.mqtt.commands import VERBS
 from edge_oneshot.mqtt.connection import IN_FLIGHT
 from edge_oneshot.mqtt.payloads import LATE_AFTER_S, HandOver, Health, Info, Presence, hand_over, message_expiry_s

@@ -113,3 +113,39 @@ def test_the_example_acl_lets_the_device_announce_itself(tmp_path: Path, make_br
             wait_until(lambda s=sent: client.step(0.02) and s.is_published(), "the acknowledgement")
     refused = [line.split("'")[1] for line in broker.log().splitlines() if "Denied PUBLISH" in line]
     assert refused == ["homeassistant/device/edge_oneshot_garden/config"]
+
+
+@pytest.mark.parametrize("mode", ["device", "component"])
+def test_who_was_forgotten_while_the_daemon_was_away_disappears_too(
+    broker: Mosquitto, make_link: MakeLink, mode: str
+) -> None:
+    for people in ({"alice": "Alice", "bob": "Bob"}, {"bob": "Bob"}):
+        link = make_link(broker.port)
+        ha = HomeAssistant(link, mode, "homeassistant", "Porch", "0.1.0")
+        for identity in people:
+            link.set_state(link.topics.person_state(identity), "OFF")
+        link.clear_others(f"{link.topics.base}/person/", [link.topics.person_state(i) for i in people])
+        ha.announce(people)
+        link.start()
+        wait_until(lambda n=link: n.status().state == "online", "online")
+        link.stop()
+    with Subscriber(broker.port) as latecomer:
+        latecomer.wait("/availability")
+        latecomer.wait("/config")
+        topics = [h.topic for h in latecomer.heard if "alice" in h.topic]
+        assert topics == [] and len(latecomer.on("bob/state")) == 1
+        if mode == "device":
+            components_ = latecomer.on("/config")[0].json["components"]
+            assert components_["person_alice"] == {"platform": "binary_sensor"} and components_["person_bob"]["name"] == "Bob"
+
+
+def test_a_changed_mode_removes_the_messages_of_the_other(broker: Mosquitto, make_link: MakeLink) -> None:
+    for mode in ("component", "device", "component"):
+        link = make_link(broker.port)
+        HomeAssistant(link, mode, "homeassistant", "Porch", "0.1.0").announce({})
+        link.start()
+        wait_until(lambda n=link: n.status().state == "online", "online")
+        link.stop()
+        with Subscriber(broker.port, "homeassistant/#") as latecomer:
+            latecomer.wait("/config", 1 if mode == "device" else 7)
+            assert all(("/device/" in h.topic) == (mode == "device") for h in latecomer.heard)
