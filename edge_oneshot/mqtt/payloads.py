@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from edge_oneshot.events.clock import Moment
-from edge_oneshot.events.outbox import StoredEvent
+from edge_oneshot.events.stored import StoredEvent
 
 SCHEMA_VERSION = 1
 LATE_AFTER_S = 2.0
@@ -131,11 +131,12 @@ class Info:
     signed_events: bool
     requests: bool
     ts: datetime
+    target_fpir: float | None = None
 
     def message(self) -> dict[str, Any]:
         return {
             "schema": SCHEMA_VERSION, "version": self.version, "encoder_id": self.encoder_id,
-            "target_fmr": self.target_fmr, "threshold": self.threshold,
+            "target_fmr": self.target_fmr, "target_fpir": self.target_fpir, "threshold": self.threshold,
             "capabilities": {
                 "pad": self.pad, "gallery_encrypted": self.gallery_encrypted,
                 "signed_events": self.signed_events, "requests": self.requests,
