@@ -53,6 +53,7 @@ class Daemon:
         self.state = State.RUNNING
         self.frames = 0
         self._enrolled = frozenset(people.names)
+        self._told_of = people.references
         self._arrivals: deque[int] = deque(maxlen=FPS_WINDOW)
         self._started_ns = self._gallery_ns = time.monotonic_ns()
         self._health_ns = 0
@@ -96,7 +97,9 @@ class Daemon:
 
     def _emit(self, event: MatchEvent) -> None:
         self.reporter.event(event)
-        self._gallery_changed()
+        system.notify("WATCHDOG=1")  # an import tells an event for each of its people, each written to the disk: that is progress
+        if self.people.references is not self._told_of:
+            self._gallery_changed()
 
     def _read_gallery(self) -> None:
         if self.people.refresh():
@@ -104,6 +107,7 @@ class Daemon:
             self._gallery_changed()
 
     def _gallery_changed(self) -> None:
+        self._told_of = self.people.references
         now = frozenset(self.people.names)
         for identity_id in self._enrolled - now:
             self.tracker.forget(identity_id)
@@ -122,8 +126,7 @@ class Daemon:
         system.notify("READY=1")
         try:
             while not stop.is_set():
-                while (request := server.next_request()) is not None:
-                    self.handler.start(request)
+                self._serve(server)
                 frame = camera.get(TICK_S)
                 now_ns = time.monotonic_ns()
                 self._watch(camera)
@@ -138,6 +141,12 @@ class Daemon:
             return 0
         finally:
             system.notify("STOPPING=1")
+
+    def _serve(self, server: ControlServer) -> None:
+        """Answer requests for a moment. However many wait, the door is watched between them, and the watchdog fed."""
+        end = time.monotonic() + TICK_S
+        while time.monotonic() < end and (request := server.next_request()) is not None:
+            self.handler.start(request)
 
     def _watch(self, camera: LatestFrame) -> None:
         """Follow the camera's state; tell it at once, and give up when it was lost for too long."""

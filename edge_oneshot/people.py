@@ -5,6 +5,9 @@ The matrix is made again when the file has changed, whoever changed it: this pro
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Sequence
+
 import numpy as np
 
 from edge_oneshot.card import EncoderCard
@@ -12,6 +15,8 @@ from edge_oneshot.errors import GalleryError
 from edge_oneshot.gallery.store import Gallery
 from edge_oneshot.matching.compare import References
 from edge_oneshot.types import Template
+
+log = logging.getLogger(__name__)
 
 
 class People:
@@ -32,12 +37,29 @@ class People:
         if version == self._version and not force:
             return False
         self._version = version
-        templates = self.gallery.templates()
-        for template in templates:
-            self.check(template)
+        templates = self._sound(self.gallery.templates(self._leave_out))
         self.references = References(self._card.comparator, self._encoder_id, templates)
         self.names = {i.identity_id: i.name for i in self.gallery.identities()}
         return True
+
+    def comparable(self, template: Template) -> bool:
+        """Whether `template` is this encoder's, and sound."""
+        return template.encoder_id == self._encoder_id and bool(self._sound([template]))
+
+    def _sound(self, templates: Sequence[Template]) -> list[Template]:
+        """Without the damaged ones. One must not keep everybody else out, nor the person themselves from enrolling again."""
+        sound = []
+        for template in templates:
+            try:
+                self.check(template)
+                sound.append(template)
+            except GalleryError as e:
+                self._leave_out(e)
+        return sound
+
+    @staticmethod
+    def _leave_out(damage: GalleryError) -> None:
+        log.error("left out, and never compared: %s", damage)
 
     def check(self, template: Template) -> None:
         """Raises GalleryError for a template that says it is this encoder's and cannot be: a longer vector matches everybody."""

@@ -24,11 +24,15 @@ def verify_event(file: IO[bytes], key_file: Path, state: Path | None, signature_
     Accepted: signed by this key, not late, not expired, its device's clock synchronised, and its counter higher than any
     before. Exit code 1 if one was refused. `edge-oneshot listen --json` prints payloads as they came.
     """
+    from edge_oneshot.errors import ConfigError
     from edge_oneshot.events.signing import Gate, SignatureRefused, read_key, verify
 
     gate = Gate(read_key(key_file))
     if state is not None and state.exists():
-        gate.counters = {str(k): int(v) for k, v in json.loads(state.read_text()).items()}
+        try:
+            gate.counters = {str(k): int(v) for k, v in json.loads(state.read_text()).items()}
+        except (OSError, ValueError, TypeError, AttributeError) as e:
+            raise ConfigError(f"--state {state}: expected the counters of an earlier call, got: {e}", "move the file away") from None
     refused = 0
     for line in file:
         payload = line.strip(b"\r\n")

@@ -24,7 +24,7 @@ class Arguments:
     def text(self, key: str, default: str | None = None) -> str:
         value = self._values.get(key, default)
         if not isinstance(value, str) or not value or len(value) > MAX_TEXT:
-            raise self._fault(key, f"text of at most {MAX_TEXT} characters", value)
+            raise self._fault(key, f"text of 1 to {MAX_TEXT} characters", value)
         return value
 
     def flag(self, key: str) -> bool:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from edge_oneshot.control.protocol import raise_error
+from edge_oneshot.control.protocol import MAX_REQUEST_BYTES, raise_error
 from edge_oneshot.errors import ControlError
 
 CONNECT_TIMEOUT_S = 5.0
@@ -38,7 +38,12 @@ def ask(
                 return None  # a path longer than a socket's may be: no daemon is there
             raise ControlError(f"cannot reach the daemon at {path}: {e.strerror or e}", "restart it") from None
         try:
-            connection.sendall(json.dumps({"verb": verb, "arguments": arguments}).encode() + b"\n")
+            line = json.dumps({"verb": verb, "arguments": arguments}).encode() + b"\n"
+            if len(line) > MAX_REQUEST_BYTES:  # the daemon would hang up in the middle of it
+                raise ControlError(
+                    f"request: expected at most {MAX_REQUEST_BYTES} bytes, got {len(line)}", "use a smaller picture or file"
+                )
+            connection.sendall(line)
             connection.settimeout(timeout_s)
             with connection.makefile("rb") as lines:
                 for line in lines:

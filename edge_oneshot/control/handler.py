@@ -6,6 +6,7 @@ It runs in the thread that owns the pipeline and the gallery. A verb answers at 
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -26,6 +27,8 @@ from edge_oneshot.matching.decide import decide
 from edge_oneshot.people import People
 from edge_oneshot.pipeline import Pipeline
 from edge_oneshot.types import Decision, Frame, Identity, MatchEvent, Outcome, Sample
+
+log = logging.getLogger(__name__)
 
 ENROLL_TIMEOUT_S = 30.0
 
@@ -55,7 +58,7 @@ class Handler:
         }
 
     def start(self, request: Request) -> None:
-        """Answer a request, or make it the pending job. Every failure of ours becomes an error answer."""
+        """Answer a request, or make it the pending job. Every failure becomes an error answer."""
         try:
             verb = self._verbs.get(request.verb)
             if verb is None:
@@ -64,6 +67,10 @@ class Handler:
             verb(request)
         except EdgeOneshotError as e:
             request.fail(e)
+        except Exception as e:
+            # A fault of this program. One request must not end the daemon, on which doors hang: its sender and the log hear of it.
+            log.exception("the request %r failed", request.verb)
+            request.fail(EdgeOneshotError(f"{request.verb}: internal error: {type(e).__name__}: {e}", "report it, with the daemon's log"))
 
     def offer(self, frame: Frame) -> None:
         """Give the pending job a frame."""
@@ -120,6 +127,9 @@ class Handler:
 
     def _changed(self, event_type: str, identity: Identity) -> None:
         self._people.refresh(force=True)
+        self._tell(event_type, identity)
+
+    def _tell(self, event_type: str, identity: Identity) -> None:
         now_ns, now = time.monotonic_ns(), datetime.now(UTC)
         self._emit(fold_gallery_change(event_type, identity, self._pipeline.encoder.encoder_id, now_ns, now))
 
@@ -137,7 +147,7 @@ class Handler:
         request.finish({"identities": [self._summary(p) for p in self._people.gallery.people()]})
 
     def _summary(self, person: Enrolled) -> dict[str, Any]:
-        own = [t for t in person.templates if t.encoder_id == self._pipeline.encoder.encoder_id]
+        own = [t for t in person.templates if self._people.comparable(t)]
         return {
             "identity": person.identity.identity_id, "name": person.identity.name, "created_at": person.created_at.isoformat(),
             "templates": len(person.templates), "needs_enrollment": not own,
@@ -148,7 +158,7 @@ class Handler:
         request.finish(self._summary(person) | {
             "details": [
                 {"template_id": t.template_id, "created_at": t.created_at.isoformat(), "encoder_id": t.encoder_id,
-                 "comparable": t.encoder_id == self._pipeline.encoder.encoder_id, "quality": t.quality.measures()}
+                 "comparable": self._people.comparable(t), "quality": t.quality.measures()}
                 for t in person.templates
             ]
         })
@@ -189,8 +199,9 @@ class Handler:
             for template in person.templates:
                 self._people.check(template)
         self._people.gallery.add_all([(p.identity, p.templates) for p in people], replace=a.flag("replace"))
+        self._people.refresh(force=True)  # once: reading a thousand people a thousand times takes minutes
         for person in people:
-            self._changed("enrolled", person.identity)
+            self._tell("enrolled", person.identity)
         own = self._pipeline.encoder.encoder_id
         stale = [p.identity.identity_id for p in people if all(t.encoder_id != own for t in p.templates)]
         request.finish({"identities": [p.identity.identity_id for p in people], "needs_enrollment": stale})
@@ -203,7 +214,7 @@ class Handler:
         identity = self._who(a)
         sample, probe = probe_from_frame(self._pipeline, decode_image(a.binary("image"), a.text("source", "the picture")))
         card = self._pipeline.encoder.card
-        own = [t for t in self._people.gallery.find(identity.identity_id).templates if t.encoder_id == probe.encoder_id]
+        own = [t for t in self._people.gallery.find(identity.identity_id).templates if self._people.comparable(t)]
         if not own:
             fix = f"edge-oneshot enroll --name {identity.name!r} --replace"
             raise GalleryError(f"{identity.identity_id!r} has no template of this encoder", fix)
@@ -216,7 +227,7 @@ class Handler:
         sample, probe = probe_from_frame(self._pipeline, decode_image(a.binary("image"), a.text("source", "the picture")))
         decision = decide(probe, self._people.references, self._pipeline.threshold, self._pipeline.encoder.card)
         found = decision.candidate.identity_id if decision.outcome is Outcome.MATCH and decision.candidate else None
-        name = None if found is None else self._people.names[found]
+        name = None if found is None else self._people.names.get(found, found)
         request.finish({"identity": found, "name": name} | _comparison(decision, sample))
 
     # ---- the device

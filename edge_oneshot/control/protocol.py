@@ -17,6 +17,8 @@ from edge_oneshot.errors import ControlError, EdgeOneshotError
 
 Answer = dict[str, Any]
 
+MAX_REQUEST_BYTES = 64 * 1024 * 1024  # a picture of 48 MB in base64
+
 
 @dataclass(slots=True)
 class Request:

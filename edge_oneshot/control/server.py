@@ -13,16 +13,17 @@ import queue
 import socket
 import socketserver
 import threading
+import time
 from pathlib import Path
 
-from edge_oneshot.control.protocol import Answer, Request
+from edge_oneshot.control.protocol import MAX_REQUEST_BYTES, Answer, Request
 from edge_oneshot.errors import ControlError
 
 log = logging.getLogger(__name__)
 
-MAX_REQUEST_BYTES = 64 * 1024 * 1024  # a picture of 48 MB in base64
 MAX_CLIENTS = 8
-READ_TIMEOUT_S = 10.0
+READ_TIMEOUT_S = 10.0  # of silence
+REQUEST_TIMEOUT_S = 60.0  # for all of a request: who sends a byte now and then must not keep a place
 ANSWER_TIMEOUT_S = 660.0  # longer than the longest enrollment may wait
 POLL_S = 0.5
 
@@ -48,9 +49,11 @@ class ControlServer:
         self._thread.start()
 
     def next_request(self) -> Request | None:
-        """The next request that waits, or None. Called by the loop."""
+        """The next request that somebody waits for, or None. Called by the loop."""
         try:
-            return self._requests.get_nowait()
+            while (request := self._requests.get_nowait()).abandoned:
+                pass
+            return request
         except queue.Empty:
             return None
 
@@ -92,7 +95,7 @@ class _Client(socketserver.StreamRequestHandler):
             self.server.slots.release()
 
     def _serve(self) -> None:
-        line = self.rfile.readline(MAX_REQUEST_BYTES + 1)
+        line = self._read_line()
         if not line:
             return  # somebody asked whether we are there
         try:
@@ -112,6 +115,17 @@ class _Client(socketserver.StreamRequestHandler):
                     return
         finally:
             request.abandoned = True
+
+    def _read_line(self) -> bytes:
+        """One line, or what came of it before the end; longer than MAX_REQUEST_BYTES if there is more. Raises OSError."""
+        deadline = time.monotonic() + REQUEST_TIMEOUT_S
+        line, part = bytearray(), b""
+        while b"\n" not in part and len(line) <= MAX_REQUEST_BYTES and (part := self.connection.recv(1 << 20)):
+            line += part
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"no complete request within {REQUEST_TIMEOUT_S:g} s")
+        head, newline, _ = line.partition(b"\n")
+        return bytes(head + newline)
 
     def _next_answer(self, request: Request) -> Answer:
         """Waits for the loop; notices meanwhile if the client hangs up, so that its request can be dropped."""
@@ -136,7 +150,8 @@ class _Client(socketserver.StreamRequestHandler):
             self.connection.settimeout(READ_TIMEOUT_S)
 
     def _send(self, answer: Answer) -> None:
-        self.wfile.write(json.dumps(answer, ensure_ascii=False).encode() + b"\n")
+        # ASCII: an answer may quote what cannot be encoded, such as half a surrogate pair.
+        self.wfile.write(json.dumps(answer).encode("ascii") + b"\n")
 
 
 def parse_request(line: bytes) -> Request:

@@ -78,11 +78,11 @@ def _decode(entry: dict[str, Any]) -> Enrolled:
     identity = Identity(identity_id=check_id(entry["identity_id"]), name=clean_name(entry["name"]))
     templates = tuple(
         Template(
-            template_id=str(t["template_id"]),
+            template_id=_text(t["template_id"]),
             identity_id=identity.identity_id,
             embedding=Embedding(
                 vector=np.frombuffer(base64.b64decode(t["vector"], validate=True), dtype="<f4").astype(np.float32),
-                encoder_id=t["encoder_id"],
+                encoder_id=_text(t["encoder_id"]),
             ),
             quality=Quality(**t["quality"]),
             created_at=datetime.fromisoformat(t["created_at"]),
@@ -92,3 +92,11 @@ def _decode(entry: dict[str, Any]) -> Enrolled:
     if not templates:
         raise ValueError(f"{identity.identity_id!r} has no template")
     return Enrolled(identity=identity, created_at=templates[0].created_at, templates=templates)
+
+
+def _text(value: object) -> str:
+    """Raises TypeError or ValueError for what is no text, or text that no file can hold (half a surrogate pair)."""
+    if not isinstance(value, str):
+        raise TypeError(f"expected text, got {value!r}"[:100])
+    value.encode()
+    return value

@@ -7,9 +7,11 @@ the file. Mode 0600. One connection belongs to one thread; several processes may
 from __future__ import annotations
 
 import json
+import logging
 import os
 import sqlite3
-from collections.abc import Iterator, Sequence
+import unicodedata
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -21,6 +23,8 @@ import numpy as np
 from edge_oneshot.errors import GalleryError
 from edge_oneshot.gallery.migrations import migrate
 from edge_oneshot.types import Embedding, Identity, Quality, Template
+
+log = logging.getLogger(__name__)
 
 BUSY_TIMEOUT_S = 10.0
 COLUMNS = "template_id, identity_id, encoder_id, vector, quality, created_at"  # of a template, in the order of its fields
@@ -40,6 +44,7 @@ class Gallery:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._uncut = False  # the write-ahead log still holds what was removed
         try:
             path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))  # SQLite gives its side files the same mode
@@ -47,6 +52,7 @@ class Gallery:
         except (OSError, sqlite3.Error) as e:
             raise GalleryError(f"cannot open the gallery {path}: {e}", "run as the gallery's owner, or set device.state_dir") from None
         try:
+            self._file = _identify(path)
             for pragma in ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON", "secure_delete = ON"):
                 self._db.execute(f"PRAGMA {pragma}")
             migrate(self._db, path)
@@ -67,7 +73,14 @@ class Gallery:
         self.close()
 
     def version(self) -> int:
-        """Grows with every change that another connection committed: the cheap question "must I read again?"."""
+        """Grows with every change that another connection committed: the cheap question "must I read again?".
+
+        Raises GalleryError if another file stands at the path, or none: what is written here would be lost.
+        """
+        if _identify(self.path) != self._file:
+            raise GalleryError(f"{self.path} was moved, removed or replaced while it was open", "start again; stop first, then restore")
+        if self._uncut:
+            self._cut_log(0.0)
         return int(self._read("PRAGMA data_version")[0][0])
 
     def identities(self) -> list[Identity]:
@@ -75,9 +88,17 @@ class Gallery:
         rows = self._read("SELECT identity_id, name FROM identities ORDER BY name COLLATE NOCASE, identity_id")
         return [Identity(identity_id=i, name=n) for i, n in rows]
 
-    def templates(self) -> list[Template]:
-        """All templates of all encoders. Raises GalleryError if a row is damaged, and names it."""
-        return [self._template(row) for row in self._read(f"SELECT {COLUMNS} FROM templates ORDER BY rowid")]
+    def templates(self, on_damage: Callable[[GalleryError], None] | None = None) -> list[Template]:
+        """All templates of all encoders. A damaged row is named: to on_damage, and left out; without that, raises GalleryError."""
+        found = []
+        for row in self._read(f"SELECT {COLUMNS} FROM templates ORDER BY rowid"):
+            try:
+                found.append(self._template(row))
+            except GalleryError as e:
+                if on_damage is None:
+                    raise
+                on_damage(e)
+        return found
 
     def people(self) -> list[Enrolled]:
         """Everybody with their templates, by name. Raises GalleryError if a row is damaged."""
@@ -98,6 +119,7 @@ class Gallery:
     def lookup(self, name_or_id: str) -> Identity:
         """The identity that a person means: by id, else by exact name. Raises GalleryError if none or several fit."""
         everyone = self.identities()
+        name_or_id = unicodedata.normalize("NFC", name_or_id).strip()  # as names are stored: some keyboards send ë as e and ¨
         found = [i for i in everyone if i.identity_id == name_or_id] or [i for i in everyone if i.name.casefold() == name_or_id.casefold()]
         if len(found) == 1:
             return found[0]
@@ -127,6 +149,8 @@ class Gallery:
                 raise GalleryError(f"the id {other.identity_id!r} belongs to {other.name!r}", "give another one with --id")
             if same_name and not same_id:
                 raise GalleryError(f"the name {other.name!r} is already enrolled as {other.identity_id!r}", "choose another name")
+            if not same_id:
+                _not_crossed(identity, other)
 
     def _add(self, identity: Identity, templates: Sequence[Template], replace: bool) -> None:
         self.check_free(identity, replace=replace)
@@ -143,6 +167,9 @@ class Gallery:
         with self._transaction():
             if taken := [i for i in self.identities() if i.name.casefold() == name.casefold() and i.identity_id != identity_id]:
                 raise GalleryError(f"the name {name!r} is already enrolled as {taken[0].identity_id!r}", "choose another name")
+            for other in self.identities():
+                if other.identity_id != identity_id:
+                    _not_crossed(Identity(identity_id=identity_id, name=name), other)
             if self._db.execute("UPDATE identities SET name = ? WHERE identity_id = ?", (name, identity_id)).rowcount == 0:
                 raise GalleryError(f"nobody with the id {identity_id!r} is enrolled", "`edge-oneshot gallery list` shows who is")
 
@@ -153,9 +180,17 @@ class Gallery:
                 raise GalleryError(f"nobody with the id {identity_id!r} is enrolled", "`edge-oneshot gallery list` shows who is")
         self._cut_log()
 
-    def _cut_log(self) -> None:
-        """The old pages also stand in the write-ahead log until it is folded back and cut. A busy reader delays that."""
-        self._read("PRAGMA wal_checkpoint(TRUNCATE)")
+    def _cut_log(self, wait_s: float = 1.0) -> None:
+        """The old pages also stand in the write-ahead log until it is folded back and cut. A busy reader delays that:
+
+        then it is tried again with each `version`.
+        """
+        self._read(f"PRAGMA busy_timeout = {round(wait_s * 1000)}")
+        busy = bool(self._read("PRAGMA wal_checkpoint(TRUNCATE)")[0][0])
+        self._read(f"PRAGMA busy_timeout = {round(BUSY_TIMEOUT_S * 1000)}")
+        if busy and not self._uncut:
+            log.warning("%s: another program is reading; what was removed is overwritten as soon as it has ended", self.path)
+        self._uncut = busy
 
     def _read(self, sql: str, *values: str) -> list[Any]:
         try:
@@ -169,10 +204,11 @@ class Gallery:
             self._db.execute("BEGIN IMMEDIATE")
             try:
                 yield
+                self._db.execute("COMMIT")
             except BaseException:
-                self._db.execute("ROLLBACK")
+                if self._db.in_transaction:  # a full disk has rolled back already
+                    self._db.execute("ROLLBACK")
                 raise
-            self._db.execute("COMMIT")
         except sqlite3.Error as e:
             raise GalleryError(f"cannot write the gallery {self.path}: {e}", "check the disk's space and the file's owner") from None
 
@@ -189,6 +225,23 @@ class Gallery:
         except (ValueError, TypeError) as e:
             what = f"{self.path}: template {template_id} of {identity_id!r} is damaged: {e}"
             raise GalleryError(what, "enroll that person again") from None
+
+
+def _not_crossed(identity: Identity, other: Identity) -> None:
+    """Raises GalleryError if one's name is the other's id: `remove` and `verify` take both, and would take the wrong person."""
+    if identity.name.casefold() == other.identity_id:
+        raise GalleryError(f"the name {identity.name!r} is the id of {other.name!r}", "choose another name")
+    if other.name.casefold() == identity.identity_id:
+        raise GalleryError(f"the id {identity.identity_id!r} is the name of {other.identity_id!r}", "choose another id with --id")
+
+
+def _identify(path: Path) -> tuple[int, int] | None:
+    """Which file stands at `path`; None: none that can be seen."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def _enrolled(row: tuple[str, str, str], templates: Sequence[Template]) -> Enrolled:

@@ -81,10 +81,11 @@ class Tracker:
         findings = self.expire(now_ns)
         free = list(self._tracks)
         # The surest assignments first, each track and each face once: where people pass each other, their boxes overlap
-        # and their faces tell them apart; else pairs in falling order of overlap.
+        # and their faces tell them apart; else pairs in falling order of overlap. Who was told as a match is followed by
+        # their face also where the boxes do not overlap: a quick step is not `gone`, and not a second match.
         pairs = ((_agrees(t, o), self._overlap(t, o), i, t) for i, o in enumerate(observations) for t in free)
         taken: dict[int, Track] = {}
-        for _, _, i, track in sorted((p for p in pairs if p[1] >= MIN_IOU), key=lambda p: (-p[0], -p[1])):
+        for _, _, i, track in sorted((p for p in pairs if p[0] or p[1] >= MIN_IOU), key=lambda p: (-p[0], -p[1])):
             if i not in taken and all(track is not t for t in taken.values()):
                 taken[i] = track
         for i, observation in enumerate(observations):
@@ -103,8 +104,10 @@ class Tracker:
     def _overlap(self, track: Track, observation: Observation) -> float:
         face = observation.sample.face
         if face is None or track.box is None:
-            last = None if track.last is None else track.last.embedding
-            return float(last is not None and observation.embedding is not None and self._alike(last, observation.embedding))
+            last, now = None if track.last is None else track.last.embedding, observation.embedding
+            if last is None or now is None:
+                return float(last is now)  # poor frames follow each other, so that in the end they are told as rejected
+            return float(self._alike(last, now))
         return track.box.iou(face.box)
 
     def _begin(self, observation: Observation, now_ns: int) -> Track:

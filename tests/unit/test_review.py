@@ -1,0 +1,326 @@
+"""What a review of the core found: each of these ended the daemon, starved it, lost a person, or told a wrong thing."""
+
+from __future__ import annotations
+
+import base64
+import json
+import socket
+import sqlite3
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from samples import embedding, person, random_unit, seen, template, unit
+from waiting import wait_until
+
+from edge_oneshot.bundle import Bundle
+from edge_oneshot.cli.verify_event import verify_event
+from edge_oneshot.config import Config, DecisionConfig
+from edge_oneshot.control import client, server
+from edge_oneshot.control.client import ask
+from edge_oneshot.control.handler import Handler
+from edge_oneshot.control.protocol import Request
+from edge_oneshot.control.server import ControlServer
+from edge_oneshot.daemon import Daemon
+from edge_oneshot.errors import ConfigError, ControlError, GalleryError
+from edge_oneshot.events import signing
+from edge_oneshot.gallery.archive import to_document
+from edge_oneshot.gallery.store import Gallery
+from edge_oneshot.matching.track import Finding, Tracker, Verdict
+from edge_oneshot.mqtt.topics import Topics
+from edge_oneshot.people import People
+from edge_oneshot.pipeline import Pipeline
+from edge_oneshot.reporting import Reporter
+from edge_oneshot.types import Observation
+
+STEP_NS = 100_000_000
+
+
+@pytest.fixture
+def gallery(tmp_path: Path) -> Iterator[Gallery]:
+    with Gallery(tmp_path / "gallery.sqlite") as opened:
+        yield opened
+
+
+@pytest.fixture
+def people(gallery: Gallery, pipeline: Pipeline) -> People:
+    return People(gallery, pipeline.encoder.card, pipeline.encoder.encoder_id)
+
+
+@pytest.fixture
+def handler(pipeline: Pipeline, people: People) -> Handler:
+    return Handler(pipeline, people, lambda event: None, dict)
+
+
+def served(handler: Handler, verb: str, **arguments: Any) -> dict[str, Any]:
+    request = Request(verb=verb, arguments=arguments)
+    handler.start(request)
+    answer: dict[str, Any] = request.answers.get_nowait()
+    return answer
+
+
+def add(gallery: Gallery, identity_id: str, name: str = "", encoder_id: str = "sha256:aa") -> None:
+    gallery.add(person(identity_id, name), [template(identity_id, random_unit(len(identity_id)), encoder_id)])
+
+
+# ---- requests
+
+
+@pytest.mark.parametrize("key", ["template_id", "encoder_id"])
+@pytest.mark.parametrize("value", ["sha256:\ud800", 5, None, ["sha256:"]])
+def test_an_import_of_text_that_no_file_can_hold_is_an_error_answer(gallery: Gallery, handler: Handler, key: str, value: object) -> None:
+    add(gallery, "alice")
+    document = json.loads(json.dumps(to_document(gallery)))
+    document["identities"][0]["templates"][0][key] = value
+    answer = served(handler, "import", document=document, replace=True)
+    assert (answer["status"], answer["kind"]) == ("error", "GalleryError")
+    assert "identities[0] is damaged" in answer["error"]
+
+
+def test_a_fault_of_ours_in_one_request_is_told_and_does_not_end_the_daemon(
+    handler: Handler, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(Gallery, "people", lambda self: 1 / 0)
+    answer = served(handler, "list")
+    assert (answer["kind"], answer["error"]) == ("EdgeOneshotError", "list: internal error: ZeroDivisionError: division by zero")
+    assert "ZeroDivisionError" in caplog.text
+
+
+def test_an_answer_may_quote_half_a_surrogate_pair(tmp_path: Path) -> None:
+    door = ControlServer(tmp_path / "d.sock")
+    try:
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.settimeout(30)
+            connection.connect(str(door.path))
+            connection.sendall(b'{"verb": "\\ud800"}\n')
+            request = wait_until(door.next_request, "a request")
+            request.fail(ControlError(f"no such request: {request.verb}", ""))
+            assert json.loads(connection.makefile("rb").readline())["error"] == "no such request: \ud800"
+    finally:
+        door.close()
+
+
+def test_a_request_that_is_too_large_is_named_as_that(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(client, "MAX_REQUEST_BYTES", 1000)
+    door = ControlServer(tmp_path / "d.sock")
+    try:
+        with pytest.raises(ControlError, match="expected at most 1000 bytes, got 20"):
+            ask(door.path, "identify", {"image": "x" * 2000}, lambda text: None)
+    finally:
+        door.close()
+
+
+def test_who_sends_a_byte_now_and_then_loses_the_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server, "REQUEST_TIMEOUT_S", 0.3)
+    door = ControlServer(tmp_path / "d.sock")
+    try:
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.settimeout(30)
+            connection.connect(str(door.path))
+
+            def hung_up() -> bool:
+                try:
+                    connection.sendall(b" ")
+                except OSError:
+                    return True
+                return False
+
+            wait_until(hung_up, "the daemon to hang up")
+    finally:
+        door.close()
+
+
+def test_a_request_that_nobody_waits_for_any_more_is_not_served(tmp_path: Path) -> None:
+    door = ControlServer(tmp_path / "d.sock")
+    try:
+        for request in (Request(verb="forget", arguments={}, abandoned=True), Request(verb="list", arguments={})):
+            door._requests.put(request)
+        assert (found := door.next_request()) is not None
+        assert found.verb == "list"
+    finally:
+        door.close()
+
+
+# ---- the loop
+
+
+@pytest.fixture
+def daemon(pipeline: Pipeline, people: People) -> Daemon:
+    return Daemon(Config(), pipeline, people, Tracker(DecisionConfig(), lambda a, b: False), Reporter(Topics("p", "d"), None, None))
+
+
+class Flood:
+    """A door at which there is always one more."""
+
+    def __init__(self) -> None:
+        self.served = 0
+
+    def next_request(self) -> Request:
+        self.served += 1
+        return Request(verb="status", arguments={})
+
+
+def test_a_flood_of_requests_does_not_keep_the_loop_from_its_frames(daemon: Daemon) -> None:
+    flood = Flood()
+    thread = threading.Thread(target=daemon._serve, args=(flood,), daemon=True)
+    daemon.handler.start = lambda request: time.sleep(0.01)  # type: ignore[method-assign]
+    thread.start()
+    thread.join(60)
+    assert not thread.is_alive()
+    assert flood.served > 1
+
+
+def test_an_import_reads_the_gallery_once(daemon: Daemon, gallery: Gallery, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with Gallery(tmp_path / "other.sqlite") as other:
+        for i in range(20):
+            add(other, "p" + "x" * i, f"Person {i}")
+        document = json.loads(json.dumps(to_document(other)))
+    told: list[int] = []
+    reads: list[int] = []
+    events: list[str] = []
+    templates = Gallery.templates
+
+    def counted(self: Gallery, *arguments: Any) -> Any:
+        reads.append(1)
+        return templates(self, *arguments)
+
+    monkeypatch.setattr(Gallery, "templates", counted)
+    monkeypatch.setattr(daemon.reporter, "people", lambda now: told.append(len(now)))
+    monkeypatch.setattr(daemon.reporter, "event", lambda event: events.append(event.body["identity"]))
+    assert served(daemon.handler, "import", document=document)["status"] == "ok"
+    assert (told, len(events), len(reads)) == ([20], 20, 1)
+
+
+# ---- the gallery
+
+
+def test_a_gallery_whose_file_was_replaced_or_removed_is_not_written(gallery: Gallery, handler: Handler) -> None:
+    """Whoever was enrolled into the old file would be gone with it."""
+    add(gallery, "alice")
+    assert served(handler, "list")["status"] == "ok"
+    for path in gallery.path.parent.glob("gallery.sqlite*"):
+        path.unlink()
+    answer = served(handler, "rename", name="alice", to="Bea")
+    assert "was moved, removed or replaced" in answer["error"]
+    with Gallery(gallery.path):
+        pass
+    assert "was moved, removed or replaced" in served(handler, "list")["error"]
+
+
+def test_a_full_disk_is_named_and_the_gallery_goes_on(gallery: Gallery) -> None:
+    pages = gallery._db.execute("PRAGMA page_count").fetchone()[0]
+    gallery._db.execute(f"PRAGMA max_page_count = {pages + 1}")
+    with pytest.raises(GalleryError, match="disk is full"):
+        for i in range(100):
+            add(gallery, "p" + "x" * i, f"Person {i}")
+    before = len(gallery.identities())
+    gallery._db.execute("PRAGMA max_page_count = 100000")
+    add(gallery, "bob")
+    assert len(gallery.identities()) == before + 1
+
+
+def test_a_removed_template_is_overwritten_when_a_busy_reader_has_ended(gallery: Gallery, caplog: pytest.LogCaptureFixture) -> None:
+    add(gallery, "alice")
+    needle = gallery.templates()[0].embedding.vector.tobytes()
+
+    def stands() -> bool:
+        return any(needle in p.read_bytes() for p in gallery.path.parent.glob("gallery.sqlite*"))
+
+    reader = sqlite3.connect(gallery.path, isolation_level=None)
+    reader.execute("BEGIN")
+    reader.execute("SELECT * FROM templates").fetchall()
+    gallery.remove("alice")
+    assert stands()
+    assert "overwritten as soon as it has ended" in caplog.text
+    reader.close()
+    gallery.version()
+    assert not stands()
+
+
+def test_names_and_ids_do_not_cross(gallery: Gallery) -> None:
+    """`remove bob` takes an id or a name: it must not be able to mean two people."""
+    add(gallery, "bob", "Bob")
+    gallery.rename("bob", "Robert")
+    with pytest.raises(GalleryError, match="the name 'Bob' is the id of 'Robert'"):
+        add(gallery, "bobby", "Bob")
+    with pytest.raises(GalleryError, match="the id 'robert' is the name of 'bob'"):
+        add(gallery, "robert", "Somebody")
+    add(gallery, "carl", "Carl")
+    with pytest.raises(GalleryError, match="the name 'BOB' is the id of 'Robert'"):
+        gallery.rename("carl", "BOB")
+    gallery.rename("bob", "Bob")  # one's own id as one's name
+
+
+def test_a_name_is_found_however_its_letters_are_composed(gallery: Gallery) -> None:
+    add(gallery, "zoe", "Zo\u00eb")
+    assert gallery.lookup("Zoe\u0308 ").identity_id == "zoe"
+
+
+@pytest.mark.parametrize("damage", ["long", "not a number", "cut"])
+def test_one_damaged_template_keeps_nobody_else_out_and_can_be_mended(
+    gallery: Gallery, pipeline: Pipeline, encoder_bundle: Bundle, portrait_files: dict[str, Path], damage: str,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    own = pipeline.encoder.encoder_id
+    add(gallery, "bob", "Bob", own)
+    add(gallery, "alice", "Alice", own)
+    vector = {"long": np.full(192, 3.0, "<f4"), "not a number": np.full(192, np.nan, "<f4"), "cut": np.ones(3, "<f4")}[damage]
+    gallery._db.execute("UPDATE templates SET vector = ? WHERE identity_id = 'alice'", (vector.tobytes(),))
+    people = People(gallery, pipeline.encoder.card, own)
+    assert people.references.identity_ids == ["bob"]
+    assert "of 'alice' is damaged" in caplog.text
+    handler = Handler(pipeline, people, lambda event: None, dict)
+    image = base64.b64encode(portrait_files["collins"].read_bytes()).decode()
+    # A vector that is too long would match whoever claims to be Alice.
+    assert served(handler, "verify", name="alice", image=image)["status"] == "error"
+    assert served(handler, "enroll", name="Alice", image=image, replace=True)["status"] == "ok"
+    assert people.references.identity_ids == ["alice", "bob"]
+    assert served(handler, "forget", name="alice")["status"] == "ok"
+
+
+# ---- tracks
+
+
+def told(*frames: list[Observation]) -> tuple[list[tuple[Verdict, str | None]], Tracker]:
+    """What a tracker tells of frames 100 ms apart."""
+    tracker = Tracker(DecisionConfig(gone_after_s=1.0), lambda a, b: float(a.vector @ b.vector) > 0.5)
+    findings: list[Finding] = []
+    for i, frame in enumerate(frames):
+        findings += tracker.update(frame, (i + 1) * STEP_NS)
+    return [(f.verdict, f.identity_id) for f in findings], tracker
+
+
+def test_a_quick_step_is_neither_gone_nor_a_second_match() -> None:
+    found, tracker = told(*[[seen("alice", 100)]] * 4, *[[seen("alice", 400)]] * 20)
+    assert found == [(Verdict.MATCH, "alice")]
+    assert tracker.present == (["alice"], 0)
+
+
+def test_a_stranger_elsewhere_does_not_take_over_a_match() -> None:
+    found, _ = told(*[[seen("alice", 100)]] * 4, *[[seen("", 400)]] * 20)
+    assert found == [(Verdict.MATCH, "alice"), (Verdict.UNKNOWN, None), (Verdict.GONE, "alice")]
+
+
+def test_whole_frames_that_stay_too_poor_are_rejected_and_keep_nobody_present() -> None:
+    poor = seen(None, whole=embedding(unit(1, 0, 0)))
+    found, tracker = told(*[[seen("cup", whole=embedding(unit(1, 0, 0)))]] * 4, *[[poor]] * 30, *[[]] * 12)
+    assert found == [(Verdict.MATCH, "cup"), (Verdict.GONE, "cup"), (Verdict.REJECTED, None)]
+    assert tracker.present == ([], 0)
+
+
+# ---- commands
+
+
+def test_verify_event_says_what_is_wrong_with_its_state(tmp_path: Path) -> None:
+    key, state, event = tmp_path / "key", tmp_path / "state", tmp_path / "event"
+    signing.write_key(key, signing.new_key("hmac"))
+    state.write_text("no JSON")
+    event.write_text("{}")
+    result = CliRunner().invoke(verify_event, [str(event), "--key", str(key), "--state", str(state)])
+    assert isinstance(result.exception, ConfigError)
+    assert "expected the counters of an earlier call" in str(result.exception)
