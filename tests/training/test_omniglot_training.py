@@ -14,6 +14,7 @@ from training.omniglot.data import DataError, Drawings, resized
 
 torch = pytest.importorskip("torch", reason="training needs PyTorch (extra: train)")
 
+from training.omniglot import average as averaging  # noqa: E402
 from training.omniglot import train as trainer  # noqa: E402
 from training.omniglot.augment import distort, elastic, koch_affine, warp  # noqa: E402
 from training.omniglot.networks import KochTwin, L1Head, SmallTwin, build  # noqa: E402
@@ -112,7 +113,7 @@ def test_orientations_are_eight_and_differ() -> None:
     assert torch.equal(seen[0], corner[0])
 
 
-TINY = trainer.TrainConfig(epochs=3, seed=7)
+TINY = trainer.TrainConfig(epochs=3, keep=2, seed=7)
 
 
 def test_a_stopped_run_goes_on_as_if_it_had_not_stopped(drawings: Drawings, tmp_path: Path) -> None:
@@ -136,6 +137,15 @@ def test_a_stopped_run_goes_on_as_if_it_had_not_stopped(drawings: Drawings, tmp_
         assert {**one, "seconds": 0} == {**two, "seconds": 0}
     assert whole[2]["softmax_loss"] < whole[0]["softmax_loss"]
     assert (tmp_path / "parts/curves.png").stat().st_size > 1000
+
+    # The newest epochs are kept for the mean of their weights.
+    epochs = [tmp_path / f"parts/epoch-{n:03d}.pt" for n in (2, 3)]
+    assert not (tmp_path / "parts/epoch-001.pt").exists()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(averaging, "alphabets", lambda part: drawings.alphabet_names)
+        assert set(averaging.average(epochs, drawings, tmp_path / "mean.pt")) == {"one_shot_cosine", "one_shot_l1", "verification"}
+    mean, one, two = (trainer.load(path)[0].encoder.embed.weight for path in (tmp_path / "mean.pt", *epochs))
+    torch.testing.assert_close(mean, (one + two) / 2)
 
     model, config = trainer.load(tmp_path / "parts/best.pt")
     assert config == TINY

@@ -1,4 +1,4 @@
-"""``python -m training.omniglot train|export|evaluate``."""
+"""``python -m training.omniglot train|average|export|evaluate``."""
 
 from __future__ import annotations
 
@@ -18,6 +18,10 @@ def parser() -> argparse.ArgumentParser:
     train.add_argument("--resume", action="store_true", help="go on with the run in --out")
     train.add_argument("--threads", type=int, default=0, help="CPU threads (0: all)")
     train.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="any knob of TrainConfig, JSON value")
+    average = commands.add_parser("average", help="the mean of several checkpoints' weights")
+    average.add_argument("--checkpoints", type=Path, nargs="+", required=True)
+    average.add_argument("--data", type=Path, required=True, help="omniglot .npz or folder of alphabets")
+    average.add_argument("--out", type=Path, required=True, help="the averaged checkpoint")
     export = commands.add_parser("export", help="a checkpoint becomes an int8 bundle with its card")
     export.add_argument("--checkpoint", type=Path, required=True)
     export.add_argument("--data", type=Path, required=True, help="omniglot .npz or folder of alphabets")

@@ -40,6 +40,12 @@ def train(options: argparse.Namespace) -> None:
     print(f"best checkpoint: {best}")
 
 
+def average(options: argparse.Namespace) -> None:
+    from training.omniglot.average import average as run
+
+    print(json.dumps(run(options.checkpoints, load_drawings(options.data), options.out)))
+
+
 def export(options: argparse.Namespace) -> None:
     from converters.certify import as_text
     from training.omniglot.export import export as run

@@ -50,6 +50,7 @@ class TrainConfig:
     margin: float = 0.25  # the true character's cosine must lead by this
     pair_weight: float = 0.5  # share of the verification loss
     patience: int = 20  # epochs without a better one-shot validation before stopping, as in the paper
+    keep: int = 6  # newest epochs kept as epoch-NN.pt, for the mean of their weights
     seed: int = 0
 
 
@@ -266,6 +267,9 @@ def train(data: Drawings, config: TrainConfig, out: Path, resume: bool = False, 
         save(model, optimizer, config, history, last)
         if leader == len(history) - 1:
             save(model, optimizer, config, history, best)
+        if config.keep:
+            save(model, optimizer, config, history, out / f"epoch-{epoch + 1:03d}.pt")
+            (out / f"epoch-{epoch + 1 - config.keep:03d}.pt").unlink(missing_ok=True)
         draw_curves(history, out / "curves.png")
         if len(history) - 1 - leader >= config.patience:
             print(f"stopped: no better one-shot validation for {config.patience} epochs", flush=True)
