@@ -20,7 +20,7 @@ from waiting import wait_until
 
 from edge_oneshot.bundle import Bundle
 from edge_oneshot.cli.verify_event import verify_event
-from edge_oneshot.config import Config, DecisionConfig
+from edge_oneshot.config import Config, DecisionConfig, MqttConfig
 from edge_oneshot.control import client, server
 from edge_oneshot.control.client import ask
 from edge_oneshot.control.handler import Handler
@@ -29,9 +29,11 @@ from edge_oneshot.control.server import ControlServer
 from edge_oneshot.daemon import Daemon
 from edge_oneshot.errors import ConfigError, ControlError, GalleryError
 from edge_oneshot.events import signing
+from edge_oneshot.events.outbox import Outbox
 from edge_oneshot.gallery.archive import to_document
 from edge_oneshot.gallery.store import Gallery
 from edge_oneshot.matching.track import Finding, Tracker, Verdict
+from edge_oneshot.mqtt.client import MqttLink
 from edge_oneshot.mqtt.topics import Topics
 from edge_oneshot.people import People
 from edge_oneshot.pipeline import Pipeline
@@ -311,6 +313,19 @@ def test_whole_frames_that_stay_too_poor_are_rejected_and_keep_nobody_present() 
     found, tracker = told(*[[seen("cup", whole=embedding(unit(1, 0, 0)))]] * 4, *[[poor]] * 30, *[[]] * 12)
     assert found == [(Verdict.MATCH, "cup"), (Verdict.GONE, "cup"), (Verdict.REJECTED, None)]
     assert tracker.present == ([], 0)
+
+
+# ---- at the broker
+
+
+def test_who_was_forgotten_while_the_daemon_was_away_is_forgotten_at_the_broker(tmp_path: Path) -> None:
+    topics = Topics("p", "d")
+    for people in (["alice", "bob"], ["alice"]):
+        outbox = Outbox(tmp_path / "outbox.sqlite")
+        Reporter(topics, outbox, MqttLink(MqttConfig(prefix="p"), "d", outbox)).people(people)
+        cleared = outbox.clears()
+        outbox.close()
+    assert cleared == [topics.person_state("bob")]
 
 
 # ---- commands

@@ -1,0 +1,46 @@
+"""The encoder gives the same numbers as when the golden file was made; `python tests/golden/make.py` makes it anew.
+
+Tolerance: none where the outputs were seen to be the same bit by bit (AVX2, aarch64), else 1 LSB; the detector's float
+networks may differ in the last bits between processors, so chips that it placed are given 1 LSB more there.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from golden import aligned, chips, encode, exact_here, load
+
+from edge_oneshot.bundle import find_bundle, read_bundle
+
+
+def distance(a: list[int], b: list[int]) -> int:
+    assert len(a) == len(b)
+    return int(np.abs(np.array(a) - np.array(b)).max())
+
+
+def test_the_golden_file_is_of_the_shipped_encoder() -> None:
+    assert load()["encoder_id"] == read_bundle(find_bundle("", "encoder")).encoder_id, "python tests/golden/make.py"
+
+
+@pytest.mark.parametrize("name", ["collins", "hopper"])
+def test_the_encoder_gives_the_same_numbers(name: str) -> None:
+    assert distance(encode(chips()[name], "litert"), load()["chips"][name]) <= (0 if exact_here() else 1)
+
+
+@pytest.mark.parametrize("name", ["collins", "hopper"])
+def test_the_whole_path_gives_the_same_numbers(name: str) -> None:
+    assert distance(encode(aligned()[name], "litert"), load()["portraits"][name]) <= (0 if exact_here() else 2)
+
+
+def test_the_two_people_are_told_apart_and_each_is_like_herself() -> None:
+    """The file itself makes sense: fixed chips and aligned ones of one person agree, two people do not."""
+    golden = load()
+
+    def vector(kind: str, name: str) -> np.ndarray:
+        v = np.array(golden[kind][name], dtype=float)
+        return v / np.linalg.norm(v)
+
+    own = [float(vector("chips", n) @ vector("portraits", n)) for n in ("collins", "hopper")]
+    other = float(vector("portraits", "collins") @ vector("portraits", "hopper"))
+    assert min(own) > 0.7
+    assert abs(other) < 0.4
