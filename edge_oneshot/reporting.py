@@ -38,13 +38,15 @@ class Reporter:
             self.link.wake()
 
     def people(self, identity_ids: Iterable[str]) -> None:
-        """Everybody enrolled: their states exist from now on, and those of people who were forgotten are emptied."""
-        now = frozenset(identity_ids)
-        gone, self._people = self._people - now, now
+        """Everybody enrolled: their states exist from now on, and those of people who were forgotten are emptied.
+
+        Also of those who were forgotten while this daemon did not run: a name must not stay at the broker for ever.
+        """
+        self._people = frozenset(identity_ids)
         if self.link is None:
             return
-        for identity_id in sorted(gone):
-            self.link.clear_state(self._topics.person_state(identity_id))
+        states = {self._topics.person_state(identity_id) for identity_id in self._people}
+        self.link.clear_others(f"{self._topics.base}/person/", keep=states)
         self._tell_states(self._present[0] if self._present else ())
 
     def presence(self, identity_ids: Iterable[str], unknown: int) -> None:

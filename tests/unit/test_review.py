@@ -322,8 +322,10 @@ def test_who_was_forgotten_while_the_daemon_was_away_is_forgotten_at_the_broker(
     topics = Topics("p", "d")
     for people in (["alice", "bob"], ["alice"]):
         outbox = Outbox(tmp_path / "outbox.sqlite")
-        Reporter(topics, outbox, MqttLink(MqttConfig(prefix="p"), "d", outbox)).people(people)
+        link = MqttLink(MqttConfig(prefix="p"), "d", outbox)
+        Reporter(topics, outbox, link).people(people)
         cleared = outbox.clears()
+        link.stop()
         outbox.close()
     assert cleared == [topics.person_state("bob")]
 
