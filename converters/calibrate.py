@@ -2,8 +2,9 @@
 
     python -m converters.calibrate BUNDLE --images DIR --protocol "LFW sets 1-4, …"
 
-DIR holds DIR/Name/Name_0001.jpg of people who are in no report. All pairs of pictures are compared: thresholds by false
-match rate from the non-mated scores, intervals by bootstrap over identities, Platt's map from both.
+DIR holds DIR/Name/Name_0001.jpg of people who are in no report. All pairs of pictures are compared. The cohort (how high
+strangers score, pair by pair and against galleries of any size) is counted over identities, with a tail where counts run
+out and intervals by bootstrap over identities; the table of thresholds is read off it. Platt's map comes from all pairs.
 """
 
 from __future__ import annotations
@@ -17,44 +18,50 @@ import click
 import numpy as np
 
 from edge_oneshot.bundle import read_bundle, split, write_bundle
-from edge_oneshot.card import Comparator
+from edge_oneshot.card import Comparator, parse_cohort
 from edge_oneshot.cli.common import progress
 from edge_oneshot.compose import build_pipeline
 from edge_oneshot.config import Config
 from edge_oneshot.evaluation import metrics
+from edge_oneshot.evaluation.cohort import fit
 from edge_oneshot.evaluation.pairs import all_pairs, identity_numbers, score_pairs
 from edge_oneshot.evaluation.pictures import Embedded, embed, find_pictures
+from edge_oneshot.matching.cohort import score_at_fmr
 
 FMRS = [1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6]
-# A rate counts as measured when at least this many non-mated pairs lie above its threshold.
-COUNTED = 100
 
 
 def measure(embedded: Embedded, comparator: Comparator, protocol: str) -> dict[str, Any]:
-    """The card's `thresholds` and `probability` from all pairs of the acquired pictures."""
+    """The card's `cohort`, `thresholds` and `probability`, from the acquired pictures.
+
+    Non-mated rates weigh every pair of people alike; `tar` is the share of all mated pairs, `balanced_tar` its mean over
+    people. Of `points`, those below measured_to_fmr come from the tail, and have no interval.
+    """
+    fitted = fit(embedded, comparator, protocol)
+    cohort = parse_cohort(fitted, "the cohort")
     kept = embedded.acquired
     embedded = replace(embedded, pictures=[embedded.pictures[i] for i in kept], vectors=embedded.vectors[kept], faults={})
     people, pairs = identity_numbers(embedded.pictures), all_pairs(embedded.pictures)
     scores = score_pairs(embedded, pairs, comparator)
     mated, non_mated = scores[pairs.mated], scores[~pairs.mated]
     owners = people[pairs.first[pairs.mated]]
-    fmrs = [f for f in FMRS if f * non_mated.size >= COUNTED]
-    first, second = people[pairs.first[~pairs.mated]], people[pairs.second[~pairs.mated]]
-    intervals = metrics.bootstrap_threshold(non_mated, first, second, fmrs)
+    # A gallery of one identity is one comparison: its intervals are those of the false match rate.
+    intervals = dict(zip(fitted["fpirs"], fitted["gallery_ci95"][0], strict=False))
     points = []
-    for fmr, interval in zip(fmrs, intervals, strict=True):
-        at = metrics.threshold_at_fmr(non_mated, fmr)
+    for fmr in FMRS:
+        at, extrapolated = score_at_fmr(cohort, fmr)
         points.append({
-            "fmr": fmr, "threshold": round(at, 5), "ci95": [round(interval.low, 5), round(interval.high, 5)],
+            "fmr": fmr, "threshold": round(at, 5), "ci95": None if extrapolated else intervals.get(fmr),
             "tar": round(metrics.match_rate(mated, at), 5),
             "balanced_tar": round(metrics.balanced_match_rate(mated, owners, at), 5),
         })
     slope, intercept, loss = metrics.fit_platt(mated, non_mated)
     identities = int(np.unique(people).size)
     return {
+        "cohort": fitted,
         "thresholds": {
             "protocol": protocol, "identities": identities, "mated_pairs": int(mated.size), "non_mated_pairs": int(non_mated.size),
-            "measured_to_fmr": min(fmrs), "points": points,
+            "measured_to_fmr": cohort.measured_to_fmr, "points": points,
         },
         "probability": {
             "kind": "platt", "slope": round(slope, 5), "intercept": round(intercept, 5), "log_loss": round(loss, 6),
@@ -84,8 +91,8 @@ def main(bundle: Path, images: Path, protocol: str, workers: int) -> None:
     click.echo(f"{t['identities']} identities, {t['mated_pairs']} mated and {t['non_mated_pairs']} non-mated pairs, "
                f"{len(embedded.faults)} of {len(pictures)} pictures not acquired")
     for p in t["points"]:
-        low, high = p["ci95"]
-        click.echo(f"FMR {p['fmr']:<8g} threshold {p['threshold']:.4f} ({low:.4f} to {high:.4f})  TAR {100 * p['tar']:.2f} %"
+        interval = "(beyond what was counted)" if p["ci95"] is None else f"({p['ci95'][0]:.4f} to {p['ci95'][1]:.4f})"
+        click.echo(f"FMR {p['fmr']:<8g} threshold {p['threshold']:.4f} {interval}  TAR {100 * p['tar']:.2f} %"
                    f"  mean over identities {100 * p['balanced_tar']:.2f} %")
 
 

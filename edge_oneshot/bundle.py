@@ -17,7 +17,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, Literal
 
-from edge_oneshot.card import Card, DetectorCard, EncoderCard, parse_card
+from edge_oneshot.card import Card, Cohort, DetectorCard, EncoderCard, parse_card, parse_cohort
 from edge_oneshot.errors import ModelError
 
 CARD_NAME = "card.json"
@@ -114,6 +114,21 @@ def write_bundle(path: Path, model: bytes, card: Mapping[str, Any]) -> Bundle:
     part.write_bytes(buffer.getvalue())
     part.replace(path)
     return read_bundle(path)
+
+
+def read_cohort(path: Path, encoder_id: str) -> Cohort:
+    """A cohort that `edge-oneshot calibrate` measured with this very encoder. Raises ModelError."""
+    try:
+        raw = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as e:
+        raise ModelError(f"cannot read the cohort {path}: {e}", "make it with `edge-oneshot calibrate`, and check model.cohort") from None
+    made_by = raw.get("encoder_id") if isinstance(raw, dict) else None
+    if made_by != encoder_id:
+        raise ModelError(
+            f"{path} encoder_id: expected {encoder_id[:19]}…, got {str(made_by)[:19]}: it was measured with another encoder",
+            "run `edge-oneshot calibrate` again, or empty model.cohort",
+        )
+    return parse_cohort(raw.get("cohort"), str(path))
 
 
 Role = Literal["encoder", "detector", "refiner"]

@@ -55,6 +55,42 @@ class Thresholds:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Tail:
+    """A generalized Pareto tail of non-mated scores: P(score > x) = rate (1 + shape (x - from_score) / scale)^(-1 / shape)."""
+
+    from_score: float
+    rate: float
+    shape: float
+    scale: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cohort:
+    """How high people who are not enrolled score; counted over identities (evaluation/cohort.py measures it).
+
+    fmrs, fmr_scores: false match rate per comparison, falling, and the score that gives it, down to measured_to_fmr;
+    beyond it `tail` goes on. gallery_scores: a row for each of gallery_sizes (identities, one template each), the scores
+    at the first of `fpirs` (falling), as many as were measured; measured_to_fpir: the last of them. template_exponent: an
+    identity of k templates counts as k ** exponent identities. fnmrs, fnmr_scores: share of mated one-shot comparisons
+    below a score, rising; empty if nobody in the cohort has two pictures.
+    """
+
+    protocol: str
+    identities: int
+    measured_to_fmr: float
+    fmrs: tuple[float, ...]
+    fmr_scores: tuple[float, ...]
+    tail: Tail
+    gallery_sizes: tuple[int, ...]
+    fpirs: tuple[float, ...]
+    gallery_scores: tuple[tuple[float, ...], ...]
+    measured_to_fpir: tuple[float, ...]
+    template_exponent: float
+    fnmrs: tuple[float, ...]
+    fnmr_scores: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Platt:
     """same_probability = 1 / (1 + exp(-(slope * score + intercept))); Platt 1999. For balanced mated/non-mated pairs."""
 
@@ -92,6 +128,7 @@ class EncoderCard:
     certified: bool
     provenance: Mapping[str, Any]
     model_digest: str
+    cohort: Cohort | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -223,6 +260,7 @@ def _parse_encoder(top: _Reader, common: dict[str, Any]) -> EncoderCard:
         comparator=comparator,
         thresholds=None if top.data.get("thresholds") is None else _parse_thresholds(top.sub("thresholds")),
         probability=None if top.data.get("probability") is None else _parse_platt(top.sub("probability")),
+        cohort=None if top.data.get("cohort") is None else parse_cohort(top.data["cohort"], f"{top.where} cohort"),
         certified=bool(isinstance(top.data.get("certificate"), dict) and top.data["certificate"].get("passed")),
     )
 
@@ -251,6 +289,48 @@ def _parse_thresholds(r: _Reader) -> Thresholds:
         identities=r.whole("identities", 1, 10**9),
         mated_pairs=r.whole("mated_pairs", 0, 10**12),
         non_mated_pairs=r.whole("non_mated_pairs", 1, 10**12),
+    )
+
+
+def parse_cohort(raw: object, where: str) -> Cohort:
+    """Check a cohort, of a card or of a file of its own. Raises ModelError that names the field."""
+    r = _Reader(raw, where)
+
+    def curve(rates: str, scores: str, *, rising: bool) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        x, y = r.numbers(rates, low=1e-12), r.numbers(scores)
+        if len(x) != len(y) or any(rate > 1 for rate in x):
+            raise r.fault(scores, f"{len(x)} scores, one for each rate up to 1 of {rates}", y)
+        if any((b <= a) == rising for a, b in pairwise(x)) or any(b < a for a, b in pairwise(y)):
+            raise r.fault(scores, f"scores that rise while {rates} {'rises' if rising else 'falls'}", y)
+        return x, y
+
+    fmrs, fmr_scores = curve("fmrs", "fmr_scores", rising=False)
+    fnmrs, fnmr_scores = curve("fnmrs", "fnmr_scores", rising=True)
+    sizes, fpirs, limits = r.numbers("gallery_sizes", low=1), r.numbers("fpirs", low=1e-12), r.numbers("measured_to_fpir", low=1e-12)
+    table = r.data.get("gallery_scores")
+    if not fmrs:
+        raise r.fault("fmrs", "at least one rate", fmrs)
+    if not sizes or any(b <= a for a, b in pairwise(sizes)) or any(size != int(size) for size in sizes):
+        raise r.fault("gallery_sizes", "whole numbers that rise", sizes)
+    if not fpirs or fpirs[0] > 1 or any(b >= a for a, b in pairwise(fpirs)):
+        raise r.fault("fpirs", "rates up to 1 that fall", fpirs)
+    if not isinstance(table, list) or len(table) != len(sizes) or len(limits) != len(sizes):
+        raise r.fault("gallery_scores", f"{len(sizes)} rows, and as many measured_to_fpir", table)
+    lines = []
+    for i, row in enumerate(table):
+        line = _Reader({"row": row}, where, f"gallery_scores[{i}]").numbers("row")
+        if not 1 <= len(line) <= len(fpirs) or any(b < a for a, b in pairwise(line)) or limits[i] != fpirs[len(line) - 1]:
+            raise r.fault(f"gallery_scores[{i}]", f"scores that rise, the last at measured_to_fpir {limits[i]:g}", row)
+        lines.append(line)
+    t = r.sub("tail")
+    t.text("kind", ("gpd",))
+    return Cohort(
+        protocol=r.text("protocol"), identities=r.whole("identities", 2, 10**9), measured_to_fmr=r.number("measured_to_fmr", 1e-12, 1),
+        fmrs=fmrs, fmr_scores=fmr_scores, fnmrs=fnmrs, fnmr_scores=fnmr_scores,
+        tail=Tail(from_score=t.number("from_score"), rate=t.number("rate", 1e-12, 1), shape=t.number("shape", -1, 1),
+                  scale=t.number("scale", 1e-9)),
+        gallery_sizes=tuple(int(size) for size in sizes), fpirs=fpirs, gallery_scores=tuple(lines), measured_to_fpir=limits,
+        template_exponent=r.number("template_exponent", 0, 1),
     )
 
 

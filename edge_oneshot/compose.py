@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from edge_oneshot.bundle import find_bundle, read_bundle
+from edge_oneshot.bundle import find_bundle, read_bundle, read_cohort
 from edge_oneshot.cameras.latest import LatestFrame, State
 from edge_oneshot.config import Config
 from edge_oneshot.control.client import ask
@@ -24,7 +24,7 @@ from edge_oneshot.errors import CameraError, ControlError, ModelError
 from edge_oneshot.events.outbox import Outbox
 from edge_oneshot.gallery.store import Gallery
 from edge_oneshot.matching.compare import score_all
-from edge_oneshot.matching.threshold import Threshold, threshold_for_fmr
+from edge_oneshot.matching.threshold import Rule, Target
 from edge_oneshot.matching.track import Tracker
 from edge_oneshot.mqtt.client import MqttLink
 from edge_oneshot.mqtt.topics import Topics
@@ -64,31 +64,35 @@ def build_pipeline(config: Config) -> Pipeline:
             f"and the quality gate measures by the nose, got {list(locator.refiner.card.landmarks)}",
             "set model.refiner to another bundle",
         )
-    return Pipeline(encoder, locator, config.quality, choose_threshold(config, encoder))
+    return Pipeline(encoder, locator, config.quality, build_rule(config, encoder))
 
 
-def choose_threshold(config: Config, encoder: TwinEncoder) -> Threshold:
-    """The threshold set by hand, else the one that the card gives for decision.target_fmr. Raises ModelError."""
-    if config.decision.threshold is not None:
-        return Threshold(value=config.decision.threshold, target_fmr=None)
-    if encoder.card.thresholds is None:
+def build_rule(config: Config, encoder: TwinEncoder) -> Rule:
+    """The threshold set by hand, else what the user accepts and the cohort that was measured. Raises ModelError."""
+    decision, card = config.decision, encoder.card
+    cohort = read_cohort(Path(config.model.cohort).expanduser(), encoder.encoder_id) if config.model.cohort else card.cohort
+    if decision.threshold is not None:
+        return Rule(target=Target(score=decision.threshold), thresholds=card.thresholds, cohort=cohort)
+    if card.thresholds is None and cohort is None:
         raise ModelError(
-            f"{encoder.card.name} thresholds: expected a table in the card, got none",
-            "convert the model with --certify, or set decision.threshold",
+            f"{card.name} thresholds: expected a table in the card, got none",
+            "convert the model with --certify, set model.cohort, or set decision.threshold",
         )
-    return threshold_for_fmr(encoder.card.thresholds, config.decision.target_fmr)
+    target = Target(fmr=decision.target_fmr) if decision.target_fpir is None else Target(fpir=decision.target_fpir)
+    return Rule(target=target, thresholds=card.thresholds, cohort=cohort)
 
 
-def build_people(config: Config, encoder: TwinEncoder) -> People:
-    """Raises GalleryError."""
-    return People(Gallery(config.gallery_path), encoder.card, encoder.encoder_id)
+def build_people(config: Config, pipeline: Pipeline) -> People:
+    """The enrolled people; the pipeline's threshold follows them. Raises GalleryError."""
+    encoder = pipeline.encoder
+    return People(Gallery(config.gallery_path), encoder.card, encoder.encoder_id, pipeline.follow)
 
 
 def build_tracker(config: Config, pipeline: Pipeline) -> Tracker:
-    comparator, threshold = pipeline.encoder.card.comparator, pipeline.threshold.value
+    comparator = pipeline.encoder.card.comparator
 
     def alike(a: Embedding, b: Embedding) -> bool:
-        return bool(score_all(comparator, a.vector[None], b.vector)[0] >= threshold)
+        return bool(score_all(comparator, a.vector[None], b.vector)[0] >= pipeline.threshold.value)
 
     return Tracker(config.decision, alike)
 
@@ -118,7 +122,7 @@ def run_daemon(config: Config) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     pipeline = build_pipeline(config)
-    people = build_people(config, pipeline.encoder)
+    people = build_people(config, pipeline)
     server = ControlServer(config.socket_path)
     try:
         with LatestFrame(config.camera) as camera, reporter(config) as report:
@@ -142,7 +146,7 @@ def perform(
     if verb in ("status", "pause", "resume", "cancel"):
         raise ControlError(f"no daemon is running at {config.socket_path}", "start it with `edge-oneshot run` or systemctl")
     pipeline = build_pipeline(config)
-    people = build_people(config, pipeline.encoder)
+    people = build_people(config, pipeline)
     try:
         handler = Handler(pipeline, people, lambda event: None, dict)
         request = Request(verb=verb, arguments=arguments)

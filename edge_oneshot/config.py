@@ -21,6 +21,7 @@ from typing import Any, get_type_hints
 from edge_oneshot.errors import ConfigError
 
 SYSTEM_DIR = Path("/etc/edge-oneshot")
+CAMERA_SCHEMES = ("picamera2", "v4l2", "rtsp", "rtsps", "file", "folder")
 SLUG = re.compile(r"[a-z0-9_-]{1,64}")
 
 
@@ -32,9 +33,13 @@ def _key(
     high: float | None = None,
     choices: tuple[Any, ...] = (),
     slug: bool = False,
+    example: Any = None,
 ) -> Any:
-    """A key of a section: its default, one line for people (with the unit), and what it accepts (bounds included)."""
-    return field(default=default, metadata={"doc": doc, "low": low, "high": high, "choices": choices, "slug": slug})
+    """A key of a section: its default, one line for people (with the unit), and what it accepts (bounds included).
+
+    example: shown in the example file where the default is None.
+    """
+    return field(default=default, metadata={"doc": doc, "low": low, "high": high, "choices": choices, "slug": slug, "example": example})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,6 +69,7 @@ class ModelConfig:
     encoder: str = _key("", "encoder bundle; empty: the shipped face encoder; a bare name: a shipped bundle")
     detector: str = _key("", "detector bundle that finds faces; empty: the shipped BlazeFace full range")
     refiner: str = _key("", "detector bundle that places the landmarks of a found face; empty: the shipped BlazeFace short range")
+    cohort: str = _key("", "file made by `edge-oneshot calibrate` that the thresholds are taken from; empty: the encoder's own card")
     runtime: str = _key("auto", "TFLite runtime", choices=("auto", "litert", "tflite"))
     threads: int = _key(2, "threads of one inference", low=1, high=16)
 
@@ -83,11 +89,16 @@ class DecisionConfig:
     target_fmr: float = _key(
         1e-4, "false match rate per comparison that you accept; the bundle's card gives the threshold", low=1e-7, high=0.5
     )
-    threshold: float | None = _key(None, "a comparison score that overrides target_fmr; leave it out", low=-100, high=100)
+    target_fpir: float | None = _key(
+        None, "instead of target_fmr: false match rate per comparison with the whole gallery; the threshold rises as it grows",
+        low=1e-7, high=0.5, example=0.01,
+    )
+    threshold: float | None = _key(None, "a comparison score that overrides target_fmr; leave it out", low=-100, high=100, example=0.5)
     confirm_frames: int = _key(3, "frames that must agree on one identity before a match is told (k of n)", low=1, high=100)
     window_frames: int = _key(5, "compared frames that are looked at for it (n)", low=1, high=100)
     unknown_frames: int = _key(8, "good frames without a match before an unknown person is told", low=1, high=1000)
     gone_after_s: float = _key(2.0, "seconds out of sight before `gone` is told", low=0.1, high=3600)
+    explain_tracks: int = _key(2000, "tracks kept for `edge-oneshot explain`, on disk, without pictures; 0: none", low=0, high=100000)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,6 +129,7 @@ class MqttConfig:
     )
     discovery_prefix: str = _key("homeassistant", "first level of the discovery topics, [a-z0-9_-]+", slug=True)
     sign_key_file: str = _key("", "key that signs events (`edge-oneshot mqtt new-key`); empty: unsigned; a bare name: see password_file")
+    requests: bool = _key(False, "take requests over MQTT; whoever may publish them may enroll himself: the log shows the ACL to set")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -211,6 +223,10 @@ def parse_config(data: dict[str, Any], path: Path | None = None) -> Config:
     instance = path.stem if path else "default"
     if not SLUG.fullmatch(instance):
         faults.append(f"file name: expected [a-z0-9_-]+.toml (its stem names the instance), got {path and path.name}")
+    decision = data.get("decision")
+    stated = sorted({"target_fpir", "target_fmr", "threshold"} & set(decision)) if isinstance(decision, dict) else []
+    if "target_fpir" in stated and len(stated) > 1:
+        faults.append(f"decision.target_fpir: expected one statement of what you accept, got {' and '.join(stated)}; keep one of them")
     config = None
     if not faults:
         config = Config(**sections, instance=instance, path=path)
@@ -228,6 +244,14 @@ def _contradictions(c: Config) -> list[str]:
         faults.append(
             f"decision.confirm_frames: expected at most window_frames ({c.decision.window_frames}), got {c.decision.confirm_frames}"
         )
+    if c.decision.gone_after_s < 2 / c.camera.fps:
+        faults.append(
+            f"decision.gone_after_s: expected at least two frames at camera.fps ({2 / c.camera.fps:g} s), or every frame "
+            f"shows somebody new, got {c.decision.gone_after_s:g}"
+        )
+    scheme = re.match(r"([A-Za-z][A-Za-z0-9+.-]+):", c.camera.uri)
+    if scheme and scheme[1].lower() not in CAMERA_SCHEMES:
+        faults.append(f"camera.uri: expected {', '.join(f'{s}:' for s in CAMERA_SCHEMES)} or a path, got {scheme[0]}…")
     if c.quality.min_luma >= c.quality.max_luma:
         faults.append(f"quality.min_luma: expected less than max_luma ({c.quality.max_luma:g}), got {c.quality.min_luma:g}")
     if c.mqtt.password_file and not c.mqtt.username:
@@ -294,7 +318,7 @@ def example_toml() -> str:
         for key in section_keys(section):
             choices = key.metadata["choices"]
             doc = key.metadata["doc"] + (f": {' | '.join(map(str, choices))}" if choices else "")
-            value = "0.5" if key.default is None else toml_value(key.default)
+            value = toml_value(key.metadata["example"]) if key.default is None else toml_value(key.default)
             lines += [f"# {doc}", f"#{key.name} = {value}"]
     return "\n".join(lines) + "\n"
 

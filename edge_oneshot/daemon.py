@@ -113,6 +113,7 @@ class Daemon:
             self.tracker.forget(identity_id)
         self._enrolled = now
         self.reporter.people(now)
+        self._tell_info()
 
     def _pause(self, paused: bool) -> None:
         self.state = State.PAUSED if paused else State.RUNNING
@@ -141,6 +142,7 @@ class Daemon:
             return 0
         finally:
             system.notify("STOPPING=1")
+            self.handler.stop()
 
     def _serve(self, server: ControlServer) -> None:
         """Answer requests for a moment. However many wait, the door is watched between them, and the watchdog fed."""
@@ -172,17 +174,29 @@ class Daemon:
         if not card.certified:
             log.warning("the model %s is not certified: nobody has measured what quantization cost it", card.name)
         if threshold.extrapolated:
-            log.warning("target_fmr %g is beyond what the model's card has measured; the threshold is extrapolated", threshold.target_fmr)
+            key, rate = ("target_fmr", threshold.target_fmr) if threshold.target_fpir is None else ("target_fpir", threshold.target_fpir)
+            log.warning("%s %g is beyond what the model's card has measured; the threshold is extrapolated", key, rate)
+        if threshold.approximated:
+            log.warning("the model %s has measured no galleries; the threshold assumes that comparisons are independent", card.name)
         if self.people.references.foreign:
             log.warning(
                 "%d templates are of another encoder and are not compared: enroll those people again (`edge-oneshot gallery check`)",
                 self.people.references.foreign,
             )
+        self._tell_info()
+        self.reporter.people(self.people.names)
+        self.reporter.presence([], 0)
+        log.info("running: %d people, threshold %.3f, %s", len(self.people.names), threshold.value, card.name)
+
+    def _tell_info(self) -> None:
+        """The threshold moves with the gallery when it is chosen by target_fpir."""
+        threshold = self.pipeline.threshold
         self.reporter.info(
             Info(
                 version=__version__,
                 encoder_id=self.pipeline.encoder.encoder_id,
                 target_fmr=threshold.target_fmr,
+                target_fpir=threshold.target_fpir,
                 threshold=round(threshold.value, 4),
                 pad=PAD_NOT_PERFORMED,
                 gallery_encrypted=False,
@@ -191,9 +205,6 @@ class Daemon:
                 ts=datetime.now(UTC),
             )
         )
-        self.reporter.people(self.people.names)
-        self.reporter.presence([], 0)
-        log.info("running: %d people, threshold %.3f, %s", len(self.people.names), threshold.value, card.name)
 
     # ---- how it is
 
@@ -236,4 +247,6 @@ class Daemon:
             "broker": broker,
             "threshold": round(self.pipeline.threshold.value, 4),
             "target_fmr": self.pipeline.threshold.target_fmr,
+            "target_fpir": self.pipeline.threshold.target_fpir,
+            "threshold_extrapolated": self.pipeline.threshold.extrapolated,
         }

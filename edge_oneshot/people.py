@@ -6,7 +6,7 @@ The matrix is made again when the file has changed, whoever changed it: this pro
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -22,10 +22,12 @@ log = logging.getLogger(__name__)
 class People:
     """Belongs to the thread that opened the gallery. Call `refresh` now and then; it costs one PRAGMA when nothing changed."""
 
-    def __init__(self, gallery: Gallery, card: EncoderCard, encoder_id: str) -> None:
-        """Raises GalleryError, as `refresh` and `check` do."""
+    def __init__(
+        self, gallery: Gallery, card: EncoderCard, encoder_id: str, on_read: Callable[[References], None] = lambda references: None
+    ) -> None:
+        """on_read: told the references whenever they were read. Raises GalleryError, as `refresh` and `check` do."""
         self.gallery = gallery
-        self._card, self._encoder_id = card, encoder_id
+        self._card, self._encoder_id, self._on_read = card, encoder_id, on_read
         self._version = -1
         self.references = References(card.comparator, encoder_id, ())
         self.names: dict[str, str] = {}
@@ -40,6 +42,7 @@ class People:
         templates = self._sound(self.gallery.templates(self._leave_out))
         self.references = References(self._card.comparator, self._encoder_id, templates)
         self.names = {i.identity_id: i.name for i in self.gallery.identities()}
+        self._on_read(self.references)
         return True
 
     def comparable(self, template: Template) -> bool:

@@ -11,7 +11,7 @@ from edge_oneshot.config import QualityConfig
 from edge_oneshot.encoder import TwinEncoder
 from edge_oneshot.matching.compare import References
 from edge_oneshot.matching.decide import decide, not_compared
-from edge_oneshot.matching.threshold import Threshold
+from edge_oneshot.matching.threshold import Rule
 from edge_oneshot.types import Embedding, Face, Frame, Observation, Sample
 from edge_oneshot.vision import align, quality
 from edge_oneshot.vision.locate import FaceLocator
@@ -38,13 +38,21 @@ class Stopwatch:
 
 
 class Pipeline:
-    """The way of one frame. locator is None exactly when the encoder's card says regions = "frame"."""
+    """The way of one frame. locator is None exactly when the encoder's card says regions = "frame".
 
-    def __init__(self, encoder: TwinEncoder, locator: FaceLocator | None, gates: QualityConfig, threshold: Threshold) -> None:
+    rule gives `threshold`; call `follow` when the gallery has changed, since the threshold may depend on its size.
+    """
+
+    def __init__(self, encoder: TwinEncoder, locator: FaceLocator | None, gates: QualityConfig, rule: Rule) -> None:
         if (locator is None) != (encoder.card.regions == "frame"):
             raise ValueError(f"locator: expected {'none' if locator else 'one'} for regions {encoder.card.regions!r}")
-        self.encoder, self.locator, self.gates, self.threshold = encoder, locator, gates, threshold
+        self.encoder, self.locator, self.gates, self.rule = encoder, locator, gates, rule
+        self.threshold = rule(())
         self.stopwatch = Stopwatch()
+
+    def follow(self, references: References) -> None:
+        """Take the threshold for this gallery."""
+        self.threshold = self.rule(references.template_counts)
 
     def observe(self, frame: Frame, references: References) -> list[Observation]:
         """Every region of the frame, largest first, with its decision."""

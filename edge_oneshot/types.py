@@ -264,6 +264,7 @@ class Decision:
     runner_up: Candidate | None = None
     same_probability: float | None = None
     faults: tuple[Fault, ...] = ()
+    target_fpir: float | None = None
 
     def __post_init__(self) -> None:
         if self.outcome is Outcome.MATCH:

@@ -48,6 +48,16 @@ def enroll(
             f"warning: scores {like['score']:.2f} against {like['identity']}, your threshold is {like['threshold']:.2f}: "
             "they will be taken for each other. Is it the same person? Else lower decision.target_fmr.", err=True,
         )
+    elif near := result.get("nearest"):
+        unusual = "" if near["cohort_share"] is None else f": higher than {_share(near['cohort_share'])} of cohort pairs"
+        click.echo(f"most alike: {near['score']:.2f} to {near['identity']}{unusual}; your threshold is {near['threshold']:.2f}", err=True)
+
+
+def _share(value: float) -> str:
+    """0.99994 -> "99.99 %": never rounded up to all of them."""
+    percent = 100 * value
+    digits = 0 if percent < 99 else 2 if percent < 99.99 else 4
+    return f"{int(percent * 10**digits) / 10**digits:.{digits}f} %"
 
 
 def _describe(quality: dict[str, float]) -> str:

@@ -24,6 +24,7 @@ from edge_oneshot.gallery.naming import check_id, clean_name, propose_id
 from edge_oneshot.gallery.store import Enrolled
 from edge_oneshot.matching.compare import References
 from edge_oneshot.matching.decide import decide
+from edge_oneshot.matching.forecast import growth, nearest
 from edge_oneshot.people import People
 from edge_oneshot.pipeline import Pipeline
 from edge_oneshot.types import Decision, Frame, Identity, MatchEvent, Outcome, Sample
@@ -82,6 +83,12 @@ class Handler:
         if self.job is not None and self.job.tick(now_ns):
             self.job = None
 
+    def stop(self) -> None:
+        """The daemon stops: whoever waits for the pending job is told."""
+        if self.job is not None:
+            self.job.request.fail(ControlError("the daemon is stopping; nothing was done", "try again when it is back"))
+            self.job = None
+
     # ---- people in
 
     def _enroll(self, request: Request) -> None:
@@ -123,6 +130,7 @@ class Handler:
             "encoder_id": enrollment.template.encoder_id, "quality": enrollment.template.quality.measures(),
             "look_alike": {"identity": like.identity_id, "score": round(like.score, 4), "threshold": round(threshold, 4)}
             if alarming and like is not None else None,
+            "nearest": None if like is None else nearest(self._pipeline.rule.cohort, like, threshold),
         }
 
     def _changed(self, event_type: str, identity: Identity) -> None:
@@ -187,6 +195,7 @@ class Handler:
         request.finish({
             "identities": len(people), "templates": len(references) + references.foreign, "threshold": round(threshold, 4),
             "needs_enrollment": [p["identity"] for p in people if p["needs_enrollment"]], "look_alikes": pairs,
+            "growth": growth(self._pipeline.rule, references.template_counts),
         })
 
     def _export(self, request: Request) -> None:
@@ -218,7 +227,8 @@ class Handler:
         if not own:
             fix = f"edge-oneshot enroll --name {identity.name!r} --replace"
             raise GalleryError(f"{identity.identity_id!r} has no template of this encoder", fix)
-        decision = decide(probe, References(card.comparator, probe.encoder_id, own), self._pipeline.threshold, card)
+        # The threshold of a gallery that holds this person alone: nobody else is looked at.
+        decision = decide(probe, References(card.comparator, probe.encoder_id, own), self._pipeline.rule([len(own)]), card)
         request.finish({"identity": identity.identity_id, "name": identity.name} | _comparison(decision, sample))
 
     def _identify(self, request: Request) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from edge_oneshot.card import Comparator
+from edge_oneshot.errors import EdgeOneshotError
 from edge_oneshot.evaluation import metrics
 from edge_oneshot.evaluation.pairs import Pairs, identity_numbers, score_pairs
 from edge_oneshot.evaluation.pictures import Embedded
@@ -23,6 +24,11 @@ def report(embedded: Embedded, pairs: Pairs, comparator: Comparator, threshold: 
     people = identity_numbers(embedded.pictures)
     scores = score_pairs(embedded, pairs, comparator)
     mated, non_mated = scores[pairs.mated], scores[~pairs.mated]
+    if not mated.size or not non_mated.size:
+        raise EdgeOneshotError(
+            f"expected mated and non-mated pairs, got {mated.size} and {non_mated.size}",
+            "give several people, and of some of them several pictures",
+        )
     owners = people[pairs.first[pairs.mated]]
     used = np.unique(np.concatenate([pairs.first, pairs.second]))
     lost = [int(i) for i in used if int(i) in embedded.faults]

@@ -31,6 +31,7 @@ def fold(finding: Finding, names: Mapping[str, str], camera: str, encoder_id: st
             "same_probability": _rounded(decision.same_probability, 6),
             "threshold": _rounded(decision.threshold),
             "target_fmr": decision.target_fmr,
+            "target_fpir": decision.target_fpir,
             "margin": _rounded(decision.margin),
             "runner_up_score": None if decision.runner_up is None else _rounded(decision.runner_up.score),
             "quality": finding.observation.sample.quality.measures(),

@@ -43,6 +43,11 @@ class References:
         """Number of comparable templates."""
         return len(self._owner)
 
+    @property
+    def template_counts(self) -> list[int]:
+        """Number of comparable templates of each identity of `identity_ids`."""
+        return [int(n) for n in np.bincount(self._owner, minlength=len(self.identity_ids))]
+
     def alike(self, threshold: float) -> list[tuple[str, str, float]]:
         """Pairs of identities whose best templates score at least `threshold`: (id, id, score), most alike first."""
         best: dict[tuple[int, int], float] = {}

@@ -1,27 +1,98 @@
-"""A stated false match rate -> the comparison score that keeps it, from the measured points of the card."""
+"""A stated error rate -> the comparison score that keeps it, from what the card has measured.
+
+Two ways to state it. target_fmr: false matches per comparison of a probe with one enrolled person; the threshold stays
+where it is while the gallery grows, and the rate against the whole gallery grows with it. target_fpir: false positives
+per comparison of a probe with the whole gallery (ISO/IEC 19795-1, FPIR); the threshold rises with every person enrolled.
+"""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from edge_oneshot.card import Thresholds
+from edge_oneshot.card import Cohort, Thresholds
+from edge_oneshot.matching import cohort as rates
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Threshold:
-    """value: comparison score. target_fmr: per comparison; None when the score was set by hand.
+    """value: comparison score. target_fmr, target_fpir: what it was chosen for; both None when the score was set by hand.
 
-    extrapolated: the rate is lower than the card's counts resolve.
+    extrapolated: the rate is lower, or the gallery larger, than the card's counts resolve. identities: that it holds for;
+    None where it does not depend on them. approximated: by 1 - (1 - FMR)^N, since the card has no cohort.
     """
 
     value: float
     target_fmr: float | None
     extrapolated: bool = False
+    target_fpir: float | None = None
+    identities: int | None = None
+    approximated: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Target:
+    """What the user accepts: exactly one of the three is set. score: a threshold by hand."""
+
+    fmr: float | None = None
+    fpir: float | None = None
+    score: float | None = None
+
+    def __post_init__(self) -> None:
+        if sum(v is not None for v in (self.fmr, self.fpir, self.score)) != 1:
+            raise ValueError(f"Target: expected exactly one of fmr, fpir and score, got {self}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rule:
+    """What is accepted and what was measured: gives the threshold for any gallery. Checked when made (ValueError)."""
+
+    target: Target
+    thresholds: Thresholds | None
+    cohort: Cohort | None
+
+    def __post_init__(self) -> None:
+        self(())
+
+    def __call__(self, templates: Sequence[int]) -> Threshold:
+        """templates: number of comparable templates of each identity; empty = nobody enrolled."""
+        return threshold_for(self.target, self.thresholds, self.cohort, templates)
+
+
+def threshold_for(target: Target, thresholds: Thresholds | None, cohort: Cohort | None, templates: Sequence[int]) -> Threshold:
+    """The threshold for a gallery. templates: number of comparable templates of each identity; empty = nobody enrolled.
+
+    Raises ValueError if the card has neither thresholds nor a cohort, and the target is a rate.
+    """
+    if target.score is not None:
+        return Threshold(value=target.score, target_fmr=None)
+    if thresholds is None and cohort is None:
+        raise ValueError("thresholds: expected a table or a cohort in the card, got none")
+    exponent = 1.0 if cohort is None else cohort.template_exponent
+    identities = sum(k > 0 for k in templates)
+    size = max(1.0, rates.effective_size(templates, exponent))
+    if target.fpir is not None:
+        if cohort is not None:
+            value, extrapolated = rates.score_at_fpir(cohort, target.fpir, size)
+            return Threshold(value=value, target_fmr=None, target_fpir=target.fpir, extrapolated=extrapolated, identities=identities)
+        assert thresholds is not None
+        found = threshold_for_fmr(thresholds, -math.expm1(math.log1p(-target.fpir) / size))
+        return Threshold(value=found.value, target_fmr=None, target_fpir=target.fpir, extrapolated=found.extrapolated,
+                         identities=identities, approximated=True)
+    assert target.fmr is not None
+    # The best of several templates of one person matches a stranger more often than one does.
+    fmr = target.fmr / max(1.0, size / max(1, identities))
+    if cohort is not None:
+        value, extrapolated = rates.score_at_fmr(cohort, fmr)
+        return Threshold(value=value, target_fmr=target.fmr, extrapolated=extrapolated)
+    assert thresholds is not None
+    found = threshold_for_fmr(thresholds, fmr)
+    return Threshold(value=found.value, target_fmr=target.fmr, extrapolated=found.extrapolated)
 
 
 def threshold_for_fmr(thresholds: Thresholds, fmr: float) -> Threshold:
-    """The score at a false match rate per comparison, 0 < fmr < 1.
+    """The score at a false match rate per comparison, 0 < fmr < 1, from a table of points.
 
     Between measured points the score runs linearly in log(fmr), which the tail of a non-mated distribution follows
     closely; outside them the nearest two points are continued, and the result says so.

@@ -71,14 +71,14 @@ def test_the_same_pictures_give_the_same_card() -> None:
 
 
 def test_a_handful_of_people_is_no_cohort() -> None:
-    with pytest.raises(EdgeOneshotError, match="10 people.*at least 20"):
+    with pytest.raises(EdgeOneshotError, match=r"10 people.*at least 20"):
         fit(crowd(10, 2, seed=2), COSINE, "p")
 
 
 def test_a_rate_is_called_measured_only_while_many_people_carry_it() -> None:
     c, raw = cohort(), fitted()
     assert 2e-5 < c.measured_to_fmr < 2e-3, "500 people are 124,750 pairs: 1e-5 of them is one pair"
-    assert c.measured_to_fpir[0] <= 1e-3 and c.measured_to_fpir[-1] >= 0.1, "FPIR counts out earlier against large galleries"
+    assert c.measured_to_fpir[-1] >= 10 * c.measured_to_fpir[0], "FPIR counts out earlier against large galleries"
     for low_high, row in zip(raw["gallery_ci95"][0], raw["gallery_scores"][0], strict=True):
         assert low_high[0] - 0.01 <= row <= low_high[1] + 0.01
 

@@ -88,8 +88,8 @@ def test_a_running_pipeline_follows_its_gallery(tmp_path: Path) -> None:
     people = build_people(config, pipeline)
     empty = pipeline.threshold
     assert empty.target_fpir == 0.05 and empty.identities == 0
-    people.gallery.add_all([(Identity(identity_id=f"p{i}", name=f"P {i}"), [template(f"p{i}", random_unit(i), encoder_id)]) for i in range(40)],
-                           replace=False)
+    many = [(Identity(identity_id=f"p{i}", name=f"P {i}"), [template(f"p{i}", random_unit(i), encoder_id)]) for i in range(40)]
+    people.gallery.add_all(many, replace=False)
     people.refresh(force=True)
     assert pipeline.threshold.identities == 40 and pipeline.threshold.value > empty.value
     assert pipeline.threshold == threshold_for(Target(fpir=0.05), None, cohort(), [1] * 40)
