@@ -25,7 +25,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from edge_oneshot.errors import ConfigError
+from edge_oneshot.errors import ConfigError, EdgeOneshotError
 
 HMAC, ED25519 = "HMAC-SHA256", "Ed25519"
 _MARK = b',"value":"'
@@ -33,7 +33,7 @@ _TAIL = re.compile(rb'([A-Za-z0-9_-]+)"\}\}')
 _KINDS = ("hmac-sha256", "ed25519-private", "ed25519-public")
 
 
-class SignatureRefused(Exception):
+class SignatureRefused(EdgeOneshotError):
     """The payload must not be acted on. The text says why."""
 
 

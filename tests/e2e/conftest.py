@@ -17,8 +17,8 @@ from waiting import wait_until
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "mqtt"))
 
-from device import Device  # noqa: E402 - needs the path above
-from mosquitto import MOSQUITTO, Mosquitto, Subscriber  # noqa: E402
+from device import Device
+from mosquitto import MOSQUITTO, Mosquitto, Subscriber
 
 
 @pytest.fixture

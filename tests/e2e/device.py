@@ -14,8 +14,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from PIL import Image
 from pictures import Pixels
+from PIL import Image
 from waiting import wait_until
 
 from edge_oneshot.control.client import ask

@@ -72,7 +72,8 @@ def test_the_whole_story(
     assert values(subscriber, "/availability") == ["online", "offline"]
     assert values(subscriber, "/person/eileen-collins/state") == ["OFF", "ON", "OFF"]
     present = [(p["identities"], p["unknown"]) for p in (h.json for h in subscriber.on("/presence"))]
-    assert [p for i, p in enumerate(present) if i == 0 or present[i - 1] != p] == [([], 0), (["eileen-collins"], 0), ([], 0), ([], 1), ([], 0)]
+    changes = [p for i, p in enumerate(present) if i == 0 or present[i - 1] != p]
+    assert changes == [([], 0), (["eileen-collins"], 0), ([], 0), ([], 1), ([], 0)]
     info, health = subscriber.on("/info")[-1].json, subscriber.on("/health")[-1].json
     assert info["encoder_id"] == health["encoder_id"] == match["encoder_id"]
     assert health["gallery"] == {"identities": 1, "templates": 1}
@@ -134,7 +135,8 @@ def stored_events(device: Device) -> list[dict[str, Any]]:
         return []
     db = sqlite3.connect(path)
     try:
-        return [{"id": i, "type": t, **json.loads(b)} for i, t, b in db.execute("SELECT event_id, event_type, body FROM events ORDER BY seq")]
+        rows = db.execute("SELECT event_id, event_type, body FROM events ORDER BY seq")
+        return [{"id": i, "type": t, **json.loads(b)} for i, t, b in rows]
     except sqlite3.OperationalError:
         return []
     finally:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from golden import FILE, exact_here, make  # noqa: E402 - needs the path above
+from golden import FILE, exact_here, make
 
 if __name__ == "__main__":
     if not exact_here():

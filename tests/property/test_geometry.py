@@ -15,7 +15,9 @@ POINT = st.tuples(st.floats(-2000, 2000), st.floats(-2000, 2000))
 
 
 @given(st.lists(POINT, min_size=2, max_size=7), st.floats(0.02, 50), st.floats(-math.pi, math.pi), POINT)
-def test_a_similarity_is_recovered_from_its_effect(points: list[tuple[float, float]], scale: float, angle: float, shift: tuple[float, float]) -> None:
+def test_a_similarity_is_recovered_from_its_effect(
+    points: list[tuple[float, float]], scale: float, angle: float, shift: tuple[float, float]
+) -> None:
     source = np.array(points)
     assume(np.ptp(source, axis=0).max() > 1.0)
     c, s = scale * math.cos(angle), scale * math.sin(angle)

@@ -18,7 +18,8 @@ from edge_oneshot.gallery.archive import from_document
 from edge_oneshot.gallery.naming import check_id, clean_name, propose_id
 
 SCALARS = st.none() | st.booleans() | st.integers() | st.sampled_from([10**400, -(10**400), 2**63]) | st.floats() | st.text(max_size=20)
-JSON = st.recursive(SCALARS, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=10), inner, max_size=4), max_leaves=12)
+JSON = st.recursive(
+    SCALARS, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=10), inner, max_size=4), max_leaves=12)
 TOML = st.recursive(SCALARS.filter(lambda v: v is not None) | st.dates() | st.times() | st.datetimes(),
                     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=10), inner, max_size=4), max_leaves=12)
 KEYS = sorted({k.name for s in SECTIONS for k in section_keys(s)})
@@ -81,12 +82,17 @@ def test_a_request_is_parsed_or_refused(line: bytes) -> None:
         assert isinstance(request.arguments, dict)
 
 
-@given(JSON | st.lists(JSON, max_size=3).map(lambda people: {"format": "edge-oneshot-gallery", "version": 1, "identities": people}) | st.lists(
-    st.fixed_dictionaries({"identity_id": st.just("zoe") | JSON, "name": st.just("Zoë") | JSON, "templates": st.lists(st.fixed_dictionaries({
-        "template_id": JSON, "encoder_id": st.just("sha256:x") | JSON, "vector": st.just("AACAPw==") | JSON,
-        "quality": st.just({k: 1 for k in ("inter_eye_px", "sharpness", "luma", "contrast", "yaw_deg")}) | JSON,
-        "created_at": st.just("2026-01-01T00:00:00+00:00") | JSON}), max_size=2) | JSON}), max_size=2,
-).map(lambda people: {"format": "edge-oneshot-gallery", "version": 1, "identities": people}))
+MEASURES = dict.fromkeys(("inter_eye_px", "sharpness", "luma", "contrast", "yaw_deg"), 1)
+TEMPLATES = st.lists(st.fixed_dictionaries({
+    "template_id": JSON, "encoder_id": st.just("sha256:x") | JSON, "vector": st.just("AACAPw==") | JSON,
+    "quality": st.just(MEASURES) | JSON, "created_at": st.just("2026-01-01T00:00:00+00:00") | JSON,
+}), max_size=2)
+PEOPLE = st.lists(JSON | st.fixed_dictionaries({
+    "identity_id": st.just("zoe") | JSON, "name": st.just("Zoë") | JSON, "templates": TEMPLATES | JSON,
+}), max_size=3)
+
+
+@given(JSON | PEOPLE.map(lambda people: {"format": "edge-oneshot-gallery", "version": 1, "identities": people}))
 def test_an_archive_is_read_or_refused(document: Any) -> None:
     try:
         people = from_document(document if isinstance(document, dict) else {})

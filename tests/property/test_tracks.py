@@ -50,7 +50,9 @@ def test_promises(config: DecisionConfig, frames: list[tuple[list[tuple[str | No
 
 
 @given(CONFIG, FRAMES)
-def test_nothing_is_told_of_people_who_never_matched(config: DecisionConfig, frames: list[tuple[list[tuple[str | None, float]], int]]) -> None:
+def test_nothing_is_told_of_people_who_never_matched(
+    config: DecisionConfig, frames: list[tuple[list[tuple[str | None, float]], int]]
+) -> None:
     shown = {who for sightings, _ in frames for who, _ in sightings if who}
     found, _ = play(config, frames)
     assert {f.identity_id for f in found} <= shown | {None}

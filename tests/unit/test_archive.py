@@ -47,7 +47,8 @@ def test_an_existing_file_is_never_overwritten(gallery: Gallery, tmp_path: Path)
     assert path.read_text() == "mine"
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b"\xff", b"[" * 10**5, b"1" * 5000], ids=["empty", "syntax", "not utf-8", "nested", "number"])
+@pytest.mark.parametrize(
+    "content", [b"", b"{", b"\xff", b"[" * 10**5, b"1" * 5000], ids=["empty", "syntax", "not utf-8", "nested", "number"])
 def test_a_file_that_is_no_json(tmp_path: Path, content: bytes) -> None:
     (path := tmp_path / "people.json").write_bytes(content)
     with pytest.raises(GalleryError, match="cannot read"):

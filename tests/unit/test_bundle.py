@@ -11,7 +11,15 @@ from typing import Any
 import pytest
 
 from edge_oneshot.bundle import (
-    CARD_NAME, IDENTITY_FIELDS, Bundle, compute_encoder_id, digest, find_bundle, read_bundle, split, write_bundle,
+    CARD_NAME,
+    IDENTITY_FIELDS,
+    Bundle,
+    compute_encoder_id,
+    digest,
+    find_bundle,
+    read_bundle,
+    split,
+    write_bundle,
 )
 from edge_oneshot.compose import build_pipeline
 from edge_oneshot.config import Config, ModelConfig
@@ -158,7 +166,8 @@ def test_the_encoder_id_stands_for_model_and_preprocessing(encoder_bundle: Bundl
 
 def test_new_thresholds_keep_the_encoder_id_on_disk(encoder_bundle: Bundle, raw_card: dict[str, Any], tmp_path: Path) -> None:
     thresholds = raw_card["thresholds"] | {"protocol": "measured again"}
-    assert write_bundle(tmp_path / "a.tflite", encoder_bundle.model, raw_card | {"thresholds": thresholds}).encoder_id == encoder_bundle.encoder_id
+    again = write_bundle(tmp_path / "a.tflite", encoder_bundle.model, raw_card | {"thresholds": thresholds})
+    assert again.encoder_id == encoder_bundle.encoder_id
 
 
 @pytest.mark.parametrize(("change", "field"), [

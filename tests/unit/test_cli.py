@@ -33,7 +33,8 @@ Call = Callable[..., Done]
 def call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Call:
     """call("gallery", "list"): the entry point with a configuration whose state is below tmp_path."""
     config = tmp_path / "front.toml"
-    config.write_text(f'[device]\nslug = "front"\nstate_dir = "{tmp_path}/s"\nsocket = "/tmp/no-daemon-{os.getpid()}.sock"\n[model]\nthreads = 1\n')
+    device = f'slug = "front"\nstate_dir = "{tmp_path}/s"\nsocket = "/tmp/no-daemon-{os.getpid()}.sock"\n'
+    config.write_text(f"[device]\n{device}[model]\nthreads = 1\n")
 
     def run(*arguments: str, config: Path | None = config) -> Done:
         monkeypatch.setattr(sys, "argv", ["edge-oneshot", *(("-c", str(config)) if config else ()), *arguments])

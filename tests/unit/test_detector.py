@@ -7,8 +7,8 @@ from collections.abc import Iterator
 
 import numpy as np
 import pytest
-from PIL import Image
 from pictures import Pixels, empty_scene, frame
+from PIL import Image
 
 from edge_oneshot.bundle import SHIPPED, find_bundle, read_bundle
 from edge_oneshot.card import DetectorCard

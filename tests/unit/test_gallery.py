@@ -53,8 +53,8 @@ def test_what_is_stored_comes_back(gallery: Gallery) -> None:
 
 def test_the_file_is_durable_strict_and_knows_its_version(gallery: Gallery) -> None:
     db = gallery._db
-    pragmas = {p: db.execute(f"PRAGMA {p}").fetchone()[0] for p in ("journal_mode", "synchronous", "foreign_keys", "secure_delete", "user_version")}
-    assert pragmas == {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1, "secure_delete": 1, "user_version": len(migrations.MIGRATIONS)}
+    expected = {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1, "secure_delete": 1, "user_version": len(migrations.MIGRATIONS)}
+    assert {p: db.execute(f"PRAGMA {p}").fetchone()[0] for p in expected} == expected
     with pytest.raises(sqlite3.IntegrityError, match="cannot store TEXT value in BLOB"):
         db.execute("INSERT INTO templates VALUES ('t', 'zoe', 'e', 'text', '{}', 'now')")
 
@@ -196,7 +196,7 @@ def test_a_file_damaged_in_the_middle_is_an_error_of_ours(tmp_path: Path) -> Non
     data = bytearray(path.read_bytes())
     data[8192:] = b"\xaa" * (len(data) - 8192)
     path.write_bytes(data)
-    with pytest.raises(GalleryError, match="is no readable gallery|cannot read the gallery"), Gallery(path) as gallery:
+    with pytest.raises(GalleryError, match=r"is no readable gallery|cannot read the gallery"), Gallery(path) as gallery:
         gallery.identities()
         gallery.templates()
 

@@ -38,7 +38,8 @@ OUTSIDE = {"converters", "training", "benchmarks", "tests", "scripts"}
 # What touches the world, and the parts that may load it.
 HEAVY = {
     "paho": {"mqtt"}, "av": {"cameras"}, "picamera2": {"cameras", "cli"}, "libcamera": {"cameras"}, "sqlite3": {"gallery", "events"},
-    "PIL": {"cameras", "vision", "control", "cli", "evaluation", "snapshot", "benchmarking"}, "ai_edge_litert": {"runtime"}, "tflite_runtime": {"runtime"},
+    "PIL": {"cameras", "vision", "control", "cli", "evaluation", "snapshot", "benchmarking"},
+    "ai_edge_litert": {"runtime"}, "tflite_runtime": {"runtime"},
     "click": {"cli"}, "torch": set(), "tensorflow": set(), "cv2": set(), "pickle": set(), "requests": set(), "onnx": set(),
 }
 

@@ -142,7 +142,8 @@ def test_platt_stays_finite_on_separable_scores() -> None:
 
 # ---- pairs
 
-PICTURES = [Picture(path=Path(f"{p}_{n:04d}.jpg"), person=p, number=n) for p, n in (("Ann", 1), ("Ann", 2), ("Bob", 1), ("Bob", 2), ("Eve", 1))]
+OWNED = (("Ann", 1), ("Ann", 2), ("Bob", 1), ("Bob", 2), ("Eve", 1))
+PICTURES = [Picture(path=Path(f"{p}_{n:04d}.jpg"), person=p, number=n) for p, n in OWNED]
 
 
 def pairs_file(tmp_path: Path, text: str) -> Path:

@@ -7,8 +7,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from PIL import Image, ImageEnhance, ImageFilter
 from pictures import Pixels, empty_scene, frame
+from PIL import Image, ImageEnhance, ImageFilter
 from samples import face
 
 from edge_oneshot.config import QualityConfig
