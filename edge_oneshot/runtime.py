@@ -7,6 +7,9 @@ concurrent call. Results are copies: a held view of a tensor makes the next invo
 from __future__ import annotations
 
 import importlib
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,8 +39,9 @@ class Runtime:
     def __init__(self, model: bytes, where: object, runtime: str = "auto", threads: int = 1) -> None:
         self.name, module = _import_runtime(runtime)
         try:
-            self._interpreter = module.Interpreter(model_content=model, num_threads=threads)
-            self._interpreter.allocate_tensors()
+            with _without_chatter():
+                self._interpreter = module.Interpreter(model_content=model, num_threads=threads)
+                self._interpreter.allocate_tensors()
         except (AttributeError, ImportError, SystemError) as e:
             # tflite-runtime 2.14 is built against numpy 1: it imports under numpy 2 and then breaks here.
             raise ModelError(f"{module.__name__} does not work with numpy {np.__version__}: {e}",
@@ -52,6 +56,20 @@ class Runtime:
         self._interpreter.set_tensor(self.inputs[0].index, value)
         self._interpreter.invoke()
         return tuple(self._interpreter.get_tensor(t.index) for t in self.outputs)
+
+
+@contextmanager
+def _without_chatter() -> Iterator[None]:
+    """LiteRT announces its delegate on the process's standard error, in the middle of what a person reads; no setting
+    turns that off. Errors come as exceptions and are not lost."""
+    saved = os.dup(2)
+    try:
+        with open(os.devnull, "wb") as nowhere:  # noqa: PTH123 - a file descriptor is wanted, not a path
+            os.dup2(nowhere.fileno(), 2)
+        yield
+    finally:
+        os.dup2(saved, 2)
+        os.close(saved)
 
 
 def _tensor(detail: dict[str, Any]) -> Tensor:

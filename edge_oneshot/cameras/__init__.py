@@ -17,12 +17,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 from edge_oneshot.cameras.base import Camera, EndOfStream
-from edge_oneshot.config import CameraConfig
+from edge_oneshot.config import CAMERA_SCHEMES, CameraConfig
 from edge_oneshot.errors import CameraError
 
 __all__ = ["Camera", "EndOfStream", "camera_opener", "open_camera"]
 
-SCHEMES = ("picamera2", "v4l2", "rtsp", "rtsps", "file", "folder")
 KNOWN = "expected picamera2:[N], v4l2:/dev/video0, rtsp://…, file:VIDEO or folder:DIR"
 
 
@@ -64,7 +63,7 @@ def camera_opener(config: CameraConfig) -> Callable[[threading.Event | None], Ca
 def _split(uri: str) -> tuple[str, str]:
     """(scheme, the rest); a plain path becomes file or folder."""
     match = re.match(r"([A-Za-z][A-Za-z0-9+.-]*):(.*)", uri, re.DOTALL)
-    if match and match[1].lower() in SCHEMES:
+    if match and match[1].lower() in CAMERA_SCHEMES:
         return match[1].lower(), match[2]
     path = Path(uri).expanduser()
     if path.is_dir():

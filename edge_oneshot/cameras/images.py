@@ -13,7 +13,11 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from edge_oneshot.errors import CameraError
 from edge_oneshot.types import Frame, UInt8Array
 
-MAX_IMAGE_PX = 64_000_000  # 192 MB as RGB; a picture that unfolds to more could take a small device down
+MAX_IMAGE_PX = 24_000_000  # 72 MB as RGB, some copies of it while it is turned; more could take a small device down
+MAX_JPEG_PX = 200_000_000  # a JPEG is decoded at half, a quarter or an eighth of its size, and never unfolds to all that
+ENOUGH_PX = 1600  # of width and height; a JPEG of twice as much is decoded smaller, the faces in it are large all the same
+# What a decoder is asked to open; Pillow knows many more, and some start other programs.
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "PPM")
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".ppm", ".pgm"})
 
 
@@ -39,11 +43,13 @@ def decode_image(data: bytes, source: str) -> Frame:
 def read_rgb(path: Path, data: io.BytesIO | None = None) -> UInt8Array:
     """The upright pixels of `path` (or of `data`, which came from there), uint8 (H, W, 3) RGB. Raises CameraError."""
     try:
-        with Image.open(path if data is None else data) as image:
-            if image.width * image.height > MAX_IMAGE_PX:
+        with Image.open(path if data is None else data, formats=FORMATS) as image:
+            size = image.size
+            image.draft(None, (ENOUGH_PX, ENOUGH_PX))  # does nothing but for JPEG
+            limit = MAX_IMAGE_PX if image.size == size else MAX_JPEG_PX
+            if size[0] * size[1] > limit:
                 raise CameraError(
-                    f"image {path}: expected at most {MAX_IMAGE_PX / 1e6:g} megapixels, got {image.width}x{image.height}",
-                    "scale it down first",
+                    f"image {path}: expected at most {limit / 1e6:g} megapixels, got {size[0]}x{size[1]}", "scale it down first"
                 )
             image.load()
             return _to_rgb(_upright(image))

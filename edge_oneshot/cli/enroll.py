@@ -46,7 +46,8 @@ def enroll(
     if like := result["look_alike"]:
         click.echo(
             f"warning: scores {like['score']:.2f} against {like['identity']}, your threshold is {like['threshold']:.2f}: "
-            "they will be taken for each other. Is it the same person? Else lower decision.target_fmr.", err=True,
+            "they will be taken for each other. The same person under two names? Then remove one. Two people who look alike? "
+            "Then a lower decision.target_fmr, or better captures of both, may tell them apart.", err=True,
         )
     elif near := result.get("nearest"):
         unusual = "" if near["cohort_share"] is None else f": higher than {_share(near['cohort_share'])} of cohort pairs"

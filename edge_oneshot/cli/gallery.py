@@ -43,7 +43,8 @@ def show(ctx: click.Context, name: str, as_json: bool) -> None:
     click.echo(f"{p['name']} ({p['identity']}), enrolled {p['created_at'][:19]}")
     for t in p["details"]:
         state = "in use" if t["comparable"] else "of another encoder, not compared"
-        click.echo(f"  {t['template_id'][:8]}  {t['created_at'][:19]}  {state}  {t['quality']}")
+        measures = ", ".join(f"{key} {value:g}" for key, value in t["quality"].items())
+        click.echo(f"  {t['template_id'][:8]}  {t['created_at'][:19]}  {state}  {measures}")
 
 
 @gallery.command()

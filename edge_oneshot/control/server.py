@@ -6,6 +6,7 @@ a thread that only reads a line and writes answers; the requests are served by t
 
 from __future__ import annotations
 
+import fcntl
 import json
 import logging
 import os
@@ -26,6 +27,7 @@ READ_TIMEOUT_S = 10.0  # of silence
 REQUEST_TIMEOUT_S = 60.0  # for all of a request: who sends a byte now and then must not keep a place
 ANSWER_TIMEOUT_S = 660.0  # longer than the longest enrollment may wait
 POLL_S = 0.5
+LAST_ANSWERS_S = 1.0
 
 
 class ControlServer:
@@ -38,8 +40,17 @@ class ControlServer:
             raise ControlError(f"another daemon answers at {path}", "stop it, or run another instance with --instance")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.unlink(missing_ok=True)  # left behind by a process that was killed
-            self._server = _Server(str(path), self._requests)
+            self._lock = path.with_suffix(".lock").open("w")
+            try:
+                # Two daemons that start in the same moment would both find nobody there; only one of them gets the lock.
+                fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                path.unlink(missing_ok=True)  # left behind by a process that was killed
+                self._server = _Server(str(path), self._requests)
+            except OSError:
+                self._lock.close()
+                raise
+        except BlockingIOError:
+            raise ControlError(f"another daemon holds {path}", "stop it, or run another instance with --instance") from None
         except OSError as e:
             raise ControlError(
                 f"cannot make the socket {path}: {e.strerror or e}", "set device.socket to a path that you may write"
@@ -61,7 +72,12 @@ class ControlServer:
         self._server.shutdown()
         self._server.server_close()
         self._thread.join(5.0)
+        # Clients that were just answered get a moment to hear it.
+        end = time.monotonic() + LAST_ANSWERS_S
+        for _ in range(MAX_CLIENTS):
+            self._server.slots.acquire(timeout=max(0.0, end - time.monotonic()))
         self.path.unlink(missing_ok=True)
+        self._lock.close()
 
 
 class _Server(socketserver.ThreadingUnixStreamServer):

@@ -7,7 +7,7 @@ import unicodedata
 
 from edge_oneshot.errors import GalleryError
 
-SLUG = re.compile(r"[a-z0-9_-]{1,64}")
+SLUG = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 MAX_NAME = 100
 # Letters that Unicode does not decompose into a Latin letter and a mark.
 LETTERS = str.maketrans({"ß": "ss", "æ": "ae", "œ": "oe", "ø": "o", "ð": "d", "þ": "th", "ł": "l", "đ": "d", "ı": "i"})
@@ -27,6 +27,9 @@ def clean_name(name: str) -> str:
 def propose_id(name: str) -> str:
     """The slug of a name: "Zoë" -> "zoe". Raises GalleryError if no letter or digit of it can be kept."""
     plain = unicodedata.normalize("NFKD", name.casefold().translate(LETTERS))
+    # A letter of another script is not left out in silence: a Cyrillic "а" would make "lice" of "аlice".
+    if foreign := [c for c in plain if c.isalnum() and not c.isascii()]:
+        raise GalleryError(f"name {name!r}: no id can be made from it, since ids are a-z, 0-9, _ and -, and {foreign[0]!r} is not", "give one with --id")
     slug = re.sub(r"[^a-z0-9]+", "-", "".join(c for c in plain if not unicodedata.combining(c))).strip("-")[:64].strip("-")
     if not slug:
         raise GalleryError(f"name {name!r}: no id can be made from it, since ids are a-z, 0-9, _ and -", "give one with --id")
@@ -36,5 +39,5 @@ def propose_id(name: str) -> str:
 def check_id(identity_id: str) -> str:
     """Refuses, and never mangles, an id that a person gave. Raises GalleryError."""
     if not SLUG.fullmatch(identity_id):
-        raise GalleryError(f"id {identity_id!r}: expected 1 to 64 of a-z, 0-9, _ and -", "choose such an id")
+        raise GalleryError(f"id {identity_id!r}: expected 1 to 64 of a-z, 0-9, _ and -, a letter or digit first", "choose such an id")
     return identity_id
