@@ -15,22 +15,25 @@ from typing import Any
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from PIL import Image
 from samples import embedding, person, random_unit, seen, template, unit
 from waiting import wait_until
 
 from edge_oneshot.bundle import Bundle
+from edge_oneshot.cameras.images import load_image
 from edge_oneshot.cli.verify_event import verify_event
-from edge_oneshot.config import Config, DecisionConfig, MqttConfig
+from edge_oneshot.config import Config, DecisionConfig, MqttConfig, parse_config
 from edge_oneshot.control import client, server
 from edge_oneshot.control.client import ask
 from edge_oneshot.control.handler import Handler
 from edge_oneshot.control.protocol import Request
 from edge_oneshot.control.server import ControlServer
 from edge_oneshot.daemon import Daemon
-from edge_oneshot.errors import ConfigError, ControlError, GalleryError
+from edge_oneshot.errors import CameraError, ConfigError, ControlError, GalleryError
 from edge_oneshot.events import signing
 from edge_oneshot.events.outbox import Outbox
 from edge_oneshot.gallery.archive import to_document
+from edge_oneshot.gallery.naming import check_id, propose_id
 from edge_oneshot.gallery.store import Gallery
 from edge_oneshot.matching.track import Finding, Tracker, Verdict
 from edge_oneshot.mqtt.client import MqttLink
@@ -341,3 +344,36 @@ def test_verify_event_says_what_is_wrong_with_its_state(tmp_path: Path) -> None:
     result = CliRunner().invoke(verify_event, [str(event), "--key", str(key), "--state", str(state)])
     assert isinstance(result.exception, ConfigError)
     assert "expected the counters of an earlier call" in str(result.exception)
+
+
+def test_an_unknown_kind_of_camera_is_a_fault_of_the_configuration() -> None:
+    with pytest.raises(ConfigError) as caught:
+        parse_config({"camera": {"uri": "foldr:x"}})
+    assert "foldr:" in caught.value.faults[0]
+    assert parse_config({"camera": {"uri": "/a/plain/path"}}).camera.uri == "/a/plain/path"
+
+
+def test_frames_too_rare_for_a_track_are_a_fault() -> None:
+    with pytest.raises(ConfigError) as caught:
+        parse_config({"camera": {"fps": 0.4}})
+    assert "gone_after_s" in caught.value.faults[0]
+    parse_config({"camera": {"fps": 0.4}, "decision": {"gone_after_s": 6.0}})
+
+
+def test_a_large_jpeg_is_decoded_smaller_and_a_small_one_as_it_is(tmp_path: Path) -> None:
+    for width, expected in ((6400, 1600), (1000, 1000)):
+        Image.new("RGB", (width, width)).save(tmp_path / "a.jpg")
+        assert load_image(tmp_path / "a.jpg").size == (expected, expected)
+
+
+def test_a_format_that_starts_another_program_is_not_opened(tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n%%EndComments\n")
+    with pytest.raises(CameraError, match="not an image"):
+        load_image(tmp_path / "a.png")
+
+
+def test_half_a_name_makes_no_id() -> None:
+    with pytest.raises(GalleryError, match="no id"):
+        propose_id("\N{CYRILLIC SMALL LETTER A}lice")
+    with pytest.raises(GalleryError, match="letter or digit first"):
+        check_id("--yes")
