@@ -7,26 +7,30 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
+from edge_oneshot import __version__
 from edge_oneshot.bundle import find_bundle, read_bundle, read_cohort
 from edge_oneshot.cameras.latest import LatestFrame, State
 from edge_oneshot.config import Config
 from edge_oneshot.control.client import ask
 from edge_oneshot.control.handler import ENROLL_TIMEOUT_S, Handler
-from edge_oneshot.control.protocol import Request, raise_error
+from edge_oneshot.control.protocol import Door, Request, raise_error
 from edge_oneshot.control.server import ControlServer
 from edge_oneshot.daemon import TICK_S, Daemon
 from edge_oneshot.encoder import TwinEncoder
 from edge_oneshot.errors import CameraError, ControlError, ModelError
 from edge_oneshot.events.outbox import Outbox
+from edge_oneshot.explain import Journal, read_journal, select
 from edge_oneshot.gallery.store import Gallery
 from edge_oneshot.matching.compare import score_all
 from edge_oneshot.matching.threshold import Rule, Target
 from edge_oneshot.matching.track import Tracker
 from edge_oneshot.mqtt.client import MqttLink
+from edge_oneshot.mqtt.commands import MqttRequests, acl_lines
+from edge_oneshot.mqtt.homeassistant import HomeAssistant
 from edge_oneshot.mqtt.topics import Topics
 from edge_oneshot.people import People
 from edge_oneshot.pipeline import Pipeline
@@ -98,18 +102,24 @@ def build_tracker(config: Config, pipeline: Pipeline) -> Tracker:
 
 
 @contextmanager
-def reporter(config: Config) -> Iterator[Reporter]:
-    """A started reporter; on leaving, `offline` is told and the outbox closed."""
+def reporter(config: Config) -> Iterator[tuple[Reporter, list[Door]]]:
+    """A started reporter, and MQTT's door for requests if it is open; on leaving, `offline` is told and the outbox closed."""
     topics = Topics(config.mqtt.prefix, config.device_slug)
     if not config.mqtt.enabled:
-        yield Reporter(topics, None, None)
+        yield Reporter(topics, None, None), []
         return
     outbox = Outbox(config.outbox_path, max_events=config.mqtt.outbox_max_events, max_age_s=config.mqtt.event_max_age_s)
     try:
         link = MqttLink(config.mqtt, config.device_slug, outbox)
+        mqtt, name = config.mqtt, config.device.name or config.device_slug
+        home = None if mqtt.discovery == "off" else HomeAssistant(link, mqtt.discovery, mqtt.discovery_prefix, name, __version__)
+        doors: list[Door] = [MqttRequests(link)] if mqtt.requests else []
+        if doors:
+            log.info("requests over MQTT are on; the broker's access list must say who may send them:\n%s",
+                     "\n".join(acl_lines(topics, mqtt.username)))
         link.start()
         try:
-            yield Reporter(topics, outbox, link)
+            yield Reporter(topics, outbox, link, home), doors
         finally:
             link.stop()
     finally:
@@ -125,9 +135,9 @@ def run_daemon(config: Config) -> int:
     people = build_people(config, pipeline)
     server = ControlServer(config.socket_path)
     try:
-        with LatestFrame(config.camera) as camera, reporter(config) as report:
-            daemon = Daemon(config, pipeline, people, build_tracker(config, pipeline), report)
-            return daemon.run(camera, server, stop)
+        with LatestFrame(config.camera) as camera, reporter(config) as (report, doors), closing(Journal(config.explain_path, config.decision)) as kept:
+            daemon = Daemon(config, pipeline, people, build_tracker(config, pipeline), report, kept)
+            return daemon.run(camera, [server, *doors], stop)
     finally:
         server.close()
         people.gallery.close()
@@ -145,6 +155,9 @@ def perform(
         return data
     if verb in ("status", "pause", "resume", "cancel"):
         raise ControlError(f"no daemon is running at {config.socket_path}", "start it with `edge-oneshot run` or systemctl")
+    if verb == "explain":
+        records = select(read_journal(config.explain_path), arguments.get("last_s"), arguments.get("event_id"))
+        return {"tracks": records, "kept": config.decision.explain_tracks, "fault": ""}
     pipeline = build_pipeline(config)
     people = build_people(config, pipeline)
     try:

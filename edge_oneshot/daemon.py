@@ -10,6 +10,7 @@ import logging
 import threading
 import time
 from collections import deque
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from enum import Enum
 from typing import Any
@@ -19,9 +20,10 @@ from edge_oneshot.cameras.latest import LatestFrame
 from edge_oneshot.cameras.latest import State as CameraState
 from edge_oneshot.config import Config
 from edge_oneshot.control.handler import Handler
-from edge_oneshot.control.server import ControlServer
+from edge_oneshot.control.protocol import Door
 from edge_oneshot.errors import CameraError
 from edge_oneshot.events.fold import PAD_NOT_PERFORMED, fold
+from edge_oneshot.explain import Journal
 from edge_oneshot.matching.track import Finding, Tracker
 from edge_oneshot.mqtt.payloads import Health, Info
 from edge_oneshot.people import People
@@ -46,9 +48,13 @@ class State(Enum):
 class Daemon:
     """One camera's daemon; its parts come wired from compose.py. All methods belong to one thread."""
 
-    def __init__(self, config: Config, pipeline: Pipeline, people: People, tracker: Tracker, reporter: Reporter) -> None:
+    def __init__(
+        self, config: Config, pipeline: Pipeline, people: People, tracker: Tracker, reporter: Reporter, journal: Journal | None = None
+    ) -> None:
+        """journal: what `explain` answers from; None: nothing is kept."""
         self.config, self.pipeline, self.people, self.tracker, self.reporter = config, pipeline, people, tracker, reporter
-        self.handler = Handler(pipeline, people, self._emit, self.describe, self._pause)
+        self.journal = journal
+        self.handler = Handler(pipeline, people, self._emit, self.describe, self._pause, journal)
         self.times = StageTimes()
         self.state = State.RUNNING
         self.frames = 0
@@ -76,10 +82,16 @@ class Daemon:
             findings = self.tracker.expire(now_ns)
         else:
             findings = self.tracker.update(self._observe(frame), frame.captured_ns)
+            if self.journal is not None:
+                self.journal.observe(self.tracker.seen_at(frame.captured_ns), frame.captured_at)
         self.handler.tick(now_ns)
         events = [self._fold(finding) for finding in findings]
         for event in events:
             self.reporter.event(event)
+            if self.journal is not None:
+                self.journal.told(event)
+        if self.journal is not None:
+            self.journal.keep(self.tracker.numbers)
         self.reporter.presence(*self.tracker.present)
         return events
 
@@ -111,8 +123,10 @@ class Daemon:
         now = frozenset(self.people.names)
         for identity_id in self._enrolled - now:
             self.tracker.forget(identity_id)
+            if self.journal is not None:
+                self.journal.forget(identity_id)
         self._enrolled = now
-        self.reporter.people(now)
+        self.reporter.people(self.people.names)
         self._tell_info()
 
     def _pause(self, paused: bool) -> None:
@@ -121,13 +135,13 @@ class Daemon:
 
     # ---- the loop
 
-    def run(self, camera: LatestFrame, server: ControlServer, stop: threading.Event) -> int:
+    def run(self, camera: LatestFrame, doors: Sequence[Door], stop: threading.Event) -> int:
         """Run until `stop` is set or the camera ends; the exit code. Raises CameraError when it is lost for too long."""
         self._announce()
         system.notify("READY=1")
         try:
             while not stop.is_set():
-                self._serve(server)
+                self._serve(doors)
                 frame = camera.get(TICK_S)
                 now_ns = time.monotonic_ns()
                 self._watch(camera)
@@ -144,11 +158,12 @@ class Daemon:
             system.notify("STOPPING=1")
             self.handler.stop()
 
-    def _serve(self, server: ControlServer) -> None:
-        """Answer requests for a moment. However many wait, the door is watched between them, and the watchdog fed."""
-        end = time.monotonic() + TICK_S
-        while time.monotonic() < end and (request := server.next_request()) is not None:
-            self.handler.start(request)
+    def _serve(self, doors: Sequence[Door]) -> None:
+        """Answer requests for a moment. However many wait, the camera is watched between them, and the watchdog fed."""
+        for door in doors:
+            end = time.monotonic() + TICK_S / len(doors)
+            while time.monotonic() < end and (request := door.next_request()) is not None:
+                self.handler.start(request)
 
     def _watch(self, camera: LatestFrame) -> None:
         """Follow the camera's state; tell it at once, and give up when it was lost for too long."""
@@ -200,8 +215,8 @@ class Daemon:
                 threshold=round(threshold.value, 4),
                 pad=PAD_NOT_PERFORMED,
                 gallery_encrypted=False,
-                signed_events=False,
-                requests=False,
+                signed_events=bool(self.config.mqtt.sign_key_file),
+                requests=self.config.mqtt.requests,
                 ts=datetime.now(UTC),
             )
         )
@@ -225,7 +240,7 @@ class Daemon:
             outbox_depth=0 if outbox is None else outbox.depth,
             outbox_oldest_age_s=None if outbox is None else outbox.oldest_age_s,
             outbox_dropped=0 if outbox is None else outbox.dropped_overflow + outbox.dropped_age,
-            outbox_refused=0,
+            outbox_refused=0 if self.reporter.link is None else self.reporter.link.status().refused_events,
             outbox_fault="" if outbox is None else outbox.fault,
             encoder_id=self.pipeline.encoder.encoder_id,
             identities=len(self.people.names),

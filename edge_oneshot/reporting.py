@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 
 from edge_oneshot.events.outbox import Outbox
 from edge_oneshot.mqtt.client import MqttLink
+from edge_oneshot.mqtt.homeassistant import HomeAssistant
 from edge_oneshot.mqtt.payloads import Health, Info, Presence
 from edge_oneshot.mqtt.topics import Topics
 from edge_oneshot.types import MatchEvent
@@ -16,10 +17,12 @@ log = logging.getLogger(__name__)
 
 
 class Reporter:
-    """Called by the loop's thread. outbox and link are both None when MQTT is off."""
+    """Called by the loop's thread. outbox and link are both None when MQTT is off, home when discovery is."""
 
-    def __init__(self, topics: Topics, outbox: Outbox | None, link: MqttLink | None) -> None:
-        self._topics, self.outbox, self.link = topics, outbox, link
+    def __init__(
+        self, topics: Topics, outbox: Outbox | None, link: MqttLink | None, home: HomeAssistant | None = None
+    ) -> None:
+        self._topics, self.outbox, self.link, self._home = topics, outbox, link, home
         self.events = 0
         self._present: tuple[tuple[str, ...], int] | None = None
         self._since = datetime.now(UTC)
@@ -37,17 +40,19 @@ class Reporter:
             self.outbox.commit(event)
             self.link.wake()
 
-    def people(self, identity_ids: Iterable[str]) -> None:
-        """Everybody enrolled: their states exist from now on, and those of people who were forgotten are emptied.
+    def people(self, names: Mapping[str, str]) -> None:
+        """Everybody enrolled, identity_id -> name: their states exist from now on, and those of people who were forgotten are emptied.
 
         Also of those who were forgotten while this daemon did not run: a name must not stay at the broker for ever.
         """
-        self._people = frozenset(identity_ids)
+        self._people = frozenset(names)
         if self.link is None:
             return
         states = {self._topics.person_state(identity_id) for identity_id in self._people}
         self.link.clear_others(f"{self._topics.base}/person/", keep=states)
         self._tell_states(self._present[0] if self._present else ())
+        if self._home is not None:
+            self._home.announce(names)
 
     def presence(self, identity_ids: Iterable[str], unknown: int) -> None:
         """Who is in sight; told when it changes."""

@@ -33,11 +33,11 @@ class Arguments:
             raise self._fault(key, "true or false", value)
         return value
 
-    def seconds(self, key: str, default: float) -> float:
+    def seconds(self, key: str, default: float, longest_s: float = 600.0) -> float:
         value = self._values.get(key, default)
         number = isinstance(value, (int, float)) and not isinstance(value, bool)
-        if not number or not 0 < value <= 600:  # NaN fails this, too
-            raise self._fault(key, "seconds, more than 0 and at most 600", value)
+        if not number or not 0 < value <= longest_s:  # NaN fails this, too
+            raise self._fault(key, f"seconds, more than 0 and at most {longest_s:g}", value)
         return float(value)
 
     def binary(self, key: str) -> bytes:

@@ -19,6 +19,7 @@ from edge_oneshot.control.protocol import Request
 from edge_oneshot.enrollment import CaptureSession, Enrollment, enroll_from_frame, probe_from_frame
 from edge_oneshot.errors import ControlError, EdgeOneshotError, GalleryError
 from edge_oneshot.events.fold import PAD_NOT_PERFORMED, fold_gallery_change
+from edge_oneshot.explain import Journal
 from edge_oneshot.gallery.archive import from_document, to_document
 from edge_oneshot.gallery.naming import check_id, clean_name, propose_id
 from edge_oneshot.gallery.store import Enrolled
@@ -32,6 +33,7 @@ from edge_oneshot.types import Decision, Frame, Identity, MatchEvent, Outcome, S
 log = logging.getLogger(__name__)
 
 ENROLL_TIMEOUT_S = 30.0
+MAX_LAST_S = 366 * 86400.0
 
 
 class Handler:
@@ -47,15 +49,16 @@ class Handler:
         emit: Callable[[MatchEvent], None],
         describe: Callable[[], dict[str, Any]],
         set_paused: Callable[[bool], None] | None = None,
+        journal: Journal | None = None,
     ) -> None:
         self._pipeline, self._people, self._emit, self._describe = pipeline, people, emit, describe
-        self._set_paused = set_paused
+        self._set_paused, self._journal = set_paused, journal
         self.job: Job | None = None
         self._verbs: dict[str, Callable[[Request], None]] = {
             "enroll": self._enroll, "cancel": self._cancel, "snapshot": self._snapshot,
             "list": self._list, "show": self._show, "rename": self._rename, "forget": self._forget, "check": self._check,
             "export": self._export, "import": self._import, "verify": self._verify, "identify": self._identify,
-            "status": self._status, "pause": self._pause, "resume": self._pause,
+            "status": self._status, "pause": self._pause, "resume": self._pause, "explain": self._explain,
         }
 
     def start(self, request: Request) -> None:
@@ -244,6 +247,14 @@ class Handler:
 
     def _status(self, request: Request) -> None:
         request.finish(self._describe())
+
+    def _explain(self, request: Request) -> None:
+        """Why the last tracks were told as they were, or not told."""
+        a = Arguments(request)
+        if self._journal is None:
+            raise ControlError("nothing is kept to explain here", "ask the running daemon; see decision.explain_tracks")
+        last_s = a.seconds("last_s", 600.0, longest_s=MAX_LAST_S) if a.has("last_s") else None
+        request.finish(self._journal.report(last_s, a.text("event_id") if a.has("event_id") else None))
 
     def _pause(self, request: Request) -> None:
         if self._set_paused is None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import queue
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 from edge_oneshot import errors
 from edge_oneshot.errors import ControlError, EdgeOneshotError
@@ -39,6 +39,12 @@ class Request:
         faults = [str(f) for f in getattr(error, "faults", ())]
         kind = type(error).__name__
         self.answers.put({"status": "error", "kind": kind, "error": error.message, "hint": error.hint, "faults": faults})
+
+
+class Door(Protocol):
+    """Where requests come from: the local socket, and MQTT if it is allowed. Asked in each turn of the loop."""
+
+    def next_request(self) -> Request | None: ...
 
 
 def raise_error(answer: Answer) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 
 import jsonschema
 import numpy as np
+import paho.mqtt.publish
 import pytest
 from device import Device
 from mosquitto import Mosquitto, Subscriber
@@ -328,3 +329,35 @@ def test_nothing_of_a_picture_is_ever_stored(make_device: MakeDevice, portrait_f
         data = path.read_bytes()
         assert b"\xff\xd8\xff" not in data and b"\x89PNG" not in data, path
         assert len(data) < 100_000 + np.prod((64, 64))
+
+
+def test_requests_over_mqtt_and_discovery(
+    make_device: MakeDevice, broker: Mosquitto, subscriber: Subscriber, eileen: list[Pixels]
+) -> None:
+    """The second door to the handler, and what Home Assistant is told, both with the real daemon behind them."""
+    device = make_device(pace="camera", mqtt={"requests": True, "discovery": "device"})
+    endless(device, eileen, 400)
+    device.start()
+    discovery = "homeassistant/device/edge_oneshot_front/config"
+    device.wait(lambda: subscriber.on(discovery), "the discovery")
+
+    def ask(verb: str, **arguments: Any) -> dict[str, Any]:
+        payload = json.dumps({**arguments, "transaction": verb})
+        paho.mqtt.publish.single(f"edge-oneshot/front/request/{verb}", payload, qos=1, hostname="127.0.0.1", port=broker.port)
+
+        def final() -> list[dict[str, Any]]:
+            return [h.json for h in subscriber.on(f"/response/{verb}") if h.json["status"] != "progress"]
+
+        device.wait(final, f"the answer to {verb}")
+        answer = final()[-1]
+        assert answer["transaction"] == verb
+        return answer
+
+    assert ask("enroll", name="Eileen", timeout_s=60)["data"]["identity"] == "eileen"
+    device.wait(lambda: subscriber.on("/match/eileen"), "a match")
+    device.wait(lambda: "eileen" in subscriber.on(discovery)[-1].payload.decode(), "her entity")
+    assert [p["name"] for p in ask("list")["data"]["identities"]] == ["Eileen"]
+    assert ask("forget", name="eileen")["status"] == "ok"
+    assert "nobody called" in ask("rename", name="eileen", to="Zoë")["error"]
+    assert "the broker's access list" in device.log()
+    assert device.stop() == 0

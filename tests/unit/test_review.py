@@ -323,7 +323,7 @@ def test_whole_frames_that_stay_too_poor_are_rejected_and_keep_nobody_present() 
 
 def test_who_was_forgotten_while_the_daemon_was_away_is_forgotten_at_the_broker(tmp_path: Path) -> None:
     topics = Topics("p", "d")
-    for people in (["alice", "bob"], ["alice"]):
+    for people in ({"alice": "Alice", "bob": "Bob"}, {"alice": "Alice"}):
         outbox = Outbox(tmp_path / "outbox.sqlite")
         link = MqttLink(MqttConfig(prefix="p"), "d", outbox)
         Reporter(topics, outbox, link).people(people)
