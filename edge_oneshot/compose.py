@@ -115,8 +115,10 @@ def reporter(config: Config) -> Iterator[tuple[Reporter, list[Door]]]:
         home = None if mqtt.discovery == "off" else HomeAssistant(link, mqtt.discovery, mqtt.discovery_prefix, name, __version__)
         doors: list[Door] = [MqttRequests(link)] if mqtt.requests else []
         if doors:
-            log.info("requests over MQTT are on; the broker's access list must say who may send them:\n%s",
-                     "\n".join(acl_lines(topics, mqtt.username)))
+            log.info(
+                "requests over MQTT are on; the broker's access list must say who may send them:\n%s",
+                "\n".join(acl_lines(topics, mqtt.username)),
+            )
         link.start()
         try:
             yield Reporter(topics, outbox, link, home), doors
@@ -135,7 +137,11 @@ def run_daemon(config: Config) -> int:
     people = build_people(config, pipeline)
     server = ControlServer(config.socket_path)
     try:
-        with LatestFrame(config.camera) as camera, reporter(config) as (report, doors), closing(Journal(config.explain_path, config.decision)) as kept:
+        with (
+            LatestFrame(config.camera) as camera,
+            reporter(config) as (report, doors),
+            closing(Journal(config.explain_path, config.decision)) as kept,
+        ):
             daemon = Daemon(config, pipeline, people, build_tracker(config, pipeline), report, kept)
             return daemon.run(camera, [server, *doors], stop)
     finally:

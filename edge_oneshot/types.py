@@ -205,7 +205,8 @@ class Embedding:
         v = self.vector
         _require(v.dtype == np.float32 and v.ndim == 1 and v.size > 0, "Embedding.vector", "float32 (D,)", v)
         _require(bool(np.isfinite(v).all()), "Embedding.vector", "finite values", "NaN or infinity")
-        _require(isinstance(self.encoder_id, str) and self.encoder_id.startswith("sha256:"), "Embedding.encoder_id", "sha256:…", self.encoder_id)
+        known = isinstance(self.encoder_id, str) and self.encoder_id.startswith("sha256:")
+        _require(known, "Embedding.encoder_id", "sha256:…", self.encoder_id)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

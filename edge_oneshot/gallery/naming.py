@@ -29,7 +29,9 @@ def propose_id(name: str) -> str:
     plain = unicodedata.normalize("NFKD", name.casefold().translate(LETTERS))
     # A letter of another script is not left out in silence: a Cyrillic "а" would make "lice" of "аlice".
     if foreign := [c for c in plain if c.isalnum() and not c.isascii()]:
-        raise GalleryError(f"name {name!r}: no id can be made from it, since ids are a-z, 0-9, _ and -, and {foreign[0]!r} is not", "give one with --id")
+        raise GalleryError(
+            f"name {name!r}: no id can be made from it, since ids are a-z, 0-9, _ and -, and {foreign[0]!r} is not", "give one with --id"
+        )
     slug = re.sub(r"[^a-z0-9]+", "-", "".join(c for c in plain if not unicodedata.combining(c))).strip("-")[:64].strip("-")
     if not slug:
         raise GalleryError(f"name {name!r}: no id can be made from it, since ids are a-z, 0-9, _ and -", "give one with --id")

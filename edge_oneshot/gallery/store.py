@@ -196,7 +196,9 @@ class Gallery:
         try:
             return self._db.execute(sql, values).fetchall()
         except sqlite3.Error as e:
-            raise GalleryError(f"cannot read the gallery {self.path}: {e}", "restore it from `gallery export`, or move the file away") from None
+            raise GalleryError(
+                f"cannot read the gallery {self.path}: {e}", "restore it from `gallery export`, or move the file away"
+            ) from None
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
