@@ -176,6 +176,10 @@ class Config:
         return self.state_dir / f"outbox-{self.instance}.sqlite"
 
     @property
+    def explain_path(self) -> Path:
+        return self.state_dir / f"explain-{self.instance}.sqlite"
+
+    @property
     def socket_path(self) -> Path:
         if self.device.socket:
             return Path(self.device.socket).expanduser()

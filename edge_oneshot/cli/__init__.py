@@ -26,6 +26,8 @@ COMMANDS = {
     "model": ("model", "Show and check model bundles."),
     "config": ("config", "Show and check the configuration."),
     "doctor": ("doctor", "Check everything and say how to mend it."),
+    "explain": ("explain", "Say why tracks were told as they were, or not told."),
+    "calibrate": ("calibrate", "Fit the thresholds to your own cohort of strangers."),
     "evaluate": ("evaluate", "Measure error rates on labelled pictures."),
     "bench": ("bench", "Measure the stages of one frame on this device."),
 }

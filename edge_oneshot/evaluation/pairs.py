@@ -89,6 +89,12 @@ def identity_numbers(pictures: Sequence[Picture]) -> Ints:
     return numbers
 
 
+def rows_of_pairs(embedded: Embedded, first: Ints, second: Ints, comparator: Comparator) -> Float32Array:
+    """Scores float32 (P,) of the pictures first (P,) with second (P,)."""
+    return np.array([score_all(comparator, embedded.vectors[b][None], embedded.vectors[a])[0] for a, b in zip(first, second, strict=True)],
+                    dtype=np.float32)
+
+
 def score_pairs(embedded: Embedded, pairs: Pairs, comparator: Comparator) -> Float32Array:
     """Scores float32 (P,); -inf where one of the two was not acquired."""
     vectors = embedded.vectors

@@ -14,7 +14,7 @@ import numpy as np
 from edge_oneshot.cameras.images import SUFFIXES, load_image
 from edge_oneshot.errors import CameraError, EdgeOneshotError
 from edge_oneshot.pipeline import Pipeline
-from edge_oneshot.types import Float32Array, Frame, Sample
+from edge_oneshot.types import Float32Array, Frame, Quality, Sample
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,12 +28,16 @@ class Picture:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Embedded:
-    """vectors: float32 (N, D), a row per picture, zeros where `faults` holds a reason why nothing was acquired."""
+    """vectors: float32 (N, D), a row per picture, zeros where `faults` holds a reason why nothing was acquired.
+
+    qualities: of each picture's face, None where none was found.
+    """
 
     pictures: Sequence[Picture]
     vectors: Float32Array
     faults: dict[int, str]
     encoder_id: str
+    qualities: Sequence[Quality | None] = ()
 
     @property
     def acquired(self) -> list[int]:
@@ -62,33 +66,35 @@ def embed(pictures: Sequence[Picture], make_pipeline: Callable[[], Pipeline], wo
     """
     local = threading.local()
 
-    def one(picture: Picture) -> tuple[Float32Array | None, str]:
+    def one(picture: Picture) -> tuple[Float32Array | None, str, Quality | None]:
         if not hasattr(local, "pipeline"):
             local.pipeline = make_pipeline()
         pipeline: Pipeline = local.pipeline
         try:
             frame = load_image(picture.path)
         except CameraError as e:
-            return None, str(e)
+            return None, str(e), None
         samples = pipeline.samples(frame)
         if not samples:
-            return None, "no face found"
+            return None, "no face found", None
         subject = min(samples, key=lambda s: _off_centre(s, frame))
         if not subject.quality.good:
-            return None, "; ".join(f.message for f in subject.quality.faults)
-        return pipeline.encode(subject).vector, ""
+            return None, "; ".join(f.message for f in subject.quality.faults), subject.quality
+        return pipeline.encode(subject).vector, "", subject.quality
 
     encoder = make_pipeline().encoder
     vectors = np.zeros((len(pictures), encoder.card.dimension), dtype=np.float32)
     faults: dict[int, str] = {}
+    qualities: list[Quality | None] = []
     with ThreadPoolExecutor(workers) as pool:
-        for i, (vector, fault) in enumerate(pool.map(one, pictures)):
+        for i, (vector, fault, quality) in enumerate(pool.map(one, pictures)):
+            qualities.append(quality)
             if vector is None:
                 faults[i] = fault
             else:
                 vectors[i] = vector
             on_done(1)
-    return Embedded(pictures=pictures, vectors=vectors, faults=faults, encoder_id=encoder.encoder_id)
+    return Embedded(pictures=pictures, vectors=vectors, faults=faults, encoder_id=encoder.encoder_id, qualities=qualities)
 
 
 def _off_centre(sample: Sample, frame: Frame) -> float:

@@ -72,6 +72,15 @@ class Tracker:
         known = sorted({t.identity_id for t in self._tracks if t.identity_id is not None})
         return known, sum(t.verdict is Verdict.UNKNOWN for t in self._tracks)
 
+    @property
+    def numbers(self) -> list[int]:
+        """The tracks that are in sight, or were until just now."""
+        return [t.number for t in self._tracks]
+
+    def seen_at(self, now_ns: int) -> list[tuple[int, Observation]]:
+        """(track number, observation) of the frame that was captured at now_ns."""
+        return [(t.number, t.last) for t in self._tracks if t.last is not None and t.last_ns == now_ns]
+
     def forget(self, identity_id: str) -> None:
         """Drop tracks of somebody who was removed from the gallery; nothing more is told of them."""
         self._tracks = [t for t in self._tracks if t.identity_id != identity_id]

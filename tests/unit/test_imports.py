@@ -19,7 +19,7 @@ LAYERS = (
     {"errors"},
     {"types", "config", "card", "system"},
     {"bundle", "runtime", "stopwatch", "protocol"},
-    {"vision", "encoder", "matching", "events", "gallery", "cameras", "mqtt", "people"},
+    {"vision", "encoder", "matching", "events", "gallery", "cameras", "mqtt", "people", "explain"},
     {"pipeline", "reporting", "evaluation"},
     {"enrollment"},
     {"control"},
@@ -31,13 +31,15 @@ LAYERS = (
 # Within a layer: who may know whom besides itself.
 BESIDE = {
     "bundle": set(), "config": set(), "card": {"config"}, "types": set(), "vision": set(), "encoder": set(), "events": {"matching"},
-    "mqtt": {"events", "matching"}, "gallery": set(), "cameras": set(), "matching": set(), "people": {"gallery", "matching"},
+    "mqtt": {"events", "matching"}, "gallery": set(), "explain": set(), "cameras": set(), "matching": set(),
+    "people": {"gallery", "matching"},
     "runtime": set(), "stopwatch": set(), "system": set(), "reporting": set(), "pipeline": set(), "evaluation": {"pipeline"},
 }
 OUTSIDE = {"converters", "training", "benchmarks", "tests", "scripts"}
 # What touches the world, and the parts that may load it.
 HEAVY = {
-    "paho": {"mqtt"}, "av": {"cameras"}, "picamera2": {"cameras", "cli"}, "libcamera": {"cameras"}, "sqlite3": {"gallery", "events"},
+    "paho": {"mqtt"}, "av": {"cameras"}, "picamera2": {"cameras", "cli"}, "libcamera": {"cameras"},
+    "sqlite3": {"gallery", "events", "explain"},
     "PIL": {"cameras", "vision", "control", "cli", "evaluation", "snapshot", "benchmarking"},
     "ai_edge_litert": {"runtime"}, "tflite_runtime": {"runtime"},
     "click": {"cli"}, "torch": set(), "tensorflow": set(), "cv2": set(), "pickle": set(), "requests": set(), "onnx": set(),
