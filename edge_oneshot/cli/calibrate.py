@@ -44,8 +44,8 @@ def calibrate(ctx: click.Context, cohort: Path, out: Path, protocol: str, worker
     if as_json:
         print_json(fitted)
         return
-    click.echo(f"{fitted['identities']} people, {fitted['pictures']} pictures, {len(embedded.faults)} not acquired; counted down to a false "
-               f"match rate of {fitted['measured_to_fmr']:g}, extrapolated below")
+    click.echo(f"{fitted['identities']} people, {fitted['pictures']} pictures, {len(embedded.faults)} not acquired; counted down to a "
+               f"false match rate of {fitted['measured_to_fmr']:g}, extrapolated below")
     for size, limit in zip(fitted["gallery_sizes"], fitted["measured_to_fpir"], strict=True):
         click.echo(f"  {size:5} enrolled: FPIR counted down to {limit:g}")
     click.echo(f'wrote {out}; set model.cohort = "{out.resolve()}" in the configuration')
