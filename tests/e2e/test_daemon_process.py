@@ -90,13 +90,14 @@ def endless(device: Device, pictures: list[Pixels], times: int = 400) -> None:
     device.camera.show(pictures * times)
 
 
-def test_sigterm_is_a_clean_end(make_device: MakeDevice, subscriber: Subscriber) -> None:
+def test_sigterm_is_a_clean_end(make_device: MakeDevice, subscriber: Subscriber, broker: Mosquitto) -> None:
     device = make_device(pace="camera")
     endless(device, [WALL])
     device.start()
     subscriber.wait("/availability")
     assert device.stop() == 0
     wait_until(lambda: values(subscriber, "/availability") == ["online", "offline"], "offline")
+    assert "Received DISCONNECT from edge-oneshot-front" in broker.log()  # it was said, and not left to the will
     assert device.notify.heard[-1] == "STOPPING=1"
     assert not (device.state / "front.sock").exists()
     assert "Traceback" not in device.log()

@@ -11,6 +11,8 @@ import pytest
 from golden import aligned, chips, encode, exact_here, load
 
 from edge_oneshot.bundle import find_bundle, read_bundle
+from edge_oneshot.encoder import TwinEncoder
+from edge_oneshot.types import Chip
 
 
 def distance(a: list[int], b: list[int]) -> int:
@@ -25,6 +27,16 @@ def test_the_golden_file_is_of_the_shipped_encoder() -> None:
 @pytest.mark.parametrize("name", ["collins", "hopper"])
 def test_the_encoder_gives_the_same_numbers(name: str) -> None:
     assert distance(encode(chips()[name], "litert"), load()["chips"][name]) <= (0 if exact_here() else 1)
+
+
+@pytest.mark.parametrize("name", ["collins", "hopper"])
+def test_an_embedding_is_the_output_dequantized_and_of_unit_norm(name: str) -> None:
+    """The device's encoder on the same chip, against the golden output in float64."""
+    encoder = TwinEncoder(read_bundle(find_bundle("", "encoder")), "litert")
+    (output,) = encoder.runtime.outputs
+    expected = (np.array(encode(chips()[name], "litert"), dtype=float) - output.zero_point) * output.scale
+    got = encoder.encode(Chip(pixels=chips()[name], transform=np.eye(2, 3))).vector
+    assert np.abs(got - expected / np.linalg.norm(expected)).max() < 1e-6
 
 
 @pytest.mark.parametrize("name", ["collins", "hopper"])

@@ -164,3 +164,16 @@ def test_a_find_that_the_refiner_does_not_confirm_is_dropped(pipeline: Pipeline,
     assert isinstance(pipeline.locator, FaceLocator)
     assert len(pipeline.locator.finder.detect(hopper)) == 1
     assert pipeline.locator.locate(frame(empty_scene((512, 600)), lores=hopper)) == []
+
+
+@pytest.mark.parametrize(("shift_px", "kept"), [(30, True), (80, False)])
+def test_a_second_look_far_from_the_first_saw_somebody_else(pipeline: Pipeline, hopper: Pixels, shift_px: int, kept: bool) -> None:
+    """The main stream shows her 0.35 and 0.9 inter-eye distances beside where the lores stream found her."""
+    assert pipeline.locator is not None
+    main = np.roll(hopper, shift_px, axis=1)
+    found = pipeline.locator.locate(frame(main, lores=hopper))
+    assert len(found) == kept
+    if kept:
+        (home,) = pipeline.locator.locate(frame(hopper))
+        moved = found[0].landmarks[:2].mean(axis=0) - home.landmarks[:2].mean(axis=0)
+        assert math.dist(moved, (shift_px, 0)) < 5

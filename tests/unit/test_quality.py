@@ -14,7 +14,7 @@ from samples import face
 from edge_oneshot.config import QualityConfig
 from edge_oneshot.pipeline import Pipeline
 from edge_oneshot.types import Chip, Face, Quality
-from edge_oneshot.vision.quality import NOSE_DEPTH, estimate_yaw_deg, laplacian, measure
+from edge_oneshot.vision.quality import estimate_yaw_deg, laplacian, measure
 
 GATES = QualityConfig()
 
@@ -63,9 +63,9 @@ def test_cropped(pipeline: Pipeline, hopper: Pixels) -> None:
 
 
 def turned(yaw_deg: float, roll_deg: float = 0.0) -> Face:
-    """A head model under orthography: eyes 60 mm apart, the nose NOSE_DEPTH of that before them and 35 mm below."""
+    """A head model under orthography: eyes 63 mm apart, the nose 35 mm before them and 35 mm below."""
     yaw, roll = math.radians(yaw_deg), math.radians(roll_deg)
-    points = [(-30, 0, 0), (30, 0, 0), (0, 35, 60 * NOSE_DEPTH), (0, 70, 0), (-70, 10, -60), (70, 10, -60)]
+    points = [(-31.5, 0, 0), (31.5, 0, 0), (0, 35, 35), (0, 70, 0), (-70, 10, -60), (70, 10, -60)]
     seen = [(x * math.cos(yaw) + z * math.sin(yaw), y) for x, y, z in points]
     seen = [(200 + x * math.cos(roll) - y * math.sin(roll), 200 + x * math.sin(roll) + y * math.cos(roll)) for x, y in seen]
     return replace(face(), landmarks=np.array(seen, dtype=np.float32))
@@ -74,7 +74,7 @@ def turned(yaw_deg: float, roll_deg: float = 0.0) -> Face:
 @pytest.mark.parametrize("roll", [0, 25, -140])
 @pytest.mark.parametrize("yaw", [-70, -30, 0, 15, 60])
 def test_yaw_of_a_model_head(yaw: float, roll: float) -> None:
-    assert estimate_yaw_deg(turned(yaw, roll)) == pytest.approx(yaw, abs=0.5)
+    assert estimate_yaw_deg(turned(yaw, roll)) == pytest.approx(yaw, abs=1.0)
 
 
 def test_eyes_at_one_place_are_a_profile() -> None:

@@ -187,6 +187,18 @@ def test_two_people_who_pass_each_other_keep_their_names(scene: Scene, poor: int
         assert len(scene.found) == 4
 
 
+def test_two_people_who_hide_each_other_are_told_apart_again(scene: Scene) -> None:
+    """Out of sight they change places, and come back too poor to be compared. Once their faces are good, nothing is told:
+    each track goes where its person is."""
+    scene.frames(*([seen("alice", 100), seen("bob", 180)] for _ in range(5)))
+    scene.frames([], [], [])
+    scene.frames(*([seen(None, 100), seen(None, 180)] for _ in range(3)))
+    scene.frames(*([seen("bob", 100), seen("alice", 180)] for _ in range(12)))
+    assert [(f.verdict, f.identity_id) for f in scene.found] == [(Verdict.MATCH, "alice"), (Verdict.MATCH, "bob")]
+    assert scene.tracker.present == (["alice", "bob"], 0)
+    assert len(scene.nobody()) == 2
+
+
 def test_moving_faces_keep_their_tracks(scene: Scene) -> None:
     for i in range(30):
         scene.frames([seen("alice", 10.0 * i), seen("bob", 900 - 10.0 * i)][:: 1 if i % 2 else -1])
