@@ -4,25 +4,31 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from edge_oneshot.errors import AcquisitionError, EnrollmentError
-from edge_oneshot.matching.compare import References
+from edge_oneshot.matching.compare import References, score_all
 from edge_oneshot.pipeline import Pipeline
 from edge_oneshot.types import Candidate, Embedding, Fault, Frame, Identity, Quality, Sample, Template
 
 BURST_NS = 1_000_000_000  # after the first good frame, the best of this long is kept
 BURST_FRAMES = 10
+CHECKED_FRAMES = 2  # of them are held against the template
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Enrollment:
-    """What an enrollment gives. look_alike: somebody else already enrolled whom this person would match, or None."""
+    """What an enrollment gives. look_alike: whoever else of the gallery is most alike, or None.
+
+    self_score: the lowest comparison score of the template with other good frames of the same burst; None: only one frame.
+    A person who does not match themselves within a second, or two people who took turns, will not be recognised either.
+    """
 
     identity: Identity
     template: Template
     look_alike: Candidate | None
+    self_score: float | None = None
 
 
 def find_one(samples: Sequence[Sample]) -> tuple[Sample | None, tuple[Fault, ...]]:
@@ -92,8 +98,7 @@ class CaptureSession:
     def finish_if_due(self, now_ns: int) -> Enrollment | None:
         """To be called without a frame too. Raises EnrollmentError after the deadline without a good frame."""
         if self._good and (len(self._good) >= BURST_FRAMES or now_ns - self._good[0][1] >= BURST_NS or now_ns >= self._deadline_ns):
-            sample = max((s for s, _ in self._good), key=_merit)
-            return make_enrollment(self._pipeline.encode(sample), sample.quality, self._identity, self._references)
+            return self._finish()
         if now_ns >= self._deadline_ns:
             raise EnrollmentError(
                 f"{self._identity.name!r} was not enrolled: no usable frame within {self._timeout_s:g} s",
@@ -101,6 +106,15 @@ class CaptureSession:
                 tuple(f.message for f in self._faults),
             )
         return None
+
+    def _finish(self) -> Enrollment:
+        """The best frame becomes the template; the next best ones say how well it stands for the person."""
+        best, *others = sorted((s for s, _ in self._good), key=_merit, reverse=True)[: 1 + CHECKED_FRAMES]
+        embedding = self._pipeline.encode(best)
+        enrollment = make_enrollment(embedding, best.quality, self._identity, self._references)
+        comparator = self._pipeline.encoder.card.comparator
+        scores = [score_all(comparator, embedding.vector[None], self._pipeline.encode(o).vector)[0] for o in others]
+        return replace(enrollment, self_score=float(min(scores))) if scores else enrollment
 
 
 def _merit(sample: Sample) -> float:

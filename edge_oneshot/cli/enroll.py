@@ -43,6 +43,9 @@ def enroll(
         print_json(result)
         return
     click.echo(f"enrolled {result['name']} as {result['identity']}: {_describe(result['quality'])}")
+    if result.get("weak"):
+        click.echo(f"warning: a weak template: frames of the same second score only {result['self_score']:.2f} against it. "
+                   "Enroll again with --replace, in better light and holding still.", err=True)
     if like := result["look_alike"]:
         click.echo(
             f"warning: scores {like['score']:.2f} against {like['identity']}, your threshold is {like['threshold']:.2f}: "

@@ -15,7 +15,7 @@ import numpy as np
 from edge_oneshot.types import Float64Array
 
 COLOURS = ("#1b6ca8", "#d1495b", "#2d6a4f", "#b8860b", "#6a4c93", "#555555")
-WIDTH, HEIGHT, LEFT, BOTTOM, TOP = 560, 330, 64, 44, 14
+WIDTH, HEIGHT, LEFT, RIGHT, BOTTOM, TOP = 580, 330, 64, 28, 44, 14
 RATES = (1e-5, 1e-4, 1e-3, 1e-2, 0.05, 0.1, 0.2, 0.4)
 STYLE = """body{font:16px/1.5 system-ui,sans-serif;max-width:76rem;margin:2rem auto;padding:0 1rem;color:#222}
 pre{background:#f5f5f2;padding:1rem;overflow-x:auto;font-size:13px}figure{display:inline-block;margin:0 1rem 1rem 0;vertical-align:top}
@@ -60,11 +60,12 @@ class Line:
     marks: bool = False
 
 
-def chart(title: str, x: Axis, y: Axis, lines: Sequence[Line], upright: float | None = None) -> str:
-    """Lines as SVG. upright: a vertical rule at this x, such as the threshold."""
+def chart(title: str, x: Axis, y: Axis, lines: Sequence[Line], upright: float | None = None, *, names_left: bool = False) -> str:
+    """Lines as SVG. upright: a vertical rule at this x, such as the threshold. names_left: for lines that rise to the right."""
+    names = LEFT + 14 if names_left else WIDTH - 180
 
     def px(value: float) -> float:
-        return LEFT + x.at(value) * (WIDTH - LEFT - 12)
+        return LEFT + x.at(value) * (WIDTH - LEFT - RIGHT)
 
     def py(value: float) -> float:
         return HEIGHT - BOTTOM - y.at(value) * (HEIGHT - BOTTOM - TOP)
@@ -74,7 +75,7 @@ def chart(title: str, x: Axis, y: Axis, lines: Sequence[Line], upright: float | 
         body.append(f'<path d="M{px(t):.1f} {TOP} V{HEIGHT - BOTTOM}" stroke="#eee"/>'
                     f'<text x="{px(t):.1f}" y="{HEIGHT - BOTTOM + 16}" text-anchor="middle">{t:.3g}</text>')
     for t in y.labelled():
-        body.append(f'<path d="M{LEFT} {py(t):.1f} H{WIDTH - 12}" stroke="#eee"/>'
+        body.append(f'<path d="M{LEFT} {py(t):.1f} H{WIDTH - RIGHT}" stroke="#eee"/>'
                     f'<text x="{LEFT - 6}" y="{py(t) + 4:.1f}" text-anchor="end">{t:.3g}</text>')
     if upright is not None:
         body.append(f'<path d="M{px(upright):.1f} {TOP} V{HEIGHT - BOTTOM}" stroke="#888" stroke-dasharray="2 3"/>')
@@ -83,9 +84,9 @@ def chart(title: str, x: Axis, y: Axis, lines: Sequence[Line], upright: float | 
         path = " ".join(f"{a:.1f},{b:.1f}" for a, b in points)
         body.append(f'<polyline fill="none" stroke="{colour}" stroke-width="1.7" stroke-dasharray="{line.dash}" points="{path}"/>')
         body += [f'<circle cx="{a:.1f}" cy="{b:.1f}" r="2.6" fill="{colour}"/>' for a, b in points] if line.marks else []
-        body.append(f'<path d="M{WIDTH - 170} {TOP + 11 + 15 * i} h20" stroke="{colour}" stroke-width="2" stroke-dasharray="{line.dash}"/>'
-                    f'<text x="{WIDTH - 144}" y="{TOP + 15 + 15 * i}">{html.escape(line.name)}</text>')
-    body.append(f'<path d="M{LEFT} {TOP} V{HEIGHT - BOTTOM} H{WIDTH - 12}" fill="none" stroke="#888"/>'
+        body.append(f'<path d="M{names} {TOP + 11 + 15 * i} h20" stroke="{colour}" stroke-width="2" stroke-dasharray="{line.dash}"/>'
+                    f'<text x="{names + 26}" y="{TOP + 15 + 15 * i}">{html.escape(line.name)}</text>')
+    body.append(f'<path d="M{LEFT} {TOP} V{HEIGHT - BOTTOM} H{WIDTH - RIGHT}" fill="none" stroke="#888"/>'
                 f'<text x="{(WIDTH + LEFT) / 2}" y="{HEIGHT - 8}" text-anchor="middle">{html.escape(x.label)}</text>'
                 f'<text x="14" y="{HEIGHT / 2}" text-anchor="middle" transform="rotate(-90 14 {HEIGHT / 2})">{html.escape(y.label)}</text>')
     return (f'<figure><svg width="{WIDTH}" height="{HEIGHT}" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{html.escape(title)}">'
@@ -121,6 +122,7 @@ def det(title: str, false_positive: str, false_negative: str, missed: Float64Arr
     at = np.quantile(other, 1 - rates, method="higher")
     x = (other.size - np.searchsorted(other, at, side="right")) / other.size
     y = np.searchsorted(own, at, side="right") / own.size
+    x, y = x[x >= lowest], y[x >= lowest]
     return chart(title, Axis(false_positive, lowest, 0.4, "deviate", RATES), Axis(false_negative, 1e-3, 0.4, "deviate", RATES),
                  [Line("measured", x.tolist(), y.tolist())])
 

@@ -55,7 +55,8 @@ def identification_page(
                   "FNIR": [max(r["fnir"] or 0.0, 1e-4) for r in by_size]}
         lines = [Line(n, sizes, v, "4 3" if "claimed" in n else "", True) for n, v in curves.items()]
         across = Axis("identities enrolled", sizes[0], sizes[-1], "log", tuple(sizes))
-        parts.append(chart("Error against gallery size; the threshold follows it", across, Axis("rate", 1e-3, 0.5, "log", RATES), lines))
+        parts.append(chart("Error against gallery size; the threshold follows it. A rate below 0.001 lies on the lower edge", across,
+                           Axis("rate", 1e-3, 0.5, "log", RATES), lines, names_left=True))
     parts += ["<h2>Worst non-mated probes</h2>", table(("probe", "taken for", "score"), [tuple(r.values()) for r in worst["non_mated"]]),
               "<h2>Worst mated probes</h2>", table(("probe", "best", "score"), [tuple(r.values()) for r in worst["mated"]])]
     protocol = (f"A gallery of {result['gallery']} people with one picture each; {result['mated_probes']} mated probes of "
@@ -74,7 +75,8 @@ def calibration_page(result: dict[str, Any]) -> str:
                   [max(c["measured"], 1e-6) for c in claims if c["identities"] == n], "", True) for n in sizes]
     lines.append(Line("as claimed", [1e-6, 0.2], [1e-6, 0.2], "3 3"))
     parts = [table(("rate", "identities", "claimed", "measured", "95 %", "threshold", "people who carry it", "verdict"), rows),
-             chart("Claimed against measured", Axis("claimed", 5e-6, 0.2, "log", RATES), Axis("measured", 5e-6, 0.2, "log", RATES), lines)]
+             chart("Claimed against measured", Axis("claimed", 5e-6, 0.2, "log", RATES), Axis("measured", 5e-6, 0.2, "log", RATES), lines,
+                   names_left=True)]
     if groups := result.get("groups"):
         fmrs = list(groups[0]["fmr"])
         parts += ["<h2>Within groups, worst first</h2>", table(("group", "people", *(f"FMR at {f}" for f in fmrs)),
