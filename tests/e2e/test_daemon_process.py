@@ -325,7 +325,8 @@ def test_nothing_of_a_picture_is_ever_stored(make_device: MakeDevice, portrait_f
     device.start(ready=False)
     assert device.ends() == 0
     files = {p.name for p in device.state.rglob("*")}
-    assert {f.removesuffix("-wal").removesuffix("-shm") for f in files} <= {"gallery.sqlite", "outbox-front.sqlite", "front.sock"}
+    known = {"gallery.sqlite", "outbox-front.sqlite", "explain-front.sqlite", "front.sock", "front.lock"}
+    assert {f.removesuffix("-wal").removesuffix("-shm") for f in files} <= known
     for path in device.state.iterdir():
         data = path.read_bytes()
         assert b"\xff\xd8\xff" not in data and b"\x89PNG" not in data, path
