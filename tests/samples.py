@@ -9,7 +9,20 @@ from datetime import UTC, datetime
 import numpy as np
 
 from edge_oneshot.types import (
-    Box, Candidate, Chip, Decision, Embedding, Face, Fault, Float32Array, Identity, Observation, Outcome, Quality, Sample, Template,
+    Box,
+    Candidate,
+    Chip,
+    Decision,
+    Embedding,
+    Face,
+    Fault,
+    Float32Array,
+    Identity,
+    Observation,
+    Outcome,
+    Quality,
+    Sample,
+    Template,
 )
 
 ENCODER = "sha256:" + "aa" * 32
