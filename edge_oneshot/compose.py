@@ -23,7 +23,7 @@ from edge_oneshot.daemon import TICK_S, Daemon
 from edge_oneshot.encoder import TwinEncoder
 from edge_oneshot.errors import CameraError, ControlError, ModelError
 from edge_oneshot.events.outbox import Outbox
-from edge_oneshot.explain import Journal, read_journal, select
+from edge_oneshot.explain import Journal, forget_in_files, read_journal, select
 from edge_oneshot.gallery.store import Gallery
 from edge_oneshot.matching.compare import score_all
 from edge_oneshot.matching.threshold import Rule, Target
@@ -172,7 +172,10 @@ def perform(
         handler.start(request)
         if handler.job is not None:
             _feed(handler, config, request, on_progress)
-        return _answer(request, on_progress)
+        answer = _answer(request, on_progress)
+        if verb == "forget":
+            forget_in_files(config.state_dir, answer["identity"])
+        return answer
     finally:
         people.gallery.close()
 

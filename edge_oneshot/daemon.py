@@ -54,6 +54,8 @@ class Daemon:
         """journal: what `explain` answers from; None: nothing is kept."""
         self.config, self.pipeline, self.people, self.tracker, self.reporter = config, pipeline, people, tracker, reporter
         self.journal = journal
+        if journal is not None:
+            journal.keep_only(people.names)
         self.handler = Handler(pipeline, people, self._emit, self.describe, self._pause, journal)
         self.times = StageTimes()
         self.state = State.RUNNING

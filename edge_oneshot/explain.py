@@ -66,7 +66,7 @@ def reason(frames: int, compared: int, votes: Mapping[str, int], told: Iterable[
     told = set(told)
     most = max(votes.values(), default=0)
     if "match" in told:
-        return f"told as a match: {most} of its compared frames agreed, {config.confirm_frames} of {config.window_frames} in a row needed"
+        return f"told as a match: {most} of its compared frames agreed, {config.confirm_frames} of {config.window_frames} frames needed"
     if "unknown" in told:
         return f"told as unknown: {config.unknown_frames} compared frames in a row without a match"
     if not compared:
@@ -75,7 +75,7 @@ def reason(frames: int, compared: int, votes: Mapping[str, int], told: Iterable[
                 + (f", and {frames} frames are fewer than the {config.unknown_frames} needed to tell `rejected`" if few else ""))
     if most:
         several = " for several people" if len(votes) > 1 else ""
-        return f"not told as a match: {most} frames matched{several}, {config.confirm_frames} of {config.window_frames} in a row needed"
+        return f"not told as a match: {most} frames matched{several}, {config.confirm_frames} of {config.window_frames} frames needed"
     return (f"not told: {compared} compared frames, none over the threshold; "
             f"`unknown` needs {config.unknown_frames} in a row")
 
@@ -127,16 +127,22 @@ class Journal:
             seen.votes.pop(identity_id, None)
             if seen.best is not None and identity_id in _named(seen.best):
                 seen.best = None
-        if self._db is None:
-            return
+        if self._db is not None:
+            try:
+                _scrub(self._db, identity_id)
+            except sqlite3.Error as e:
+                self._failed(e)
+
+    def keep_only(self, identity_ids: Iterable[str]) -> None:
+        """Forget everybody else: who was removed from the gallery while this daemon did not run."""
+        known = set(identity_ids)
         try:
-            with self._db:
-                named = self._db.execute("SELECT id, record FROM track WHERE instr(record, ?)", (json.dumps(identity_id),)).fetchall()
-                for number, text in named:
-                    text = json.dumps(_without(json.loads(text), identity_id), ensure_ascii=False)
-                    self._db.execute("UPDATE track SET record = ? WHERE id = ?", (text, number))
+            records = [] if self._db is None else read(self._db)
         except sqlite3.Error as e:
             self._failed(e)
+            return
+        for identity_id in {i for r in records for i in _names(r)} - known:
+            self.forget(identity_id)
 
     def report(self, last_s: float | None = None, event_id: str | None = None) -> dict[str, Any]:
         """{"tracks": oldest first, those in sight last, "kept": limit, "fault": ""}. Raises EdgeOneshotError when it is off."""
@@ -202,6 +208,24 @@ def read_journal(path: Path) -> list[dict[str, Any]]:
         raise EdgeOneshotError(f"cannot read {path}: {e}", "check its permissions, or remove it") from None
 
 
+def forget_in_files(state_dir: Path, identity_id: str) -> None:
+    """Somebody was removed while no daemon ran: out of the files of every instance. A file that fails is named in the log."""
+    for path in state_dir.glob("explain-*.sqlite"):
+        try:
+            with closing(_connect(path)) as db:
+                _scrub(db, identity_id)
+        except (sqlite3.Error, OSError) as e:
+            log.warning("cannot remove %s from %s: %s; remove the file", identity_id, path, e)
+
+
+def _scrub(db: sqlite3.Connection, identity_id: str) -> None:
+    with db:
+        rows = db.execute("SELECT id, record FROM track WHERE instr(record, ?)", (json.dumps(identity_id),)).fetchall()
+        for number, text in rows:
+            record = json.dumps(_without(json.loads(text), identity_id), ensure_ascii=False)
+            db.execute("UPDATE track SET record = ? WHERE id = ?", (record, number))
+
+
 def read(db: sqlite3.Connection) -> list[dict[str, Any]]:
     return [json.loads(text) for (text,) in db.execute("SELECT record FROM track ORDER BY id")]
 
@@ -229,6 +253,11 @@ def _connect(path: Path) -> sqlite3.Connection:
 
 def _candidate(candidate: Candidate | None) -> dict[str, Any] | None:
     return None if candidate is None else {"identity": candidate.identity_id, "score": round(candidate.score, 4)}
+
+
+def _names(record: dict[str, Any]) -> set[str]:
+    places = (record["best"], record["second"])
+    return set(record["matched_frames"]) | {p["identity"] for p in places if p is not None and p["identity"] is not None}
 
 
 def _named(observation: Observation) -> set[str]:

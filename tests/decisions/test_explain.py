@@ -13,7 +13,7 @@ from samples import seen
 
 from edge_oneshot.config import DecisionConfig
 from edge_oneshot.errors import EdgeOneshotError
-from edge_oneshot.explain import Journal, read_journal, reason, select
+from edge_oneshot.explain import Journal, forget_in_files, read_journal, reason, select
 from edge_oneshot.matching.track import Tracker
 from edge_oneshot.types import Embedding, MatchEvent, Observation
 
@@ -104,6 +104,21 @@ def test_somebody_who_was_forgotten_leaves_the_file(tmp_path: Path) -> None:
     j.close()
     assert b"alice" not in j.path.read_bytes()
     assert read_journal(j.path)[0]["best"]["identity"] is None
+
+
+def test_somebody_who_was_forgotten_while_no_daemon_ran_leaves_every_instances_file(tmp_path: Path) -> None:
+    for instance in ("front", "back"):
+        j = Journal(tmp_path / f"explain-{instance}.sqlite", CONFIG)
+        watch(j, 1, seen("alice"), seen("bob"))
+        j.close()
+    forget_in_files(tmp_path, "alice")
+    for instance in ("front", "back"):
+        content = (tmp_path / f"explain-{instance}.sqlite").read_bytes()
+        assert b"alice" not in content and b"bob" in content
+    again = Journal(tmp_path / "explain-front.sqlite", CONFIG)
+    again.keep_only(["alice", "carol"])
+    assert "bob" not in json.dumps(again.report()) and again.report()["tracks"][0]["compared"] == 2
+    again.close()
 
 
 def test_off_means_no_file(tmp_path: Path) -> None:
