@@ -172,7 +172,7 @@ class Flood:
 
 def test_a_flood_of_requests_does_not_keep_the_loop_from_its_frames(daemon: Daemon) -> None:
     flood = Flood()
-    thread = threading.Thread(target=daemon._serve, args=(flood,), daemon=True)
+    thread = threading.Thread(target=daemon._serve, args=([flood],), daemon=True)
     daemon.handler.start = lambda request: time.sleep(0.01)  # type: ignore[method-assign]
     thread.start()
     thread.join(60)
