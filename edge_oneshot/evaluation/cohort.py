@@ -278,8 +278,7 @@ def fit(embedded: Embedded, comparator: Comparator, protocol: str, seed: int = 0
         gallery_scores.append([round(float(v), 5) for v in at[:count]])
         limits.append(FPIRS[count - 1])
         each = np.stack([thresholds(curve[s], curves.scores, FPIRS[:count]) for curve in resampled])
-        ci = np.nanquantile(each, [0.025, 0.975], axis=0)
-        intervals.append([[round(float(lo), 5), round(float(hi), 5)] for lo, hi in ci.T])
+        intervals.append([_interval(column) for column in each.T])
     exponent, templates = c.template_exponent([s for f, s in kept_fmr if f in (1e-2, 1e-3, 1e-4)])
     mated, mated_weights, _ = c.mated()
     fnmr_scores = weighted_quantiles(mated, mated_weights, FNMRS)
@@ -294,6 +293,15 @@ def fit(embedded: Embedded, comparator: Comparator, protocol: str, seed: int = 0
         "gallery_ci95": intervals, "template_exponent": exponent, "template_exponent_measured": templates,
         "fnmrs": list(FNMRS) if mated.size else [], "fnmr_scores": [round(float(s), 5) for s in fnmr_scores],
     }
+
+
+def _interval(resampled: Float64Array) -> list[float] | None:
+    """The central 95 %; None where fewer than half of the resampled cohorts could count the rate."""
+    found = resampled[np.isfinite(resampled)]
+    if 2 * found.size < resampled.size:
+        return None
+    low, high = np.quantile(found, [0.025, 0.975])
+    return [round(float(low), 5), round(float(high), 5)]
 
 
 def weighted_quantiles(scores: Float64Array, weights: Float64Array, shares: tuple[float, ...]) -> list[float]:

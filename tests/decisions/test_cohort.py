@@ -14,7 +14,7 @@ from decision_parts import COSINE, cohort, crowd, fitted
 from edge_oneshot.card import Tail, parse_cohort
 from edge_oneshot.errors import EdgeOneshotError, ModelError
 from edge_oneshot.evaluation import identification
-from edge_oneshot.evaluation.cohort import fit, fit_tail, gallery_curves, kish, thresholds, weighted_quantiles
+from edge_oneshot.evaluation.cohort import CohortScores, fit, fit_tail, gallery_curves, kish, thresholds, weighted_quantiles
 from edge_oneshot.matching import cohort as rates
 from edge_oneshot.matching.threshold import Target, threshold_for
 
@@ -79,8 +79,19 @@ def test_a_rate_is_called_measured_only_while_many_people_carry_it() -> None:
     c, raw = cohort(), fitted()
     assert 2e-5 < c.measured_to_fmr < 2e-3, "500 people are 124,750 pairs: 1e-5 of them is one pair"
     assert c.measured_to_fpir[-1] >= 10 * c.measured_to_fpir[0], "FPIR counts out earlier against large galleries"
-    for low_high, row in zip(raw["gallery_ci95"][0], raw["gallery_scores"][0], strict=True):
-        assert low_high[0] - 0.01 <= row <= low_high[1] + 0.01
+    for interval, row in zip(raw["gallery_ci95"][0], raw["gallery_scores"][0], strict=True):
+        assert interval is None or interval[0] - 0.01 <= row <= interval[1] + 0.01
+
+
+def test_every_pair_of_people_weighs_the_same_however_many_pictures_they_have() -> None:
+    e = crowd(25, 2, seed=3)  # the first three have twenty times as many
+    scores, edges = CohortScores(e, COSINE), np.linspace(-1.001, 1.001, 2003)
+    owners = np.array([p.person for p in e.pictures])
+    names = np.unique(owners)
+    shares = [float((e.vectors[owners == a] @ e.vectors[owners == b].T >= edges[1200]).mean()) for a in names for b in names if a != b]
+    assert float(scores.pair_counts(edges)[1200:].sum()) == pytest.approx(np.mean(shares), abs=1e-9)
+    _, weights, _, _ = scores.exceedances(float(edges[1200]))
+    assert float(weights.sum()) == pytest.approx(np.mean(shares), rel=1e-6)
 
 
 def test_scores_rise_with_the_gallery_and_with_the_demand_and_turn_round() -> None:
