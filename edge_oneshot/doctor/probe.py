@@ -76,8 +76,10 @@ def models(config: Any) -> Any:
         tell(warning("model", f"{what}; not certified: nobody has measured what quantization cost it",
                      "convert it with edge-oneshot-convert --certify, or use a shipped bundle"))
     if pipeline.threshold.extrapolated:
-        tell(warning("threshold", f"target_fmr {pipeline.threshold.target_fmr:g} is beyond what the card has measured; "
-                                  f"the threshold {pipeline.threshold.value:.3f} is extrapolated", "choose a larger decision.target_fmr"))
+        t = pipeline.threshold
+        key, rate = ("target_fmr", t.target_fmr) if t.target_fpir is None else ("target_fpir", t.target_fpir)
+        tell(warning("threshold", f"{key} {rate} is beyond what the card has measured; the threshold {t.value:.3f} is extrapolated",
+                     f"choose a larger decision.{key}"))
     return pipeline
 
 
