@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import os
+import pwd
 import signal
 import threading
 import time
@@ -21,7 +23,7 @@ from edge_oneshot.control.protocol import Door, Request, raise_error
 from edge_oneshot.control.server import ControlServer
 from edge_oneshot.daemon import TICK_S, Daemon
 from edge_oneshot.encoder import TwinEncoder
-from edge_oneshot.errors import CameraError, ControlError, ModelError
+from edge_oneshot.errors import CameraError, ControlError, GalleryError, ModelError
 from edge_oneshot.events.outbox import Outbox
 from edge_oneshot.explain import Journal, forget_in_files, read_journal, select
 from edge_oneshot.gallery.store import Gallery
@@ -149,6 +151,18 @@ def run_daemon(config: Config) -> int:
         people.gallery.close()
 
 
+def _require_owner(state_dir: Path) -> None:
+    """Without a daemon only the gallery's owner acts on it: root would leave files behind that the service cannot open."""
+    if not state_dir.exists() or (owner := state_dir.stat().st_uid) == os.geteuid():
+        return
+    try:
+        name = pwd.getpwuid(owner).pw_name
+    except KeyError:
+        name = f"#{owner}"
+    fix = f"start the daemon, or: sudo -u {name} edge-oneshot …"
+    raise GalleryError(f"no daemon runs, and the gallery in {state_dir} belongs to {name}", fix)
+
+
 def perform(
     config: Config, verb: str, arguments: dict[str, Any], on_progress: Callable[[str], None], *, direct: bool = False
 ) -> dict[str, Any]:
@@ -164,6 +178,7 @@ def perform(
     if verb == "explain":
         records = select(read_journal(config.explain_path), arguments.get("last_s"), arguments.get("event_id"))
         return {"tracks": records, "kept": config.decision.explain_tracks, "fault": ""}
+    _require_owner(config.state_dir)
     pipeline = build_pipeline(config)
     people = build_people(config, pipeline)
     try:

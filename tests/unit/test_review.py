@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 import socket
 import sqlite3
 import threading
@@ -22,7 +23,8 @@ from waiting import wait_until
 from edge_oneshot.bundle import Bundle
 from edge_oneshot.cameras.images import load_image
 from edge_oneshot.cli.verify_event import verify_event
-from edge_oneshot.config import Config, DecisionConfig, MqttConfig, parse_config
+from edge_oneshot.compose import perform
+from edge_oneshot.config import Config, DecisionConfig, DeviceConfig, MqttConfig, parse_config
 from edge_oneshot.control import client, server
 from edge_oneshot.control.client import ask
 from edge_oneshot.control.handler import Handler
@@ -377,3 +379,15 @@ def test_half_a_name_makes_no_id() -> None:
         propose_id("\N{CYRILLIC SMALL LETTER A}lice")
     with pytest.raises(GalleryError, match="letter or digit first"):
         check_id("--yes")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may give a folder away")
+def test_only_the_gallerys_owner_acts_without_a_daemon(tmp_path: Path) -> None:
+    state = tmp_path / "state"
+    state.mkdir()
+    config = Config(device=DeviceConfig(state_dir=str(state)))
+    assert perform(config, "list", {}, print) == {"identities": []}
+    os.chown(state, 65534, 65534)
+    with pytest.raises(GalleryError, match="belongs to") as caught:
+        perform(config, "list", {}, print)
+    assert "sudo -u" in caught.value.hint
