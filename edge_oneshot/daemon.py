@@ -116,7 +116,9 @@ class Daemon:
             self._gallery_changed()
 
     def _read_gallery(self) -> None:
-        if self.people.refresh():
+        self.people.refresh()
+        # A request may have read the change first, so what counts is what the world was told of.
+        if self.people.references is not self._told_of:
             log.info("the gallery has changed: %d people, %d comparable templates", len(self.people.names), len(self.people.references))
             self._gallery_changed()
 
@@ -150,7 +152,7 @@ class Daemon:
                 self.step(frame, now_ns)
                 if now_ns - self._health_ns >= self.config.mqtt.health_every_s * 1e9:
                     self._health_ns = now_ns
-                    self.reporter.health(self.health(camera))
+                    self.reporter.health(self.health())
                 system.notify("WATCHDOG=1")
                 if frame is None and camera.state is CameraState.ENDED:
                     self._finish()
@@ -225,7 +227,7 @@ class Daemon:
 
     # ---- how it is
 
-    def health(self, camera: LatestFrame | None) -> Health:
+    def health(self) -> Health:
         outbox = None if self.reporter.outbox is None else self.reporter.outbox.status()
         last_ns = self._arrivals[-1] if self._arrivals else None
         span_ns = self._arrivals[-1] - self._arrivals[0] if len(self._arrivals) > 1 else 0
@@ -254,7 +256,7 @@ class Daemon:
         """What `edge-oneshot status` shows."""
         known, unknown = self.tracker.present
         broker = None if self.reporter.link is None else str(self.reporter.link.status().state)
-        return self.health(None).message() | {
+        return self.health().message() | {
             "version": __version__,
             "instance": self.config.instance,
             "device": self.config.device_slug,

@@ -120,7 +120,7 @@ def test_while_somebody_is_enrolled_nobody_is_told_as_unknown(loop: Loop, grace:
 
 def test_times_of_the_stages_are_told(loop: Loop, grace: list[Pixels]) -> None:
     loop.show(grace[:3])
-    health = loop.daemon.health(None)
+    health = loop.daemon.health()
     assert {"locate", "align", "quality", "encode", "decide", "frame"} <= set(health.stages_ms)
     assert all(0 <= p50 <= p95 for p50, p95 in health.stages_ms.values())
     assert (health.state, health.fps, loop.daemon.frames) == ("running", 10.0, 3)

@@ -391,3 +391,13 @@ def test_only_the_gallerys_owner_acts_without_a_daemon(tmp_path: Path) -> None:
     with pytest.raises(GalleryError, match="belongs to") as caught:
         perform(config, "list", {}, print)
     assert "sudo -u" in caught.value.hint
+
+
+def test_a_change_that_a_request_read_first_is_told_all_the_same(daemon: Daemon, gallery: Gallery, monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[list[str]] = []
+    monkeypatch.setattr(daemon.reporter, "people", lambda names: told.append(sorted(names)))
+    with Gallery(gallery.path) as other:
+        add(other, "alice", "Alice")
+    assert served(daemon.handler, "list")["status"] == "ok"
+    daemon._read_gallery()
+    assert told == [["alice"]]
