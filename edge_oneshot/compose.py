@@ -34,6 +34,7 @@ from edge_oneshot.mqtt.client import MqttLink
 from edge_oneshot.mqtt.commands import MqttRequests, acl_lines
 from edge_oneshot.mqtt.homeassistant import HomeAssistant
 from edge_oneshot.mqtt.topics import Topics
+from edge_oneshot.pad import PadMethod
 from edge_oneshot.people import People
 from edge_oneshot.pipeline import Pipeline
 from edge_oneshot.reporting import Reporter
@@ -70,7 +71,12 @@ def build_pipeline(config: Config) -> Pipeline:
             f"and the quality gate measures by the nose, got {list(locator.refiner.card.landmarks)}",
             "set model.refiner to another bundle",
         )
-    return Pipeline(encoder, locator, config.quality, build_rule(config, encoder))
+    return Pipeline(encoder, locator, config.quality, build_rule(config, encoder), build_pad())
+
+
+def build_pad() -> PadMethod | None:
+    """The method of presentation attack detection: none ships yet. The one place to change when one was measured."""
+    return None
 
 
 def build_rule(config: Config, encoder: TwinEncoder) -> Rule:

@@ -22,7 +22,7 @@ from edge_oneshot.config import Config
 from edge_oneshot.control.handler import Handler
 from edge_oneshot.control.protocol import Door
 from edge_oneshot.errors import CameraError
-from edge_oneshot.events.fold import PAD_NOT_PERFORMED, fold
+from edge_oneshot.events.fold import fold
 from edge_oneshot.explain import Journal
 from edge_oneshot.matching.track import Finding, Tracker
 from edge_oneshot.mqtt.payloads import Health, Info
@@ -217,7 +217,7 @@ class Daemon:
                 target_fmr=threshold.target_fmr,
                 target_fpir=threshold.target_fpir,
                 threshold=round(threshold.value, 4),
-                pad=PAD_NOT_PERFORMED,
+                pad=self.pipeline.pad_method,
                 gallery_encrypted=False,
                 signed_events=bool(self.config.mqtt.sign_key_file),
                 requests=self.config.mqtt.requests,

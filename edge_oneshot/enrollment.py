@@ -37,7 +37,7 @@ def find_one(samples: Sequence[Sample]) -> tuple[Sample | None, tuple[Fault, ...
         return None, (Fault(code="no_face", message="no face found: look at the camera, come closer, more light"),)
     if len(samples) > 1:
         return None, (Fault(code="several_faces", message=f"{len(samples)} faces found, exactly 1 needed: one person at a time"),)
-    return (samples[0], ()) if samples[0].quality.good else (None, samples[0].quality.faults)
+    return (None, samples[0].faults) if samples[0].faults else (samples[0], ())
 
 
 def enroll_from_frame(pipeline: Pipeline, frame: Frame, identity: Identity, references: References) -> Enrollment:

@@ -20,7 +20,7 @@ from typing import Any
 
 from edge_oneshot.config import DecisionConfig
 from edge_oneshot.errors import EdgeOneshotError
-from edge_oneshot.types import Candidate, MatchEvent, Observation, Outcome
+from edge_oneshot.types import PAD_NOT_PERFORMED, Candidate, MatchEvent, Observation, Outcome, PadDecision, PadResult
 
 log = logging.getLogger(__name__)
 
@@ -39,13 +39,16 @@ class _Seen:
     votes: Counter[str] = field(default_factory=Counter)
     refused: dict[str, dict[str, Any]] = field(default_factory=dict)
     best: Observation | None = None
+    pad: PadResult = PAD_NOT_PERFORMED  # the last one, but an attack stays
     events: list[dict[str, str]] = field(default_factory=list)
     told: set[str] = field(default_factory=set)
 
     def take(self, observation: Observation, at: datetime) -> None:
         self.frames += 1
         self.last_at = at
-        decision = observation.decision
+        decision, pad = observation.decision, observation.sample.pad
+        if pad.decision is PadDecision.ATTACK or (pad.decision is PadDecision.BONA_FIDE and self.pad.decision is not PadDecision.ATTACK):
+            self.pad = pad
         if decision.outcome is Outcome.NOT_COMPARED:
             for fault in decision.faults:
                 if fault.code in self.refused or len(self.refused) < MAX_REASONS:
@@ -71,7 +74,7 @@ def reason(frames: int, compared: int, votes: Mapping[str, int], told: Iterable[
         return f"told as unknown: {config.unknown_frames} compared frames in a row without a match"
     if not compared:
         few = frames < config.unknown_frames
-        return ("nothing was told: every frame was refused by a quality gate"
+        return ("nothing was told: every frame was refused by a gate"
                 + (f", and {frames} frames are fewer than the {config.unknown_frames} needed to tell `rejected`" if few else ""))
     if most:
         several = " for several people" if len(votes) > 1 else ""
@@ -164,6 +167,7 @@ class Journal:
             "last_at": seen.last_at.isoformat(timespec="milliseconds"),
             "frames": seen.frames, "compared": seen.compared, "matched_frames": dict(seen.votes), "refused": seen.refused,
             "best": None, "second": None, "threshold": None, "events": seen.events,
+            "pad": {"decision": seen.pad.decision.value, "score": seen.pad.score, "method": seen.pad.method},
             "why": reason(seen.frames, seen.compared, seen.votes, seen.told, self._config),
         }
         if seen.best is not None:

@@ -1,10 +1,10 @@
-"""One frame through: locate > align > quality > encode > compare > decide. No threads, no I/O, no clock but a stopwatch."""
+"""One frame through: locate > align > quality > pad > encode > compare > decide. No threads, no I/O, no clock but a stopwatch."""
 
 from __future__ import annotations
 
 import time
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from edge_oneshot.config import QualityConfig
@@ -12,7 +12,8 @@ from edge_oneshot.encoder import TwinEncoder
 from edge_oneshot.matching.compare import References
 from edge_oneshot.matching.decide import decide, not_compared
 from edge_oneshot.matching.threshold import Rule
-from edge_oneshot.types import Embedding, Face, Frame, Observation, Sample
+from edge_oneshot.pad import PadMethod
+from edge_oneshot.types import Embedding, Face, Frame, Observation, PadDecision, Sample
 from edge_oneshot.vision import align, quality
 from edge_oneshot.vision.locate import FaceLocator
 
@@ -41,12 +42,15 @@ class Pipeline:
     """The way of one frame. locator is None exactly when the encoder's card says regions = "frame".
 
     rule gives `threshold`; call `follow` when the gallery has changed, since the threshold may depend on its size.
+    pad: the method of presentation attack detection; None: it is not performed.
     """
 
-    def __init__(self, encoder: TwinEncoder, locator: FaceLocator | None, gates: QualityConfig, rule: Rule) -> None:
+    def __init__(
+        self, encoder: TwinEncoder, locator: FaceLocator | None, gates: QualityConfig, rule: Rule, pad: PadMethod | None = None
+    ) -> None:
         if (locator is None) != (encoder.card.regions == "frame"):
             raise ValueError(f"locator: expected {'none' if locator else 'one'} for regions {encoder.card.regions!r}")
-        self.encoder, self.locator, self.gates, self.rule = encoder, locator, gates, rule
+        self.encoder, self.locator, self.gates, self.rule, self.pad = encoder, locator, gates, rule, pad
         self.threshold = rule(())
         self.stopwatch = Stopwatch()
 
@@ -60,30 +64,39 @@ class Pipeline:
         return [self._observe(sample, references) for sample in self.samples(frame)]
 
     def samples(self, frame: Frame) -> list[Sample]:
-        """Regions found, aligned and measured, not yet encoded; largest first."""
-        watch = self.stopwatch
+        """Regions found, aligned, measured and judged, not yet encoded; largest first. Those with `faults` must not be used."""
         if self.locator is None:
-            with watch.stage("align"):
-                chip = align.whole_frame(frame, self.encoder.card)
-            with watch.stage("quality"):
-                return [Sample(face=None, chip=chip, quality=quality.measure(frame, None, chip, self.gates))]
-        with watch.stage("locate"):
+            return [self._sample(frame, None)]
+        with self.stopwatch.stage("locate"):
             faces = self.locator.locate(frame)
         return [self._sample(frame, face) for face in faces]
+
+    @property
+    def pad_method(self) -> str:
+        """The name of the method of presentation attack detection, or "not_performed"."""
+        return PadDecision.NOT_PERFORMED.value if self.pad is None else self.pad.name
 
     def encode(self, sample: Sample) -> Embedding:
         with self.stopwatch.stage("encode"):
             return self.encoder.encode(sample.chip)
 
-    def _sample(self, frame: Frame, face: Face) -> Sample:
+    def _sample(self, frame: Frame, face: Face | None) -> Sample:
+        card = self.encoder.card
         with self.stopwatch.stage("align"):
-            chip = align.align(frame, face, self.encoder.card)
+            chip = align.whole_frame(frame, card) if face is None else align.align(frame, face, card)
         with self.stopwatch.stage("quality"):
-            return Sample(face=face, chip=chip, quality=quality.measure(frame, face, chip, self.gates))
+            sample = Sample(face=face, chip=chip, quality=quality.measure(frame, face, chip, self.gates))
+        if self.pad is None or not sample.quality.good:
+            return sample
+        with self.stopwatch.stage("pad"):
+            result = self.pad.judge(frame, face, chip)
+        if result.decision is PadDecision.NOT_PERFORMED:
+            raise ValueError(f"{self.pad.name}: expected bona_fide or attack, got not_performed; nothing may pass unjudged")
+        return replace(sample, pad=result)
 
     def _observe(self, sample: Sample, references: References) -> Observation:
-        if not sample.quality.good:
-            return Observation(sample=sample, embedding=None, decision=not_compared(sample.quality.faults, self.threshold))
+        if sample.faults:
+            return Observation(sample=sample, embedding=None, decision=not_compared(sample.faults, self.threshold))
         embedding = self.encode(sample)
         with self.stopwatch.stage("decide"):
             decision = decide(embedding, references, self.threshold, self.encoder.card)

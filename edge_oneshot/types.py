@@ -194,6 +194,44 @@ class Fault:
     message: str
 
 
+class PadDecision(Enum):
+    """What presentation attack detection (PAD) said of one capture, in the words of ISO/IEC 30107-3."""
+
+    NOT_PERFORMED = "not_performed"
+    BONA_FIDE = "bona_fide"
+    ATTACK = "attack"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PadResult:
+    """decision; score: the method's own PAD score, finite, higher = more like an attack; method: its name and version.
+
+    Not performed (there is no method, or a quality gate refused the capture first): neither score nor method.
+    """
+
+    decision: PadDecision = PadDecision.NOT_PERFORMED
+    score: float | None = None
+    method: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.decision is PadDecision.NOT_PERFORMED:
+            _require(self.score is None and self.method is None, "PadResult(NOT_PERFORMED)", "neither score nor method", self)
+        else:
+            told = bool(self.method) and self.score is not None and math.isfinite(self.score)
+            _require(told, f"PadResult({self.decision.name})", "a method and a finite score", self)
+
+    @property
+    def faults(self) -> tuple[Fault, ...]:
+        """Why the capture must not be compared: an attack is a fault, everything else is none."""
+        if self.decision is not PadDecision.ATTACK:
+            return ()
+        told = f"taken for a picture, a screen or a mask by {self.method} (score {self.score:.3g}): show your own face, uncovered"
+        return (Fault(code="attack", message=told),)
+
+
+PAD_NOT_PERFORMED = PadResult()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Embedding:
     """vector: float32 (D,), finite; unit norm when the bundle's comparator is cosine. encoder_id: who made it."""
@@ -253,7 +291,7 @@ class Outcome(Enum):
 class Decision:
     """What was decided on one capture.
 
-    NOT_COMPARED: the capture failed a gate (quality.faults says which) or the gallery holds no comparable template.
+    NOT_COMPARED: the capture failed a gate (faults says which), was taken for an attack, or the gallery holds no comparable template.
     candidate, runner_up: the best and second-best identity, also of a non-match (they never leave the device then).
     margin = score - threshold. same_probability: the card's map of the score, None where the card has none.
     """
@@ -288,11 +326,17 @@ class Sample:
     face: Face | None
     chip: Chip
     quality: Quality
+    pad: PadResult = PAD_NOT_PERFORMED
+
+    @property
+    def faults(self) -> tuple[Fault, ...]:
+        """Why it must not be compared, nor enrolled: failed gates, or an attack. Empty = good."""
+        return self.quality.faults + self.pad.faults
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Observation:
-    """A sample and what was decided on it. embedding is None when the sample failed a gate."""
+    """A sample and what was decided on it. embedding is None when the sample has a fault."""
 
     sample: Sample
     embedding: Embedding | None

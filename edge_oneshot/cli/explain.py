@@ -57,4 +57,7 @@ def _print(t: dict[str, Any]) -> None:
         second = f", second {t['second']['identity'] or 'forgotten'} {t['second']['score']:.3f}" if t["second"] else ""
         best = t["best"]["identity"] or "somebody forgotten since"
         click.echo(f"  best {best} {t['best']['score']:.3f}{second}, threshold {t['threshold']:.3f}")
+    pad = t.get("pad") or {"decision": "not_performed"}
+    if pad["decision"] != "not_performed":
+        click.echo(f"  presentation attack detection: {pad['decision']}, score {pad['score']:.3g} by {pad['method']}")
     click.echo(f"  {t['why']}")

@@ -18,7 +18,7 @@ from edge_oneshot.control.jobs import EnrollJob, Job, SnapshotJob
 from edge_oneshot.control.protocol import Request
 from edge_oneshot.enrollment import CaptureSession, Enrollment, enroll_from_frame, probe_from_frame
 from edge_oneshot.errors import ControlError, EdgeOneshotError, GalleryError
-from edge_oneshot.events.fold import PAD_NOT_PERFORMED, fold_gallery_change
+from edge_oneshot.events.fold import fold_gallery_change
 from edge_oneshot.explain import Journal
 from edge_oneshot.gallery.archive import from_document, to_document
 from edge_oneshot.gallery.naming import check_id, clean_name, propose_id
@@ -278,5 +278,5 @@ def _comparison(decision: Decision, sample: Sample) -> dict[str, Any]:
         "target_fmr": decision.target_fmr, "margin": rounded(decision.margin),
         "same_probability": rounded(decision.same_probability, 6),
         "runner_up_score": rounded(None if decision.runner_up is None else decision.runner_up.score),
-        "quality": sample.quality.measures(), "pad": PAD_NOT_PERFORMED,
+        "quality": sample.quality.measures(), "pad": sample.pad.decision.value,
     }

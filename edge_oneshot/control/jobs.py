@@ -78,7 +78,7 @@ class SnapshotJob:
                 faces.append({
                     "box": [round(v, 1) for v in (b.x0, b.y0, b.x1, b.y1)], "landmarks": sample.face.landmarks.round(1).tolist(),
                     "detection_score": round(sample.face.detection_score, 3), "quality": sample.quality.measures(),
-                    "faults": [f.message for f in sample.quality.faults],
+                    "faults": [f.message for f in sample.faults],
                 })
         jpeg = io.BytesIO()
         Image.fromarray(frame.pixels).save(jpeg, "JPEG", quality=90)

@@ -75,6 +75,8 @@ def models(config: Any) -> Any:
     else:
         tell(warning("model", f"{what}; not certified: nobody has measured what quantization cost it",
                      "convert it with edge-oneshot-convert --certify, or use a shipped bundle"))
+    if pipeline.pad is not None:
+        tell(ok("attacks", f"presentation attack detection: performed by {pipeline.pad_method}"))
     if pipeline.threshold.extrapolated:
         t = pipeline.threshold
         key, rate = ("target_fmr", t.target_fmr) if t.target_fpir is None else ("target_fpir", t.target_fpir)

@@ -13,8 +13,6 @@ from edge_oneshot.events.ids import boot_id, new_event_id
 from edge_oneshot.matching.track import Finding, Verdict
 from edge_oneshot.types import Identity, MatchEvent
 
-PAD_NOT_PERFORMED = "not_performed"  # no presentation attack detection: a photograph of an enrolled person passes
-
 
 def fold(finding: Finding, names: Mapping[str, str], camera: str, encoder_id: str, now_ns: int, now: datetime) -> MatchEvent:
     """The event of one finding. names: identity_id -> name. now_ns and now: one moment on both clocks.
@@ -38,10 +36,11 @@ def fold(finding: Finding, names: Mapping[str, str], camera: str, encoder_id: st
         }
     if finding.verdict is Verdict.REJECTED:
         # No fault: the faces were good enough, and still the frames agreed neither on a person nor on a stranger.
-        body["faults"] = [fault.code for fault in finding.observation.sample.quality.faults] or ["undecided"]
+        body["faults"] = [fault.code for fault in finding.observation.sample.faults] or ["undecided"]
     if finding.verdict in (Verdict.GONE, Verdict.REJECTED):
         body["seconds"] = round((finding.last_ns - finding.first_ns) / 1e9, 1)
-    body |= {"frames": finding.frames, "track": finding.track, "camera": camera, "pad": PAD_NOT_PERFORMED, "encoder_id": encoder_id}
+    pad = finding.observation.sample.pad.decision.value  # not_performed: a photograph of an enrolled person passes
+    body |= {"frames": finding.frames, "track": finding.track, "camera": camera, "pad": pad, "encoder_id": encoder_id}
     return MatchEvent(
         event_id=new_event_id(),
         event_type=finding.verdict.value,

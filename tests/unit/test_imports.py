@@ -19,7 +19,7 @@ LAYERS = (
     {"errors"},
     {"types", "config", "card", "system"},
     {"bundle", "runtime", "stopwatch", "protocol"},
-    {"vision", "encoder", "matching", "events", "gallery", "cameras", "mqtt", "people", "explain"},
+    {"vision", "encoder", "matching", "events", "gallery", "cameras", "mqtt", "people", "explain", "pad"},
     {"pipeline", "reporting", "evaluation"},
     {"enrollment"},
     {"control"},
@@ -32,7 +32,7 @@ LAYERS = (
 BESIDE = {
     "bundle": set(), "config": set(), "card": {"config"}, "types": set(), "vision": set(), "encoder": set(), "events": {"matching"},
     "mqtt": {"events", "matching"}, "gallery": set(), "explain": set(), "cameras": set(), "matching": set(),
-    "people": {"gallery", "matching"},
+    "people": {"gallery", "matching"}, "pad": set(),
     "runtime": set(), "stopwatch": set(), "system": set(), "reporting": set(), "pipeline": set(), "evaluation": {"pipeline"},
 }
 OUTSIDE = {"converters", "training", "benchmarks", "tests", "scripts"}
