@@ -90,7 +90,8 @@ def build_rule(config: Config, encoder: TwinEncoder) -> Rule:
             f"{card.name} thresholds: expected a table in the card, got none",
             "convert the model with --certify, set model.cohort, or set decision.threshold",
         )
-    target = Target(fmr=decision.target_fmr) if decision.target_fpir is None else Target(fpir=decision.target_fpir)
+    fpir = decision.accepted_fpir
+    target = Target(fmr=decision.target_fmr) if fpir is None else Target(fpir=fpir)
     return Rule(target=target, thresholds=card.thresholds, cohort=cohort)
 
 

@@ -84,21 +84,52 @@ class QualityConfig:
     max_yaw_deg: float = _key(60.0, "degrees that a face may be turned aside, at most", low=0, high=90)
 
 
+FPIR_FROM, FPIR_TO = 1e-7, 0.5
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DecisionConfig:
+    """How wrong it may be is stated in one way: target_fmr, target_fpir, threshold, or false matches per day of strangers."""
+
     target_fmr: float = _key(
         1e-4, "false match rate per comparison that you accept; the bundle's card gives the threshold", low=1e-7, high=0.5
     )
     target_fpir: float | None = _key(
         None, "instead of target_fmr: false match rate per comparison with the whole gallery; the threshold rises as it grows",
-        low=1e-7, high=0.5, example=0.01,
+        low=FPIR_FROM, high=FPIR_TO, example=0.01,
     )
-    threshold: float | None = _key(None, "a comparison score that overrides target_fmr; leave it out", low=-100, high=100, example=0.5)
+    false_matches_per_day: float | None = _key(
+        None, "instead of target_fmr: false matches per day that you accept; their share of the strangers is the target_fpir",
+        low=1e-6, high=1e5, example=0.1,
+    )
+    expected_strangers_per_day: float | None = _key(
+        None, "beside false_matches_per_day: visits per day by people who are not enrolled", low=0.01, high=1e6, example=50.0
+    )
+    threshold: float | None = _key(
+        None, "instead of target_fmr: a comparison score, with no stated rate; leave it out", low=-100, high=100, example=0.5
+    )
     confirm_frames: int = _key(3, "frames that must agree on one identity before a match is told (k of n)", low=1, high=100)
     window_frames: int = _key(5, "compared frames that are looked at for it (n)", low=1, high=100)
     unknown_frames: int = _key(8, "good frames without a match before an unknown person is told", low=1, high=1000)
     gone_after_s: float = _key(2.0, "seconds out of sight before `gone` is told", low=0.1, high=3600)
     explain_tracks: int = _key(2000, "tracks kept for `edge-oneshot explain`, on disk, without pictures; 0: none", low=0, high=100000)
+
+    @property
+    def accepted_fpir(self) -> float | None:
+        """The false positive identification rate that is accepted, however it was stated; None: it was not."""
+        if self.false_matches_per_day is not None and self.expected_strangers_per_day is not None:
+            return self.false_matches_per_day / self.expected_strangers_per_day
+        return self.target_fpir
+
+    @property
+    def stated(self) -> str:
+        """For people: what this file says of how wrong it may be, in its own keys."""
+        if self.threshold is not None:
+            return f"threshold = {self.threshold:g}"
+        if self.false_matches_per_day is not None and self.expected_strangers_per_day is not None:
+            return (f"false_matches_per_day = {self.false_matches_per_day:g} of expected_strangers_per_day = "
+                    f"{self.expected_strangers_per_day:g}: target_fpir {self.accepted_fpir:g}")
+        return f"target_fmr = {self.target_fmr:g}" if self.target_fpir is None else f"target_fpir = {self.target_fpir:g}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -188,6 +219,7 @@ class Config:
         return self.state_dir / f"{self.instance}.sock"
 
 
+WAYS = ("target_fmr", "target_fpir", "false_matches_per_day", "threshold")  # of stating how wrong it may be: one of them
 SECTIONS = tuple(f.name for f in dataclasses.fields(Config) if f.name not in ("instance", "path"))
 
 
@@ -228,9 +260,9 @@ def parse_config(data: dict[str, Any], path: Path | None = None) -> Config:
     if not SLUG.fullmatch(instance):
         faults.append(f"file name: expected [a-z0-9_-]+.toml (its stem names the instance), got {path and path.name}")
     decision = data.get("decision")
-    stated = sorted({"target_fpir", "target_fmr", "threshold"} & set(decision)) if isinstance(decision, dict) else []
-    if "target_fpir" in stated and len(stated) > 1:
-        faults.append(f"decision.target_fpir: expected one statement of what you accept, got {' and '.join(stated)}; keep one of them")
+    stated = [way for way in WAYS if way in decision] if isinstance(decision, dict) else []
+    if len(stated) > 1:
+        faults.append(f"decision: expected one statement of how wrong it may be, got {' and '.join(stated)}; keep one of them")
     config = None
     if not faults:
         config = Config(**sections, instance=instance, path=path)
@@ -253,6 +285,7 @@ def _contradictions(c: Config) -> list[str]:
             f"decision.gone_after_s: expected at least two frames at camera.fps ({2 / c.camera.fps:g} s), or every frame "
             f"shows somebody new, got {c.decision.gone_after_s:g}"
         )
+    faults += _strangers(c.decision)
     scheme = re.match(r"([A-Za-z][A-Za-z0-9+.-]+):", c.camera.uri)
     if scheme and scheme[1].lower() not in CAMERA_SCHEMES:
         faults.append(f"camera.uri: expected {', '.join(f'{s}:' for s in CAMERA_SCHEMES)} or a path, got {scheme[0]}…")
@@ -265,6 +298,22 @@ def _contradictions(c: Config) -> list[str]:
     if bool(c.mqtt.cert_file) != bool(c.mqtt.key_file):
         faults.append("mqtt.cert_file and mqtt.key_file: expected both or neither, got one")
     return faults
+
+
+def _strangers(d: DecisionConfig) -> list[str]:
+    """False matches per day and strangers per day: both or neither, and a rate that can be a target_fpir."""
+    matches, strangers = d.false_matches_per_day, d.expected_strangers_per_day
+    if matches is None and strangers is None:
+        return []
+    if strangers is None:
+        return ["decision.expected_strangers_per_day: expected beside false_matches_per_day, got none; "
+                "how many visits a day are by people who are not enrolled?"]
+    if matches is None:
+        return ["decision.false_matches_per_day: expected beside expected_strangers_per_day, got none; how many a day do you accept?"]
+    if not FPIR_FROM <= matches / strangers <= FPIR_TO:
+        return [f"decision.false_matches_per_day: expected {FPIR_FROM * strangers:g} to {FPIR_TO * strangers:g}, which is {FPIR_FROM:g} to "
+                f"{FPIR_TO:g} of expected_strangers_per_day ({strangers:g}), got {matches:g}; change one of the two"]
+    return []
 
 
 def _parse_section(name: str, values: dict[str, Any], faults: list[str]) -> Any:

@@ -193,8 +193,8 @@ class Daemon:
         if not card.certified:
             log.warning("the model %s is not certified: nobody has measured what quantization cost it", card.name)
         if threshold.extrapolated:
-            key, rate = ("target_fmr", threshold.target_fmr) if threshold.target_fpir is None else ("target_fpir", threshold.target_fpir)
-            log.warning("%s %g is beyond what the model's card has measured; the threshold is extrapolated", key, rate)
+            stated = self.config.decision.stated
+            log.warning("decision.%s is beyond what the model's card has measured; the threshold is extrapolated", stated)
         if threshold.approximated:
             log.warning("the model %s has measured no galleries; the threshold assumes that comparisons are independent", card.name)
         if self.people.references.foreign:
@@ -265,6 +265,7 @@ class Daemon:
             "present": {"identities": known, "unknown": unknown},
             "broker": broker,
             "threshold": round(self.pipeline.threshold.value, 4),
+            "accepted": self.config.decision.stated,
             "target_fmr": self.pipeline.threshold.target_fmr,
             "target_fpir": self.pipeline.threshold.target_fpir,
             "threshold_extrapolated": self.pipeline.threshold.extrapolated,

@@ -26,7 +26,7 @@ def show(ctx: click.Context, as_json: bool) -> None:
     sections = {name: dataclasses.asdict(getattr(c, name)) for name in SECTIONS}
     sections["camera"]["uri"] = re.sub(r"(://)[^/@]*@", r"\1***@", sections["camera"]["uri"])
     derived = {"file": str(c.path or "(defaults)"), "instance": c.instance, "device": c.device_slug,
-               "gallery": str(c.gallery_path), "outbox": str(c.outbox_path), "socket": str(c.socket_path)}
+               "accepted": c.decision.stated, "gallery": str(c.gallery_path), "outbox": str(c.outbox_path), "socket": str(c.socket_path)}
     if as_json:
         print_json({"derived": derived, **sections})
         return

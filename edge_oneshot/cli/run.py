@@ -42,7 +42,7 @@ def status(ctx: click.Context, as_json: bool) -> None:
     )
     click.echo(f"in sight: {present}, {s['present']['unknown']} unknown")
     click.echo(
-        f"gallery: {s['gallery']['identities']} people, threshold {s['threshold']:.3f}; broker: {s['broker'] or 'off'}; "
+        f"gallery: {s['gallery']['identities']} people, threshold {s['threshold']:.3f} ({s['accepted']}); broker: {s['broker'] or 'off'}; "
         f"outbox: {s['outbox']['depth']} waiting"
     )
     for stage, ms in s["stages_ms"].items():

@@ -77,11 +77,13 @@ def models(config: Any) -> Any:
                      "convert it with edge-oneshot-convert --certify, or use a shipped bundle"))
     if pipeline.pad is not None:
         tell(ok("attacks", f"presentation attack detection: performed by {pipeline.pad_method}"))
-    if pipeline.threshold.extrapolated:
-        t = pipeline.threshold
-        key, rate = ("target_fmr", t.target_fmr) if t.target_fpir is None else ("target_fpir", t.target_fpir)
-        tell(warning("threshold", f"{key} {rate} is beyond what the card has measured; the threshold {t.value:.3f} is extrapolated",
-                     f"choose a larger decision.{key}"))
+    stated, t = config.decision.stated, pipeline.threshold
+    if t.extrapolated:
+        tell(warning("threshold", f"decision.{stated} is beyond what the card has measured; the threshold {t.value:.3f} is extrapolated",
+                     f"choose a larger {stated.partition(' ')[0]}"))
+    else:
+        grows = "" if t.target_fpir is None else " with one person enrolled; it rises with the gallery"
+        tell(ok("threshold", f"decision.{stated} gives {t.value:.3f}{grows}"))
     return pipeline
 
 

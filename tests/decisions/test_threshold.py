@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
+import itertools
 import json
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 from decision_parts import cohort, fitted
 from samples import random_unit, template
 
 from edge_oneshot.bundle import read_cohort
 from edge_oneshot.card import ThresholdPoint, Thresholds
-from edge_oneshot.compose import build_people, build_pipeline
-from edge_oneshot.config import Config, DecisionConfig, DeviceConfig, ModelConfig, parse_config
+from edge_oneshot.cli import cli
+from edge_oneshot.compose import build_encoder, build_people, build_pipeline, build_rule
+from edge_oneshot.config import Config, DecisionConfig, DeviceConfig, ModelConfig, load_config, parse_config
+from edge_oneshot.doctor import probe
 from edge_oneshot.errors import ConfigError, ModelError
 from edge_oneshot.matching.forecast import growth, nearest
 from edge_oneshot.matching.threshold import Rule, Target, threshold_for, threshold_for_fmr
@@ -48,14 +54,66 @@ def test_a_target_is_one_statement() -> None:
         Rule(target=Target(fmr=0.1), thresholds=None, cohort=None)
 
 
-@pytest.mark.parametrize("other", ["target_fmr = 0.0001", "threshold = 0.5"])
-def test_two_statements_are_a_fault_of_the_file(other: str) -> None:
-    import tomllib
+WAYS = {
+    "target_fmr": {"target_fmr": 1e-4}, "target_fpir": {"target_fpir": 0.01}, "threshold": {"threshold": 0.5},
+    "false_matches_per_day": {"false_matches_per_day": 0.1, "expected_strangers_per_day": 50.0},
+}
 
-    assert parse_config(tomllib.loads("[decision]\ntarget_fpir = 0.01")).decision.target_fpir == 0.01
+
+@pytest.mark.parametrize(("one", "other"), list(itertools.combinations(WAYS, 2)))
+def test_two_statements_are_a_fault_of_the_file(one: str, other: str) -> None:
+    parse_config({"decision": WAYS[one]})
     with pytest.raises(ConfigError) as caught:
-        parse_config(tomllib.loads(f"[decision]\ntarget_fpir = 0.01\n{other}"))
-    assert "decision.target_fpir" in caught.value.faults[0] and other.split()[0] in caught.value.faults[0]
+        parse_config({"decision": WAYS[one] | WAYS[other]})
+    (fault,) = caught.value.faults
+    assert one in fault and other in fault and "keep one of them" in fault
+
+
+def test_false_matches_per_day_are_a_rate_per_stranger() -> None:
+    d = parse_config({"decision": WAYS["false_matches_per_day"]}).decision
+    assert d.accepted_fpir == 0.1 / 50 and d.target_fpir is None
+    assert d.stated == "false_matches_per_day = 0.1 of expected_strangers_per_day = 50: target_fpir 0.002"
+    assert parse_config({"decision": WAYS["target_fpir"]}).decision.accepted_fpir == 0.01
+    assert DecisionConfig().accepted_fpir is None
+    assert [parse_config({"decision": w}).decision.stated for w in WAYS.values()][:3] == [
+        "target_fmr = 0.0001", "target_fpir = 0.01", "threshold = 0.5"]
+
+
+@pytest.mark.parametrize(("decision", "needs", "says"), [
+    ({"false_matches_per_day": 1.0}, "expected_strangers_per_day", "beside false_matches_per_day, got none"),
+    ({"expected_strangers_per_day": 1.0}, "false_matches_per_day", "beside expected_strangers_per_day, got none"),
+    ({"false_matches_per_day": 6.0, "expected_strangers_per_day": 10.0}, "false_matches_per_day", "expected 1e-06 to 5, which"),
+    ({"false_matches_per_day": 1e-6, "expected_strangers_per_day": 100.0}, "false_matches_per_day", "(100), got 1e-06"),
+    ({"false_matches_per_day": 0.0, "expected_strangers_per_day": 10.0}, "false_matches_per_day", "expected a number from 1e-06"),
+    ({"expected_strangers_per_day": 10.0, "target_fmr": 1e-3}, "false_matches_per_day", "beside expected_strangers_per_day"),
+])
+def test_half_a_statement_and_an_impossible_rate(decision: dict[str, float], needs: str, says: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        parse_config({"decision": decision})
+    assert any(fault.startswith(f"decision.{needs}: ") and says in fault for fault in caught.value.faults), caught.value.faults
+
+
+def test_the_same_rate_gives_the_same_threshold_however_it_was_stated() -> None:
+    encoder = build_encoder(Config())
+    rules = [build_rule(Config(decision=DecisionConfig(**keys)), encoder) for keys in (
+        {"false_matches_per_day": 0.5, "expected_strangers_per_day": 50.0}, {"target_fpir": 0.01}, {"target_fpir": 0.02})]
+    for gallery in ([], [1] * 10, [1] * 200, [3] * 200):
+        per_day, rate, twice = (rule(gallery) for rule in rules)
+        assert per_day == rate and per_day.target_fpir == 0.01 and per_day.value > twice.value
+    assert rules[0]([1] * 200).value > rules[0]([1]).value
+
+
+def test_commands_tell_how_it_was_stated(tmp_path: Path) -> None:
+    path = tmp_path / "front.toml"
+    path.write_text("[decision]\nfalse_matches_per_day = 0.2\nexpected_strangers_per_day = 100\n")
+    shown = CliRunner().invoke(cli, ["--config", str(path), "config", "show"]).output
+    assert "# accepted: false_matches_per_day = 0.2 of expected_strangers_per_day = 100: target_fpir 0.002" in shown
+    said = io.StringIO()
+    with contextlib.redirect_stdout(said):
+        probe.models(load_config(path))
+    lines = {line["check"]: line for line in map(json.loads, said.getvalue().splitlines())}
+    assert lines["threshold"]["status"] == "ok"
+    assert "decision.false_matches_per_day = 0.2 of expected_strangers_per_day = 100" in lines["threshold"]["message"]
 
 
 def test_what_the_next_hundred_people_cost() -> None:
