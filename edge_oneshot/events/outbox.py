@@ -94,15 +94,22 @@ class Outbox:
         with self._lock:
             if self._waiting or self._undeleted or now.boottime_ns - self._expired_ns >= _EXPIRE_EVERY_NS:
                 self._settle(now)
-            nothing: list[tuple[object, ...]] = []
-            rows = self._try(
-                lambda db: db.execute(
-                    "SELECT * FROM events WHERE seq > ? ORDER BY seq LIMIT ?", (after_seq, limit + len(self._undeleted))
-                ).fetchall(),
-                nothing,
-            )
-            found = [from_row(row) for row in rows if row[1] not in self._undeleted]
+            found = self._rows("SELECT * FROM events WHERE seq > ? ORDER BY seq LIMIT ?", (after_seq, limit + len(self._undeleted)))
             return [*found, *(w for w in self._waiting if w.seq > after_seq)][:limit]
+
+    def fresh(self, after_seq: int, limit: int, max_age_s: float) -> list[StoredEvent]:
+        """Those of the pending that were captured in the last `max_age_s`, in the same order. Call it after `pending`."""
+        now = self._clock()
+        since_ns = now.boottime_ns - int(max_age_s * 1e9)
+        with self._lock:
+            found = self._rows(
+                """SELECT * FROM events INDEXED BY events_by_capture
+                WHERE boot_id = ? AND captured_boottime_ns BETWEEN ? AND ? AND seq > ? ORDER BY seq LIMIT ?""",
+                (now.boot_id, since_ns, now.boottime_ns, after_seq, limit + len(self._undeleted)),
+            )
+            waiting = (w for w in self._waiting if w.seq > after_seq and 0 <= (w.age_s(now) or 0.0) <= max_age_s
+                       and w.event.boot_id == now.boot_id)
+            return [*found, *waiting][:limit]
 
     def delete(self, event_ids: Iterable[str]) -> None:
         """Forget events that the broker acknowledged. What a full disk does not delete now is deleted later."""
@@ -202,6 +209,11 @@ class Outbox:
                 log.error("outbox: %s; new events wait in memory only, and a restart loses them: free some space", e)
             self._fault = str(e)
             return otherwise
+
+    def _rows(self, query: str, values: tuple[object, ...]) -> list[StoredEvent]:
+        nothing: list[tuple[object, ...]] = []
+        rows = self._try(lambda db: db.execute(query, values).fetchall(), nothing)
+        return [from_row(row) for row in rows if row[1] not in self._undeleted]
 
     def _settle(self, now: Moment) -> None:
         """Bring the file up to date in one transaction: waiting events in, acknowledged and surplus ones out."""

@@ -29,6 +29,8 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         "CREATE TABLE retained (topic TEXT PRIMARY KEY) STRICT, WITHOUT ROWID",
         "CREATE TABLE notes (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID",
     ),
+    # What was captured just now is found without a walk through a long backlog.
+    ("CREATE INDEX events_by_capture ON events (boot_id, captured_boottime_ns)",),
 )
 _DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 

@@ -24,7 +24,7 @@ from paho.mqtt.reasoncodes import ReasonCode
 from edge_oneshot.errors import ConfigError
 from edge_oneshot.events.stored import StoredEvent
 from edge_oneshot.mqtt import broker
-from edge_oneshot.mqtt.payloads import OFFLINE, ONLINE, SCHEMA_VERSION, hand_over, message_expiry_s
+from edge_oneshot.mqtt.payloads import LATE_AFTER_S, OFFLINE, ONLINE, SCHEMA_VERSION, hand_over, message_expiry_s
 from edge_oneshot.mqtt.shared import End, Incoming, Shared
 
 log = logging.getLogger(__name__)
@@ -64,6 +64,7 @@ class Connection:
         self._retry: dict[str, list[str]] = {}  # the same, when it is time to try again
         self._retry_at = 0.0
         self._cursor = 0  # everything up to this place in the outbox was handed over on this connection
+        self._fresh_cursor = 0  # and what is fresh, up to this place: it goes past a backlog
         self._done: list[str] = []  # acknowledged events, deleted together
         self._said_online = self._said_offline = self._disconnecting = False
         self._stop_by: float | None = None
@@ -158,14 +159,27 @@ class Connection:
             self._cursor = 0  # look at the refused ones again; those in flight are skipped by their id
             self._retry.update(self._refused)
             self._refused.clear()
-        while len(self._sent) < self._window:
-            batch = s.outbox.pending(self._cursor, self._window - len(self._sent))
-            if not batch:
-                return
+        # An event is one message or two.
+        while ((room := self._window - len(self._sent)) >= 2 or not self._sent) and (batch := self._next_events(max(1, room // 2))):
             for stored in batch:
-                self._cursor = stored.seq
-                if stored.event.event_id not in self._deliveries and stored.event.event_id not in self._done:
+                # In flight, acknowledged, or refused and not due: seen already.
+                if not any(stored.event.event_id in seen for seen in (self._deliveries, self._done, self._refused)):
                     self._hand_over(client, stored)
+
+    def _next_events(self, limit: int) -> list[StoredEvent]:
+        """What to hand over next: in the order of the outbox, but past a backlog what is fresh goes first.
+
+        Somebody stands before a door now: they must not wait until ten thousand old events have gone.
+        """
+        batch = self._s.outbox.pending(self._cursor, limit + 1)
+        if len(batch) > limit:
+            batch.pop()
+            if fresh := self._s.outbox.fresh(max(self._cursor, self._fresh_cursor), limit, LATE_AFTER_S):
+                self._fresh_cursor = fresh[-1].seq
+                return fresh
+        if batch:
+            self._cursor = batch[-1].seq
+        return batch
 
     def _publish_states(self, client: Client) -> None:
         while len(self._sent) < self._window and (state := self._s.states.next_dirty()) is not None:

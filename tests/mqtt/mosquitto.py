@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import threading
@@ -52,9 +53,13 @@ class Mosquitto:
     def log(self) -> str:
         return (self.folder / "mosquitto.log").read_text(errors="replace")
 
-    def reload(self) -> None:
+    def signal(self, number: int) -> None:
+        """SIGHUP: ACL and password files are read again. SIGUSR1: what is persistent is saved."""
         assert self._process is not None
-        self._process.send_signal(1)  # SIGHUP: ACL and password files are read again
+        self._process.send_signal(number)
+
+    def reload(self) -> None:
+        self.signal(signal.SIGHUP)
 
     def stop(self) -> None:
         if self._process is not None:

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -115,6 +116,26 @@ def test_after_a_reboot_only_a_wall_clock_that_was_synced_ages_events(tmp_path: 
     box.close()
 
 
+def test_fresh_events_are_found_behind_a_backlog(tmp_path: Path) -> None:
+    clock = SetClock()
+    box = Outbox(tmp_path / "o.sqlite", clock=clock)
+    for _ in range(50):
+        box.commit(clock.event())
+    clock.forward, clock.asleep = 60.0, 60.0  # old also if the device slept meanwhile
+    fresh = [clock.event() for _ in range(5)]
+    for e in fresh:
+        box.commit(e)
+    box.commit(replace(clock.event(), boot_id="another-boot"))
+    found = box.fresh(0, 99, 2.0)
+    assert [s.event for s in found] == fresh
+    assert [s.event for s in box.fresh(found[1].seq, 2, 2.0)] == fresh[2:4]
+    box.delete([fresh[0].event_id])
+    assert [s.event for s in box.fresh(0, 99, 2.0)] == fresh[1:]
+    clock.forward = 62.1
+    assert box.fresh(0, 99, 2.0) == []
+    box.close()
+
+
 def test_threads_commit_and_delete_at_the_same_time(outbox: Outbox) -> None:
     made: list[str] = []
 
@@ -206,7 +227,7 @@ except OSError as e:
 results = [box.commit(e) for e in made[1:30]]
 status = box.status()
 assert results[-1] is False and status.fault and status.in_memory and status.depth == 30, (results, status)
-assert [s.event for s in box.pending(0, 99)] == made[:30]
+assert [s.event for s in box.pending(0, 99)] == made[:30] == [s.event for s in box.fresh(0, 99, 60.0)]
 box.delete([made[2].event_id])
 assert len(box.pending(0, 99)) == 29
 os.close(filler)
