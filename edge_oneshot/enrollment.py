@@ -7,27 +7,30 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
+import numpy as np
+
 from edge_oneshot.errors import AcquisitionError, EnrollmentError
 from edge_oneshot.matching.compare import References, score_all
 from edge_oneshot.pipeline import Pipeline
-from edge_oneshot.types import Candidate, Embedding, Fault, Frame, Identity, Quality, Sample, Template
+from edge_oneshot.types import Candidate, Embedding, Fault, Float32Array, Frame, Identity, Quality, Sample, Template
 
-BURST_NS = 1_000_000_000  # after the first good frame, the best of this long is kept
+BURST_NS = 1_000_000_000  # after the first good frame, the good ones of this long make the template
 BURST_FRAMES = 10
-CHECKED_FRAMES = 2  # of them are held against the template
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Enrollment:
     """What an enrollment gives. look_alike: whoever else of the gallery is most alike, or None.
 
-    self_score: the lowest comparison score of the template with other good frames of the same burst; None: only one frame.
-    A person who does not match themselves within a second, or two people who took turns, will not be recognised either.
+    frames: how many of a burst the template was made of. self_score: the lowest comparison score of the template with a good
+    frame of the same burst, used or not; None: there was only one. A person who does not match themselves within a second,
+    or two people who took turns, will not be recognised either.
     """
 
     identity: Identity
     template: Template
     look_alike: Candidate | None
+    frames: int = 1
     self_score: float | None = None
 
 
@@ -69,7 +72,7 @@ def make_enrollment(embedding: Embedding, quality: Quality, identity: Identity, 
 
 
 class CaptureSession:
-    """Enrollment from live frames: takes the best good frame of one second, captured after the prompt.
+    """Enrollment from live frames: one template of the good frames of one second, captured after the prompt.
 
     Offer it frame after frame; `progress` tells the waiting person what is wrong. Raises EnrollmentError when the time
     is over. Nothing here waits or reads a clock.
@@ -79,7 +82,8 @@ class CaptureSession:
         self._pipeline, self._identity, self._references = pipeline, identity, references
         self._prompt_ns, self._deadline_ns = prompt_ns, prompt_ns + round(timeout_s * 1e9)
         self._timeout_s = timeout_s
-        self._good: list[tuple[Sample, int]] = []
+        self._good: list[tuple[Sample, Embedding]] = []
+        self._first_ns = 0  # of the good ones
         self._faults: tuple[Fault, ...] = (Fault(code="no_frame", message="no frame from the camera yet"),)
         self.progress = "look at the camera"
 
@@ -89,7 +93,8 @@ class CaptureSession:
             return None
         sample, self._faults = find_one(self._pipeline.samples(frame))
         if sample is not None:
-            self._good.append((sample, frame.captured_ns))
+            self._first_ns = self._first_ns if self._good else frame.captured_ns
+            self._good.append((sample, self._pipeline.encode(sample)))
             self.progress = "hold still"
         elif not self._good:
             self.progress = "; ".join(f.message for f in self._faults)
@@ -97,7 +102,7 @@ class CaptureSession:
 
     def finish_if_due(self, now_ns: int) -> Enrollment | None:
         """To be called without a frame too. Raises EnrollmentError after the deadline without a good frame."""
-        if self._good and (len(self._good) >= BURST_FRAMES or now_ns - self._good[0][1] >= BURST_NS or now_ns >= self._deadline_ns):
+        if self._good and (len(self._good) >= BURST_FRAMES or now_ns - self._first_ns >= BURST_NS or now_ns >= self._deadline_ns):
             return self._finish()
         if now_ns >= self._deadline_ns:
             raise EnrollmentError(
@@ -108,13 +113,31 @@ class CaptureSession:
         return None
 
     def _finish(self) -> Enrollment:
-        """The best frame becomes the template; the next best ones say how well it stands for the person."""
-        best, *others = sorted((s for s, _ in self._good), key=_merit, reverse=True)[: 1 + CHECKED_FRAMES]
-        embedding = self._pipeline.encode(best)
+        """The frames that surely show the face of the best one become one template; all of them say how well it stands for it."""
+        comparator, threshold = self._pipeline.encoder.card.comparator, self._pipeline.threshold.value
+        (best, embedding), *others = sorted(self._good, key=lambda good: -_merit(good[0]))
+        same = [embedding.vector]
+        if comparator.kind == "cosine":  # measured for unit vectors only (docs/evaluation.md); else the best frame alone
+            same += [e.vector for _, e in others if self._score(embedding, e) >= threshold]
+            embedding = pooled(np.stack(same), embedding.encoder_id)
         enrollment = make_enrollment(embedding, best.quality, self._identity, self._references)
-        comparator = self._pipeline.encoder.card.comparator
-        scores = [score_all(comparator, embedding.vector[None], self._pipeline.encode(o).vector)[0] for o in others]
-        return replace(enrollment, self_score=float(min(scores))) if scores else enrollment
+        scores = [self._score(embedding, e) for _, e in self._good]
+        return replace(enrollment, frames=len(same), self_score=min(scores) if others else None)
+
+    def _score(self, a: Embedding, b: Embedding) -> float:
+        return float(score_all(self._pipeline.encoder.card.comparator, a.vector[None], b.vector)[0])
+
+
+def pooled(vectors: Float32Array, encoder_id: str) -> Embedding:
+    """The unit vector nearest to all of these unit vectors, float32 (N, D), N >= 1: their mean, brought to length 1.
+
+    It has the highest mean cosine with them. Raises ValueError where they cancel out.
+    """
+    mean = vectors.mean(axis=0, dtype=np.float64)
+    length = float(np.linalg.norm(mean))
+    if length < 1e-6:
+        raise ValueError(f"pooled: expected vectors that point one way, got a mean of length {length:g}")
+    return Embedding(vector=(mean / length).astype(np.float32), encoder_id=encoder_id)
 
 
 def _merit(sample: Sample) -> float:

@@ -42,7 +42,8 @@ def enroll(
     if as_json:
         print_json(result)
         return
-    click.echo(f"enrolled {result['name']} as {result['identity']}: {_describe(result['quality'])}")
+    burst = f", template of {result['frames']} frames" if result.get("frames", 1) > 1 else ""
+    click.echo(f"enrolled {result['name']} as {result['identity']}: {_describe(result['quality'])}{burst}")
     if result.get("weak"):
         click.echo(f"warning: a weak template: frames of the same second score only {result['self_score']:.2f} against it. "
                    "Enroll again with --replace, in better light and holding still.", err=True)

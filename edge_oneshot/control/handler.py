@@ -133,6 +133,7 @@ class Handler:
             "encoder_id": enrollment.template.encoder_id, "quality": enrollment.template.quality.measures(),
             "look_alike": {"identity": like.identity_id, "score": round(like.score, 4), "threshold": round(threshold, 4)}
             if alarming and like is not None else None,
+            "frames": enrollment.frames,
             "self_score": None if enrollment.self_score is None else round(enrollment.self_score, 4),
             "weak": enrollment.self_score is not None and enrollment.self_score < threshold,
             "nearest": None if like is None else nearest(self._pipeline.rule.cohort, like, threshold),
