@@ -20,6 +20,7 @@ from edge_oneshot.config import Config
 from edge_oneshot.control.client import ask
 from edge_oneshot.control.handler import ENROLL_TIMEOUT_S, Handler
 from edge_oneshot.control.protocol import Door, Request, raise_error
+from edge_oneshot.control.reload import HangUp, plan
 from edge_oneshot.control.server import ControlServer
 from edge_oneshot.daemon import TICK_S, Daemon
 from edge_oneshot.encoder import TwinEncoder
@@ -137,10 +138,17 @@ def reporter(config: Config) -> Iterator[tuple[Reporter, list[Door]]]:
         outbox.close()
 
 
-def run_daemon(config: Config) -> int:
-    """Run until SIGTERM, SIGINT or the end of a file. Raises what keeps the daemon from starting, or from going on."""
-    stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
+def run_daemon(load: Callable[[], Config]) -> int:
+    """Run until SIGTERM, SIGINT or the end of a file. Raises what keeps the daemon from starting, or from going on.
+
+    load: reads the configuration, now and when a reload is asked for. SIGHUP asks for one, but where a terminal that is
+    closed sends it to what was started there: that ends the daemon as SIGTERM does.
+    """
+    config = load()
+    stop, hang_up = threading.Event(), HangUp()
+    ends = (signal.SIGTERM, signal.SIGINT, *((signal.SIGHUP,) if os.isatty(0) else ()))
+    signal.signal(signal.SIGHUP, hang_up.ask)
+    for number in ends:
         signal.signal(number, lambda *_: stop.set())
     pipeline = build_pipeline(config)
     people = build_people(config, pipeline)
@@ -151,8 +159,11 @@ def run_daemon(config: Config) -> int:
             reporter(config) as (report, doors),
             closing(Journal(config.explain_path, config.decision)) as kept,
         ):
-            daemon = Daemon(config, pipeline, people, build_tracker(config, pipeline), report, kept)
-            return daemon.run(camera, [server, *doors], stop)
+            daemon = Daemon(
+                config, pipeline, people, build_tracker(config, pipeline), report, kept,
+                lambda running: plan(running, load(), lambda c: build_rule(c, pipeline.encoder)),
+            )
+            return daemon.run(camera, [server, hang_up, *doors], stop)
     finally:
         server.close()
         people.gallery.close()
@@ -180,7 +191,7 @@ def perform(
     timeout_s = 30.0 + float(arguments.get("timeout_s", ENROLL_TIMEOUT_S))
     if not direct and (data := ask(config.socket_path, verb, arguments, on_progress, timeout_s)) is not None:
         return data
-    if verb in ("status", "pause", "resume", "cancel"):
+    if verb in ("status", "pause", "resume", "cancel", "reload"):
         raise ControlError(f"no daemon is running at {config.socket_path}", "start it with `edge-oneshot run` or systemctl")
     if verb == "explain":
         records = select(read_journal(config.explain_path), arguments.get("last_s"), arguments.get("event_id"))

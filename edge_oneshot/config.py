@@ -266,14 +266,14 @@ def parse_config(data: dict[str, Any], path: Path | None = None) -> Config:
     config = None
     if not faults:
         config = Config(**sections, instance=instance, path=path)
-        faults += _contradictions(config)
+        faults += contradictions(config)
     if faults or config is None:
         where = path or "the configuration"
         raise ConfigError(f"{where} has {len(faults)} fault{'s' * (len(faults) != 1)}", faults=tuple(faults))
     return config
 
 
-def _contradictions(c: Config) -> list[str]:
+def contradictions(c: Config) -> list[str]:
     """Keys that are fine alone and wrong together."""
     faults = []
     if c.decision.confirm_frames > c.decision.window_frames:

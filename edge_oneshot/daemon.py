@@ -10,7 +10,7 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from enum import Enum
 from typing import Any
@@ -21,6 +21,7 @@ from edge_oneshot.cameras.latest import State as CameraState
 from edge_oneshot.config import Config
 from edge_oneshot.control.handler import Handler
 from edge_oneshot.control.protocol import Door
+from edge_oneshot.control.reload import Plan
 from edge_oneshot.errors import CameraError
 from edge_oneshot.events.fold import fold
 from edge_oneshot.explain import Journal
@@ -49,14 +50,16 @@ class Daemon:
     """One camera's daemon; its parts come wired from compose.py. All methods belong to one thread."""
 
     def __init__(
-        self, config: Config, pipeline: Pipeline, people: People, tracker: Tracker, reporter: Reporter, journal: Journal | None = None
+        self, config: Config, pipeline: Pipeline, people: People, tracker: Tracker, reporter: Reporter, journal: Journal | None = None,
+        plan_reload: Callable[[Config], Plan] | None = None,
     ) -> None:
-        """journal: what `explain` answers from; None: nothing is kept."""
+        """journal: what `explain` answers from; None: nothing is kept. plan_reload: reads the configuration again."""
         self.config, self.pipeline, self.people, self.tracker, self.reporter = config, pipeline, people, tracker, reporter
         self.journal = journal
         if journal is not None:
             journal.keep_only(people.names)
-        self.handler = Handler(pipeline, people, self._emit, self.describe, self._pause, journal)
+        self._plan_reload = plan_reload
+        self.handler = Handler(pipeline, people, self._emit, self.describe, self._pause, journal, plan_reload and self._reload)
         self.times = StageTimes()
         self.state = State.RUNNING
         self.frames = 0
@@ -137,6 +140,21 @@ class Daemon:
         self.state = State.PAUSED if paused else State.RUNNING
         log.info("%s", self.state.value)
 
+    def _reload(self) -> dict[str, Any]:
+        """Take gallery and configuration as they are now. When it raises, nothing has changed."""
+        assert self._plan_reload is not None
+        new = self._plan_reload(self.config)
+        self.people.refresh(force=True)
+        self.config, self.pipeline.gates, self.pipeline.rule = new.config, new.config.quality, new.rule
+        self.pipeline.follow(self.people.references)
+        self.tracker.reconfigure(new.config.decision)
+        if self.journal is not None:
+            self.journal.reconfigure(new.config.decision)
+        self._gallery_changed()
+        self._warn_of_threshold()
+        references = self.people.references
+        return new.answer(self.pipeline.threshold.value, len(self.people.names), len(references) + references.foreign)
+
     # ---- the loop
 
     def run(self, camera: LatestFrame, doors: Sequence[Door], stop: threading.Event) -> int:
@@ -189,14 +207,10 @@ class Daemon:
         log.info("the camera has ended after %d frames", self.frames)
 
     def _announce(self) -> None:
-        threshold, card = self.pipeline.threshold, self.pipeline.encoder.card
+        card = self.pipeline.encoder.card
         if not card.certified:
             log.warning("the model %s is not certified: nobody has measured what quantization cost it", card.name)
-        if threshold.extrapolated:
-            stated = self.config.decision.stated
-            log.warning("decision.%s is beyond what the model's card has measured; the threshold is extrapolated", stated)
-        if threshold.approximated:
-            log.warning("the model %s has measured no galleries; the threshold assumes that comparisons are independent", card.name)
+        self._warn_of_threshold()
         if self.people.references.foreign:
             log.warning(
                 "%d templates are of another encoder and are not compared: enroll those people again (`edge-oneshot gallery check`)",
@@ -205,7 +219,16 @@ class Daemon:
         self._tell_info()
         self.reporter.people(self.people.names)
         self.reporter.presence([], 0)
-        log.info("running: %d people, threshold %.3f, %s", len(self.people.names), threshold.value, card.name)
+        log.info("running: %d people, threshold %.3f, %s", len(self.people.names), self.pipeline.threshold.value, card.name)
+
+    def _warn_of_threshold(self) -> None:
+        threshold = self.pipeline.threshold
+        if threshold.extrapolated:
+            stated = self.config.decision.stated
+            log.warning("decision.%s is beyond what the model's card has measured; the threshold is extrapolated", stated)
+        if threshold.approximated:
+            name = self.pipeline.encoder.card.name
+            log.warning("the model %s has measured no galleries; the threshold assumes that comparisons are independent", name)
 
     def _tell_info(self) -> None:
         """The threshold moves with the gallery when it is chosen by target_fpir."""

@@ -94,12 +94,20 @@ class Journal:
         self._open: dict[int, _Seen] = {}
         self._rows = 0
         self._db: sqlite3.Connection | None = None
-        if config.explain_tracks:
-            try:
-                self._db = _connect(path)
-                self._prune()
-            except (sqlite3.Error, OSError) as e:
-                self._failed(e)
+        self.reconfigure(config)
+
+    def reconfigure(self, config: DecisionConfig) -> None:
+        """Keep as many tracks as this says from now on. With 0 what was kept stays in the file, as after a restart."""
+        self._config = config
+        if not config.explain_tracks:
+            self._open.clear()
+            return
+        try:
+            if self._db is None:
+                self._db = _connect(self.path)
+            self._prune()
+        except (sqlite3.Error, OSError) as e:
+            self._failed(e)
 
     def observe(self, tracks: Sequence[tuple[int, Observation]], at: datetime) -> None:
         """One frame: (track number, what was seen of it). at: when it was captured, aware UTC."""

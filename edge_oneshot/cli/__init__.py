@@ -18,6 +18,7 @@ COMMANDS = {
     "identify": ("recognise", "Find out who a picture shows, or that nobody enrolled is (1:N)."),
     "run": ("run", "Run the daemon: recognise continuously and publish events."),
     "status": ("run", "Show what the running daemon does."),
+    "reload": ("run", "Make the running daemon read gallery and configuration again."),
     "listen": ("listen", "Print the events that arrive at the broker."),
     "mqtt": ("mqtt", "Test what the broker allows, make keys, remove what was published."),
     "verify-event": ("verify_event", "Check the signature of an event, and whether it may be acted on."),

@@ -1,12 +1,16 @@
-"""`edge-oneshot run`: the daemon. `edge-oneshot status`: what it does."""
+"""`edge-oneshot run`: the daemon. `reload`: it reads its configuration again. `status`: what it does."""
 
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import click
 
 from edge_oneshot.cli.common import find_config, json_option, perform, print_json, start_logging
+
+if TYPE_CHECKING:
+    from edge_oneshot.config import Config
 
 
 @click.command()
@@ -21,10 +25,32 @@ def run(ctx: click.Context, camera: str | None, verbose: bool) -> int:
     from edge_oneshot.compose import run_daemon
 
     start_logging(verbose)
-    config = find_config(ctx)
-    if camera:
-        config = replace(config, camera=replace(config.camera, uri=camera))
-    return run_daemon(config)
+
+    def load() -> Config:
+        config = find_config(ctx)
+        return replace(config, camera=replace(config.camera, uri=camera)) if camera else config
+
+    return run_daemon(load)
+
+
+@click.command()
+@json_option
+@click.pass_context
+def reload(ctx: click.Context, as_json: bool) -> None:
+    """Make the running daemon read gallery and configuration again.
+
+    What is under [quality] and [decision], and model.cohort, changes at once; other keys are named that need a restart.
+    A faulty file is refused with exit code 78, and the daemon goes on as it was.
+    """
+    r = perform(find_config(ctx), "reload", {})
+    if as_json:
+        print_json(r)
+        return
+    for key, values in r["changed"].items():
+        click.echo(f"{key}: {values['now']} (was {values['before']})")
+    if r["restart_needed"]:
+        click.echo(f"a restart is needed for {', '.join(r['restart_needed'])}")
+    click.echo(f"read: {r['gallery']['identities']} people, threshold {r['threshold']:.3f}")
 
 
 @click.command()

@@ -50,15 +50,17 @@ class Handler:
         describe: Callable[[], dict[str, Any]],
         set_paused: Callable[[bool], None] | None = None,
         journal: Journal | None = None,
+        reload: Callable[[], dict[str, Any]] | None = None,
     ) -> None:
         self._pipeline, self._people, self._emit, self._describe = pipeline, people, emit, describe
-        self._set_paused, self._journal = set_paused, journal
+        self._set_paused, self._journal, self._reload_now = set_paused, journal, reload
         self.job: Job | None = None
         self._verbs: dict[str, Callable[[Request], None]] = {
             "enroll": self._enroll, "cancel": self._cancel, "snapshot": self._snapshot,
             "list": self._list, "show": self._show, "rename": self._rename, "forget": self._forget, "check": self._check,
             "export": self._export, "import": self._import, "verify": self._verify, "identify": self._identify,
             "status": self._status, "pause": self._pause, "resume": self._pause, "explain": self._explain,
+            "reload": self._reload,
         }
 
     def start(self, request: Request) -> None:
@@ -264,6 +266,12 @@ class Handler:
             raise ControlError("no daemon is running", "start it with `edge-oneshot run`")
         self._set_paused(request.verb == "pause")
         request.finish({"paused": request.verb == "pause"})
+
+    def _reload(self, request: Request) -> None:
+        """Read gallery and configuration again. Refused as a whole if there is a fault in it."""
+        if self._reload_now is None:
+            raise ControlError("no daemon is running", "start it with `edge-oneshot run`")
+        request.finish(self._reload_now())
 
     def _snapshot(self, request: Request) -> None:
         self._begin(SnapshotJob(request, self._pipeline, Arguments(request).seconds("timeout_s", 10.0)))

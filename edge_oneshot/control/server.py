@@ -6,6 +6,7 @@ a thread that only reads a line and writes answers; the requests are served by t
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import json
 import logging
@@ -101,7 +102,8 @@ class _Client(socketserver.StreamRequestHandler):
 
     def handle(self) -> None:
         if not self.server.slots.acquire(blocking=False):
-            self._send({"status": "error", "kind": "ControlError", "error": "too many clients", "hint": "try again", "faults": []})
+            with contextlib.suppress(OSError):  # who hung up need not hear it
+                self._send({"status": "error", "kind": "ControlError", "error": "too many clients", "hint": "try again", "faults": []})
             return
         try:
             self._serve()

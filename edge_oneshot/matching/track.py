@@ -81,6 +81,12 @@ class Tracker:
         """(track number, observation) of the frame that was captured at now_ns."""
         return [(t.number, t.last) for t in self._tracks if t.last is not None and t.last_ns == now_ns]
 
+    def reconfigure(self, config: DecisionConfig) -> None:
+        """Go by these limits from now on. Whoever is in sight stays who they are: nobody is told twice."""
+        self._config = config
+        for track in self._tracks:
+            track.window = deque(track.window, maxlen=config.window_frames)
+
     def forget(self, identity_id: str) -> None:
         """Drop tracks of somebody who was removed from the gallery; nothing more is told of them."""
         self._tracks = [t for t in self._tracks if t.identity_id != identity_id]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import socket
 import stat
 import threading
@@ -15,12 +16,15 @@ from typing import Any
 import pytest
 from waiting import wait_until
 
+from edge_oneshot.config import CameraConfig, Config, DecisionConfig, DeviceConfig, ModelConfig, QualityConfig
 from edge_oneshot.control import server as server_module
 from edge_oneshot.control.arguments import Arguments
 from edge_oneshot.control.client import ask
 from edge_oneshot.control.protocol import Request
+from edge_oneshot.control.reload import HangUp, plan
 from edge_oneshot.control.server import MAX_CLIENTS, ControlServer, answers, parse_request
-from edge_oneshot.errors import ControlError, GalleryError
+from edge_oneshot.errors import ConfigError, ControlError, GalleryError
+from edge_oneshot.matching.threshold import Rule, Target
 
 
 @pytest.fixture
@@ -298,3 +302,40 @@ def test_right_arguments() -> None:
     assert (given.text("t"), given.flag("f"), given.seconds("s", 1)) == ("x", True, 600.0)
     assert (given.binary("b"), given.document("d")) == (b"\0\1\2", {})
     assert (given.flag("absent"), given.seconds("absent", 3), given.text("absent", "y"), given.has("absent")) == (False, 3.0, "y", False)
+
+
+def test_sighup_asks_once_and_the_log_gets_the_refusal(caplog: pytest.LogCaptureFixture) -> None:
+    door = HangUp()
+    assert door.next_request() is None
+    door.ask(signal.SIGHUP, None)
+    door.ask(signal.SIGHUP, None)
+    request = door.next_request()
+    assert request is not None and request.verb == "reload"
+    door.ask(signal.SIGHUP, None)
+    assert door.next_request() is None  # one after the other
+    request.fail(ConfigError("front.toml has 1 fault", faults=("camera.fps: expected a number, got 'x'",)))
+    second = door.next_request()
+    assert second is not None and second is not request
+    assert "nothing has changed: front.toml has 1 fault\n  camera.fps: expected a number, got 'x'" in caplog.text
+    second.finish({})
+    assert door.next_request() is None
+
+
+def test_a_plan_takes_what_can_change_and_names_the_rest() -> None:
+    def rule_of(config: Config) -> Rule:
+        return Rule(target=Target(score=config.decision.threshold or 0.5), thresholds=None, cohort=None)
+
+    running = Config(device=DeviceConfig(slug="front"), camera=CameraConfig(uri="folder:x"), instance="front")
+    wanted = Config(
+        camera=CameraConfig(uri="rtsp://user:secret@camera"), decision=DecisionConfig(threshold=0.7),
+        quality=QualityConfig(min_luma=1.0), model=ModelConfig(cohort="other.json", threads=1),
+    )
+    made = plan(running, wanted, rule_of)
+    assert set(made.changed) == {"decision.threshold", "quality.min_luma", "model.cohort"}
+    assert made.restart_needed == ("device.slug", "camera.uri", "model.threads")
+    assert "secret" not in str(made.answer(0.7, 1, 1))
+    config = made.config
+    assert (config.device, config.camera, config.instance) == (running.device, running.camera, "front")
+    assert (config.decision, config.quality, config.model.cohort) == (wanted.decision, wanted.quality, "other.json")
+    assert config.model.threads == 2 and made.rule(()).value == 0.7
+    assert plan(config, config, rule_of).changed == {}

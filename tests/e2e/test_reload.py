@@ -1,0 +1,134 @@
+"""The request `reload` through all its doors, with the real daemon and a real broker: what changes, what does not, what is refused."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import re
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import paho.mqtt.publish
+import pytest
+from device import Device
+from mosquitto import Mosquitto, Subscriber
+from pictures import Pixels, view
+
+from edge_oneshot.control.client import ask
+from edge_oneshot.errors import ConfigError
+
+MakeDevice = Callable[..., Device]
+
+
+@pytest.fixture
+def device(make_device: MakeDevice, collins: Pixels, portrait_files: dict[str, Path], subscriber: Subscriber) -> Device:
+    """Somebody enrolled who stands before the camera and was told of."""
+    made = make_device(pace="camera", fps=5, decision={"target_fmr": 1e-4}, mqtt={"requests": True})
+    made.enroll("Eileen", portrait_files["collins"])
+    made.camera.show([view(collins, i) for i in range(12)] * 400)
+    made.start()
+    made.wait(lambda: subscriber.on("/match/eileen"), "a match")
+    return made
+
+
+def rewrite(device: Device, *changes: tuple[str, str]) -> None:
+    text = device.config.read_text()
+    for pattern, replacement in changes:
+        text, count = re.subn(pattern, replacement, text)
+        assert count == 1, pattern
+    device.config.write_text(text)
+
+
+def over_mqtt(device: Device, broker: Mosquitto, subscriber: Subscriber, number: int) -> dict[str, Any]:
+    payload = json.dumps({"transaction": number})
+    paho.mqtt.publish.single("edge-oneshot/front/request/reload", payload, qos=1, hostname="127.0.0.1", port=broker.port)
+    found: list[dict[str, Any]] = device.wait(
+        lambda: [h.json for h in subscriber.on("/response/reload") if h.json["transaction"] == number], f"answer {number}")
+    return found[-1]
+
+
+def test_what_can_change_changes_and_what_cannot_is_named(device: Device, broker: Mosquitto, subscriber: Subscriber) -> None:
+    before = device.status()["threshold"]
+    rewrite(device, ("target_fmr = .*", "threshold = 0.99\nwindow_frames = 7\nexplain_tracks = 0"), ("fps = 5.0", "fps = 6.0"),
+            (r"\[model\]", "[quality]\nmin_sharpness = 1.0\n[model]"),
+            ("health_every_s = 1.0", 'health_every_s = 1.0\npassword_file = "secret"\nusername = "somebody"'))
+    answer = over_mqtt(device, broker, subscriber, 1)
+    assert answer["status"] == "ok"
+    data = answer["data"]
+    assert data["changed"] == {
+        "quality.min_sharpness": {"before": 15.0, "now": 1.0}, "decision.threshold": {"before": None, "now": 0.99},
+        "decision.window_frames": {"before": 5, "now": 7}, "decision.explain_tracks": {"before": 2000, "now": 0},
+    }
+    assert data["restart_needed"] == ["camera.fps", "mqtt.username", "mqtt.password_file"]
+    assert data["gallery"] == {"identities": 1, "templates": 1} and data["threshold"] == 0.99
+    assert "somebody" not in json.dumps(answer) + device.log(), "values of keys that may be secret are told nobody"
+    assert device.status()["threshold"] == 0.99 != before
+    device.wait(lambda: subscriber.on("/info")[-1].json["threshold"] == 0.99, "the new threshold in info")
+    assert len(subscriber.on("/match/eileen")) == 1, "who is in sight is not told again"
+    device.wait(lambda: subscriber.on("/unknown"), "the new threshold to be looked by: nobody matches any more")
+    again = over_mqtt(device, broker, subscriber, 2)["data"]
+    assert again["changed"] == {} and again["restart_needed"] == data["restart_needed"]
+    assert device.stop() == 0
+
+
+def test_a_faulty_file_is_refused_and_the_daemon_goes_on_as_it_was(device: Device, broker: Mosquitto, subscriber: Subscriber) -> None:
+    before, good = device.status()["threshold"], device.config.read_text()
+    fault = "decision.target_fmr: expected a number from 1e-07 to 0.5, got 7"
+    rewrite(device, ("target_fmr = .*", "target_fmr = 7\nconfirm_frames = 4"))
+    answer = over_mqtt(device, broker, subscriber, 1)
+    assert answer["status"] == "error" and fault in answer["faults"] and "1 fault" in answer["error"]
+    with pytest.raises(ConfigError) as caught:
+        ask(device.state / "front.sock", "reload", {}, print)
+    assert fault in caught.value.faults
+    assert fault in device.call("reload", expect=ConfigError.exit_code)
+    device.process.send_signal(signal.SIGHUP)  # type: ignore[union-attr]
+    device.wait(lambda: "reload refused, and nothing has changed" in device.log() and fault in device.log(), "the answer in the log")
+    for text, word in (("fps = [", "not valid TOML"), (None, "no configuration at")):
+        device.config.unlink() if text is None else device.config.write_text(text)
+        assert word in over_mqtt(device, broker, subscriber, len(word))["error"]
+    # Fine as a file, but not together with what changes only with a restart.
+    device.config.write_text(good.replace("fps = 5.0", "fps = 50.0").replace("target_fmr", "gone_after_s = 0.1\ntarget_fmr"))
+    refused = over_mqtt(device, broker, subscriber, 9)
+    assert "decision.gone_after_s: expected at least two frames at camera.fps (0.4 s)" in refused["faults"][0]
+    assert "camera.fps" in refused["hint"]
+    device.config.write_text(good)
+    assert device.status()["threshold"] == before
+    answer = over_mqtt(device, broker, subscriber, 10)
+    assert answer["data"]["changed"] == {} and answer["data"]["restart_needed"] == [], "nothing of the refused files is there"
+    assert len(subscriber.on("/match/eileen")) == 1 and not subscriber.on("/unknown")
+    assert device.stop() == 0
+
+
+def test_the_command_and_the_signal(device: Device, subscriber: Subscriber) -> None:
+    rewrite(device, ("target_fmr = .*", "target_fmr = 0.0001\nwindow_frames = 9"))
+    assert "decision.window_frames: 9 (was 5)" in device.call("reload")
+    frames = device.status()["frames"]
+    device.wait(lambda: device.status()["frames"] > frames + 10, "ten more frames of whoever is in sight")
+    assert len(subscriber.on("/match/eileen")) == 1 and not subscriber.on("/unknown"), "nobody is told twice"
+    rewrite(device, ("target_fmr = .*", "threshold = 0.99"))
+    told = device.call("reload")
+    assert "decision.threshold: 0.99 (was None)" in told and "threshold 0.990" in told
+    rewrite(device, ("threshold = 0.99", "target_fmr = 0.001"))
+    device.process.send_signal(signal.SIGHUP)  # type: ignore[union-attr]
+    device.wait(lambda: device.status()["target_fmr"] == 0.001, "the signal to do its work")
+    assert "decision.target_fmr = 0.001 (was 0.0001)" in device.log()
+    assert device.stop() == 0
+    assert "no daemon is running" in device.call("reload", expect=1)
+
+
+def test_a_terminal_that_closes_ends_what_was_started_in_it(make_device: MakeDevice, collins: Pixels) -> None:
+    made = make_device(pace="camera", fps=5, mqtt={"enabled": False})
+    made.camera.show([view(collins, 0)] * 400)
+    (ours, theirs), kept = pty.openpty(), os.dup(0)
+    try:
+        os.dup2(theirs, 0)
+        made.start()
+    finally:
+        os.dup2(kept, 0)
+        for descriptor in (ours, theirs, kept):
+            os.close(descriptor)
+    made.process.send_signal(signal.SIGHUP)  # type: ignore[union-attr]
+    assert made.ends() == 0
