@@ -160,6 +160,7 @@ class MqttConfig:
     )
     discovery_prefix: str = _key("homeassistant", "first level of the discovery topics, [a-z0-9_-]+", slug=True)
     sign_key_file: str = _key("", "key that signs events (`edge-oneshot mqtt new-key`); empty: unsigned; a bare name: see password_file")
+    snapshot: bool = _key(False, "send the face of each match and unknown as a JPEG to <prefix>/<device>/snapshot; biometric data")
     requests: bool = _key(False, "take requests over MQTT; whoever may publish them may enroll himself: the log shows the ACL to set")
 
 

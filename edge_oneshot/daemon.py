@@ -20,12 +20,13 @@ from edge_oneshot.cameras.latest import LatestFrame
 from edge_oneshot.cameras.latest import State as CameraState
 from edge_oneshot.config import Config
 from edge_oneshot.control.handler import Handler
+from edge_oneshot.control.jobs import to_jpeg
 from edge_oneshot.control.protocol import Door
 from edge_oneshot.control.reload import Plan
 from edge_oneshot.errors import CameraError
 from edge_oneshot.events.fold import fold
 from edge_oneshot.explain import Journal
-from edge_oneshot.matching.track import Finding, Tracker
+from edge_oneshot.matching.track import Finding, Tracker, Verdict
 from edge_oneshot.mqtt.payloads import Health, Info
 from edge_oneshot.people import People
 from edge_oneshot.pipeline import Pipeline
@@ -95,6 +96,9 @@ class Daemon:
             self.reporter.event(event)
             if self.journal is not None:
                 self.journal.told(event)
+        if self.config.mqtt.snapshot:
+            for finding in (f for f in findings if f.verdict in (Verdict.MATCH, Verdict.UNKNOWN)):
+                self.reporter.picture(to_jpeg(finding.observation.sample.chip.pixels))
         if self.journal is not None:
             self.journal.keep(self.tracker.numbers)
         self.reporter.presence(*self.tracker.present)

@@ -40,6 +40,11 @@ class Reporter:
             self.outbox.commit(event)
             self.link.wake()
 
+    def picture(self, jpeg: bytes) -> None:
+        """The face of an event, for people who watch. Nothing keeps it."""
+        if self.link is not None:
+            self.link.picture(jpeg)
+
     def people(self, names: Mapping[str, str]) -> None:
         """Everybody enrolled, identity_id -> name: their states exist from now on, and those of people who were forgotten are emptied.
 

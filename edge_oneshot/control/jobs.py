@@ -14,7 +14,7 @@ from edge_oneshot.control.protocol import Request
 from edge_oneshot.enrollment import CaptureSession, Enrollment
 from edge_oneshot.errors import ControlError, EdgeOneshotError
 from edge_oneshot.pipeline import Pipeline
-from edge_oneshot.types import Frame
+from edge_oneshot.types import Frame, UInt8Array
 
 
 class Job(Protocol):
@@ -80,9 +80,7 @@ class SnapshotJob:
                     "detection_score": round(sample.face.detection_score, 3), "quality": sample.quality.measures(),
                     "faults": [f.message for f in sample.faults],
                 })
-        jpeg = io.BytesIO()
-        Image.fromarray(frame.pixels).save(jpeg, "JPEG", quality=90)
-        self.request.finish({"size": list(frame.size), "faces": faces, "jpeg": base64.b64encode(jpeg.getvalue()).decode("ascii")})
+        self.request.finish({"size": list(frame.size), "faces": faces, "jpeg": base64.b64encode(to_jpeg(frame.pixels)).decode("ascii")})
         return True
 
     def tick(self, now_ns: int) -> bool:
@@ -90,3 +88,10 @@ class SnapshotJob:
             self.request.fail(ControlError(f"no frame from the camera within {self._timeout_s:g} s", "run `edge-oneshot doctor`"))
             return True
         return self.request.abandoned
+
+
+def to_jpeg(pixels: UInt8Array) -> bytes:
+    """uint8 (H, W, 3) RGB, or (H, W, 1) grey, as a JPEG file."""
+    jpeg = io.BytesIO()
+    Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels).save(jpeg, "JPEG", quality=90)
+    return jpeg.getvalue()

@@ -138,6 +138,13 @@ def new_properties(packet_type: int) -> Properties:
     return Properties(packet_type)  # type: ignore[no-untyped-call]
 
 
+def picture_properties(expiry_s: int) -> Properties:
+    properties = new_properties(PacketTypes.PUBLISH)
+    properties.ContentType = "image/jpeg"
+    properties.MessageExpiryInterval = expiry_s
+    return properties
+
+
 def event_properties(schema_version: int, expiry_s: int) -> Properties:
     """What MQTT 5 can say beside the payload: its type, its life, and the schema's version."""
     properties = new_properties(PacketTypes.PUBLISH)

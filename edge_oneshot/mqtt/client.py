@@ -17,6 +17,7 @@ import random
 import socket
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any
@@ -82,7 +83,7 @@ class MqttLink:
             config=config, topics=self.topics, client_id=config.client_id or f"edge-oneshot-{device_slug}",
             outbox=outbox, states=self._states, clock=clock, limits=self._limits, sign=sign, wake=self._wake_out,
             stopping=self._stop.is_set, on_online=self._on_online, on_refusal=self._on_refusal,
-            subscriptions={}, replies=queue.SimpleQueue(),
+            subscriptions={}, replies=queue.SimpleQueue(), pictures=deque(maxlen=1),
         )
         self._thread = threading.Thread(target=self._run, name="mqtt", daemon=True)
 
@@ -161,6 +162,12 @@ class MqttLink:
         """Publish once, QoS 1, not retained; lost if the broker is away, for whoever asked has gone with it."""
         if self.status_now == "online":
             self._shared.replies.put((topic, encode(payload)))
+            self.wake()
+
+    def picture(self, jpeg: bytes) -> None:
+        """Publish a JPEG once on `snapshot`, QoS 0, never retained; lost if the broker is away or a newer one follows at once."""
+        if self.status_now == "online":
+            self._shared.pictures.append(jpeg)
             self.wake()
 
     @property

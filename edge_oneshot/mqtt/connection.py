@@ -8,6 +8,7 @@ The thread is the link's; paho's loop_read, loop_write and loop_misc run in it, 
 from __future__ import annotations
 
 import logging
+import math
 import select
 import socket
 import ssl
@@ -155,6 +156,10 @@ class Connection:
         self._publish_states(client)
         while len(self._sent) < self._window and not s.replies.empty():
             self._publish(client, *s.replies.get())
+        if s.pictures and not client.want_write():  # after all that is waiting to be written
+            expiry_s = math.ceil(s.config.event_ttl_s)
+            properties = broker.picture_properties(expiry_s) if self._protocol == broker.V5 else None
+            client.publish(s.topics.snapshot, s.pictures.popleft(), qos=0, retain=False, properties=properties)
         if self._refused and time.monotonic() >= self._retry_at:
             self._cursor = 0  # look at the refused ones again; those in flight are skipped by their id
             self._retry.update(self._refused)
@@ -164,7 +169,7 @@ class Connection:
             for stored in batch:
                 # In flight, acknowledged, or refused and not due: seen already.
                 if not any(stored.event.event_id in seen for seen in (self._deliveries, self._done, self._refused)):
-                    self._hand_over(client, stored)
+                    self._hand_over(client, stored, past=stored.seq > self._cursor)
 
     def _next_events(self, limit: int) -> list[StoredEvent]:
         """What to hand over next: in the order of the outbox, but past a backlog what is fresh goes first.
@@ -185,11 +190,14 @@ class Connection:
         while len(self._sent) < self._window and (state := self._s.states.next_dirty()) is not None:
             self._publish(client, state[0], state[1], retain=True)
 
-    def _hand_over(self, client: Client, stored: StoredEvent) -> None:
+    def _hand_over(self, client: Client, stored: StoredEvent, past: bool) -> None:
+        """past: it goes past others; not if it has become late on the way from the outbox to here, then it waits its turn."""
         s, event = self._s, stored.event
         try:
-            topics = self._retry.pop(event.event_id, None) or s.topics.of_event(event.event_type, event.body.get("identity"))
             hand = hand_over(stored, s.topics.device, s.config.event_ttl_s, s.clock(), s.sign)
+            if past and hand.late:
+                return
+            topics = self._retry.pop(event.event_id, None) or s.topics.of_event(event.event_type, event.body.get("identity"))
         except (ValueError, TypeError, OverflowError) as e:  # a row that no build of this program would have stored
             log.error("mqtt: event %s cannot be sent and is dropped: %s", event.event_id, e)
             self._done.append(event.event_id)
@@ -240,6 +248,7 @@ class Connection:
         self._accepted = True
         self._window = min(IN_FLIGHT, getattr(properties, "ReceiveMaximum", IN_FLIGHT))
         self._s.states.all_dirty()
+        self._s.pictures.clear()  # of before the outage
         self._s.on_online("5" if self._protocol == broker.V5 else "3.1.1")
 
     def _on_disconnect(self, _c: Client, _: Any, flags: DisconnectFlags, reason: ReasonCode, _p: Properties | None) -> None:

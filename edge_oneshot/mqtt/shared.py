@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import queue
 import socket
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
@@ -73,4 +74,5 @@ class Shared:
     on_refusal: Callable[[str, str], None]  # topic, reason; ("topic", "") when it is taken again
     subscriptions: dict[str, Callable[[Incoming], None]]  # topic filter -> who is called, on the link's thread
     replies: queue.SimpleQueue[tuple[str, bytes]]  # answers to requests: neither kept nor repeated
+    pictures: deque[bytes]  # JPEG, the newest only, QoS 0: a picture of a moment ago is worth nothing later
     refused_events: int = 0

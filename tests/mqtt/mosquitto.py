@@ -94,6 +94,7 @@ class Heard:
     payload: bytes
     retain: bool
     properties: dict[str, Any] = field(default_factory=dict)
+    qos: int = 0
 
     @property
     def json(self) -> dict[str, Any]:
@@ -135,7 +136,7 @@ class Subscriber:
         self._ready.set()
 
     def _on_message(self, client: Any, userdata: Any, m: Any) -> None:
-        self.heard.append(Heard(m.topic, bytes(m.payload), m.retain, dict(m.properties.json())))
+        self.heard.append(Heard(m.topic, bytes(m.payload), m.retain, dict(m.properties.json()), m.qos))
 
     def on(self, suffix: str) -> list[Heard]:
         """What came on topics that end with `suffix`, in order."""

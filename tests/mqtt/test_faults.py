@@ -14,7 +14,7 @@ from fault_proxy import KINDS, FaultProxy, split
 from mosquitto import Mosquitto, Subscriber
 from mqtt_parts import QUICK, SetClock, event, wait_until
 
-from edge_oneshot.events.clock import read_clock
+from edge_oneshot.events.clock import Moment, read_clock
 from edge_oneshot.events.outbox import Outbox
 from edge_oneshot.mqtt.client import MqttLink
 
@@ -103,6 +103,29 @@ def test_a_fresh_event_does_not_wait_behind_a_backlog(broker: Mosquitto, tmp_pat
     late = {h.json["event_id"]: h.json["late"] for h in listener.on("/match/alice")}
     assert [i for i in heard if late[i]] == [e.event_id for e in old], "the old ones in their order, once each"
     assert heard[0] == first.event_id and heard.index(second.event_id) < len(old) / 2
+    box.close()
+
+
+def test_what_becomes_late_on_its_way_goes_past_nobody(broker: Mosquitto, tmp_path: Path, make_link: MakeLink) -> None:
+    clock = SetClock()
+
+    def five_seconds_later() -> Moment:
+        now = clock()
+        return replace(now, boottime_ns=now.boottime_ns + 5 * 10**9, monotonic_ns=now.monotonic_ns + 5 * 10**9)
+
+    box = Outbox(tmp_path / "o.sqlite", clock=clock)
+    events = [clock.event() for _ in range(60)]
+    for e in events[:-5]:
+        box.commit(e)
+    clock.forward = 3600.0
+    events[-5:] = [clock.event() for _ in range(5)]  # fresh when the outbox is asked, and late when they are handed over
+    for e in events[-5:]:
+        box.commit(e)
+    with Subscriber(broker.port) as listener:
+        link = make_link(broker.port, box=box, clock=five_seconds_later)
+        link.start()
+        assert [h.json["event_id"] for h in listener.wait("/event", 60)] == [e.event_id for e in events]
+        link.stop()
     box.close()
 
 

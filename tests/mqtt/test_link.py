@@ -387,6 +387,32 @@ time.sleep(600)
     return child
 
 
+def test_a_picture_is_sent_once_and_kept_nowhere(broker: Mosquitto, outbox: Outbox, make_link: MakeLink) -> None:
+    link = make_link(broker.port, event_ttl_s=4.5)
+    link.picture(b"before the link")
+    with Subscriber(broker.port) as listener:
+        link.start()
+        until(link, "online")
+        link.picture(b"\xff\xd8 one")
+        heard = listener.wait("/snapshot")
+        assert [h.payload for h in heard] == [b"\xff\xd8 one"]
+        assert (heard[0].qos, heard[0].retain, heard[0].properties["ContentType"]) == (0, False, "image/jpeg")
+        assert heard[0].properties["MessageExpiryInterval"] in (4, 5)
+        broker.stop()
+        until(link, "unreachable")
+        link.picture(b"nobody hears it")
+        broker.start()
+        until(link, "online")
+        wait_until(lambda: listener.subscriptions == 2, "the listener to be back")
+        link.picture(b"two")
+        assert [h.payload for h in listener.wait("/snapshot", 2)] == [b"\xff\xd8 one", b"two"]
+    with Subscriber(broker.port) as later:
+        outbox.commit(event())
+        link.wake()
+        later.wait("/match/alice")
+        assert not later.on("/snapshot")
+
+
 def test_states_and_events_share_a_small_window(broker: Mosquitto, outbox: Outbox, make_link: MakeLink) -> None:
     for _ in range(200):
         outbox.commit(event())

@@ -1,0 +1,34 @@
+"""The face of each match and unknown as a JPEG over MQTT: only where it is asked for, and kept nowhere."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from device import Device
+from mosquitto import Subscriber
+from pictures import Pixels, empty_scene, view
+from PIL import Image
+
+
+@pytest.mark.parametrize("asked", [True, False])
+def test_faces_are_sent_only_if_asked_for(
+    make_device: Callable[..., Device], subscriber: Subscriber, portrait_files: dict[str, Path], collins: Pixels, hopper: Pixels,
+    asked: bool,
+) -> None:
+    device = make_device(pace="camera", **({"mqtt": {"snapshot": True}} if asked else {}))
+    device.enroll("Eileen", portrait_files["collins"])
+    wall = [empty_scene()] * 25
+    device.camera.show([*wall, *(view(collins, i) for i in range(40)), *wall, *(view(hopper, i) for i in range(40)), *wall])
+    device.start()
+    assert device.ends() == 0
+    assert [h.json["event_type"] for h in subscriber.wait("/event", 4)] == ["match", "gone", "unknown", "gone"]
+    pictures = subscriber.on("/snapshot")
+    assert len(pictures) == (2 if asked else 0)
+    for heard in pictures:
+        picture = Image.open(io.BytesIO(heard.payload))
+        assert (picture.format, picture.size, picture.mode) == ("JPEG", (112, 112), "RGB")
+        assert (heard.qos, heard.retain) == (0, False)
+    assert not any(b"\xff\xd8\xff" in path.read_bytes() for path in device.state.iterdir())
