@@ -81,6 +81,7 @@ class QualityConfig:
     min_luma: float = _key(40.0, "mean brightness of the aligned face (0-255), at least", low=0, high=255)
     max_luma: float = _key(225.0, "mean brightness of the aligned face (0-255), at most", low=0, high=255)
     min_contrast: float = _key(12.0, "standard deviation of the brightness, at least", low=0, high=128)
+    max_cropped: float = _key(0.25, "share of the aligned face that may lie beyond the border of the picture, at most", low=0, high=1)
     max_yaw_deg: float = _key(60.0, "degrees that a face may be turned aside, at most", low=0, high=90)
 
 
@@ -108,8 +109,8 @@ class DecisionConfig:
     threshold: float | None = _key(
         None, "instead of target_fmr: a comparison score, with no stated rate; leave it out", low=-100, high=100, example=0.5
     )
-    confirm_frames: int = _key(3, "frames that must agree on one identity before a match is told (k of n)", low=1, high=100)
-    window_frames: int = _key(5, "compared frames that are looked at for it (n)", low=1, high=100)
+    confirm_frames: int = _key(3, "compared frames of a person before a match may be told", low=1, high=100)
+    window_frames: int = _key(10, "newest compared frames of a person that are judged together", low=1, high=100)
     unknown_frames: int = _key(8, "good frames without a match before an unknown person is told", low=1, high=1000)
     gone_after_s: float = _key(2.0, "seconds out of sight before `gone` is told", low=0.1, high=3600)
     explain_tracks: int = _key(2000, "tracks kept for `edge-oneshot explain`, on disk, without pictures; 0: none", low=0, high=100000)

@@ -20,7 +20,7 @@ from typing import Any
 
 from edge_oneshot.config import DecisionConfig
 from edge_oneshot.errors import EdgeOneshotError
-from edge_oneshot.types import PAD_NOT_PERFORMED, Candidate, MatchEvent, Observation, Outcome, PadDecision, PadResult
+from edge_oneshot.types import Candidate, MatchEvent, Observation, Outcome, PadDecision, PadResult
 
 log = logging.getLogger(__name__)
 
@@ -39,7 +39,7 @@ class _Seen:
     votes: Counter[str] = field(default_factory=Counter)
     refused: dict[str, dict[str, Any]] = field(default_factory=dict)
     best: Observation | None = None
-    pad: PadResult = PAD_NOT_PERFORMED  # the last one, but an attack stays
+    pad: PadResult = field(default_factory=PadResult)  # the last one, but an attack stays
     events: list[dict[str, str]] = field(default_factory=list)
     told: set[str] = field(default_factory=set)
 
@@ -69,7 +69,7 @@ def reason(frames: int, compared: int, votes: Mapping[str, int], told: Iterable[
     told = set(told)
     most = max(votes.values(), default=0)
     if "match" in told:
-        return f"told as a match: {most} of its compared frames agreed, {config.confirm_frames} of {config.window_frames} frames needed"
+        return f"told as a match: {most} of {compared} compared frames matched alone, and at least {config.confirm_frames} together"
     if "unknown" in told:
         return f"told as unknown: {config.unknown_frames} compared frames in a row without a match"
     if not compared:
@@ -78,7 +78,8 @@ def reason(frames: int, compared: int, votes: Mapping[str, int], told: Iterable[
                 + (f", and {frames} frames are fewer than the {config.unknown_frames} needed to tell `rejected`" if few else ""))
     if most:
         several = " for several people" if len(votes) > 1 else ""
-        return f"not told as a match: {most} frames matched{several}, {config.confirm_frames} of {config.window_frames} frames needed"
+        return (f"not told as a match: {most} of {compared} compared frames matched{several} alone, but never at least "
+                f"{config.confirm_frames} frames together")
     return (f"not told: {compared} compared frames, none over the threshold; "
             f"`unknown` needs {config.unknown_frames} in a row")
 

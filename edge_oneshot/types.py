@@ -158,6 +158,7 @@ class Quality:
     inter_eye_px: px in the frame; 0 for a bundle whose regions are whole frames. sharpness: variance of the Laplacian
     of the chip's luma (Pech-Pacheco et al. 2000). luma: mean of BT.601 luma, [0, 255]. contrast: its standard
     deviation. yaw_deg: estimated from the landmarks, 0 = frontal, positive = nose towards the image's right.
+    cropped: share of the chip's area that lies outside the frame, [0, 1].
     faults: one `Fault` for each gate that it fails; empty = good.
     """
 
@@ -166,10 +167,11 @@ class Quality:
     luma: float
     contrast: float
     yaw_deg: float
+    cropped: float = 0.0
     faults: tuple[Fault, ...] = ()
 
     def __post_init__(self) -> None:
-        for name in ("inter_eye_px", "sharpness", "luma", "contrast", "yaw_deg"):
+        for name in ("inter_eye_px", "sharpness", "luma", "contrast", "yaw_deg", "cropped"):
             value = getattr(self, name)
             _require(isinstance(value, (int, float)) and -1e12 < value < 1e12, f"Quality.{name}", "a finite number", value)
         _require(isinstance(self.faults, tuple), "Quality.faults", "a tuple of Fault", type(self.faults).__name__)
@@ -183,6 +185,7 @@ class Quality:
         return {
             "inter_eye_px": round(self.inter_eye_px, 1), "sharpness": round(self.sharpness, 1),
             "luma": round(self.luma, 1), "contrast": round(self.contrast, 1), "yaw_deg": round(self.yaw_deg, 1),
+            "cropped": round(self.cropped, 3),
         }
 
 
@@ -227,9 +230,6 @@ class PadResult:
             return ()
         told = f"taken for a picture, a screen or a mask by {self.method} (score {self.score:.3g}): show your own face, uncovered"
         return (Fault(code="attack", message=told),)
-
-
-PAD_NOT_PERFORMED = PadResult()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -326,7 +326,7 @@ class Sample:
     face: Face | None
     chip: Chip
     quality: Quality
-    pad: PadResult = PAD_NOT_PERFORMED
+    pad: PadResult = PadResult()
 
     @property
     def faults(self) -> tuple[Fault, ...]:

@@ -11,7 +11,7 @@ from dataclasses import replace
 import numpy as np
 
 from edge_oneshot.config import QualityConfig
-from edge_oneshot.types import Chip, Face, Fault, Float32Array, Frame, Quality
+from edge_oneshot.types import Chip, Face, Fault, Float32Array, Float64Array, Frame, Quality
 from edge_oneshot.vision.align import LUMA
 
 # How far the tip of the nose stands before the line through the pupils, in inter-pupillary distances: about 35 mm of
@@ -29,6 +29,7 @@ def measure(frame: Frame, face: Face | None, chip: Chip, gates: QualityConfig) -
         luma=mean,
         contrast=float(np.sqrt(np.float32(squares))),
         yaw_deg=0.0 if face is None else estimate_yaw_deg(face),
+        cropped=0.0 if face is None else outside(chip.transform, (chip.pixels.shape[1], chip.pixels.shape[0]), frame.size),
     )
     if face is None:
         return quality  # a drawing or a part on a belt has no eyes, and its light is the encoder's own matter
@@ -41,7 +42,9 @@ def _faults(q: Quality, face: Face, frame: Frame, gates: QualityConfig) -> list[
     checks = (
         (q.inter_eye_px >= gates.min_inter_eye_px, "too_far",
          f"{q.inter_eye_px:.0f} px between the eyes, {gates.min_inter_eye_px:g} needed: come closer"),
-        (inside, "cropped", "the face reaches over the border of the picture: move to the middle"),
+        (inside and q.cropped <= gates.max_cropped, "cropped",
+         f"{100 * q.cropped:.0f} % of the face beyond the border of the picture, at most {100 * gates.max_cropped:.0f} % and no eye, nose "
+         "or mouth: move to the middle"),
         (abs(q.yaw_deg) <= gates.max_yaw_deg, "turned",
          f"face turned by about {abs(q.yaw_deg):.0f} degrees, at most {gates.max_yaw_deg:g}: look at the camera"),
         (q.luma >= gates.min_luma, "too_dark", f"brightness {q.luma:.0f}, {gates.min_luma:g} needed: more light on the face"),
@@ -53,6 +56,39 @@ def _faults(q: Quality, face: Face, frame: Frame, gates: QualityConfig) -> list[
          f"sharpness {q.sharpness:.0f}, {gates.min_sharpness:g} needed: hold still, more light, check the focus"),
     )
     return [Fault(code=code, message=message) for ok, code, message in checks if not ok]
+
+
+def outside(transform: Float64Array, chip: tuple[int, int], frame: tuple[int, int]) -> float:
+    """The share of the chip's area that lies outside the frame, [0, 1]. transform: frame px -> chip px; sizes (width, height).
+
+    The chip's corners are brought into the frame, and their quadrilateral is cut off at its four borders (Sutherland and
+    Hodgman 1974, "Reentrant polygon clipping").
+    """
+    (a, b, c), (d, e, f) = transform.tolist()
+    determinant = a * e - b * d
+    corners = [complex((e * (u - c) - b * (v - f)) / determinant, (a * (v - f) - d * (u - c)) / determinant)
+               for u, v in ((0, 0), (chip[0], 0), chip, (0, chip[1]))]
+    width, height = frame
+    if all(0 <= p.real <= width and 0 <= p.imag <= height for p in corners):
+        return 0.0
+    kept = corners
+    # A border as a direction n and a distance: a point p is inside where Re(p * n) <= distance.
+    for n, distance in ((-1, 0), (1, width), (1j, 0), (-1j, height)):
+        depths = [(p * n).real - distance for p in kept]
+        cut: list[complex] = []
+        for i, (p, depth) in enumerate(zip(kept, depths, strict=True)):
+            before, depth_before = kept[i - 1], depths[i - 1]
+            if (depth > 0) != (depth_before > 0):
+                cut.append(before + (p - before) * depth_before / (depth_before - depth))
+            if depth <= 0:
+                cut.append(p)
+        kept = cut
+    return min(1.0, max(0.0, 1.0 - _area(kept) / _area(corners)))
+
+
+def _area(corners: list[complex]) -> float:
+    """Of a polygon, by the shoelace formula."""
+    return abs(sum((corners[i - 1].conjugate() * p).imag for i, p in enumerate(corners))) / 2
 
 
 def laplacian(luma: Float32Array) -> Float32Array:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,7 +15,8 @@ from samples import face
 from edge_oneshot.config import QualityConfig
 from edge_oneshot.pipeline import Pipeline
 from edge_oneshot.types import Chip, Face, Quality
-from edge_oneshot.vision.quality import estimate_yaw_deg, laplacian, measure
+from edge_oneshot.vision import align
+from edge_oneshot.vision.quality import estimate_yaw_deg, laplacian, measure, outside
 
 GATES = QualityConfig()
 
@@ -60,6 +62,38 @@ def test_far(pipeline: Pipeline, hopper: Pixels) -> None:
 def test_cropped(pipeline: Pipeline, hopper: Pixels) -> None:
     found = faults(pipeline, hopper[:270])  # the border runs above the mouth
     assert "move to the middle" in found["cropped"]
+
+
+@pytest.mark.parametrize("cut", [
+    lambda h, keep: h[keep:], lambda h, keep: h[:, keep:], lambda h, keep: h[:, :-keep],
+], ids=["top", "left", "right"])
+def test_a_face_that_the_border_cuts_though_every_landmark_is_seen(pipeline: Pipeline, hopper: Pixels, cut: Any) -> None:
+    """The measured share grows with what was cut off, and the gate closes at its bound."""
+    shares = []
+    for keep in range(0, 240, 10):
+        picture = np.ascontiguousarray(cut(hopper, keep) if keep else hopper)
+        (sample,) = pipeline.samples(frame(picture))
+        shares.append(sample.quality.cropped)
+        height, width = sample.chip.pixels.shape[:2]
+        seen = align.warp(np.full_like(picture, 255), sample.chip.transform, (width, height))
+        assert sample.quality.cropped == pytest.approx(1 - seen.mean() / 255, abs=0.02), "what the chip really shows of the picture"
+        assert ("cropped" in {f.code for f in sample.faults}) == (sample.quality.cropped > GATES.max_cropped)
+        if sample.quality.cropped > GATES.max_cropped:
+            break
+    assert shares[0] == 0.0 and shares[-1] > GATES.max_cropped and shares == sorted(shares)
+
+
+@pytest.mark.parametrize(("turn", "shift", "expected"), [
+    (0, (0, 0), 0.0), (0, (-10, 0), 0.1), (0, (0, -25), 0.25), (0, (150, 0), 0.5), (0, (-10, 175), 1 - 0.9 * 0.25), (0, (500, 0), 1.0),
+    (45, (0, 0), 0.5), (90, (0, 0), 1.0),
+])
+def test_the_share_outside_by_hand(turn: float, shift: tuple[float, float], expected: float) -> None:
+    """A chip of 100 px on a frame of 200: its corner at `shift`, turned about it."""
+    t = math.radians(turn)
+    c, s = math.cos(t), math.sin(t)
+    x, y = shift
+    transform = np.array([[c, s, -c * x - s * y], [-s, c, s * x - c * y]])  # frame -> chip
+    assert outside(transform, (100, 100), (200, 200)) == pytest.approx(expected, abs=1e-9)
 
 
 def turned(yaw_deg: float, roll_deg: float = 0.0) -> Face:
@@ -118,13 +152,13 @@ def test_a_whole_frame_has_no_eyes_and_no_gates() -> None:
 
 @pytest.mark.parametrize(("key", "code"), [
     ("min_inter_eye_px", "too_far"), ("min_luma", "too_dark"), ("max_luma", "too_bright"), ("min_contrast", "flat"),
-    ("min_sharpness", "blurred"), ("max_yaw_deg", "turned"),
+    ("min_sharpness", "blurred"), ("max_yaw_deg", "turned"), ("max_cropped", "cropped"),
 ])
 def test_each_gate_follows_its_key_and_includes_its_limit(pipeline: Pipeline, hopper: Pixels, key: str, code: str) -> None:
     (sample,) = pipeline.samples(frame(hopper))
     q = sample.quality
     value = {"min_inter_eye_px": q.inter_eye_px, "min_luma": q.luma, "max_luma": q.luma, "min_contrast": q.contrast,
-             "min_sharpness": q.sharpness, "max_yaw_deg": abs(q.yaw_deg)}[key]
+             "min_sharpness": q.sharpness, "max_yaw_deg": abs(q.yaw_deg), "max_cropped": q.cropped}[key]
     beyond = -1e-3 if key.startswith("max") else 1e-3
     at_limit = measure(frame(hopper), sample.face, sample.chip, replace(GATES, **{key: value}))
     over = measure(frame(hopper), sample.face, sample.chip, replace(GATES, **{key: value + beyond}))
