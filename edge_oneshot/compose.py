@@ -108,7 +108,7 @@ def build_tracker(config: Config, pipeline: Pipeline) -> Tracker:
     def alike(a: Embedding, b: Embedding) -> bool:
         return bool(score_all(comparator, a.vector[None], b.vector)[0] >= pipeline.threshold.value)
 
-    return Tracker(config.decision, alike)
+    return Tracker(config.decision, alike, unit=comparator.kind == "cosine")
 
 
 @contextmanager

@@ -1,18 +1,19 @@
 """Decisions on single frames -> one verdict per track: match, unknown, or neither; and `gone`. Pure, no clock of its own.
 
-A track is one person (or thing) that stays in sight. It is told as a match when k of its last n comparisons agree on an
-identity, as unknown after enough good frames without one, and as rejected when it leaves without ever having shown a
-usable face. An identity never changes within a track: a face that stops matching the track's person starts a new track.
+A track is one person (or thing) that stays in sight. It is told as a match when the evidence of its last frames for one
+identity reaches the threshold (matching/evidence.py), as unknown after enough good frames in a row that neither alone
+nor together do, and as rejected when it leaves without ever having shown a usable face. An identity never changes within
+a track: a face that stops matching the track's person starts a new track.
 """
 
 from __future__ import annotations
 
-from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 
 from edge_oneshot.config import DecisionConfig
+from edge_oneshot.matching.evidence import Evidence
 from edge_oneshot.types import Box, Embedding, Observation, Outcome
 
 MIN_IOU = 0.2  # between two sightings of one person, frames being some 100 ms apart
@@ -47,10 +48,10 @@ class Track:
     box: Box | None  # None: the whole frame
     first_ns: int
     last_ns: int
-    window: deque[Observation]
+    evidence: Evidence
     seen: int = 0
     compared: int = 0
-    strangers: int = 0  # comparisons in a row that did not match the person this track stands for
+    strangers: int = 0  # comparisons in a row that spoke for nobody
     verdict: Verdict | None = None
     identity_id: str | None = None
     best: Observation | None = None
@@ -59,10 +60,13 @@ class Track:
 
 
 class Tracker:
-    """Keeps the tracks of one camera. alike: whether two embeddings show the same, for whole frames, which have no box."""
+    """Keeps the tracks of one camera. alike: whether two embeddings show the same, for whole frames, which have no box.
 
-    def __init__(self, config: DecisionConfig, alike: Callable[[Embedding, Embedding], bool]) -> None:
-        self._config, self._alike = config, alike
+    unit: whether embeddings are unit vectors, so that the evidence can tell how much its frames differ.
+    """
+
+    def __init__(self, config: DecisionConfig, alike: Callable[[Embedding, Embedding], bool], *, unit: bool = True) -> None:
+        self._config, self._alike, self._unit = config, alike, unit
         self._tracks: list[Track] = []
         self._count = 0
 
@@ -85,7 +89,7 @@ class Tracker:
         """Go by these limits from now on. Whoever is in sight stays who they are: nobody is told twice."""
         self._config = config
         for track in self._tracks:
-            track.window = deque(track.window, maxlen=config.window_frames)
+            track.evidence.keep(config.window_frames)
 
     def forget(self, identity_id: str) -> None:
         """Drop tracks of somebody who was removed from the gallery; nothing more is told of them."""
@@ -129,7 +133,7 @@ class Tracker:
         self._count += 1
         face = observation.sample.face
         track = Track(number=self._count, box=None if face is None else face.box, first_ns=now_ns, last_ns=now_ns,
-                      window=deque(maxlen=self._config.window_frames))
+                      evidence=Evidence(self._config.window_frames, unit=self._unit))
         self._tracks.append(track)
         return track
 
@@ -142,23 +146,26 @@ class Tracker:
         if observation.decision.outcome is Outcome.NOT_COMPARED:
             return []
         track.compared += 1
-        track.window.append(observation)
+        track.evidence.add(observation)
         if track.verdict is Verdict.MATCH:
             return self._watch(track, observation, now_ns)
         return self._judge(track)
 
     def _judge(self, track: Track) -> list[Finding]:
-        matches = [o for o in track.window if o.decision.outcome is Outcome.MATCH and o.decision.candidate is not None]
-        votes = Counter(o.decision.candidate.identity_id for o in matches if o.decision.candidate is not None)
-        identity_id, count = votes.most_common(1)[0] if votes else ("", 0)
-        if count >= self._config.confirm_frames:
-            mine = [o for o in matches if o.decision.candidate is not None and o.decision.candidate.identity_id == identity_id]
-            track.verdict, track.identity_id = Verdict.MATCH, identity_id
-            return [_finding(track, Verdict.MATCH, max(mine, key=_rank))]
-        track.strangers = 0 if matches else track.strangers + 1
+        """A match needs enough frames, one of them over the threshold by itself, and all of them together over it."""
+        decision = track.evidence.window[-1].decision
+        best = track.evidence.best()
+        together = best is not None and best[1] >= decision.threshold
+        if best is not None and together and len(track.evidence) >= self._config.confirm_frames:
+            matched = track.evidence.matched()
+            mine, all_ = matched.get(best[0], []), sum(map(len, matched.values()))
+            if 3 * len(mine) > 2 * all_:  # frames that match somebody else speak of two people, or of a poor reference
+                track.verdict, track.identity_id = Verdict.MATCH, best[0]
+                return [_finding(track, Verdict.MATCH, max(mine, key=_rank))]
+        track.strangers = 0 if together or decision.outcome is Outcome.MATCH else track.strangers + 1
         if track.verdict is None and track.strangers >= self._config.unknown_frames:
             track.verdict = Verdict.UNKNOWN
-            return [_finding(track, Verdict.UNKNOWN, max(track.window, key=_rank))]
+            return [_finding(track, Verdict.UNKNOWN, max(track.evidence.window, key=_rank))]
         return []
 
     def _watch(self, track: Track, observation: Observation, now_ns: int) -> list[Finding]:

@@ -60,7 +60,7 @@ def test_what_can_change_changes_and_what_cannot_is_named(device: Device, broker
     data = answer["data"]
     assert data["changed"] == {
         "quality.min_sharpness": {"before": 15.0, "now": 1.0}, "decision.threshold": {"before": None, "now": 0.99},
-        "decision.window_frames": {"before": 5, "now": 7}, "decision.explain_tracks": {"before": 2000, "now": 0},
+        "decision.window_frames": {"before": 10, "now": 7}, "decision.explain_tracks": {"before": 2000, "now": 0},
     }
     assert data["restart_needed"] == ["camera.fps", "mqtt.username", "mqtt.password_file"]
     assert data["gallery"] == {"identities": 1, "templates": 1} and data["threshold"] == 0.99
@@ -104,7 +104,7 @@ def test_a_faulty_file_is_refused_and_the_daemon_goes_on_as_it_was(device: Devic
 
 def test_the_command_and_the_signal(device: Device, subscriber: Subscriber) -> None:
     rewrite(device, ("target_fmr = .*", "target_fmr = 0.0001\nwindow_frames = 9"))
-    assert "decision.window_frames: 9 (was 5)" in device.call("reload")
+    assert "decision.window_frames: 9 (was 10)" in device.call("reload")
     frames = device.status()["frames"]
     device.wait(lambda: device.status()["frames"] > frames + 10, "ten more frames of whoever is in sight")
     assert len(subscriber.on("/match/eileen")) == 1 and not subscriber.on("/unknown"), "nobody is told twice"
