@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +15,7 @@ from edge_oneshot.cli.common import find_config, json_option, print_json, progre
 if TYPE_CHECKING:
     from edge_oneshot.config import Config
     from edge_oneshot.evaluation.pictures import Embedded, Picture
+    from edge_oneshot.types import Frame
 
 Command = Callable[..., None]
 images_option = click.option("--images", required=True, type=click.Path(exists=True, file_okay=False, path_type=Path), metavar="DIR",
@@ -137,10 +138,60 @@ def quality(ctx: click.Context, images: Path, workers: int, html_file: Path | No
 
     config = find_config(ctx)
     pipeline = build_pipeline(config)
-    gates_open = QualityConfig(min_inter_eye_px=0, min_sharpness=0, min_luma=0, max_luma=255, min_contrast=0, max_yaw_deg=90)
+    gates_open = QualityConfig(min_inter_eye_px=0, min_sharpness=0, min_luma=0, max_luma=255, min_contrast=0, max_yaw_deg=90,
+                               max_cropped=1)
     embedded = encode(find_pictures(images), replace(config, quality=gates_open), workers)
     result = report(embedded, pipeline.encoder.card.comparator, pipeline.threshold, config.quality)
     tell(result, as_json, html_file, lambda: quality_page(result), _quality)
+
+
+@evaluate.command()
+@click.option("--visits", "visits_file", required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path), metavar="FILE",
+              help="CSV with the header video,start_s,end_s,name: who is in sight when; no name for a stranger.")
+@click.option("--references", required=True, type=click.Path(exists=True, file_okay=False, path_type=Path), metavar="DIR",
+              help="Who is enrolled, from the first picture of DIR/Name/.")
+@html_option
+@json_option
+@click.pass_context
+def video(ctx: click.Context, visits_file: Path, references: Path, html_file: Path | None, as_json: bool) -> None:
+    """Play videos of labelled visits: time to decision, matches, false matches an hour, unknown people, identity switches.
+
+    Videos are files, or folders of pictures shown at camera.fps, relative to FILE.
+    """
+    from edge_oneshot.compose import build_pipeline, build_tracker
+    from edge_oneshot.evaluation import visits as measure
+    from edge_oneshot.evaluation.pages import video_page
+    from edge_oneshot.evaluation.pictures import enroll_first
+
+    config = find_config(ctx)
+    visits = measure.read_visits(visits_file)
+    pipeline = build_pipeline(config)
+    people, names = enroll_first(references, pipeline)
+    pipeline.follow(people)
+    measure.check(visits, names.values(), visits_file)
+    watcher = measure.Watcher(build_tracker(config, pipeline), names)
+    films = sorted({v.video for v in visits})
+    with progress(len(films), "videos") as done:
+        for film in films:
+            for frame in _frames(config, visits_file.parent / film):
+                watcher.see(film, pipeline.observe(frame, people), frame.captured_ns)
+            watcher.end(film)
+            done(1)
+    result = measure.report(visits, watcher.told, watcher.seconds, pipeline.threshold, len(names))
+    tell(result, as_json, html_file, lambda: video_page(result, watcher.told), _video)
+
+
+def _frames(config: Config, film: Path) -> Iterator[Frame]:
+    """Every frame of a video file or a folder of pictures. Raises CameraError."""
+    from edge_oneshot.cameras import EndOfStream, open_camera
+
+    kind = "folder" if film.is_dir() else "file"
+    with open_camera(replace(config.camera, uri=f"{kind}:{film}", pace="fast")) as camera:
+        while True:
+            try:
+                yield camera.read(config.camera.stall_timeout_s)
+            except EndOfStream:
+                return
 
 
 def _card(config: Config) -> tuple[Any, Any]:
@@ -220,3 +271,25 @@ def _quality(r: dict[str, Any]) -> None:
     click.echo(f"the gates refuse {g['refused']} of {g['of']} pictures: FNMR {g['fnmr_open']} becomes {g['fnmr_gated']}")
     for name, curve in r["curves"].items():
         click.echo(f"{name:14}" + "  ".join(f"{100 * p['discarded']:.0f} %: {p['fnmr']}" for p in curve))
+
+
+def _video(r: dict[str, Any]) -> None:
+    click.echo(f"{r['visits']} visits ({r['enrolled_visits']} by enrolled people, {r['stranger_visits']} by strangers) in "
+               f"{r['hours']:.2f} h, {r['gallery']} people enrolled, threshold {r['threshold']:.4f}")
+    for what, key in (("strangers told as somebody", "fpir_per_visit"), ("enrolled people not told", "fnir_per_visit")):
+        s = r[key]
+        if s["of"]:
+            low, high = s["ci95"]
+            click.echo(f"{what}: {s['count']} of {s['of']} visits of {s['people']} people, {100 * s['rate']:.2f} % "
+                       f"(95 % interval {100 * low:.2f} to {100 * high:.2f})")
+    claimed = "" if r["claimed_false_matches"] is None else f" ({r['claimed_false_matches']:g} claimed)"
+    click.echo(f"match events {r['match_events']}, of them false {r['false_match_events']}{claimed}, "
+               f"{r['false_match_events_per_hour']} an hour")
+    click.echo(f"unknown events {r['unknown_events']}, of them false {r['false_unknown_events']}; rejected {r['rejected_events']}; "
+               f"identity switches {r['identity_switches']}")
+    if r["seconds_to_match"]:
+        seconds, frames = r["seconds_to_match"], r["compared_frames_to_match"]
+        click.echo(f"to a match: {seconds['median']:.1f} s and {frames['median']:.0f} compared frames in the median, "
+                   f"{seconds['p90']:.1f} s and {frames['p90']:.0f} at 90 %")
+    for f in r["false_matches"]:
+        click.echo(f"  false: {f['told']} in {f['video']} at {f['at_s']:.1f} s")

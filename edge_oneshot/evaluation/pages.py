@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,8 @@ from edge_oneshot.evaluation import identification
 from edge_oneshot.evaluation.page import Axis, Line, chart, det, histograms, page, table
 from edge_oneshot.evaluation.pairs import Pairs
 from edge_oneshot.evaluation.pictures import Embedded
+from edge_oneshot.evaluation.visits import Told
+from edge_oneshot.matching.track import Verdict
 from edge_oneshot.types import Float32Array
 
 RATES = (1e-5, 1e-4, 1e-3, 1e-2, 0.1)
@@ -97,3 +100,24 @@ def quality_page(result: dict[str, Any]) -> str:
         f"<p>The gates as configured refuse {g['refused']} of {g['of']} pictures: FNMR {g['fnmr_open']} becomes {g['fnmr_gated']}.</p>",
         table(("gate", "pictures refused"), list(g["refused_by"].items())),
     ], result)
+
+
+def video_page(result: dict[str, Any], told: Sequence[Told]) -> str:
+    """How many comparisons a match took, and every false match by name and time."""
+    mated, other = result["fnir_per_visit"], result["fpir_per_visit"]
+    protocol = (f"{result['visits']} visits in {result['hours']:.2f} hours, {result['gallery']} people enrolled; threshold "
+                f"{result['threshold']:.3f}. Intervals are 95 %, over people.")
+    rows = [("strangers told as somebody (FPIR)", other["rate"], other["count"], other["of"], other["people"], other["ci95"]),
+            ("enrolled people not told (FNIR)", mated["rate"], mated["count"], mated["of"], mated["people"], mated["ci95"])]
+    keys = ("match_events", "false_match_events", "false_match_events_per_hour", "claimed_false_matches", "unknown_events",
+            "false_unknown_events", "rejected_events", "events_outside_visits", "identity_switches")
+    parts = [table(("per visit", "rate", "count", "of", "people", "95 %"), rows),
+             table(("events", ""), [(k.replace("_", " "), result[k]) for k in keys])]
+    frames = sorted(e.compared for e in told if e.verdict is Verdict.MATCH)
+    if frames:
+        share = [(i + 1) / len(frames) for i in range(len(frames))]
+        parts.append(chart("Matches told after so many compared frames of a track", Axis("compared frames", 0.0, float(frames[-1])),
+                           Axis("share of the matches", 0.0, 1.0), [Line("matches", frames, share)]))
+    false = [(f["video"], f["at_s"], f["told"], ", ".join(f["of"])) for f in result["false_matches"]]
+    parts += ["<h2>False matches</h2>", table(("video", "second", "told as", "in sight"), false)] if false else []
+    return page("Visits", protocol, parts, result)

@@ -12,9 +12,11 @@ from pathlib import Path
 import numpy as np
 
 from edge_oneshot.cameras.images import SUFFIXES, load_image
+from edge_oneshot.enrollment import enroll_from_frame
 from edge_oneshot.errors import CameraError, EdgeOneshotError
+from edge_oneshot.matching.compare import References
 from edge_oneshot.pipeline import Pipeline
-from edge_oneshot.types import Float32Array, Frame, Quality, Sample
+from edge_oneshot.types import Float32Array, Frame, Identity, Quality, Sample
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,8 +80,8 @@ def embed(pictures: Sequence[Picture], make_pipeline: Callable[[], Pipeline], wo
         if not samples:
             return None, "no face found", None
         subject = min(samples, key=lambda s: _off_centre(s, frame))
-        if not subject.quality.good:
-            return None, "; ".join(f.message for f in subject.quality.faults), subject.quality
+        if subject.faults:
+            return None, "; ".join(f.message for f in subject.faults), subject.quality
         return pipeline.encode(subject).vector, "", subject.quality
 
     encoder = make_pipeline().encoder
@@ -102,3 +104,15 @@ def _off_centre(sample: Sample, frame: Frame) -> float:
         return 0.0
     b, (width, height) = sample.face.box, frame.size
     return float(((b.x0 + b.x1 - width) / 2) ** 2 + ((b.y0 + b.y1 - height) / 2) ** 2)
+
+
+def enroll_first(directory: Path, pipeline: Pipeline) -> tuple[References, dict[str, str]]:
+    """Everybody of DIR/Name/, from the first picture; and identity_id -> name. Raises EnrollmentError."""
+    nobody = References(pipeline.encoder.card.comparator, pipeline.encoder.encoder_id, ())
+    firsts = {p.person: p for p in reversed(find_pictures(directory))}
+    templates, names = [], {}
+    for number, name in enumerate(sorted(firsts)):
+        identity = Identity(identity_id=f"person-{number}", name=name)
+        templates.append(enroll_from_frame(pipeline, load_image(firsts[name].path), identity, nobody).template)
+        names[identity.identity_id] = name
+    return References(pipeline.encoder.card.comparator, pipeline.encoder.encoder_id, templates), names

@@ -14,7 +14,7 @@ from enum import Enum
 
 from edge_oneshot.config import DecisionConfig
 from edge_oneshot.matching.evidence import Evidence
-from edge_oneshot.types import Box, Embedding, Observation, Outcome
+from edge_oneshot.types import Box, Embedding, Observation, Outcome, PadDecision
 
 MIN_IOU = 0.2  # between two sightings of one person, frames being some 100 ms apart
 
@@ -197,8 +197,11 @@ def _agrees(track: Track, observation: Observation) -> bool:
 
 
 def _rank(observation: Observation) -> tuple[int, float]:
+    """What a track is told by: a comparison before a refused frame, and of these an attack before a blurred one."""
     score = observation.decision.score
-    return int(observation.decision.outcome is not Outcome.NOT_COMPARED), -1e9 if score is None else score
+    compared = observation.decision.outcome is not Outcome.NOT_COMPARED
+    attack = observation.sample.pad.decision is PadDecision.ATTACK
+    return 2 if compared else int(attack), -1e9 if score is None else score
 
 
 def _finding(track: Track, verdict: Verdict, observation: Observation) -> Finding:

@@ -20,9 +20,9 @@ LAYERS = (
     {"types", "config", "card", "system"},
     {"bundle", "runtime", "stopwatch", "protocol"},
     {"vision", "encoder", "matching", "events", "gallery", "cameras", "mqtt", "people", "explain", "pad"},
-    {"pipeline", "reporting", "evaluation"},
+    {"pipeline", "reporting"},
     {"enrollment"},
-    {"control"},
+    {"control", "evaluation"},
     {"daemon"},
     {"compose", "snapshot"},
     {"doctor", "benchmarking"},
@@ -33,7 +33,7 @@ BESIDE = {
     "bundle": set(), "config": set(), "card": {"config"}, "types": set(), "vision": set(), "encoder": set(), "events": {"matching"},
     "mqtt": {"events", "matching"}, "gallery": set(), "explain": set(), "cameras": set(), "matching": set(),
     "people": {"gallery", "matching"}, "pad": set(),
-    "runtime": set(), "stopwatch": set(), "system": set(), "reporting": set(), "pipeline": set(), "evaluation": {"pipeline"},
+    "runtime": set(), "stopwatch": set(), "system": set(), "reporting": set(), "pipeline": set(),
 }
 OUTSIDE = {"converters", "training", "benchmarks", "tests", "scripts"}
 # What touches the world, and the parts that may load it.

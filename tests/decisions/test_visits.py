@@ -1,0 +1,109 @@
+"""Labelled visits against what was told: counting, the CSV file, and `evaluate video` on real faces."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+from pictures import Lfw, empty_scene
+from PIL import Image
+
+from edge_oneshot.cli import cli
+from edge_oneshot.errors import EdgeOneshotError
+from edge_oneshot.evaluation.visits import Told, Visit, read_visits, report
+from edge_oneshot.matching.threshold import Threshold
+from edge_oneshot.matching.track import Verdict
+
+THRESHOLD = Threshold(value=0.5, target_fmr=None, target_fpir=0.01)
+
+
+def visit(start: float, end: float, name: str | None = None, video: str = "a") -> Visit:
+    return Visit(video=video, start_s=start, end_s=end, name=name)
+
+
+def told(verdict: Verdict, since: float, at: float, name: str | None = None, video: str = "a", track: int = 1, compared: int = 3) -> Told:
+    return Told(video=video, verdict=verdict, name=name, track=track, since_s=since, at_s=at, compared=compared)
+
+
+def test_every_event_is_counted_where_it_belongs() -> None:
+    visits = [visit(0, 10, "ann"), visit(20, 30, "bob"), visit(40, 50), visit(60, 70), visit(0, 10, "ann", video="b")]
+    events = [
+        told(Verdict.MATCH, 1, 2.5, "ann"),
+        told(Verdict.UNKNOWN, 21, 25, track=2),  # bob, told as a stranger
+        told(Verdict.UNKNOWN, 41, 43, track=3),
+        told(Verdict.MATCH, 61, 62, "ann", track=4, compared=5),  # a stranger, told as ann
+        told(Verdict.MATCH, 80, 81, "bob", track=5),  # while nobody was there
+    ]
+    r = report(visits, events, 3600.0, THRESHOLD, gallery=2)
+    assert r["fnir_per_visit"]["count"] == 2 and r["fnir_per_visit"]["of"] == 3
+    assert r["fpir_per_visit"]["count"] == 1 and r["fpir_per_visit"]["of"] == 2
+    assert (r["match_events"], r["false_match_events"], r["false_match_events_per_hour"]) == (3, 2, 2.0)
+    assert (r["unknown_events"], r["false_unknown_events"], r["strangers_told_unknown"]) == (2, 1, 1)
+    assert (r["events_outside_visits"], r["claimed_false_matches"]) == (1, 0.02)
+    assert r["seconds_to_match"]["median"] == 2.5 and r["compared_frames_to_match"]["median"] == 3
+    assert [f["told"] for f in r["false_matches"]] == ["ann", "bob"]
+
+
+def test_people_who_cross_each_have_their_own_event() -> None:
+    visits = [visit(0, 10, "ann"), visit(2, 8)]
+    right = [told(Verdict.MATCH, 0, 3, "ann"), told(Verdict.UNKNOWN, 2, 6, track=2)]
+    r = report(visits, right, 10.0, THRESHOLD, gallery=1)
+    assert (r["fnir_per_visit"]["count"], r["fpir_per_visit"]["count"], r["false_match_events"], r["false_unknown_events"]) == (0, 0, 0, 0)
+    assert r["identity_switches"] == 0
+
+
+def test_two_names_in_one_visit_are_a_switch() -> None:
+    events = [told(Verdict.MATCH, 0, 2, "ann"), told(Verdict.MATCH, 4, 6, "bob", track=2)]
+    r = report([visit(0, 10, "ann")], events, 10.0, THRESHOLD, gallery=2)
+    assert (r["identity_switches"], r["false_match_events"], r["fnir_per_visit"]["count"]) == (1, 1, 0)
+
+
+def test_rates_are_over_people_when_they_are_known() -> None:
+    visits = [Visit(video="a", start_s=i * 10, end_s=i * 10 + 5, name=None, person="zoe") for i in range(50)]
+    r = report(visits, [told(Verdict.MATCH, 0, 2, "ann")], 500.0, THRESHOLD, gallery=1)
+    assert r["fpir_per_visit"]["people"] == 1 and r["fpir_per_visit"]["rate"] == 0.02
+
+
+@pytest.mark.parametrize(("text", "says"), [
+    ("", "line 1: expected video,start_s,end_s,name, got nothing"), ("video;start\n", "line 1"),
+    ("video,start_s,end_s,name\na.mp4,0,ten,ann\n", "line 2"), ("video,start_s,end_s,name\na.mp4,5,5,ann\n", "0 <= start_s < end_s"),
+    ("video,start_s,end_s,name\na.mp4,0,nan,ann\n", "line 2"), ("video,start_s,end_s,name\n", "at least one visit"),
+])
+def test_a_faulty_file_is_refused_with_its_line(tmp_path: Path, text: str, says: str) -> None:
+    path = tmp_path / "visits.csv"
+    path.write_text(text)
+    with pytest.raises(EdgeOneshotError, match=says):
+        read_visits(path)
+
+
+@pytest.mark.slow
+def test_evaluate_video_on_real_faces(tmp_path: Path, lfw: Lfw) -> None:
+    """An enrolled person with another picture, then a stranger, in a folder of frames; and nobody for a while between."""
+    several = [name for name, count in lfw.sets[5] if count >= 2]
+    ann, zoe = several[0], several[1]
+    (tmp_path / "people" / "Ann").mkdir(parents=True)
+    shutil.copy(lfw.picture(ann, 1), tmp_path / "people" / "Ann" / "1.jpg")
+    frames = tmp_path / "door"
+    frames.mkdir()
+    shown = [lfw.picture(ann, 2)] * 12 + [None] * 30 + [lfw.picture(zoe, 1)] * 12
+    for i, source in enumerate(shown):
+        if source is None:
+            Image.fromarray(empty_scene()).save(frames / f"{i:04d}.png")
+        else:
+            shutil.copy(source, frames / f"{i:04d}.jpg")
+    (tmp_path / "visits.csv").write_text("video,start_s,end_s,name\ndoor,0,1.2,Ann\ndoor,4,5.5,\n")
+    arguments = ["evaluate", "video", "--visits", str(tmp_path / "visits.csv"), "--references", str(tmp_path / "people")]
+    page = tmp_path / "page.html"
+    result = CliRunner().invoke(cli, [*arguments, "--json", "--html", str(page)])
+    assert result.exit_code == 0, result.output
+    r = json.loads(result.stdout)
+    assert (r["visits"], r["gallery"], r["match_events"], r["false_match_events"], r["unknown_events"]) == (2, 1, 1, 0, 1)
+    assert r["fnir_per_visit"]["count"] == r["fpir_per_visit"]["count"] == r["identity_switches"] == 0
+    assert r["compared_frames_to_match"]["median"] == 3
+    assert "after so many compared frames" in page.read_text() and "<img" not in page.read_text()
+    (tmp_path / "visits.csv").write_text("video,start_s,end_s,name\ndoor,0,1.2,Bea\n")
+    refused = CliRunner().invoke(cli, arguments)
+    assert isinstance(refused.exception, EdgeOneshotError) and "'Bea'" in str(refused.exception)
