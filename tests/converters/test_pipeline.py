@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import replace
 
 import numpy as np
 import pytest
 from converter_parts import MEAN, STD, normalised, pixels, random_network, run
+from environments import predecessor
 
 from converters.build import Builder
 from converters.certify import Certificate, Limits, as_text, certify, layer_noise
@@ -75,9 +75,8 @@ def test_pixels_arrive_without_rounding(conversion: Conversion) -> None:
         assert first is not None and float(first.scale[0]) == 1.0 and int(first.zero_point[0]) == 0
 
 
-def test_the_predecessor_runs_it_too(conversion: Conversion) -> None:
-    if not os.environ.get(VARIABLE):
-        pytest.skip(f"{VARIABLE} is not set: the Python of an environment with tflite-runtime 2.14 and numpy < 2")
+def test_the_predecessor_runs_it_too(conversion: Conversion, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(VARIABLE, str(predecessor()))
     picture = pixels(1)[0]
     out = try_run(conversion.model, picture, 10)
     assert check_predecessor(conversion.model, picture, out).startswith("2.14.0")

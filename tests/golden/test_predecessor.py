@@ -5,13 +5,12 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+from environments import environment, predecessor
 from golden import chips, load
-from pictures import CACHE
 
 ROOT = Path(__file__).resolve().parents[2]
 # Its int8 kernels round elsewhere than XNNPACK's, and each PReLU of the shipped encoder adds two such roundings: measured
@@ -35,23 +34,6 @@ print(json.dumps({"name": runtime.name} | {n: runtime.invoke((chips[n] ^ 0x80).v
 """
 
 
-def environment(name: str, *packages: str) -> Path:
-    """The Python of an environment with these packages below .cache, made once; skips, with the reason, where it cannot be."""
-    if sys.version_info[:2] != (3, 11):
-        pytest.skip("tflite-runtime 2.14 has no wheel for this Python; the test needs 3.11")
-    folder = CACHE / "venvs" / name
-    done = folder / "complete"
-    if not done.exists():
-        for command in ([sys.executable, "-m", "venv", str(folder)], [str(folder / "bin" / "pip"), "install", "--quiet", *packages]):
-            made = subprocess.run(command, capture_output=True, text=True, timeout=170)
-            if made.returncode and os.environ.get("CI") == "true":
-                pytest.fail(f"cannot make the environment: {made.stderr[-500:]}")
-            if made.returncode:
-                pytest.skip(f"cannot make the environment: {made.stderr[-300:]}")
-        done.touch()
-    return folder / "bin" / "python"
-
-
 def run(python: Path, tmp_path: Path, runtime: str) -> dict[str, object]:
     np.savez(tmp_path / "chips.npz", **chips())
     done = subprocess.run([str(python), "-c", ENCODE, str(tmp_path / "chips.npz"), runtime], capture_output=True, text=True, timeout=120,
@@ -63,7 +45,7 @@ def run(python: Path, tmp_path: Path, runtime: str) -> dict[str, object]:
 
 @pytest.mark.parametrize("runtime", ["auto", "tflite"])
 def test_with_numpy_1_it_agrees(tmp_path: Path, runtime: str) -> None:
-    result = run(environment("tflite", "tflite-runtime==2.14.0", "numpy<2", "pillow"), tmp_path, runtime)
+    result = run(predecessor(), tmp_path, runtime)
     assert result["name"] == "tflite"
     for name, expected in load()["chips"].items():
         got, golden = np.array(result[name], dtype=float), np.array(expected, dtype=float)
@@ -72,6 +54,7 @@ def test_with_numpy_1_it_agrees(tmp_path: Path, runtime: str) -> None:
 
 
 def test_with_numpy_2_the_fix_is_told(tmp_path: Path) -> None:
+    predecessor()  # or skip
     result = run(environment("tflite-numpy2", "tflite-runtime==2.14.0", "numpy>=2", "pillow"), tmp_path, "tflite")
     assert "tflite_runtime.interpreter does not work with numpy 2" in str(result["error"])
     assert result["hint"] == "pip install 'numpy<2', or use ai-edge-litert"
