@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
 from typing import Any
@@ -95,16 +95,21 @@ def chart(title: str, x: Axis, y: Axis, lines: Sequence[Line], upright: float | 
 
 def histograms(mated: Float64Array, non_mated: Float64Array, threshold: float | None = None) -> str:
     """Densities of the two kinds of scores (finite ones)."""
-    mated, non_mated = mated[np.isfinite(mated)], non_mated[np.isfinite(non_mated)]
-    both = np.concatenate([mated, non_mated])
+    title = "Comparison scores" + (": the rule is the threshold" if threshold is not None else "")
+    return densities(title, {"mated": mated, "non-mated": non_mated}, threshold)
+
+
+def densities(title: str, scores: Mapping[str, Float64Array], threshold: float | None = None) -> str:
+    """Densities of several kinds of scores (finite ones) over one range."""
+    finite = {name: s[np.isfinite(s)] for name, s in scores.items()}
+    both = np.concatenate(list(finite.values()))
     if not both.size:
         return ""
     edges = np.linspace(float(both.min()), float(both.max()) + 1e-9, 61)
     middle = ((edges[1:] + edges[:-1]) / 2).tolist()
-    curves = [(name, np.histogram(s, edges, density=True)[0]) for name, s in (("mated", mated), ("non-mated", non_mated)) if s.size]
+    curves = [(name, np.histogram(s, edges, density=True)[0]) for name, s in finite.items() if s.size]
     top = max(float(c.max()) for _, c in curves)
-    return chart("Comparison scores" + (": the rule is the threshold" if threshold is not None else ""),
-                 Axis("comparison score", float(edges[0]), float(edges[-1])), Axis("density", 0.0, top),
+    return chart(title, Axis("comparison score", float(edges[0]), float(edges[-1])), Axis("density", 0.0, top),
                  [Line(name, middle, c.tolist()) for name, c in curves], threshold)
 
 
@@ -114,17 +119,24 @@ def det(title: str, false_positive: str, false_negative: str, missed: Float64Arr
     missed: per mated trial, the score at which it stops being found (-inf: never found). positive: per non-mated trial,
     its score.
     """
-    other, own = np.sort(positive), np.sort(missed)
-    if not other.size or not own.size:
-        return ""
-    lowest = max(1e-5, 1.0 / other.size)
-    rates = np.geomspace(lowest, 0.4, 120)
-    at = np.quantile(other, 1 - rates, method="higher")
-    x = (other.size - np.searchsorted(other, at, side="right")) / other.size
-    y = np.searchsorted(own, at, side="right") / own.size
-    x, y = x[x >= lowest], y[x >= lowest]
+    return dets(title, false_positive, false_negative, {"measured": (missed, positive)})
+
+
+def dets(title: str, false_positive: str, false_negative: str, trials: Mapping[str, tuple[Float64Array, Float64Array]]) -> str:
+    """Several trade-offs in one figure: name -> (missed, positive), as `det` takes them."""
+    lines, lowest = [], 0.4
+    for name, (missed, positive) in trials.items():
+        other, own = np.sort(positive), np.sort(missed)
+        if not other.size or not own.size:
+            continue
+        least = max(1e-5, 1.0 / other.size)
+        at = np.quantile(other, 1 - np.geomspace(least, 0.4, 120), method="higher")
+        x = (other.size - np.searchsorted(other, at, side="right")) / other.size
+        y = np.searchsorted(own, at, side="right") / own.size
+        lines.append(Line(name, x[x >= least].tolist(), y[x >= least].tolist()))
+        lowest = min(lowest, least)
     return chart(title, Axis(false_positive, lowest, 0.4, "deviate", RATES), Axis(false_negative, 1e-3, 0.4, "deviate", RATES),
-                 [Line("measured", x.tolist(), y.tolist())])
+                 lines) if lines else ""
 
 
 def table(head: Sequence[str], lines: Sequence[Sequence[object]]) -> str:
