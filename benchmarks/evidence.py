@@ -1,6 +1,6 @@
 """What frames of one visit are worth together: visits made of different photographs of one person.
 
-    python benchmarks/evidence.py --images DIR [--gallery 100 300] [--frames 5 8] [--draws 6]
+    python benchmarks/evidence.py --images DIR [--gallery 100 300] [--frames 5 8] [--draws 20]
 
 DIR/Name/Name_0001.jpg. Half of the people with enough pictures are enrolled from one of them, others fill the gallery.
 The rest are strangers. A visit shows `frames` other photographs of one person in random order: less alike than the frames
@@ -59,7 +59,7 @@ def main() -> int:
     options.add_argument("--images", type=Path, required=True)
     options.add_argument("--gallery", type=int, nargs="+", default=[100, 300])
     options.add_argument("--frames", type=int, nargs="+", default=[5, 8])
-    options.add_argument("--draws", type=int, default=6)
+    options.add_argument("--draws", type=int, default=20)
     o = options.parse_args()
     pictures = find_pictures(o.images)
     with progress(len(pictures), "encoding") as done:
