@@ -113,6 +113,32 @@ def test_orientations_are_eight_and_differ() -> None:
     assert torch.equal(seen[0], corner[0])
 
 
+def test_the_one_shot_loss_is_the_choice_among_the_characters_of_a_group() -> None:
+    head = L1Head(2, weight=1.0, bias=0.0)
+    alike = torch.tensor([[0.0, 0.0], [0.0, 0.0], [9.0, 0.0], [9.0, 0.0]])  # two characters, two drawers each
+    assert trainer.one_shot_loss(head, alike, [2]).item() == pytest.approx(math.log1p(math.exp(-9.0)), rel=1e-3)
+    swapped = alike[[0, 2, 1, 3]]  # the second drawer's drawings look like the other character's
+    assert trainer.one_shot_loss(head, swapped, [2]).item() == pytest.approx(9.0, rel=1e-3)
+    same = torch.zeros(8, 2)
+    assert trainer.one_shot_loss(head, same, [4]).item() == pytest.approx(math.log(4.0), rel=1e-5)
+    both = trainer.one_shot_loss(head, torch.cat([alike, swapped]), [2, 2]).item()
+    assert both == pytest.approx((9.0 + math.log1p(math.exp(-9.0)) * 2) / 2, rel=1e-3)
+
+
+def test_a_second_lap_starts_from_the_first_ones_weights(drawings: Drawings, tmp_path: Path) -> None:
+    trainer.train(drawings, replace(TINY, epochs=1), tmp_path / "first", validation=drawings)
+    first = tmp_path / "first/last.pt"
+    still = replace(TINY, epochs=1, rate=0.0, weight_decay=0.0, orientations=8, one_shot_weight=0.5, initial=str(first))
+    trainer.train(drawings, still, tmp_path / "second", validation=drawings)
+    one, two = trainer.load(first)[0], trainer.load(tmp_path / "second/last.pt")[0]
+    for name, weight in one.encoder.named_parameters():
+        torch.testing.assert_close(dict(two.encoder.named_parameters())[name], weight)
+    torch.testing.assert_close(two.head.weights, one.head.weights)
+    assert two.softmax is not None and one.softmax is not None and len(two.softmax.centres) == 2 * len(one.softmax.centres)
+    with pytest.raises(DataError, match="network"):
+        trainer.train(drawings, replace(still, network="koch"), tmp_path / "other", validation=drawings)
+
+
 TINY = trainer.TrainConfig(epochs=3, keep=2, seed=7)
 
 

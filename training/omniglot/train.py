@@ -49,6 +49,8 @@ class TrainConfig:
     margin_scale: float = 24.0  # 0 switches the softmax over characters off
     margin: float = 0.25  # the true character's cosine must lead by this
     pair_weight: float = 0.5  # share of the verification loss
+    one_shot_weight: float = 0.0  # share of the one-shot loss: the head has to choose among the characters of a group
+    initial: str = ""  # a checkpoint whose encoder and head to start from, for a second lap with other knobs
     patience: int = 20  # epochs without a better one-shot validation before stopping, as in the paper
     keep: int = 6  # newest epochs kept as epoch-NN.pt, for the mean of their weights
     seed: int = 0
@@ -134,6 +136,16 @@ def verification_loss(head: L1Head, embedding: Tensor, sizes: list[int]) -> Tens
     return torch.stack(losses).mean()
 
 
+def one_shot_loss(head: L1Head, embedding: Tensor, sizes: list[int]) -> Tensor:
+    """Stage two as a loss: softmax over the head's logits inside each group, from both sides. embedding (sum of 2 n, D)."""
+    losses = []
+    for piece in embedding.split([2 * n for n in sizes]):
+        logits = head(piece[0::2][:, None], piece[1::2][None])  # (n, n): the true character on the diagonal
+        truth = torch.arange(len(logits))
+        losses.append((F.cross_entropy(logits, truth) + F.cross_entropy(logits.T, truth)) / 2)
+    return torch.stack(losses).mean()
+
+
 def make_optimizer(model: Model, config: TrainConfig) -> torch.optim.Optimizer:
     if config.optimizer == "adamw":
         matrices = [p for p in model.parameters() if p.ndim > 1]
@@ -208,6 +220,12 @@ def train(data: Drawings, config: TrainConfig, out: Path, resume: bool = False, 
 
     torch.manual_seed(config.seed)
     model = Model(config, len(np.unique(drawings.character)))
+    if config.initial and not resume:
+        earlier = load(Path(config.initial))[0]
+        if type(earlier.encoder) is not type(model.encoder):
+            raise DataError(f"{config.initial}: expected a checkpoint of network {config.network!r}")
+        model.encoder.load_state_dict(earlier.encoder.state_dict())
+        model.head.load_state_dict(earlier.head.state_dict())
     model.to(memory_format=torch.channels_last)  # a third faster on a CPU
     optimizer = make_optimizer(model, config)
     start, history = 0, []
@@ -236,12 +254,15 @@ def train(data: Drawings, config: TrainConfig, out: Path, resume: bool = False, 
                 ink = F.avg_pool2d(ink, 2, 1)  # the blur that shrinking by 1.75 needs, as the device's resizing has it
             ink = distort(ink, side, config.distortion, generator)  # (B, 1, side, side)
             embedding = model.encoder(ink.contiguous(memory_format=torch.channels_last))  # (B, D)
-            verification = verification_loss(model.head, embedding, [len(g) for g, _ in groups])
+            sizes = [len(g) for g, _ in groups]
+            verification = verification_loss(model.head, embedding, sizes)
             if model.softmax is None:
                 softmax = embedding.new_zeros(())
             else:
                 softmax = model.softmax(embedding, character[index] * config.orientations + orientation)
             loss = softmax + config.pair_weight * verification
+            if config.one_shot_weight:
+                loss = loss + config.one_shot_weight * one_shot_loss(model.head, embedding, sizes)
             if not torch.isfinite(loss):
                 raise FloatingPointError(f"epoch {epoch}, step {step}: loss {loss.item()}; lower the rate")
             optimizer.zero_grad()
