@@ -116,8 +116,10 @@ def video_page(result: dict[str, Any], told: Sequence[Told]) -> str:
     frames = sorted(e.compared for e in told if e.verdict is Verdict.MATCH)
     if frames:
         share = [(i + 1) / len(frames) for i in range(len(frames))]
-        parts.append(chart("Matches told after so many compared frames of a track", Axis("compared frames", 0.0, float(frames[-1])),
-                           Axis("share of the matches", 0.0, 1.0), [Line("matches", frames, share)]))
+        every = tuple(float(n) for n in range(0, frames[-1] + 1, max(1, frames[-1] // 8)))
+        parts.append(chart("Matches told after so many compared frames of a track",
+                           Axis("compared frames", 0.0, float(frames[-1]), ticks=every), Axis("share of the matches", 0.0, 1.0),
+                           [Line("matches", frames, share)]))
     false = [(f["video"], f["at_s"], f["told"], ", ".join(f["of"])) for f in result["false_matches"]]
     parts += ["<h2>False matches</h2>", table(("video", "second", "told as", "in sight"), false)] if false else []
     return page("Visits", protocol, parts, result)
