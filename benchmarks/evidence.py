@@ -38,7 +38,8 @@ def evidence(scores: Scores, likeness: Scores, threshold: float, credit: float) 
         best = int(mean.argmax())
         views = min(max(n * n / float(likeness[:n, :n].sum()), 1.0), MAX_VIEWS)
         alone = scores[:n].argmax(axis=1)[scores[:n].max(axis=1) >= threshold]
-        if mean[best] * views**credit >= threshold and 3 * int((alone == best).sum()) > 2 * len(alone):
+        newest = int(scores[n - 1].argmax()) == best
+        if newest and mean[best] * views**credit >= threshold and 3 * int((alone == best).sum()) > 2 * len(alone):
             return best
     return None
 

@@ -18,7 +18,7 @@ from collections import defaultdict, deque
 
 import numpy as np
 
-from edge_oneshot.types import Observation, Outcome
+from edge_oneshot.types import Observation
 
 CREDIT = 0.25
 MAX_VIEWS = 2.0  # different photographs of one person were worth 1.7; a track that is worth more has mixed people
@@ -72,11 +72,16 @@ class Evidence:
         total = np.sum(vectors, axis=0, dtype=np.float64)
         return min(max(len(vectors) ** 2 / max(float(np.dot(total, total)), 1e-9), 1.0), MAX_VIEWS)
 
-    def matched(self) -> dict[str, list[Observation]]:
-        """identity_id -> the frames that on their own are a match with it."""
+    def matched(self, threshold: float) -> dict[str, list[Observation]]:
+        """identity_id -> the frames that reach the threshold alone."""
         found = defaultdict[str, list[Observation]](list)
         for observation in self._window:
             candidate = observation.decision.candidate
-            if observation.decision.outcome is Outcome.MATCH and candidate is not None:
+            if candidate is not None and candidate.score >= threshold:
                 found[candidate.identity_id].append(observation)
         return found
+
+    def forget(self, identity_id: str) -> None:
+        """Somebody was removed from the gallery: what spoke for them speaks for nobody."""
+        kept = (o for o in self._window if o.decision.candidate is None or o.decision.candidate.identity_id != identity_id)
+        self._window = deque(kept, maxlen=self._window.maxlen)

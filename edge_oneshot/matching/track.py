@@ -94,6 +94,8 @@ class Tracker:
     def forget(self, identity_id: str) -> None:
         """Drop tracks of somebody who was removed from the gallery; nothing more is told of them."""
         self._tracks = [t for t in self._tracks if t.identity_id != identity_id]
+        for track in self._tracks:
+            track.evidence.forget(identity_id)
 
     def update(self, observations: Sequence[Observation], now_ns: int) -> list[Finding]:
         """Take one frame's observations at now_ns (monotonic capture time); returns what became certain by it."""
@@ -152,12 +154,13 @@ class Tracker:
         return self._judge(track)
 
     def _judge(self, track: Track) -> list[Finding]:
-        """A match needs enough frames, one of them over the threshold by itself, and all of them together over it."""
+        """A match needs enough frames, all of them together over the threshold, one of them alone, and the newest for them."""
         decision = track.evidence.window[-1].decision
         best = track.evidence.best()
         together = best is not None and best[1] >= decision.threshold
-        if best is not None and together and len(track.evidence) >= self._config.confirm_frames:
-            matched = track.evidence.matched()
+        newest = decision.candidate is not None and best is not None and decision.candidate.identity_id == best[0]
+        if best is not None and together and newest and len(track.evidence) >= self._config.confirm_frames:
+            matched = track.evidence.matched(decision.threshold)
             mine, all_ = matched.get(best[0], []), sum(map(len, matched.values()))
             if 3 * len(mine) > 2 * all_:  # frames that match somebody else speak of two people, or of a poor reference
                 track.verdict, track.identity_id = Verdict.MATCH, best[0]

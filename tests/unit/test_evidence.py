@@ -71,10 +71,11 @@ def test_who_is_not_among_the_best_two_is_counted_as_the_second() -> None:
     """seen() has a runner-up at 0.2: that is the most alice can have had where bob was first."""
     evidence = fill(frame("alice", 0.8, FRONT), frame("bob", 0.6, FRONT), frame("alice", 0.8, FRONT))
     assert best(evidence) == ("alice", 0.6)
-    assert {who: len(f) for who, f in evidence.matched().items()} == {"alice": 2, "bob": 1}
+    assert {who: len(f) for who, f in evidence.matched(0.5).items()} == {"alice": 2, "bob": 1}
+    assert set(evidence.matched(0.7)) == {"alice"}
 
 
 def test_old_frames_are_forgotten() -> None:
     evidence = fill(*[frame("alice", 0.9, FRONT)] * 5, *[frame("bob", 0.7, SIDE)] * 4, limit=4)
     assert best(evidence) == ("bob", 0.7)
-    assert set(evidence.matched()) == {"bob"}
+    assert set(evidence.matched(0.5)) == {"bob"}

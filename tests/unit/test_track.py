@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 from samples import embedding, seen, unit
 
 from edge_oneshot.config import DecisionConfig
 from edge_oneshot.matching.track import Finding, Tracker, Verdict
-from edge_oneshot.types import Embedding, Observation
+from edge_oneshot.types import Candidate, Embedding, Observation
 
 STEP_NS = 100_000_000
 CONFIG = DecisionConfig(confirm_frames=3, window_frames=5, unknown_frames=8, gone_after_s=1.0)
@@ -213,6 +214,28 @@ def test_moving_faces_keep_their_tracks(scene: Scene) -> None:
     assert len(scene.found) == 2
     far = scene.frames(*([seen("", 2000)] for _ in range(8)))  # a jump across the picture is another track
     assert far == [(Verdict.UNKNOWN, None)]
+
+
+def test_who_is_forgotten_before_the_match_is_told_is_not_told_any_more(scene: Scene) -> None:
+    """Two frames matched alice; a third, of whoever it is, must not complete a match with somebody who is enrolled no more."""
+    scene.show("alice", 2)
+    scene.tracker.forget("alice")
+    assert scene.show("", 7) == []
+    assert scene.show("", 1) == [(Verdict.UNKNOWN, None)]
+
+
+def test_a_match_is_told_at_a_frame_of_that_person(scene: Scene) -> None:
+    """Two frames of alice are strong enough for three; the third shows somebody else."""
+    scene.show("alice", 2)
+    assert scene.show("", 1) == []
+    assert scene.show("alice", 1) == [(Verdict.MATCH, "alice")]
+
+
+def test_a_raised_threshold_holds_for_the_frames_before_it(scene: Scene) -> None:
+    scene.frames(*([seen("alice", score=0.55)] for _ in range(2)))
+    strict = replace(seen("", score=0.59), decision=replace(seen("", score=0.59).decision, threshold=0.6,
+                     candidate=Candidate(identity_id="alice", score=0.59)))
+    assert scene.frames([strict]) == []
 
 
 def test_forgetting_ends_a_track_without_a_word(scene: Scene) -> None:
