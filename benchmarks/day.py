@@ -149,7 +149,8 @@ def main() -> int:
     order = [coming[i] for i in rng.permutation(len(coming))]
 
     def alike(threshold: float) -> Tracker:
-        return Tracker(config.decision, lambda a, b: bool(score_all(card.comparator, a.vector[None], b.vector)[0] >= threshold))
+        return Tracker(config.decision, lambda a, b: bool(score_all(card.comparator, a.vector[None], b.vector)[0] >= threshold),
+                       references.score)
 
     watchers = [Watcher(alike(t.value), names) for t in thresholds]
     visits: list[Visit] = []
@@ -176,7 +177,7 @@ def main() -> int:
             print(f"{len(visits)} of {len(coming)} visits", file=sys.stderr, flush=True)
     for watcher in watchers:
         watcher.end("day")
-    results = [report(visits, w.told, w.seconds, t, len(names)) for w, t in zip(watchers, thresholds, strict=True)]
+    results = [report(visits, w.told, w.lengths_s["day"], t, len(names)) for w, t in zip(watchers, thresholds, strict=True)]
     text = headline("A scripted day (benchmarks/day.py)") + f"\nseed {o.seed}, {scenes} scenes, encoder {encoder_id[:19]}\n\n" + "\n".join(
         lines(r) for r in results)
     print(text)

@@ -35,11 +35,11 @@ def evidence(scores: Scores, likeness: Scores, threshold: float, credit: float) 
     """The gallery's place that a visit is told as, or None. scores (frames, N); likeness (frames, frames) of the frames."""
     for n in range(CONFIRM, len(scores) + 1):
         mean = scores[:n].mean(axis=0)
-        best = int(mean.argmax())
-        views = min(max(n * n / float(likeness[:n, :n].sum()), 1.0), MAX_VIEWS)
+        best = int(scores[n - 1].argmax())
+        views = max(n * n / float(likeness[:n, :n].sum()), 1.0)
+        views = views if views <= MAX_VIEWS else 1.0
         alone = scores[:n].argmax(axis=1)[scores[:n].max(axis=1) >= threshold]
-        newest = int(scores[n - 1].argmax()) == best
-        if newest and mean[best] * views**credit >= threshold and 3 * int((alone == best).sum()) > 2 * len(alone):
+        if mean[best] * views**credit >= threshold and 3 * int((alone == best).sum()) > 2 * len(alone):
             return best
     return None
 

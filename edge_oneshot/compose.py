@@ -28,7 +28,7 @@ from edge_oneshot.errors import CameraError, ControlError, GalleryError, ModelEr
 from edge_oneshot.events.outbox import Outbox
 from edge_oneshot.explain import Journal, forget_in_files, read_journal, select
 from edge_oneshot.gallery.store import Gallery
-from edge_oneshot.matching.compare import score_all
+from edge_oneshot.matching.compare import References, score_all
 from edge_oneshot.matching.threshold import Rule, Target
 from edge_oneshot.matching.track import Tracker
 from edge_oneshot.mqtt.client import MqttLink
@@ -102,13 +102,17 @@ def build_people(config: Config, pipeline: Pipeline) -> People:
     return People(Gallery(config.gallery_path), encoder.card, encoder.encoder_id, pipeline.follow)
 
 
-def build_tracker(config: Config, pipeline: Pipeline) -> Tracker:
+def build_tracker(config: Config, pipeline: Pipeline, references: Callable[[], References]) -> Tracker:
+    """references: gives today's gallery."""
     comparator = pipeline.encoder.card.comparator
 
     def alike(a: Embedding, b: Embedding) -> bool:
         return bool(score_all(comparator, a.vector[None], b.vector)[0] >= pipeline.threshold.value)
 
-    return Tracker(config.decision, alike, unit=comparator.kind == "cosine")
+    def score(identity_id: str, embedding: Embedding) -> float | None:
+        return references().score(identity_id, embedding)
+
+    return Tracker(config.decision, alike, score, unit=comparator.kind == "cosine")
 
 
 @contextmanager
@@ -160,7 +164,7 @@ def run_daemon(load: Callable[[], Config]) -> int:
             closing(Journal(config.explain_path, config.decision)) as kept,
         ):
             daemon = Daemon(
-                config, pipeline, people, build_tracker(config, pipeline), report, kept,
+                config, pipeline, people, build_tracker(config, pipeline, lambda: people.references), report, kept,
                 lambda running: plan(running, load(), lambda c: build_rule(c, pipeline.encoder)),
             )
             return daemon.run(camera, [server, hang_up, *doors], stop)
@@ -192,7 +196,8 @@ def perform(
     if not direct and (data := ask(config.socket_path, verb, arguments, on_progress, timeout_s)) is not None:
         return data
     if verb in ("status", "pause", "resume", "cancel", "reload"):
-        raise ControlError(f"no daemon is running at {config.socket_path}", "start it with `edge-oneshot run` or systemctl")
+        raise ControlError(f"no daemon is running at {config.socket_path}",
+                           "start it with `edge-oneshot run` or systemctl; if that place is new in the configuration, restart it")
     if verb == "explain":
         records = select(read_journal(config.explain_path), arguments.get("last_s"), arguments.get("event_id"))
         return {"tracks": records, "kept": config.decision.explain_tracks, "fault": ""}

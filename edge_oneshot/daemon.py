@@ -154,6 +154,7 @@ class Daemon:
         self.tracker.reconfigure(new.config.decision)
         if self.journal is not None:
             self.journal.reconfigure(new.config.decision)
+            self.journal.keep_only(self.people.names)  # its file may be one from before somebody was removed
         self._gallery_changed()
         self._warn_of_threshold()
         references = self.people.references

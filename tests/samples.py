@@ -64,6 +64,20 @@ def face(x: float = 100.0, y: float = 100.0, size: float = 100.0, score: float =
 
 
 _serial = itertools.count()
+OTHERS = 0.2  # what everybody scores whom a sighting does not name
+_scores: dict[int, tuple[Embedding, dict[str, float]]] = {}
+
+
+def score(identity_id: str, probe: Embedding) -> float | None:
+    """What a gallery would say of an embedding that `seen` made."""
+    return _scores[id(probe)][1].get(identity_id, OTHERS)
+
+
+def view_of(vector: Float32Array, scores: dict[str, float]) -> Embedding:
+    """An embedding of its own that scores so against these identities, and OTHERS against everybody else."""
+    made = embedding(vector)
+    _scores[id(made)] = made, scores
+    return made
 
 
 def seen(who: str | None, x: float = 100.0, score: float | None = None, whole: Embedding | None = None) -> Observation:
@@ -72,7 +86,8 @@ def seen(who: str | None, x: float = 100.0, score: float | None = None, whole: E
     if who is None:
         decision = Decision(outcome=Outcome.NOT_COMPARED, threshold=THRESHOLD, target_fmr=1e-4, faults=(BLURRED,))
         return Observation(sample=sample, embedding=None, decision=decision)
-    own = whole if whole is not None else embedding(random_unit(next(_serial), 8))
+    vector = whole.vector if whole is not None else random_unit(next(_serial), 8)
+    own = view_of(vector, {who or "lookalike": score if score is not None else 0.8 if who else 0.3})
     if who:
         candidate = Candidate(identity_id=who, score=0.8 if score is None else score)
         decision = Decision(outcome=Outcome.MATCH, threshold=THRESHOLD, target_fmr=1e-4, candidate=candidate,

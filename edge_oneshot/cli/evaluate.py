@@ -169,7 +169,7 @@ def video(ctx: click.Context, visits_file: Path, references: Path, html_file: Pa
     people, names = enroll_first(references, pipeline)
     pipeline.follow(people)
     measure.check(visits, names.values(), visits_file)
-    watcher = measure.Watcher(build_tracker(config, pipeline), names)
+    watcher = measure.Watcher(build_tracker(config, pipeline, lambda: people), names)
     films = sorted({v.video for v in visits})
     with progress(len(films), "videos") as done:
         for film in films:
@@ -177,7 +177,8 @@ def video(ctx: click.Context, visits_file: Path, references: Path, html_file: Pa
                 watcher.see(film, pipeline.observe(frame, people), frame.captured_ns)
             watcher.end(film)
             done(1)
-    result = measure.report(visits, watcher.told, watcher.seconds, pipeline.threshold, len(names))
+    measure.check_ends(visits, watcher.lengths_s, visits_file)
+    result = measure.report(visits, watcher.told, sum(watcher.lengths_s.values()), pipeline.threshold, len(names))
     tell(result, as_json, html_file, lambda: video_page(result, watcher.told), _video)
 
 

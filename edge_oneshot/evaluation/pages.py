@@ -110,7 +110,7 @@ def video_page(result: dict[str, Any], told: Sequence[Told]) -> str:
     rows = [("strangers told as somebody (FPIR)", other["rate"], other["count"], other["of"], other["people"], other["ci95"]),
             ("enrolled people not told (FNIR)", mated["rate"], mated["count"], mated["of"], mated["people"], mated["ci95"])]
     keys = ("match_events", "false_match_events", "false_match_events_per_hour", "claimed_false_matches", "unknown_events",
-            "false_unknown_events", "rejected_events", "events_outside_visits", "identity_switches")
+            "false_unknown_events", "rejected_events", "events_outside_visits", "repeated_match_events", "identity_switches")
     parts = [table(("per visit", "rate", "count", "of", "people", "95 %"), rows),
              table(("events", ""), [(k.replace("_", " "), result[k]) for k in keys])]
     frames = sorted(e.compared for e in told if e.verdict is Verdict.MATCH)

@@ -23,6 +23,7 @@ from edge_oneshot.matching.threshold import Threshold
 from edge_oneshot.matching.track import Finding, Tracker, Verdict
 from edge_oneshot.types import Observation
 
+SLACK_S = 0.5  # labels are set by hand
 HEADER = ["video", "start_s", "end_s", "name"]
 
 
@@ -58,7 +59,7 @@ def read_visits(path: Path) -> list[Visit]:
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             rows = list(csv.reader(file))
-    except (OSError, UnicodeDecodeError) as e:
+    except (OSError, UnicodeDecodeError, csv.Error) as e:
         raise EdgeOneshotError(f"cannot read {path}: {e}", "expected a CSV file in UTF-8") from None
     if not rows or [c.strip() for c in rows[0]] != HEADER:
         got = ",".join(rows[0]) if rows else "nothing"
@@ -96,13 +97,13 @@ def check(visits: Sequence[Visit], names: Iterable[str], path: Path) -> None:
 class Watcher:
     """Keeps what a tracker finds in one video after the other. names: identity_id -> name.
 
-    Events of people's leaving (`gone`) are left out. seconds: from the first to the last frame, of all videos so far.
+    Events of people's leaving (`gone`) are left out. lengths_s: of each video, from its first to its last frame.
     """
 
     def __init__(self, tracker: Tracker, names: Mapping[str, str]) -> None:
         self._tracker, self._names = tracker, names
         self.told: list[Told] = []
-        self.seconds = 0.0
+        self.lengths_s: dict[str, float] = {}
         self._span_ns: tuple[int, int] | None = None
 
     def see(self, video: str, observations: Sequence[Observation], captured_ns: int) -> None:
@@ -116,7 +117,7 @@ class Watcher:
         if self._span_ns is not None:
             first_ns, last_ns = self._span_ns
             self._keep(video, self._tracker.expire(last_ns + 10**15))  # nobody stays for ten days
-            self.seconds += (last_ns - first_ns) / 1e9
+            self.lengths_s[video] = (last_ns - first_ns) / 1e9
         self._span_ns = None
 
     def _keep(self, video: str, findings: Sequence[Finding]) -> None:
@@ -129,17 +130,27 @@ class Watcher:
                                       at_s=(f.last_ns - first_ns) / 1e9, compared=f.frames))
 
 
+def check_ends(visits: Sequence[Visit], lengths_s: Mapping[str, float], path: Path) -> None:
+    """Raises EdgeOneshotError for a visit that begins after its video has ended: it could only be missed."""
+    for v in visits:
+        if v.start_s > lengths_s.get(v.video, 0.0):
+            raise EdgeOneshotError(f"{path}: a visit of {v.video} at {v.start_s:g} s: expected at most its end, "
+                                   f"{lengths_s.get(v.video, 0.0):.1f} s", "seconds count from the video's first frame")
+
+
 def report(visits: Sequence[Visit], told: Sequence[Told], seconds: float, threshold: Threshold, gallery: int) -> dict[str, Any]:
     """The report as JSON values. Intervals are 95 %, over people (visits without one are each somebody else's).
 
-    An event belongs to the visits of its video during which it was told. A match is false unless one of them is of that
-    name; `unknown` is false unless one of them is a stranger's.
+    An event belongs to the visits of its video during which it was told (its track's last frame, SLACK_S allowed). A match
+    is false unless one of them is of that name; `unknown` is false unless one of them is a stranger's. Where several
+    people are in sight at once, an event does not say which of them it is of: `repeated_match_events`, a name told again
+    within one visit, may be another person's.
     """
     at: list[list[Told]] = [[] for _ in visits]
     false_matches: list[tuple[Told, list[str]]] = []
     false_unknowns, stray = 0, 0
     for event in told:
-        here = [i for i, v in enumerate(visits) if v.video == event.video and event.since_s <= v.end_s and v.start_s <= event.at_s]
+        here = [i for i, v in enumerate(visits) if v.video == event.video and v.start_s - SLACK_S <= event.at_s <= v.end_s + SLACK_S]
         wanted = [i for i in here if visits[i].name == event.name] if event.verdict in (Verdict.MATCH, Verdict.UNKNOWN) else here
         for i in wanted or here:
             at[i].append(event)
@@ -166,7 +177,8 @@ def report(visits: Sequence[Visit], told: Sequence[Told], seconds: float, thresh
         "match_events": verdicts["match"], "false_match_events": len(false_matches),
         "false_match_events_per_hour": _per(len(false_matches), hours),
         "unknown_events": verdicts["unknown"], "false_unknown_events": false_unknowns, "rejected_events": verdicts["rejected"],
-        "events_outside_visits": stray,
+        "events_outside_visits": stray, "repeated_match_events": sum(
+            max(0, sum(e.verdict is Verdict.MATCH and e.name == visits[i].name for e in at[i]) - 1) for i in mated),
         "strangers_told_unknown": sum(any(e.verdict is Verdict.UNKNOWN for e in at[i]) for i in other),
         "identity_switches": sum(max(0, len(n) - 1) for n in names) + _flips(told),
         "seconds_to_match": _spread([max(0.0, e.at_s - visits[i].start_s) for i, e in firsts.items() if e is not None]),

@@ -35,8 +35,8 @@ class References:
         self.comparator, self.encoder_id = comparator, encoder_id
         self.foreign = len(templates) - len(own)
         self.identity_ids = sorted({t.identity_id for t in own})
-        index = {identity: i for i, identity in enumerate(self.identity_ids)}
-        self._owner = np.array([index[t.identity_id] for t in own], dtype=np.intp)
+        self._index = {identity: i for i, identity in enumerate(self.identity_ids)}
+        self._owner = np.array([self._index[t.identity_id] for t in own], dtype=np.intp)
         self._vectors = np.stack([t.embedding.vector for t in own]) if own else np.zeros((0, 0), dtype=np.float32)
 
     def __len__(self) -> int:
@@ -59,6 +59,13 @@ class References:
                     best[a, b] = max(best.get((a, b), -np.inf), float(scores[j]))
         ranked = sorted(best.items(), key=lambda item: -item[1])
         return [(self.identity_ids[a], self.identity_ids[b], score) for (a, b), score in ranked]
+
+    def score(self, identity_id: str, probe: Embedding) -> float | None:
+        """The score of one identity's best template; None if nobody of that id has a comparable one."""
+        if identity_id not in self._index or probe.encoder_id != self.encoder_id:
+            return None
+        rows = np.flatnonzero(self._owner == self._index[identity_id])
+        return float(score_all(self.comparator, self._vectors[rows], probe.vector).max())
 
     def rank(self, probe: Embedding, limit: int = 2) -> list[Candidate]:
         """The best identities, each with its best template's score, best first; equal scores in order of identity_id.

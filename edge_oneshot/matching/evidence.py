@@ -5,7 +5,7 @@ After n frames the evidence for an identity is
     s * neff ** CREDIT        s = mean comparison score of the identity,  neff = n^2 / |e_1 + ... + e_n|^2
 
 with the frames' unit embeddings e. neff is how many independent views the frames are worth: 1 if they all look alike,
-n if none resembles another. With CREDIT = 0 more frames would only average; with 1/2 the evidence would be the score of
+more as they differ. With CREDIT = 0 more frames would only average; with 1/2 the evidence would be the score of
 the pooled embedding (s sqrt(neff) = cos(e_1 + ... + e_n, template)), the log-likelihood ratio of independent frames up
 to a factor. Frames of one person are not independent against one template: whoever resembles bob does so in every frame.
 CREDIT lies between, measured so that a stranger's visit keeps the rate that was stated for one comparison:
@@ -15,28 +15,34 @@ docs/evaluation.md, "Evidence over time".
 from __future__ import annotations
 
 from collections import defaultdict, deque
+from collections.abc import Callable
 
 import numpy as np
 
-from edge_oneshot.types import Observation
+from edge_oneshot.types import Embedding, Observation
 
 CREDIT = 0.25
-MAX_VIEWS = 2.0  # different photographs of one person were worth 1.7; a track that is worth more has mixed people
+MAX_VIEWS = 2.0  # different photographs of one person are worth 1.4 to 1.7; frames that are worth more show several people
+
+Score = Callable[[str, Embedding], float | None]
 
 
 class Evidence:
-    """The last `limit` comparisons of one track. unit: embeddings are unit vectors (cosine); else frames only average."""
+    """The last `limit` comparisons of one track. unit: embeddings are unit vectors (cosine); else frames only average.
 
-    def __init__(self, limit: int, *, unit: bool) -> None:
+    score: (identity_id, embedding) -> comparison score in today's gallery, None for who is not in it. So a person who was
+    removed has no evidence, and a new template is compared with the frames before it, too.
+    """
+
+    def __init__(self, limit: int, score: Score, *, unit: bool) -> None:
         self._window: deque[Observation] = deque(maxlen=limit)
-        self._unit = unit
+        self._score, self._unit = score, unit
 
     def __len__(self) -> int:
         return len(self._window)
 
-    @property
-    def window(self) -> tuple[Observation, ...]:
-        return tuple(self._window)
+    def newest(self, count: int) -> list[Observation]:
+        return list(self._window)[-count:]
 
     def add(self, observation: Observation) -> None:
         """An observation that was compared."""
@@ -46,34 +52,28 @@ class Evidence:
         """Look at so many of the newest comparisons from now on."""
         self._window = deque(self._window, maxlen=limit)
 
-    def best(self) -> tuple[str, float] | None:
-        """(identity_id, evidence) of the strongest identity on the scale of the scores; None: no candidate in any frame.
-
-        A frame names its two best identities. Anybody else scored at most what the second did, and is counted with that.
-        """
-        floor, above = 0.0, defaultdict[str, float](float)
-        for observation in self._window:
-            first, second = observation.decision.candidate, observation.decision.runner_up
-            if first is not None:
-                rest = first.score if second is None else second.score
-                floor += rest
-                above[first.identity_id] += first.score - rest
-        if not above:
+    def candidate(self) -> tuple[str, float] | None:
+        """(identity_id, evidence) of the newest frame's best candidate, on the scale of the scores; None: it has none."""
+        best = self._window[-1].decision.candidate if self._window else None
+        if best is None:
             return None
-        identity_id = max(above, key=lambda i: (above[i], i))
-        mean = (floor + above[identity_id]) / len(self._window)
-        return identity_id, mean * self.independent_views() ** CREDIT
+        vectors = self._embeddings()
+        scores = [s for e in vectors if (s := self._score(best.identity_id, e)) is not None]
+        if not scores or len(scores) < len(vectors):
+            return None
+        return best.identity_id, sum(scores) / len(scores) * self.independent_views() ** CREDIT
 
     def independent_views(self) -> float:
-        """neff, in [1, MAX_VIEWS]."""
-        vectors = [o.embedding.vector for o in self._window if o.embedding is not None]
+        """neff, in [1, MAX_VIEWS]; 1 also for frames that are too unlike to be of one person: they only average."""
+        vectors = self._embeddings()
         if not self._unit or not vectors:
             return 1.0
-        total = np.sum(vectors, axis=0, dtype=np.float64)
-        return min(max(len(vectors) ** 2 / max(float(np.dot(total, total)), 1e-9), 1.0), MAX_VIEWS)
+        total = np.sum([e.vector for e in vectors], axis=0, dtype=np.float64)
+        views = len(vectors) ** 2 / max(float(np.dot(total, total)), 1e-9)
+        return max(views, 1.0) if views <= MAX_VIEWS else 1.0
 
     def matched(self, threshold: float) -> dict[str, list[Observation]]:
-        """identity_id -> the frames that reach the threshold alone."""
+        """identity_id -> the frames whose best candidate it is, and that reach the threshold alone."""
         found = defaultdict[str, list[Observation]](list)
         for observation in self._window:
             candidate = observation.decision.candidate
@@ -81,7 +81,5 @@ class Evidence:
                 found[candidate.identity_id].append(observation)
         return found
 
-    def forget(self, identity_id: str) -> None:
-        """Somebody was removed from the gallery: what spoke for them speaks for nobody."""
-        kept = (o for o in self._window if o.decision.candidate is None or o.decision.candidate.identity_id != identity_id)
-        self._window = deque(kept, maxlen=self._window.maxlen)
+    def _embeddings(self) -> list[Embedding]:
+        return [o.embedding for o in self._window if o.embedding is not None]

@@ -9,12 +9,12 @@ a track: a face that stops matching the track's person starts a new track.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 
 from edge_oneshot.config import DecisionConfig
-from edge_oneshot.matching.evidence import Evidence
-from edge_oneshot.types import Box, Embedding, Observation, Outcome, PadDecision
+from edge_oneshot.matching.evidence import Evidence, Score
+from edge_oneshot.types import Box, Decision, Embedding, Observation, Outcome, PadDecision
 
 MIN_IOU = 0.2  # between two sightings of one person, frames being some 100 ms apart
 
@@ -62,11 +62,13 @@ class Track:
 class Tracker:
     """Keeps the tracks of one camera. alike: whether two embeddings show the same, for whole frames, which have no box.
 
-    unit: whether embeddings are unit vectors, so that the evidence can tell how much its frames differ.
+    score, unit: as Evidence takes them.
     """
 
-    def __init__(self, config: DecisionConfig, alike: Callable[[Embedding, Embedding], bool], *, unit: bool = True) -> None:
-        self._config, self._alike, self._unit = config, alike, unit
+    def __init__(
+        self, config: DecisionConfig, alike: Callable[[Embedding, Embedding], bool], score: Score, *, unit: bool = True
+    ) -> None:
+        self._config, self._alike, self._score, self._unit = config, alike, score, unit
         self._tracks: list[Track] = []
         self._count = 0
 
@@ -94,8 +96,6 @@ class Tracker:
     def forget(self, identity_id: str) -> None:
         """Drop tracks of somebody who was removed from the gallery; nothing more is told of them."""
         self._tracks = [t for t in self._tracks if t.identity_id != identity_id]
-        for track in self._tracks:
-            track.evidence.forget(identity_id)
 
     def update(self, observations: Sequence[Observation], now_ns: int) -> list[Finding]:
         """Take one frame's observations at now_ns (monotonic capture time); returns what became certain by it."""
@@ -135,7 +135,7 @@ class Tracker:
         self._count += 1
         face = observation.sample.face
         track = Track(number=self._count, box=None if face is None else face.box, first_ns=now_ns, last_ns=now_ns,
-                      evidence=Evidence(self._config.window_frames, unit=self._unit))
+                      evidence=Evidence(self._config.window_frames, self._score, unit=self._unit))
         self._tracks.append(track)
         return track
 
@@ -151,24 +151,23 @@ class Tracker:
         track.evidence.add(observation)
         if track.verdict is Verdict.MATCH:
             return self._watch(track, observation, now_ns)
-        return self._judge(track)
+        return self._judge(track, observation)
 
-    def _judge(self, track: Track) -> list[Finding]:
+    def _judge(self, track: Track, observation: Observation) -> list[Finding]:
         """A match needs enough frames, all of them together over the threshold, one of them alone, and the newest for them."""
-        decision = track.evidence.window[-1].decision
-        best = track.evidence.best()
+        decision = observation.decision
+        best = track.evidence.candidate()
         together = best is not None and best[1] >= decision.threshold
-        newest = decision.candidate is not None and best is not None and decision.candidate.identity_id == best[0]
-        if best is not None and together and newest and len(track.evidence) >= self._config.confirm_frames:
+        if best is not None and together and len(track.evidence) >= self._config.confirm_frames:
             matched = track.evidence.matched(decision.threshold)
             mine, all_ = matched.get(best[0], []), sum(map(len, matched.values()))
             if 3 * len(mine) > 2 * all_:  # frames that match somebody else speak of two people, or of a poor reference
                 track.verdict, track.identity_id = Verdict.MATCH, best[0]
-                return [_finding(track, Verdict.MATCH, max(mine, key=_rank))]
+                return [_finding(track, Verdict.MATCH, _as_decided_now(max(mine, key=_rank), decision))]
         track.strangers = 0 if together or decision.outcome is Outcome.MATCH else track.strangers + 1
         if track.verdict is None and track.strangers >= self._config.unknown_frames:
             track.verdict = Verdict.UNKNOWN
-            return [_finding(track, Verdict.UNKNOWN, max(track.evidence.window, key=_rank))]
+            return [_finding(track, Verdict.UNKNOWN, max(track.evidence.newest(self._config.unknown_frames), key=_rank))]
         return []
 
     def _watch(self, track: Track, observation: Observation, now_ns: int) -> list[Finding]:
@@ -197,6 +196,13 @@ def _agrees(track: Track, observation: Observation) -> bool:
     """Whether the observation matches the person that the track was told as."""
     candidate = observation.decision.candidate
     return observation.decision.outcome is Outcome.MATCH and candidate is not None and candidate.identity_id == track.identity_id
+
+
+def _as_decided_now(observation: Observation, newest: Decision) -> Observation:
+    """A match is told by the threshold of the moment, also where an earlier frame is its best and another one held then."""
+    decision = replace(observation.decision, outcome=Outcome.MATCH, threshold=newest.threshold, target_fmr=newest.target_fmr,
+                       target_fpir=newest.target_fpir)
+    return replace(observation, decision=decision)
 
 
 def _rank(observation: Observation) -> tuple[int, float]:

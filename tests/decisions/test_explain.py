@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from samples import seen
+from samples import score, seen
 
 from edge_oneshot.config import DecisionConfig
 from edge_oneshot.errors import EdgeOneshotError
@@ -156,7 +156,7 @@ def test_the_tracker_says_which_track_saw_what() -> None:
     def never(a: Embedding, b: Embedding) -> bool:
         return False
 
-    tracker = Tracker(DecisionConfig(), never)
+    tracker = Tracker(DecisionConfig(), never, score)
     tracker.update([seen("alice", x=0.0), seen("", x=500.0)], 1)
     who = [(n, o.decision.candidate and o.decision.candidate.identity_id) for n, o in tracker.seen_at(1)]
     assert who == [(1, "alice"), (2, "lookalike")]

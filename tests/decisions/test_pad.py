@@ -93,7 +93,7 @@ def faded(pixels: Pixels) -> Pixels:
 def events_of(pipeline: Pipeline, references: References, pixels: list[Pixels], path: Path) -> tuple[list[MatchEvent], dict[str, Any]]:
     """What a visit of these pictures tells, and the record of its first track."""
     decision = DecisionConfig(gone_after_s=0.5)
-    tracker, journal = Tracker(decision, lambda a, b: True), Journal(path, decision)
+    tracker, journal = Tracker(decision, lambda a, b: True, references.score), Journal(path, decision)
     now, ns, told = datetime.now(UTC), 0, []
     for i, picture in enumerate([*pixels, None]):
         ns = (i + 1) * 100_000_000

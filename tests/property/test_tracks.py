@@ -6,7 +6,7 @@ from collections import defaultdict
 
 from hypothesis import given
 from hypothesis import strategies as st
-from samples import seen
+from samples import score, seen
 
 from edge_oneshot.config import DecisionConfig
 from edge_oneshot.matching.track import Finding, Tracker, Verdict
@@ -18,7 +18,7 @@ CONFIG = st.builds(lambda k, more, u, g: DecisionConfig(confirm_frames=k, window
 
 
 def play(config: DecisionConfig, frames: list[tuple[list[tuple[str | None, float]], int]]) -> tuple[list[Finding], Tracker]:
-    tracker, now_ns, found = Tracker(config, lambda a, b: False), 0, []
+    tracker, now_ns, found = Tracker(config, lambda a, b: False, score), 0, []
     for sightings, step_ms in frames:
         now_ns += step_ms * 1_000_000
         found += tracker.update([seen(who, x) for who, x in sightings], now_ns)

@@ -117,7 +117,7 @@ def test_the_one_shot_loss_is_the_choice_among_the_characters_of_a_group() -> No
     head = L1Head(2, weight=1.0, bias=0.0)
     alike = torch.tensor([[0.0, 0.0], [0.0, 0.0], [9.0, 0.0], [9.0, 0.0]])  # two characters, two drawers each
     assert trainer.one_shot_loss(head, alike, [2]).item() == pytest.approx(math.log1p(math.exp(-9.0)), rel=1e-3)
-    swapped = alike[[0, 2, 1, 3]]  # the second drawer's drawings look like the other character's
+    swapped = alike[[0, 2, 3, 1]]  # the second drawer's drawings look like the other character's
     assert trainer.one_shot_loss(head, swapped, [2]).item() == pytest.approx(9.0, rel=1e-3)
     same = torch.zeros(8, 2)
     assert trainer.one_shot_loss(head, same, [4]).item() == pytest.approx(math.log(4.0), rel=1e-5)

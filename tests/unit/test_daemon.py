@@ -34,7 +34,8 @@ class Loop:
         self.pipeline = pipeline
         self.people = People(Gallery(self.config.gallery_path), pipeline.encoder.card, pipeline.encoder.encoder_id)
         reporter = Reporter(Topics("edge-oneshot", "front"), None, None)
-        self.daemon = Daemon(self.config, pipeline, self.people, build_tracker(self.config, pipeline), reporter)
+        tracker = build_tracker(self.config, pipeline, lambda: self.people.references)
+        self.daemon = Daemon(self.config, pipeline, self.people, tracker, reporter)
         self.now_ns = time.monotonic_ns()
 
     def step(self, pixels: Pixels | None, ns: int = STEP_NS) -> list[MatchEvent]:

@@ -6,24 +6,24 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from samples import embedding, seen, unit
+from samples import OTHERS, embedding, score, seen, unit, view_of
 
 from edge_oneshot.matching.evidence import CREDIT, MAX_VIEWS, Evidence
 from edge_oneshot.types import Embedding, Observation
 
 
-def frame(who: str, score: float, view: Embedding) -> Observation:
-    return replace(seen(who, score=score), embedding=view)
+def frame(who: str, value: float, view: Embedding) -> Observation:
+    return replace(seen(who, score=value), embedding=view_of(view.vector, {who: value}))
 
 
 def best(evidence: Evidence) -> tuple[str, float]:
-    found = evidence.best()
+    found = evidence.candidate()
     assert found is not None
     return found[0], round(found[1], 5)
 
 
 def fill(*frames: Observation, limit: int = 10, as_unit: bool = True) -> Evidence:
-    evidence = Evidence(limit, unit=as_unit)
+    evidence = Evidence(limit, score, unit=as_unit)
     for f in frames:
         evidence.add(f)
     return evidence
@@ -33,7 +33,7 @@ FRONT, SIDE = embedding(unit(1, 0, 0)), embedding(unit(0, 1, 0))
 
 
 def test_nobody_compared_gives_no_evidence() -> None:
-    assert Evidence(5, unit=True).best() is None
+    assert Evidence(5, score, unit=True).candidate() is None
 
 
 def test_one_frame_is_its_own_evidence() -> None:
@@ -57,9 +57,11 @@ def test_differing_frames_add_by_what_they_differ() -> None:
     assert best(evidence) == ("alice", round(0.6 * views_worth**CREDIT, 5))
 
 
-def test_a_track_of_mixed_people_gets_no_more_than_one_person_can() -> None:
-    opposite = embedding(unit(-1, 0, 0))
-    assert fill(frame("alice", 0.7, FRONT), frame("alice", 0.7, opposite)).independent_views() == MAX_VIEWS
+def test_frames_too_unlike_to_be_of_one_person_only_average() -> None:
+    both = fill(frame("alice", 0.9, FRONT), frame("alice", 0.5, embedding(unit(-0.5, 1, 0))))
+    assert both.independent_views() == 1.0 and best(both) == ("alice", 0.7)
+    right_angles = fill(frame("alice", 0.9, FRONT), frame("alice", 0.5, SIDE))
+    assert right_angles.independent_views() == pytest.approx(MAX_VIEWS)
 
 
 def test_frames_that_cannot_be_weighed_only_average() -> None:
@@ -67,12 +69,21 @@ def test_frames_that_cannot_be_weighed_only_average() -> None:
     assert best(evidence) == ("alice", 0.7)
 
 
-def test_who_is_not_among_the_best_two_is_counted_as_the_second() -> None:
-    """seen() has a runner-up at 0.2: that is the most alice can have had where bob was first."""
+def test_a_frame_of_somebody_else_counts_with_what_the_person_scores_there() -> None:
     evidence = fill(frame("alice", 0.8, FRONT), frame("bob", 0.6, FRONT), frame("alice", 0.8, FRONT))
-    assert best(evidence) == ("alice", 0.6)
+    assert best(evidence) == ("alice", round((0.8 + OTHERS + 0.8) / 3, 5))
     assert {who: len(f) for who, f in evidence.matched(0.5).items()} == {"alice": 2, "bob": 1}
     assert set(evidence.matched(0.7)) == {"alice"}
+
+
+def test_the_candidate_is_the_newest_frames() -> None:
+    assert best(fill(frame("alice", 0.8, FRONT), frame("alice", 0.8, FRONT), frame("bob", 0.6, FRONT)))[0] == "bob"
+
+
+def test_who_is_not_in_the_gallery_any_more_has_no_evidence() -> None:
+    evidence = Evidence(5, lambda who, probe: None, unit=True)
+    evidence.add(frame("alice", 0.9, FRONT))
+    assert evidence.candidate() is None
 
 
 def test_old_frames_are_forgotten() -> None:

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 from PIL import Image
-from samples import embedding, person, random_unit, seen, template, unit
+from samples import embedding, person, random_unit, score, seen, template, unit
 from waiting import wait_until
 
 from edge_oneshot.bundle import Bundle
@@ -158,7 +158,8 @@ def test_a_request_that_nobody_waits_for_any_more_is_not_served(tmp_path: Path) 
 
 @pytest.fixture
 def daemon(pipeline: Pipeline, people: People) -> Daemon:
-    return Daemon(Config(), pipeline, people, Tracker(DecisionConfig(), lambda a, b: False), Reporter(Topics("p", "d"), None, None))
+    tracker = Tracker(DecisionConfig(), lambda a, b: False, people.references.score)
+    return Daemon(Config(), pipeline, people, tracker, Reporter(Topics("p", "d"), None, None))
 
 
 class Flood:
@@ -295,7 +296,7 @@ def test_one_damaged_template_keeps_nobody_else_out_and_can_be_mended(
 
 def told(*frames: list[Observation]) -> tuple[list[tuple[Verdict, str | None]], Tracker]:
     """What a tracker tells of frames 100 ms apart."""
-    tracker = Tracker(DecisionConfig(gone_after_s=1.0), lambda a, b: float(a.vector @ b.vector) > 0.5)
+    tracker = Tracker(DecisionConfig(gone_after_s=1.0), lambda a, b: float(a.vector @ b.vector) > 0.5, score)
     findings: list[Finding] = []
     for i, frame in enumerate(frames):
         findings += tracker.update(frame, (i + 1) * STEP_NS)

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
-from samples import embedding, seen, unit
+from samples import embedding, random_unit, score, seen, unit, view_of
 
 from edge_oneshot.config import DecisionConfig
 from edge_oneshot.matching.track import Finding, Tracker, Verdict
-from edge_oneshot.types import Candidate, Embedding, Observation
+from edge_oneshot.types import Candidate, Embedding, Observation, Outcome
 
 STEP_NS = 100_000_000
 CONFIG = DecisionConfig(confirm_frames=3, window_frames=5, unknown_frames=8, gone_after_s=1.0)
@@ -24,9 +24,18 @@ class Scene:
     """Feeds frames 100 ms apart and keeps what was found."""
 
     def __init__(self, config: DecisionConfig = CONFIG) -> None:
-        self.tracker = Tracker(config, same_direction)
+        self.tracker = Tracker(config, same_direction, self.score)
         self.now_ns = 0
         self.found: list[Finding] = []
+
+        self.enrolled_no_more: set[str] = set()
+
+    def score(self, identity_id: str, probe: Embedding) -> float | None:
+        return None if identity_id in self.enrolled_no_more else score(identity_id, probe)
+
+    def forget(self, identity_id: str) -> None:
+        self.enrolled_no_more.add(identity_id)
+        self.tracker.forget(identity_id)
 
     def frames(self, *frames: Sequence[Observation]) -> list[tuple[Verdict, str | None]]:
         """One entry a frame; returns what was found by these."""
@@ -70,8 +79,9 @@ def test_all_frames_together_must_reach_the_threshold(scene: Scene, pattern: str
 
 
 def test_no_number_of_frames_replaces_one_over_the_threshold(scene: Scene) -> None:
-    """Frames of very different embeddings at 0.49 together exceed 0.5; a lookalike who never matched alone is unknown."""
-    scene.frames(*([seen("", score=0.49)] for _ in range(40)))
+    """Frames that differ, at 0.49 each, together exceed 0.5."""
+    views = [view_of(unit(1, 0.8 * (-1) ** i), {"lookalike": 0.49}) for i in range(40)]
+    scene.frames(*([replace(seen("", score=0.49), embedding=view)] for view in views))
     assert scene.found == []  # together over the threshold, alone never: neither
     assert scene.nobody() == [(Verdict.REJECTED, None)]
 
@@ -219,7 +229,7 @@ def test_moving_faces_keep_their_tracks(scene: Scene) -> None:
 def test_who_is_forgotten_before_the_match_is_told_is_not_told_any_more(scene: Scene) -> None:
     """Two frames matched alice; a third, of whoever it is, must not complete a match with somebody who is enrolled no more."""
     scene.show("alice", 2)
-    scene.tracker.forget("alice")
+    scene.forget("alice")
     assert scene.show("", 7) == []
     assert scene.show("", 1) == [(Verdict.UNKNOWN, None)]
 
@@ -231,23 +241,50 @@ def test_a_match_is_told_at_a_frame_of_that_person(scene: Scene) -> None:
     assert scene.show("alice", 1) == [(Verdict.MATCH, "alice")]
 
 
+def at(threshold: float, value: float) -> Observation:
+    """Alice at a score, decided by a threshold."""
+    sighting = seen("", score=value)
+    outcome = Outcome.MATCH if value >= threshold else Outcome.NON_MATCH
+    decision = replace(sighting.decision, threshold=threshold, outcome=outcome, candidate=Candidate(identity_id="alice", score=value))
+    return replace(sighting, embedding=view_of(unit(1, 0.1), {"alice": value}), decision=decision)
+
+
 def test_a_raised_threshold_holds_for_the_frames_before_it(scene: Scene) -> None:
-    scene.frames(*([seen("alice", score=0.55)] for _ in range(2)))
-    strict = replace(seen("", score=0.59), decision=replace(seen("", score=0.59).decision, threshold=0.6,
-                     candidate=Candidate(identity_id="alice", score=0.59)))
-    assert scene.frames([strict]) == []
+    assert scene.frames([at(0.5, 0.55)], [at(0.5, 0.55)], [at(0.6, 0.59)]) == []
+
+
+def test_a_lowered_threshold_is_what_a_match_is_told_by(scene: Scene) -> None:
+    """A reload, or somebody's removal under target_fpir: the best frame was a non-match when it was taken."""
+    assert scene.frames([at(0.6, 0.55)], [at(0.6, 0.55)], [at(0.5, 0.52)]) == [(Verdict.MATCH, "alice")]
+    told = scene.found[0].observation.decision
+    assert (told.score, told.threshold, told.outcome) == (0.55, 0.5, Outcome.MATCH)
+    assert told.margin is not None and told.margin > 0
+
+
+def test_a_stranger_who_resembles_several_does_not_lend_a_person_their_score(scene: Scene) -> None:
+    """In a large gallery a stranger's best two may score 0.48; whoever is neither of them did not score that."""
+    stranger = replace(seen("", score=0.49), embedding=view_of(random_unit(10**6, 8), {"bob": 0.49, "eve": 0.48, "alice": 0.0}))
+    assert scene.frames([stranger], [stranger], [seen("alice", score=0.68)]) == []
+    assert scene.show("alice", 3) == [(Verdict.MATCH, "alice")]
+
+
+def test_unknown_is_told_by_a_frame_that_did_not_match(scene: Scene) -> None:
+    scene.show("alice", 1)
+    scene.show("", 8)
+    (told,) = scene.found
+    assert told.verdict is Verdict.UNKNOWN and told.observation.decision.outcome is Outcome.NON_MATCH
 
 
 def test_forgetting_ends_a_track_without_a_word(scene: Scene) -> None:
     scene.show("alice", 5)
-    scene.tracker.forget("alice")
+    scene.forget("alice")
     assert scene.tracker.present == ([], 0)
     assert scene.nobody() == []
 
 
 def test_a_forgotten_person_who_stays_becomes_unknown(scene: Scene) -> None:
     scene.show("alice", 5)
-    scene.tracker.forget("alice")
+    scene.forget("alice")
     assert scene.show("", 8) == [(Verdict.UNKNOWN, None)]
 
 
