@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -97,6 +98,20 @@ def test_the_daemon_delivers_over_tls_to_home_assistant(example: Example, run_li
         box.commit(event())
         link.wake()
         wait_until(lambda: ha.step(0.1) and "edge-oneshot/porch/match/alice" in heard, f"the match, got {heard}, {link.status()}")
+
+
+def test_faces_do_not_reach_home_assistant(example: Example, run_link: Runner) -> None:
+    """The example's access list denies `snapshot` to the account that reads everything else."""
+    heard: list[str] = []
+    with Subscriber(example.config("homeassistant"), ["edge-oneshot/#"], lambda m: heard.append(m.topic), "t") as ha:
+        link, box = run_link(example.config("porch"))
+        until(link, "online")
+        link.picture(b"\xff\xd8 a face \xff\xd9")
+        time.sleep(0.5)  # it goes out first
+        box.commit(event())
+        link.wake()
+        wait_until(lambda: ha.step(0.1) and "edge-oneshot/porch/match/alice" in heard, f"the match, got {heard}, {link.status()}")
+    assert "edge-oneshot/porch/snapshot" not in heard
 
 
 def test_a_device_cannot_speak_for_another(example: Example, run_link: Runner) -> None:
