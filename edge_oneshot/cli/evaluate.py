@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -170,13 +171,17 @@ def video(ctx: click.Context, visits_file: Path, references: Path, html_file: Pa
     pipeline.follow(people)
     measure.check(visits, names.values(), visits_file)
     watcher = measure.Watcher(build_tracker(config, pipeline, lambda: people), names)
-    films = sorted({v.video for v in visits})
-    with progress(len(films), "videos") as done:
-        for film in films:
+    ends_s = {film: math.ceil(max(v.end_s for v in visits if v.video == film)) for film in sorted({v.video for v in visits})}
+    with progress(sum(ends_s.values()), "seconds of video") as done:
+        for film, end_s in ends_s.items():
+            shown_s = 0
             for frame in _frames(config, visits_file.parent / film):
                 watcher.see(film, pipeline.observe(frame, people), frame.captured_ns)
+                if shown_s < (now_s := min(end_s, int(watcher.at_s))):
+                    done(now_s - shown_s)
+                    shown_s = now_s
             watcher.end(film)
-            done(1)
+            done(end_s - shown_s)
     measure.check_ends(visits, watcher.lengths_s, visits_file)
     result = measure.report(visits, watcher.told, sum(watcher.lengths_s.values()), pipeline.threshold, len(names))
     tell(result, as_json, html_file, lambda: video_page(result, watcher.told), _video)

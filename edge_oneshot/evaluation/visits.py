@@ -106,6 +106,11 @@ class Watcher:
         self.lengths_s: dict[str, float] = {}
         self._span_ns: tuple[int, int] | None = None
 
+    @property
+    def at_s(self) -> float:
+        """Seconds from the first frame of the video that is being watched to its newest."""
+        return 0.0 if self._span_ns is None else (self._span_ns[1] - self._span_ns[0]) / 1e9
+
     def see(self, video: str, observations: Sequence[Observation], captured_ns: int) -> None:
         """One frame's observations, in order of time; captured_ns: monotonic capture time."""
         first_ns = captured_ns if self._span_ns is None else self._span_ns[0]

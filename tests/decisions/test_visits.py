@@ -55,6 +55,19 @@ def test_people_who_cross_each_have_their_own_event() -> None:
     assert r["identity_switches"] == 0
 
 
+def test_an_event_belongs_to_the_visits_during_which_it_was_told() -> None:
+    """A track that began with ann and went on with a stranger: what is told then is the stranger's."""
+    visits = [visit(0, 5, "ann"), visit(6, 12)]
+    r = report(visits, [told(Verdict.MATCH, 0, 9, "ann")], 12.0, THRESHOLD, gallery=1)
+    assert (r["false_match_events"], r["fpir_per_visit"]["count"], r["fnir_per_visit"]["count"]) == (1, 1, 1)
+
+
+def test_a_name_told_again_within_a_visit_is_counted_apart() -> None:
+    visits = [visit(0, 10, "ann"), visit(0, 10)]
+    r = report(visits, [told(Verdict.MATCH, 0, 2, "ann"), told(Verdict.MATCH, 1, 3, "ann", track=2)], 10.0, THRESHOLD, gallery=1)
+    assert (r["repeated_match_events"], r["false_match_events"]) == (1, 0)
+
+
 def test_two_names_in_one_visit_are_a_switch() -> None:
     events = [told(Verdict.MATCH, 0, 2, "ann"), told(Verdict.MATCH, 4, 6, "bob", track=2)]
     r = report([visit(0, 10, "ann")], events, 10.0, THRESHOLD, gallery=2)
@@ -103,7 +116,11 @@ def test_evaluate_video_on_real_faces(tmp_path: Path, lfw: Lfw) -> None:
     assert (r["visits"], r["gallery"], r["match_events"], r["false_match_events"], r["unknown_events"]) == (2, 1, 1, 0, 1)
     assert r["fnir_per_visit"]["count"] == r["fpir_per_visit"]["count"] == r["identity_switches"] == 0
     assert r["compared_frames_to_match"]["median"] == 3
+    assert "seconds of video: 6 of 6" in result.stderr
     assert "after so many compared frames" in page.read_text() and "<img" not in page.read_text()
+    (tmp_path / "visits.csv").write_text("video,start_s,end_s,name\ndoor,60,61,Ann\n")
+    beyond = CliRunner().invoke(cli, arguments)
+    assert isinstance(beyond.exception, EdgeOneshotError) and "at most its end, 5.3 s" in str(beyond.exception)
     (tmp_path / "visits.csv").write_text("video,start_s,end_s,name\ndoor,0,1.2,Bea\n")
     refused = CliRunner().invoke(cli, arguments)
     assert isinstance(refused.exception, EdgeOneshotError) and "'Bea'" in str(refused.exception)
