@@ -109,8 +109,8 @@ class DecisionConfig:
     threshold: float | None = _key(
         None, "instead of target_fmr: a comparison score, with no stated rate; leave it out", low=-100, high=100, example=0.5
     )
-    confirm_frames: int = _key(3, "compared frames of a person before a match may be told", low=1, high=100)
-    window_frames: int = _key(10, "newest compared frames of a person that are judged together", low=1, high=100)
+    confirm_frames: int = _key(3, "compared frames of a track before a match may be told", low=1, high=100)
+    window_frames: int = _key(10, "newest compared frames of a track that are judged together", low=1, high=100)
     unknown_frames: int = _key(8, "good frames without a match before an unknown person is told", low=1, high=1000)
     gone_after_s: float = _key(2.0, "seconds out of sight before `gone` is told", low=0.1, high=3600)
     explain_tracks: int = _key(2000, "tracks kept for `edge-oneshot explain`, on disk, without pictures; 0: none", low=0, high=100000)

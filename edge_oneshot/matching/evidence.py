@@ -22,7 +22,9 @@ import numpy as np
 from edge_oneshot.types import Embedding, Observation
 
 CREDIT = 0.25
-MAX_VIEWS = 2.0  # different photographs of one person are worth 1.4 to 1.7; frames that are worth more show several people
+# LFW sets 1-4: 8 photographs of one person are worth 1.3 in the median and 1.8 at the 99th percentile (91 people); frames
+# that are worth more show several people.
+MAX_VIEWS = 2.0
 
 Score = Callable[[str, Embedding], float | None]
 
