@@ -30,8 +30,9 @@ def main(rounds: int) -> None:
     for threads in (1, 2):
         pipeline = build_pipeline(replace(config, model=replace(config.model, threads=threads)))
         assert pipeline.locator is not None
-        finder, refiner = pipeline.locator.finder, pipeline.locator.refiner
-        timer = InvokeTimer({"finder": finder.runtime, "refiner": refiner.runtime, "encoder": pipeline.encoder.runtime})
+        locator = pipeline.locator
+        timer = InvokeTimer({"finder": locator.finder.runtime, "refiner": locator.refiner.runtime,
+                             "landmarks": locator.placer.runtime, "encoder": pipeline.encoder.runtime})
         setups[threads] = (pipeline, timer, strangers(pipeline, 1000))
     rows: dict[int, list[dict[str, float]]] = {1: [], 2: []}
     for _ in range(rounds):

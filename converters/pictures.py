@@ -50,15 +50,11 @@ class ChipReader:
     """
 
     def __init__(self, card: EncoderCard) -> None:
-        from edge_oneshot.bundle import find_bundle, read_bundle
-        from edge_oneshot.vision.detector import BlazeFaceDetector
-        from edge_oneshot.vision.locate import FaceLocator
+        from edge_oneshot.compose import build_locator
+        from edge_oneshot.config import Config, ModelConfig
 
         self.card = card
-        self._locator = None
-        if card.regions == "face":
-            finder, refiner = (BlazeFaceDetector(read_bundle(find_bundle("", role))) for role in ("detector", "refiner"))
-            self._locator = FaceLocator(finder, refiner)
+        self._locator = build_locator(Config(model=ModelConfig(threads=1))) if card.regions == "face" else None
 
     def read(self, path: Path) -> Array | None:
         """uint8 (H, W, C), or None if no face was found. ModelError: the file is no picture."""

@@ -104,7 +104,8 @@ def measure(pipeline: Pipeline, frame: Frame, frames: int, references: Reference
     """
     runtimes = {"encoder": pipeline.encoder.runtime}
     if pipeline.locator is not None:
-        runtimes = {"finder": pipeline.locator.finder.runtime, "refiner": pipeline.locator.refiner.runtime, **runtimes}
+        locator = pipeline.locator
+        runtimes = {"finder": locator.finder.runtime, "refiner": locator.refiner.runtime, "landmarks": locator.placer.runtime, **runtimes}
     seen = [o for o in pipeline.observe(frame, references) if o.embedding is not None]
     if len(seen) != 1:
         raise AcquisitionError(f"{frame.source}: expected one usable face to measure with, got {len(seen)}", "use a portrait of one person")

@@ -17,7 +17,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, Literal
 
-from edge_oneshot.card import Card, Cohort, DetectorCard, EncoderCard, parse_card, parse_cohort
+from edge_oneshot.card import Card, Cohort, DetectorCard, EncoderCard, LandmarkCard, parse_card, parse_cohort
 from edge_oneshot.errors import ModelError
 
 CARD_NAME = "card.json"
@@ -37,17 +37,29 @@ class Bundle:
 
     @property
     def encoder(self) -> EncoderCard:
-        """The card of an encoder. Raises ModelError if this is a detector."""
+        """The card of an encoder. Raises ModelError if this is something else."""
         if not isinstance(self.card, EncoderCard):
-            raise ModelError(f"{self.path} kind: expected an encoder, got a {self.card.kind}", "swap model.encoder and model.detector")
+            raise self._other("encoder")
         return self.card
 
     @property
     def detector(self) -> DetectorCard:
-        """The card of a detector. Raises ModelError if this is an encoder."""
+        """The card of a detector. Raises ModelError if this is something else."""
         if not isinstance(self.card, DetectorCard):
-            raise ModelError(f"{self.path} kind: expected a detector, got an {self.card.kind}", "swap model.encoder and model.detector")
+            raise self._other("detector")
         return self.card
+
+    @property
+    def landmarks(self) -> LandmarkCard:
+        """The card of a landmark network. Raises ModelError if this is something else."""
+        if not isinstance(self.card, LandmarkCard):
+            raise self._other("landmarks")
+        return self.card
+
+    def _other(self, expected: str) -> ModelError:
+        article = {"encoder": "an encoder", "detector": "a detector", "landmarks": "landmarks"}
+        return ModelError(f"{self.path} kind: expected {article[expected]}, got {article[self.card.kind]}",
+                          "look which bundles model.encoder, model.detector, model.refiner and model.landmarks name")
 
 
 def digest(data: bytes) -> str:
@@ -55,8 +67,13 @@ def digest(data: bytes) -> str:
 
 
 def compute_encoder_id(model_digest: str, card: Mapping[str, Any]) -> str:
-    """Digest of the model's bytes and of every preprocessing field (IDENTITY_FIELDS of the card), "sha256:<hex>"."""
+    """Digest of the model's bytes and of every preprocessing field (IDENTITY_FIELDS of the card, `mirror` where it is set).
+
+    "sha256:<hex>".
+    """
     fields = {name: card.get(name) for name in IDENTITY_FIELDS}
+    if card.get("mirror"):  # left out otherwise: cards are older than this field, and their ids must not change
+        fields["mirror"] = True
     return digest((model_digest + json.dumps(fields, sort_keys=True, separators=(",", ":"))).encode())
 
 
@@ -131,8 +148,9 @@ def read_cohort(path: Path, encoder_id: str) -> Cohort:
     return parse_cohort(raw.get("cohort"), str(path))
 
 
-Role = Literal["encoder", "detector", "refiner"]
-SHIPPED: dict[Role, str] = {"encoder": "mobilefacenet", "detector": "blazeface_full_range", "refiner": "blazeface_short_range"}
+Role = Literal["encoder", "detector", "refiner", "landmarks"]
+SHIPPED: dict[Role, str] = {"encoder": "mobilefacenet", "detector": "blazeface_full_range", "refiner": "blazeface_short_range",
+                            "landmarks": "face_landmarks"}
 
 
 def find_bundle(name: str, role: Role) -> Path:

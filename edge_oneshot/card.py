@@ -17,8 +17,8 @@ CARD_VERSION = 1
 class InputSpec:
     """What the model takes: (1, height_px, width_px, channels). colour: RGB or L (grey).
 
-    normalisation: value = (pixel - mean) / std per channel. An encoder has it folded into its graph and takes raw
-    pixels; for a detector the device applies it.
+    normalisation: value = (pixel - mean) / std per channel. An encoder and a landmark network have it folded into their
+    graph and take raw pixels; for a detector the device applies it.
     """
 
     width_px: int
@@ -27,6 +27,11 @@ class InputSpec:
     colour: Literal["RGB", "L"]
     mean: tuple[float, ...]
     std: tuple[float, ...]
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(H, W, C)."""
+        return self.height_px, self.width_px, self.channels
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,6 +134,7 @@ class EncoderCard:
     provenance: Mapping[str, Any]
     model_digest: str
     cohort: Cohort | None = None
+    mirror: bool = False  # the embedding is the mean of the chip's and of its mirror image's: two invokes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -147,7 +153,24 @@ class DetectorCard:
     model_digest: str
 
 
-Card = EncoderCard | DetectorCard
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LandmarkCard:
+    """points: landmark name -> (x, y) px of the input, where the cut-out puts the landmarks of the one who found the face.
+
+    The model tells, in the same order, how far right of and below them they really lie, in px of the input.
+    """
+
+    kind: Literal["landmarks"]
+    name: str
+    version: str
+    description: str
+    input: InputSpec
+    points: Mapping[str, tuple[float, float]]
+    provenance: Mapping[str, Any]
+    model_digest: str
+
+
+Card = EncoderCard | DetectorCard | LandmarkCard
 
 
 def _is_number(value: object) -> bool:
@@ -194,6 +217,12 @@ class _Reader:
             raise self.fault(key, "a whole number", value)
         return int(value)
 
+    def names(self, key: str) -> tuple[str, ...]:
+        value = self.data.get(key)
+        if not isinstance(value, list) or not all(isinstance(n, str) for n in value):
+            raise self.fault(key, "a list of landmark names", value)
+        return tuple(value)
+
     def numbers(self, key: str, length: int | None = None, low: float = -math.inf) -> tuple[float, ...]:
         value = self.data.get(key)
         good = isinstance(value, list) and all(_is_number(v) and v >= low for v in value)
@@ -207,7 +236,7 @@ def parse_card(raw: object, where: str) -> Card:
     top = _Reader(raw, where)
     if (version := top.whole("card", 1, 10**6)) > CARD_VERSION:
         raise top.fault("card", f"version {CARD_VERSION}, the newest that this release reads", version)
-    kind = top.text("kind", ("encoder", "detector"))
+    kind = top.text("kind", ("encoder", "detector", "landmarks"))
     common = {
         "kind": kind,
         "name": top.text("name"),
@@ -219,6 +248,8 @@ def parse_card(raw: object, where: str) -> Card:
     }
     for key in ("source", "licence", "training_data"):
         top.sub("provenance").text(key)
+    if kind == "landmarks":
+        return LandmarkCard(**common, points=_parse_ordered_points(top))
     return _parse_encoder(top, common) if kind == "encoder" else _parse_detector(top, common)
 
 
@@ -240,18 +271,15 @@ def _parse_encoder(top: _Reader, common: dict[str, Any]) -> EncoderCard:
     alignment: dict[str, tuple[float, float]] = {}
     if regions == "face":
         top.sub("alignment").text("method", ("similarity",))
-        points = top.sub("alignment").sub("points")
-        for name in points.data:
-            x, y = points.numbers(name, 2)
-            alignment[name] = (x, y)
-        if len(alignment) < 2:
-            raise points.fault("", "at least two points", alignment)
+        alignment = _parse_points(top.sub("alignment").sub("points"))
     elif top.data.get("alignment") is not None:
         raise top.fault("alignment", 'null for regions "frame"', top.data["alignment"])
     c = top.sub("comparator")
     comparator = Comparator(kind=c.text("kind", ("cosine", "weighted-l1")))
     if comparator.kind == "weighted-l1":
         comparator = Comparator(kind="weighted-l1", weights=c.numbers("weights", dimension, low=0.0), bias=c.number("bias"))
+    if (mirror := top.data.get("mirror", False)) not in ((True, False) if comparator.kind == "cosine" else (False,)):
+        raise top.fault("mirror", "true or false, or nothing; true with the cosine comparator alone", mirror)
     return EncoderCard(
         **common,
         regions=regions,
@@ -261,8 +289,28 @@ def _parse_encoder(top: _Reader, common: dict[str, Any]) -> EncoderCard:
         thresholds=None if top.data.get("thresholds") is None else _parse_thresholds(top.sub("thresholds")),
         probability=None if top.data.get("probability") is None else _parse_platt(top.sub("probability")),
         cohort=None if top.data.get("cohort") is None else parse_cohort(top.data["cohort"], f"{top.where} cohort"),
+        mirror=bool(mirror),
         certified=bool(isinstance(top.data.get("certificate"), dict) and top.data["certificate"].get("passed")),
     )
+
+
+def _parse_points(r: _Reader) -> dict[str, tuple[float, float]]:
+    points: dict[str, tuple[float, float]] = {}
+    for name in r.data:
+        x, y = r.numbers(name, 2)
+        points[name] = (x, y)
+    if len(set(points.values())) < 2:
+        raise r.fault("", "at least two points, apart", points)
+    return points
+
+
+def _parse_ordered_points(top: _Reader) -> dict[str, tuple[float, float]]:
+    """Points in the order in which the model tells them; JSON objects have none."""
+    output, points = top.sub("output"), _parse_points(top.sub("points"))
+    names = output.names("landmarks")
+    if sorted(names) != sorted(points):
+        raise output.fault("landmarks", f"each of the points once ({', '.join(sorted(points))})", names)
+    return {name: points[name] for name in names}
 
 
 def _parse_thresholds(r: _Reader) -> Thresholds:
@@ -342,14 +390,11 @@ def _parse_platt(r: _Reader) -> Platt:
 def _parse_detector(top: _Reader, common: dict[str, Any]) -> DetectorCard:
     d = top.sub("decoder")
     d.text("kind", ("blazeface",))
-    names = d.data.get("landmarks")
-    if not isinstance(names, list) or not all(isinstance(n, str) for n in names):
-        raise d.fault("landmarks", "a list of landmark names", names)
     strides = tuple(int(v) for v in d.numbers("strides", low=1))
     return DetectorCard(
         **common,
         strides=strides,
-        landmarks=tuple(names),
+        landmarks=d.names("landmarks"),
         min_score=d.number("min_score", 0, 1),
         anchors_per_cell=tuple(int(v) for v in d.numbers("anchors_per_cell", len(strides), low=1)),
         nms_iou=d.number("nms_iou", 0, 1),

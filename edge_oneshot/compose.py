@@ -41,6 +41,7 @@ from edge_oneshot.pipeline import Pipeline
 from edge_oneshot.reporting import Reporter
 from edge_oneshot.types import Embedding
 from edge_oneshot.vision.detector import BlazeFaceDetector
+from edge_oneshot.vision.landmarks import LandmarkPlacer
 from edge_oneshot.vision.locate import FaceLocator
 
 log = logging.getLogger(__name__)
@@ -55,11 +56,20 @@ def build_encoder(config: Config) -> TwinEncoder:
 def build_locator(config: Config) -> FaceLocator:
     """Raises ModelError."""
 
-    def detector(path: Path) -> BlazeFaceDetector:
-        return BlazeFaceDetector(read_bundle(path), config.model.runtime, config.model.threads)
+    model = config.model
 
-    finder, refiner = find_bundle(config.model.detector, "detector"), find_bundle(config.model.refiner, "refiner")
-    return FaceLocator(detector(finder), detector(refiner))
+    def detector(path: Path) -> BlazeFaceDetector:
+        return BlazeFaceDetector(read_bundle(path), model.runtime, model.threads)
+
+    finder, refiner = detector(find_bundle(model.detector, "detector")), detector(find_bundle(model.refiner, "refiner"))
+    placer = LandmarkPlacer(read_bundle(find_bundle(model.landmarks, "landmarks")), model.runtime, model.threads)
+    if absent := set(placer.card.points) - set(refiner.card.landmarks):
+        raise ModelError(
+            f"{refiner.card.name} decoder.landmarks: expected {sorted(absent)} too, since {placer.card.name} starts from them, "
+            f"got {list(refiner.card.landmarks)}",
+            "set model.refiner or model.landmarks to another bundle",
+        )
+    return FaceLocator(finder, refiner, placer)
 
 
 def build_pipeline(config: Config) -> Pipeline:

@@ -68,7 +68,8 @@ class CameraConfig:
 class ModelConfig:
     encoder: str = _key("", "encoder bundle; empty: the shipped face encoder; a bare name: a shipped bundle")
     detector: str = _key("", "detector bundle that finds faces; empty: the shipped BlazeFace full range")
-    refiner: str = _key("", "detector bundle that places the landmarks of a found face; empty: the shipped BlazeFace short range")
+    refiner: str = _key("", "detector bundle that looks at a found face again; empty: the shipped BlazeFace short range")
+    landmarks: str = _key("", "landmark bundle that places eyes, nose and mouth of a face; empty: the shipped one")
     cohort: str = _key("", "file made by `edge-oneshot calibrate` that the thresholds are taken from; empty: the encoder's own card")
     runtime: str = _key("auto", "TFLite runtime", choices=("auto", "litert", "tflite"))
     threads: int = _key(2, "threads of one inference", low=1, high=16)

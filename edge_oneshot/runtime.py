@@ -58,6 +58,42 @@ class Runtime:
         return tuple(self._interpreter.get_tensor(t.index) for t in self.outputs)
 
 
+class PixelModel:
+    """An int8 model that takes raw pixels and gives a row of numbers: encoders and the landmark network.
+
+    Input: int8 (1, H, W, C) with scale 1 and zero point -128, so the whole preparation of a picture is one XOR with 0x80.
+    Output: int8 (1, D) with one scale. Raises ModelError when the model contradicts its card. Belongs to one thread.
+    """
+
+    def __init__(self, runtime: Runtime, where: object, shape: tuple[int, int, int], values: int) -> None:
+        """shape: (H, W, C), values: D, as the card has them."""
+        self.runtime, self._shape = runtime, shape
+        inputs, outputs = runtime.inputs, runtime.outputs
+        facts: tuple[tuple[str, object, object], ...] = (
+            ("inputs", 1, len(inputs)),
+            ("outputs", 1, len(outputs)),
+            ("input shape (batch, height, width, channels)", (1, *shape), inputs[0].shape),
+            ("input type", np.dtype(np.int8), inputs[0].dtype),
+            ("input scale and zero point (raw pixels)", (1.0, -128), (inputs[0].scale, inputs[0].zero_point)),
+            ("output shape (batch, values)", (1, values), outputs[0].shape),
+            ("output type", np.dtype(np.int8), outputs[0].dtype),
+            ("output quantized", True, outputs[0].scale > 0),
+        )
+        for field, expected, got in facts:
+            if expected != got:
+                raise ModelError(f"{where} {field}: the card expects {expected}, the model has {got}",
+                                 "convert the model again with edge-oneshot-convert")
+
+    def __call__(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """uint8 (H, W, C) -> float32 (D,), dequantized. Raises ValueError for another shape."""
+        if pixels.shape != self._shape:
+            raise ValueError(f"pixels: expected {self._shape}, got {pixels.shape}")
+        (quantized,) = self.runtime.invoke((pixels ^ 0x80).view(np.int8)[np.newaxis])
+        output = self.runtime.outputs[0]
+        values: NDArray[np.float32] = (quantized[0].astype(np.float32) - output.zero_point) * np.float32(output.scale)
+        return values
+
+
 @contextmanager
 def _without_chatter() -> Iterator[None]:
     """LiteRT announces its delegate on the process's standard error, in the middle of what a person reads; no setting

@@ -59,6 +59,7 @@ def check(ctx: click.Context, bundle: str) -> None:
     from edge_oneshot.encoder import TwinEncoder
     from edge_oneshot.types import Chip
     from edge_oneshot.vision.detector import BlazeFaceDetector
+    from edge_oneshot.vision.landmarks import LandmarkPlacer
 
     config = find_config(ctx)
     b = read_bundle(find_bundle(bundle or config.model.encoder, "encoder"))
@@ -68,6 +69,9 @@ def check(ctx: click.Context, bundle: str) -> None:
         encoder = TwinEncoder(b, config.model.runtime, config.model.threads)
         vector = encoder.encode(Chip(pixels=grey, transform=np.eye(2, 3))).vector
         result = f"an embedding of {vector.size} values on {encoder.runtime.name}"
+    elif b.card.kind == "landmarks":
+        placer = LandmarkPlacer(b, config.model.runtime, config.model.threads)
+        result = f"{len(placer.offsets(grey))} landmarks on {placer.runtime.name}"
     else:
         detector = BlazeFaceDetector(b, config.model.runtime, config.model.threads)
         result = f"{len(detector.detect(grey))} faces in a grey picture on {detector.runtime.name}"

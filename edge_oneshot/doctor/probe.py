@@ -69,7 +69,8 @@ def models(config: Any) -> Any:
                        f"Python {platform.python_version()}, {platform.machine()}"))
     what = f"{card.name} {card.version} fits its card and was run: {dimension} values"
     if pipeline.locator is not None:
-        what += f"; detectors {pipeline.locator.finder.card.name}, {pipeline.locator.refiner.card.name}"
+        locator = pipeline.locator
+        what += f"; detectors {locator.finder.card.name}, {locator.refiner.card.name}; landmarks {locator.placer.card.name}"
     if card.certified:
         tell(ok("model", what))
     else:

@@ -34,6 +34,13 @@ def estimate_similarity(source: Float64Array, target: Float64Array) -> Float64Ar
     return np.array([[a.real, -a.imag, b.real], [a.imag, a.real, b.imag]])
 
 
+def undo(transform: Float64Array, points: Float64Array) -> Float64Array:
+    """Points float64 (K, 2) that a similarity (2, 3) led to, back where they came from."""
+    (a, b, c), (d, e, f) = transform.tolist()
+    back: Float64Array = (points - (c, f)) @ np.array([[e, -d], [-b, a]]) / (a * e - b * d)
+    return back
+
+
 def align(frame: Frame, face: Face, card: EncoderCard) -> Chip:
     """The chip of one face: uint8 (H, W, C) by the card's alignment points. Outside the frame is black.
 

@@ -14,8 +14,9 @@ from dataclasses import replace
 import numpy as np
 
 from edge_oneshot.types import Box, Face, Frame
-from edge_oneshot.vision.align import estimate_similarity, warp
+from edge_oneshot.vision.align import estimate_similarity, undo, warp
 from edge_oneshot.vision.detector import BlazeFaceDetector
+from edge_oneshot.vision.landmarks import LandmarkPlacer
 
 # Where the found eyes are put in the refiner's 128 px picture, and how far apart: tuned on LFW sets 1-4.
 EYES_CENTRE = (0.5, 0.44)
@@ -25,11 +26,10 @@ MAX_SHIFT = 0.6
 
 
 class FaceLocator:
-    """Finds faces with `finder`, places their landmarks with `refiner`. Belongs to one thread."""
+    """Finds faces with `finder`, confirms them with `refiner`, places their landmarks with `placer`. Belongs to one thread."""
 
-    def __init__(self, finder: BlazeFaceDetector, refiner: BlazeFaceDetector) -> None:
-        self.finder = finder
-        self.refiner = refiner
+    def __init__(self, finder: BlazeFaceDetector, refiner: BlazeFaceDetector, placer: LandmarkPlacer) -> None:
+        self.finder, self.refiner, self.placer = finder, refiner, placer
         spec = refiner.card.input
         self._size = (spec.width_px, spec.height_px)
         x, y, half = EYES_CENTRE[0] * spec.width_px, EYES_CENTRE[1] * spec.height_px, INTER_EYE * spec.width_px / 2
@@ -37,10 +37,12 @@ class FaceLocator:
 
     def locate(self, frame: Frame) -> list[Face]:
         """Faces in px of `frame.pixels`, largest first. A find that the refiner does not confirm is dropped."""
-        faces = [self._refine(frame, face) for face in self._find(frame)]
-        return sorted((f for f in faces if f is not None), key=lambda f: -f.box.area)
+        faces = [self.confirm(frame, face) for face in self.find(frame)]
+        placed = [self.placer.place(frame, f) for f in faces if f is not None]
+        return sorted(placed, key=lambda f: -f.box.area)
 
-    def _find(self, frame: Frame) -> list[Face]:
+    def find(self, frame: Frame) -> list[Face]:
+        """The first look: faces in px of `frame.pixels`, by the finder alone."""
         if frame.lores is None:
             return self.finder.detect(frame.pixels)
         sx, sy = frame.size[0] / frame.lores.shape[1], frame.size[1] / frame.lores.shape[0]
@@ -50,18 +52,16 @@ class FaceLocator:
             for f in self.finder.detect(frame.lores)
         ]
 
-    def _refine(self, frame: Frame, face: Face) -> Face | None:
+    def confirm(self, frame: Frame, face: Face) -> Face | None:
+        """The second look: the face with the refiner's landmarks, or None where it sees no face, or somebody else's."""
         if face.inter_eye_px < 2.0:
             return None  # no scale to cut out by; far below any quality gate
         eyes = np.array([face.landmark("image_left_eye"), face.landmark("image_right_eye")])
         transform = estimate_similarity(eyes, self._eyes)
         found = self.refiner.detect(warp(frame.pixels, transform, self._size))
-        (a, b, c), (d, e, f) = transform.tolist()
-        determinant = a * e - b * d
-        back = np.array([[e, -d], [-b, a]]) / determinant
         first = between(*eyes.tolist())
         for candidate in sorted(found, key=lambda f: math.dist(between(*f.landmarks[:2].tolist()), self._centre)):
-            landmarks = ((candidate.landmarks - (c, f)) @ back).astype(np.float32)
+            landmarks = undo(transform, candidate.landmarks.astype(np.float64)).astype(np.float32)
             if math.dist(between(*landmarks[:2].tolist()), first) > MAX_SHIFT * face.inter_eye_px:
                 return None
             return replace(face, landmarks=landmarks, landmark_names=candidate.landmark_names)

@@ -52,21 +52,21 @@ def over_mqtt(device: Device, broker: Mosquitto, subscriber: Subscriber, number:
 
 def test_what_can_change_changes_and_what_cannot_is_named(device: Device, broker: Mosquitto, subscriber: Subscriber) -> None:
     before = device.status()["threshold"]
-    rewrite(device, ("target_fmr = .*", "threshold = 0.99\nwindow_frames = 7\nexplain_tracks = 0"), ("fps = 5.0", "fps = 6.0"),
+    rewrite(device, ("target_fmr = .*", "threshold = 0.9999\nwindow_frames = 7\nexplain_tracks = 0"), ("fps = 5.0", "fps = 6.0"),
             (r"\[model\]", "[quality]\nmin_sharpness = 1.0\n[model]"),
             ("health_every_s = 1.0", 'health_every_s = 1.0\npassword_file = "secret"\nusername = "somebody"'))
     answer = over_mqtt(device, broker, subscriber, 1)
     assert answer["status"] == "ok"
     data = answer["data"]
     assert data["changed"] == {
-        "quality.min_sharpness": {"before": 15.0, "now": 1.0}, "decision.threshold": {"before": None, "now": 0.99},
+        "quality.min_sharpness": {"before": 15.0, "now": 1.0}, "decision.threshold": {"before": None, "now": 0.9999},
         "decision.window_frames": {"before": 10, "now": 7}, "decision.explain_tracks": {"before": 2000, "now": 0},
     }
     assert data["restart_needed"] == ["camera.fps", "mqtt.username", "mqtt.password_file"]
-    assert data["gallery"] == {"identities": 1, "templates": 1} and data["threshold"] == 0.99
+    assert data["gallery"] == {"identities": 1, "templates": 1} and data["threshold"] == 0.9999
     assert "somebody" not in json.dumps(answer) + device.log(), "values of keys that may be secret are told nobody"
-    assert device.status()["threshold"] == 0.99 != before
-    device.wait(lambda: subscriber.on("/info")[-1].json["threshold"] == 0.99, "the new threshold in info")
+    assert device.status()["threshold"] == 0.9999 != before
+    device.wait(lambda: subscriber.on("/info")[-1].json["threshold"] == 0.9999, "the new threshold in info")
     assert len(subscriber.on("/match/eileen")) == 1, "who is in sight is not told again"
     device.wait(lambda: subscriber.on("/unknown"), "the new threshold to be looked by: nobody matches any more")
     again = over_mqtt(device, broker, subscriber, 2)["data"]

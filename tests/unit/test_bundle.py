@@ -137,7 +137,7 @@ def test_swapped_bundles_are_named(encoder_bundle: Bundle, detector_bundle: Bund
     with pytest.raises(ModelError, match="expected an encoder, got a detector"):
         _ = detector_bundle.encoder
     for model in (ModelConfig(encoder=str(detector_bundle.path)), ModelConfig(detector=str(encoder_bundle.path)),
-                  ModelConfig(refiner=str(encoder_bundle.path))):
+                  ModelConfig(refiner=str(encoder_bundle.path)), ModelConfig(landmarks=str(detector_bundle.path))):
         with pytest.raises(ModelError, match="kind: expected"):
             build_pipeline(Config(model=model))
 
@@ -160,7 +160,10 @@ def test_the_encoder_id_stands_for_model_and_preprocessing(encoder_bundle: Bundl
     for field in IDENTITY_FIELDS:
         changed = raw_card | {field: "changed" if not isinstance(raw_card[field], dict) else raw_card[field] | {"extra": 1}}
         assert compute_encoder_id(model, changed) != own, field
-    for field in set(raw_card) - set(IDENTITY_FIELDS):
+    # older than `mirror` are cards without it: false and nothing are one
+    without = compute_encoder_id(model, {k: v for k, v in raw_card.items() if k != "mirror"})
+    assert raw_card["mirror"] is True and compute_encoder_id(model, raw_card | {"mirror": False}) == without != own
+    for field in set(raw_card) - {*IDENTITY_FIELDS, "mirror"}:
         assert compute_encoder_id(model, raw_card | {field: "changed"}) == own, field
 
 

@@ -13,7 +13,7 @@ from edge_oneshot.card import EncoderCard, Platt, parse_card
 from edge_oneshot.errors import ModelError
 
 CARDS = {role: split(find_bundle("", role).read_bytes(), role)[1] for role in SHIPPED}
-FRAME_L1 = {"regions": "frame", "alignment": None, "output": {"dimension": 3},
+FRAME_L1 = {"regions": "frame", "alignment": None, "output": {"dimension": 3}, "mirror": False,
             "comparator": {"kind": "weighted-l1", "weights": [1, 0.5, 0], "bias": 2}}
 
 # (role, path of the field, a wrong value); the message must name the path
@@ -40,6 +40,9 @@ WRONG: list[tuple[str, str, Any]] = [
     ("encoder", "provenance.training_data", None), ("encoder", "digests.model", None), ("encoder", "digests", None),
     ("refiner", "decoder", None), ("refiner", "decoder.kind", "yunet"), ("refiner", "decoder.landmarks", "eyes"),
     ("refiner", "decoder.landmarks", [1, 2]), ("refiner", "decoder.strides", [0]), ("refiner", "decoder.strides", "8"),
+    ("landmarks", "points", {}), ("landmarks", "points", {"nose": [1, 2]}), ("landmarks", "points.nose", [1]),
+    ("landmarks", "output.landmarks", ["nose"]), ("landmarks", "output.landmarks", "nose"), ("landmarks", "output", None),
+    ("encoder", "mirror", "yes"), ("encoder", "mirror", None),
     ("refiner", "decoder.anchors_per_cell", [2]), ("refiner", "decoder.min_score", 1.1), ("refiner", "decoder.nms_iou", -0.1),
 ]
 
@@ -64,7 +67,7 @@ def test_a_wrong_field_is_named(role: str, path: str, value: Any) -> None:
 
 @pytest.mark.parametrize("role", CARDS)
 def test_every_missing_field_is_named_or_optional(role: str) -> None:
-    optional = {"certificate", "thresholds", "probability", "cohort"}
+    optional = {"certificate", "thresholds", "probability", "cohort", "mirror"}
     for key in CARDS[role]:
         card = {k: v for k, v in CARDS[role].items() if k != key}
         if key in optional:
@@ -96,6 +99,7 @@ def test_whole_frames_have_no_alignment_and_l1_has_weights() -> None:
     assert isinstance(card, EncoderCard)
     assert (card.regions, card.alignment, card.comparator.weights, card.comparator.bias) == ("frame", {}, (1.0, 0.5, 0.0), 2.0)
     for change, path in (({"alignment": CARDS["encoder"]["alignment"]}, "alignment"),
+                         ({"mirror": True}, "mirror"),
                          ({"comparator": raw["comparator"] | {"weights": [1, 2]}}, "comparator.weights"),
                          ({"comparator": raw["comparator"] | {"weights": [1, 2, -1]}}, "comparator.weights"),
                          ({"comparator": raw["comparator"] | {"bias": None}}, "comparator.bias")):
@@ -122,10 +126,10 @@ def test_the_probability_rises_with_the_score_and_stays_inside() -> None:
 def test_the_shipped_cards_are_complete(role: str) -> None:
     bundle: Bundle = read_bundle(find_bundle("", role))
     assert json.dumps(CARDS[role])  # JSON through and through
-    assert bundle.card.kind == ("encoder" if role == "encoder" else "detector")
+    assert bundle.card.kind == {"refiner": "detector"}.get(role, role)
     assert bundle.card.provenance["licence"] and bundle.card.provenance["training_data"]
 
 
-def test_the_shipped_encoder_aligns_by_points_that_the_shipped_refiner_finds() -> None:
-    encoder, refiner = (read_bundle(find_bundle("", role)) for role in ("encoder", "refiner"))
-    assert set(encoder.encoder.alignment) <= set(refiner.detector.landmarks)
+def test_the_shipped_encoder_aligns_by_points_that_the_shipped_networks_place() -> None:
+    encoder, placer, refiner = (read_bundle(find_bundle("", role)) for role in ("encoder", "landmarks", "refiner"))
+    assert set(encoder.encoder.alignment) <= set(placer.landmarks.points) <= set(refiner.detector.landmarks)

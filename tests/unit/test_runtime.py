@@ -62,7 +62,7 @@ def test_an_embedding_is_of_unit_norm_and_named(encoder_bundle: Bundle) -> None:
 
 
 def test_a_chip_of_another_size_is_refused(pipeline: Pipeline) -> None:
-    with pytest.raises(ValueError, match=r"chip: expected \(112, 112, 3\), got \(96, 96, 3\)"):
+    with pytest.raises(ValueError, match=r"pixels: expected \(112, 112, 3\), got \(96, 96, 3\)"):
         pipeline.encoder.encode(Chip(pixels=np.zeros((96, 96, 3), np.uint8), transform=np.eye(2, 3)))
 
 

@@ -1,0 +1,42 @@
+"""A found face -> the same face with its landmarks where they are: a small network that looks at nothing else."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from edge_oneshot.bundle import Bundle
+from edge_oneshot.runtime import PixelModel, Runtime
+from edge_oneshot.types import Face, Float32Array, Frame, UInt8Array
+from edge_oneshot.vision.align import estimate_similarity, undo, warp
+
+
+class LandmarkPlacer:
+    """Cuts the face out by the landmarks that it has, and asks by how much each of them is off.
+
+    Raises ModelError when model and card disagree. Belongs to one thread.
+    """
+
+    def __init__(self, bundle: Bundle, runtime: str = "auto", threads: int = 1) -> None:
+        self.card = bundle.landmarks
+        self.runtime = Runtime(bundle.model, bundle.path, runtime, threads)
+        self._size = (self.card.input.width_px, self.card.input.height_px)
+        self._points = np.array(list(self.card.points.values()), dtype=np.float64)
+        self._model = PixelModel(self.runtime, bundle.path, self.card.input.shape, self._points.size)
+
+    def place(self, frame: Frame, face: Face) -> Face:
+        """The face with the card's landmarks placed anew, in px of `frame.pixels`; others of its landmarks stay.
+
+        Raises KeyError if the face lacks one of them, ValueError if all of them coincide.
+        """
+        rough = np.array([face.landmark(name) for name in self.card.points], dtype=np.float64)
+        transform = estimate_similarity(rough, self._points)
+        offsets = self.offsets(warp(frame.pixels, transform, self._size))
+        landmarks = face.landmarks.copy()
+        landmarks[[face.landmark_names.index(name) for name in self.card.points]] = undo(transform, self._points + offsets)
+        return replace(face, landmarks=landmarks)
+
+    def offsets(self, pixels: UInt8Array) -> Float32Array:
+        """Cut-out uint8 (H, W, 3) RGB as the card says -> float32 (K, 2): px from the card's points to the landmarks."""
+        return self._model(pixels).reshape(-1, 2)

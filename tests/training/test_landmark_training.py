@@ -1,0 +1,94 @@
+"""Training the landmark network: labels follow the picture through every distortion, and a small run learns and becomes a bundle."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch", reason="training needs PyTorch (extra: train)")
+
+from edge_oneshot.vision.landmarks import LandmarkPlacer  # noqa: E402
+from training import runs  # noqa: E402
+from training.landmarks.export import export  # noqa: E402
+from training.landmarks.labels import to_alignment  # noqa: E402
+from training.landmarks.network import NAMES, POINTS, SIDE_PX  # noqa: E402
+from training.landmarks.train import CUT_PX, UNIT_PX, LandmarkConfig, cut_places, sample, similarity_basis, train  # noqa: E402
+
+COLOURS = np.array([(255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 0)])
+
+
+def dotted(count: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Dark cut-outs with a coloured dot of 9 px at each landmark, and the landmarks' offsets."""
+    random = np.random.default_rng(seed)
+    offsets = (random.normal(size=(count, 4, 2)) * 3).round().astype(np.float32)
+    cuts = np.full((count, CUT_PX, CUT_PX, 3), 20, np.uint8)
+    places = cut_places().round()
+    for i in range(count):
+        for colour, (x, y) in zip(COLOURS, (places + offsets[i]).astype(int), strict=True):
+            cuts[i, y - 4 : y + 5, x - 4 : x + 5] = colour
+    # a pixel's middle lies half a px beyond its corner
+    return cuts, offsets + (places - cut_places()).astype(np.float32) + 0.5
+
+
+def test_labels_follow_the_picture() -> None:
+    """Moved, turned, scaled and mirrored: each dot is where its label says; a mirrored left eye is the right one."""
+    cuts, offsets = dotted(40)
+    pixels, label = sample(cuts, offsets, torch.Generator().manual_seed(1))
+    places = label.reshape(-1, 4, 2).numpy() * UNIT_PX + POINTS
+    checked = 0
+    for picture, marks in zip(pixels.permute(0, 2, 3, 1).numpy(), places, strict=True):
+        for k, name in enumerate(NAMES):
+            inside = ((marks[k] > 6) & (marks[k] < SIDE_PX - 6)).all()
+            if not inside or picture.std() < 5:
+                continue
+            x, y = int(marks[k][0]), int(marks[k][1])
+            seen = picture[y - 1 : y + 2, x - 1 : x + 2].mean((0, 1))
+            if np.ptp(seen) < 60:  # made grey, hidden, or spoiled
+                continue
+            # Light and colour were changed, so the dot is told by the likeness of its colour's direction. Mirrored, the dot
+            # painted for one eye stands at the other's place.
+            likeness = np.corrcoef(np.vstack([seen, COLOURS]))[0, 1:]
+            assert int(likeness.argmax()) in {"image_left_eye": (0, 1), "image_right_eye": (0, 1), "nose": (2,), "mouth": (3,)}[name]
+            checked += 1
+    assert checked > 60
+
+
+def test_the_similarity_basis_takes_up_what_moves_the_face() -> None:
+    basis = similarity_basis()
+    assert np.allclose(basis.T @ basis, np.eye(4), atol=1e-6)
+    turned = (POINTS - POINTS.mean(0)) @ np.array([[0.02, 0.1], [-0.1, 0.02]]) + (3, -2)
+    assert np.linalg.norm(turned.ravel() @ basis) == pytest.approx(np.linalg.norm(turned), rel=1e-6)
+    apart = np.array([(0, 1), (0, 1), (0, -1), (0, -1)], float)  # nose and mouth up, eyes down: no similarity
+    assert np.linalg.norm(apart.ravel() @ basis) < 0.9 * np.linalg.norm(apart)
+
+
+def test_yunets_five_points_become_the_four_of_alignment() -> None:
+    five = np.arange(20, dtype=np.float32).reshape(2, 5, 2)
+    assert to_alignment(five)[1].tolist() == [[10, 11], [12, 13], [14, 15], [17, 18]]
+
+
+def test_a_small_run_learns_and_goes_on_where_it_stopped_and_becomes_a_bundle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cuts, offsets = dotted(48)
+    learn, validate = np.arange(40), np.arange(40, 48)
+    config = LandmarkConfig(steps=30, batch=16, warm_up=5, every=15)
+    train(cuts, offsets, learn, validate, config, tmp_path / "whole")
+    log = runs.log
+
+    def power_cut(out: Path, row: dict[str, object]) -> None:
+        log(out, row)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(runs, "log", power_cut)
+    with pytest.raises(KeyboardInterrupt):
+        train(cuts, offsets, learn, validate, config, tmp_path / "parts")
+    monkeypatch.undo()
+    last = train(cuts, offsets, learn, validate, config, tmp_path / "parts", resume=True)
+    whole, parts = ([{**json.loads(line), "seconds": 0} for line in (tmp_path / d / "log.jsonl").read_text().splitlines()]
+                    for d in ("whole", "parts"))
+    assert [r["step"] for r in parts] == [15, 30] and whole == parts
+    assert whole[1]["loss"] < 0.8 * whole[0]["loss"]
+    placer = LandmarkPlacer(export(last, cuts[:16], offsets[:16], tmp_path / "landmarks.tflite"))
+    assert placer.offsets(np.full((SIDE_PX, SIDE_PX, 3), 128, np.uint8)).shape == (4, 2)

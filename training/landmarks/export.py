@@ -1,0 +1,55 @@
+"""A checkpoint becomes the landmark bundle of the device: float graph, int8, card."""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from converters.from_torch import from_exported
+from converters.graph import Array, Graph
+from converters.pictures import chips_digest
+from converters.pipeline import convert
+from edge_oneshot.bundle import Bundle, digest, write_bundle
+from training.landmarks.network import NAMES, POINTS, SIDE_PX, LandmarkNet
+from training.landmarks.train import MEAN, STD, UNIT_PX, averaged, sample
+
+TOOLS = ("ai-edge-quantizer", "ai-edge-litert", "torch", "numpy", "pillow")
+
+
+def make_card(digests: dict[str, str]) -> dict[str, Any]:
+    return {
+        "card": 1, "kind": "landmarks", "name": "face-landmarks-int8", "version": "1.0.0",
+        "description": "Eyes, nose and mouth of one found face, for alignment; full int8, per channel",
+        "input": {"width_px": SIDE_PX, "height_px": SIDE_PX, "channels": 3, "colour": "RGB",
+                  "normalisation": {"mean": [MEAN] * 3, "std": [STD] * 3}},
+        "output": {"landmarks": list(NAMES)},
+        "points": {name: [round(float(v), 4) for v in point] for name, point in zip(NAMES, POINTS, strict=True)},
+        "provenance": {
+            "source": "trained from scratch by training/landmarks",
+            "licence": "Apache-2.0",
+            "training_data": "Labeled Faces in the Wild (Huang et al. 2007), View 2 sets 1-3, none of which is contained; "
+                             "labels by YuNet (ShiqiYu/libfacedetection, Apache-2.0)",
+            "tools": {name: version(name) for name in TOOLS},
+            "digests": digests,
+        },
+    }
+
+
+def float_graph(net: LandmarkNet) -> Graph:
+    """The network with its offsets in px."""
+    with torch.no_grad():
+        net.head.weight *= UNIT_PX
+        net.head.bias *= UNIT_PX
+    return from_exported(torch.export.export(net.eval(), (torch.zeros(1, 3, SIDE_PX, SIDE_PX),)))
+
+
+def export(checkpoint: Path, cuts: Array, offsets: Array, out: Path) -> Bundle:
+    """Write the bundle. cuts, offsets: as `train` takes them; moved as in training, they calibrate, so that large offsets fit."""
+    pixels, _ = sample(cuts, offsets, torch.Generator().manual_seed(0))
+    chips = list(np.rint(pixels.permute(0, 2, 3, 1).numpy()).astype(np.uint8))
+    result = convert(float_graph(averaged(checkpoint)), chips, [MEAN] * 3, [STD] * 3)
+    return write_bundle(out, result.model, make_card({"source": digest(checkpoint.read_bytes()), "calibration": chips_digest(chips)}))

@@ -1,0 +1,90 @@
+"""Labels for the landmark network: YuNet's landmarks (Wu, Peng and Yu 2023), steadied by looking eight times.
+
+Each look is at the face turned, scaled, moved a little, and every other time mirrored; what the looks say is brought back
+and its middle is taken. Needs opencv-python, and YuNet's .onnx file.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from converters.graph import Array
+
+LOOKS, NEEDED, SIDE_PX = 8, 3, 320
+MIRRORED = [1, 0, 2, 4, 3]  # YuNet's eyes, nose, mouth corners when left and right are swapped
+
+
+def pictures(lfw: Path, sets: str = "1234") -> Iterator[tuple[str, str]]:
+    """(NAME/NAME_0001, set) of every picture."""
+    people = json.loads((lfw / "people_sets.json").read_text())
+    for number in sets:
+        for person, count in people[number]:
+            for i in range(1, count + 1):
+                yield f"{person}/{person}_{i:04d}", number
+
+
+def steady(detector: Any, bgr: Array, first: Array, random: np.random.Generator) -> Array | None:
+    """uint8 (H, W, 3) BGR and landmarks (5, 2) px -> steadier ones, or None if too few looks found the face."""
+    import cv2
+
+    centre, eyes = first.mean(0), first[1] - first[0]
+    apart, upright = float(np.linalg.norm(eyes)), -float(np.arctan2(eyes[1], eyes[0]))
+    found = []
+    for look in range(LOOKS):
+        scale, angle = (55 + 25 * random.random()) / apart, upright + np.radians(random.normal() * 8)
+        rotation = scale * np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+        shift = SIDE_PX / 2 + random.normal(size=2) * 6 - rotation @ centre
+        view = cv2.warpAffine(bgr, np.column_stack([rotation, shift]), (SIDE_PX, SIDE_PX), flags=cv2.INTER_LINEAR)
+        if look % 2:
+            view = view[:, ::-1].copy()
+        faces = detector.detect(view)[1]
+        if faces is None:
+            continue
+        marks = faces[:, 4:14].reshape(-1, 5, 2)
+        if look % 2:
+            marks = marks[:, MIRRORED]
+            marks[..., 0] = SIDE_PX - 1 - marks[..., 0]
+        nearest = marks[np.linalg.norm(marks.mean(1) - SIDE_PX / 2, axis=1).argmin()]
+        back = (nearest - shift) @ np.linalg.inv(rotation).T
+        if np.linalg.norm(back.mean(0) - centre) < 0.5 * apart:
+            found.append(back)
+    if len(found) < NEEDED:
+        return None
+    # halfway between median and mean: few looks, and now and then one that is far off
+    middle: Array = (np.median(found, axis=0) + np.mean(found, axis=0)) / 2
+    return middle
+
+
+def label(lfw: Path, yunet: Path, out: Path) -> None:
+    """Write names (NAME/NAME_0001), sets and landmarks float32 (N, 5, 2) px of the pictures of sets 1-4 to `out` (.npz)."""
+    import cv2
+
+    detector = cv2.FaceDetectorYN.create(str(yunet), "", (SIDE_PX, SIDE_PX), 0.5, 0.3, 50)
+    marks = np.load(lfw / "yunet_landmarks.npz")
+    first = {str(n): m for n, m in zip(marks["names"], marks["landmarks5"], strict=True)}
+    names, numbers, landmarks, missed = [], [], [], 0
+    for i, (name, number) in enumerate(pictures(lfw)):
+        bgr = cv2.imread(str(lfw / "images" / f"{name}.jpg"))
+        found = steady(detector, bgr, first[name].astype(np.float64), np.random.default_rng(i)) if name in first else None
+        if found is None:
+            missed += 1
+            continue
+        names.append(name)
+        numbers.append(number)
+        landmarks.append(found)
+        if i % 500 == 0:
+            print(f"labelled {i}", file=sys.stderr, flush=True)
+    np.savez(out, names=np.array(names), sets=np.array(numbers), landmarks=np.array(landmarks, np.float32))
+    print(f"{out}: {len(names)} pictures labelled, {missed} without enough looks", file=sys.stderr)
+
+
+def to_alignment(landmarks: Array) -> Array:
+    """YuNet's five (N, 5, 2) -> eyes, nose and the middle of the mouth, float64 (N, 4, 2)."""
+    five = landmarks.astype(np.float64)
+    return np.stack([five[:, 0], five[:, 1], five[:, 2], (five[:, 3] + five[:, 4]) / 2], axis=1)

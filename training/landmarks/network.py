@@ -1,0 +1,50 @@
+"""The landmark network: 99 px cut-out of one face -> how far eyes, nose and mouth lie from where they were expected."""
+
+# mypy: allow-subclassing-any
+# (torch brings no types where this is checked)
+from __future__ import annotations
+
+import numpy as np
+from torch import Tensor, nn
+
+NAMES = ("image_left_eye", "image_right_eye", "nose", "mouth")
+# 99 is odd at every halving (99, 49, 25, 13, 7), so that a padding of 1 is TFLite's SAME; the first convolution has none,
+# so that the normalisation folds into it exactly.
+SIDE_PX = 99
+# Where the cut-out puts the landmarks as the detector saw them: the encoder's places in its 112 px chip.
+POINTS = np.array([(38.2946, 51.6963), (73.5318, 51.5014), (56.0252, 71.7366), (56.1396, 92.2848)]) * (SIDE_PX / 112)
+
+
+class Separable(nn.Module):
+    """Depthwise 3x3 and pointwise convolution, batch norm and ReLU6 behind each; a shortcut where the shape stays."""
+
+    def __init__(self, inputs: int, outputs: int, stride: int) -> None:
+        super().__init__()
+        self.shortcut = inputs == outputs and stride == 1
+        self.depth = nn.Sequential(nn.Conv2d(inputs, inputs, 3, stride, 1, groups=inputs, bias=False), nn.BatchNorm2d(inputs), nn.ReLU6())
+        self.point = nn.Sequential(nn.Conv2d(inputs, outputs, 1, bias=False), nn.BatchNorm2d(outputs))
+        self.act = nn.ReLU6()
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.point(self.depth(x))
+        return self.act(x + y if self.shortcut else y)
+
+
+class LandmarkNet(nn.Module):
+    """RGB (B, 3, 99, 99), normalised to (pixel - 127.5) / 64 -> (B, 8): x, y of each landmark's offset from POINTS, in eighths of px."""
+
+    def __init__(self, widths: tuple[int, int, int, int, int] = (16, 32, 48, 96, 128)) -> None:
+        super().__init__()
+        a, b, c, d, e = widths
+        self.body = nn.Sequential(
+            nn.Conv2d(3, a, 3, 2, bias=False), nn.BatchNorm2d(a), nn.ReLU6(),  # (B, a, 49, 49)
+            Separable(a, b, 2), Separable(b, b, 1),  # (B, b, 25, 25)
+            Separable(b, c, 1), Separable(c, c, 1),
+            Separable(c, d, 2), Separable(d, d, 1), Separable(d, d, 1),  # (B, d, 13, 13)
+            Separable(d, e, 2), Separable(e, e, 1),  # (B, e, 7, 7)
+            nn.Conv2d(e, 32, 1, bias=False), nn.BatchNorm2d(32), nn.ReLU6(),
+        )
+        self.head = nn.Linear(32 * 7 * 7, 2 * len(NAMES))
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        return self.head(self.body(pixels).flatten(1))
