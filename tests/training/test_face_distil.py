@@ -45,13 +45,17 @@ def test_module_and_runtime_give_the_same_and_so_does_what_is_written_back(stude
         np.testing.assert_allclose(run(net.to_tflite(), pixels), expected + 1.0, atol=2e-3)
 
 
-def test_the_target_scores_are_the_mean_of_the_networks_scores() -> None:
+def test_the_target_is_the_student_moved_towards_the_other_network_turned_its_way() -> None:
     random = np.random.default_rng(0)
-    one, two = random.normal(size=(40, 6)), random.normal(size=(40, 4))
-    target = face.joint_target([(one, one), (two, two)], np.arange(40), 10)
-    np.testing.assert_allclose(target @ target.T, (face.unit(one) @ face.unit(one).T + face.unit(two) @ face.unit(two).T) / 2, atol=1e-5)
-    mirrored = face.joint_target([(one, -one + 1e-3 * two[:, :1])], np.arange(40), 6)
-    assert not np.allclose(mirrored @ mirrored.T, face.unit(one) @ face.unit(one).T, atol=0.1)
+    own = random.normal(size=(40, 6))
+    turn = np.linalg.qr(random.normal(size=(6, 6)))[0]
+    np.testing.assert_allclose(face.joint_target((own, own), (own @ turn, own @ turn), np.arange(30)), face.unit(own), atol=1e-6)
+    other = own @ turn + random.normal(size=(40, 6)) * 0.5
+    target, back = face.joint_target((own, own), (other, other), np.arange(40)), face.unit(other @ turn.T)
+    for towards in (face.unit(own), back):
+        assert float((target * towards).sum(1).mean()) > float((face.unit(own) * back).sum(1).mean())
+    mirrored = face.joint_target((own, own[:, ::-1]), (own, own), np.arange(40), weight=0.0)
+    np.testing.assert_allclose(mirrored, face.unit(face.unit(own) + face.unit(own[:, ::-1])), atol=1e-6)
 
 
 def test_distortions_repeat_with_their_generator_and_stay_pictures() -> None:
@@ -72,16 +76,16 @@ def test_a_short_run_agrees_more_and_goes_on_where_it_stopped(student: Path, tmp
     try:
         face.distil(GraphNet(student), crops, targets, people, rows, rows, config, normalise, tmp_path / "whole")
         short = face.DistilConfig(steps=2, batch=4, every=1, warm_up=1)
-        stop = face._log
+        stop = face.runs.log
 
         def power_cut(out: Path, row: dict[str, object]) -> None:
             stop(out, row)
             raise KeyboardInterrupt
 
-        patch.setattr(face, "_log", power_cut)
+        patch.setattr(face.runs, "log", power_cut)
         with pytest.raises(KeyboardInterrupt):
             face.distil(GraphNet(student), crops, targets, people, rows, rows, short, normalise, tmp_path / "parts")
-        patch.setattr(face, "_log", stop)
+        patch.setattr(face.runs, "log", stop)
         model = face.distil(GraphNet(student), crops, targets, people, rows, rows, short, normalise, tmp_path / "parts", resume=True)
     finally:
         patch.undo()

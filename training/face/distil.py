@@ -1,7 +1,7 @@
 """Distil a face encoder: the student learns the mean of two networks and of their mirror images, from distorted pictures.
 
-The targets are embeddings of clean crops (YuNet's landmarks); the student sees the device's own crops of the same
-pictures (BlazeFace's landmarks), distorted. So it is to become better, and blind to where the landmarks are a little off.
+The targets are embeddings of clean crops, the student sees the same crops distorted. So it is to become better, and blind
+to where the landmarks are a little off.
 Relational knowledge distillation (Park et al. 2019) beside the cosine: its scores against everybody are to be the targets'.
 People of LFW sets 1-3 are learnt from, set 4 chooses, sets 5-6 are left for the report.
 """
@@ -10,13 +10,11 @@ People of LFW sets 1-3 are learnt from, set 4 chooses, sets 5-6 are left for the
 # (torch brings no types where this is checked)
 from __future__ import annotations
 
-import json
 import math
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -25,8 +23,10 @@ from torch.nn import functional as F
 
 from converters.graph import Array
 from edge_oneshot.evaluation.metrics import match_rate, threshold_at_fmr
+from training import runs
 from training.face.network import GraphNet
 
+OTHER_WEIGHT = 0.7  # of the other network in the target
 SIDE_PX, MARGIN_PX = 112, 16  # the student's input, and what its crops have around it for the distortions
 
 
@@ -34,12 +34,12 @@ SIDE_PX, MARGIN_PX = 112, 16  # the student's input, and what its crops have aro
 class DistilConfig:
     """Every knob and its reason. Stored in each checkpoint."""
 
-    steps: int = 1800
+    steps: int = 2400
     batch: int = 32
-    rate: float = 1.2e-4  # peak of a cosine schedule; at 5e-4 the network, whose batch norms are folded, falls apart
+    rate: float = 8e-5  # peak of a cosine schedule; at 5e-4 the network, whose batch norms are folded, falls apart
     warm_up: int = 100
     relation_weight: float = 10.0  # of the squared error of the scores against all targets
-    average: float = 0.995  # decay of the running mean of the weights, which is what is measured and kept
+    average: float = 0.997  # decay of the running mean of the weights, which is what is measured and kept
     every: int = 200  # steps between two checkpoints
     seed: int = 0
 
@@ -48,17 +48,16 @@ def unit(vectors: Array) -> Array:
     return np.asarray(vectors / np.linalg.norm(vectors, axis=-1, keepdims=True))
 
 
-def joint_target(embeddings: list[tuple[Array, Array]], train: Array, dimension: int) -> Array:
-    """One target (N, dimension) of several networks' embeddings of the pictures and of their mirror images, (N, D) each.
+def joint_target(own: tuple[Array, Array], other: tuple[Array, Array], train: Array, weight: float = OTHER_WEIGHT) -> Array:
+    """float32 (N, D), unit: the student's own embeddings of the pictures and of their mirror images, (N, D) each, moved
+    towards another network's, (N, E) each, E <= D.
 
-    Side by side with equal weight, a score is the mean of the networks' scores; principal axes of the training rows then
-    bring it to the student's dimension.
+    The other network's space is turned into the student's by the rotation that brings the training rows nearest together
+    (orthogonal Procrustes, Schoenemann 1966), so that the target lies where the student stands already.
     """
-    both = np.concatenate([unit(unit(a) + unit(b)) for a, b in embeddings], axis=1)
-    axes = np.linalg.svd(both[train], full_matrices=False)[2][:dimension]
-    target = np.zeros((len(both), dimension))
-    target[:, : len(axes)] = both @ axes.T
-    return np.asarray(unit(target), np.float32)
+    mine, theirs = (unit(unit(a) + unit(b)) for a, b in (own, other))
+    u, _, vt = np.linalg.svd(theirs[train].T @ mine[train], full_matrices=False)
+    return np.asarray(unit(mine + weight * theirs @ (u @ vt)), np.float32)
 
 
 def distort(crops: Array, generator: torch.Generator) -> Tensor:
@@ -97,11 +96,11 @@ def distort(crops: Array, generator: torch.Generator) -> Tensor:
     return x.clamp(0, 255)
 
 
-def embed(net: GraphNet, crops: Array, normalise: Callable[[Tensor], Tensor], features: bool = False) -> Array:
+def embed(net: GraphNet, crops: Array, normalise: Callable[[Tensor], Tensor]) -> Array:
     """Embeddings (N, D) of the middles of crops (N, 144, 144, 3), undistorted."""
     inner = slice(MARGIN_PX, MARGIN_PX + SIDE_PX)
     with torch.inference_mode():
-        parts = [net(normalise(torch.from_numpy(crops[i : i + 32, inner, inner]).permute(0, 3, 1, 2).float()), features)
+        parts = [net(normalise(torch.from_numpy(crops[i : i + 32, inner, inner]).permute(0, 3, 1, 2).float()))
                  for i in range(0, len(crops), 32)]
     return np.asarray(torch.cat(parts).numpy())
 
@@ -113,17 +112,6 @@ def measure(vectors: Array, people: Array) -> dict[str, float]:
     mated = people[first] == people[second]
     scores = score[first, second]
     return {f"tar_{f:g}": round(match_rate(scores[mated], threshold_at_fmr(scores[~mated], f)), 5) for f in (1e-3, 1e-4)}
-
-
-def refit_head(net: GraphNet, features: Array, targets: Array, length: float) -> None:
-    """The last convolution by least squares: the best start that needs no training. length: of an embedding."""
-    x = np.concatenate([features, np.ones((len(features), 1))], axis=1).astype(np.float64)
-    gram = x.T @ x
-    weights = np.linalg.solve(gram + np.eye(len(gram)) * np.trace(gram) / len(gram) * 1e-3, x.T @ (targets * length))
-    shape = net.weights[f"w{net.last}"].shape
-    with torch.no_grad():
-        net.weights[f"w{net.last}"].copy_(torch.from_numpy(weights[:-1].T.reshape(tuple(shape))))
-        net.weights[f"b{net.last}"].copy_(torch.from_numpy(weights[-1]))
 
 
 def distil(
@@ -144,10 +132,6 @@ def distil(
         net.load_state_dict(kept["net"])
         optimizer.load_state_dict(kept["optimizer"])
         start, average = kept["step"], kept["average"]
-    else:
-        length = float(np.linalg.norm(embed(net, crops[validate], normalise), axis=1).mean())
-        refit_head(net, embed(net, crops[train], normalise, features=True), targets[train], length)
-        average = [p.detach().clone() for p in net.parameters()]
     bank, agreed, began = torch.from_numpy(targets[train]), [], time.perf_counter()
     for step in range(start, config.steps):
         random = np.random.default_rng([config.seed, step])
@@ -174,15 +158,14 @@ def distil(
             now = [p.detach().clone() for p in net.parameters()]
             state = {"config": asdict(config), "net": net.state_dict(), "optimizer": optimizer.state_dict(), "step": step + 1,
                      "average": average}
-            torch.save(state, last.with_suffix(".part"))
-            last.with_suffix(".part").replace(last)
+            runs.save(last, state)
             _take(net, average)
             found = embed(net, crops[validate], normalise)
             (out / "student.tflite").write_bytes(net.to_tflite())
             _take(net, now)
-            _log(out, {"step": step + 1, "cosine_distorted": round(float(np.mean(agreed[-config.every :])), 4),
-                       "cosine_validation": round(float((unit(found) * targets[validate]).sum(1).mean()), 4),
-                       **measure(found, people[validate]), "seconds": round(time.perf_counter() - began, 1)})
+            runs.log(out, {"step": step + 1, "cosine_distorted": round(float(np.mean(agreed[-config.every :])), 4),
+                           "cosine_validation": round(float((unit(found) * targets[validate]).sum(1).mean()), 4),
+                           **measure(found, people[validate]), "seconds": round(time.perf_counter() - began, 1)})
     return out / "student.tflite"
 
 
@@ -190,9 +173,3 @@ def _take(net: GraphNet, weights: list[Tensor]) -> None:
     with torch.no_grad():
         for p, w in zip(net.parameters(), weights, strict=True):
             p.copy_(w)
-
-
-def _log(out: Path, row: dict[str, Any]) -> None:
-    with (out / "log.jsonl").open("a", encoding="utf-8") as log:
-        log.write(json.dumps(row) + "\n")
-    print(json.dumps(row), flush=True)

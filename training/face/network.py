@@ -42,14 +42,11 @@ class GraphNet(nn.Module):
             elif op.kind not in ("ADD", "RESHAPE"):
                 raise ValueError(f"{path}: expected convolutions, PRELU, ADD and RESHAPE, got {op.kind}")
 
-    def forward(self, pixels: Tensor, features: bool = False) -> Tensor:
-        """features: what the last convolution sees, (B, F), instead of what it gives."""
-        values = {id(self.graph.inputs[0]): pixels}
+    def forward(self, pixels: Tensor) -> Tensor:
+        # channels last: a sixth faster on a processor
+        values = {id(self.graph.inputs[0]): pixels.contiguous(memory_format=torch.channels_last)}
         for k, op in enumerate(self.graph.ops):
-            x = values[id(op.inputs[0])]
-            if features and k == self.last:
-                return x.flatten(1)
-            values[id(op.output)] = self._apply(k, op, x, values)
+            values[id(op.output)] = self._apply(k, op, values[id(op.inputs[0])], values)
         return values[id(self.graph.outputs[0])].flatten(1)
 
     def _apply(self, k: int, op: Op, x: Tensor, values: dict[int, Tensor]) -> Tensor:
