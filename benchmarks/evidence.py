@@ -5,7 +5,8 @@
 DIR/Name/Name_0001.jpg. Half of the people with enough pictures are enrolled from one of them, others fill the gallery.
 The rest are strangers. A visit shows `frames` other photographs of one person in random order: less alike than the frames
 of any camera, so the worst case for a rule that takes many looks. The threshold is the one that gives an FPIR of 1 % for
-single pictures of all strangers of that draw; every rule is held against it.
+single pictures of all strangers of that draw; every rule is held against it. Evidence is the daemon's own, with the
+limits of the configuration as shipped; credits other than the shipped one are for comparison.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -22,36 +24,68 @@ from numpy.typing import NDArray
 
 from edge_oneshot.cli.common import progress
 from edge_oneshot.compose import build_pipeline
-from edge_oneshot.config import Config, ModelConfig
+from edge_oneshot.config import Config, DecisionConfig, ModelConfig
 from edge_oneshot.evaluation.metrics import wilson
 from edge_oneshot.evaluation.pictures import embed, find_pictures
-from edge_oneshot.matching.evidence import MAX_VIEWS
+from edge_oneshot.matching.evidence import CREDIT, Evidence
+from edge_oneshot.types import Candidate, Chip, Decision, Embedding, Observation, Outcome, Quality, Sample
 
-Scores = NDArray[np.float32]
-CLAIM, CONFIRM, CREDITS = 0.01, 3, (0.0, 0.15, 0.25, 0.35, 0.5)
+Vectors = NDArray[np.float32]
+CLAIM, CREDITS = 0.01, sorted({0.0, 0.15, 0.35, 0.5, CREDIT})
+SHIPPED = DecisionConfig()
+# Evidence looks at embeddings and decisions alone.
+SAMPLE = Sample(face=None, chip=Chip(pixels=np.zeros((1, 1, 3), np.uint8), transform=np.eye(2, 3)),
+                quality=Quality(inter_eye_px=0, sharpness=0, luma=0, contrast=0, yaw_deg=0))
 
 
-def evidence(scores: Scores, likeness: Scores, threshold: float, credit: float) -> int | None:
-    """The gallery's place that a visit is told as, or None. scores (frames, N); likeness (frames, frames) of the frames."""
-    for n in range(CONFIRM, len(scores) + 1):
-        mean = scores[:n].mean(axis=0)
-        best = int(scores[n - 1].argmax())
-        views = max(n * n / float(likeness[:n, :n].sum()), 1.0)
-        views = views if views <= MAX_VIEWS else 1.0
-        alone = scores[:n].argmax(axis=1)[scores[:n].max(axis=1) >= threshold]
-        if mean[best] * views**credit >= threshold and 3 * int((alone == best).sum()) > 2 * len(alone):
-            return best
+@dataclass(frozen=True, slots=True)
+class Visit:
+    """frames: unit vectors (frames, D). gallery: (N, D), one a person. An answer is a place in the gallery, or None: nobody."""
+
+    frames: Vectors
+    gallery: Vectors
+    threshold: float
+
+    def scores(self) -> Vectors:
+        """(frames, N)"""
+        return self.frames @ self.gallery.T
+
+    def singly(self) -> list[int | None]:
+        """Who each frame alone is told as."""
+        return [int(s.argmax()) if s.max() >= self.threshold else None for s in self.scores()]
+
+    def observations(self) -> list[Observation]:
+        """The frames as the pipeline hands them to a track."""
+        found = []
+        for vector, scores in zip(self.frames, self.scores(), strict=True):
+            best = Candidate(identity_id=str(scores.argmax()), score=float(scores.max()))
+            outcome = Outcome.MATCH if best.score >= self.threshold else Outcome.NON_MATCH
+            decision = Decision(outcome=outcome, threshold=self.threshold, target_fmr=None, candidate=best)
+            found.append(Observation(sample=SAMPLE, embedding=Embedding(vector=vector, encoder_id="sha256:"), decision=decision))
+        return found
+
+    def score(self, identity_id: str, probe: Embedding) -> float:
+        return float(self.gallery[int(identity_id)] @ probe.vector)
+
+
+def evidence(visit: Visit, credit: float = CREDIT) -> int | None:
+    together = Evidence(SHIPPED.window_frames, visit.score, unit=True, credit=credit)
+    for observation in visit.observations():
+        together.add(observation)
+        told = together.judge(visit.threshold, SHIPPED.confirm_frames).identity_id
+        if told is not None:
+            return int(told)
     return None
 
 
-def votes(scores: Scores, threshold: float) -> int | None:
-    """Three of the last five frames that match the same identity."""
-    alone = np.where(scores.max(axis=1) >= threshold, scores.argmax(axis=1), -1).tolist()
+def votes(visit: Visit) -> int | None:
+    """Three of the last five frames that match the same identity: the rule before."""
+    alone = visit.singly()
     for n in range(1, len(alone) + 1):
-        window = [w for w in alone[max(0, n - 5) : n] if w >= 0]
-        for who in set(window):
-            if window.count(who) >= CONFIRM:
-                return int(who)
+        window = alone[max(0, n - 5) : n]
+        for who in window:
+            if who is not None and window.count(who) >= 3:
+                return who
     return None
 
 
@@ -74,10 +108,10 @@ def main() -> int:
     return 0
 
 
-def measure(vectors: Scores, who: NDArray[np.str_], size: int, frames: int, draws: int) -> None:
-    rules: dict[str, Callable[[Scores, Scores, float], int | None]] = {
-        "first frame": lambda scores, likeness, threshold: int(scores[0].argmax()) if scores[0].max() >= threshold else None,
-        "3 of 5 votes": lambda scores, likeness, threshold: votes(scores, threshold),
+def measure(vectors: Vectors, who: NDArray[np.str_], size: int, frames: int, draws: int) -> None:
+    rules: dict[str, Callable[[Visit], int | None]] = {
+        "first frame": lambda visit: visit.singly()[0],
+        "3 of 5 votes": votes,
         **{f"evidence, credit {credit}": partial(evidence, credit=credit) for credit in CREDITS},
     }
     positive: dict[str, list[bool]] = {r: [] for r in rules}
@@ -94,10 +128,10 @@ def measure(vectors: Scores, who: NDArray[np.str_], size: int, frames: int, draw
         threshold = float(np.quantile((vectors[~np.isin(who, enrolled)] @ gallery.T).max(axis=1), 1 - CLAIM, method="higher"))
         for person in many:
             shown = random.permutation(np.setdiff1d(np.flatnonzero(who == person), references))[:frames]
-            scores, likeness = vectors[shown] @ gallery.T, vectors[shown] @ vectors[shown].T
+            visit = Visit(vectors[shown], gallery, threshold)
             own = enrolled.index(person) if person in enrolled else None
             for name, rule in rules.items():
-                told = rule(scores, likeness, threshold)
+                told = rule(visit)
                 if own is None:
                     positive[name].append(told is not None)
                 else:

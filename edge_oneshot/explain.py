@@ -20,12 +20,16 @@ from typing import Any
 
 from edge_oneshot.config import DecisionConfig
 from edge_oneshot.errors import EdgeOneshotError
-from edge_oneshot.types import Candidate, MatchEvent, Observation, Outcome, PadDecision, PadResult
+from edge_oneshot.types import Candidate, MatchEvent, Observation, Obstacle, Outcome, PadDecision, PadResult
 
 log = logging.getLogger(__name__)
 
 MAX_REASONS = 12  # kinds of fault kept of one track
 PRUNE_EVERY = 50  # rows between two looks at the limit
+HINDERED = {
+    Obstacle.NEWEST: "the newest frame's best candidate was somebody else",
+    Obstacle.DIVIDED: "of those that matched alone no more than two in three named that person",
+}
 
 
 @dataclass(slots=True)
@@ -37,13 +41,14 @@ class _Seen:
     frames: int = 0
     compared: int = 0
     votes: Counter[str] = field(default_factory=Counter)
+    obstacles: Counter[Obstacle] = field(default_factory=Counter)
     refused: dict[str, dict[str, Any]] = field(default_factory=dict)
     best: Observation | None = None
     pad: PadResult = field(default_factory=PadResult)  # the last one, but an attack stays
     events: list[dict[str, str]] = field(default_factory=list)
     told: set[str] = field(default_factory=set)
 
-    def take(self, observation: Observation, at: datetime) -> None:
+    def take(self, observation: Observation, obstacle: Obstacle | None, at: datetime) -> None:
         self.frames += 1
         self.last_at = at
         decision, pad = observation.decision, observation.sample.pad
@@ -57,6 +62,8 @@ class _Seen:
                     entry["last"] = fault.message
             return
         self.compared += 1
+        if obstacle is not None:
+            self.obstacles[obstacle] += 1
         if decision.outcome is Outcome.MATCH and decision.candidate is not None:
             self.votes[decision.candidate.identity_id] += 1
         before = None if self.best is None else self.best.decision.score
@@ -64,22 +71,27 @@ class _Seen:
             self.best = observation
 
 
-def reason(frames: int, compared: int, votes: Mapping[str, int], told: Iterable[str], config: DecisionConfig) -> str:
+def reason(
+    frames: int, compared: int, votes: Mapping[str, int], obstacles: Mapping[Obstacle, int], told: Iterable[str], config: DecisionConfig
+) -> str:
     """In one sentence: why this track was told as it was, or was not told. Pure."""
     told = set(told)
     most = max(votes.values(), default=0)
+    hindered = " and ".join(f"{words} (at {obstacles[o]} of {compared} frames)" for o, words in HINDERED.items() if obstacles.get(o))
     if "match" in told:
         return f"told as a match: {most} of {compared} compared frames matched alone, and at least {config.confirm_frames} together"
     if "unknown" in told:
-        return f"told as unknown: {config.unknown_frames} compared frames in a row without a match"
+        return (f"told as unknown: {config.unknown_frames} compared frames in a row without a match"
+                + (f"; at least {config.confirm_frames} together reached the threshold for one person, but {hindered}" if hindered else ""))
     if not compared:
         few = frames < config.unknown_frames
         return ("nothing was told: every frame was refused by a gate"
                 + (f", and {frames} frames are fewer than the {config.unknown_frames} needed to tell `rejected`" if few else ""))
     if most:
         several = " for several people" if len(votes) > 1 else ""
-        return (f"not told as a match: {most} of {compared} compared frames matched{several} alone, but never at least "
-                f"{config.confirm_frames} frames together")
+        return (f"not told as a match: {sum(votes.values())} of {compared} compared frames matched{several} alone, "
+                + (f"and at least {config.confirm_frames} together for one person, but {hindered}" if hindered else
+                   f"but never at least {config.confirm_frames} frames together"))
     return (f"not told: {compared} compared frames, none over the threshold; "
             f"`unknown` needs {config.unknown_frames} in a row")
 
@@ -110,15 +122,15 @@ class Journal:
         except (sqlite3.Error, OSError) as e:
             self._failed(e)
 
-    def observe(self, tracks: Sequence[tuple[int, Observation]], at: datetime) -> None:
-        """One frame: (track number, what was seen of it). at: when it was captured, aware UTC."""
+    def observe(self, tracks: Sequence[tuple[int, Observation, Obstacle | None]], at: datetime) -> None:
+        """One frame, as Tracker.seen_at gives it. at: when it was captured, aware UTC."""
         if not self._config.explain_tracks:
             return
-        for number, observation in tracks:
+        for number, observation, obstacle in tracks:
             seen = self._open.get(number)
             if seen is None:
                 seen = self._open[number] = _Seen(first_at=at, last_at=at)
-            seen.take(observation, at)
+            seen.take(observation, obstacle, at)
 
     def told(self, event: MatchEvent) -> None:
         """An event of a track went out."""
@@ -177,7 +189,7 @@ class Journal:
             "frames": seen.frames, "compared": seen.compared, "matched_frames": dict(seen.votes), "refused": seen.refused,
             "best": None, "second": None, "threshold": None, "events": seen.events,
             "pad": {"decision": seen.pad.decision.value, "score": seen.pad.score, "method": seen.pad.method},
-            "why": reason(seen.frames, seen.compared, seen.votes, seen.told, self._config),
+            "why": reason(seen.frames, seen.compared, seen.votes, seen.obstacles, seen.told, self._config),
         }
         if seen.best is not None:
             decision = seen.best.decision

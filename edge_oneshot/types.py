@@ -287,6 +287,13 @@ class Outcome(Enum):
     NOT_COMPARED = "not_compared"
 
 
+class Obstacle(Enum):
+    """What kept somebody from being told as a match for whom all frames of a track together reached the threshold."""
+
+    NEWEST = "newest"  # the newest frame's best candidate is somebody else
+    DIVIDED = "divided"  # of the frames that reach the threshold alone, no more than two in three name that person
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Decision:
     """What was decided on one capture.

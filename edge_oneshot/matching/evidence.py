@@ -15,11 +15,12 @@ comparison. docs/evaluation.md, "Evidence over time", has the figures and where 
 from __future__ import annotations
 
 from collections import defaultdict, deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
-from edge_oneshot.types import Embedding, Observation
+from edge_oneshot.types import Embedding, Observation, Obstacle
 
 CREDIT = 0.25
 # LFW sets 1-4: 8 photographs of one person are worth 1.3 in the median and 1.8 at the 99th percentile (91 people); frames
@@ -29,16 +30,31 @@ MAX_VIEWS = 2.0
 Score = Callable[[str, Embedding], float | None]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Ruling:
+    """What the newest frame settles. identity_id: to be told as a match; frames: those of that person that match alone.
+
+    together: whether all frames together reach the threshold for the newest one's best candidate.
+    obstacle: None also where too few frames match, alone or together.
+    """
+
+    together: bool
+    identity_id: str | None = None
+    frames: Sequence[Observation] = ()
+    obstacle: Obstacle | None = None
+
+
 class Evidence:
     """The last `limit` comparisons of one track. unit: embeddings are unit vectors (cosine); else frames only average.
+    credit: for benchmarks/evidence.py, which measures others.
 
     score: (identity_id, embedding) -> comparison score in today's gallery, None for who is not in it. So a person who was
     removed has no evidence, and a new template is compared with the frames before it, too.
     """
 
-    def __init__(self, limit: int, score: Score, *, unit: bool) -> None:
+    def __init__(self, limit: int, score: Score, *, unit: bool, credit: float = CREDIT) -> None:
         self._window: deque[Observation] = deque(maxlen=limit)
-        self._score, self._unit = score, unit
+        self._score, self._unit, self._credit = score, unit, credit
 
     def __len__(self) -> int:
         return len(self._window)
@@ -54,16 +70,30 @@ class Evidence:
         """Look at so many of the newest comparisons from now on."""
         self._window = deque(self._window, maxlen=limit)
 
+    def judge(self, threshold: float, confirm_frames: int) -> Ruling:
+        """A match needs enough frames, all of them together over the threshold, one of them alone, and the newest for them."""
+        newest = self.candidate()
+        together = newest is not None and newest[1] >= threshold
+        matched = self.matched(threshold)
+        if newest is None or not matched or len(self) < confirm_frames:
+            return Ruling(together=together)
+        most = max(matched, key=lambda who: len(matched[who]))
+        if most == newest[0]:
+            reached = together
+        else:
+            reached = (evidence := self._together(most)) is not None and evidence >= threshold
+        # Frames that match somebody else speak of two people, or of a poor reference.
+        if reached and 3 * len(matched[most]) > 2 * sum(map(len, matched.values())):
+            if most != newest[0]:
+                return Ruling(together=together, obstacle=Obstacle.NEWEST)
+            return Ruling(together=together, identity_id=most, frames=matched[most])
+        return Ruling(together=together, obstacle=Obstacle.DIVIDED if reached or together else None)
+
     def candidate(self) -> tuple[str, float] | None:
         """(identity_id, evidence) of the newest frame's best candidate, on the scale of the scores; None: it has none."""
         best = self._window[-1].decision.candidate if self._window else None
-        if best is None:
-            return None
-        vectors = self._embeddings()
-        scores = [s for e in vectors if (s := self._score(best.identity_id, e)) is not None]
-        if not scores or len(scores) < len(vectors):
-            return None
-        return best.identity_id, sum(scores) / len(scores) * self.independent_views() ** CREDIT
+        evidence = None if best is None else self._together(best.identity_id)
+        return None if best is None or evidence is None else (best.identity_id, evidence)
 
     def independent_views(self) -> float:
         """neff, in [1, MAX_VIEWS]; 1 also for frames that are too unlike to be of one person: they only average."""
@@ -82,6 +112,13 @@ class Evidence:
             if candidate is not None and candidate.score >= threshold:
                 found[candidate.identity_id].append(observation)
         return found
+
+    def _together(self, identity_id: str) -> float | None:
+        vectors = self._embeddings()
+        scores = [s for e in vectors if (s := self._score(identity_id, e)) is not None]
+        if not scores or len(scores) < len(vectors):
+            return None
+        return sum(scores) / len(scores) * float(self.independent_views() ** self._credit)
 
     def _embeddings(self) -> list[Embedding]:
         return [o.embedding for o in self._window if o.embedding is not None]

@@ -14,7 +14,7 @@ from enum import Enum
 
 from edge_oneshot.config import DecisionConfig
 from edge_oneshot.matching.evidence import Evidence, Score
-from edge_oneshot.types import Box, Decision, Embedding, Observation, Outcome, PadDecision
+from edge_oneshot.types import Box, Decision, Embedding, Observation, Obstacle, Outcome, PadDecision
 
 MIN_IOU = 0.2  # between two sightings of one person, frames being some 100 ms apart
 
@@ -56,6 +56,7 @@ class Track:
     identity_id: str | None = None
     best: Observation | None = None
     last: Observation | None = None
+    obstacle: Obstacle | None = None  # at the newest frame
     unlike: list[Observation] = field(default_factory=list)
 
 
@@ -83,9 +84,9 @@ class Tracker:
         """The tracks that are in sight, or were until just now."""
         return [t.number for t in self._tracks]
 
-    def seen_at(self, now_ns: int) -> list[tuple[int, Observation]]:
-        """(track number, observation) of the frame that was captured at now_ns."""
-        return [(t.number, t.last) for t in self._tracks if t.last is not None and t.last_ns == now_ns]
+    def seen_at(self, now_ns: int) -> list[tuple[int, Observation, Obstacle | None]]:
+        """(track number, observation, what kept it from being told as a match) of the frame that was captured at now_ns."""
+        return [(t.number, t.last, t.obstacle) for t in self._tracks if t.last is not None and t.last_ns == now_ns]
 
     def reconfigure(self, config: DecisionConfig) -> None:
         """Go by these limits from now on. Whoever is in sight stays who they are: nobody is told twice."""
@@ -142,7 +143,7 @@ class Tracker:
     def _extend(self, track: Track, observation: Observation, now_ns: int) -> list[Finding]:
         face = observation.sample.face
         track.box, track.last, track.last_ns = None if face is None else face.box, observation, now_ns
-        track.seen += 1
+        track.seen, track.obstacle = track.seen + 1, None
         if track.best is None or _rank(observation) > _rank(track.best):
             track.best = observation
         if observation.decision.outcome is Outcome.NOT_COMPARED:
@@ -154,17 +155,13 @@ class Tracker:
         return self._judge(track, observation)
 
     def _judge(self, track: Track, observation: Observation) -> list[Finding]:
-        """A match needs enough frames, all of them together over the threshold, one of them alone, and the newest for them."""
         decision = observation.decision
-        best = track.evidence.candidate()
-        together = best is not None and best[1] >= decision.threshold
-        if best is not None and together and len(track.evidence) >= self._config.confirm_frames:
-            matched = track.evidence.matched(decision.threshold)
-            mine, all_ = matched.get(best[0], []), sum(map(len, matched.values()))
-            if 3 * len(mine) > 2 * all_:  # frames that match somebody else speak of two people, or of a poor reference
-                track.verdict, track.identity_id = Verdict.MATCH, best[0]
-                return [_finding(track, Verdict.MATCH, _as_decided_now(max(mine, key=_rank), decision))]
-        track.strangers = 0 if together or decision.outcome is Outcome.MATCH else track.strangers + 1
+        ruling = track.evidence.judge(decision.threshold, self._config.confirm_frames)
+        if ruling.identity_id is not None:
+            track.verdict, track.identity_id = Verdict.MATCH, ruling.identity_id
+            return [_finding(track, Verdict.MATCH, _as_decided_now(max(ruling.frames, key=_rank), decision))]
+        track.obstacle = ruling.obstacle
+        track.strangers = 0 if ruling.together or decision.outcome is Outcome.MATCH else track.strangers + 1
         if track.verdict is None and track.strangers >= self._config.unknown_frames:
             track.verdict = Verdict.UNKNOWN
             return [_finding(track, Verdict.UNKNOWN, max(track.evidence.newest(self._config.unknown_frames), key=_rank))]

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import importlib
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
-from samples import OTHERS, embedding, score, seen, unit, view_of
+from samples import OTHERS, THRESHOLD, embedding, score, seen, unit, view_of
 
+from edge_oneshot.config import DecisionConfig
 from edge_oneshot.matching.evidence import CREDIT, MAX_VIEWS, Evidence
-from edge_oneshot.types import Embedding, Observation
+from edge_oneshot.matching.track import Tracker, Verdict
+from edge_oneshot.types import Embedding, Observation, Obstacle
 
 
 def frame(who: str, value: float, view: Embedding) -> Observation:
@@ -90,3 +94,49 @@ def test_old_frames_are_forgotten() -> None:
     evidence = fill(*[frame("alice", 0.9, FRONT)] * 5, *[frame("bob", 0.7, SIDE)] * 4, limit=4)
     assert best(evidence) == ("bob", 0.7)
     assert set(evidence.matched(0.5)) == {"bob"}
+
+
+@pytest.mark.parametrize(("shown", "told", "obstacle"), [
+    ("aa", None, None),  # too few
+    ("aaa", "alice", None),
+    ("a..", None, None),  # together below the threshold
+    ("aa.", None, Obstacle.NEWEST),  # alice is over it in two frames and in all three together
+    ("aa.a", "alice", None),
+    ("abab", None, Obstacle.DIVIDED),  # together both are over it
+    ("aab", None, Obstacle.DIVIDED),  # two in three are not more than two in three
+    ("aaba", "alice", None),
+    ("aaab", None, Obstacle.NEWEST),
+])
+def test_what_stands_in_the_way_of_a_match(shown: str, told: str | None, obstacle: Obstacle | None) -> None:
+    """a, b = a match with alice or bob at 0.95, . = a frame that matches nobody; everybody else scores 0.2."""
+    frames = {"a": frame("alice", 0.95, FRONT), "b": frame("bob", 0.95, FRONT), ".": frame("", 0.3, FRONT)}
+    ruling = fill(*(frames[c] for c in shown)).judge(THRESHOLD, 3)
+    assert (ruling.identity_id, ruling.obstacle) == (told, obstacle)
+    assert len(ruling.frames) == (shown.count("a") if told else 0)
+
+
+def test_who_is_over_the_threshold_together_only_is_divided_from_whom_a_frame_matched_alone() -> None:
+    views = [view_of(unit(1, x, 0), {"lookalike": 0.49, "bob": bob}) for x, bob in ((-0.5, 0.6), (0.0, 0.1), (0.5, 0.1))]
+    first, *others = (replace(seen("", score=0.49), embedding=v) for v in views)
+    ruling = fill(replace(first, decision=seen("bob", score=0.6).decision), *others).judge(THRESHOLD, 3)
+    assert (ruling.together, ruling.identity_id, ruling.obstacle) == (True, None, Obstacle.DIVIDED)
+
+
+def test_the_benchmark_measures_the_rule_that_ships(monkeypatch: pytest.MonkeyPatch) -> None:
+    """benchmarks/evidence.py and the daemon's tracker answer alike, also on visits longer than the window."""
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[2] / "benchmarks"))
+    benchmark = importlib.import_module("evidence")
+    config, answers = DecisionConfig(), set()
+    for seed in range(300):
+        random = np.random.default_rng(seed)
+        gallery = np.stack([unit(*v) for v in random.normal(size=(5, 6))])
+        close = random.uniform(0.0, 2.0, size=14)[:, None]
+        shown = np.stack([unit(*v) for v in random.normal(size=(14, 6)) + close * random.normal(size=6)])
+        visit = benchmark.Visit(shown, gallery, 0.6)
+        tracker = Tracker(config, lambda a, b: True, visit.score)
+        found = [f for i, o in enumerate(visit.observations()) for f in tracker.update([o], i)]
+        matched = [f.identity_id for f in found if f.verdict is Verdict.MATCH]
+        told = benchmark.evidence(visit)
+        assert told == (int(matched[0] or -1) if matched else None), seed
+        answers.add(told)
+    assert len(answers) == 6  # nobody, and each of the five

@@ -10,7 +10,7 @@ from samples import embedding, random_unit, score, seen, unit, view_of
 
 from edge_oneshot.config import DecisionConfig
 from edge_oneshot.matching.track import Finding, Tracker, Verdict
-from edge_oneshot.types import Candidate, Embedding, Observation, Outcome
+from edge_oneshot.types import Candidate, Embedding, Observation, Obstacle, Outcome
 
 STEP_NS = 100_000_000
 CONFIG = DecisionConfig(confirm_frames=3, window_frames=5, unknown_frames=8, gone_after_s=1.0)
@@ -236,9 +236,14 @@ def test_who_is_forgotten_before_the_match_is_told_is_not_told_any_more(scene: S
 
 def test_a_match_is_told_at_a_frame_of_that_person(scene: Scene) -> None:
     """Two frames of alice are strong enough for three; the third shows somebody else."""
+    def stood_in_the_way() -> Obstacle | None:
+        ((_, _, obstacle),) = scene.tracker.seen_at(scene.now_ns)
+        return obstacle
+
     scene.show("alice", 2)
-    assert scene.show("", 1) == []
-    assert scene.show("alice", 1) == [(Verdict.MATCH, "alice")]
+    assert scene.show("", 1) == [] and stood_in_the_way() is Obstacle.NEWEST
+    assert scene.show(None, 1) == [] and stood_in_the_way() is None  # said of one frame once
+    assert scene.show("alice", 1) == [(Verdict.MATCH, "alice")] and stood_in_the_way() is None
 
 
 def at(threshold: float, value: float) -> Observation:
