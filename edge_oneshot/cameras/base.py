@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from abc import ABC, abstractmethod
@@ -25,11 +26,13 @@ class Camera(Protocol):
     """A source of frames. It belongs to the thread that opened it; only the stop Event may be set from another.
 
     source: the URI without its password, for people and logs. live: frames that nobody takes in time are lost, as with
-    any camera; False: every frame waits until it is taken (files with pace = "fast").
+    any camera; False: every frame waits until it is taken (files with pace = "fast"). length_s: the most seconds that may
+    lie between the first frame and the last; inf: there is no end, or it is not known beforehand.
     """
 
     source: str
     live: bool
+    length_s: float
 
     def read(self, timeout_s: float) -> Frame:
         """The next frame. Raises CameraError on a stall of timeout_s or a loss, EndOfStream at the end."""
@@ -62,6 +65,7 @@ class Adapter(ABC):
     """Base of the real cameras: numbers frames, turns them upright, and adds the wall clock. Satisfies `Camera`."""
 
     live = True
+    length_s = math.inf
 
     def __init__(self, source: str, *, rotation: int = 0, mirror: bool = False, stop: threading.Event | None = None):
         """rotation, mirror: what is left to do in software. stop: set it from any thread, and every wait ends soon."""

@@ -22,8 +22,10 @@ class FolderCamera(Adapter):
         super().__init__(f"folder:{directory}", rotation=config.rotation, mirror=config.mirror, stop=stop)
         self.live = config.pace == "camera"
         self._directory = directory
-        self._paths = iter(image_paths(directory))
+        paths = image_paths(directory)
+        self._paths = iter(paths)
         self._period_s = 1.0 / config.fps
+        self.length_s = (len(paths) - 1) * self._period_s
         self._pacer = Pacer(config.pace, self._stop)
         self._shown = 0
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +16,6 @@ from edge_oneshot.cli.common import find_config, json_option, print_json, progre
 if TYPE_CHECKING:
     from edge_oneshot.config import Config
     from edge_oneshot.evaluation.pictures import Embedded, Picture
-    from edge_oneshot.types import Frame
 
 Command = Callable[..., None]
 images_option = click.option("--images", required=True, type=click.Path(exists=True, file_okay=False, path_type=Path), metavar="DIR",
@@ -172,10 +171,11 @@ def video(ctx: click.Context, visits_file: Path, references: Path, html_file: Pa
     measure.check(visits, names.values(), visits_file)
     watcher = measure.Watcher(build_tracker(config, pipeline, lambda: people), names)
     ends_s = {film: math.ceil(max(v.end_s for v in visits if v.video == film)) for film in sorted({v.video for v in visits})}
+    measure.check_ends(visits, {film: measure.length_s(config.camera, visits_file.parent / film) for film in ends_s}, visits_file)
     with progress(sum(ends_s.values()), "seconds of video") as done:
         for film, end_s in ends_s.items():
             shown_s = 0
-            for frame in _frames(config, visits_file.parent / film):
+            for frame in measure.frames(config.camera, visits_file.parent / film):
                 watcher.see(film, pipeline.observe(frame, people), frame.captured_ns)
                 if shown_s < (now_s := min(end_s, int(watcher.at_s))):
                     done(now_s - shown_s)
@@ -185,19 +185,6 @@ def video(ctx: click.Context, visits_file: Path, references: Path, html_file: Pa
     measure.check_ends(visits, watcher.lengths_s, visits_file)
     result = measure.report(visits, watcher.told, sum(watcher.lengths_s.values()), pipeline.threshold, len(names))
     tell(result, as_json, html_file, lambda: video_page(result, watcher.told), _video)
-
-
-def _frames(config: Config, film: Path) -> Iterator[Frame]:
-    """Every frame of a video file or a folder of pictures. Raises CameraError."""
-    from edge_oneshot.cameras import EndOfStream, open_camera
-
-    kind = "folder" if film.is_dir() else "file"
-    with open_camera(replace(config.camera, uri=f"{kind}:{film}", pace="fast")) as camera:
-        while True:
-            try:
-                yield camera.read(config.camera.stall_timeout_s)
-            except EndOfStream:
-                return
 
 
 def _card(config: Config) -> tuple[Any, Any]:

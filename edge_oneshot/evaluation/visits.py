@@ -9,19 +9,21 @@ from __future__ import annotations
 
 import csv
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from edge_oneshot.cameras import Camera, EndOfStream, open_camera
+from edge_oneshot.config import CameraConfig
 from edge_oneshot.errors import EdgeOneshotError
 from edge_oneshot.evaluation.identification import rate
 from edge_oneshot.evaluation.metrics import Interval, wilson
 from edge_oneshot.matching.threshold import Threshold
 from edge_oneshot.matching.track import Finding, Tracker, Verdict
-from edge_oneshot.types import Observation
+from edge_oneshot.types import Frame, Observation
 
 SLACK_S = 0.5  # labels are set by hand
 HEADER = ["video", "start_s", "end_s", "name"]
@@ -32,6 +34,7 @@ class Visit:
     """One person in sight, seconds from the video's first frame. name: as enrolled; None: a stranger.
 
     person: who it is, where the rates are to be counted over people; empty: every visit is somebody else.
+    line: of the file that it was read from.
     """
 
     video: str
@@ -39,17 +42,17 @@ class Visit:
     end_s: float
     name: str | None
     person: str = ""
+    line: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Told:
-    """An event: at_s seconds from the video's first frame, since_s: since when its track was in sight. name: of a match."""
+    """An event: at_s seconds from the video's first frame. name: of a match."""
 
     video: str
     verdict: Verdict
     name: str | None
     track: int
-    since_s: float
     at_s: float
     compared: int
 
@@ -70,7 +73,7 @@ def read_visits(path: Path) -> list[Visit]:
             continue
         try:
             video, start, end, name = (c.strip() for c in row)
-            visit = Visit(video=video, start_s=float(start), end_s=float(end), name=name or None, person=name)
+            visit = Visit(video=video, start_s=float(start), end_s=float(end), name=name or None, person=name, line=number)
         except ValueError:
             expected = ",".join(HEADER)
             raise EdgeOneshotError(f"{path} line {number}: expected {expected}, got {','.join(row)!r}", "mend the line") from None
@@ -88,10 +91,31 @@ def check(visits: Sequence[Visit], names: Iterable[str], path: Path) -> None:
     known = set(names)
     for v in visits:
         if v.name is not None and v.name not in known:
-            raise EdgeOneshotError(f"{path}: a visit of {v.name!r}: expected one of the {len(known)} references, or no name",
+            raise EdgeOneshotError(f"{path} line {v.line}: a visit of {v.name!r}: expected one of the {len(known)} references, or no name",
                                    "add DIR/Name/ with a picture, or leave the name empty")
         if not (path.parent / v.video).exists():
-            raise EdgeOneshotError(f"{path}: no such video: {path.parent / v.video}", "paths are relative to the CSV file")
+            raise EdgeOneshotError(f"{path} line {v.line}: no such video: {path.parent / v.video}", "paths are relative to the CSV file")
+
+
+def length_s(config: CameraConfig, film: Path) -> float:
+    """The most seconds that a video lasts, without playing it; inf: it does not tell. Raises CameraError."""
+    with _open(config, film) as camera:
+        return camera.length_s
+
+
+def frames(config: CameraConfig, film: Path) -> Iterator[Frame]:
+    """Every frame of a video file or a folder of pictures. Raises CameraError."""
+    with _open(config, film) as camera:
+        while True:
+            try:
+                yield camera.read(config.stall_timeout_s)
+            except EndOfStream:
+                return
+
+
+def _open(config: CameraConfig, film: Path) -> Camera:
+    kind = "folder" if film.is_dir() else "file"
+    return open_camera(replace(config, uri=f"{kind}:{film}", pace="fast"))
 
 
 class Watcher:
@@ -131,16 +155,17 @@ class Watcher:
         for f in findings:
             if f.verdict is not Verdict.GONE:
                 name = None if f.identity_id is None else self._names[f.identity_id]
-                self.told.append(Told(video=video, verdict=f.verdict, name=name, track=f.track, since_s=(f.first_ns - first_ns) / 1e9,
-                                      at_s=(f.last_ns - first_ns) / 1e9, compared=f.frames))
+                at_s = (f.last_ns - first_ns) / 1e9
+                self.told.append(Told(video=video, verdict=f.verdict, name=name, track=f.track, at_s=at_s, compared=f.frames))
 
 
 def check_ends(visits: Sequence[Visit], lengths_s: Mapping[str, float], path: Path) -> None:
     """Raises EdgeOneshotError for a visit that begins after its video has ended: it could only be missed."""
     for v in visits:
-        if v.start_s > lengths_s.get(v.video, 0.0):
-            raise EdgeOneshotError(f"{path}: a visit of {v.video} at {v.start_s:g} s: expected at most its end, "
-                                   f"{lengths_s.get(v.video, 0.0):.1f} s", "seconds count from the video's first frame")
+        end_s = lengths_s.get(v.video, 0.0)
+        if v.start_s > end_s:
+            raise EdgeOneshotError(f"{path} line {v.line}: a visit of {v.video}: expected a start before the video's end at {end_s:.6g} s, "
+                                   f"got {v.start_s:.6g} s", "seconds count from the video's first frame")
 
 
 def report(visits: Sequence[Visit], told: Sequence[Told], seconds: float, threshold: Threshold, gallery: int) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import struct
 import threading
 import time
@@ -46,6 +47,13 @@ def tag_rotation(path: Path, clockwise: int) -> Path:
     data[at : at + 36] = struct.pack(">9i", a << 16, b << 16, 0, -b << 16, a << 16, 0, 0, 0, 1 << 30)
     path.write_bytes(data)
     return path
+
+
+@pytest.mark.parametrize(("suffix", "seconds"), [(".mp4", 2.0), (".mkv", 2.0), (".avi", 2.0), (".ts", math.inf)])
+def test_a_file_tells_how_long_it_plays_where_its_container_knows(tmp_path: Path, suffix: str, seconds: float) -> None:
+    """Transport streams are joined by laying them end to end: what FFmpeg then takes for the duration may be one part's."""
+    with open_camera(config(record(tmp_path / f"a{suffix}", count=60))) as camera:
+        assert camera.length_s == pytest.approx(seconds, abs=0.05)
 
 
 def read_all(uri: object, **keys: object) -> list:

@@ -26,6 +26,11 @@ def read_all(uri: object, **keys: object) -> list:
                 return frames
 
 
+def test_tells_how_long_it_plays(tmp_path: Path) -> None:
+    with open_camera(config(f"folder:{fill(tmp_path / 'f', 12)}", fps=10.0)) as camera:
+        assert camera.length_s == pytest.approx(1.1)
+
+
 @pytest.mark.parametrize("pace", ["camera", "fast"])
 def test_shows_each_picture_once_in_name_order(tmp_path: Path, pace: str) -> None:
     folder = fill(tmp_path / "f", 12)

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import shutil
+from collections.abc import Callable
+from dataclasses import fields
 from pathlib import Path
 
+import av
 import pytest
 from click.testing import CliRunner
 from pictures import Lfw, empty_scene
@@ -13,9 +17,11 @@ from PIL import Image
 
 from edge_oneshot.cli import cli
 from edge_oneshot.errors import EdgeOneshotError
+from edge_oneshot.evaluation import visits as visits_module
 from edge_oneshot.evaluation.visits import Told, Visit, read_visits, report
 from edge_oneshot.matching.threshold import Threshold
 from edge_oneshot.matching.track import Verdict
+from edge_oneshot.pipeline import Pipeline
 
 THRESHOLD = Threshold(value=0.5, target_fmr=None, target_fpir=0.01)
 
@@ -24,18 +30,25 @@ def visit(start: float, end: float, name: str | None = None, video: str = "a") -
     return Visit(video=video, start_s=start, end_s=end, name=name)
 
 
-def told(verdict: Verdict, since: float, at: float, name: str | None = None, video: str = "a", track: int = 1, compared: int = 3) -> Told:
-    return Told(video=video, verdict=verdict, name=name, track=track, since_s=since, at_s=at, compared=compared)
+def told(verdict: Verdict, at: float, name: str | None = None, video: str = "a", track: int = 1, compared: int = 3) -> Told:
+    return Told(video=video, verdict=verdict, name=name, track=track, at_s=at, compared=compared)
+
+
+def test_no_field_is_told_that_nobody_reads() -> None:
+    folder = Path(visits_module.__file__).parent
+    nodes = [n for path in folder.glob("*.py") for n in ast.walk(ast.parse(path.read_text(encoding="utf-8")))]
+    read = {n.attr for n in nodes if isinstance(n, ast.Attribute) and isinstance(n.ctx, ast.Load)}
+    assert {f.name for f in fields(Told)} <= read
 
 
 def test_every_event_is_counted_where_it_belongs() -> None:
     visits = [visit(0, 10, "ann"), visit(20, 30, "bob"), visit(40, 50), visit(60, 70), visit(0, 10, "ann", video="b")]
     events = [
-        told(Verdict.MATCH, 1, 2.5, "ann"),
-        told(Verdict.UNKNOWN, 21, 25, track=2),  # bob, told as a stranger
-        told(Verdict.UNKNOWN, 41, 43, track=3),
-        told(Verdict.MATCH, 61, 62, "ann", track=4, compared=5),  # a stranger, told as ann
-        told(Verdict.MATCH, 80, 81, "bob", track=5),  # while nobody was there
+        told(Verdict.MATCH, 2.5, "ann"),
+        told(Verdict.UNKNOWN, 25, track=2),  # bob, told as a stranger
+        told(Verdict.UNKNOWN, 43, track=3),
+        told(Verdict.MATCH, 62, "ann", track=4, compared=5),  # a stranger, told as ann
+        told(Verdict.MATCH, 81, "bob", track=5),  # while nobody was there
     ]
     r = report(visits, events, 3600.0, THRESHOLD, gallery=2)
     assert r["fnir_per_visit"]["count"] == 2 and r["fnir_per_visit"]["of"] == 3
@@ -49,7 +62,7 @@ def test_every_event_is_counted_where_it_belongs() -> None:
 
 def test_people_who_cross_each_have_their_own_event() -> None:
     visits = [visit(0, 10, "ann"), visit(2, 8)]
-    right = [told(Verdict.MATCH, 0, 3, "ann"), told(Verdict.UNKNOWN, 2, 6, track=2)]
+    right = [told(Verdict.MATCH, 3, "ann"), told(Verdict.UNKNOWN, 6, track=2)]
     r = report(visits, right, 10.0, THRESHOLD, gallery=1)
     assert (r["fnir_per_visit"]["count"], r["fpir_per_visit"]["count"], r["false_match_events"], r["false_unknown_events"]) == (0, 0, 0, 0)
     assert r["identity_switches"] == 0
@@ -58,25 +71,25 @@ def test_people_who_cross_each_have_their_own_event() -> None:
 def test_an_event_belongs_to_the_visits_during_which_it_was_told() -> None:
     """A track that began with ann and went on with a stranger: what is told then is the stranger's."""
     visits = [visit(0, 5, "ann"), visit(6, 12)]
-    r = report(visits, [told(Verdict.MATCH, 0, 9, "ann")], 12.0, THRESHOLD, gallery=1)
+    r = report(visits, [told(Verdict.MATCH, 9, "ann")], 12.0, THRESHOLD, gallery=1)
     assert (r["false_match_events"], r["fpir_per_visit"]["count"], r["fnir_per_visit"]["count"]) == (1, 1, 1)
 
 
 def test_a_name_told_again_within_a_visit_is_counted_apart() -> None:
     visits = [visit(0, 10, "ann"), visit(0, 10)]
-    r = report(visits, [told(Verdict.MATCH, 0, 2, "ann"), told(Verdict.MATCH, 1, 3, "ann", track=2)], 10.0, THRESHOLD, gallery=1)
+    r = report(visits, [told(Verdict.MATCH, 2, "ann"), told(Verdict.MATCH, 3, "ann", track=2)], 10.0, THRESHOLD, gallery=1)
     assert (r["repeated_match_events"], r["false_match_events"]) == (1, 0)
 
 
 def test_two_names_in_one_visit_are_a_switch() -> None:
-    events = [told(Verdict.MATCH, 0, 2, "ann"), told(Verdict.MATCH, 4, 6, "bob", track=2)]
+    events = [told(Verdict.MATCH, 2, "ann"), told(Verdict.MATCH, 6, "bob", track=2)]
     r = report([visit(0, 10, "ann")], events, 10.0, THRESHOLD, gallery=2)
     assert (r["identity_switches"], r["false_match_events"], r["fnir_per_visit"]["count"]) == (1, 1, 0)
 
 
 def test_rates_are_over_people_when_they_are_known() -> None:
     visits = [Visit(video="a", start_s=i * 10, end_s=i * 10 + 5, name=None, person="zoe") for i in range(50)]
-    r = report(visits, [told(Verdict.MATCH, 0, 2, "ann")], 500.0, THRESHOLD, gallery=1)
+    r = report(visits, [told(Verdict.MATCH, 2, "ann")], 500.0, THRESHOLD, gallery=1)
     assert r["fpir_per_visit"]["people"] == 1 and r["fpir_per_visit"]["rate"] == 0.02
 
 
@@ -90,6 +103,47 @@ def test_a_faulty_file_is_refused_with_its_line(tmp_path: Path, text: str, says:
     path.write_text(text)
     with pytest.raises(EdgeOneshotError, match=says):
         read_visits(path)
+
+
+def film(path: Path) -> Path:
+    """Two seconds of an empty room, ten pictures a second."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("mpeg4", rate=10)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        for _ in range(20):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(empty_scene()[:48, :64], format="rgb24")))
+        container.mux(stream.encode())
+    return path
+
+
+def pictures(path: Path) -> Path:
+    path.mkdir()
+    for i in range(20):
+        Image.fromarray(empty_scene()).save(path / f"{i:04d}.png")
+    return path
+
+
+@pytest.mark.parametrize(("name", "make", "end_s", "told_before"), [
+    ("door.mp4", film, "2", True), ("door.mkv", film, "2", True), ("door", pictures, "1.9", True), ("door.ts", film, "1.9", False),
+])
+def test_a_visit_beyond_the_end_is_refused_before_anything_is_played_where_the_length_is_known(
+    tmp_path: Path, portrait_files: dict[str, Path], monkeypatch: pytest.MonkeyPatch,
+    name: str, make: Callable[[Path], Path], end_s: str, told_before: bool,
+) -> None:
+    make(tmp_path / name)
+    (tmp_path / "people" / "Eileen").mkdir(parents=True)
+    shutil.copy(portrait_files["collins"], tmp_path / "people" / "Eileen")
+    table = tmp_path / "visits.csv"
+    table.write_text(f"video,start_s,end_s,name\n{name},0.5,1,\n{name},2.5,4,Eileen\n")
+    played = []
+    observe = Pipeline.observe
+    monkeypatch.setattr(Pipeline, "observe", lambda *args: played.append(1) or observe(*args))
+    arguments = ["evaluate", "video", "--visits", str(table), "--references", str(tmp_path / "people")]
+    refused = CliRunner().invoke(cli, arguments).exception
+    assert isinstance(refused, EdgeOneshotError)
+    expected = f"expected a start before the video's end at {end_s} s, got 2.5 s"
+    assert str(refused).startswith(f"{table} line 3: a visit of {name}: {expected}")
+    assert len(played) == (0 if told_before else 20)
 
 
 @pytest.mark.slow
@@ -120,7 +174,7 @@ def test_evaluate_video_on_real_faces(tmp_path: Path, lfw: Lfw) -> None:
     assert "after so many compared frames" in page.read_text() and "<img" not in page.read_text()
     (tmp_path / "visits.csv").write_text("video,start_s,end_s,name\ndoor,60,61,Ann\n")
     beyond = CliRunner().invoke(cli, arguments)
-    assert isinstance(beyond.exception, EdgeOneshotError) and "at most its end, 5.3 s" in str(beyond.exception)
+    assert isinstance(beyond.exception, EdgeOneshotError) and "the video's end at 5.3 s, got 60 s" in str(beyond.exception)
     (tmp_path / "visits.csv").write_text("video,start_s,end_s,name\ndoor,0,1.2,Bea\n")
     refused = CliRunner().invoke(cli, arguments)
     assert isinstance(refused.exception, EdgeOneshotError) and "'Bea'" in str(refused.exception)
