@@ -16,13 +16,13 @@ import io
 import json
 import sys
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
-from common import headline
+from common import headline, lfw_pictures
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -40,6 +40,7 @@ from edge_oneshot.matching.track import Tracker
 from edge_oneshot.types import Frame, Identity, Template
 
 Pixels = NDArray[np.uint8]
+Walk = Iterator[tuple[Image.Image, tuple[int, int]]]  # for each frame a picture, and where its upper left corner is
 FPS, FRAMES, SIZE = 5, 15, (640, 480)
 CLAIMS = (0.01, 0.002)  # per visit: 5 and 1 false matches among 500 strangers
 
@@ -58,8 +59,8 @@ def picture(source: Path | bytes) -> Image.Image:
     return image.crop((45, 35, 205, 215))  # LFW: 250x250; of the people around most are cut away
 
 
-def walk(source: Path | bytes, rng: np.random.Generator, from_left: bool) -> Iterator[tuple[Image.Image, tuple[int, int]]]:
-    """FRAMES times (picture, where its upper left corner is): somebody who comes in from one side, and nearer."""
+def walk(source: Path | bytes, rng: np.random.Generator, from_left: bool) -> Walk:
+    """FRAMES long: somebody who comes in from one side, and nearer."""
     image = picture(source)
     scale = rng.uniform(0.75, 1.0) * np.linspace(1.0, rng.uniform(1.1, 1.5), FRAMES)
     x = np.linspace(0.28, rng.uniform(0.4, 0.6), FRAMES) + rng.normal(0, 0.006, FRAMES)
@@ -69,34 +70,37 @@ def walk(source: Path | bytes, rng: np.random.Generator, from_left: bool) -> Ite
         size = (round(image.width * scale[i]), round(image.height * scale[i]))
         shown = image.resize(size, Image.Resampling.BILINEAR).rotate(roll[i], Image.Resampling.BILINEAR, fillcolor=(96, 96, 96))
         pixels = np.asarray(shown, np.float32) * light[i]
-        step = int(rng.integers(0, 4))  # motion blur, px
-        for _ in range(step):
-            pixels = (pixels + np.roll(pixels, 1, axis=1)) / 2
+        pixels = smear(pixels, int(rng.integers(0, 4)))
         shown = Image.fromarray(np.clip(pixels, 0, 255).astype(np.uint8))
         across = x[i] if from_left else 1 - x[i]
         yield shown, (round(across * SIZE[0] - shown.width / 2), round(0.5 * SIZE[1] - 0.5 * shown.height))
 
 
-def film(sources: list[Path | bytes], rng: np.random.Generator) -> Iterator[Pixels]:
-    """The frames of one scene: one person, or two who come from both sides."""
-    walks = [walk(s, rng, i == 0) for i, s in enumerate(sources)]
+def smear(pixels: NDArray[np.float32], px: int) -> NDArray[np.float32]:
+    """Blur by motion, of about so many px."""
+    for _ in range(px):
+        pixels = (pixels + np.roll(pixels, 1, axis=1)) / 2
+    return pixels
+
+
+def film(walks: Sequence[Walk], rng: np.random.Generator, noise: float = 4) -> Iterator[Pixels]:
+    """The frames of one scene: people before a wall. noise: its standard deviation in levels."""
     wall = np.linspace(70, 110, SIZE[0])[None, :, None] * np.ones((SIZE[1], 1, 3))
     for parts in zip(*walks, strict=True):
         canvas = Image.fromarray(wall.astype(np.uint8))
         for shown, corner in parts:
             canvas.paste(shown, corner)
-        noisy = np.asarray(canvas, np.float32) + rng.normal(0, 4, (SIZE[1], SIZE[0], 1))
+        noisy = np.asarray(canvas, np.float32) + rng.normal(0, noise, (SIZE[1], SIZE[0], 1))
         yield np.clip(noisy, 0, 255).astype(np.uint8)
 
 
 def cast(lfw: Path, orl: Path, rng: np.random.Generator, enrolled: int) -> list[Person]:
     """Everybody of sets 5-6, the first `enrolled` of those with two pictures or more enrolled; and the 40 of ORL."""
-    sets = json.loads((lfw / "people_sets.json").read_text())
-    people = [(name, count) for number in ("5", "6") for name, count in sets[number]]
-    several = [name for name, count in people if count > 1]
-    chosen = set(rng.permutation(several)[:enrolled].tolist())
-    found = [Person(name, name in chosen, tuple(lfw / "images" / name / f"{name}_{i:04d}.jpg" for i in range(1, count + 1)))
-             for name, count in people]
+    own: dict[str, list[Path]] = {}
+    for p in lfw_pictures(lfw, "56"):
+        own.setdefault(p.person, []).append(p.path)
+    chosen = set(rng.permutation([name for name, paths in own.items() if len(paths) > 1])[:enrolled].tolist())
+    found = [Person(name, name in chosen, tuple(paths)) for name, paths in own.items()]
     with zipfile.ZipFile(orl) as archive:
         files = sorted(n for n in archive.namelist() if n.endswith((".pgm", ".png", ".jpg")))
         by_person: dict[str, list[bytes]] = {}
@@ -160,7 +164,7 @@ def main() -> int:
         if len({p.name for p, _ in together}) < len(together):
             order.append(together.pop())
         start_s = at_s
-        for pixels in film([source for _, source in together], rng):
+        for pixels in film([walk(source, rng, i == 0) for i, (_, source) in enumerate(together)], rng):
             now_ns = round(at_s * 1e9) + 1
             frame = Frame(pixels=pixels, seq=0, captured_ns=now_ns, captured_at=datetime.now(UTC), source="day")
             seen = pipeline.observe(frame, references)
