@@ -176,6 +176,8 @@ def command(source: Path, calibration: Path, out: Path, mean: str | None, std: s
         bgr_to_rgb(loaded.graph)
         norm["mean"], norm["std"] = norm["mean"][::-1], norm["std"][::-1]
     if mirror:
+        if facts["comparator"]["kind"] != "cosine":
+            raise ModelError(f"--mirror: expected an encoder compared by cosine, got {facts['comparator']['kind']}", "leave out --mirror")
         facts["mirror"] = True
     conversion, raw, chip = build(loaded, source, calibration, pictures, facts, about)
     for line in conversion.passes:

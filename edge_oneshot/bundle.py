@@ -21,6 +21,7 @@ from edge_oneshot.card import Card, Cohort, DetectorCard, EncoderCard, LandmarkC
 from edge_oneshot.errors import ModelError
 
 CARD_NAME = "card.json"
+WHICH = "look which bundles model.encoder, model.detector, model.refiner and model.landmarks name"
 TFLITE_IDENTIFIER = b"TFL3"  # bytes 4-8 of the flatbuffer, from the TFLite schema
 # What makes two encoders' embeddings comparable. Thresholds and licence texts may change without re-enrollment.
 IDENTITY_FIELDS = ("input", "regions", "alignment", "output", "comparator")
@@ -59,7 +60,7 @@ class Bundle:
     def _other(self, expected: str) -> ModelError:
         article = {"encoder": "an encoder", "detector": "a detector", "landmarks": "landmarks"}
         return ModelError(f"{self.path} kind: expected {article[expected]}, got {article[self.card.kind]}",
-                          "look which bundles model.encoder, model.detector, model.refiner and model.landmarks name")
+                          WHICH)
 
 
 def digest(data: bytes) -> str:
@@ -103,7 +104,7 @@ def read_bundle(path: Path) -> Bundle:
     try:
         data = path.read_bytes()
     except OSError as e:
-        raise ModelError(f"cannot read the model {path}: {e.strerror}", "check model.encoder and model.detector") from None
+        raise ModelError(f"cannot read the model {path}: {e.strerror}", WHICH) from None
     model, raw = split(data, path)
     if raw is None:
         raise ModelError(f"{path} card: expected {CARD_NAME} behind the model, got none: a bare or truncated .tflite file",

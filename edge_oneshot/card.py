@@ -249,7 +249,7 @@ def parse_card(raw: object, where: str) -> Card:
     for key in ("source", "licence", "training_data"):
         top.sub("provenance").text(key)
     if kind == "landmarks":
-        return LandmarkCard(**common, points=_parse_ordered_points(top))
+        return _parse_landmarks(top, common)
     return _parse_encoder(top, common) if kind == "encoder" else _parse_detector(top, common)
 
 
@@ -299,18 +299,24 @@ def _parse_points(r: _Reader) -> dict[str, tuple[float, float]]:
     for name in r.data:
         x, y = r.numbers(name, 2)
         points[name] = (x, y)
-    if len(set(points.values())) < 2:
-        raise r.fault("", "at least two points, apart", points)
+    if all(math.dist(p, q) < 1 for p in points.values() for q in points.values()):
+        raise r.fault("", "at least two points, 1 px apart or more", points)
     return points
 
 
-def _parse_ordered_points(top: _Reader) -> dict[str, tuple[float, float]]:
-    """Points in the order in which the model tells them; JSON objects have none."""
-    output, points = top.sub("output"), _parse_points(top.sub("points"))
+def _parse_landmarks(top: _Reader, common: dict[str, Any]) -> LandmarkCard:
+    spec: InputSpec = common["input"]
+    if spec.colour != "RGB":
+        raise top.sub("input").fault("colour", "RGB, for landmarks", spec.colour)
+    points, output = _parse_points(top.sub("points")), top.sub("output")
+    for name, (x, y) in points.items():
+        if not (0 <= x <= spec.width_px and 0 <= y <= spec.height_px):
+            raise top.sub("points").fault(name, f"a point inside the input of {spec.width_px}x{spec.height_px} px", (x, y))
+    # JSON objects have no order: it is told where the model's output is.
     names = output.names("landmarks")
     if sorted(names) != sorted(points):
         raise output.fault("landmarks", f"each of the points once ({', '.join(sorted(points))})", names)
-    return {name: points[name] for name in names}
+    return LandmarkCard(**common, points={name: points[name] for name in names})
 
 
 def _parse_thresholds(r: _Reader) -> Thresholds:

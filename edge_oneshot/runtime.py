@@ -82,7 +82,7 @@ class PixelModel:
         for field, expected, got in facts:
             if expected != got:
                 raise ModelError(f"{where} {field}: the card expects {expected}, the model has {got}",
-                                 "convert the model again with edge-oneshot-convert")
+                                 "use the card that belongs to this model, or convert the model again")
 
     def __call__(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         """uint8 (H, W, C) -> float32 (D,), dequantized. Raises ValueError for another shape."""

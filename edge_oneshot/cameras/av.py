@@ -25,7 +25,8 @@ except ImportError as e:
 
 log = logging.getLogger(__name__)
 
-TS_DISCONT = 0x200  # AVFMT_TS_DISCONT in libavformat/avformat.h: the timestamps of such a container may jump
+# AVFMT_NOTIMESTAMPS and AVFMT_TS_DISCONT in libavformat/avformat.h: no timestamps, or some that may jump
+GUESSED = 0x80 | 0x200
 MAX_SENSOR_AGE_S = 10.0  # an older (or a future) device timestamp is of another clock, or nonsense
 
 
@@ -43,8 +44,8 @@ class FileCamera(Adapter):
         except (av.FFmpegError, OSError) as e:
             raise CameraError(f"cannot open video {path}: {_reason(e)}", "expected a video that FFmpeg reads") from None
         self._stream = _video_stream(self._container, self.source)
-        # Where timestamps may jump the duration is FFmpeg's guess from the first and the last: joined files are longer.
-        if self._container.duration is not None and not self._container.format.flags & TS_DISCONT:
+        # There the duration is FFmpeg's guess, from the bit rate or from the first and the last timestamp: too short for some.
+        if self._container.duration is not None and not self._container.format.flags & GUESSED:
             self.length_s = self._container.duration / av.time_base
         self._shots = self._play(Pacer(config.pace, self._stop), Thinner(config.fps))
 

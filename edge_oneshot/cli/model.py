@@ -19,7 +19,7 @@ def model() -> None:
 def info(ctx: click.Context, bundle: str, as_json: bool) -> None:
     """Show the card of BUNDLE: a file or a shipped bundle's name; without it, the configured encoder."""
     from edge_oneshot.bundle import find_bundle, read_bundle, split
-    from edge_oneshot.card import EncoderCard
+    from edge_oneshot.card import EncoderCard, LandmarkCard
 
     b = read_bundle(find_bundle(bundle or find_config(ctx).model.encoder, "encoder"))
     if as_json:
@@ -33,9 +33,13 @@ def info(ctx: click.Context, bundle: str, as_json: bool) -> None:
     }
     if isinstance(c, EncoderCard):
         lines |= {
-            "encoder_id": b.encoder_id, "regions": c.regions, "embedding": f"{c.dimension} values, compared by {c.comparator.kind}",
+            "encoder_id": b.encoder_id, "regions": c.regions,
+            "embedding": f"{c.dimension} values, compared by {c.comparator.kind}"
+                         + ("; the mean of the picture's and of its mirror image's" if c.mirror else ""),
             "certified": "yes" if c.certified else "no: nobody has measured what quantization cost it",
         }
+    if isinstance(c, LandmarkCard):
+        lines["landmarks"] = ", ".join(c.points)
     for key, value in lines.items():
         click.echo(f"{key + ':':12} {value}")
     if isinstance(c, EncoderCard) and c.thresholds is not None:
@@ -64,7 +68,7 @@ def check(ctx: click.Context, bundle: str) -> None:
     config = find_config(ctx)
     b = read_bundle(find_bundle(bundle or config.model.encoder, "encoder"))
     spec = b.card.input
-    grey = np.full((spec.height_px, spec.width_px, spec.channels), 128, dtype=np.uint8)
+    grey = np.full(spec.shape, 128, dtype=np.uint8)
     if b.card.kind == "encoder":
         encoder = TwinEncoder(b, config.model.runtime, config.model.threads)
         vector = encoder.encode(Chip(pixels=grey, transform=np.eye(2, 3))).vector

@@ -60,7 +60,7 @@ def models(config: Any) -> Any:
 
     pipeline = build_pipeline(config)
     card, spec = pipeline.encoder.card, pipeline.encoder.card.input
-    grey = np.full((spec.height_px, spec.width_px, spec.channels), 128, dtype=np.uint8)
+    grey = np.full(spec.shape, 128, dtype=np.uint8)
     dimension = pipeline.encoder.encode(Chip(pixels=grey, transform=np.eye(2, 3))).vector.size
     pixels = np.full((480, 640, 3), 128, dtype=np.uint8)
     pipeline.samples(Frame(pixels=pixels, seq=0, captured_ns=0, captured_at=datetime.now(UTC), source="grey"))

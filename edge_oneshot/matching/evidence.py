@@ -23,7 +23,7 @@ import numpy as np
 from edge_oneshot.types import Embedding, Observation, Obstacle
 
 CREDIT = 0.25
-# LFW sets 1-4: 8 photographs of one person are worth 1.3 in the median and 1.8 at the 99th percentile (91 people); frames
+# LFW sets 1-4: 8 photographs of one person are worth 1.3 in the median and 1.7 at the 99th percentile (78 people); frames
 # that are worth more show several people.
 MAX_VIEWS = 2.0
 

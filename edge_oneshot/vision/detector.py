@@ -37,7 +37,7 @@ class BlazeFaceDetector:
             raise ModelError(f"{bundle.path} outputs: the card's strides, anchors and landmarks give "
                              f"{[(1, count, 1), (1, count, values)]}, the model has {got}", "use the card that belongs to this detector")
         self._boxes_at, self._scores_at = shapes[values], shapes[1]
-        shape = (1, spec.height_px, spec.width_px, spec.channels)
+        shape = (1, *spec.shape)
         if len(self.runtime.inputs) != 1 or self.runtime.inputs[0].shape != shape or self.runtime.inputs[0].dtype != np.float32:
             raise ModelError(f"{bundle.path} input: the card expects float32 {shape}, the model has "
                              f"{[(str(t.dtype), t.shape) for t in self.runtime.inputs]}", "use the card that belongs to this detector")

@@ -53,7 +53,7 @@ def _faults(q: Quality, face: Face, frame: Frame, gates: QualityConfig) -> list[
         (q.contrast >= gates.min_contrast, "flat",
          f"contrast {q.contrast:.0f}, {gates.min_contrast:g} needed: even, brighter light; clean the lens"),
         (q.sharpness >= gates.min_sharpness, "blurred",
-         f"sharpness {q.sharpness:.0f}, {gates.min_sharpness:g} needed: hold still, more light, check the focus"),
+         f"sharpness {q.sharpness:.1f}, {gates.min_sharpness:g} needed: hold still, more light, check the focus"),
     )
     return [Fault(code=code, message=message) for ok, code, message in checks if not ok]
 

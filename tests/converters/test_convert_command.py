@@ -14,7 +14,8 @@ from converter_parts import pixels, random_network
 from PIL import Image
 
 from converters.graph import parse, serialize
-from edge_oneshot.bundle import read_bundle
+from converters.litert import embed
+from edge_oneshot.bundle import read_bundle, split
 from edge_oneshot.encoder.twin import TwinEncoder
 from edge_oneshot.types import Chip
 
@@ -65,6 +66,23 @@ def test_the_device_runs_the_bundle(converted: Path) -> None:
     assert bundle.encoder.certified
     chip = Chip(pixels=pixels(1)[0], transform=np.eye(2, 3))
     assert TwinEncoder(bundle).encode(chip).vector.shape == (10,)
+
+
+def test_mirror_is_on_the_card_and_what_is_certified_is_what_the_device_gives(source: Path, people: Path, converted: Path,
+                                                                              tmp_path: Path) -> None:
+    out = tmp_path / "mirrored.tflite"
+    done = convert(source, "--calibration", people, "--pictures", 20, "--out", out, *FED, "--mirror", "--certify", people,
+                   "--draws", 2, "--max-tar-loss", 20, "--max-eer-loss", 5)
+    assert done.returncode == 0, done.stderr
+    bundle, plain = read_bundle(out), read_bundle(converted)
+    assert bundle.encoder.mirror and not plain.encoder.mirror
+    assert bundle.model == plain.model and bundle.encoder_id != plain.encoder_id
+    picture = pixels(1)[0]
+    on_device = TwinEncoder(bundle).encode(Chip(pixels=picture, transform=np.eye(2, 3))).vector
+    (certified,) = embed(bundle.model, [picture], mirror=True)
+    assert np.allclose(on_device, certified / np.linalg.norm(certified), atol=1e-5)
+    scores = [split(p.read_bytes(), p)[1]["certificate"]["int8"]["mated_mean"] for p in (out, converted)]  # type: ignore[index]
+    assert scores[0] != scores[1], "the certificate must be of mirrored embeddings"
 
 
 def test_the_report_stands_alone(converted: Path) -> None:

@@ -41,6 +41,7 @@ WRONG: list[tuple[str, str, Any]] = [
     ("refiner", "decoder", None), ("refiner", "decoder.kind", "yunet"), ("refiner", "decoder.landmarks", "eyes"),
     ("refiner", "decoder.landmarks", [1, 2]), ("refiner", "decoder.strides", [0]), ("refiner", "decoder.strides", "8"),
     ("landmarks", "points", {}), ("landmarks", "points", {"nose": [1, 2]}), ("landmarks", "points.nose", [1]),
+    ("landmarks", "points.nose", [1e300, 0]), ("landmarks", "points.mouth", [-1, 50]), ("landmarks", "input.colour", "BGR"),
     ("landmarks", "output.landmarks", ["nose"]), ("landmarks", "output.landmarks", "nose"), ("landmarks", "output", None),
     ("encoder", "mirror", "yes"), ("encoder", "mirror", None),
     ("refiner", "decoder.anchors_per_cell", [2]), ("refiner", "decoder.min_score", 1.1), ("refiner", "decoder.nms_iou", -0.1),
@@ -75,6 +76,15 @@ def test_every_missing_field_is_named_or_optional(role: str) -> None:
             continue
         with pytest.raises(ModelError, match=rf"^x {key}"):
             parse_card(card, "x")
+
+
+def test_landmarks_are_told_from_colour_pictures_and_points_lie_apart() -> None:
+    raw = CARDS["landmarks"]
+    grey = raw["input"] | {"colour": "L", "channels": 1, "normalisation": {"mean": [127.5], "std": [64]}}
+    with pytest.raises(ModelError, match=r"x input\.colour: expected RGB, for landmarks, got 'L'"):
+        parse_card(raw | {"input": grey}, "x")
+    with pytest.raises(ModelError, match=r"x points: expected at least two points, 1 px apart or more"):
+        parse_card(raw | {"points": {name: [50, 50 + 1e-9 * i] for i, name in enumerate(raw["points"])}}, "x")
 
 
 @pytest.mark.parametrize("raw", [None, [], "card", 5])

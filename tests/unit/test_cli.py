@@ -197,7 +197,7 @@ def test_models(call: Call) -> None:
     info = call("model", "info", "--json").json
     assert info["card"]["kind"] == "encoder"
     assert info["encoder_id"].startswith("sha256:")
-    for bundle in ("", "blazeface_full_range", "blazeface_short_range"):
+    for bundle in ("", "blazeface_full_range", "blazeface_short_range", "face_landmarks", "omniglot"):
         assert "the model fits its card" in call("model", "check", *([bundle] if bundle else [])).out
         assert "licence" in call("model", "info", *([bundle] if bundle else [])).out
 

@@ -94,7 +94,8 @@ def test_imports_point_downwards(path: Path, part: str) -> None:
 
 def test_only_compose_and_the_command_line_name_concrete_parts() -> None:
     """The daemon, the handler and the pipeline get their parts; they do not choose them."""
-    concrete = {"edge_oneshot.mqtt.client", "edge_oneshot.vision.detector", "edge_oneshot.events.outbox"}
+    concrete = {"edge_oneshot.mqtt.client", "edge_oneshot.vision.detector", "edge_oneshot.vision.landmarks",
+                "edge_oneshot.events.outbox"}
     for path, part in MODULES:
         if part in ("daemon", "control", "pipeline", "enrollment"):
             assert not concrete & set(imports(path)), path

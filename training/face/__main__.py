@@ -12,9 +12,6 @@ import numpy as np
 
 from converters.graph import Array
 
-ALIGNMENT = {
-    "image_left_eye": (38.2946, 51.6963), "image_right_eye": (73.5318, 51.5014), "nose": (56.0252, 71.7366), "mouth": (56.1397, 92.2848),
-}
 # ImageNet's mean and deviation, of RGB in [0, 255]: how the teacher was trained
 TEACHER_MEAN, TEACHER_STD = np.array([123.675, 116.28, 103.53], np.float32), np.array([58.395, 57.12, 57.375], np.float32)
 STUDENT_MEAN, STUDENT_STD = 127.5, 128.0
@@ -44,6 +41,7 @@ def prepare(lfw: Path, labels: Path, student: Path, teacher: Path) -> dict[str, 
     BLENDS more crops are halves of two people of sets 1-3: faces of nobody, for there are few faces to learn from. Their
     set is "-".
     """
+    from converters.face import POINTS
     from converters.from_onnx import load_onnx
     from converters.graph import load
     from converters.passes.structure import fix_batch, remove_shape_arithmetic
@@ -58,7 +56,7 @@ def prepare(lfw: Path, labels: Path, student: Path, teacher: Path) -> dict[str, 
     own, other = runner(graph), runner(load_onnx(teacher))
     kept = np.load(labels)
     names, sets = [str(n) for n in kept["names"]], kept["sets"]
-    places, side = np.array(list(ALIGNMENT.values())) + MARGIN_PX, SIDE_PX + 2 * MARGIN_PX
+    places, side = np.array(list(POINTS.values())) + MARGIN_PX, SIDE_PX + 2 * MARGIN_PX
     crops = [warp(load_image(lfw / "images" / f"{name}.jpg").pixels, estimate_similarity(marks, places), (side, side))
              for name, marks in zip(names, to_alignment(kept["landmarks"]), strict=True)]
     random, learnt = np.random.default_rng(0), np.flatnonzero(sets != "4")
@@ -89,7 +87,7 @@ def main(arguments: list[str] | None = None) -> int:
     root.add_argument("--labels", type=Path, required=True, help="what `python -m training.landmarks label` wrote")
     root.add_argument("--student", type=Path, required=True, help="float .tflite to start from, which is a teacher, too")
     root.add_argument("--teacher", type=Path, required=True, help="the other teacher, .onnx")
-    root.add_argument("--out", type=Path, required=True)
+    root.add_argument("--out", type=Path, required=True, help="the run's folder; prepared.npz in it is used again, whatever --labels says")
     root.add_argument("--steps", type=int, default=2400)
     root.add_argument("--threads", type=int, default=0, help="CPU threads (0: all)")
     root.add_argument("--resume", action="store_true", help="go on with the run in --out")

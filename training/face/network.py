@@ -36,7 +36,6 @@ class GraphNet(nn.Module):
                 axes = (0, 3, 1, 2) if op.kind == "CONV_2D" else (3, 0, 1, 2)  # to (out, in / groups, H, W)
                 self.weights[f"w{k}"] = nn.Parameter(torch.from_numpy(_array(op, 1).transpose(axes).copy()))
                 self.weights[f"b{k}"] = nn.Parameter(torch.from_numpy(_array(op, 2).copy()))
-                self.last = k
             elif op.kind == "PRELU":
                 self.weights[f"a{k}"] = nn.Parameter(torch.from_numpy(_array(op, 1).reshape(-1).copy()))
             elif op.kind not in ("ADD", "RESHAPE"):

@@ -42,7 +42,8 @@ def main(arguments: list[str] | None = None) -> int:
     verbs = root.add_subparsers(dest="verb", required=True)
     for verb in ("label", "train", "export", "measure"):
         p = verbs.add_parser(verb)
-        p.add_argument("--lfw", type=Path, required=True, help="folder with images/, people_sets.json and yunet_landmarks.npz")
+        p.add_argument("--lfw", type=Path, required=True,
+                       help="folder with images/; for `label` also people_sets.json and yunet_landmarks.npz")
         if verb != "measure":
             p.add_argument("--out", type=Path, required=True)
         if verb == "label":
@@ -50,7 +51,7 @@ def main(arguments: list[str] | None = None) -> int:
             continue
         p.add_argument("--labels", type=Path, required=True, help="what `label` wrote")
         if verb == "train":
-            p.add_argument("--steps", type=int, default=5000)
+            p.add_argument("--steps", type=int, help="default: as the shipped one was trained")
             p.add_argument("--threads", type=int, default=0, help="CPU threads (0: all)")
             p.add_argument("--resume", action="store_true", help="go on with the run in --out")
         elif verb == "export":
@@ -86,7 +87,8 @@ def main(arguments: list[str] | None = None) -> int:
         return 1
     cuts, offsets = cut_out(o.lfw, names, landmarks)
     learn, validate = np.flatnonzero(sets != "4"), np.flatnonzero(sets == "4")
-    print(train(cuts, offsets, learn, validate, LandmarkConfig(steps=o.steps), o.out, resume=o.resume))
+    config = LandmarkConfig() if o.steps is None else LandmarkConfig(steps=o.steps)
+    print(train(cuts, offsets, learn, validate, config, o.out, resume=o.resume))
     return 0
 
 

@@ -12,6 +12,7 @@ from PIL import Image
 from converters.graph import Array
 from edge_oneshot.compose import build_locator
 from edge_oneshot.config import Config
+from edge_oneshot.errors import EdgeOneshotError
 from edge_oneshot.types import Face, Frame
 from training.landmarks.network import NAMES
 
@@ -53,6 +54,8 @@ def errors(lfw: Path, names: Sequence[str], labels: Array, inter_eye_px: float) 
             found.append(np.stack(here[0]))
         else:
             missed += 1
+    if not found:
+        raise EdgeOneshotError(f"{inter_eye_px:g} px between the eyes: expected faces to be found, got none of {missed}", "ask for more px")
     return np.stack(found), missed
 
 

@@ -6,27 +6,17 @@ and its middle is taken. Needs opencv-python, and YuNet's .onnx file.
 
 from __future__ import annotations
 
-import json
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from converters.face import pictures_of
 from converters.graph import Array
 
 LOOKS, NEEDED, SIDE_PX = 8, 3, 320
 MIRRORED = [1, 0, 2, 4, 3]  # YuNet's eyes, nose, mouth corners when left and right are swapped
-
-
-def pictures(lfw: Path, sets: str = "1234") -> Iterator[tuple[str, str]]:
-    """(NAME/NAME_0001, set) of every picture."""
-    people = json.loads((lfw / "people_sets.json").read_text())
-    for number in sets:
-        for person, count in people[number]:
-            for i in range(1, count + 1):
-                yield f"{person}/{person}_{i:04d}", number
 
 
 def steady(detector: Any, bgr: Array, first: Array, random: np.random.Generator) -> Array | None:
@@ -69,8 +59,9 @@ def label(lfw: Path, yunet: Path, out: Path) -> None:
     marks = np.load(lfw / "yunet_landmarks.npz")
     first = {str(n): m for n, m in zip(marks["names"], marks["landmarks5"], strict=True)}
     names, numbers, landmarks, missed = [], [], [], 0
-    for i, (name, number) in enumerate(pictures(lfw)):
-        bgr = cv2.imread(str(lfw / "images" / f"{name}.jpg"))
+    every = [(path, number) for number in "1234" for path in pictures_of(lfw, number)]
+    for i, (path, number) in enumerate(every):
+        name, bgr = f"{path.parent.name}/{path.stem}", cv2.imread(str(path))
         found = steady(detector, bgr, first[name].astype(np.float64), np.random.default_rng(i)) if name in first else None
         if found is None:
             missed += 1
@@ -79,7 +70,7 @@ def label(lfw: Path, yunet: Path, out: Path) -> None:
         numbers.append(number)
         landmarks.append(found)
         if i % 500 == 0:
-            print(f"labelled {i}", file=sys.stderr, flush=True)
+            print(f"labelled {i} of {len(every)}", file=sys.stderr, flush=True)
     np.savez(out, names=np.array(names), sets=np.array(numbers), landmarks=np.array(landmarks, np.float32))
     print(f"{out}: {len(names)} pictures labelled, {missed} without enough looks", file=sys.stderr)
 

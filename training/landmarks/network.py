@@ -7,12 +7,14 @@ from __future__ import annotations
 import numpy as np
 from torch import Tensor, nn
 
+from converters.face import POINTS as CHIP_POINTS
+
 NAMES = ("image_left_eye", "image_right_eye", "nose", "mouth")
 # 99 is odd at every halving (99, 49, 25, 13, 7), so that a padding of 1 is TFLite's SAME; the first convolution has none,
 # so that the normalisation folds into it exactly.
 SIDE_PX = 99
 # Where the cut-out puts the landmarks as the detector saw them: the encoder's places in its 112 px chip.
-POINTS = np.array([(38.2946, 51.6963), (73.5318, 51.5014), (56.0252, 71.7366), (56.1396, 92.2848)]) * (SIDE_PX / 112)
+POINTS = np.array([CHIP_POINTS[name] for name in NAMES]) * (SIDE_PX / 112)
 
 
 class Separable(nn.Module):
@@ -31,7 +33,7 @@ class Separable(nn.Module):
 
 
 class LandmarkNet(nn.Module):
-    """RGB (B, 3, 99, 99), normalised to (pixel - 127.5) / 64 -> (B, 8): x, y of each landmark's offset from POINTS, in eighths of px."""
+    """RGB (B, 3, 99, 99), normalised to (pixel - 127.5) / 64 -> (B, 8): x, y of each landmark's offset from POINTS, in units of 8 px."""
 
     def __init__(self, widths: tuple[int, int, int, int, int] = (16, 32, 48, 96, 128)) -> None:
         super().__init__()

@@ -1,7 +1,7 @@
 """Train the landmark network: cut-outs of labelled faces, moved, turned, scaled and spoiled; the offsets are to be told back.
 
 The labels are YuNet's landmarks, steadied: the middle of eight looks at each picture (training/landmarks/labels.py).
-People of LFW sets 1-3 are learnt from, set 4 chooses.
+People of LFW sets 1-3 are learnt from, set 4 is watched.
 """
 
 # mypy: allow-subclassing-any
@@ -30,7 +30,7 @@ MEAN, STD, UNIT_PX = 127.5, 64.0, 8.0
 class LandmarkConfig:
     """Every knob and its reason. Stored in each checkpoint."""
 
-    steps: int = 8000
+    steps: int = 5000
     batch: int = 64
     rate: float = 2e-3  # peak of a cosine schedule
     warm_up: int = 200

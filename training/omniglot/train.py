@@ -10,7 +10,6 @@ orientations, which looks at every other character at once and so learns faster 
 # (torch brings no types where this is checked)
 from __future__ import annotations
 
-import json
 import math
 import time
 from collections.abc import Iterator
@@ -24,6 +23,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from training import runs
 from training.omniglot.augment import distort
 from training.omniglot.data import SIDE_PX, DataError, Drawings, resized
 from training.omniglot.networks import L1Head, build
@@ -280,9 +280,7 @@ def train(data: Drawings, config: TrainConfig, out: Path, resume: bool = False, 
             "seconds": round(time.perf_counter() - began, 1),
         }
         history.append(row)
-        with (out / "log.jsonl").open("a", encoding="utf-8") as log:
-            log.write(json.dumps(row) + "\n")
-        print(json.dumps(row), flush=True)
+        runs.log(out, row)
         key = "one_shot_l1" if model.softmax is None else "one_shot_cosine"
         leader = max(range(len(history)), key=lambda i: (history[i][key], i))  # ties go to the later epoch
         save(model, optimizer, config, history, last)
@@ -299,18 +297,14 @@ def train(data: Drawings, config: TrainConfig, out: Path, resume: bool = False, 
 
 
 def save(model: Model, optimizer: torch.optim.Optimizer, config: TrainConfig, history: list[dict[str, Any]], path: Path) -> None:
-    """Write a checkpoint in one move, so that a run killed here still resumes."""
-    state = {
+    runs.save(path, {
         "config": asdict(config),
         "model": model.state_dict(),
         "optimizer": optimizer.state_dict(),
         "epoch": len(history),
         "history": history,
         "characters": 0 if model.softmax is None else len(model.softmax.centres) // config.orientations,
-    }
-    part = path.with_suffix(".part")
-    torch.save(state, part)
-    part.replace(path)
+    })
 
 
 def load(path: Path) -> tuple[Model, TrainConfig]:
