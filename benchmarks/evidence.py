@@ -19,12 +19,11 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-from common import headline
+from common import headline, shipped
 from numpy.typing import NDArray
 
 from edge_oneshot.cli.common import progress
-from edge_oneshot.compose import build_pipeline
-from edge_oneshot.config import Config, DecisionConfig, ModelConfig
+from edge_oneshot.config import DecisionConfig
 from edge_oneshot.evaluation.metrics import wilson
 from edge_oneshot.evaluation.pictures import embed, find_pictures
 from edge_oneshot.matching.evidence import CREDIT, Evidence
@@ -98,7 +97,7 @@ def main() -> int:
     o = options.parse_args()
     pictures = find_pictures(o.images)
     with progress(len(pictures), "encoding") as done:
-        embedded = embed(pictures, lambda: build_pipeline(Config(model=ModelConfig(threads=1))), 1, done)
+        embedded = embed(pictures, shipped.__wrapped__, 1, done)
     used = embedded.acquired
     vectors, who = embedded.vectors[used], np.array([pictures[i].person for i in used])
     print(headline("Evidence over time (benchmarks/evidence.py)"))

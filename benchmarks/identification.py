@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from common import headline
+from common import headline, shipped
 
 from edge_oneshot.cli.common import progress
-from edge_oneshot.compose import build_pipeline, build_rule
-from edge_oneshot.config import Config, DecisionConfig, ModelConfig
+from edge_oneshot.compose import build_rule
+from edge_oneshot.config import Config, DecisionConfig
 from edge_oneshot.evaluation.identification import draw, report
 from edge_oneshot.evaluation.pictures import Embedded, embed, find_pictures
 
@@ -28,12 +28,11 @@ CLAIMS = (0.1, 0.01)
 
 def row(embedded: Embedded, gallery: int, claim: float, draws: int) -> dict[str, Any]:
     """Means and extremes over `draws` galleries (seeds 0, 1, …), and the first of them with its intervals."""
-    config = Config(model=ModelConfig(threads=1), decision=DecisionConfig(target_fpir=claim))
-    pipeline = build_pipeline(config)
-    threshold = build_rule(config, pipeline.encoder)((1,) * gallery)
+    encoder = shipped().encoder
+    threshold = build_rule(Config(decision=DecisionConfig(target_fpir=claim)), encoder)((1,) * gallery)
     found = []
     for seed in range(draws):
-        trials = draw(embedded, pipeline.encoder.card.comparator, gallery, seed)
+        trials = draw(embedded, encoder.card.comparator, gallery, seed)
         found.append(report(embedded, trials, threshold, claim))
     mean = {f"{key}_mean": round(float(np.mean([f[key] for f in found])), 5) for key in ("fpir", "fnir", "rank1")}
     spread = {f"{key}_{name}": pick(f[key] for f in found) for key in ("fpir", "fnir") for name, pick in (("min", min), ("max", max))}
@@ -56,7 +55,7 @@ def main() -> int:
     o = options.parse_args()
     pictures = find_pictures(o.images)
     with progress(len(pictures), "encoding") as done:
-        embedded = embed(pictures, lambda: build_pipeline(Config(model=ModelConfig(threads=1))), o.workers, done)
+        embedded = embed(pictures, shipped.__wrapped__, o.workers, done)
     people = len({p.person for p in pictures})
     print(headline("Identification (benchmarks/identification.py)"))
     print(f"{len(pictures)} pictures of {people} people, {len(embedded.faults)} not acquired, encoder {embedded.encoder_id[:19]}; "
