@@ -46,9 +46,12 @@ def identify(ctx: click.Context, image: Path, as_json: bool) -> int:
     if as_json:
         print_json(result)
     elif result["identity"] is None:
-        click.echo(f"unknown: {_scores(result)}" if result["score"] is not None else "unknown: nobody is enrolled")
+        click.echo(f"unknown: {_scores(result)}" if result["score"] is not None else "unknown: nobody is enrolled with this encoder")
     else:
         click.echo(f"{result['name']} ({result['identity']}): {_scores(result)}")
+    # A daemon of an earlier release, still running, does not tell.
+    if not as_json and (foreign := result.get("templates_of_another_encoder", 0)):
+        click.echo(f"not compared: {foreign} template(s) of another encoder; `edge-oneshot gallery check` says whose", err=True)
     return 0 if result["identity"] is not None else EXIT_NON_MATCH
 
 

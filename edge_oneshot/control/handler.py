@@ -246,7 +246,8 @@ class Handler:
         decision = decide(probe, self._people.references, self._pipeline.threshold, self._pipeline.encoder.card)
         found = decision.candidate.identity_id if decision.outcome is Outcome.MATCH and decision.candidate else None
         name = None if found is None else self._people.names.get(found, found)
-        request.finish({"identity": found, "name": name} | _comparison(decision, sample))
+        foreign = {"templates_of_another_encoder": self._people.references.foreign}
+        request.finish({"identity": found, "name": name} | _comparison(decision, sample) | foreign)
 
     # ---- the device
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -191,6 +193,26 @@ def test_enroll_from_a_camera_of_the_command_s_own(call: Call, portrait_files: d
     failed = call("enroll", "--name", "Nobody", "--camera", f"folder:{folder}", "--json")
     assert (failed.code, failed.out) == (4, "")
     assert "no face found" in failed.err
+
+
+def test_a_gallery_of_another_encoder_is_not_compared_and_that_is_said(call: Call, portrait_files: dict[str, Path],
+                                                                      tmp_path: Path) -> None:
+    """As after an upgrade that ships another encoder."""
+    collins, hopper = str(portrait_files["collins"]), str(portrait_files["hopper"])
+    call("enroll", "--name", "Zoë", "--image", collins)
+    (file,) = (tmp_path / "s").rglob("*gallery*.sqlite")
+    with closing(sqlite3.connect(file)) as db, db:
+        db.execute("UPDATE templates SET encoder_id = 'sha256:' || hex(zeroblob(32))")
+    nobody = call("identify", "--image", collins)
+    assert (nobody.code, nobody.out.strip()) == (3, "unknown: nobody is enrolled with this encoder")
+    assert "not compared: 1 template(s) of another encoder; `edge-oneshot gallery check`" in nobody.err
+    assert "enroll again: zoe (template of another encoder)" in call("gallery", "check").out
+    call("enroll", "--name", "Grace", "--image", hopper)
+    found = call("identify", "--image", hopper)
+    assert found.code == 0 and "not compared: 1 template(s)" in found.err
+    assert call("identify", "--image", hopper, "--json").json["templates_of_another_encoder"] == 1
+    call("enroll", "--name", "Zoë", "--id", "zoe", "--replace", "--image", collins)
+    assert "not compared" not in call("identify", "--image", collins).err
 
 
 def test_models(call: Call) -> None:
