@@ -25,7 +25,8 @@ from converters.pipeline import Conversion, convert
 from converters.sources import Source, load_source
 from converters.tflite_runtime import check_predecessor
 from edge_oneshot.bundle import digest, write_bundle
-from edge_oneshot.card import EncoderCard, parse_card
+from edge_oneshot.card import EncoderCard
+from edge_oneshot.card_reader import parse_card
 from edge_oneshot.errors import EdgeOneshotError, ModelError
 
 EXIT_REFUSED = 5

@@ -18,7 +18,8 @@ import click
 import numpy as np
 
 from edge_oneshot.bundle import read_bundle, split, write_bundle
-from edge_oneshot.card import Comparator, parse_cohort
+from edge_oneshot.card import Comparator
+from edge_oneshot.card_reader import parse_cohort
 from edge_oneshot.cli.common import progress
 from edge_oneshot.compose import build_pipeline
 from edge_oneshot.config import Config

@@ -17,7 +17,8 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, Literal
 
-from edge_oneshot.card import Card, Cohort, DetectorCard, EncoderCard, LandmarkCard, parse_card, parse_cohort
+from edge_oneshot.card import Card, Cohort, DetectorCard, EncoderCard, LandmarkCard
+from edge_oneshot.card_reader import parse_card, parse_cohort
 from edge_oneshot.errors import ModelError
 
 CARD_NAME = "card.json"

@@ -27,7 +27,7 @@ def calibrate(ctx: click.Context, cohort: Path, out: Path, protocol: str, worker
     """
     import json
 
-    from edge_oneshot.card import parse_cohort
+    from edge_oneshot.card_reader import parse_cohort
     from edge_oneshot.cli.evaluate import encode
     from edge_oneshot.compose import build_encoder
     from edge_oneshot.evaluation.cohort import fit

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 from samples import ENCODER
 
-from edge_oneshot.card import Cohort, Comparator, parse_cohort
+from edge_oneshot.card import Cohort, Comparator
+from edge_oneshot.card_reader import parse_cohort
 from edge_oneshot.evaluation.cohort import fit
 from edge_oneshot.evaluation.pictures import Embedded, Picture
 

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 from decision_parts import COSINE, cohort, crowd, fitted
 
-from edge_oneshot.card import Tail, parse_cohort
+from edge_oneshot.card import Tail
+from edge_oneshot.card_reader import parse_cohort
 from edge_oneshot.errors import EdgeOneshotError, ModelError
 from edge_oneshot.evaluation import identification
 from edge_oneshot.evaluation.cohort import CohortScores, fit, fit_tail, gallery_curves, kish, thresholds, weighted_quantiles

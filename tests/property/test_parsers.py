@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edge_oneshot.bundle import SHIPPED, find_bundle, split
-from edge_oneshot.card import parse_card
+from edge_oneshot.card_reader import parse_card
 from edge_oneshot.config import SECTIONS, SLUG, Config, parse_config, section_keys
 from edge_oneshot.control.server import parse_request
 from edge_oneshot.errors import ConfigError, ControlError, GalleryError, ModelError

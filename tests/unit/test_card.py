@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from edge_oneshot.bundle import SHIPPED, Bundle, find_bundle, read_bundle, split
-from edge_oneshot.card import EncoderCard, Platt, parse_card
+from edge_oneshot.card import EncoderCard, Platt
+from edge_oneshot.card_reader import parse_card
 from edge_oneshot.errors import ModelError
 
 CARDS = {role: split(find_bundle("", role).read_bytes(), role)[1] for role in SHIPPED}

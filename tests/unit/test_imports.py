@@ -18,7 +18,7 @@ LAYERS = (
     {"__init__"},
     {"errors"},
     {"types", "config", "card", "system"},
-    {"bundle", "runtime", "stopwatch", "protocol"},
+    {"card_reader", "bundle", "runtime", "stopwatch", "protocol"},
     {"vision", "encoder", "matching", "events", "gallery", "cameras", "mqtt", "people", "explain", "pad"},
     {"pipeline", "reporting"},
     {"enrollment"},
@@ -30,7 +30,8 @@ LAYERS = (
 )
 # Within a layer: who may know whom besides itself.
 BESIDE = {
-    "bundle": set(), "config": set(), "card": {"config"}, "types": set(), "vision": set(), "encoder": set(), "events": {"matching"},
+    "card_reader": set(), "bundle": {"card_reader"},
+    "config": set(), "card": {"config"}, "types": set(), "vision": set(), "encoder": set(), "events": {"matching"},
     "mqtt": {"events", "matching"}, "gallery": set(), "explain": set(), "cameras": set(), "matching": set(),
     "people": {"gallery", "matching"}, "pad": set(),
     "runtime": set(), "stopwatch": set(), "system": set(), "reporting": set(), "pipeline": set(),
