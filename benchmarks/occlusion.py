@@ -1,4 +1,4 @@
-"""What a hidden part of a face costs, and whether any measure that costs nothing notices it.
+"""What a hidden part of a face costs, what the gate of enrollment refuses, and whether other measures would notice it.
 
     python benchmarks/occlusion.py --lfw DIR [--sets 4] [--workers 2] > benchmarks/results/occlusion.txt
 
@@ -29,8 +29,8 @@ from edge_oneshot.types import Face, Float32Array, Frame, UInt8Array
 
 KINDS = ("nothing", "dark glasses", "mask", "scarf", "hand")
 # name -> whether a low value is the suspicious one
-MEASURES = {"likeness to its mirror image": True, "length of the raw embedding": True, "detection score": True,
-            "shift from second look to landmark network": False}
+MEASURES = {"probability of a hidden landmark": False, "likeness to its mirror image": True, "length of the raw embedding": True,
+            "detection score": True, "shift from second look to landmark network": False}
 REFUSED = 0.01
 Point = tuple[float, float]
 
@@ -94,7 +94,7 @@ def look(pixels: UInt8Array, reference: Float32Array, person: str) -> tuple[Look
     shift = min(float(np.linalg.norm(f.landmarks[:4] - face.landmarks[:4], axis=1).max()) for f in seconds) / face.inter_eye_px
     likeness = float(plain @ mirrored) / length / float(np.linalg.norm(mirrored))
     score = float(score_all(pipeline.encoder.card.comparator, reference[None], vector)[0])
-    return Look(person, score, (likeness, length, face.detection_score, shift)), face, vector
+    return Look(person, score, (face.hidden, likeness, length, face.detection_score, shift)), face, vector
 
 
 def measure(person: list[Picture]) -> list[list[Look]]:
@@ -128,14 +128,17 @@ def main() -> int:
     print(f"LFW set {o.sets}: {len({r[0].person for r in looks})} people, {len(looks)} pictures, threshold {threshold:.3f}, "
           f"encoder {shipped().encoder.encoder_id[:19]}\n")
     print(f"noticed: share of the acquired, where a measure refuses {100 * REFUSED:g} % with nothing drawn, by {'; '.join(MEASURES)}")
-    print(f"{'drawn over it':16}{'acquired':>10}{'FNMR of those, % (95 %)':>26}   noticed")
+    gate = shipped().gates.max_hidden
+    print(f"refused: share of the acquired whose probability of a hidden landmark is above {gate:g}, as the gate of enrollment has it\n")
+    print(f"{'drawn over it':16}{'acquired':>10}{'FNMR of those, % (95 %)':>26}{'refused':>10}   noticed")
     values = [np.array([r[k].measures for r in looks if r[k].measures]) for k in range(len(KINDS))]
     limits = [np.quantile(values[0][:, m], REFUSED if low else 1 - REFUSED) for m, low in enumerate(MEASURES.values())]
     for k, kind in enumerate(KINDS):
         seen = [r[k] for r in looks if r[k].measures]
         missed, interval = rate(np.array([s.score < threshold for s in seen]), np.unique([s.person for s in seen], return_inverse=True)[1])
         noticed = [np.mean(v < limit if low else v > limit) for v, limit, low in zip(values[k].T, limits, MEASURES.values(), strict=True)]
-        print(f"{kind:16}{100 * len(seen) / len(looks):8.1f} %{percent(missed, interval):>26}   "
+        refused = 100 * np.mean(values[k][:, 0] > gate)
+        print(f"{kind:16}{100 * len(seen) / len(looks):8.1f} %{percent(missed, interval):>26}{refused:8.1f} %   "
               + "; ".join(f"{100 * n:.0f} %" for n in noticed))
     return 0
 

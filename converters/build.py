@@ -142,6 +142,11 @@ class Builder:
         table = {"ADD": "AddOptions", "SUB": "SubOptions", "MUL": "MulOptions"}[kind]
         return self._add(kind, [a, b], a.shape, options(table, fusedActivationFunction=NONE))
 
+    def concatenate(self, parts: Sequence[Tensor]) -> Tensor:
+        """(N, A), (N, B), … -> (N, A + B + …)."""
+        shape = (parts[0].shape[0], sum(p.shape[1] for p in parts))
+        return self._add("CONCATENATION", list(parts), shape, options("ConcatenationOptions", axis=1, fusedActivationFunction=NONE))
+
     def pool(self, kind: str, x: Tensor, kernel: Sequence[int], stride: Sequence[int],
              padding: Sequence[int] = (0, 0, 0, 0)) -> Tensor:
         """MAX_POOL_2D or AVERAGE_POOL_2D. padding: top, left, bottom, right, and none for averages."""

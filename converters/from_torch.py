@@ -117,6 +117,13 @@ class _Walker:
         one, zero = np.ones_like(vector), np.zeros_like(vector)
         return self.b.affine(a, *{"MUL": (vector, zero), "ADD": (one, vector), "SUB": (one, -vector)}[kind])
 
+    def op_cat(self, parts: Any, dim: int = 0) -> Tensor:
+        tensors = [self.values[p.name] if type(p).__name__ == "Node" else p for p in parts]
+        if dim != 1 or any(len(t.shape) != 2 for t in tensors):
+            raise ModelError(f"cat: expected rows of numbers joined along dimension 1, got dimension {dim} of {[t.shape for t in tensors]}",
+                             "join what is flattened already")
+        return self.b.concatenate(tensors)
+
     def op_add(self, a: Any, b: Any, alpha: Any = 1) -> Any:
         return self._binary("ADD", a, b)
 

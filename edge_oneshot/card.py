@@ -152,7 +152,8 @@ class DetectorCard:
 class LandmarkCard:
     """points: landmark name -> (x, y) px of the input, where the cut-out puts the landmarks of the one who found the face.
 
-    The model tells, in the same order, how far right of and below them they really lie, in px of the input.
+    The model tells, in the same order, how far right of and below them they really lie, in px of the input. hidden: behind
+    these it tells for each of them the logit of its being hidden by something.
     """
 
     kind: Literal["landmarks"]
@@ -161,6 +162,7 @@ class LandmarkCard:
     description: str
     input: InputSpec
     points: Mapping[str, tuple[float, float]]
+    hidden: bool
     provenance: Mapping[str, Any]
     model_digest: str
 

@@ -167,7 +167,9 @@ def _parse_landmarks(top: _Reader, common: dict[str, Any]) -> LandmarkCard:
     names = output.names("landmarks")
     if sorted(names) != sorted(points):
         raise output.fault("landmarks", f"each of the points once ({', '.join(sorted(points))})", names)
-    return LandmarkCard(**common, points={name: points[name] for name in names})
+    if not isinstance(hidden := output.data.get("hidden", False), bool):
+        raise output.fault("hidden", "true or false, or nothing", hidden)
+    return LandmarkCard(**common, points={name: points[name] for name in names}, hidden=hidden)
 
 
 def _parse_thresholds(r: _Reader) -> Thresholds:

@@ -83,6 +83,7 @@ class QualityConfig:
     max_luma: float = _key(225.0, "mean brightness of the aligned face (0-255), at most", low=0, high=255)
     min_contrast: float = _key(12.0, "standard deviation of the brightness, at least", low=0, high=128)
     max_cropped: float = _key(0.25, "share of the aligned face that may lie beyond the border of the picture, at most", low=0, high=1)
+    max_hidden: float = _key(0.7, "of who is enrolled: probability that an eye, the nose or the mouth is hidden, at most", low=0, high=1)
     max_yaw_deg: float = _key(60.0, "degrees that a face may be turned aside, at most", low=0, high=90)
 
 

@@ -13,6 +13,7 @@ from edge_oneshot.errors import AcquisitionError, EnrollmentError
 from edge_oneshot.matching.compare import References, score_all
 from edge_oneshot.pipeline import Pipeline
 from edge_oneshot.types import Candidate, Embedding, Fault, Float32Array, Frame, Identity, Quality, Sample, Template
+from edge_oneshot.vision.quality import reference_faults
 
 BURST_NS = 1_000_000_000  # after the first good frame, the best ones of this long make the template
 BURST_FRAMES = 10
@@ -44,9 +45,16 @@ def find_one(samples: Sequence[Sample]) -> tuple[Sample | None, tuple[Fault, ...
     return (None, samples[0].faults) if samples[0].faults else (samples[0], ())
 
 
+def find_reference(pipeline: Pipeline, frame: Frame) -> tuple[Sample | None, tuple[Fault, ...]]:
+    """As find_one, of a frame that somebody is to be enrolled from."""
+    sample, faults = find_one(pipeline.samples(frame))
+    faults = faults if sample is None else reference_faults(sample.quality, pipeline.gates)
+    return (None, faults) if faults else (sample, ())
+
+
 def enroll_from_frame(pipeline: Pipeline, frame: Frame, identity: Identity, references: References) -> Enrollment:
     """Enroll from one picture. Raises EnrollmentError with every fault; nothing is stored here."""
-    sample, faults = find_one(pipeline.samples(frame))
+    sample, faults = find_reference(pipeline, frame)
     if sample is None:
         raise EnrollmentError(
             f"{identity.name!r} was not enrolled from {frame.source}", "use another picture", tuple(f.message for f in faults)
@@ -91,7 +99,7 @@ class CaptureSession:
         """Take a frame; the finished enrollment, or None while it needs more."""
         if frame.captured_ns <= self._prompt_ns:
             return None
-        sample, self._faults = find_one(self._pipeline.samples(frame))
+        sample, self._faults = find_reference(self._pipeline, frame)
         if sample is not None:
             self._good.append((sample, frame.captured_ns))
             self.progress = "hold still"

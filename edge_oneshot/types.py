@@ -102,13 +102,15 @@ class Face:
     """A detected face (or, for other domains, region) in frame coordinates.
 
     landmarks: float32 (K, 2), px, (x, y). landmark_names: K names; left and right as seen in the image.
-    detection_score: the detector's own score in [0, 1].
+    detection_score: the detector's own score in [0, 1]. hidden: the landmark network's probability that one of the
+    landmarks is behind something, [0, 1].
     """
 
     box: Box
     landmarks: Float32Array
     landmark_names: tuple[str, ...]
     detection_score: float
+    hidden: float = 0.0
 
     def __post_init__(self) -> None:
         expected = (len(self.landmark_names), 2)
@@ -118,6 +120,7 @@ class Face:
         )
         _require(bool(np.isfinite(self.landmarks).all()), "Face.landmarks", "finite px", "NaN or infinity")
         _require(0.0 <= self.detection_score <= 1.0, "Face.detection_score", "[0, 1]", self.detection_score)
+        _require(0.0 <= self.hidden <= 1.0, "Face.hidden", "[0, 1]", self.hidden)
 
     def landmark(self, name: str) -> tuple[float, float]:
         """(x, y) px of a named landmark. Raises KeyError if the detector has none of that name."""
@@ -158,7 +161,8 @@ class Quality:
     inter_eye_px: px in the frame; 0 for a bundle whose regions are whole frames. sharpness: variance of the Laplacian
     of the chip's luma (Pech-Pacheco et al. 2000). luma: mean of BT.601 luma, [0, 255]. contrast: its standard
     deviation. yaw_deg: estimated from the landmarks, 0 = frontal, positive = nose towards the image's right.
-    cropped: share of the chip's area that lies outside the frame, [0, 1].
+    cropped: share of the chip's area that lies outside the frame, [0, 1]. hidden: probability that one of the landmarks
+    is behind something (a hand, dark glasses, a mask), [0, 1]; 0 where nobody looked.
     faults: one `Fault` for each gate that it fails; empty = good.
     """
 
@@ -168,10 +172,11 @@ class Quality:
     contrast: float
     yaw_deg: float
     cropped: float = 0.0
+    hidden: float = 0.0
     faults: tuple[Fault, ...] = ()
 
     def __post_init__(self) -> None:
-        for name in ("inter_eye_px", "sharpness", "luma", "contrast", "yaw_deg", "cropped"):
+        for name in ("inter_eye_px", "sharpness", "luma", "contrast", "yaw_deg", "cropped", "hidden"):
             value = getattr(self, name)
             _require(isinstance(value, (int, float)) and -1e12 < value < 1e12, f"Quality.{name}", "a finite number", value)
         _require(isinstance(self.faults, tuple), "Quality.faults", "a tuple of Fault", type(self.faults).__name__)
@@ -185,7 +190,7 @@ class Quality:
         return {
             "inter_eye_px": round(self.inter_eye_px, 1), "sharpness": round(self.sharpness, 1),
             "luma": round(self.luma, 1), "contrast": round(self.contrast, 1), "yaw_deg": round(self.yaw_deg, 1),
-            "cropped": round(self.cropped, 3),
+            "cropped": round(self.cropped, 3), "hidden": round(self.hidden, 3),
         }
 
 

@@ -75,7 +75,7 @@ def check(ctx: click.Context, bundle: str) -> None:
         result = f"an embedding of {vector.size} values on {encoder.runtime.name}"
     elif b.card.kind == "landmarks":
         placer = LandmarkPlacer(b, config.model.runtime, config.model.threads)
-        result = f"{len(placer.offsets(grey))} landmarks on {placer.runtime.name}"
+        result = f"{len(placer.look(grey)[0])} landmarks on {placer.runtime.name}"
     else:
         detector = BlazeFaceDetector(b, config.model.runtime, config.model.threads)
         result = f"{len(detector.detect(grey))} faces in a grey picture on {detector.runtime.name}"

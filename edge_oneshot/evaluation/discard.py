@@ -25,7 +25,7 @@ def goodness(quality: Quality) -> dict[str, float]:
     """Each measure so that more is better. Luma: distance from the middle of the range; yaw: towards frontal."""
     return {
         "inter_eye_px": quality.inter_eye_px, "sharpness": quality.sharpness, "luma": -abs(quality.luma - 127.5),
-        "contrast": quality.contrast, "yaw_deg": -abs(quality.yaw_deg),
+        "contrast": quality.contrast, "yaw_deg": -abs(quality.yaw_deg), "hidden": -quality.hidden,
     }
 
 
@@ -75,4 +75,5 @@ def refused_by(q: Quality, gates: QualityConfig) -> list[bool]:
     return [
         0 < q.inter_eye_px < gates.min_inter_eye_px, q.sharpness < gates.min_sharpness, not gates.min_luma <= q.luma <= gates.max_luma,
         q.contrast < gates.min_contrast, abs(q.yaw_deg) > gates.max_yaw_deg,
+        False,  # hidden: a gate of enrollment alone
     ]

@@ -1,7 +1,8 @@
-"""A found face -> the same face with its landmarks where they are: a small network that looks at nothing else."""
+"""A found face -> the same face with its landmarks where they are, and whether one is hidden: a small network of its own."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -23,7 +24,8 @@ class LandmarkPlacer:
         self.runtime = Runtime(bundle.model, bundle.path, runtime, threads)
         self._size = (self.card.input.width_px, self.card.input.height_px)
         self._points = np.array(list(self.card.points.values()), dtype=np.float64)
-        self._model = PixelModel(self.runtime, bundle.path, self.card.input.shape, self._points.size)
+        count = len(self._points)
+        self._model = PixelModel(self.runtime, bundle.path, self.card.input.shape, count * (3 if self.card.hidden else 2))
 
     def place(self, frame: Frame, face: Face) -> Face:
         """The face with the card's landmarks placed anew, in px of `frame.pixels`; others of its landmarks stay.
@@ -32,11 +34,14 @@ class LandmarkPlacer:
         """
         rough = np.array([face.landmark(name) for name in self.card.points], dtype=np.float64)
         transform = estimate_similarity(rough, self._points)
-        offsets = self.offsets(warp(frame.pixels, transform, self._size))
+        offsets, hidden = self.look(warp(frame.pixels, transform, self._size))
         landmarks = face.landmarks.copy()
         landmarks[[face.landmark_names.index(name) for name in self.card.points]] = undo(transform, self._points + offsets)
-        return replace(face, landmarks=landmarks)
+        return replace(face, landmarks=landmarks, hidden=hidden)
 
-    def offsets(self, pixels: UInt8Array) -> Float32Array:
-        """Cut-out uint8 (H, W, 3) RGB as the card says -> float32 (K, 2): px from the card's points to the landmarks."""
-        return self._model(pixels).reshape(-1, 2)
+    def look(self, pixels: UInt8Array) -> tuple[Float32Array, float]:
+        """Cut-out uint8 (H, W, 3) RGB as the card says -> float32 (K, 2), px from the card's points to the landmarks; and the
+        probability that the one that is most likely hidden is so, 0 where the model does not tell."""
+        values, count = self._model(pixels), len(self._points)
+        worst = float(values[2 * count :].max(initial=-100.0))
+        return values[: 2 * count].reshape(-1, 2), 1 / (1 + math.exp(-worst)) if self.card.hidden else 0.0

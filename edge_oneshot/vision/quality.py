@@ -29,6 +29,7 @@ def measure(frame: Frame, face: Face | None, chip: Chip, gates: QualityConfig) -
         luma=mean,
         contrast=float(np.sqrt(np.float32(squares))),
         yaw_deg=0.0 if face is None else estimate_yaw_deg(face),
+        hidden=0.0 if face is None else face.hidden,
         cropped=0.0 if face is None else outside(chip.transform, (chip.pixels.shape[1], chip.pixels.shape[0]), frame.size),
     )
     if face is None:
@@ -56,6 +57,19 @@ def _faults(q: Quality, face: Face, frame: Frame, gates: QualityConfig) -> list[
          f"sharpness {q.sharpness:.1f}, {gates.min_sharpness:g} needed: hold still, more light, check the focus"),
     )
     return [Fault(code=code, message=message) for ok, code, message in checks if not ok]
+
+
+def reference_faults(quality: Quality, gates: QualityConfig) -> tuple[Fault, ...]:
+    """What a capture must not have to be enrolled, although it may be compared: a hidden part of the face.
+
+    A scarf or dark glasses cost matches, no false ones; whoever is recognised in spite of them should be. But a template of
+    half a face stays. docs/evaluation.md has the figures.
+    """
+    if quality.faults or quality.hidden <= gates.max_hidden:
+        return quality.faults
+    return (Fault(code="hidden", message=(
+        f"an eye, the nose or the mouth is hidden, with a probability of {quality.hidden:.2f}, at most {gates.max_hidden:g}: take off "
+        "what covers the face, and keep hands away")),)
 
 
 def outside(transform: Float64Array, chip: tuple[int, int], frame: tuple[int, int]) -> float:

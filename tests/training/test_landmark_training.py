@@ -12,10 +12,12 @@ torch = pytest.importorskip("torch", reason="training needs PyTorch (extra: trai
 
 from edge_oneshot.vision.landmarks import LandmarkPlacer  # noqa: E402
 from training import runs  # noqa: E402
+from training.landmarks import hidden as hidden_module  # noqa: E402
 from training.landmarks.export import export  # noqa: E402
+from training.landmarks.hidden import NEAR_PX, HiddenConfig, cover, train_hidden  # noqa: E402
 from training.landmarks.labels import to_alignment  # noqa: E402
 from training.landmarks.network import NAMES, POINTS, SIDE_PX  # noqa: E402
-from training.landmarks.train import CUT_PX, UNIT_PX, LandmarkConfig, cut_places, sample, similarity_basis, train  # noqa: E402
+from training.landmarks.train import CUT_PX, UNIT_PX, LandmarkConfig, averaged, cut_places, sample, similarity_basis, train  # noqa: E402
 
 COLOURS = np.array([(255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 0)])
 
@@ -36,7 +38,8 @@ def dotted(count: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
 def test_labels_follow_the_picture() -> None:
     """Moved, turned, scaled and mirrored: each dot is where its label says."""
     cuts, offsets = dotted(40)
-    pixels, label = sample(cuts, offsets, torch.Generator().manual_seed(1))
+    pixels, label, mirrored = sample(cuts, offsets, torch.Generator().manual_seed(1))
+    assert 0 < mirrored.sum() < len(cuts)
     places = label.reshape(-1, 4, 2).numpy() * UNIT_PX + POINTS
     checked = 0
     assert (places[:, 0, 0] < places[:, 1, 0]).all(), "the eye that is left in the picture is called the left one, mirrored or not"
@@ -92,5 +95,39 @@ def test_a_small_run_learns_and_goes_on_where_it_stopped_and_becomes_a_bundle(tm
                     for d in ("whole", "parts"))
     assert [r["step"] for r in parts] == [30, 60] and whole == parts
     assert whole[1]["loss"] < 0.8 * whole[0]["loss"]
-    placer = LandmarkPlacer(export(last, cuts[:16], offsets[:16], tmp_path / "landmarks.tflite"))
-    assert placer.offsets(np.full((SIDE_PX, SIDE_PX, 3), 128, np.uint8)).shape == (4, 2)
+
+    few = HiddenConfig(steps=20, batch=16, warm_up=5, every=10)
+    monkeypatch.setattr(runs, "log", power_cut)
+    with pytest.raises(KeyboardInterrupt):
+        train_hidden(averaged(last), cuts, offsets, learn, validate, few, tmp_path / "parts")
+    monkeypatch.undo()
+    hidden = train_hidden(averaged(last), cuts, offsets, learn, validate, few, tmp_path / "parts", resume=True)
+    at_once = train_hidden(averaged(last), cuts, offsets, learn, validate, few, tmp_path / "whole")
+    parts_, whole_ = (torch.load(p, weights_only=True)["net"] for p in (hidden, at_once))
+    assert all(torch.equal(a, b) for a, b in zip(parts_.values(), whole_.values(), strict=True))
+
+    placer = LandmarkPlacer(export(last, hidden, cuts[:16], offsets[:16], tmp_path / "landmarks.tflite"))
+    offset, probability = placer.look(np.full((SIDE_PX, SIDE_PX, 3), 128, np.uint8))
+    assert offset.shape == (4, 2) and 0 < probability < 1
+
+
+def test_what_is_drawn_over_a_landmark_is_its_label() -> None:
+    grey, textures = np.full((CUT_PX, CUT_PX, 3), 77, np.uint8), np.full((3, CUT_PX, CUT_PX, 3), 200, np.uint8)
+    marks, random, seen = cut_places(), np.random.default_rng(0), []
+    for _ in range(60):
+        covered, share = cover(grey, marks, textures, random)
+        changed = (covered != grey).any(-1)
+        around = [changed[y - NEAR_PX : y + NEAR_PX + 1, x - NEAR_PX : x + NEAR_PX + 1].mean() for x, y in marks.astype(int)]
+        assert np.abs(np.array(around) - share).max() < 0.35, "but for spots of its own colour"
+        seen.append(share)
+    assert (np.array(seen).max(0) == 1).all() and (np.array(seen).min(0) == 0).all()
+
+
+def test_hidden_eyes_change_places_in_the_mirror(monkeypatch: pytest.MonkeyPatch) -> None:
+    cuts, offsets = dotted(32)
+    monkeypatch.setattr(hidden_module, "cover", lambda cut, marks, textures, random: (cut, np.array([1, 0, 0, 0.5], np.float32)))
+    _, label = hidden_module.batch(cuts, offsets, np.arange(32), 1.0, cuts, 3)
+    _, _, mirrored = sample(cuts, offsets, torch.Generator().manual_seed(3), patches=False)
+    assert 0 < mirrored.sum() < 32
+    assert label[mirrored].tolist() == [[0, 1, 0, 0.5]] * int(mirrored.sum())
+    assert label[~mirrored].tolist() == [[1, 0, 0, 0.5]] * int((~mirrored).sum())

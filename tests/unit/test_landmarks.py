@@ -14,11 +14,14 @@ from pictures import frame
 from edge_oneshot.bundle import Bundle, find_bundle, read_bundle, split, write_bundle
 from edge_oneshot.compose import build_pipeline
 from edge_oneshot.config import Config, ModelConfig
-from edge_oneshot.errors import ModelError
+from edge_oneshot.enrollment import enroll_from_frame
+from edge_oneshot.errors import EnrollmentError, ModelError
+from edge_oneshot.matching.compare import References
 from edge_oneshot.pipeline import Pipeline
-from edge_oneshot.types import Face
+from edge_oneshot.types import Face, Identity
 from edge_oneshot.vision.align import estimate_similarity, undo
 from edge_oneshot.vision.landmarks import LandmarkPlacer
+from edge_oneshot.vision.quality import reference_faults
 
 Pixels = NDArray[np.uint8]
 
@@ -82,6 +85,40 @@ def test_points_that_the_network_does_not_place_stay(pipeline: Pipeline, placer:
         placer.place(picture, replace(face, landmarks=face.landmarks[:3], landmark_names=face.landmark_names[:3]))
 
 
+def covered(pixels: Pixels, face: Face, part: str) -> Pixels:
+    """The picture with a flat patch over the mouth and chin, or over one half of the face."""
+    picture, apart = pixels.copy(), face.inter_eye_px
+    (x0, y0), (x1, _), (x, y) = face.landmark("image_left_eye"), face.landmark("image_right_eye"), face.landmark("nose")
+    if part == "mouth":
+        box = (x - 0.9 * apart, y - 0.1 * apart, x + 0.9 * apart, y + 1.3 * apart)
+    else:
+        box = ((x0 + x1) / 2, y0 - 0.8 * apart, x1 + 0.8 * apart, y0 + 1.8 * apart)
+    left, top, right, bottom = (max(0, round(v)) for v in box)
+    picture[top:bottom, left:right] = (90, 120, 160)
+    return picture
+
+
+@pytest.mark.parametrize("name", ["collins", "hopper"])
+@pytest.mark.parametrize("part", ["mouth", "half"])
+def test_a_hidden_part_keeps_nobody_from_being_compared_but_from_being_enrolled(
+    pipeline: Pipeline, portraits: dict[str, Pixels], name: str, part: str
+) -> None:
+    assert pipeline.locator is not None
+    pixels = portraits[name]
+    (face,) = pipeline.locator.locate(frame(pixels))
+    assert face.hidden < 0.2
+    found = pipeline.samples(frame(covered(pixels, face, part)))
+    assert found, "the detector still finds her"
+    assert found[0].faults == () and found[0].quality.hidden > pipeline.gates.max_hidden, "she may be compared"
+    at_limit = replace(pipeline.gates, max_hidden=found[0].quality.hidden)
+    assert [f.code for f in reference_faults(found[0].quality, pipeline.gates)] == ["hidden"]
+    assert reference_faults(found[0].quality, at_limit) == ()
+    nobody = References(pipeline.encoder.card.comparator, pipeline.encoder.encoder_id, ())
+    with pytest.raises(EnrollmentError) as caught:
+        enroll_from_frame(pipeline, frame(covered(pixels, face, part)), Identity(identity_id="a", name="A"), nobody)
+    assert "take off what covers the face" in caught.value.faults[0]
+
+
 def test_undo_leads_back() -> None:
     random = np.random.default_rng(0)
     source, target = random.normal(size=(5, 2)) * 50, random.normal(size=(5, 2)) * 50
@@ -97,8 +134,9 @@ def test_the_order_of_the_landmarks_is_the_models(bundle: Bundle) -> None:
 def test_a_model_that_contradicts_its_card_is_refused(bundle: Bundle, tmp_path: Path) -> None:
     card = split(bundle.path.read_bytes(), "x")[1]
     assert card is not None
-    fewer = card | {"output": {"landmarks": ["nose", "mouth"]}, "points": {n: card["points"][n] for n in ("nose", "mouth")}}
-    with pytest.raises(ModelError, match=r"output shape \(batch, values\): the card expects \(1, 4\), the model has \(1, 8\)"):
+    names = ["nose", "mouth"]
+    fewer = card | {"output": card["output"] | {"landmarks": names}, "points": {n: card["points"][n] for n in names}}
+    with pytest.raises(ModelError, match=r"output shape \(batch, values\): the card expects \(1, 6\), the model has \(1, 12\)"):
         LandmarkPlacer(write_bundle(tmp_path / "fewer.tflite", bundle.model, fewer))
 
 
@@ -107,6 +145,6 @@ def test_a_refiner_without_the_points_that_the_network_starts_from(bundle: Bundl
     assert card is not None
     names = ["image_left_eye", "image_right_eye", "nose", "chin"]
     other = write_bundle(tmp_path / "chin.tflite", bundle.model, card | {
-        "output": {"landmarks": names}, "points": {("chin" if n == "mouth" else n): p for n, p in card["points"].items()}})
+        "output": card["output"] | {"landmarks": names}, "points": {("chin" if n == "mouth" else n): p for n, p in card["points"].items()}})
     with pytest.raises(ModelError, match=r"decoder\.landmarks: expected \['chin'\] too, since face-landmarks-int8 starts from them"):
         build_pipeline(Config(model=ModelConfig(landmarks=str(other.path))))

@@ -2,6 +2,7 @@
 
     python -m training.landmarks label  --lfw DIR --yunet YUNET.onnx --out labels.npz
     python -m training.landmarks train  --lfw DIR --labels labels.npz --out runs/landmarks
+    python -m training.landmarks hidden --lfw DIR --labels labels.npz --out runs/landmarks
     python -m training.landmarks export --lfw DIR --labels labels.npz --out runs/landmarks BUNDLE
     python -m training.landmarks measure --lfw DIR --labels labels.npz
 """
@@ -40,7 +41,7 @@ def main(arguments: list[str] | None = None) -> int:
     root = argparse.ArgumentParser(prog="python -m training.landmarks", description=__doc__,
                                    formatter_class=argparse.RawDescriptionHelpFormatter)
     verbs = root.add_subparsers(dest="verb", required=True)
-    for verb in ("label", "train", "export", "measure"):
+    for verb in ("label", "train", "hidden", "export", "measure"):
         p = verbs.add_parser(verb)
         p.add_argument("--lfw", type=Path, required=True,
                        help="folder with images/; for `label` also people_sets.json and yunet_landmarks.npz")
@@ -50,7 +51,7 @@ def main(arguments: list[str] | None = None) -> int:
             p.add_argument("--yunet", type=Path, required=True, help="YuNet's .onnx file")
             continue
         p.add_argument("--labels", type=Path, required=True, help="what `label` wrote")
-        if verb == "train":
+        if verb in ("train", "hidden"):
             p.add_argument("--steps", type=int, help="default: as the shipped one was trained")
             p.add_argument("--threads", type=int, default=0, help="CPU threads (0: all)")
             p.add_argument("--resume", action="store_true", help="go on with the run in --out")
@@ -73,22 +74,27 @@ def main(arguments: list[str] | None = None) -> int:
 
         learnt = np.flatnonzero(sets != "4")
         some = learnt[:: max(1, len(learnt) // 128)]
-        bundle = export(o.out / "last.pt", *cut_out(o.lfw, names[some], landmarks[some]), o.bundle)
+        bundle = export(o.out / "last.pt", o.out / "hidden.pt", *cut_out(o.lfw, names[some], landmarks[some]), o.bundle)
         print(f"{bundle.path}: {len(bundle.model)} bytes, {bundle.card.model_digest}")
         return 0
     import torch
 
-    from training.landmarks.train import LandmarkConfig, train
+    from training.landmarks.hidden import HiddenConfig, train_hidden
+    from training.landmarks.train import LandmarkConfig, averaged, train
 
     if o.threads:
         torch.set_num_threads(o.threads)
-    if o.resume != (o.out / "last.pt").exists():
-        print(f"error: {o.out}: {'no run to resume' if o.resume else 'expected no earlier run (or --resume)'}", file=sys.stderr)
+    checkpoint = o.out / ("last.pt" if o.verb == "train" else "hidden.pt")
+    if o.resume != checkpoint.exists():
+        print(f"error: {checkpoint}: {'no run to resume' if o.resume else 'expected no earlier run (or --resume)'}", file=sys.stderr)
         return 1
     cuts, offsets = cut_out(o.lfw, names, landmarks)
     learn, validate = np.flatnonzero(sets != "4"), np.flatnonzero(sets == "4")
-    config = LandmarkConfig() if o.steps is None else LandmarkConfig(steps=o.steps)
-    print(train(cuts, offsets, learn, validate, config, o.out, resume=o.resume))
+    steps = {} if o.steps is None else {"steps": o.steps}
+    if o.verb == "train":
+        print(train(cuts, offsets, learn, validate, LandmarkConfig(**steps), o.out, resume=o.resume))
+    else:
+        print(train_hidden(averaged(o.out / "last.pt"), cuts, offsets, learn, validate, HiddenConfig(**steps), o.out, resume=o.resume))
     return 0
 
 

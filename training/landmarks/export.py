@@ -14,7 +14,8 @@ from converters.graph import Array, Graph
 from converters.pictures import chips_digest
 from converters.pipeline import convert
 from edge_oneshot.bundle import Bundle, digest, write_bundle
-from training.landmarks.network import NAMES, POINTS, SIDE_PX, LandmarkNet
+from training.landmarks.hidden import load_hidden
+from training.landmarks.network import NAMES, POINTS, SIDE_PX, Both, HiddenNet, LandmarkNet
 from training.landmarks.train import MEAN, STD, UNIT_PX, averaged, sample
 
 TOOLS = ("ai-edge-quantizer", "ai-edge-litert", "torch", "numpy", "pillow")
@@ -23,10 +24,10 @@ TOOLS = ("ai-edge-quantizer", "ai-edge-litert", "torch", "numpy", "pillow")
 def make_card(digests: dict[str, str]) -> dict[str, Any]:
     return {
         "card": 1, "kind": "landmarks", "name": "face-landmarks-int8", "version": "1.0.0",
-        "description": "Eyes, nose and mouth of one found face, for alignment; full int8, per channel",
+        "description": "Eyes, nose and mouth of one found face, for alignment, and which of them are hidden; full int8, per channel",
         "input": {"width_px": SIDE_PX, "height_px": SIDE_PX, "channels": 3, "colour": "RGB",
                   "normalisation": {"mean": [MEAN] * 3, "std": [STD] * 3}},
-        "output": {"landmarks": list(NAMES)},
+        "output": {"landmarks": list(NAMES), "hidden": True},
         "points": {name: [round(float(v), 4) for v in point] for name, point in zip(NAMES, POINTS, strict=True)},
         "provenance": {
             "source": "trained from scratch by training/landmarks",
@@ -39,17 +40,18 @@ def make_card(digests: dict[str, str]) -> dict[str, Any]:
     }
 
 
-def float_graph(net: LandmarkNet) -> Graph:
-    """The network with its offsets in px."""
+def float_graph(net: LandmarkNet, hidden: HiddenNet) -> Graph:
+    """The network and its branch, with offsets in px."""
     with torch.no_grad():
         net.head.weight *= UNIT_PX
         net.head.bias *= UNIT_PX
-    return from_exported(torch.export.export(net.eval(), (torch.zeros(1, 3, SIDE_PX, SIDE_PX),)))
+    return from_exported(torch.export.export(Both(net, hidden).eval(), (torch.zeros(1, 3, SIDE_PX, SIDE_PX),)))
 
 
-def export(checkpoint: Path, cuts: Array, offsets: Array, out: Path) -> Bundle:
+def export(checkpoint: Path, hidden: Path, cuts: Array, offsets: Array, out: Path) -> Bundle:
     """Write the bundle. cuts, offsets: as `train` takes them; moved as in training, they calibrate, so that large offsets fit."""
-    pixels, _ = sample(cuts, offsets, torch.Generator().manual_seed(0))
+    pixels, _, _ = sample(cuts, offsets, torch.Generator().manual_seed(0))
     chips = list(np.rint(pixels.permute(0, 2, 3, 1).numpy()).astype(np.uint8))
-    result = convert(float_graph(averaged(checkpoint)), chips, [MEAN] * 3, [STD] * 3)
-    return write_bundle(out, result.model, make_card({"source": digest(checkpoint.read_bytes()), "calibration": chips_digest(chips)}))
+    result = convert(float_graph(averaged(checkpoint), load_hidden(hidden)), chips, [MEAN] * 3, [STD] * 3)
+    sources = {"source": digest(checkpoint.read_bytes()), "hidden": digest(hidden.read_bytes()), "calibration": chips_digest(chips)}
+    return write_bundle(out, result.model, make_card(sources))

@@ -1,10 +1,12 @@
-"""The landmark network: 99 px cut-out of one face -> how far eyes, nose and mouth lie from where they were expected."""
+"""The landmark network: 99 px cut-out of one face -> how far eyes, nose and mouth lie from where they were expected; and a
+branch of it that tells which of them are hidden."""
 
 # mypy: allow-subclassing-any
 # (torch brings no types where this is checked)
 from __future__ import annotations
 
 import numpy as np
+import torch
 from torch import Tensor, nn
 
 from converters.face import POINTS as CHIP_POINTS
@@ -15,6 +17,9 @@ NAMES = ("image_left_eye", "image_right_eye", "nose", "mouth")
 SIDE_PX = 99
 # Where the cut-out puts the landmarks as the detector saw them: the encoder's places in its 112 px chip.
 POINTS = np.array([CHIP_POINTS[name] for name in NAMES]) * (SIDE_PX / 112)
+
+
+TRUNK = 10  # layers of a LandmarkNet's body that HiddenNet shares
 
 
 class Separable(nn.Module):
@@ -48,5 +53,37 @@ class LandmarkNet(nn.Module):
         )
         self.head = nn.Linear(32 * 7 * 7, 2 * len(NAMES))
 
+    def trunk(self, pixels: Tensor) -> Tensor:
+        """What both branches see: (B, d, 13, 13)."""
+        return self.body[:TRUNK](pixels)
+
     def forward(self, pixels: Tensor) -> Tensor:
         return self.head(self.body(pixels).flatten(1))
+
+
+class HiddenNet(nn.Module):
+    """The trunk of a LandmarkNet (B, 96, 13, 13) -> (B, 4): for each landmark the logit of its being hidden."""
+
+    def __init__(self, width: int = 96) -> None:
+        super().__init__()
+        self.body = nn.Sequential(
+            Separable(width, width, 1), Separable(width, 128, 2), Separable(128, 128, 1),  # (B, 128, 7, 7)
+            nn.Conv2d(128, 32, 1, bias=False), nn.BatchNorm2d(32), nn.ReLU6(),
+        )
+        self.head = nn.Linear(32 * 7 * 7, len(NAMES))
+
+    def forward(self, seen: Tensor) -> Tensor:
+        return self.head(self.body(seen).flatten(1))
+
+
+class Both(nn.Module):
+    """What the device runs: RGB (B, 3, 99, 99), normalised -> (B, 12), the offsets in px, then the logits."""
+
+    def __init__(self, landmarks: LandmarkNet, hidden: HiddenNet) -> None:
+        super().__init__()
+        self.landmarks, self.hidden = landmarks, hidden
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        seen = self.landmarks.trunk(pixels)
+        offsets = self.landmarks.head(self.landmarks.body[TRUNK:](seen).flatten(1))
+        return torch.cat([offsets, self.hidden(seen)], 1)

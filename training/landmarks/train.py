@@ -46,9 +46,12 @@ def cut_places() -> Array:
     return (POINTS - SIDE_PX / 2) * ZOOM + CUT_PX / 2
 
 
-def sample(cuts: Array, offsets: Array, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+def sample(cuts: Array, offsets: Array, generator: torch.Generator, *, patches: bool = True) -> tuple[Tensor, Tensor, Tensor]:
     """uint8 (B, 208, 208, 3) RGB, and the labels' offsets from cut_places() in cut-out px, float32 (B, 4, 2) ->
-    inputs (B, 3, 99, 99) in [0, 255] and labels (B, 8) in the network's unit."""
+    inputs (B, 3, 99, 99) in [0, 255], labels (B, 8) in the network's unit, and which pictures are mirrored, bool (B,).
+
+    patches: boxes of one colour over a fifth of the pictures.
+    """
     pixels, g, n = torch.from_numpy(cuts).permute(0, 3, 1, 2).float(), generator, len(cuts)
 
     def normal(*shape: int) -> Tensor:
@@ -79,14 +82,14 @@ def sample(cuts: Array, offsets: Array, generator: torch.Generator) -> tuple[Ten
             x[j : j + 1] = F.avg_pool2d(F.pad(x[j : j + 1], (1, 1, 1, 1), mode="replicate"), 3, 1)
         if float(torch.rand(1, generator=g)) < 0.15:
             x[j] = x[j].mean(0, keepdim=True)
-        if float(torch.rand(1, generator=g)) < 0.2:
+        if float(torch.rand(1, generator=g)) < (0.2 if patches else -1):
             h, w = torch.randint(10, 36, (2,), generator=g).tolist()
             y0, x0 = int(torch.randint(0, SIDE_PX - h, (1,), generator=g)), int(torch.randint(0, SIDE_PX - w, (1,), generator=g))
             x[j, :, y0 : y0 + h, x0 : x0 + w] = float(torch.randint(0, 255, (1,), generator=g))
     x = 255 * (x.clamp(0, 255) / 255) ** torch.exp(normal(n, 1, 1, 1) * 0.25)
     x = x * torch.exp(normal(n, 1, 1, 1) * 0.3) * torch.exp(normal(n, 3, 1, 1) * 0.05) + normal(n, 1, 1, 1) * 12
     x = x + normal(*x.shape) * torch.rand(n, 1, 1, 1, generator=g) * 8
-    return x.clamp(0, 255), label.flatten(1)
+    return x.clamp(0, 255), label.flatten(1), mirror < 0
 
 
 def similarity_basis() -> Array:
@@ -122,7 +125,7 @@ def train(cuts: Array, offsets: Array, learn: Array, validate: Array, config: La
         rows = np.sort(random.choice(learn, config.batch, replace=False))
         for group in optimizer.param_groups:
             group["lr"] = config.rate * min(1.0, (step + 1) / config.warm_up) * (1 + math.cos(math.pi * step / config.steps)) / 2
-        pixels, label = sample(cuts[rows], offsets[rows], generator)
+        pixels, label, _ = sample(cuts[rows], offsets[rows], generator)
         net.train()
         error = net((pixels - MEAN) / STD) - label
         loss = F.smooth_l1_loss(error, torch.zeros_like(error), beta=0.1)
@@ -159,7 +162,7 @@ def measure(net: LandmarkNet, cuts: Array, offsets: Array) -> dict[str, float]:
     errors = []
     with torch.inference_mode():
         for i in range(0, len(cuts), 64):
-            pixels, label = sample(cuts[i : i + 64], offsets[i : i + 64], torch.Generator().manual_seed(i))
+            pixels, label, _ = sample(cuts[i : i + 64], offsets[i : i + 64], torch.Generator().manual_seed(i))
             errors.append(net((pixels - MEAN) / STD) - label)
     error = torch.cat(errors).numpy() * UNIT_PX / np.linalg.norm(POINTS[0] - POINTS[1])
     return {"rms": round(float(np.sqrt((error**2).mean())), 4),
