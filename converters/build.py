@@ -143,7 +143,10 @@ class Builder:
         return self._add(kind, [a, b], a.shape, options(table, fusedActivationFunction=NONE))
 
     def concatenate(self, parts: Sequence[Tensor]) -> Tensor:
-        """(N, A), (N, B), … -> (N, A + B + …)."""
+        """(N, A), (N, B), … -> (N, A + B + …). A flattened map is in another order here than in the source: refused."""
+        if any(id(p) in self._maps and max(self._maps[id(p)][1:]) > 1 for p in parts):
+            raise ModelError("concatenation: expected rows of numbers, got a flattened feature map",
+                             "put a global pooling or a fully connected layer before it")
         shape = (parts[0].shape[0], sum(p.shape[1] for p in parts))
         return self._add("CONCATENATION", list(parts), shape, options("ConcatenationOptions", axis=1, fusedActivationFunction=NONE))
 

@@ -119,7 +119,7 @@ class _Walker:
 
     def op_cat(self, parts: Any, dim: int = 0) -> Tensor:
         tensors = [self.values[p.name] if type(p).__name__ == "Node" else p for p in parts]
-        if dim != 1 or any(len(t.shape) != 2 for t in tensors):
+        if dim % 2 != 1 or any(len(t.shape) != 2 for t in tensors):
             raise ModelError(f"cat: expected rows of numbers joined along dimension 1, got dimension {dim} of {[t.shape for t in tensors]}",
                              "join what is flattened already")
         return self.b.concatenate(tensors)

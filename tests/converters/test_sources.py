@@ -80,6 +80,32 @@ def test_operator_without_a_rule_is_named(tmp_path: Path) -> None:
         load_source(tmp_path / "net.pt2")
 
 
+@pytest.mark.parametrize("dim", [1, -1])
+def test_branches_are_joined_and_flattened_maps_are_not(tmp_path: Path, dim: int) -> None:
+    """A flattened map is (H, W, C) here and (C, H, W) there: joined, the layer behind would read the wrong numbers."""
+    torch = pytest.importorskip("torch", reason="the source needs PyTorch")
+
+    class Branches(torch.nn.Module):  # type: ignore[misc, name-defined]
+        def __init__(self, dense: bool) -> None:
+            super().__init__()
+            self.conv, self.dense = torch.nn.Conv2d(3, 4, 3, 2), dense
+            self.one, self.two = torch.nn.Linear(36, 5), torch.nn.Linear(36, 3)
+
+        def forward(self, x: Any) -> Any:
+            flat = torch.flatten(self.conv(x), 1)
+            return torch.cat([self.one(flat), self.two(flat)] if self.dense else [flat, flat], dim)
+
+    batch = torch.randn(1, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    for dense in (True, False):
+        net = Branches(dense).eval()
+        torch.export.save(torch.export.export(net, (batch,)), tmp_path / "net.pt2")
+        if dense:
+            agree(load_source(tmp_path / "net.pt2").graph, net(batch).detach().numpy(), batch[0].permute(1, 2, 0).numpy())
+        else:
+            with pytest.raises(ModelError, match="concatenation: expected rows of numbers, got a flattened feature map"):
+                load_source(tmp_path / "net.pt2")
+
+
 def test_dynamic_shapes_are_refused(tmp_path: Path) -> None:
     torch = pytest.importorskip("torch", reason="a PyTorch source")
     side = torch.export.Dim("side", min=8, max=64)
