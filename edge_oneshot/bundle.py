@@ -60,8 +60,7 @@ class Bundle:
 
     def _other(self, expected: str) -> ModelError:
         article = {"encoder": "an encoder", "detector": "a detector", "landmarks": "landmarks"}
-        return ModelError(f"{self.path} kind: expected {article[expected]}, got {article[self.card.kind]}",
-                          WHICH)
+        return ModelError(f"{self.path} kind: expected {article[expected]}, got {article[self.card.kind]}", WHICH)
 
 
 def digest(data: bytes) -> str:

@@ -68,6 +68,13 @@ class _Reader:
             raise self.fault(key, "a whole number", value)
         return int(value)
 
+    def flag(self, key: str) -> bool:
+        """false where it is absent."""
+        value = self.data.get(key, False)
+        if not isinstance(value, bool):
+            raise self.fault(key, "true or false, or nothing", value)
+        return value
+
     def names(self, key: str) -> tuple[str, ...]:
         value = self.data.get(key)
         if not isinstance(value, list) or not all(isinstance(n, str) for n in value):
@@ -129,8 +136,8 @@ def _parse_encoder(top: _Reader, common: dict[str, Any]) -> EncoderCard:
     comparator = Comparator(kind=c.text("kind", ("cosine", "weighted-l1")))
     if comparator.kind == "weighted-l1":
         comparator = Comparator(kind="weighted-l1", weights=c.numbers("weights", dimension, low=0.0), bias=c.number("bias"))
-    if (mirror := top.data.get("mirror", False)) not in ((True, False) if comparator.kind == "cosine" else (False,)):
-        raise top.fault("mirror", "true or false, or nothing; true with the cosine comparator alone", mirror)
+    if (mirror := top.flag("mirror")) and comparator.kind != "cosine":
+        raise top.fault("mirror", f"false for the comparator {comparator.kind}", mirror)
     return EncoderCard(
         **common,
         regions=regions,
@@ -140,7 +147,7 @@ def _parse_encoder(top: _Reader, common: dict[str, Any]) -> EncoderCard:
         thresholds=None if top.data.get("thresholds") is None else _parse_thresholds(top.sub("thresholds")),
         probability=None if top.data.get("probability") is None else _parse_platt(top.sub("probability")),
         cohort=None if top.data.get("cohort") is None else parse_cohort(top.data["cohort"], f"{top.where} cohort"),
-        mirror=bool(mirror),
+        mirror=mirror,
         certified=bool(isinstance(top.data.get("certificate"), dict) and top.data["certificate"].get("passed")),
     )
 
@@ -167,9 +174,7 @@ def _parse_landmarks(top: _Reader, common: dict[str, Any]) -> LandmarkCard:
     names = output.names("landmarks")
     if sorted(names) != sorted(points):
         raise output.fault("landmarks", f"each of the points once ({', '.join(sorted(points))})", names)
-    if not isinstance(hidden := output.data.get("hidden", False), bool):
-        raise output.fault("hidden", "true or false, or nothing", hidden)
-    return LandmarkCard(**common, points={name: points[name] for name in names}, hidden=hidden)
+    return LandmarkCard(**common, points={name: points[name] for name in names}, hidden=output.flag("hidden"))
 
 
 def _parse_thresholds(r: _Reader) -> Thresholds:

@@ -45,7 +45,7 @@ WRONG: list[tuple[str, str, Any]] = [
     ("landmarks", "points.nose", [1e300, 0]), ("landmarks", "points.mouth", [-1, 50]), ("landmarks", "input.colour", "BGR"),
     ("landmarks", "output.landmarks", ["nose"]), ("landmarks", "output.landmarks", "nose"), ("landmarks", "output", None),
     ("landmarks", "output.hidden", "yes"),
-    ("encoder", "mirror", "yes"), ("encoder", "mirror", None),
+    ("encoder", "mirror", "yes"), ("encoder", "mirror", None), ("encoder", "mirror", 1),
     ("refiner", "decoder.anchors_per_cell", [2]), ("refiner", "decoder.min_score", 1.1), ("refiner", "decoder.nms_iou", -0.1),
 ]
 

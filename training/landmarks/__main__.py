@@ -88,6 +88,9 @@ def main(arguments: list[str] | None = None) -> int:
     if o.resume != checkpoint.exists():
         print(f"error: {checkpoint}: {'no run to resume' if o.resume else 'expected no earlier run (or --resume)'}", file=sys.stderr)
         return 1
+    if o.verb == "hidden" and not (o.out / "last.pt").exists():
+        print(f"error: {o.out / 'last.pt'}: expected the landmark network; run `train` first", file=sys.stderr)
+        return 1
     cuts, offsets = cut_out(o.lfw, names, landmarks)
     learn, validate = np.flatnonzero(sets != "4"), np.flatnonzero(sets == "4")
     steps = {} if o.steps is None else {"steps": o.steps}

@@ -94,7 +94,8 @@ def batch(cuts: Array, offsets: Array, rows: Array, share: float, textures: Arra
 
 def train_hidden(net: LandmarkNet, cuts: Array, offsets: Array, learn: Array, validate: Array, config: HiddenConfig, out: Path,
                  *, resume: bool = False) -> Path:
-    """Train the branch beside `net` and write checkpoints and hidden.jsonl to `out`; returns the checkpoint's path. Arrays as `train`'s."""
+    """Train the branch beside `net`; hidden.pt and lines in log.jsonl go to `out`. Returns the checkpoint's path. Arrays as `train`'s."""
+    out.mkdir(parents=True, exist_ok=True)
     last = out / "hidden.pt"
     torch.manual_seed(config.seed)
     branch, start, began = HiddenNet(), 0, time.perf_counter()

@@ -12,13 +12,10 @@ from torch import Tensor, nn
 from converters.face import POINTS as CHIP_POINTS
 
 NAMES = ("image_left_eye", "image_right_eye", "nose", "mouth")
-# 99 is odd at every halving (99, 49, 25, 13, 7), so that a padding of 1 is TFLite's SAME; the first convolution has none,
-# so that the normalisation folds into it exactly.
+# 99 is odd at every halving (99, 49, 25, 13, 7), so that a padding of 1 is TFLite's SAME.
 SIDE_PX = 99
 # Where the cut-out puts the landmarks as the detector saw them: the encoder's places in its 112 px chip.
 POINTS = np.array([CHIP_POINTS[name] for name in NAMES]) * (SIDE_PX / 112)
-
-
 TRUNK = 10  # layers of a LandmarkNet's body that HiddenNet shares
 
 
