@@ -24,9 +24,7 @@ from common import headline, in_processes, lfw_pictures, over_people, shipped
 from day import SIZE, Walk, film, picture, smear
 from PIL import Image
 
-from edge_oneshot.card import Comparator
 from edge_oneshot.cli.common import progress
-from edge_oneshot.enrollment import BURST_FRAMES, BURST_NS, POOLED_FRAMES, CaptureSession, _merit, pooled
 from edge_oneshot.errors import EnrollmentError
 from edge_oneshot.evaluation.cohort import rows, weighted_quantiles
 from edge_oneshot.evaluation.metrics import Ints
@@ -34,6 +32,8 @@ from edge_oneshot.evaluation.pairs import identity_numbers
 from edge_oneshot.evaluation.pictures import embed
 from edge_oneshot.matching.compare import References, score_all
 from edge_oneshot.matching.threshold import Rule, Target
+from edge_oneshot.model.card import Comparator
+from edge_oneshot.recognition.enrollment import BURST_FRAMES, BURST_NS, POOLED_FRAMES, CaptureSession, _merit, pooled
 from edge_oneshot.types import Float32Array, Float64Array, Frame, Identity
 
 FMR, FPIR, ENROLLED = 1e-4, 0.01, 500

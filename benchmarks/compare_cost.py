@@ -17,10 +17,10 @@ from dataclasses import replace
 import numpy as np
 from common import headline
 
-from edge_oneshot.benchmarking import strangers
-from edge_oneshot.compose import build_pipeline
 from edge_oneshot.config import Config, DecisionConfig
+from edge_oneshot.evaluation.benchmarking import strangers
 from edge_oneshot.matching.decide import decide
+from edge_oneshot.service.compose import build_pipeline
 from edge_oneshot.types import Embedding
 
 TURNS = 300

@@ -22,7 +22,7 @@ from common import headline, in_processes, lfw_pictures, percent, shipped
 from edge_oneshot.cameras.images import load_image
 from edge_oneshot.evaluation.identification import rate
 from edge_oneshot.matching.compare import score_all
-from edge_oneshot.pipeline import Pipeline
+from edge_oneshot.recognition.pipeline import Pipeline
 from edge_oneshot.types import Box, Frame, Sample, UInt8Array
 from edge_oneshot.vision.align import undo
 

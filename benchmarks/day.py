@@ -27,9 +27,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from edge_oneshot.cameras.images import load_image
-from edge_oneshot.compose import build_pipeline, build_rule
 from edge_oneshot.config import Config, DecisionConfig, ModelConfig
-from edge_oneshot.enrollment import enroll_from_frame
 from edge_oneshot.errors import EdgeOneshotError
 from edge_oneshot.evaluation.pages import video_page
 from edge_oneshot.evaluation.visits import Visit, Watcher, report
@@ -37,6 +35,8 @@ from edge_oneshot.matching.compare import References, score_all
 from edge_oneshot.matching.decide import decide
 from edge_oneshot.matching.threshold import Rule, Target
 from edge_oneshot.matching.track import Tracker
+from edge_oneshot.recognition.enrollment import enroll_from_frame
+from edge_oneshot.service.compose import build_pipeline, build_rule
 from edge_oneshot.types import Frame, Identity, Template
 
 Pixels = NDArray[np.uint8]

@@ -16,10 +16,10 @@ from dataclasses import replace
 import numpy as np
 from common import headline, portrait
 
-from edge_oneshot.benchmarking import WARM_UP_FRAMES, InvokeTimer, decode_ms, frame_of, machine, strangers
 from edge_oneshot.cameras.images import load_image
-from edge_oneshot.compose import build_pipeline
 from edge_oneshot.config import Config, DecisionConfig
+from edge_oneshot.evaluation.benchmarking import WARM_UP_FRAMES, InvokeTimer, decode_ms, frame_of, machine, strangers
+from edge_oneshot.service.compose import build_pipeline
 
 BLOCK = 25
 

@@ -19,12 +19,12 @@ import numpy as np
 from common import headline, portrait, resident_mb
 from PIL import Image
 
-from edge_oneshot.benchmarking import frame_of
 from edge_oneshot.cameras.images import load_image
-from edge_oneshot.compose import build_encoder
 from edge_oneshot.config import Config
+from edge_oneshot.evaluation.benchmarking import frame_of
 from edge_oneshot.events.clock import read_clock
 from edge_oneshot.gallery.store import Gallery
+from edge_oneshot.service.compose import build_encoder
 from edge_oneshot.types import Embedding, Identity, Quality, Template
 
 

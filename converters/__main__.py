@@ -24,10 +24,10 @@ from converters.pictures import ChipReader, chips_digest, find_pictures, spread
 from converters.pipeline import Conversion, convert
 from converters.sources import Source, load_source
 from converters.tflite_runtime import check_predecessor
-from edge_oneshot.bundle import digest, write_bundle
-from edge_oneshot.card import EncoderCard
-from edge_oneshot.card_reader import parse_card
 from edge_oneshot.errors import EdgeOneshotError, ModelError
+from edge_oneshot.model.bundle import digest, write_bundle
+from edge_oneshot.model.card import EncoderCard
+from edge_oneshot.model.card_reader import parse_card
 
 EXIT_REFUSED = 5
 TOOLS = ("ai-edge-quantizer", "ai-edge-litert", "numpy", "pillow")

@@ -13,7 +13,7 @@ from typing import Any
 
 import click
 
-from edge_oneshot.bundle import digest, write_bundle
+from edge_oneshot.model.bundle import digest, write_bundle
 
 LANDMARKS = ["image_left_eye", "image_right_eye", "nose", "mouth", "image_left_ear", "image_right_ear"]
 # name of the bundle -> (file, input px, strides, anchors per cell, lowest score, description). The full range only

@@ -17,17 +17,17 @@ from typing import Any
 import click
 import numpy as np
 
-from edge_oneshot.bundle import read_bundle, split, write_bundle
-from edge_oneshot.card import Comparator
-from edge_oneshot.card_reader import parse_cohort
 from edge_oneshot.cli.common import progress
-from edge_oneshot.compose import build_pipeline
 from edge_oneshot.config import Config
 from edge_oneshot.evaluation import metrics
 from edge_oneshot.evaluation.cohort import fit
 from edge_oneshot.evaluation.pairs import all_pairs, identity_numbers, score_pairs
 from edge_oneshot.evaluation.pictures import Embedded, embed, find_pictures
 from edge_oneshot.matching.cohort import score_at_fmr
+from edge_oneshot.model.bundle import read_bundle, split, write_bundle
+from edge_oneshot.model.card import Comparator
+from edge_oneshot.model.card_reader import parse_cohort
+from edge_oneshot.service.compose import build_pipeline
 
 FMRS = [1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6]
 

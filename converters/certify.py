@@ -22,8 +22,8 @@ from converters.scores import (
     resolved,
     separation,
 )
-from edge_oneshot.card import Comparator
 from edge_oneshot.errors import ModelError
+from edge_oneshot.model.card import Comparator
 
 REPORT = (1e-2, 1e-3, 1e-4)
 EXACT_DB = 60.0  # better than that counts as exact: 8 bits give about 50

@@ -25,9 +25,9 @@ from converters.pictures import ChipReader, chips_digest, spread
 from converters.pipeline import Conversion, convert
 from converters.scores import all_pairs
 from converters.tflite_runtime import check_predecessor
-from edge_oneshot.bundle import digest, write_bundle
-from edge_oneshot.card import EncoderCard
-from edge_oneshot.card_reader import parse_card
+from edge_oneshot.model.bundle import digest, write_bundle
+from edge_oneshot.model.card import EncoderCard
+from edge_oneshot.model.card_reader import parse_card
 
 CALIBRATION_PICTURES = 100
 # px in the 112x112 chip: the places that MobileFaceNet's authors aligned eyes, nose and mouth corners to (the mouth

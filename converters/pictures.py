@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 
 from converters.graph import Array
-from edge_oneshot.card import EncoderCard
 from edge_oneshot.errors import ModelError
+from edge_oneshot.model.card import EncoderCard
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".pgm", ".ppm", ".tif", ".tiff")
 
@@ -50,8 +50,8 @@ class ChipReader:
     """
 
     def __init__(self, card: EncoderCard) -> None:
-        from edge_oneshot.compose import build_locator
         from edge_oneshot.config import Config, ModelConfig
+        from edge_oneshot.service.compose import build_locator
 
         self.card = card
         self._locator = build_locator(Config(model=ModelConfig(threads=1))) if card.regions == "face" else None

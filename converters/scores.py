@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from converters.graph import Array
-from edge_oneshot.card import Comparator
 from edge_oneshot.evaluation import metrics
+from edge_oneshot.model.card import Comparator
 
 BINS = 8192  # of the score axis, for the bootstrap only
 

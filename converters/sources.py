@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from converters.graph import Graph, parse
-from edge_oneshot.bundle import split
 from edge_oneshot.errors import ModelError
+from edge_oneshot.model.bundle import split
 
 KINDS = ".tflite, .pt2, .onnx, .keras, a SavedModel folder, or a checkpoint of this project's training (.pt)"
 _INSTALL = {

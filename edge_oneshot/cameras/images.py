@@ -84,3 +84,10 @@ def _to_rgb(image: Image.Image) -> UInt8Array:
         rgba = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", rgba.size, (255, 255, 255, 255)), rgba)
     return np.array(image.convert("RGB"), dtype=np.uint8, order="C")
+
+
+def to_jpeg(pixels: UInt8Array) -> bytes:
+    """uint8 (H, W, 3) RGB, or (H, W, 1) grey, as a JPEG file."""
+    jpeg = io.BytesIO()
+    Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels).save(jpeg, "JPEG", quality=90)
+    return jpeg.getvalue()

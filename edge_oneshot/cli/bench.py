@@ -30,8 +30,8 @@ def bench(ctx: click.Context, image: Path | None, frames: int, templates: int, t
     """
     from dataclasses import replace
 
-    from edge_oneshot.benchmarking import machine, measure, strangers
-    from edge_oneshot.compose import build_pipeline
+    from edge_oneshot.evaluation.benchmarking import machine, measure, strangers
+    from edge_oneshot.service.compose import build_pipeline
 
     config = find_config(ctx)
     if threads:
@@ -47,8 +47,8 @@ def bench(ctx: click.Context, image: Path | None, frames: int, templates: int, t
 
 
 def _frame(config: Config, image: Path | None) -> Frame:
-    from edge_oneshot.benchmarking import frame_of
     from edge_oneshot.cameras.images import decode_image
+    from edge_oneshot.evaluation.benchmarking import frame_of
 
     if image is not None:
         return frame_of(decode_image(read_picture(image), str(image)).pixels, str(image), (640, 480))

@@ -27,11 +27,11 @@ def calibrate(ctx: click.Context, cohort: Path, out: Path, protocol: str, worker
     """
     import json
 
-    from edge_oneshot.card_reader import parse_cohort
     from edge_oneshot.cli.evaluate import encode
-    from edge_oneshot.compose import build_encoder
     from edge_oneshot.evaluation.cohort import fit
     from edge_oneshot.evaluation.pictures import find_pictures
+    from edge_oneshot.model.card_reader import parse_cohort
+    from edge_oneshot.service.compose import build_encoder
 
     config = find_config(ctx)
     embedded = encode(find_pictures(cohort), config, workers)

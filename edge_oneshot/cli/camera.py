@@ -30,7 +30,7 @@ def test(ctx: click.Context, out: Path, uri: str | None, timeout: float, as_json
     For aiming without a screen. A running daemon takes the frame, since it owns the camera. The picture is written
     for you alone (0600) and kept nowhere else.
     """
-    from edge_oneshot.snapshot import draw, save
+    from edge_oneshot.cli.draw import draw, save
 
     config = find_config(ctx)
     if uri:

@@ -40,7 +40,7 @@ def print_json(data: Any) -> None:
 
 def perform(config: Config, verb: str, arguments: dict[str, Any], *, direct: bool = False) -> dict[str, Any]:
     """Serve a request by the running daemon or here; progress goes to standard error, one line each."""
-    from edge_oneshot.compose import perform as serve
+    from edge_oneshot.service.offline import perform as serve
 
     given = {key: value for key, value in arguments.items() if value is not None}
     return serve(config, verb, given, lambda text: click.echo(text, err=True), direct=direct)

@@ -35,8 +35,8 @@ def common(command: Command) -> Command:
 
 
 def encode(pictures: list[Picture], config: Config, workers: int) -> Embedded:
-    from edge_oneshot.compose import build_pipeline
     from edge_oneshot.evaluation.pictures import embed
+    from edge_oneshot.service.compose import build_pipeline
 
     config = replace(config, model=replace(config.model, threads=1))
     with progress(len(pictures), "encoding") as done:
@@ -59,11 +59,11 @@ def tell(
 @common
 def verification(ctx: click.Context, images: Path, pairs_file: str, workers: int, html_file: Path | None, as_json: bool) -> None:
     """Compare pairs of pictures (1:1): accuracy, EER, TAR at fixed false match rates."""
-    from edge_oneshot.compose import build_pipeline
     from edge_oneshot.evaluation.pages import verification_page
     from edge_oneshot.evaluation.pairs import all_pairs, only_used, read_pairs, score_pairs
     from edge_oneshot.evaluation.pictures import find_pictures
     from edge_oneshot.evaluation.verification import report
+    from edge_oneshot.service.compose import build_pipeline
 
     config = find_config(ctx)
     pipeline = build_pipeline(config)
@@ -130,11 +130,11 @@ def calibration(ctx: click.Context, images: Path, groups: Path | None, workers: 
 @common
 def quality(ctx: click.Context, images: Path, workers: int, html_file: Path | None, as_json: bool) -> None:
     """Measure what each quality measure is worth as a gate: the error-versus-discard curve."""
-    from edge_oneshot.compose import build_pipeline
     from edge_oneshot.config import QualityConfig
     from edge_oneshot.evaluation.discard import report
     from edge_oneshot.evaluation.pages import quality_page
     from edge_oneshot.evaluation.pictures import find_pictures
+    from edge_oneshot.service.compose import build_pipeline
 
     config = find_config(ctx)
     pipeline = build_pipeline(config)
@@ -158,10 +158,10 @@ def video(ctx: click.Context, visits_file: Path, references: Path, html_file: Pa
 
     Videos are files, or folders of pictures shown at camera.fps, relative to FILE.
     """
-    from edge_oneshot.compose import build_pipeline, build_tracker
     from edge_oneshot.evaluation import visits as measure
     from edge_oneshot.evaluation.pages import video_page
     from edge_oneshot.evaluation.pictures import enroll_first
+    from edge_oneshot.service.compose import build_pipeline, build_tracker
 
     config = find_config(ctx)
     visits = measure.read_visits(visits_file)
@@ -189,7 +189,7 @@ def video(ctx: click.Context, visits_file: Path, references: Path, html_file: Pa
 
 def _card(config: Config) -> tuple[Any, Any]:
     """(comparator, rule) of the configured encoder. Raises ModelError."""
-    from edge_oneshot.compose import build_encoder, build_rule
+    from edge_oneshot.service.compose import build_encoder, build_rule
 
     encoder = build_encoder(config)
     return encoder.card.comparator, build_rule(config, encoder)

@@ -18,8 +18,8 @@ def model() -> None:
 @click.pass_context
 def info(ctx: click.Context, bundle: str, as_json: bool) -> None:
     """Show the card of BUNDLE: a file or a shipped bundle's name; without it, the configured encoder."""
-    from edge_oneshot.bundle import find_bundle, read_bundle, split
-    from edge_oneshot.card import EncoderCard, LandmarkCard
+    from edge_oneshot.model.bundle import find_bundle, read_bundle, split
+    from edge_oneshot.model.card import EncoderCard, LandmarkCard
 
     b = read_bundle(find_bundle(bundle or find_config(ctx).model.encoder, "encoder"))
     if as_json:
@@ -59,8 +59,8 @@ def check(ctx: click.Context, bundle: str) -> None:
     """Load BUNDLE, hold it against its card, and run it once."""
     import numpy as np
 
-    from edge_oneshot.bundle import find_bundle, read_bundle
-    from edge_oneshot.encoder import TwinEncoder
+    from edge_oneshot.model.bundle import find_bundle, read_bundle
+    from edge_oneshot.model.encoder import TwinEncoder
     from edge_oneshot.types import Chip
     from edge_oneshot.vision.detector import BlazeFaceDetector
     from edge_oneshot.vision.landmarks import LandmarkPlacer

@@ -22,7 +22,7 @@ def run(ctx: click.Context, camera: str | None, verbose: bool) -> int:
 
     Ends on SIGTERM or Ctrl-C, or when a video or folder is over.
     """
-    from edge_oneshot.compose import run_daemon
+    from edge_oneshot.service.compose import run_daemon
 
     start_logging(verbose)
 

@@ -11,10 +11,10 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
-from edge_oneshot import system
 from edge_oneshot.config import Config
 from edge_oneshot.doctor import Finding, fault, ok, warning
 from edge_oneshot.events.clock import clock_synced
+from edge_oneshot.service import system
 
 GROUP = "edge-oneshot"
 LITTLE_DISK_BYTES, TOO_LITTLE_DISK_BYTES = 500_000_000, 50_000_000  # a full outbox and SQLite's logs stay well below the second

@@ -55,7 +55,7 @@ def models(config: Any) -> Any:
 
     import numpy as np
 
-    from edge_oneshot.compose import build_pipeline
+    from edge_oneshot.service.compose import build_pipeline
     from edge_oneshot.types import Chip, Frame
 
     pipeline = build_pipeline(config)

@@ -12,12 +12,12 @@ from typing import Any
 
 import numpy as np
 
-from edge_oneshot.card import Comparator
 from edge_oneshot.errors import EdgeOneshotError
 from edge_oneshot.evaluation.metrics import Ints
 from edge_oneshot.evaluation.pairs import identity_numbers
 from edge_oneshot.evaluation.pictures import Embedded
 from edge_oneshot.matching.compare import score_all
+from edge_oneshot.model.card import Comparator
 from edge_oneshot.types import Float32Array, Float64Array
 
 SIZES = (1, 2, 5, 10, 20, 50, 100, 200, 300, 500, 700, 1000)

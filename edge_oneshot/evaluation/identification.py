@@ -12,13 +12,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_oneshot.card import Comparator
 from edge_oneshot.errors import EdgeOneshotError
 from edge_oneshot.evaluation.cohort import rows
 from edge_oneshot.evaluation.metrics import Interval, Ints, wilson
 from edge_oneshot.evaluation.pairs import identity_numbers
 from edge_oneshot.evaluation.pictures import Embedded
 from edge_oneshot.matching.threshold import Threshold
+from edge_oneshot.model.card import Comparator
 from edge_oneshot.types import Float32Array
 
 ROUNDS = 1000

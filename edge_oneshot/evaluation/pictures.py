@@ -12,10 +12,10 @@ from pathlib import Path
 import numpy as np
 
 from edge_oneshot.cameras.images import SUFFIXES, load_image
-from edge_oneshot.enrollment import enroll_from_frame
 from edge_oneshot.errors import CameraError, EdgeOneshotError
 from edge_oneshot.matching.compare import References
-from edge_oneshot.pipeline import Pipeline
+from edge_oneshot.recognition.enrollment import enroll_from_frame
+from edge_oneshot.recognition.pipeline import Pipeline
 from edge_oneshot.types import Float32Array, Frame, Identity, Quality, Sample
 
 

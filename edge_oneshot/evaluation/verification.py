@@ -6,12 +6,12 @@ from typing import Any
 
 import numpy as np
 
-from edge_oneshot.card import Comparator
 from edge_oneshot.errors import EdgeOneshotError
 from edge_oneshot.evaluation import metrics
 from edge_oneshot.evaluation.pairs import Pairs, identity_numbers, score_pairs
 from edge_oneshot.evaluation.pictures import Embedded
 from edge_oneshot.matching.threshold import Threshold
+from edge_oneshot.model.card import Comparator
 
 FMRS = {"1e-2": 1e-2, "1e-3": 1e-3, "1e-4": 1e-4}
 

@@ -13,7 +13,7 @@ import math
 from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 
-from edge_oneshot.card import Cohort, Tail
+from edge_oneshot.model.card import Cohort, Tail
 
 MIN_RATE = 1e-12
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from edge_oneshot.card import Comparator
+from edge_oneshot.model.card import Comparator
 from edge_oneshot.types import Candidate, Embedding, Float32Array, Template
 
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from edge_oneshot.card import EncoderCard
 from edge_oneshot.matching.compare import References
 from edge_oneshot.matching.threshold import Threshold
+from edge_oneshot.model.card import EncoderCard
 from edge_oneshot.types import Decision, Embedding, Fault, Outcome
 
 EMPTY_GALLERY = Fault(code="empty_gallery", message="nobody is enrolled with this encoder: nothing to compare with")

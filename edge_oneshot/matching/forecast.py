@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from edge_oneshot.card import Cohort
 from edge_oneshot.matching import cohort as rates
 from edge_oneshot.matching.threshold import Rule
+from edge_oneshot.model.card import Cohort
 from edge_oneshot.types import Candidate
 
 MORE = 100  # people

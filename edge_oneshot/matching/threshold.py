@@ -11,8 +11,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from edge_oneshot.card import Cohort, Thresholds
 from edge_oneshot.matching import cohort as rates
+from edge_oneshot.model.card import Cohort, Thresholds
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

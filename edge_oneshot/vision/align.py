@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import numpy as np
 from PIL import Image
 
-from edge_oneshot.card import EncoderCard
+from edge_oneshot.model.card import EncoderCard
 from edge_oneshot.types import Chip, Face, Float32Array, Float64Array, Frame, UInt8Array
 
 # ITU-R BT.601 luma, the weights that Pillow's "L" uses

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 from PIL import Image
 
-from edge_oneshot.bundle import Bundle
-from edge_oneshot.card import DetectorCard
 from edge_oneshot.errors import ModelError
-from edge_oneshot.runtime import Runtime
+from edge_oneshot.model.bundle import Bundle
+from edge_oneshot.model.card import DetectorCard
+from edge_oneshot.model.runtime import Runtime
 from edge_oneshot.types import Box, Face, Float32Array, UInt8Array
 
 

@@ -7,8 +7,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from edge_oneshot.bundle import Bundle
-from edge_oneshot.runtime import PixelModel, Runtime
+from edge_oneshot.model.bundle import Bundle
+from edge_oneshot.model.runtime import PixelModel, Runtime
 from edge_oneshot.types import Face, Float32Array, Frame, UInt8Array
 from edge_oneshot.vision.align import estimate_similarity, undo, warp
 

@@ -15,8 +15,8 @@ from PIL import Image
 
 from converters.graph import parse, serialize
 from converters.litert import embed
-from edge_oneshot.bundle import read_bundle, split
-from edge_oneshot.encoder.twin import TwinEncoder
+from edge_oneshot.model.bundle import read_bundle, split
+from edge_oneshot.model.encoder import TwinEncoder
 from edge_oneshot.types import Chip
 
 pytest.importorskip("ai_edge_quantizer", reason="pip install 'edge-oneshot[convert]'")

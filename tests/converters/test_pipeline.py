@@ -18,8 +18,8 @@ from converters.page import page
 from converters.pipeline import Conversion, convert
 from converters.scores import Bootstrap, all_pairs, compare_pairs, rates, resamples, separation
 from converters.tflite_runtime import VARIABLE, check_predecessor
-from edge_oneshot.card import Comparator
 from edge_oneshot.errors import ModelError
+from edge_oneshot.model.card import Comparator
 
 pytest.importorskip("ai_edge_quantizer", reason="pip install 'edge-oneshot[convert]'")
 

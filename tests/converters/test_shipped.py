@@ -14,7 +14,7 @@ from converters.litert import embed
 from converters.passes.normalise import fold_normalisation
 from converters.passes.prelu import recognise_prelu, rewrite_prelu
 from converters.passes.structure import fix_batch
-from edge_oneshot.bundle import Bundle, digest, find_bundle, read_bundle, split
+from edge_oneshot.model.bundle import Bundle, digest, find_bundle, read_bundle, split
 
 
 @pytest.fixture(scope="module")

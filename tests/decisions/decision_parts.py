@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 from samples import ENCODER
 
-from edge_oneshot.card import Cohort, Comparator
-from edge_oneshot.card_reader import parse_cohort
 from edge_oneshot.evaluation.cohort import fit
 from edge_oneshot.evaluation.pictures import Embedded, Picture
+from edge_oneshot.model.card import Cohort, Comparator
+from edge_oneshot.model.card_reader import parse_cohort
 
 COSINE = Comparator(kind="cosine")
 

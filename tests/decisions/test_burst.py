@@ -9,12 +9,12 @@ import pytest
 from pictures import Pixels, frame, view
 from samples import random_unit, unit
 
-from edge_oneshot.compose import build_pipeline
 from edge_oneshot.config import Config, DecisionConfig, ModelConfig
-from edge_oneshot.enrollment import BURST_FRAMES, POOLED_FRAMES, CaptureSession, Enrollment, _merit, enroll_from_frame, pooled
 from edge_oneshot.gallery.store import Gallery
 from edge_oneshot.matching.compare import References, score_all
-from edge_oneshot.pipeline import Pipeline
+from edge_oneshot.recognition.enrollment import BURST_FRAMES, POOLED_FRAMES, CaptureSession, Enrollment, _merit, enroll_from_frame, pooled
+from edge_oneshot.recognition.pipeline import Pipeline
+from edge_oneshot.service.compose import build_pipeline
 from edge_oneshot.types import Float32Array, Identity
 
 IDENTITY = Identity(identity_id="eileen", name="Eileen")

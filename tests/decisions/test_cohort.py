@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 from decision_parts import COSINE, cohort, crowd, fitted
 
-from edge_oneshot.card import Tail
-from edge_oneshot.card_reader import parse_cohort
 from edge_oneshot.errors import EdgeOneshotError, ModelError
 from edge_oneshot.evaluation import identification
 from edge_oneshot.evaluation.cohort import CohortScores, fit, fit_tail, gallery_curves, kish, thresholds, weighted_quantiles
 from edge_oneshot.matching import cohort as rates
 from edge_oneshot.matching.threshold import Target, threshold_for
+from edge_oneshot.model.card import Tail
+from edge_oneshot.model.card_reader import parse_cohort
 
 EDGES = np.linspace(0.0, 1.0, 11)
 

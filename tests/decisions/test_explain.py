@@ -14,7 +14,7 @@ from samples import score, seen, unit, view_of
 
 from edge_oneshot.config import DecisionConfig
 from edge_oneshot.errors import EdgeOneshotError
-from edge_oneshot.explain import Journal, forget_in_files, read_journal, reason, select
+from edge_oneshot.events.journal import Journal, forget_in_files, read_journal, reason, select
 from edge_oneshot.matching.track import Tracker
 from edge_oneshot.types import Embedding, MatchEvent, Observation
 

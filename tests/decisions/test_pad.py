@@ -20,21 +20,21 @@ from pictures import Pixels, frame, view
 from PIL import Image
 from samples import person
 
-from edge_oneshot import compose
 from edge_oneshot.config import Config, DecisionConfig, ModelConfig
-from edge_oneshot.control.handler import Handler
 from edge_oneshot.control.protocol import Request
 from edge_oneshot.doctor import probe
-from edge_oneshot.enrollment import CaptureSession, enroll_from_frame
 from edge_oneshot.errors import EnrollmentError
-from edge_oneshot.events.fold import fold
+from edge_oneshot.events.build import fold
+from edge_oneshot.events.journal import Journal
 from edge_oneshot.events.schema import load
-from edge_oneshot.explain import Journal
+from edge_oneshot.gallery.people import People
 from edge_oneshot.gallery.store import Gallery
 from edge_oneshot.matching.compare import References
 from edge_oneshot.matching.track import Tracker
-from edge_oneshot.people import People
-from edge_oneshot.pipeline import Pipeline
+from edge_oneshot.recognition.enrollment import CaptureSession, enroll_from_frame
+from edge_oneshot.recognition.pipeline import Pipeline
+from edge_oneshot.service import compose
+from edge_oneshot.service.requests import Handler
 from edge_oneshot.types import Chip, Face, Frame, MatchEvent, Outcome, PadDecision, PadResult, Sample
 
 CONFIG = Config(model=ModelConfig(threads=1))

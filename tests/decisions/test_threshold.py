@@ -14,15 +14,15 @@ from click.testing import CliRunner
 from decision_parts import cohort, fitted
 from samples import random_unit, template
 
-from edge_oneshot.bundle import read_cohort
-from edge_oneshot.card import ThresholdPoint, Thresholds
 from edge_oneshot.cli import cli
-from edge_oneshot.compose import build_encoder, build_people, build_pipeline, build_rule
 from edge_oneshot.config import Config, DecisionConfig, DeviceConfig, ModelConfig, load_config, parse_config
 from edge_oneshot.doctor import probe
 from edge_oneshot.errors import ConfigError, ModelError
 from edge_oneshot.matching.forecast import growth, nearest
 from edge_oneshot.matching.threshold import Rule, Target, threshold_for, threshold_for_fmr
+from edge_oneshot.model.bundle import read_cohort
+from edge_oneshot.model.card import ThresholdPoint, Thresholds
+from edge_oneshot.service.compose import build_encoder, build_people, build_pipeline, build_rule
 from edge_oneshot.types import Candidate, Identity
 
 TABLE = Thresholds(protocol="p", identities=100, mated_pairs=10, non_mated_pairs=10**6, measured_to_fmr=1e-5, points=tuple(

@@ -21,7 +21,7 @@ from edge_oneshot.evaluation import visits as visits_module
 from edge_oneshot.evaluation.visits import Told, Visit, read_visits, report
 from edge_oneshot.matching.threshold import Threshold
 from edge_oneshot.matching.track import Verdict
-from edge_oneshot.pipeline import Pipeline
+from edge_oneshot.recognition.pipeline import Pipeline
 
 THRESHOLD = Threshold(value=0.5, target_fmr=None, target_fpir=0.01)
 

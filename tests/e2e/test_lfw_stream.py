@@ -12,12 +12,12 @@ from pictures import Lfw, Pixels, empty_scene, frame
 from waiting import wait_until
 
 from edge_oneshot.cameras.images import load_image
-from edge_oneshot.enrollment import enroll_from_frame
 from edge_oneshot.errors import EnrollmentError
 from edge_oneshot.gallery.naming import propose_id
 from edge_oneshot.gallery.store import Gallery
 from edge_oneshot.matching.compare import References
-from edge_oneshot.pipeline import Pipeline
+from edge_oneshot.recognition.enrollment import enroll_from_frame
+from edge_oneshot.recognition.pipeline import Pipeline
 from edge_oneshot.types import Identity
 
 PEOPLE = 20

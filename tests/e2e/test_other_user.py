@@ -24,7 +24,7 @@ def command() -> list[str]:
         pytest.skip("needs root, to act as other users")
     for python in (sys.executable, f"/usr/bin/python3.{sys.version_info.minor}"):
         try:
-            done = subprocess.run([python, "-c", "import edge_oneshot.compose"], user=MEMBER, group=GROUP, extra_groups=[], timeout=120,
+            done = subprocess.run([python, "-c", "import edge_oneshot.service.compose"], user=MEMBER, group=GROUP, extra_groups=[], timeout=120,
                                   capture_output=True, cwd="/", env={**os.environ, **ENVIRONMENT})
         except OSError:
             continue

@@ -13,9 +13,9 @@ from mosquitto import Subscriber
 from pictures import Pixels
 from PIL import Image, ImageDraw
 
-from edge_oneshot.bundle import find_bundle, read_bundle
-from edge_oneshot.encoder import TwinEncoder
 from edge_oneshot.errors import ModelError
+from edge_oneshot.model.bundle import find_bundle, read_bundle
+from edge_oneshot.model.encoder import TwinEncoder
 
 
 @pytest.fixture(scope="module")

@@ -11,8 +11,8 @@ import pytest
 from golden import aligned, chips, encode, exact_here, load
 from numpy.typing import NDArray
 
-from edge_oneshot.bundle import find_bundle, read_bundle
-from edge_oneshot.encoder import TwinEncoder
+from edge_oneshot.model.bundle import find_bundle, read_bundle
+from edge_oneshot.model.encoder import TwinEncoder
 from edge_oneshot.types import Chip
 
 

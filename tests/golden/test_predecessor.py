@@ -21,9 +21,9 @@ TOLERANCE_LSB, TOLERANCE_COSINE = 9, 0.99
 ENCODE = """
 import json, sys
 import numpy as np
-from edge_oneshot.bundle import find_bundle, read_bundle
+from edge_oneshot.model.bundle import find_bundle, read_bundle
 from edge_oneshot.errors import EdgeOneshotError
-from edge_oneshot.runtime import Runtime
+from edge_oneshot.model.runtime import Runtime
 bundle = read_bundle(find_bundle("", sys.argv[3]))
 try:
     runtime = Runtime(bundle.model, bundle.path, sys.argv[2])

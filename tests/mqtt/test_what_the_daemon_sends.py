@@ -16,8 +16,8 @@ from jsonschema import Draft202012Validator
 from mqtt_parts import ENCODER
 
 from edge_oneshot.events import schema
+from edge_oneshot.events.build import fold, fold_gallery_change
 from edge_oneshot.events.clock import read_clock
-from edge_oneshot.events.fold import fold, fold_gallery_change
 from edge_oneshot.events.outbox import Outbox
 from edge_oneshot.matching.track import Finding, Verdict
 from edge_oneshot.mqtt.payloads import hand_over

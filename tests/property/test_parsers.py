@@ -9,13 +9,13 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge_oneshot.bundle import SHIPPED, find_bundle, split
-from edge_oneshot.card_reader import parse_card
 from edge_oneshot.config import SECTIONS, SLUG, Config, parse_config, section_keys
 from edge_oneshot.control.server import parse_request
 from edge_oneshot.errors import ConfigError, ControlError, GalleryError, ModelError
 from edge_oneshot.gallery.archive import from_document
 from edge_oneshot.gallery.naming import check_id, clean_name, propose_id
+from edge_oneshot.model.bundle import SHIPPED, find_bundle, split
+from edge_oneshot.model.card_reader import parse_card
 
 SCALARS = st.none() | st.booleans() | st.integers() | st.sampled_from([10**400, -(10**400), 2**63]) | st.floats() | st.text(max_size=20)
 JSON = st.recursive(

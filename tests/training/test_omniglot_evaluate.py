@@ -10,7 +10,7 @@ import pytest
 
 pytest.importorskip("ai_edge_litert", reason="the bundle runs on LiteRT here")
 
-from edge_oneshot.bundle import find_bundle, read_bundle
+from edge_oneshot.model.bundle import find_bundle, read_bundle
 from training.omniglot.__main__ import main
 from training.omniglot.data import Drawings
 from training.omniglot.split import SIZES, alphabets

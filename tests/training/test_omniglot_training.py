@@ -54,8 +54,8 @@ def test_distortions_repeat_with_their_generator_and_keep_paper_white() -> None:
 
 
 def test_the_head_is_a_weighted_l1_distance_as_the_device_computes_it() -> None:
-    from edge_oneshot.card import Comparator
     from edge_oneshot.matching.compare import score_all
+    from edge_oneshot.model.card import Comparator
 
     rng = np.random.default_rng(0)
     left, right = rng.normal(size=(2, 6, 16)).astype(np.float32)

@@ -9,9 +9,9 @@ import pytest
 from pictures import Pixels, frame
 from samples import face
 
-from edge_oneshot.bundle import Bundle
-from edge_oneshot.card import EncoderCard
-from edge_oneshot.pipeline import Pipeline
+from edge_oneshot.model.bundle import Bundle
+from edge_oneshot.model.card import EncoderCard
+from edge_oneshot.recognition.pipeline import Pipeline
 from edge_oneshot.types import Float64Array
 from edge_oneshot.vision.align import align, estimate_similarity, warp, whole_frame
 

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from edge_oneshot.benchmarking import InvokeTimer, frame_of, measure, strangers
 from edge_oneshot.cli import cli
 from edge_oneshot.errors import AcquisitionError
-from edge_oneshot.pipeline import STAGES, Pipeline
+from edge_oneshot.evaluation.benchmarking import InvokeTimer, frame_of, measure, strangers
+from edge_oneshot.recognition.pipeline import STAGES, Pipeline
 
 
 def bench(tmp_path: Path, *arguments: str) -> str:

@@ -10,7 +10,9 @@ from typing import Any
 
 import pytest
 
-from edge_oneshot.bundle import (
+from edge_oneshot.config import Config, ModelConfig
+from edge_oneshot.errors import ModelError
+from edge_oneshot.model.bundle import (
     CARD_NAME,
     IDENTITY_FIELDS,
     Bundle,
@@ -21,10 +23,8 @@ from edge_oneshot.bundle import (
     split,
     write_bundle,
 )
-from edge_oneshot.compose import build_pipeline
-from edge_oneshot.config import Config, ModelConfig
-from edge_oneshot.encoder import TwinEncoder
-from edge_oneshot.errors import ModelError
+from edge_oneshot.model.encoder import TwinEncoder
+from edge_oneshot.service.compose import build_pipeline
 
 
 @pytest.fixture(scope="module")

@@ -14,8 +14,8 @@ from PIL import Image
 
 from edge_oneshot.cameras.found import captures, find_cameras
 from edge_oneshot.cli import cli
+from edge_oneshot.cli.draw import GOOD, POOR, draw, save
 from edge_oneshot.errors import CameraError
-from edge_oneshot.snapshot import GOOD, POOR, draw, save
 
 
 @pytest.fixture

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from edge_oneshot.bundle import SHIPPED, Bundle, find_bundle, read_bundle, split
-from edge_oneshot.card import EncoderCard, Platt
-from edge_oneshot.card_reader import parse_card
 from edge_oneshot.errors import ModelError
+from edge_oneshot.model.bundle import SHIPPED, Bundle, find_bundle, read_bundle, split
+from edge_oneshot.model.card import EncoderCard, Platt
+from edge_oneshot.model.card_reader import parse_card
 
 CARDS = {role: split(find_bundle("", role).read_bytes(), role)[1] for role in SHIPPED}
 FRAME_L1 = {"regions": "frame", "alignment": None, "output": {"dimension": 3}, "mirror": False,

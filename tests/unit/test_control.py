@@ -21,10 +21,10 @@ from edge_oneshot.control import server as server_module
 from edge_oneshot.control.arguments import Arguments
 from edge_oneshot.control.client import ask
 from edge_oneshot.control.protocol import Request
-from edge_oneshot.control.reload import HangUp, plan
 from edge_oneshot.control.server import MAX_CLIENTS, ControlServer, answers, parse_request
 from edge_oneshot.errors import ConfigError, ControlError, GalleryError
 from edge_oneshot.matching.threshold import Rule, Target
+from edge_oneshot.service.reload import HangUp, plan
 
 
 @pytest.fixture

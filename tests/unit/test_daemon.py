@@ -9,16 +9,16 @@ from pathlib import Path
 import pytest
 from pictures import Pixels, empty_scene, frame, view
 
-from edge_oneshot.compose import build_tracker
 from edge_oneshot.config import CameraConfig, Config, DecisionConfig, DeviceConfig
 from edge_oneshot.control.protocol import Request
-from edge_oneshot.daemon import GALLERY_EVERY_NS, Daemon, State
-from edge_oneshot.enrollment import enroll_from_frame
+from edge_oneshot.gallery.people import People
 from edge_oneshot.gallery.store import Gallery
 from edge_oneshot.mqtt.topics import Topics
-from edge_oneshot.people import People
-from edge_oneshot.pipeline import Pipeline
-from edge_oneshot.reporting import Reporter
+from edge_oneshot.recognition.enrollment import enroll_from_frame
+from edge_oneshot.recognition.pipeline import Pipeline
+from edge_oneshot.service.compose import build_tracker
+from edge_oneshot.service.daemon import GALLERY_EVERY_NS, Daemon, State
+from edge_oneshot.service.reporter import Reporter
 from edge_oneshot.types import Identity, MatchEvent
 
 STEP_NS = 100_000_000

@@ -10,9 +10,9 @@ import pytest
 from pictures import Pixels, empty_scene, frame
 from PIL import Image
 
-from edge_oneshot.bundle import SHIPPED, find_bundle, read_bundle
-from edge_oneshot.card import DetectorCard
-from edge_oneshot.pipeline import Pipeline
+from edge_oneshot.model.bundle import SHIPPED, find_bundle, read_bundle
+from edge_oneshot.model.card import DetectorCard
+from edge_oneshot.recognition.pipeline import Pipeline
 from edge_oneshot.types import Face
 from edge_oneshot.vision.detector import BlazeFaceDetector, make_anchors
 from edge_oneshot.vision.locate import FaceLocator

@@ -15,15 +15,15 @@ from pictures import Pixels, empty_scene, frame, view
 from PIL import Image, ImageFilter
 from samples import OTHER, person, random_unit, template
 
-from edge_oneshot.control.handler import Handler
 from edge_oneshot.control.protocol import Request, raise_error
-from edge_oneshot.enrollment import BURST_FRAMES, BURST_NS, CaptureSession, Enrollment, enroll_from_frame, probe_from_frame
 from edge_oneshot.errors import AcquisitionError, CameraError, ControlError, EnrollmentError, GalleryError
 from edge_oneshot.gallery.archive import to_document
+from edge_oneshot.gallery.people import People
 from edge_oneshot.gallery.store import Gallery
 from edge_oneshot.matching.compare import References
-from edge_oneshot.people import People
-from edge_oneshot.pipeline import Pipeline
+from edge_oneshot.recognition.enrollment import BURST_FRAMES, BURST_NS, CaptureSession, Enrollment, enroll_from_frame, probe_from_frame
+from edge_oneshot.recognition.pipeline import Pipeline
+from edge_oneshot.service.requests import Handler
 from edge_oneshot.types import MatchEvent
 
 ZOE = person("zoe", "Zoë")

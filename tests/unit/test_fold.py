@@ -10,8 +10,8 @@ import jsonschema
 import pytest
 from samples import ENCODER, person, seen
 
+from edge_oneshot.events.build import fold, fold_gallery_change
 from edge_oneshot.events.clock import read_clock
-from edge_oneshot.events.fold import fold, fold_gallery_change
 from edge_oneshot.events.outbox import StoredEvent
 from edge_oneshot.events.schema import load
 from edge_oneshot.matching.track import Finding, Verdict

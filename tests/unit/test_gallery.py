@@ -14,11 +14,11 @@ import numpy as np
 import pytest
 from samples import OTHER, person, random_unit, template
 
-from edge_oneshot.bundle import Bundle
 from edge_oneshot.errors import GalleryError
 from edge_oneshot.gallery import migrations
+from edge_oneshot.gallery.people import People
 from edge_oneshot.gallery.store import Gallery
-from edge_oneshot.people import People
+from edge_oneshot.model.bundle import Bundle
 from edge_oneshot.types import Template
 
 

@@ -13,44 +13,33 @@ import edge_oneshot
 
 ROOT = Path(edge_oneshot.__file__).parent
 
-# From the bottom up: a part may import its own layer's line and every line above. Parts: a module or a folder.
+# From the bottom up: a room may import its own line's rooms as BESIDE says, and every line above. Rooms: a module or a folder.
 LAYERS = (
     {"__init__"},
-    {"errors"},
-    {"types", "config", "card", "system"},
-    {"card_reader", "bundle", "runtime", "stopwatch", "protocol"},
-    {"vision", "encoder", "matching", "events", "gallery", "cameras", "mqtt", "people", "explain", "pad"},
-    {"pipeline", "reporting"},
-    {"enrollment"},
-    {"control", "evaluation"},
-    {"daemon"},
-    {"compose", "snapshot"},
-    {"doctor", "benchmarking"},
+    {"types", "errors", "config"},
+    {"model", "control", "cameras"},
+    {"vision", "matching"},
+    {"gallery", "events"},
+    {"recognition", "mqtt"},
+    {"service"},
+    {"evaluation", "doctor"},
     {"cli"},
 )
 # Within a layer: who may know whom besides itself.
-BESIDE = {
-    "card_reader": set(), "bundle": {"card_reader"},
-    "config": set(), "card": {"config"}, "types": set(), "vision": set(), "encoder": set(), "events": {"matching"},
-    "mqtt": {"events", "matching"}, "gallery": set(), "explain": set(), "cameras": set(), "matching": set(),
-    "people": {"gallery", "matching"}, "pad": set(),
-    "runtime": set(), "stopwatch": set(), "system": set(), "reporting": set(), "pipeline": set(),
-}
+BESIDE: dict[str, set[str]] = {"types": {"errors"}, "config": {"errors"}}
 OUTSIDE = {"converters", "training", "benchmarks", "tests", "scripts"}
-# What touches the world, and the parts that may load it.
+# What touches the world, and the rooms that may load it.
 HEAVY = {
     "paho": {"mqtt"}, "av": {"cameras"}, "picamera2": {"cameras", "cli"}, "libcamera": {"cameras"},
-    "sqlite3": {"gallery", "events", "explain"},
-    "PIL": {"cameras", "vision", "control", "cli", "evaluation", "snapshot", "benchmarking"},
-    "ai_edge_litert": {"runtime"}, "tflite_runtime": {"runtime"},
+    "sqlite3": {"gallery", "events"},
+    "PIL": {"cameras", "vision", "cli", "evaluation"},
+    "ai_edge_litert": {"model"}, "tflite_runtime": {"model"},
     "click": {"cli"}, "torch": set(), "tensorflow": set(), "cv2": set(), "pickle": set(), "requests": set(), "onnx": set(),
 }
 
 
 def part_of(module: str) -> str:
     names = module.split(".")
-    if names[1:] == ["control", "protocol"]:
-        return "protocol"  # what a request looks like: known to both doors, the socket's and MQTT's
     return names[1] if len(names) > 1 else "__init__"
 
 
@@ -98,7 +87,7 @@ def test_only_compose_and_the_command_line_name_concrete_parts() -> None:
     concrete = {"edge_oneshot.mqtt.client", "edge_oneshot.vision.detector", "edge_oneshot.vision.landmarks",
                 "edge_oneshot.events.outbox"}
     for path, part in MODULES:
-        if part in ("daemon", "control", "pipeline", "enrollment"):
+        if part in ("service", "control", "recognition") and path.name not in ("compose.py", "reporter.py"):
             assert not concrete & set(imports(path)), path
 
 

@@ -7,13 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edge_oneshot.card import Comparator
 from edge_oneshot.errors import EdgeOneshotError
 from edge_oneshot.evaluation import metrics
 from edge_oneshot.evaluation.pairs import all_pairs, only_used, read_pairs, score_pairs
 from edge_oneshot.evaluation.pictures import Embedded, Picture, find_pictures
 from edge_oneshot.evaluation.verification import report
 from edge_oneshot.matching.threshold import Threshold
+from edge_oneshot.model.card import Comparator
 
 
 def scores(seed: int, mated: int = 200, non_mated: int = 1000) -> tuple[np.ndarray, np.ndarray]:

@@ -13,7 +13,7 @@ from PIL import Image, ImageEnhance, ImageFilter
 from samples import face
 
 from edge_oneshot.config import QualityConfig
-from edge_oneshot.pipeline import Pipeline
+from edge_oneshot.recognition.pipeline import Pipeline
 from edge_oneshot.types import Chip, Face, Quality
 from edge_oneshot.vision import align
 from edge_oneshot.vision.quality import estimate_yaw_deg, laplacian, measure, outside

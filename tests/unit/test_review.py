@@ -20,29 +20,29 @@ from PIL import Image
 from samples import embedding, person, random_unit, score, seen, template, unit
 from waiting import wait_until
 
-from edge_oneshot.bundle import Bundle
 from edge_oneshot.cameras.images import load_image
 from edge_oneshot.cli.verify_event import verify_event
-from edge_oneshot.compose import perform
 from edge_oneshot.config import Config, DecisionConfig, DeviceConfig, MqttConfig, parse_config
 from edge_oneshot.control import client, server
 from edge_oneshot.control.client import ask
-from edge_oneshot.control.handler import Handler
 from edge_oneshot.control.protocol import Request
 from edge_oneshot.control.server import ControlServer
-from edge_oneshot.daemon import Daemon
 from edge_oneshot.errors import CameraError, ConfigError, ControlError, GalleryError
 from edge_oneshot.events import signing
 from edge_oneshot.events.outbox import Outbox
 from edge_oneshot.gallery.archive import to_document
 from edge_oneshot.gallery.naming import check_id, propose_id
+from edge_oneshot.gallery.people import People
 from edge_oneshot.gallery.store import Gallery
 from edge_oneshot.matching.track import Finding, Tracker, Verdict
+from edge_oneshot.model.bundle import Bundle
 from edge_oneshot.mqtt.client import MqttLink
 from edge_oneshot.mqtt.topics import Topics
-from edge_oneshot.people import People
-from edge_oneshot.pipeline import Pipeline
-from edge_oneshot.reporting import Reporter
+from edge_oneshot.recognition.pipeline import Pipeline
+from edge_oneshot.service.daemon import Daemon
+from edge_oneshot.service.offline import perform
+from edge_oneshot.service.reporter import Reporter
+from edge_oneshot.service.requests import Handler
 from edge_oneshot.types import Observation
 
 STEP_NS = 100_000_000

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 from pictures import Pixels, frame
 
-from edge_oneshot import runtime
-from edge_oneshot.bundle import Bundle
-from edge_oneshot.encoder import TwinEncoder
 from edge_oneshot.errors import ModelError
-from edge_oneshot.pipeline import Pipeline
-from edge_oneshot.runtime import Runtime
+from edge_oneshot.model import runtime
+from edge_oneshot.model.bundle import Bundle
+from edge_oneshot.model.encoder import TwinEncoder
+from edge_oneshot.model.runtime import Runtime
+from edge_oneshot.recognition.pipeline import Pipeline
 from edge_oneshot.types import Chip
 
 

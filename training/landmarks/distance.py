@@ -10,9 +10,9 @@ import numpy as np
 from PIL import Image
 
 from converters.graph import Array
-from edge_oneshot.compose import build_locator
 from edge_oneshot.config import Config
 from edge_oneshot.errors import EdgeOneshotError
+from edge_oneshot.service.compose import build_locator
 from edge_oneshot.types import Face, Frame
 from training.landmarks.network import NAMES
 

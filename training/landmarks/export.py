@@ -13,7 +13,7 @@ from converters.from_torch import from_exported
 from converters.graph import Array, Graph
 from converters.pictures import chips_digest
 from converters.pipeline import convert
-from edge_oneshot.bundle import Bundle, digest, write_bundle
+from edge_oneshot.model.bundle import Bundle, digest, write_bundle
 from training.landmarks.hidden import load_hidden
 from training.landmarks.network import NAMES, POINTS, SIDE_PX, Both, HiddenNet, LandmarkNet
 from training.landmarks.train import MEAN, STD, UNIT_PX, averaged, sample

@@ -8,8 +8,8 @@ from datetime import UTC, datetime
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_oneshot.card import EncoderCard
-from edge_oneshot.encoder import TwinEncoder
+from edge_oneshot.model.card import EncoderCard
+from edge_oneshot.model.encoder import TwinEncoder
 from edge_oneshot.types import Chip, Frame
 from edge_oneshot.vision.align import whole_frame
 from training.omniglot.data import PACKED, DataError, pack, pictures, unpack

@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_oneshot.bundle import read_bundle
-from edge_oneshot.card import Comparator, EncoderCard
-from edge_oneshot.encoder import TwinEncoder
 from edge_oneshot.matching.compare import score_all
+from edge_oneshot.model.bundle import read_bundle
+from edge_oneshot.model.card import Comparator, EncoderCard
+from edge_oneshot.model.encoder import TwinEncoder
 from training.omniglot.baselines import modified_hausdorff, nearest_pixel
 from training.omniglot.data import DataError, Runs, load_drawings, load_runs
 from training.omniglot.device import embed

@@ -13,10 +13,10 @@ from converters.certify import Certificate, Limits, as_text, certify
 from converters.graph import serialize
 from converters.litert import embed
 from converters.pipeline import convert
-from edge_oneshot.bundle import Bundle, read_bundle, write_bundle
-from edge_oneshot.card import Comparator
-from edge_oneshot.encoder import TwinEncoder
 from edge_oneshot.errors import ModelError
+from edge_oneshot.model.bundle import Bundle, read_bundle, write_bundle
+from edge_oneshot.model.card import Comparator
+from edge_oneshot.model.encoder import TwinEncoder
 from training.omniglot.calibrate import measured, within_alphabets
 from training.omniglot.data import Drawings, pack, resized
 from training.omniglot.evaluate import open_set, run_scores, unit

@@ -4,45 +4,40 @@ from __future__ import annotations
 
 import logging
 import os
-import pwd
 import signal
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Any
 
 from edge_oneshot import __version__
-from edge_oneshot.bundle import find_bundle, read_bundle, read_cohort
-from edge_oneshot.cameras.latest import LatestFrame, State
+from edge_oneshot.cameras.latest import LatestFrame
 from edge_oneshot.config import Config
-from edge_oneshot.control.client import ask
-from edge_oneshot.control.handler import ENROLL_TIMEOUT_S, Handler
-from edge_oneshot.control.protocol import Door, Request, raise_error
-from edge_oneshot.control.reload import HangUp, plan
+from edge_oneshot.control.protocol import Door
 from edge_oneshot.control.server import ControlServer
-from edge_oneshot.daemon import TICK_S, Daemon
-from edge_oneshot.encoder import TwinEncoder
-from edge_oneshot.errors import CameraError, ControlError, GalleryError, ModelError
+from edge_oneshot.errors import ModelError
+from edge_oneshot.events.journal import Journal
 from edge_oneshot.events.outbox import Outbox
-from edge_oneshot.explain import Journal, forget_in_files, read_journal, select
+from edge_oneshot.gallery.people import People
 from edge_oneshot.gallery.store import Gallery
 from edge_oneshot.matching.compare import References, score_all
 from edge_oneshot.matching.threshold import Rule, Target
 from edge_oneshot.matching.track import Tracker
+from edge_oneshot.model.bundle import find_bundle, read_bundle, read_cohort
+from edge_oneshot.model.encoder import TwinEncoder
 from edge_oneshot.mqtt.client import MqttLink
 from edge_oneshot.mqtt.commands import MqttRequests, acl_lines
 from edge_oneshot.mqtt.homeassistant import HomeAssistant
 from edge_oneshot.mqtt.topics import Topics
-from edge_oneshot.pad import PadMethod
-from edge_oneshot.people import People
-from edge_oneshot.pipeline import Pipeline
-from edge_oneshot.reporting import Reporter
+from edge_oneshot.recognition.pipeline import Pipeline
+from edge_oneshot.service.daemon import Daemon
+from edge_oneshot.service.reload import HangUp, plan
+from edge_oneshot.service.reporter import Reporter
 from edge_oneshot.types import Embedding
 from edge_oneshot.vision.detector import BlazeFaceDetector
 from edge_oneshot.vision.landmarks import LandmarkPlacer
 from edge_oneshot.vision.locate import FaceLocator
+from edge_oneshot.vision.pad import PadMethod
 
 log = logging.getLogger(__name__)
 
@@ -181,80 +176,3 @@ def run_daemon(load: Callable[[], Config]) -> int:
     finally:
         server.close()
         people.gallery.close()
-
-
-def _require_owner(state_dir: Path) -> None:
-    """Without a daemon only the gallery's owner acts on it: root would leave files behind that the service cannot open."""
-    if not state_dir.exists() or (owner := state_dir.stat().st_uid) == os.geteuid():
-        return
-    try:
-        name = pwd.getpwuid(owner).pw_name
-    except KeyError:
-        name = f"#{owner}"
-    fix = f"start the daemon, or: sudo -u {name} edge-oneshot …"
-    raise GalleryError(f"no daemon runs, and the gallery in {state_dir} belongs to {name}", fix)
-
-
-def perform(
-    config: Config, verb: str, arguments: dict[str, Any], on_progress: Callable[[str], None], *, direct: bool = False
-) -> dict[str, Any]:
-    """Serve one request: by the running daemon, which owns camera and gallery, else here and now with the same handler.
-
-    direct: do not ask a daemon, for a request that names a camera of its own. Raises the error of the request.
-    """
-    timeout_s = 30.0 + float(arguments.get("timeout_s", ENROLL_TIMEOUT_S))
-    if not direct and (data := ask(config.socket_path, verb, arguments, on_progress, timeout_s)) is not None:
-        return data
-    if verb in ("status", "pause", "resume", "cancel", "reload"):
-        raise ControlError(f"no daemon is running at {config.socket_path}",
-                           "start it with `edge-oneshot run` or systemctl; if that place is new in the configuration, restart it")
-    if verb == "explain":
-        records = select(read_journal(config.explain_path), arguments.get("last_s"), arguments.get("event_id"))
-        return {"tracks": records, "kept": config.decision.explain_tracks, "fault": ""}
-    _require_owner(config.state_dir)
-    pipeline = build_pipeline(config)
-    people = build_people(config, pipeline)
-    try:
-        handler = Handler(pipeline, people, lambda event: None, dict)
-        request = Request(verb=verb, arguments=arguments)
-        handler.start(request)
-        if handler.job is not None:
-            _feed(handler, config, request, on_progress)
-        answer = _answer(request, on_progress)
-        if verb == "forget":
-            forget_in_files(config.state_dir, answer["identity"])
-        return answer
-    finally:
-        people.gallery.close()
-
-
-def _feed(handler: Handler, config: Config, request: Request, on_progress: Callable[[str], None]) -> None:
-    """Give the pending job frames until it is answered. Raises CameraError when there is no camera to do it with."""
-    with LatestFrame(config.camera) as camera:
-        while handler.job is not None:
-            frame = camera.get(TICK_S)
-            if frame is not None:
-                handler.offer(frame)
-            elif camera.state is State.ENDED:
-                handler.tick(time.monotonic_ns() + round(3600e9))  # no more frames: decide on those there were
-            elif camera.state is State.LOST:
-                raise CameraError(f"the camera is lost: {camera.last_error}", "run `edge-oneshot doctor`")
-            handler.tick(time.monotonic_ns())
-            while not request.answers.empty():
-                answer = request.answers.get()
-                if "progress" not in answer:
-                    request.answers.put(answer)
-                    break
-                on_progress(answer["progress"])
-
-
-def _answer(request: Request, on_progress: Callable[[str], None]) -> dict[str, Any]:
-    while True:
-        answer = request.answers.get(timeout=1.0)
-        if "progress" in answer:
-            on_progress(answer["progress"])
-        elif answer["status"] == "ok":
-            data = answer["data"]
-            return data if isinstance(data, dict) else {}
-        else:
-            raise_error(answer)

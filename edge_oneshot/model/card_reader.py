@@ -6,7 +6,8 @@ import math
 from itertools import pairwise
 from typing import Any
 
-from edge_oneshot.card import (
+from edge_oneshot.errors import ModelError
+from edge_oneshot.model.card import (
     Card,
     Cohort,
     Comparator,
@@ -19,7 +20,6 @@ from edge_oneshot.card import (
     ThresholdPoint,
     Thresholds,
 )
-from edge_oneshot.errors import ModelError
 
 CARD_VERSION = 1
 

@@ -10,10 +10,10 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from edge_oneshot.card import EncoderCard
 from edge_oneshot.errors import GalleryError
 from edge_oneshot.gallery.store import Gallery
 from edge_oneshot.matching.compare import References
+from edge_oneshot.model.card import EncoderCard
 from edge_oneshot.types import Template
 
 log = logging.getLogger(__name__)

@@ -15,23 +15,24 @@ from datetime import UTC, datetime
 from enum import Enum
 from typing import Any
 
-from edge_oneshot import __version__, system
+from edge_oneshot import __version__
+from edge_oneshot.cameras.images import to_jpeg
 from edge_oneshot.cameras.latest import LatestFrame
 from edge_oneshot.cameras.latest import State as CameraState
 from edge_oneshot.config import Config
-from edge_oneshot.control.handler import Handler
-from edge_oneshot.control.jobs import to_jpeg
 from edge_oneshot.control.protocol import Door
-from edge_oneshot.control.reload import Plan
 from edge_oneshot.errors import CameraError
-from edge_oneshot.events.fold import fold
-from edge_oneshot.explain import Journal
+from edge_oneshot.events.build import fold
+from edge_oneshot.events.journal import Journal
+from edge_oneshot.gallery.people import People
 from edge_oneshot.matching.track import Finding, Tracker, Verdict
 from edge_oneshot.mqtt.payloads import Health, Info
-from edge_oneshot.people import People
-from edge_oneshot.pipeline import Pipeline
-from edge_oneshot.reporting import Reporter
-from edge_oneshot.stopwatch import StageTimes
+from edge_oneshot.recognition.pipeline import Pipeline
+from edge_oneshot.service import system
+from edge_oneshot.service.reload import Plan
+from edge_oneshot.service.reporter import Reporter
+from edge_oneshot.service.requests import Handler
+from edge_oneshot.service.stage_times import StageTimes
 from edge_oneshot.types import Frame, MatchEvent, Observation
 
 log = logging.getLogger(__name__)

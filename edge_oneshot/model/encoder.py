@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from edge_oneshot.bundle import Bundle
-from edge_oneshot.runtime import PixelModel, Runtime
+from edge_oneshot.model.bundle import Bundle
+from edge_oneshot.model.runtime import PixelModel, Runtime
 from edge_oneshot.types import Chip, Embedding, Float32Array
 
 

@@ -8,14 +8,14 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from edge_oneshot.config import QualityConfig
-from edge_oneshot.encoder import TwinEncoder
 from edge_oneshot.matching.compare import References
 from edge_oneshot.matching.decide import decide, not_compared
 from edge_oneshot.matching.threshold import Rule
-from edge_oneshot.pad import PadMethod
+from edge_oneshot.model.encoder import TwinEncoder
 from edge_oneshot.types import Embedding, Face, Frame, Observation, PadDecision, Sample
 from edge_oneshot.vision import align, quality
 from edge_oneshot.vision.locate import FaceLocator
+from edge_oneshot.vision.pad import PadMethod
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -14,20 +14,20 @@ from typing import Any
 
 from edge_oneshot.cameras.images import decode_image
 from edge_oneshot.control.arguments import Arguments
-from edge_oneshot.control.jobs import EnrollJob, Job, SnapshotJob
 from edge_oneshot.control.protocol import Request
-from edge_oneshot.enrollment import CaptureSession, Enrollment, enroll_from_frame, probe_from_frame
 from edge_oneshot.errors import ControlError, EdgeOneshotError, GalleryError
-from edge_oneshot.events.fold import fold_gallery_change
-from edge_oneshot.explain import Journal
+from edge_oneshot.events.build import fold_gallery_change
+from edge_oneshot.events.journal import Journal
 from edge_oneshot.gallery.archive import from_document, to_document
 from edge_oneshot.gallery.naming import check_id, clean_name, propose_id
+from edge_oneshot.gallery.people import People
 from edge_oneshot.gallery.store import Enrolled
 from edge_oneshot.matching.compare import References
 from edge_oneshot.matching.decide import decide
 from edge_oneshot.matching.forecast import growth, nearest
-from edge_oneshot.people import People
-from edge_oneshot.pipeline import Pipeline
+from edge_oneshot.recognition.enrollment import CaptureSession, Enrollment, enroll_from_frame, probe_from_frame
+from edge_oneshot.recognition.pipeline import Pipeline
+from edge_oneshot.service.jobs import EnrollJob, Job, SnapshotJob
 from edge_oneshot.types import Decision, Frame, Identity, MatchEvent, Outcome, Sample
 
 log = logging.getLogger(__name__)

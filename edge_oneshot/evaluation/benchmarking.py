@@ -20,12 +20,13 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from edge_oneshot import __version__, system
+from edge_oneshot import __version__
 from edge_oneshot.errors import AcquisitionError
 from edge_oneshot.matching.compare import References
-from edge_oneshot.pipeline import Pipeline
-from edge_oneshot.runtime import Runtime
-from edge_oneshot.stopwatch import StageTimes
+from edge_oneshot.model.runtime import Runtime
+from edge_oneshot.recognition.pipeline import Pipeline
+from edge_oneshot.service import system
+from edge_oneshot.service.stage_times import StageTimes
 from edge_oneshot.types import Embedding, Frame, Quality, Template, UInt8Array
 
 WARM_UP_FRAMES = 20

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import base64
-import io
 import time
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from PIL import Image
-
+from edge_oneshot.cameras.images import to_jpeg
 from edge_oneshot.control.protocol import Request
-from edge_oneshot.enrollment import CaptureSession, Enrollment
 from edge_oneshot.errors import ControlError, EdgeOneshotError
-from edge_oneshot.pipeline import Pipeline
-from edge_oneshot.types import Frame, UInt8Array
+from edge_oneshot.recognition.enrollment import CaptureSession, Enrollment
+from edge_oneshot.recognition.pipeline import Pipeline
+from edge_oneshot.types import Frame
 
 
 class Job(Protocol):
@@ -88,10 +86,3 @@ class SnapshotJob:
             self.request.fail(ControlError(f"no frame from the camera within {self._timeout_s:g} s", "run `edge-oneshot doctor`"))
             return True
         return self.request.abandoned
-
-
-def to_jpeg(pixels: UInt8Array) -> bytes:
-    """uint8 (H, W, 3) RGB, or (H, W, 1) grey, as a JPEG file."""
-    jpeg = io.BytesIO()
-    Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels).save(jpeg, "JPEG", quality=90)
-    return jpeg.getvalue()

@@ -11,7 +11,7 @@ import numpy as np
 
 from edge_oneshot.errors import AcquisitionError, EnrollmentError
 from edge_oneshot.matching.compare import References, score_all
-from edge_oneshot.pipeline import Pipeline
+from edge_oneshot.recognition.pipeline import Pipeline
 from edge_oneshot.types import Candidate, Embedding, Fault, Float32Array, Frame, Identity, Quality, Sample, Template
 from edge_oneshot.vision.quality import reference_faults
 

@@ -17,9 +17,9 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, Literal
 
-from edge_oneshot.card import Card, Cohort, DetectorCard, EncoderCard, LandmarkCard
-from edge_oneshot.card_reader import parse_card, parse_cohort
 from edge_oneshot.errors import ModelError
+from edge_oneshot.model.card import Card, Cohort, DetectorCard, EncoderCard, LandmarkCard
+from edge_oneshot.model.card_reader import parse_card, parse_cohort
 
 CARD_NAME = "card.json"
 WHICH = "look which bundles model.encoder, model.detector, model.refiner and model.landmarks name"

@@ -1,0 +1,1 @@
+"""A model file and what its card says: reading, running, encoding."""

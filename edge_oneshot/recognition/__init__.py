@@ -1,0 +1,1 @@
+"""A frame to decisions, and a capture to a template."""
