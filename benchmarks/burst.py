@@ -37,8 +37,10 @@ from edge_oneshot.recognition.enrollment import BURST_FRAMES, BURST_NS, POOLED_F
 from edge_oneshot.types import Float32Array, Float64Array, Frame, Identity
 
 FMR, FPIR, ENROLLED = 1e-4, 0.01, 500
-COLUMNS = (f"{'kept of it':34}{'each':>5}{'at':>7}{'FNMR, claimed FMR':>21}{'FMR':>10}{'difference':>23}"
-           f"{f'FPIR {100 * FPIR:g} %, {ENROLLED} enrolled':>24}{'same measured FMR':>23}")
+COLUMNS = (
+    f"{'kept of it':34}{'each':>5}{'at':>7}{'FNMR, claimed FMR':>21}{'FMR':>10}{'difference':>23}"
+    f"{f'FPIR {100 * FPIR:g} %, {ENROLLED} enrolled':>24}{'same measured FMR':>23}"
+)
 APART = 0.90  # a further template must score less with every one that is kept
 NEAR = 1.6  # the 250 px of an LFW picture are shown as 400
 HALF_WIDTH, HALF_HEIGHT = 0.375, 0.45  # of a head, as shares of what `picture` shows
@@ -95,8 +97,11 @@ def move(path: Path, motion: Motion, rng: np.random.Generator) -> Walk:
         right, down, nearer, roll, yaw, brighter = rng.uniform(-1, 1, 6)
         scale = NEAR * (1 + motion.scale * nearer)
         size = (round(image.width * scale), round(image.height * scale))
-        shown = turn(image, motion.yaw_deg * yaw).resize(size, Image.Resampling.BILINEAR).rotate(
-            motion.roll_deg * roll, Image.Resampling.BILINEAR, fillcolor=(96, 96, 96))
+        shown = (
+            turn(image, motion.yaw_deg * yaw)
+            .resize(size, Image.Resampling.BILINEAR)
+            .rotate(motion.roll_deg * roll, Image.Resampling.BILINEAR, fillcolor=(96, 96, 96))
+        )
         pixels = np.asarray(shown, np.float32) * motion.dimmed_to * (1 + motion.light * brighter)
         pixels = smear(pixels, int(rng.integers(0, motion.smear_px + 1)))
         middle = ((SIZE[0] - size[0]) / 2, (SIZE[1] - size[1]) / 2)
@@ -110,11 +115,15 @@ def enroll(kind: str, person: Sequence[tuple[int, Path]]) -> Burst | None:
     nobody = References(pipeline.encoder.card.comparator, pipeline.encoder.encoder_id, ())
     for number, path in person:
         rng = np.random.default_rng(list(f"{kind} {path.stem}".encode()))
-        session = CaptureSession(pipeline, Identity(identity_id="somebody", name="Somebody"), nobody, prompt_ns=0, timeout_s=BURST_NS / 1e9)
+        session = CaptureSession(
+            pipeline, Identity(identity_id="somebody", name="Somebody"), nobody, prompt_ns=0, timeout_s=BURST_NS / 1e9
+        )
         done = None
         for i, pixels in enumerate(film([move(path, BURSTS[kind], rng)], rng, BURSTS[kind].noise), start=1):
             at_ns = i * BURST_NS // (BURST_FRAMES + 1)
-            done = session.offer(Frame(pixels=pixels, seq=i, captured_ns=at_ns, captured_at=datetime.now(UTC), source=kind))
+            done = session.offer(
+                Frame(pixels=pixels, seq=i, captured_ns=at_ns, captured_at=datetime.now(UTC), source=kind)
+            )
         try:
             done = done or session.finish_if_due(BURST_NS)
         except EnrollmentError:
@@ -155,14 +164,21 @@ def measure(bursts: list[Burst], vectors: Float32Array, people: Ints, rule: Rule
     for way in kept[0]:
         templates = [k[way] for k in kept]
         counts = [len(t) for t in templates]
-        score = np.maximum.reduceat(rows(vectors, comparator, np.concatenate(templates)), np.cumsum([0, *counts[:-1]]), axis=0)
-        thresholds = [rule(counts).value, gallery_rule(np.resize(counts, ENROLLED).tolist()).value,
-                      weighted_quantiles(score[~own], weight[~own], (1 - FMR,))[0]]
+        score = np.maximum.reduceat(
+            rows(vectors, comparator, np.concatenate(templates)), np.cumsum([0, *counts[:-1]]), axis=0
+        )
+        thresholds = [
+            rule(counts).value,
+            gallery_rule(np.resize(counts, ENROLLED).tolist()).value,
+            weighted_quantiles(score[~own], weight[~own], (1 - FMR,))[0],
+        ]
         missed = [((score < t) & mated).sum(axis=1) / mated.sum(axis=1) for t in thresholds]
         line = f"{way:34}{np.mean(counts):5.2f}{thresholds[0]:7.3f}{over_people(missed[0]):>21}"
         line += f"{weight[score >= thresholds[0]].sum():10.2e}"
         if best:
-            line += "".join(f"{over_people(m - b, '+'):>{w}}" for m, b, w in zip(missed, best, (23, 24, 23), strict=True))
+            line += "".join(
+                f"{over_people(m - b, '+'):>{w}}" for m, b, w in zip(missed, best, (23, 24, 23), strict=True)
+            )
         best = best or missed
         lines.append(line)
     return lines
@@ -178,25 +194,36 @@ def main() -> int:
     if o.people is not None:
         several, names = ({p.person for p in pictures if p.number == n} for n in (2, 1))
         random = np.random.default_rng(0)
-        names = {*random.choice(sorted(several), o.people, replace=False), *random.choice(sorted(names), 10 * o.people, replace=False)}
+        names = {
+            *random.choice(sorted(several), o.people, replace=False),
+            *random.choice(sorted(names), 10 * o.people, replace=False),
+        }
         pictures = [p for p in pictures if p.person in names]
     with progress(len(pictures), "encoding") as done:
         embedded = embed(pictures, shipped.__wrapped__, o.workers, done)
     used = embedded.acquired
     vectors, people = embedded.vectors[used], identity_numbers([pictures[i] for i in used])
-    persons = [[(int(n), pictures[used[n]].path) for n in np.flatnonzero(people == person)] for person in range(people.max() + 1)]
+    persons = [
+        [(int(n), pictures[used[n]].path) for n in np.flatnonzero(people == person)]
+        for person in range(people.max() + 1)
+    ]
     several = [persons[i] for i in np.random.default_rng(0).permutation(len(persons)) if len(persons[i]) > 1]
     comparator, rule = shipped().encoder.card.comparator, shipped().rule
-    text = [headline("What is kept of a burst (benchmarks/burst.py)"),
-            f"LFW sets 1-4: {len(used)} of {len(pictures)} pictures usable, {len(persons)} people, encoder {embedded.encoder_id[:19]}",
-            "FNMR and its differences against the best frame in percent and points (95 %): at the card's threshold for FMR "
-            f"{FMR:g},", f"at that for FPIR {100 * FPIR:g} % with {ENROLLED} enrolled, and at the threshold where FMR {FMR:g} was measured"]
+    text = [
+        headline("What is kept of a burst (benchmarks/burst.py)"),
+        f"LFW sets 1-4: {len(used)} of {len(pictures)} pictures usable, {len(persons)} people, encoder {embedded.encoder_id[:19]}",
+        "FNMR and its differences against the best frame in percent and points (95 %): at the card's threshold for FMR "
+        f"{FMR:g},",
+        f"at that for FPIR {100 * FPIR:g} % with {ENROLLED} enrolled, and at the threshold where FMR {FMR:g} was measured",
+    ]
     for kind, motion in BURSTS.items():
         asked = several[: min(motion.people or len(several), o.people or len(several))]
         found = in_processes(partial(enroll, kind), asked, o.workers, kind)
         bursts = [b for b in found if b is not None]
-        text.append(f"\n{kind}: {len(bursts)} of {len(asked)} people enrolled, {np.mean([len(b.good) for b in bursts]):.1f} good frames "
-                    f"of {BURST_FRAMES}")
+        text.append(
+            f"\n{kind}: {len(bursts)} of {len(asked)} people enrolled, {np.mean([len(b.good) for b in bursts]):.1f} good frames "
+            f"of {BURST_FRAMES}"
+        )
         text += measure(bursts, vectors, people, rule, comparator)
     print("\n".join(text))
     return 0

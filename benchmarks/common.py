@@ -30,14 +30,19 @@ Task, Result = TypeVar("Task"), TypeVar("Result")
 
 def headline(title: str) -> str:
     """Title, commit (and whether files differ from it), machine, load, date: a result without them says nothing."""
+
     def git(*words: str) -> str:
-        return subprocess.run(["git", "-C", str(ROOT), *words], capture_output=True, text=True, check=False).stdout.strip()
+        return subprocess.run(
+            ["git", "-C", str(ROOT), *words], capture_output=True, text=True, check=False
+        ).stdout.strip()
 
     changed = " with changes" if git("status", "--porcelain", "--untracked-files=no", "--", "edge_oneshot") else ""
     lines = Path("/proc/cpuinfo").read_text().splitlines()
     model = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), "?")
-    return (f"{title}\ncommit {git('rev-parse', '--short', 'HEAD')}{changed}, {datetime.now(UTC):%Y-%m-%d %H:%M} UTC, {model}, "
-            f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}, load {os.getloadavg()[0]:.1f}")
+    return (
+        f"{title}\ncommit {git('rev-parse', '--short', 'HEAD')}{changed}, {datetime.now(UTC):%Y-%m-%d %H:%M} UTC, {model}, "
+        f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}, load {os.getloadavg()[0]:.1f}"
+    )
 
 
 def portrait() -> Path:
@@ -50,8 +55,12 @@ def portrait() -> Path:
 def lfw_pictures(lfw: Path, sets: str) -> list[Picture]:
     """All pictures of everybody in these sets of View 2, person by person. lfw: folder with images/ and people_sets.json."""
     people = json.loads((lfw / "people_sets.json").read_text())
-    return [Picture(path=lfw / "images" / name / f"{name}_{i:04d}.jpg", person=name, number=i)
-            for number in sets for name, count in people[number] for i in range(1, count + 1)]
+    return [
+        Picture(path=lfw / "images" / name / f"{name}_{i:04d}.jpg", person=name, number=i)
+        for number in sets
+        for name, count in people[number]
+        for i in range(1, count + 1)
+    ]
 
 
 @cache

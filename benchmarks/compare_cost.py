@@ -52,7 +52,9 @@ def main() -> None:
         print(f"{threads} inference thread{'s' * (threads > 1)}: encoder invoke {invoke:.2f}")
         for n in galleries:
             median = float(np.median(times[n])) * 1e3
-            print(f"  {n:6} templates of {encoder.card.dimension} values: {median:.3f}, {100 * median / invoke:.1f} % of an invoke")
+            print(
+                f"  {n:6} templates of {encoder.card.dimension} values: {median:.3f}, {100 * median / invoke:.1f} % of an invoke"
+            )
 
 
 if __name__ == "__main__":

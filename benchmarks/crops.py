@@ -43,7 +43,9 @@ class Look:
 
 def subject(pipeline: Pipeline, pixels: UInt8Array, place: Box) -> Sample | None:
     """The face that fits a place best; None if no face touches it."""
-    frame = Frame(pixels=np.array(pixels, order="C"), seq=0, captured_ns=1, captured_at=datetime.now(UTC), source="crops")
+    frame = Frame(
+        pixels=np.array(pixels, order="C"), seq=0, captured_ns=1, captured_at=datetime.now(UTC), source="crops"
+    )
     near = [(s.face.box.iou(place), s) for s in pipeline.samples(frame) if s.face is not None]
     overlap, best = max(near, key=lambda n: n[0], default=(0.0, None))
     return best if overlap > 0 else None
@@ -74,8 +76,18 @@ def looks(paths: tuple[Path, Path]) -> list[Look] | None:
     box, found = second.face.box, [compare(second)]
     for depth in DEPTHS:
         reach = side * (0.5 - depth)
-        left, top, right, bottom = max(0, round(x - reach)), max(0, round(y - reach)), round(x + reach), round(y + reach)
-        for x0, y0, x1, y1 in ((left, 0, width, height), (0, top, width, height), (0, 0, right, height), (0, 0, width, bottom)):
+        left, top, right, bottom = (
+            max(0, round(x - reach)),
+            max(0, round(y - reach)),
+            round(x + reach),
+            round(y + reach),
+        )
+        for x0, y0, x1, y1 in (
+            (left, 0, width, height),
+            (0, top, width, height),
+            (0, 0, right, height),
+            (0, 0, width, bottom),
+        ):
             place = Box(x0=box.x0 - x0, y0=box.y0 - y0, x1=box.x1 - x0, y1=box.y1 - y0)
             found.append(compare(subject(pipeline, pixels[y0:y1, x0:x1], place)))
     return found
@@ -90,17 +102,25 @@ def main() -> int:
     path = {(p.person, p.number): p.path for p in lfw_pictures(o.lfw, "1234")}
     several = np.random.default_rng(0).permutation(sorted(person for person, number in path if number == 2)).tolist()
     asked = several[: o.people + SPARE]
-    usable = [found for found in in_processes(looks, [(path[p, 1], path[p, 2]) for p in asked], o.workers, "people") if found is not None]
+    usable = [
+        found
+        for found in in_processes(looks, [(path[p, 1], path[p, 2]) for p in asked], o.workers, "people")
+        if found is not None
+    ]
     usable = usable[: o.people]
     people = np.repeat(np.arange(len(usable)), [len(found) for found in usable])
-    share, score = (np.array([getattr(look, name) for found in usable for look in found]) for name in ("share", "score"))
+    share, score = (
+        np.array([getattr(look, name) for found in usable for look in found]) for name in ("share", "score")
+    )
     whole = np.concatenate([np.arange(len(found)) == 0 for found in usable])
     lost = Counter(look.lost for found in usable for look in found if look.lost)
     pipeline = shipped(max_cropped=1.0)
     threshold = pipeline.threshold.value
     print(headline("Cropped by the border (benchmarks/crops.py)"))
-    print(f"LFW sets 1-4: {len(usable)} people, {(~whole).sum()} cut pictures, of which "
-          + (", ".join(f"{n} {why}" for why, n in lost.most_common()) or "none lost"))
+    print(
+        f"LFW sets 1-4: {len(usable)} people, {(~whole).sum()} cut pictures, of which "
+        + (", ".join(f"{n} {why}" for why, n in lost.most_common()) or "none lost")
+    )
     print(f"FNMR at threshold {threshold:.3f}, encoder {pipeline.encoder.encoder_id[:19]}\n")
     print(f"{'beyond the border':24}{'FNMR, % (95 %)':>22}{'pictures':>10}{'people':>8}")
     seen = np.isfinite(score)

@@ -68,7 +68,9 @@ def walk(source: Path | bytes, rng: np.random.Generator, from_left: bool) -> Wal
     light = rng.uniform(0.55, 1.25) * np.linspace(1.0, rng.uniform(0.8, 1.2), FRAMES)
     for i in range(FRAMES):
         size = (round(image.width * scale[i]), round(image.height * scale[i]))
-        shown = image.resize(size, Image.Resampling.BILINEAR).rotate(roll[i], Image.Resampling.BILINEAR, fillcolor=(96, 96, 96))
+        shown = image.resize(size, Image.Resampling.BILINEAR).rotate(
+            roll[i], Image.Resampling.BILINEAR, fillcolor=(96, 96, 96)
+        )
         pixels = np.asarray(shown, np.float32) * light[i]
         pixels = smear(pixels, int(rng.integers(0, 4)))
         shown = Image.fromarray(np.clip(pixels, 0, 255).astype(np.uint8))
@@ -146,15 +148,24 @@ def main() -> int:
 
     half = o.visits // 2
     strangers = [p for p in people if not p.enrolled]
-    orl, lfw = [p for p in strangers if p.name.startswith("orl-")], [p for p in strangers if not p.name.startswith("orl-")]
+    orl, lfw = (
+        [p for p in strangers if p.name.startswith("orl-")],
+        [p for p in strangers if not p.name.startswith("orl-")],
+    )
     strangers = (orl + [lfw[i] for i in rng.permutation(len(lfw))])[: o.visits - half]
-    coming = [(own[i % len(own)], own[i % len(own)].pictures[(i // len(own)) % len(own[i % len(own)].pictures)]) for i in range(half)]
+    coming = [
+        (own[i % len(own)], own[i % len(own)].pictures[(i // len(own)) % len(own[i % len(own)].pictures)])
+        for i in range(half)
+    ]
     coming += [(p, p.pictures[0]) for p in strangers]
     order = [coming[i] for i in rng.permutation(len(coming))]
 
     def alike(threshold: float) -> Tracker:
-        return Tracker(config.decision, lambda a, b: bool(score_all(card.comparator, a.vector[None], b.vector)[0] >= threshold),
-                       references.score)
+        return Tracker(
+            config.decision,
+            lambda a, b: bool(score_all(card.comparator, a.vector[None], b.vector)[0] >= threshold),
+            references.score,
+        )
 
     watchers = [Watcher(alike(t.value), names) for t in thresholds]
     visits: list[Visit] = []
@@ -169,8 +180,16 @@ def main() -> int:
             frame = Frame(pixels=pixels, seq=0, captured_ns=now_ns, captured_at=datetime.now(UTC), source="day")
             seen = pipeline.observe(frame, references)
             for threshold, watcher in zip(thresholds, watchers, strict=True):
-                watcher.see("day", [s if s.embedding is None else replace(s, decision=decide(s.embedding, references, threshold, card))
-                                    for s in seen], now_ns)
+                watcher.see(
+                    "day",
+                    [
+                        s
+                        if s.embedding is None
+                        else replace(s, decision=decide(s.embedding, references, threshold, card))
+                        for s in seen
+                    ],
+                    now_ns,
+                )
             at_s += 1 / FPS
         for person, _ in together:
             name = person.name if person.enrolled else None
@@ -181,9 +200,14 @@ def main() -> int:
             print(f"{len(visits)} of {len(coming)} visits", file=sys.stderr, flush=True)
     for watcher in watchers:
         watcher.end("day")
-    results = [report(visits, w.told, w.lengths_s["day"], t, len(names)) for w, t in zip(watchers, thresholds, strict=True)]
-    text = headline("A scripted day (benchmarks/day.py)") + f"\nseed {o.seed}, {scenes} scenes, encoder {encoder_id[:19]}\n\n" + "\n".join(
-        lines(r) for r in results)
+    results = [
+        report(visits, w.told, w.lengths_s["day"], t, len(names)) for w, t in zip(watchers, thresholds, strict=True)
+    ]
+    text = (
+        headline("A scripted day (benchmarks/day.py)")
+        + f"\nseed {o.seed}, {scenes} scenes, encoder {encoder_id[:19]}\n\n"
+        + "\n".join(lines(r) for r in results)
+    )
     print(text)
     if o.out is not None:
         o.out.mkdir(parents=True, exist_ok=True)

@@ -33,8 +33,11 @@ Vectors = NDArray[np.float32]
 CLAIM, CREDITS = 0.01, sorted({0.0, 0.15, 0.35, 0.5, CREDIT})
 SHIPPED = DecisionConfig()
 # Evidence looks at embeddings and decisions alone.
-SAMPLE = Sample(face=None, chip=Chip(pixels=np.zeros((1, 1, 3), np.uint8), transform=np.eye(2, 3)),
-                quality=Quality(inter_eye_px=0, sharpness=0, luma=0, contrast=0, yaw_deg=0))
+SAMPLE = Sample(
+    face=None,
+    chip=Chip(pixels=np.zeros((1, 1, 3), np.uint8), transform=np.eye(2, 3)),
+    quality=Quality(inter_eye_px=0, sharpness=0, luma=0, contrast=0, yaw_deg=0),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +63,9 @@ class Visit:
             best = Candidate(identity_id=str(scores.argmax()), score=float(scores.max()))
             outcome = Outcome.MATCH if best.score >= self.threshold else Outcome.NON_MATCH
             decision = Decision(outcome=outcome, threshold=self.threshold, target_fmr=None, candidate=best)
-            found.append(Observation(sample=SAMPLE, embedding=Embedding(vector=vector, encoder_id="sha256:"), decision=decision))
+            found.append(
+                Observation(sample=SAMPLE, embedding=Embedding(vector=vector, encoder_id="sha256:"), decision=decision)
+            )
         return found
 
     def score(self, identity_id: str, probe: Embedding) -> float:
@@ -124,7 +129,9 @@ def measure(vectors: Vectors, who: NDArray[np.str_], size: int, frames: int, dra
         enrolled += list(fill[: size - len(enrolled)])
         references = np.array([random.choice(np.flatnonzero(who == p)) for p in enrolled])
         gallery = vectors[references]
-        threshold = float(np.quantile((vectors[~np.isin(who, enrolled)] @ gallery.T).max(axis=1), 1 - CLAIM, method="higher"))
+        threshold = float(
+            np.quantile((vectors[~np.isin(who, enrolled)] @ gallery.T).max(axis=1), 1 - CLAIM, method="higher")
+        )
         for person in many:
             shown = random.permutation(np.setdiff1d(np.flatnonzero(who == person), references))[:frames]
             visit = Visit(vectors[shown], gallery, threshold)
@@ -135,12 +142,17 @@ def measure(vectors: Vectors, who: NDArray[np.str_], size: int, frames: int, dra
                     positive[name].append(told is not None)
                 else:
                     missed[name].append(told != own)
-    print(f"\ngallery {size}, {frames} photographs a visit, {len(many)} people with enough, {draws} draws: "
-          f"{len(positive['3 of 5 votes'])} visits of strangers, {len(missed['3 of 5 votes'])} of enrolled people")
+    print(
+        f"\ngallery {size}, {frames} photographs a visit, {len(many)} people with enough, {draws} draws: "
+        f"{len(positive['3 of 5 votes'])} visits of strangers, {len(missed['3 of 5 votes'])} of enrolled people"
+    )
     for name in rules:
         bounds = wilson(sum(positive[name]), len(positive[name]))
-        print(f"  {name:22} FPIR a visit {100 * np.mean(positive[name]):5.2f} % ({100 * bounds.low:.2f} to {100 * bounds.high:.2f})   "
-              f"FNIR {100 * np.mean(missed[name]):5.2f} %", flush=True)
+        print(
+            f"  {name:22} FPIR a visit {100 * np.mean(positive[name]):5.2f} % ({100 * bounds.low:.2f} to {100 * bounds.high:.2f})   "
+            f"FNIR {100 * np.mean(missed[name]):5.2f} %",
+            flush=True,
+        )
 
 
 if __name__ == "__main__":

@@ -25,14 +25,23 @@ BLOCK = 25
 
 
 def main(rounds: int) -> None:
-    config, frame = Config(decision=DecisionConfig(threshold=0.5)), frame_of(load_image(portrait()).pixels, "astronaut", (640, 480))
+    config, frame = (
+        Config(decision=DecisionConfig(threshold=0.5)),
+        frame_of(load_image(portrait()).pixels, "astronaut", (640, 480)),
+    )
     setups = {}
     for threads in (1, 2):
         pipeline = build_pipeline(replace(config, model=replace(config.model, threads=threads)))
         assert pipeline.locator is not None
         locator = pipeline.locator
-        timer = InvokeTimer({"finder": locator.finder.runtime, "refiner": locator.refiner.runtime,
-                             "landmarks": locator.placer.runtime, "encoder": pipeline.encoder.runtime})
+        timer = InvokeTimer(
+            {
+                "finder": locator.finder.runtime,
+                "refiner": locator.refiner.runtime,
+                "landmarks": locator.placer.runtime,
+                "encoder": pipeline.encoder.runtime,
+            }
+        )
         setups[threads] = (pipeline, timer, strangers(pipeline, 1000))
     rows: dict[int, list[dict[str, float]]] = {1: [], 2: []}
     for _ in range(rounds):
@@ -44,11 +53,19 @@ def main(rounds: int) -> None:
                     pipeline.observe(frame, references)
                     wall = time.perf_counter() - start
                     if number >= WARM_UP_FRAMES:
-                        rows[threads].append({**pipeline.stopwatch.seconds, **{f"invoke {k}": v for k, v in timer.seconds.items()},
-                                              "frame": wall, "not an invoke": wall - sum(timer.seconds.values())})
+                        rows[threads].append(
+                            {
+                                **pipeline.stopwatch.seconds,
+                                **{f"invoke {k}": v for k, v in timer.seconds.items()},
+                                "frame": wall,
+                                "not an invoke": wall - sum(timer.seconds.values()),
+                            }
+                        )
     print(headline("One 640x480 frame with one face, 1,000 templates; times in ms"))
     about = machine(setups[1][0].encoder.runtime)
-    print(f"{about['runtime']}, numpy {about['numpy']}, Pillow {about['pillow']}; encoder {setups[1][0].encoder.card.name}\n")
+    print(
+        f"{about['runtime']}, numpy {about['numpy']}, Pillow {about['pillow']}; encoder {setups[1][0].encoder.card.name}\n"
+    )
     for threads, frames in rows.items():
         report(threads, frames)
     d = decode_ms(frame, 100)
@@ -56,14 +73,18 @@ def main(rounds: int) -> None:
 
 
 def report(threads: int, frames: list[dict[str, float]]) -> None:
-    print(f"{threads} inference thread{'s' * (threads > 1)}, {len(frames)} frames{'':10} {'p10':>8} {'p50':>8} {'p95':>8}")
+    print(
+        f"{threads} inference thread{'s' * (threads > 1)}, {len(frames)} frames{'':10} {'p10':>8} {'p50':>8} {'p95':>8}"
+    )
     for name in frames[0]:
         p10, p50, p95 = np.percentile([f[name] for f in frames], (10, 50, 95)) * 1e3
         print(f"  {name:36} {p10:8.2f} {p50:8.2f} {p95:8.2f}")
     share = np.array([f["not an invoke"] / f["frame"] for f in frames])
     quick = np.argsort([f["frame"] for f in frames])[: max(1, len(frames) // 10)]
-    print(f"  not an invoke: {100 * np.median(share):.1f} % of a frame in the median (goal 15); "
-          f"of the fastest tenth of frames {100 * np.median(share[quick]):.1f} %\n")
+    print(
+        f"  not an invoke: {100 * np.median(share):.1f} % of a frame in the median (goal 15); "
+        f"of the fastest tenth of frames {100 * np.median(share[quick]):.1f} %\n"
+    )
 
 
 if __name__ == "__main__":

@@ -35,9 +35,18 @@ def row(embedded: Embedded, gallery: int, claim: float, draws: int) -> dict[str,
         trials = draw(embedded, encoder.card.comparator, gallery, seed)
         found.append(report(embedded, trials, threshold, claim))
     mean = {f"{key}_mean": round(float(np.mean([f[key] for f in found])), 5) for key in ("fpir", "fnir", "rank1")}
-    spread = {f"{key}_{name}": pick(f[key] for f in found) for key in ("fpir", "fnir") for name, pick in (("min", min), ("max", max))}
+    spread = {
+        f"{key}_{name}": pick(f[key] for f in found)
+        for key in ("fpir", "fnir")
+        for name, pick in (("min", min), ("max", max))
+    }
     return {
-        "gallery": gallery, "claimed_fpir": claim, "threshold": found[0]["threshold"], "galleries_drawn": draws, **mean, **spread,
+        "gallery": gallery,
+        "claimed_fpir": claim,
+        "threshold": found[0]["threshold"],
+        "galleries_drawn": draws,
+        **mean,
+        **spread,
         "fnir_threshold_on_probes_mean": round(float(np.mean([f["fnir_at_measured_fpir"] for f in found])), 5),
         "mated_probes_mean": round(float(np.mean([f["mated_probes"] for f in found])), 1),
         "non_mated_probes_mean": round(float(np.mean([f["non_mated_probes"] for f in found])), 1),
@@ -58,17 +67,23 @@ def main() -> int:
         embedded = embed(pictures, shipped.__wrapped__, o.workers, done)
     people = len({p.person for p in pictures})
     print(headline("Identification (benchmarks/identification.py)"))
-    print(f"{len(pictures)} pictures of {people} people, {len(embedded.faults)} not acquired, encoder {embedded.encoder_id[:19]}; "
-          f"mean of {o.draws} galleries, in brackets the lowest and highest\n")
+    print(
+        f"{len(pictures)} pictures of {people} people, {len(embedded.faults)} not acquired, encoder {embedded.encoder_id[:19]}; "
+        f"mean of {o.draws} galleries, in brackets the lowest and highest\n"
+    )
     rows = [row(embedded, gallery, claim, o.draws) for gallery in o.gallery for claim in CLAIMS]
     for r in rows:
-        print(f"{r['gallery']:4d} enrolled, claimed FPIR {100 * r['claimed_fpir']:g} %: threshold {r['threshold']:.3f}, "
-              f"FPIR {100 * r['fpir_mean']:.2f} % ({100 * r['fpir_min']:.2f} to {100 * r['fpir_max']:.2f}), "
-              f"FNIR {100 * r['fnir_mean']:.1f} % ({100 * r['fnir_min']:.1f} to {100 * r['fnir_max']:.1f}), "
-              f"rank 1 {100 * r['rank1_mean']:.1f} %, FNIR with the threshold set on these probes "
-              f"{100 * r['fnir_threshold_on_probes_mean']:.1f} %, probes {r['mated_probes_mean']:.0f} / {r['non_mated_probes_mean']:.0f}")
+        print(
+            f"{r['gallery']:4d} enrolled, claimed FPIR {100 * r['claimed_fpir']:g} %: threshold {r['threshold']:.3f}, "
+            f"FPIR {100 * r['fpir_mean']:.2f} % ({100 * r['fpir_min']:.2f} to {100 * r['fpir_max']:.2f}), "
+            f"FNIR {100 * r['fnir_mean']:.1f} % ({100 * r['fnir_min']:.1f} to {100 * r['fnir_max']:.1f}), "
+            f"rank 1 {100 * r['rank1_mean']:.1f} %, FNIR with the threshold set on these probes "
+            f"{100 * r['fnir_threshold_on_probes_mean']:.1f} %, probes {r['mated_probes_mean']:.0f} / {r['non_mated_probes_mean']:.0f}"
+        )
     if o.json is not None:
-        o.json.write_text(json.dumps({"encoder_id": embedded.encoder_id, "rows": rows}, indent=1) + "\n", encoding="utf-8")
+        o.json.write_text(
+            json.dumps({"encoder_id": embedded.encoder_id, "rows": rows}, indent=1) + "\n", encoding="utf-8"
+        )
     return 0
 
 

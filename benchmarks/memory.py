@@ -34,12 +34,23 @@ def fill(path: Path, count: int) -> None:
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     quality = Quality(inter_eye_px=40.0, sharpness=100.0, luma=120.0, contrast=50.0, yaw_deg=0.0)
     with Gallery(path) as gallery:
-        gallery.add_all([
-            (Identity(identity_id=f"p{i}", name=f"Person {i}"),
-             [Template(template_id=f"t{i}", identity_id=f"p{i}", embedding=Embedding(vector=v, encoder_id=encoder.encoder_id),
-                       quality=quality, created_at=read_clock().wall)])
-            for i, v in enumerate(vectors)
-        ])
+        gallery.add_all(
+            [
+                (
+                    Identity(identity_id=f"p{i}", name=f"Person {i}"),
+                    [
+                        Template(
+                            template_id=f"t{i}",
+                            identity_id=f"p{i}",
+                            embedding=Embedding(vector=v, encoder_id=encoder.encoder_id),
+                            quality=quality,
+                            created_at=read_clock().wall,
+                        )
+                    ],
+                )
+                for i, v in enumerate(vectors)
+            ]
+        )
 
 
 def main(seconds: int) -> None:
@@ -54,10 +65,20 @@ def main(seconds: int) -> None:
         (folder / "state").mkdir(mode=0o700)
         fill(folder / "state" / "gallery.sqlite", 1000)
         config = folder / "default.toml"
-        config.write_text(f'[device]\nstate_dir = "{folder}/state"\n[camera]\nuri = "folder:{folder}/pictures"\n'
-                          "[decision]\nthreshold = 0.5\n[mqtt]\nport = 1\n")
-        command = [sys.executable, "-c", "import sys; from edge_oneshot.cli import main; sys.exit(main())", "--config", str(config)]
-        print(headline(f"edge-oneshot run: resident memory over {seconds} s, 1,000 templates, MQTT on without a broker"))
+        config.write_text(
+            f'[device]\nstate_dir = "{folder}/state"\n[camera]\nuri = "folder:{folder}/pictures"\n'
+            "[decision]\nthreshold = 0.5\n[mqtt]\nport = 1\n"
+        )
+        command = [
+            sys.executable,
+            "-c",
+            "import sys; from edge_oneshot.cli import main; sys.exit(main())",
+            "--config",
+            str(config),
+        ]
+        print(
+            headline(f"edge-oneshot run: resident memory over {seconds} s, 1,000 templates, MQTT on without a broker")
+        )
         daemon = subprocess.Popen([*command, "run"], stderr=subprocess.DEVNULL)
         try:
             memory, end = [], time.monotonic() + seconds
@@ -68,8 +89,12 @@ def main(seconds: int) -> None:
         finally:
             daemon.terminate()
             daemon.wait(20)
-        print(f"frames {status['frames']}, templates {status['gallery']['templates']}, frame p50 {status['stages_ms']['frame']['p50']} ms")
-        print(f"MB (10^6 bytes): median of the last half {np.median(memory[len(memory) // 2:]):.1f}, most {max(memory):.1f} (goal 120)")
+        print(
+            f"frames {status['frames']}, templates {status['gallery']['templates']}, frame p50 {status['stages_ms']['frame']['p50']} ms"
+        )
+        print(
+            f"MB (10^6 bytes): median of the last half {np.median(memory[len(memory) // 2 :]):.1f}, most {max(memory):.1f} (goal 120)"
+        )
 
 
 if __name__ == "__main__":

@@ -15,7 +15,14 @@ from edge_oneshot.errors import ModelError
 
 SAME, VALID = 0, 1
 RELU6 = 3
-_UNARY = {"LOGISTIC": None, "TANH": None, "ABS": "AbsOptions", "RELU": None, "RELU6": None, "HARD_SWISH": "HardSwishOptions"}
+_UNARY = {
+    "LOGISTIC": None,
+    "TANH": None,
+    "ABS": "AbsOptions",
+    "RELU": None,
+    "RELU6": None,
+    "HARD_SWISH": "HardSwishOptions",
+}
 
 
 class Builder:
@@ -24,8 +31,10 @@ class Builder:
     def __init__(self, shape: Sequence[int]) -> None:
         """shape: of the input, (N, C, H, W)."""
         if len(shape) != 4 or min(shape) < 1:
-            raise ModelError(f"input: expected four fixed dimensions (batch, channels, height, width), got {tuple(shape)}",
-                             "export with a fixed picture size")
+            raise ModelError(
+                f"input: expected four fixed dimensions (batch, channels, height, width), got {tuple(shape)}",
+                "export with a fixed picture size",
+            )
         n, c, h, w = (int(v) for v in shape)
         self.input = Tensor("image", (n, h, w, c))
         self.graph = Graph([self.input], [])
@@ -53,16 +62,19 @@ class Builder:
         amounts = self._constant(np.array([[0, 0], [top, bottom], [left, right], [0, 0]]), np.int32)
         return self._add("PAD", [x, amounts], (n, h + top + bottom, w + left + right, c), options("PadOptions"))
 
-    def _window(self, x: Tensor, kernel: Sequence[int], stride: Sequence[int], dilation: Sequence[int],
-                padding: Sequence[int]) -> tuple[Tensor, int, int, int]:
+    def _window(
+        self, x: Tensor, kernel: Sequence[int], stride: Sequence[int], dilation: Sequence[int], padding: Sequence[int]
+    ) -> tuple[Tensor, int, int, int]:
         """(x, perhaps padded; padding kind; rows; columns). padding: top, left, bottom, right."""
         reach = [(k - 1) * d + 1 for k, d in zip(kernel, dilation, strict=True)]
         top, left, bottom, right = padding
         rows = (x.shape[1] + top + bottom - reach[0]) // stride[0] + 1
         columns = (x.shape[2] + left + right - reach[1]) // stride[1] + 1
         same = []
-        for size, out, s, r, before, after in ((x.shape[1], rows, stride[0], reach[0], top, bottom),
-                                               (x.shape[2], columns, stride[1], reach[1], left, right)):
+        for size, out, s, r, before, after in (
+            (x.shape[1], rows, stride[0], reach[0], top, bottom),
+            (x.shape[2], columns, stride[1], reach[1], left, right),
+        ):
             total = max((-(-size // s) - 1) * s + r - size, 0)
             same.append(out == -(-size // s) and (before, after) == (total // 2, total - total // 2))
         if not any(padding):
@@ -71,24 +83,44 @@ class Builder:
             return x, SAME, rows, columns
         return self.pad(x, top, bottom, left, right), VALID, rows, columns
 
-    def conv(self, x: Tensor, weights: Array, bias: Array | None, stride: Sequence[int] = (1, 1),
-             padding: Sequence[int] = (0, 0, 0, 0), dilation: Sequence[int] = (1, 1), groups: int = 1) -> Tensor:
+    def conv(
+        self,
+        x: Tensor,
+        weights: Array,
+        bias: Array | None,
+        stride: Sequence[int] = (1, 1),
+        padding: Sequence[int] = (0, 0, 0, 0),
+        dilation: Sequence[int] = (1, 1),
+        groups: int = 1,
+    ) -> Tensor:
         """Convolution; weights (O, I / groups, kh, kw). padding: top, left, bottom, right. Grouped: depthwise only."""
         outputs, inputs, *kernel = weights.shape
         x, kind, rows, columns = self._window(x, kernel, stride, dilation, padding)
         shape = (x.shape[0], rows, columns, outputs)
         b = self._constant(np.zeros(outputs) if bias is None else bias)
-        common = {"padding": kind, "strideH": stride[0], "strideW": stride[1], "dilationHFactor": dilation[0],
-                  "dilationWFactor": dilation[1], "fusedActivationFunction": NONE}
+        common = {
+            "padding": kind,
+            "strideH": stride[0],
+            "strideW": stride[1],
+            "dilationHFactor": dilation[0],
+            "dilationWFactor": dilation[1],
+            "fusedActivationFunction": NONE,
+        }
         if groups == 1:
             w = self._constant(weights.transpose(0, 2, 3, 1))
             return self._add("CONV_2D", [x, w, b], shape, options("Conv2DOptions", **common))
         if groups != x.shape[3] or inputs != 1:
-            raise ModelError(f"convolution: expected 1 or {x.shape[3]} groups (depthwise), got {groups}",
-                             "int8 kernels exist for ordinary and depthwise convolutions")
+            raise ModelError(
+                f"convolution: expected 1 or {x.shape[3]} groups (depthwise), got {groups}",
+                "int8 kernels exist for ordinary and depthwise convolutions",
+            )
         w = self._constant(weights.transpose(1, 2, 3, 0))
-        return self._add("DEPTHWISE_CONV_2D", [x, w, b], shape,
-                         options("DepthwiseConv2DOptions", depthMultiplier=outputs // groups, **common))
+        return self._add(
+            "DEPTHWISE_CONV_2D",
+            [x, w, b],
+            shape,
+            options("DepthwiseConv2DOptions", depthMultiplier=outputs // groups, **common),
+        )
 
     def linear(self, x: Tensor, weights: Array, bias: Array | None) -> Tensor:
         """Fully connected; weights (O, I), for an input (N, I)."""
@@ -98,8 +130,12 @@ class Builder:
         if len(x.shape) != 2 or x.shape[1] != weights.shape[1]:
             raise ModelError(f"fully connected: expected (N, {weights.shape[1]}), got {x.shape}", "flatten before it")
         b = self._constant(np.zeros(len(weights)) if bias is None else bias)
-        return self._add("FULLY_CONNECTED", [x, self._constant(weights), b], (x.shape[0], len(weights)),
-                         options("FullyConnectedOptions", fusedActivationFunction=NONE))
+        return self._add(
+            "FULLY_CONNECTED",
+            [x, self._constant(weights), b],
+            (x.shape[0], len(weights)),
+            options("FullyConnectedOptions", fusedActivationFunction=NONE),
+        )
 
     def affine(self, x: Tensor, factor: Array, offset: Array) -> Tensor:
         """x * factor + offset per channel: a batch normalisation in inference. Folded later where it can be."""
@@ -117,8 +153,13 @@ class Builder:
         """RELU, RELU6, LOGISTIC, TANH, ABS, HARD_SWISH. A RELU is fused into the layer before where only it reads it."""
         before = self.graph.ops[-1] if self.graph.ops else None
         fused = {"RELU": RELU, "RELU6": RELU6}.get(kind)
-        if fused is not None and before is not None and before.output is x and before.kind in (
-                "CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "ADD") and before.options.fusedActivationFunction == NONE:
+        if (
+            fused is not None
+            and before is not None
+            and before.output is x
+            and before.kind in ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "ADD")
+            and before.options.fusedActivationFunction == NONE
+        ):
             before.outputs = [Tensor(x.name + "_" + kind.lower(), x.shape)]
             before.options.fusedActivationFunction = fused
             if id(x) in self._maps:
@@ -145,21 +186,39 @@ class Builder:
     def concatenate(self, parts: Sequence[Tensor]) -> Tensor:
         """(N, A), (N, B), … -> (N, A + B + …). A flattened map is in another order here than in the source: refused."""
         if any(id(p) in self._maps and max(self._maps[id(p)][1:]) > 1 for p in parts):
-            raise ModelError("concatenation: expected rows of numbers, got a flattened feature map",
-                             "put a global pooling or a fully connected layer before it")
+            raise ModelError(
+                "concatenation: expected rows of numbers, got a flattened feature map",
+                "put a global pooling or a fully connected layer before it",
+            )
         shape = (parts[0].shape[0], sum(p.shape[1] for p in parts))
-        return self._add("CONCATENATION", list(parts), shape, options("ConcatenationOptions", axis=1, fusedActivationFunction=NONE))
+        return self._add(
+            "CONCATENATION", list(parts), shape, options("ConcatenationOptions", axis=1, fusedActivationFunction=NONE)
+        )
 
-    def pool(self, kind: str, x: Tensor, kernel: Sequence[int], stride: Sequence[int],
-             padding: Sequence[int] = (0, 0, 0, 0)) -> Tensor:
+    def pool(
+        self, kind: str, x: Tensor, kernel: Sequence[int], stride: Sequence[int], padding: Sequence[int] = (0, 0, 0, 0)
+    ) -> Tensor:
         """MAX_POOL_2D or AVERAGE_POOL_2D. padding: top, left, bottom, right, and none for averages."""
         if any(padding):
-            raise ModelError(f"{kind}: expected no padding, got {tuple(padding)}: TFLite pads pools differently",
-                             "pad before the pool, or use a stride in the convolution")
+            raise ModelError(
+                f"{kind}: expected no padding, got {tuple(padding)}: TFLite pads pools differently",
+                "pad before the pool, or use a stride in the convolution",
+            )
         x, padded, rows, columns = self._window(x, kernel, stride, (1, 1), padding)
-        return self._add(kind, [x], (x.shape[0], rows, columns, x.shape[3]), options(
-            "Pool2DOptions", padding=padded, strideH=stride[0], strideW=stride[1], filterHeight=kernel[0],
-            filterWidth=kernel[1], fusedActivationFunction=NONE))
+        return self._add(
+            kind,
+            [x],
+            (x.shape[0], rows, columns, x.shape[3]),
+            options(
+                "Pool2DOptions",
+                padding=padded,
+                strideH=stride[0],
+                strideW=stride[1],
+                filterHeight=kernel[0],
+                filterWidth=kernel[1],
+                fusedActivationFunction=NONE,
+            ),
+        )
 
     def global_average(self, x: Tensor) -> Tensor:
         """(N, H, W, C) -> (N, 1, 1, C)."""
@@ -171,14 +230,21 @@ class Builder:
             return x
         n, h, w, c = x.shape
         target = np.array([n, h * w * c], np.int32)
-        out = self._add("RESHAPE", [x, self._constant(target, np.int32)], (n, h * w * c), options("ReshapeOptions", newShape=target))
+        out = self._add(
+            "RESHAPE", [x, self._constant(target, np.int32)], (n, h * w * c), options("ReshapeOptions", newShape=target)
+        )
         self._maps[id(out)] = (c, h, w)
         return out
 
     def check_output(self, x: Tensor) -> Tensor:
         """A flattened map as the last layer would come out in another order: refuse it."""
-        if id(x) in self._maps and max(self._maps[id(x)][1:]) > 1 and any(op.output is x and op.kind == "RESHAPE"
-                                                                           for op in self.graph.ops):
-            raise ModelError("output: expected one number per channel, got a flattened feature map",
-                             "end the network in a global pooling or a fully connected layer")
+        if (
+            id(x) in self._maps
+            and max(self._maps[id(x)][1:]) > 1
+            and any(op.output is x and op.kind == "RESHAPE" for op in self.graph.ops)
+        ):
+            raise ModelError(
+                "output: expected one number per channel, got a flattened feature map",
+                "end the network in a global pooling or a fully connected layer",
+            )
         return x

@@ -41,7 +41,9 @@ def measure(embedded: Embedded, comparator: Comparator, protocol: str) -> dict[s
     fitted = fit(embedded, comparator, protocol)
     cohort = parse_cohort(fitted, "the cohort")
     kept = embedded.acquired
-    embedded = replace(embedded, pictures=[embedded.pictures[i] for i in kept], vectors=embedded.vectors[kept], faults={})
+    embedded = replace(
+        embedded, pictures=[embedded.pictures[i] for i in kept], vectors=embedded.vectors[kept], faults={}
+    )
     people, pairs = identity_numbers(embedded.pictures), all_pairs(embedded.pictures)
     scores = score_pairs(embedded, pairs, comparator)
     mated, non_mated = scores[pairs.mated], scores[~pairs.mated]
@@ -51,21 +53,32 @@ def measure(embedded: Embedded, comparator: Comparator, protocol: str) -> dict[s
     points = []
     for fmr in FMRS:
         at, extrapolated = score_at_fmr(cohort, fmr)
-        points.append({
-            "fmr": fmr, "threshold": round(at, 5), "ci95": None if extrapolated else intervals.get(fmr),
-            "tar": round(metrics.match_rate(mated, at), 5),
-            "balanced_tar": round(metrics.balanced_match_rate(mated, owners, at), 5),
-        })
+        points.append(
+            {
+                "fmr": fmr,
+                "threshold": round(at, 5),
+                "ci95": None if extrapolated else intervals.get(fmr),
+                "tar": round(metrics.match_rate(mated, at), 5),
+                "balanced_tar": round(metrics.balanced_match_rate(mated, owners, at), 5),
+            }
+        )
     slope, intercept, loss = metrics.fit_platt(mated, non_mated)
     identities = int(np.unique(people).size)
     return {
         "cohort": fitted,
         "thresholds": {
-            "protocol": protocol, "identities": identities, "mated_pairs": int(mated.size), "non_mated_pairs": int(non_mated.size),
-            "measured_to_fmr": cohort.measured_to_fmr, "points": points,
+            "protocol": protocol,
+            "identities": identities,
+            "mated_pairs": int(mated.size),
+            "non_mated_pairs": int(non_mated.size),
+            "measured_to_fmr": cohort.measured_to_fmr,
+            "points": points,
         },
         "probability": {
-            "kind": "platt", "slope": round(slope, 5), "intercept": round(intercept, 5), "log_loss": round(loss, 6),
+            "kind": "platt",
+            "slope": round(slope, 5),
+            "intercept": round(intercept, 5),
+            "log_loss": round(loss, 6),
             "protocol": f"{protocol}; mated and non-mated pairs weigh the same in sum",
         },
     }
@@ -89,12 +102,16 @@ def main(bundle: Path, images: Path, protocol: str, workers: int) -> None:
     model_bytes, card = split(bundle.read_bytes(), bundle)
     write_bundle(bundle, model_bytes, {**(card or {}), **found})
     t = found["thresholds"]
-    click.echo(f"{t['identities']} identities, {t['mated_pairs']} mated and {t['non_mated_pairs']} non-mated pairs, "
-               f"{len(embedded.faults)} of {len(pictures)} pictures not acquired")
+    click.echo(
+        f"{t['identities']} identities, {t['mated_pairs']} mated and {t['non_mated_pairs']} non-mated pairs, "
+        f"{len(embedded.faults)} of {len(pictures)} pictures not acquired"
+    )
     for p in t["points"]:
         interval = "(beyond what was counted)" if p["ci95"] is None else f"({p['ci95'][0]:.4f} to {p['ci95'][1]:.4f})"
-        click.echo(f"FMR {p['fmr']:<8g} threshold {p['threshold']:.4f} {interval}  TAR {100 * p['tar']:.2f} %"
-                   f"  mean over identities {100 * p['balanced_tar']:.2f} %")
+        click.echo(
+            f"FMR {p['fmr']:<8g} threshold {p['threshold']:.4f} {interval}  TAR {100 * p['tar']:.2f} %"
+            f"  mean over identities {100 * p['balanced_tar']:.2f} %"
+        )
 
 
 if __name__ == "__main__":

@@ -11,17 +11,7 @@ import numpy as np
 from converters.graph import Array, parse
 from converters.litert import activations, embed
 from converters.pipeline import Conversion
-from converters.scores import (
-    Bootstrap,
-    Pairs,
-    Rates,
-    compare_pairs,
-    interval,
-    rates,
-    resamples,
-    resolved,
-    separation,
-)
+from converters.scores import Bootstrap, Pairs, Rates, compare_pairs, interval, rates, resamples, resolved, separation
 from edge_oneshot.errors import ModelError
 from edge_oneshot.model.card import Comparator
 
@@ -81,7 +71,9 @@ def layer_noise(conversion: Conversion, chips: Sequence[Array]) -> tuple[LayerNo
     for op in parse(conversion.model).ops:
         inputs = [ratio[t.name] for t in op.inputs if t is not None and t.data is None and t.name in ratio]
         if op.output.name in ratio and inputs:
-            found.append(LayerNoise(op.output.name, op.kind, ratio[op.output.name], max(inputs) - ratio[op.output.name]))
+            found.append(
+                LayerNoise(op.output.name, op.kind, ratio[op.output.name], max(inputs) - ratio[op.output.name])
+            )
     return tuple(sorted(found, key=lambda layer: -layer.lost_db))
 
 
@@ -90,9 +82,13 @@ def _side(found: Rates, score: Array, pairs: Pairs) -> dict[str, Any]:
         return {f"{f:.0e}".replace("e-0", "e-"): round(v, 5) for f, v in zip(found.fmrs, values, strict=True)}
 
     return {
-        "eer": round(found.eer, 6), "tar": by_rate(found.tar), "balanced_tar": by_rate(found.balanced_tar),
-        "threshold": by_rate(found.threshold), "mated_mean": round(found.mated_mean, 5),
-        "non_mated_mean": round(found.non_mated_mean, 5), "separation": round(separation(score, pairs), 5),
+        "eer": round(found.eer, 6),
+        "tar": by_rate(found.tar),
+        "balanced_tar": by_rate(found.balanced_tar),
+        "threshold": by_rate(found.threshold),
+        "mated_mean": round(found.mated_mean, 5),
+        "non_mated_mean": round(found.non_mated_mean, 5),
+        "separation": round(separation(score, pairs), 5),
     }
 
 
@@ -118,11 +114,13 @@ def certify(
         raise ModelError(
             f"certificate: expected mated pairs and at least {30 / DECIDES:.0f} non-mated ones, to judge a false match "
             f"rate of {DECIDES:g} by 30 errors; got {mated} and {non_mated}",
-            "give more pictures: 250 pictures of different people make 31,125 pairs")
+            "give more pictures: 250 pictures of different people make 31,125 pairs",
+        )
     fmrs = resolved(non_mated, REPORT)
     exact, rounded = (embed(m, chips, mirror=mirror) for m in (conversion.reference, conversion.model))
     cosine = (exact * rounded).sum(axis=1) / np.maximum(
-        np.linalg.norm(exact, axis=1) * np.linalg.norm(rounded, axis=1), 1e-9)
+        np.linalg.norm(exact, axis=1) * np.linalg.norm(rounded, axis=1), 1e-9
+    )
     before, after = compare_pairs(exact, pairs, comparator), compare_pairs(rounded, pairs, comparator)
     a, b = rates(before, pairs, fmrs), rates(after, pairs, fmrs)
     boot_a, boot_b = Bootstrap(before, pairs), Bootstrap(after, pairs)
@@ -135,10 +133,15 @@ def certify(
     losses: dict[str, Any] = {}
     for i, f in enumerate(fmrs):
         low, high = interval(np.array(tar_loss)[:, i])
-        losses[f"{f:.0e}".replace("e-0", "e-")] = {"points": round(100 * (a.tar[i] - b.tar[i]), 3),
-                                                 "ci95": [round(100 * low, 3), round(100 * high, 3)]}
+        losses[f"{f:.0e}".replace("e-0", "e-")] = {
+            "points": round(100 * (a.tar[i] - b.tar[i]), 3),
+            "ci95": [round(100 * low, 3), round(100 * high, 3)],
+        }
     low, high = interval(np.array(eer_loss))
-    eer: dict[str, Any] = {"points": round(100 * (b.eer - a.eer), 3), "ci95": [round(100 * low, 3), round(100 * high, 3)]}
+    eer: dict[str, Any] = {
+        "points": round(100 * (b.eer - a.eer), 3),
+        "ci95": [round(100 * low, 3), round(100 * high, 3)],
+    }
     at = f"{DECIDES:.0e}".replace("e-0", "e-")
     reasons = []
     if losses[at]["points"] > limits.tar_points:
@@ -147,16 +150,24 @@ def certify(
         reasons.append(f"EER: int8 adds {eer['points']} points, allowed {limits.eer_points:g}")
     difference = after - before
     record = {
-        "passed": not reasons, "reasons": reasons, "protocol": protocol,
-        "identities": len(np.unique(pairs.identity)), "pictures": len(chips),
-        "mated_pairs": mated, "non_mated_pairs": non_mated,
+        "passed": not reasons,
+        "reasons": reasons,
+        "protocol": protocol,
+        "identities": len(np.unique(pairs.identity)),
+        "pictures": len(chips),
+        "mated_pairs": mated,
+        "non_mated_pairs": non_mated,
         "limits": {"tar_points": limits.tar_points, "eer_points": limits.eer_points, "at_fmr": DECIDES},
         "cosine": {"mean": round(float(cosine.mean()), 5), "min": round(float(cosine.min()), 5)},
-        "drift": {"mated": round(float(difference[pairs.mated].mean()), 5),
-                  "non_mated": round(float(difference[~pairs.mated].mean()), 5),
-                  "rms": round(float(np.sqrt((difference.astype(np.float64) ** 2).mean())), 5)},
-        "float": _side(a, before, pairs), "int8": _side(b, after, pairs),
-        "tar_loss": losses, "eer_loss": eer,
+        "drift": {
+            "mated": round(float(difference[pairs.mated].mean()), 5),
+            "non_mated": round(float(difference[~pairs.mated].mean()), 5),
+            "rms": round(float(np.sqrt((difference.astype(np.float64) ** 2).mean())), 5),
+        },
+        "float": _side(a, before, pairs),
+        "int8": _side(b, after, pairs),
+        "tar_loss": losses,
+        "eer_loss": eer,
         "size_bytes": {"float": len(conversion.reference), "int8": len(conversion.model)},
     }
     return Certificate(record, pairs, before, after, layer_noise(conversion, chips[:8]))
@@ -168,22 +179,47 @@ def as_text(certificate: Certificate, layers: int = 5) -> str:
     f, q = r["float"], r["int8"]
     rows = [("", "float", "int8", "difference (95 % interval)")]
     for at, loss in r["tar_loss"].items():
-        rows.append((f"TAR at FMR {at}", f"{100 * f['tar'][at]:.2f} %", f"{100 * q['tar'][at]:.2f} %",
-                     f"-{loss['points']:.2f} ({-loss['ci95'][1]:.2f} to {-loss['ci95'][0]:.2f}) points".replace("--", "+")))
-        rows.append(("  averaged over identities", f"{100 * f['balanced_tar'][at]:.2f} %",
-                     f"{100 * q['balanced_tar'][at]:.2f} %", ""))
+        rows.append(
+            (
+                f"TAR at FMR {at}",
+                f"{100 * f['tar'][at]:.2f} %",
+                f"{100 * q['tar'][at]:.2f} %",
+                f"-{loss['points']:.2f} ({-loss['ci95'][1]:.2f} to {-loss['ci95'][0]:.2f}) points".replace("--", "+"),
+            )
+        )
+        rows.append(
+            (
+                "  averaged over identities",
+                f"{100 * f['balanced_tar'][at]:.2f} %",
+                f"{100 * q['balanced_tar'][at]:.2f} %",
+                "",
+            )
+        )
     e = r["eer_loss"]
-    rows.append(("EER", f"{100 * f['eer']:.2f} %", f"{100 * q['eer']:.2f} %",
-                 f"{e['points']:+.2f} ({e['ci95'][0]:+.2f} to {e['ci95'][1]:+.2f}) points"))
-    for label, key in (("mated mean score", "mated_mean"), ("non-mated mean score", "non_mated_mean"),
-                       ("residents over strangers", "separation")):
+    rows.append(
+        (
+            "EER",
+            f"{100 * f['eer']:.2f} %",
+            f"{100 * q['eer']:.2f} %",
+            f"{e['points']:+.2f} ({e['ci95'][0]:+.2f} to {e['ci95'][1]:+.2f}) points",
+        )
+    )
+    for label, key in (
+        ("mated mean score", "mated_mean"),
+        ("non-mated mean score", "non_mated_mean"),
+        ("residents over strangers", "separation"),
+    ):
         rows.append((label, f"{f[key]:.4f}", f"{q[key]:.4f}", f"{q[key] - f[key]:+.4f}"))
     rows.append(("size", f"{r['size_bytes']['float'] / 1e6:.2f} MB", f"{r['size_bytes']['int8'] / 1e6:.2f} MB", ""))
     widths = [max(len(row[i]) for row in rows) for i in range(3)]
-    lines = [f"{r['identities']} identities, {r['mated_pairs']} mated and {r['non_mated_pairs']} non-mated pairs",
-             f"cosine between float and int8 embeddings: mean {r['cosine']['mean']:.4f}, least {r['cosine']['min']:.4f}"]
-    lines += ["  ".join([row[0].ljust(widths[0]), row[1].rjust(widths[1]), row[2].rjust(widths[2]), row[3]]).rstrip()
-              for row in rows]
+    lines = [
+        f"{r['identities']} identities, {r['mated_pairs']} mated and {r['non_mated_pairs']} non-mated pairs",
+        f"cosine between float and int8 embeddings: mean {r['cosine']['mean']:.4f}, least {r['cosine']['min']:.4f}",
+    ]
+    lines += [
+        "  ".join([row[0].ljust(widths[0]), row[1].rjust(widths[1]), row[2].rjust(widths[2]), row[3]]).rstrip()
+        for row in rows
+    ]
     lines.append("layers that lose most (signal-to-noise in dB, loss against their inputs):")
     lines += [f"  {n.snr_db:6.1f}  -{n.lost_db:5.1f}  {n.kind} {n.name}" for n in certificate.layers[:layers]]
     if certificate.passed:

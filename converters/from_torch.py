@@ -47,12 +47,16 @@ class _Walker:
         if name in _ALIASES:
             return args[0]
         if handler is None:
-            raise ModelError(f"{node.name}: no rule for PyTorch operator aten::{name}",
-                             "leave it out of the exported module (an L2 normalisation belongs to the comparator), or "
-                             "convert with litert-torch and give the .tflite file")
+            raise ModelError(
+                f"{node.name}: no rule for PyTorch operator aten::{name}",
+                "leave it out of the exported module (an L2 normalisation belongs to the comparator), or "
+                "convert with litert-torch and give the .tflite file",
+            )
         return handler(*args)
 
-    def op_conv2d(self, x: Tensor, w: Array, b: Array | None, stride: Any, padding: Any, dilation: Any, groups: int) -> Tensor:
+    def op_conv2d(
+        self, x: Tensor, w: Array, b: Array | None, stride: Any, padding: Any, dilation: Any, groups: int
+    ) -> Tensor:
         s, d = _pair(stride), _pair(dilation)
         if isinstance(padding, str):
             total = [(k - 1) * e if padding == "same" else 0 for k, e in zip(w.shape[2:], d, strict=True)]
@@ -61,8 +65,18 @@ class _Walker:
             sides = _sides(padding)
         return self.b.conv(x, w, b, s, sides, d, int(groups))
 
-    def op_convolution(self, x: Tensor, w: Array, b: Array | None, stride: Any, padding: Any, dilation: Any,
-                       transposed: bool, output_padding: Any, groups: int) -> Tensor:
+    def op_convolution(
+        self,
+        x: Tensor,
+        w: Array,
+        b: Array | None,
+        stride: Any,
+        padding: Any,
+        dilation: Any,
+        transposed: bool,
+        output_padding: Any,
+        groups: int,
+    ) -> Tensor:
         if transposed:
             raise ModelError("transposed convolution: expected an encoder, got an upsampling layer", "")
         return self.op_conv2d(x, w, b, stride, padding, dilation, groups)
@@ -70,10 +84,22 @@ class _Walker:
     def op_linear(self, x: Tensor, w: Array, b: Array | None) -> Tensor:
         return self.b.linear(x, w, b)
 
-    def op_batch_norm(self, x: Tensor, w: Array | None, b: Array | None, mean: Array, var: Array, training: bool,
-                      momentum: float, eps: float, cudnn: bool) -> Tensor:
+    def op_batch_norm(
+        self,
+        x: Tensor,
+        w: Array | None,
+        b: Array | None,
+        mean: Array,
+        var: Array,
+        training: bool,
+        momentum: float,
+        eps: float,
+        cudnn: bool,
+    ) -> Tensor:
         if training:
-            raise ModelError("batch normalisation: expected inference, got training mode", "module.eval() before export")
+            raise ModelError(
+                "batch normalisation: expected inference, got training mode", "module.eval() before export"
+            )
         scale = (1 if w is None else w) / np.sqrt(var.astype(np.float64) + eps)
         return self.b.affine(x, scale.astype(np.float32), ((0 if b is None else b) - mean * scale).astype(np.float32))
 
@@ -120,8 +146,10 @@ class _Walker:
     def op_cat(self, parts: Any, dim: int = 0) -> Tensor:
         tensors = [self.values[p.name] if type(p).__name__ == "Node" else p for p in parts]
         if dim % 2 != 1 or any(len(t.shape) != 2 for t in tensors):
-            raise ModelError(f"cat: expected rows of numbers joined along dimension 1, got dimension {dim} of {[t.shape for t in tensors]}",
-                             "join what is flattened already")
+            raise ModelError(
+                f"cat: expected rows of numbers joined along dimension 1, got dimension {dim} of {[t.shape for t in tensors]}",
+                "join what is flattened already",
+            )
         return self.b.concatenate(tensors)
 
     def op_add(self, a: Any, b: Any, alpha: Any = 1) -> Any:
@@ -182,16 +210,23 @@ def from_exported(program: Any) -> Graph:
     """torch.export.ExportedProgram with one input (N, C, H, W) and one output -> graph with input (N, H, W, C)."""
     signature = program.graph_signature
     state = {**program.state_dict, **program.constants}
-    targets = {**signature.inputs_to_parameters, **signature.inputs_to_buffers,
-               **getattr(signature, "inputs_to_lifted_tensor_constants", {})}
+    targets = {
+        **signature.inputs_to_parameters,
+        **signature.inputs_to_buffers,
+        **getattr(signature, "inputs_to_lifted_tensor_constants", {}),
+    }
     images = list(signature.user_inputs)
     nodes = {n.name: n for n in program.graph.nodes}
     if len(images) != 1 or len(signature.user_outputs) != 1:
-        raise ModelError(f"exported program: expected one input and one output, got {len(images)} and "
-                         f"{len(signature.user_outputs)}", "export the encoder alone")
+        raise ModelError(
+            f"exported program: expected one input and one output, got {len(images)} and {len(signature.user_outputs)}",
+            "export the encoder alone",
+        )
     shape = nodes[images[0]].meta["val"].shape
     if not all(isinstance(v, int) for v in shape):
-        raise ModelError(f"exported program: expected a fixed input shape, got {tuple(shape)}", "export without dynamic_shapes")
+        raise ModelError(
+            f"exported program: expected a fixed input shape, got {tuple(shape)}", "export without dynamic_shapes"
+        )
     constants = {name: state[key].detach().cpu().numpy() for name, key in targets.items()}
     walker = _Walker(Builder(shape), constants)
     walker.values[images[0]] = walker.b.input
@@ -208,5 +243,7 @@ def load_pt2(path: Path) -> Graph:
     try:
         program = torch.export.load(str(path))
     except Exception as error:  # torch raises whatever the damaged archive makes it stumble over
-        raise ModelError(f"{path}: cannot be read as an exported program: {error}", "torch.export.save(program, path)") from error
+        raise ModelError(
+            f"{path}: cannot be read as an exported program: {error}", "torch.export.save(program, path)"
+        ) from error
     return from_exported(program)

@@ -148,7 +148,7 @@ class Graph:
 
 def _contents(buffer: Any, content: bytes) -> bytes | None:
     if buffer.offset > 1:  # the quantiser stores constants behind the flatbuffer
-        return content[buffer.offset: buffer.offset + buffer.size]
+        return content[buffer.offset : buffer.offset + buffer.size]
     data = buffer.data
     return None if data is None or len(data) == 0 else bytes(np.asarray(data, dtype=np.uint8))
 
@@ -163,7 +163,7 @@ class _Buffer(schema.BufferT):  # type: ignore[misc]
         data = bytes(self.data)
         builder.StartVector(1, len(data), 16)
         builder.head -= len(data)
-        builder.Bytes[builder.head: builder.head + len(data)] = data
+        builder.Bytes[builder.head : builder.head + len(data)] = data
         vector = builder.EndVector()
         schema.BufferStart(builder)
         schema.BufferAddData(builder, vector)
@@ -180,8 +180,10 @@ def _read_tensor(source: Any, buffers: list[Any], content: bytes, name: str) -> 
     if raw is not None:
         expected = int(np.prod(shape, dtype=np.int64)) * np.dtype(dtype).itemsize
         if len(raw) != expected:
-            raise ModelError(f"tensor {name}: expected {expected} bytes for shape {shape}, got {len(raw)}",
-                             "the file is damaged: convert it again")
+            raise ModelError(
+                f"tensor {name}: expected {expected} bytes for shape {shape}, got {len(raw)}",
+                "the file is damaged: convert it again",
+            )
         data = np.frombuffer(raw, dtype=dtype).reshape(shape).copy()
     quantization = None
     q = source.quantization
@@ -196,15 +198,19 @@ def _read_tensor(source: Any, buffers: list[Any], content: bytes, name: str) -> 
 def parse(content: bytes, where: str = "model") -> Graph:
     """Read a TFLite flatbuffer with one subgraph. ModelError: not a TFLite file, several subgraphs, custom ops."""
     if len(content) < 8 or content[4:8] != b"TFL3":
-        raise ModelError(f"{where}: expected a TFLite flatbuffer (TFL3), got {len(content)} bytes of something else",
-                         "give a .tflite file")
+        raise ModelError(
+            f"{where}: expected a TFLite flatbuffer (TFL3), got {len(content)} bytes of something else",
+            "give a .tflite file",
+        )
     try:
         model = schema.ModelT.InitFromPackedBuf(content, 0)
     except Exception as error:  # the generated reader raises struct.error, IndexError, TypeError, ... on damage
         raise ModelError(f"{where}: the flatbuffer cannot be read: {error}", "the file is damaged") from error
     if len(model.subgraphs) != 1:
-        raise ModelError(f"{where}: expected one subgraph, got {len(model.subgraphs)}",
-                         "models with control flow cannot become a bundle")
+        raise ModelError(
+            f"{where}: expected one subgraph, got {len(model.subgraphs)}",
+            "models with control flow cannot become a bundle",
+        )
     sub = model.subgraphs[0]
     tensors: list[Tensor] = []
     taken: set[str] = set()
@@ -220,10 +226,19 @@ def parse(content: bytes, where: str = "model") -> Graph:
         number = max(int(code.builtinCode), int(code.deprecatedBuiltinCode))
         kind = _KIND_OF_CODE.get(number, f"code {number}")
         if kind == "CUSTOM":
-            raise ModelError(f"{where}: expected built-in operators, got custom operator {code.customCode!r}",
-                             "export the model without custom or Flex operators")
-        ops.append(Op(kind, [None if i == _NO_INPUT else tensors[i] for i in source.inputs],
-                      [tensors[i] for i in source.outputs], source.builtinOptions, int(code.version)))
+            raise ModelError(
+                f"{where}: expected built-in operators, got custom operator {code.customCode!r}",
+                "export the model without custom or Flex operators",
+            )
+        ops.append(
+            Op(
+                kind,
+                [None if i == _NO_INPUT else tensors[i] for i in source.inputs],
+                [tensors[i] for i in source.outputs],
+                source.builtinOptions,
+                int(code.version),
+            )
+        )
     return Graph([tensors[i] for i in sub.inputs], [tensors[i] for i in sub.outputs], ops)
 
 

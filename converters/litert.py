@@ -46,7 +46,9 @@ def embed(model: bytes, chips: Iterable[Array], threads: int = 1, *, mirror: boo
     """
     if mirror:
         chips = list(chips)
-        plain, mirrored = (embed(model, views, threads) for views in (chips, [np.ascontiguousarray(c[:, ::-1]) for c in chips]))
+        plain, mirrored = (
+            embed(model, views, threads) for views in (chips, [np.ascontiguousarray(c[:, ::-1]) for c in chips])
+        )
         both = [v / np.maximum(np.linalg.norm(v, axis=1, keepdims=True), 1e-6) for v in (plain, mirrored)]
         return np.asarray(both[0] + both[1])
     runner = interpreter(model, threads)

@@ -23,10 +23,14 @@ def labelled(reader: ChipReader, source: Path, pictures: Path | None) -> tuple[l
         pairs = all_pairs(names)
         return chips, pairs, f"all pairs of {len(chips)} pictures in {source.name}; {failures} failures to acquire"
     if not source.is_file():
-        raise ModelError(f"--certify {source}: expected a folder of identities or a pairs file, got neither", "check the path")
+        raise ModelError(
+            f"--certify {source}: expected a folder of identities or a pairs file, got neither", "check the path"
+        )
     if pictures is None:
-        raise ModelError(f"--certify {source.name} is a pairs file: expected --certify-pictures DIR beside it",
-                         "the folder that holds NAME/NAME_0001.jpg")
+        raise ModelError(
+            f"--certify {source.name} is a pairs file: expected --certify-pictures DIR beside it",
+            "the folder that holds NAME/NAME_0001.jpg",
+        )
     return _listed(reader, source, pictures)
 
 
@@ -54,8 +58,11 @@ def _listed(reader: ChipReader, file: Path, pictures: Path) -> tuple[list[Array]
             elif number > 1 and line.strip():
                 raise ValueError
         except ValueError:
-            raise ModelError(f"{file}:{number}: expected NAME, number, number or NAME, number, NAME, number between tabs, "
-                             f"got {line!r}", "the format of LFW's pairs.txt") from None
+            raise ModelError(
+                f"{file}:{number}: expected NAME, number, number or NAME, number, NAME, number between tabs, "
+                f"got {line!r}",
+                "the format of LFW's pairs.txt",
+            ) from None
     index: dict[Path, int] = {}
     chips: list[Array] = []
     names: list[str] = []
@@ -73,7 +80,11 @@ def _listed(reader: ChipReader, file: Path, pictures: Path) -> tuple[list[Array]
         raise ModelError(f"{file}: expected pairs of pictures with a face, got none", "check --certify-pictures")
     _, identity = np.unique(np.asarray(names), return_inverse=True)
     first, second = (np.asarray(side, np.int32) for side in zip(*usable, strict=True))
-    return chips, Pairs(first, second, identity.astype(np.int32)), f"{len(usable)} pairs of {file.name}; {failures} failures to acquire"
+    return (
+        chips,
+        Pairs(first, second, identity.astype(np.int32)),
+        f"{len(usable)} pairs of {file.name}; {failures} failures to acquire",
+    )
 
 
 def _picture(folder: Path, name: str, number: str) -> Path:

@@ -21,11 +21,17 @@ def find_pictures(folder: Path) -> list[Path]:
     """Every picture below `folder`, sorted by path. ModelError: there is none."""
     if not folder.is_dir():
         raise ModelError(f"calibration {folder}: expected a folder of pictures, got none", "give --calibration DIR")
-    found = sorted(Path(at) / name for at, _, names in os.walk(folder, followlinks=True) for name in names
-                   if Path(name).suffix.lower() in SUFFIXES)
+    found = sorted(
+        Path(at) / name
+        for at, _, names in os.walk(folder, followlinks=True)
+        for name in names
+        if Path(name).suffix.lower() in SUFFIXES
+    )
     if not found:
-        raise ModelError(f"calibration {folder}: expected pictures ({', '.join(SUFFIXES)}), got no such file",
-                         "some ten to a hundred pictures of what the camera will see")
+        raise ModelError(
+            f"calibration {folder}: expected pictures ({', '.join(SUFFIXES)}), got no such file",
+            "some ten to a hundred pictures of what the camera will see",
+        )
     return found
 
 

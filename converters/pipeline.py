@@ -29,7 +29,9 @@ class Conversion:
     passes: tuple[str, ...]
 
 
-def convert(graph: Graph, chips: Sequence[Array], mean: Sequence[float] | None, std: Sequence[float] | None) -> Conversion:
+def convert(
+    graph: Graph, chips: Sequence[Array], mean: Sequence[float] | None, std: Sequence[float] | None
+) -> Conversion:
     """Edit `graph` in place and quantise it.
 
     graph: float, one input (N, H, W, C), one output. chips: uint8 (H, W, C), at least one.

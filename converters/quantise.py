@@ -20,11 +20,16 @@ def ranges(graph: Graph, stats: dict[str, ChannelStats]) -> dict[str, tuple[floa
 
     Inputs and output of ops whose int8 kernels demand one scale share the union, so that nothing has to be rescaled.
     """
-    found = {t.name: (float(stats[t.name].low.min()), float(stats[t.name].high.max()))
-             for t in graph.tensors() if t.data is None and t.name in stats}
+    found = {
+        t.name: (float(stats[t.name].low.min()), float(stats[t.name].high.max()))
+        for t in graph.tensors()
+        if t.data is None and t.name in stats
+    }
     for t in graph.inputs:
         found[t.name] = (0.0, 255.0)
-        for op in graph.consumers(t):  # the folded normalisation: known without looking, so no picture can miss its ends
+        for op in graph.consumers(
+            t
+        ):  # the folded normalisation: known without looking, so no picture can miss its ends
             if op.kind == "DEPTHWISE_CONV_2D" and op.tensor(1).shape[1:3] == (1, 1) and op.output.name in found:
                 ends = op.tensor(1).array.reshape(-1) * np.array([[0.0], [255.0]]) + op.tensor(2).array
                 found[op.output.name] = (float(ends.min()), float(ends.max()))
@@ -42,11 +47,14 @@ def to_int8(graph: Graph, limits: dict[str, tuple[float, float]]) -> bytes:
     try:
         from ai_edge_quantizer import quantizer, recipe
     except ImportError as error:
-        raise ModelError("quantising needs ai-edge-quantizer, which is not installed",
-                         "pip install 'edge-oneshot[convert]'") from error
+        raise ModelError(
+            "quantising needs ai-edge-quantizer, which is not installed", "pip install 'edge-oneshot[convert]'"
+        ) from error
     worker = quantizer.Quantizer(bytearray(serialize(graph)), recipe.static_wi8_ai8())
-    qsv = {name: {"min": np.full((1, 1, 1, 1), low, np.float32), "max": np.full((1, 1, 1, 1), high, np.float32)}
-           for name, (low, high) in limits.items()}
+    qsv = {
+        name: {"min": np.full((1, 1, 1, 1), low, np.float32), "max": np.full((1, 1, 1, 1), high, np.float32)}
+        for name, (low, high) in limits.items()
+    }
     with warnings.catch_warnings(), contextlib.redirect_stderr(io.StringIO()):  # it draws progress bars for two seconds
         warnings.simplefilter("ignore")
         return bytes(worker.quantize(qsv, enable_progress_bar=False, enable_progress_report=False).quantized_model)

@@ -76,10 +76,15 @@ def rates(score: Array, pairs: Pairs, fmrs: Sequence[float]) -> Rates:
     mated, non_mated = score[at], score[~at]
     owners = pairs.identity[pairs.first[at]]
     thresholds = tuple(metrics.threshold_at_fmr(non_mated, f) for f in fmrs)
-    return Rates(tuple(fmrs), metrics.equal_error_rate(mated, non_mated),
-                 tuple(metrics.match_rate(mated, t) for t in thresholds),
-                 tuple(metrics.balanced_match_rate(mated, owners, t) for t in thresholds),
-                 thresholds, float(mated.mean()), float(non_mated.mean()))
+    return Rates(
+        tuple(fmrs),
+        metrics.equal_error_rate(mated, non_mated),
+        tuple(metrics.match_rate(mated, t) for t in thresholds),
+        tuple(metrics.balanced_match_rate(mated, owners, t) for t in thresholds),
+        thresholds,
+        float(mated.mean()),
+        float(non_mated.mean()),
+    )
 
 
 def resolved(non_mated: int, fmrs: Sequence[float]) -> tuple[float, ...]:

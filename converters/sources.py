@@ -70,18 +70,33 @@ def _checkpoint(path: Path) -> Source:
         from training.omniglot.graph import float_graph
         from training.omniglot.train import load
     except ImportError as error:
-        raise ModelError(f"{path.name}: a training checkpoint is read by the training package: {error}",
-                         "run from the repository; for a network of your own, torch.export.save it as .pt2") from error
+        raise ModelError(
+            f"{path.name}: a training checkpoint is read by the training package: {error}",
+            "run from the repository; for a network of your own, torch.export.save it as .pt2",
+        ) from error
     model, _ = load(path)
     side = int(model.encoder.side_px)
     head = model.head
-    return Source(float_graph(model.encoder), takes_pixels=True, facts={
-        "input": {"width_px": side, "height_px": side, "channels": 1, "colour": "L",
-                  "normalisation": {"mean": [255.0], "std": [255.0]}},
-        "regions": "frame", "alignment": None,
-        "comparator": {"kind": "weighted-l1", "weights": [float(w) for w in head.weights.detach()],
-                       "bias": float(head.bias.detach())},
-    })
+    return Source(
+        float_graph(model.encoder),
+        takes_pixels=True,
+        facts={
+            "input": {
+                "width_px": side,
+                "height_px": side,
+                "channels": 1,
+                "colour": "L",
+                "normalisation": {"mean": [255.0], "std": [255.0]},
+            },
+            "regions": "frame",
+            "alignment": None,
+            "comparator": {
+                "kind": "weighted-l1",
+                "weights": [float(w) for w in head.weights.detach()],
+                "bias": float(head.bias.detach()),
+            },
+        },
+    )
 
 
 def _tensorflow(path: Path) -> Graph:
@@ -93,7 +108,9 @@ def _tensorflow(path: Path) -> Graph:
             model = tf.keras.models.load_model(path, compile=False)
             shapes = [tuple(t.shape) for t in model.inputs]
             if any(None in shape[1:] for shape in shapes):
-                raise ModelError(f"{path}: expected a fixed height and width, got {shapes}", "build it with a fixed picture size")
+                raise ModelError(
+                    f"{path}: expected a fixed height and width, got {shapes}", "build it with a fixed picture size"
+                )
             converter = tf.lite.TFLiteConverter.from_keras_model(model)
         else:
             converter = tf.lite.TFLiteConverter.from_saved_model(str(path))
@@ -101,5 +118,7 @@ def _tensorflow(path: Path) -> Graph:
     except ModelError:
         raise
     except Exception as error:  # TensorFlow raises whatever it stumbles over in a damaged or foreign file
-        raise ModelError(f"{path}: TensorFlow cannot convert it: {str(error).splitlines()[0]}",
-                         "check that it loads with tf.keras.models.load_model or tf.saved_model.load") from error
+        raise ModelError(
+            f"{path}: TensorFlow cannot convert it: {str(error).splitlines()[0]}",
+            "check that it loads with tf.keras.models.load_model or tf.saved_model.load",
+        ) from error

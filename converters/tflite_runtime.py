@@ -18,7 +18,9 @@ from converters.graph import Array, parse
 from edge_oneshot.errors import ModelError
 
 VARIABLE = "EDGE_ONESHOT_TFLITE_PYTHON"
-LEAST_COSINE = 0.97  # its kernels round otherwise than XNNPACK's; over fifty layers .996 was seen, and damage is far below
+LEAST_COSINE = (
+    0.97  # its kernels round otherwise than XNNPACK's; over fifty layers .996 was seen, and damage is far below
+)
 _PROGRAM = """
 import sys, numpy as np
 from tflite_runtime.interpreter import Interpreter
@@ -29,7 +31,7 @@ np.save(sys.argv[3], i.get_tensor(i.get_output_details()[0]['index']))
 
 
 def check_predecessor(model: bytes, chip: Array, expected: Array) -> str:
-    """"2.14.0" if the model runs there and agrees, else "untested: ..." with the reason. chip: uint8 (H, W, C).
+    """ "2.14.0" if the model runs there and agrees, else "untested: ..." with the reason. chip: uint8 (H, W, C).
 
     expected: LiteRT's int8 output (D,). ModelError: it fails there, or its direction differs.
     """
@@ -42,18 +44,26 @@ def check_predecessor(model: bytes, chip: Array, expected: Array) -> str:
         files[0].write_bytes(model)
         np.save(files[1], (chip ^ np.uint8(0x80)).view(np.int8)[None])
         try:
-            done = subprocess.run([python, "-c", _PROGRAM, *map(str, files)], capture_output=True, text=True, timeout=300, check=False)
+            done = subprocess.run(
+                [python, "-c", _PROGRAM, *map(str, files)], capture_output=True, text=True, timeout=300, check=False
+            )
         except (OSError, subprocess.TimeoutExpired) as error:
-            raise ModelError(f"tflite-runtime: {python} cannot run the model: {error}", f"mend {VARIABLE} or unset it") from error
+            raise ModelError(
+                f"tflite-runtime: {python} cannot run the model: {error}", f"mend {VARIABLE} or unset it"
+            ) from error
         if done.returncode:
-            raise ModelError(f"tflite-runtime: the model fails there: {done.stderr.strip().splitlines()[-1:]}",
-                             f"or {VARIABLE} names an environment without tflite-runtime 2.14 and numpy < 2")
+            raise ModelError(
+                f"tflite-runtime: the model fails there: {done.stderr.strip().splitlines()[-1:]}",
+                f"or {VARIABLE} names an environment without tflite-runtime 2.14 and numpy < 2",
+            )
         got = np.load(files[2])[0].astype(np.int32)
     quantization = parse(model).outputs[0].quantization
     zero = 0 if quantization is None else int(quantization.zero_point[0])
     a, b = got - zero, expected.astype(np.int32) - zero
     cosine = float(a @ b / max(float(np.linalg.norm(a) * np.linalg.norm(b)), 1e-9))
     if cosine < LEAST_COSINE:
-        raise ModelError(f"tflite-runtime: expected the output that LiteRT gives, got one with cosine {cosine:.3f} to it",
-                         "its kernels treat an operator otherwise; unset the variable to ship for LiteRT alone")
+        raise ModelError(
+            f"tflite-runtime: expected the output that LiteRT gives, got one with cosine {cosine:.3f} to it",
+            "its kernels treat an operator otherwise; unset the variable to ship for LiteRT alone",
+        )
     return f"2.14.0, at most {int(np.abs(a - b).max())} steps of the output scale from LiteRT"

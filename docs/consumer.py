@@ -24,9 +24,16 @@ def on_message(client, userdata, message):
     event = json.loads(message.payload)
     counter, before = event["signature"]["counter"], highest.get(event["device"], 0)
     highest[event["device"]] = max(counter, before)
-    fresh = not event["late"] and event["clock"] == "synced" and datetime.fromisoformat(event["expires_at"]) > datetime.now(UTC)
+    fresh = (
+        not event["late"]
+        and event["clock"] == "synced"
+        and datetime.fromisoformat(event["expires_at"]) > datetime.now(UTC)
+    )
     right = event["event_type"] == "match" and event["identity"] == identity
-    print("open" if right and fresh and counter > before else "refused: not this person, late, expired, or seen before", flush=True)
+    print(
+        "open" if right and fresh and counter > before else "refused: not this person, late, expired, or seen before",
+        flush=True,
+    )
 
 
 client = paho.Client(paho.CallbackAPIVersion.VERSION2)

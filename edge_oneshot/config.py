@@ -39,14 +39,21 @@ def _key(
 
     example: shown in the example file where the default is None.
     """
-    return field(default=default, metadata={"doc": doc, "low": low, "high": high, "choices": choices, "slug": slug, "example": example})
+    return field(
+        default=default,
+        metadata={"doc": doc, "low": low, "high": high, "choices": choices, "slug": slug, "example": example},
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeviceConfig:
-    slug: str = _key("", "name of this device in topics, [a-z0-9_-]+; empty: the host name, and the instance", slug=True)
+    slug: str = _key(
+        "", "name of this device in topics, [a-z0-9_-]+; empty: the host name, and the instance", slug=True
+    )
     name: str = _key("", "name for people; empty: the slug")
-    state_dir: str = _key("", "folder for gallery and outbox; empty: systemd's StateDirectory, or the user's data folder")
+    state_dir: str = _key(
+        "", "folder for gallery and outbox; empty: systemd's StateDirectory, or the user's data folder"
+    )
     socket: str = _key("", "the daemon's control socket; empty: /run/edge-oneshot/<instance>.sock, or the user's own")
 
 
@@ -61,16 +68,22 @@ class CameraConfig:
     rotation: int = _key(0, "degrees clockwise by which the picture is turned upright", choices=(0, 90, 180, 270))
     mirror: bool = _key(False, "flip left and right, after the rotation")
     stall_timeout_s: float = _key(5.0, "seconds without a frame until the camera counts as lost", low=0.5, high=120)
-    give_up_s: float = _key(300.0, "seconds without a camera until the daemon exits 1 for systemd to start afresh", low=1, high=86400)
+    give_up_s: float = _key(
+        300.0, "seconds without a camera until the daemon exits 1 for systemd to start afresh", low=1, high=86400
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelConfig:
     encoder: str = _key("", "encoder bundle; empty: the shipped face encoder; a bare name: a shipped bundle")
     detector: str = _key("", "detector bundle that finds faces; empty: the shipped BlazeFace full range")
-    refiner: str = _key("", "detector bundle that looks at a found face again; empty: the shipped BlazeFace short range")
+    refiner: str = _key(
+        "", "detector bundle that looks at a found face again; empty: the shipped BlazeFace short range"
+    )
     landmarks: str = _key("", "landmark bundle that places eyes, nose and mouth of a face; empty: the shipped one")
-    cohort: str = _key("", "file made by `edge-oneshot calibrate` that the thresholds are taken from; empty: the encoder's own card")
+    cohort: str = _key(
+        "", "file made by `edge-oneshot calibrate` that the thresholds are taken from; empty: the encoder's own card"
+    )
     runtime: str = _key("auto", "TFLite runtime", choices=("auto", "litert", "tflite"))
     threads: int = _key(2, "threads of one inference", low=1, high=16)
 
@@ -82,8 +95,12 @@ class QualityConfig:
     min_luma: float = _key(40.0, "mean brightness of the aligned face (0-255), at least", low=0, high=255)
     max_luma: float = _key(225.0, "mean brightness of the aligned face (0-255), at most", low=0, high=255)
     min_contrast: float = _key(12.0, "standard deviation of the brightness, at least", low=0, high=128)
-    max_cropped: float = _key(0.25, "share of the aligned face that may lie beyond the border of the picture, at most", low=0, high=1)
-    max_hidden: float = _key(0.7, "of who is enrolled: probability that an eye, the nose or the mouth is hidden, at most", low=0, high=1)
+    max_cropped: float = _key(
+        0.25, "share of the aligned face that may lie beyond the border of the picture, at most", low=0, high=1
+    )
+    max_hidden: float = _key(
+        0.7, "of who is enrolled: probability that an eye, the nose or the mouth is hidden, at most", low=0, high=1
+    )
     max_yaw_deg: float = _key(60.0, "degrees that a face may be turned aside, at most", low=0, high=90)
 
 
@@ -95,27 +112,46 @@ class DecisionConfig:
     """How wrong it may be is stated in one way: target_fmr, target_fpir, threshold, or false matches per day of strangers."""
 
     target_fmr: float = _key(
-        1e-4, "false match rate per comparison that you accept; the bundle's card gives the threshold", low=1e-7, high=0.5
+        1e-4,
+        "false match rate per comparison that you accept; the bundle's card gives the threshold",
+        low=1e-7,
+        high=0.5,
     )
     target_fpir: float | None = _key(
-        None, "instead of target_fmr: false match rate per comparison with the whole gallery; the threshold rises as it grows",
-        low=FPIR_FROM, high=FPIR_TO, example=0.01,
+        None,
+        "instead of target_fmr: false match rate per comparison with the whole gallery; the threshold rises as it grows",
+        low=FPIR_FROM,
+        high=FPIR_TO,
+        example=0.01,
     )
     false_matches_per_day: float | None = _key(
-        None, "instead of target_fmr: false matches per day that you accept; their share of the strangers is the target_fpir",
-        low=1e-6, high=1e5, example=0.1,
+        None,
+        "instead of target_fmr: false matches per day that you accept; their share of the strangers is the target_fpir",
+        low=1e-6,
+        high=1e5,
+        example=0.1,
     )
     expected_strangers_per_day: float | None = _key(
-        None, "beside false_matches_per_day: visits per day by people who are not enrolled", low=0.01, high=1e6, example=50.0
+        None,
+        "beside false_matches_per_day: visits per day by people who are not enrolled",
+        low=0.01,
+        high=1e6,
+        example=50.0,
     )
     threshold: float | None = _key(
-        None, "instead of target_fmr: a comparison score, with no stated rate; leave it out", low=-100, high=100, example=0.5
+        None,
+        "instead of target_fmr: a comparison score, with no stated rate; leave it out",
+        low=-100,
+        high=100,
+        example=0.5,
     )
     confirm_frames: int = _key(3, "compared frames of a track before a match may be told", low=1, high=100)
     window_frames: int = _key(10, "newest compared frames of a track that are judged together", low=1, high=100)
     unknown_frames: int = _key(8, "good frames without a match before an unknown person is told", low=1, high=1000)
     gone_after_s: float = _key(2.0, "seconds out of sight before `gone` is told", low=0.1, high=3600)
-    explain_tracks: int = _key(2000, "tracks kept for `edge-oneshot explain`, on disk, without pictures; 0: none", low=0, high=100000)
+    explain_tracks: int = _key(
+        2000, "tracks kept for `edge-oneshot explain`, on disk, without pictures; 0: none", low=0, high=100000
+    )
 
     @property
     def accepted_fpir(self) -> float | None:
@@ -130,9 +166,13 @@ class DecisionConfig:
         if self.threshold is not None:
             return f"threshold = {self.threshold:g}"
         if self.false_matches_per_day is not None and self.expected_strangers_per_day is not None:
-            return (f"false_matches_per_day = {self.false_matches_per_day:g} of expected_strangers_per_day = "
-                    f"{self.expected_strangers_per_day:g}: target_fpir {self.accepted_fpir:g}")
-        return f"target_fmr = {self.target_fmr:g}" if self.target_fpir is None else f"target_fpir = {self.target_fpir:g}"
+            return (
+                f"false_matches_per_day = {self.false_matches_per_day:g} of expected_strangers_per_day = "
+                f"{self.expected_strangers_per_day:g}: target_fpir {self.accepted_fpir:g}"
+            )
+        return (
+            f"target_fmr = {self.target_fmr:g}" if self.target_fpir is None else f"target_fpir = {self.target_fpir:g}"
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -143,28 +183,43 @@ class MqttConfig:
     prefix: str = _key("edge-oneshot", "first level of every topic, [a-z0-9_-]+", slug=True)
     username: str = _key("", "user name at the broker; empty: none")
     password_file: str = _key(
-        "", "file whose first line is the password; systemd credentials work: a bare name is looked up in $CREDENTIALS_DIRECTORY"
+        "",
+        "file whose first line is the password; systemd credentials work: a bare name is looked up in $CREDENTIALS_DIRECTORY",
     )
     tls: bool = _key(False, "encrypt; the broker's certificate is verified")
     ca_file: str = _key("", "PEM file of the authority that signed the broker's certificate; empty: the system's")
     cert_file: str = _key("", "PEM file of the device's own certificate, for brokers that ask for one")
     key_file: str = _key("", "PEM file of its private key; a bare name is looked up in $CREDENTIALS_DIRECTORY")
-    protocol: str = _key("auto", "MQTT version; auto: 5, and 3.1.1 at a broker that knows no 5", choices=("auto", "5", "3.1.1"))
+    protocol: str = _key(
+        "auto", "MQTT version; auto: 5, and 3.1.1 at a broker that knows no 5", choices=("auto", "5", "3.1.1")
+    )
     client_id: str = _key("", "client id; empty: edge-oneshot-<device>")
     keepalive_s: int = _key(30, "seconds between pings", low=5, high=3600)
-    event_ttl_s: float = _key(10.0, "seconds after capture at which an event expires; a lock ignores it then", low=1, high=3600)
-    event_max_age_s: float = _key(86400.0, "seconds after which an undelivered event is dropped, counted and logged", low=10, high=31536000)
+    event_ttl_s: float = _key(
+        10.0, "seconds after capture at which an event expires; a lock ignores it then", low=1, high=3600
+    )
+    event_max_age_s: float = _key(
+        86400.0, "seconds after which an undelivered event is dropped, counted and logged", low=10, high=31536000
+    )
     outbox_max_events: int = _key(
         10000, "undelivered events kept on disk; the oldest are dropped, counted and logged", low=10, high=1000000
     )
     health_every_s: float = _key(30.0, "seconds between health messages", low=1, high=3600)
     discovery: str = _key(
-        "off", "announce to Home Assistant; component: for openHAB and older versions", choices=("device", "component", "off")
+        "off",
+        "announce to Home Assistant; component: for openHAB and older versions",
+        choices=("device", "component", "off"),
     )
     discovery_prefix: str = _key("homeassistant", "first level of the discovery topics, [a-z0-9_-]+", slug=True)
-    sign_key_file: str = _key("", "key that signs events (`edge-oneshot mqtt new-key`); empty: unsigned; a bare name: see password_file")
-    snapshot: bool = _key(False, "send the face of each match and unknown as a JPEG to <prefix>/<device>/snapshot; biometric data")
-    requests: bool = _key(False, "take requests over MQTT; whoever may publish them may enroll himself: the log shows the ACL to set")
+    sign_key_file: str = _key(
+        "", "key that signs events (`edge-oneshot mqtt new-key`); empty: unsigned; a bare name: see password_file"
+    )
+    snapshot: bool = _key(
+        False, "send the face of each match and unknown as a JPEG to <prefix>/<device>/snapshot; biometric data"
+    )
+    requests: bool = _key(
+        False, "take requests over MQTT; whoever may publish them may enroll himself: the log shows the ACL to set"
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -223,7 +278,12 @@ class Config:
         return self.state_dir / f"{self.instance}.sock"
 
 
-WAYS = ("target_fmr", "target_fpir", "false_matches_per_day", "threshold")  # of stating how wrong it may be: one of them
+WAYS = (
+    "target_fmr",
+    "target_fpir",
+    "false_matches_per_day",
+    "threshold",
+)  # of stating how wrong it may be: one of them
 SECTIONS = tuple(f.name for f in dataclasses.fields(Config) if f.name not in ("instance", "path"))
 
 
@@ -239,7 +299,9 @@ def load_config(path: Path | None) -> Config:
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
-        raise ConfigError(f"no configuration at {path}", "copy deploy/config.example.toml there, or name one with --config") from None
+        raise ConfigError(
+            f"no configuration at {path}", "copy deploy/config.example.toml there, or name one with --config"
+        ) from None
     except (OSError, UnicodeDecodeError) as e:
         raise ConfigError(f"cannot read {path}: {e}", "check the path and its permissions") from None
     try:
@@ -266,7 +328,9 @@ def parse_config(data: dict[str, Any], path: Path | None = None) -> Config:
     decision = data.get("decision")
     stated = [way for way in WAYS if way in decision] if isinstance(decision, dict) else []
     if len(stated) > 1:
-        faults.append(f"decision: expected one statement of how wrong it may be, got {' and '.join(stated)}; keep one of them")
+        faults.append(
+            f"decision: expected one statement of how wrong it may be, got {' and '.join(stated)}; keep one of them"
+        )
     config = None
     if not faults:
         config = Config(**sections, instance=instance, path=path)
@@ -294,7 +358,9 @@ def contradictions(c: Config) -> list[str]:
     if scheme and scheme[1].lower() not in CAMERA_SCHEMES:
         faults.append(f"camera.uri: expected {', '.join(f'{s}:' for s in CAMERA_SCHEMES)} or a path, got {scheme[0]}…")
     if c.quality.min_luma >= c.quality.max_luma:
-        faults.append(f"quality.min_luma: expected less than max_luma ({c.quality.max_luma:g}), got {c.quality.min_luma:g}")
+        faults.append(
+            f"quality.min_luma: expected less than max_luma ({c.quality.max_luma:g}), got {c.quality.min_luma:g}"
+        )
     if c.mqtt.password_file and not c.mqtt.username:
         faults.append("mqtt.username: expected a name beside password_file, got none")
     if (c.mqtt.ca_file or c.mqtt.cert_file) and not c.mqtt.tls:
@@ -310,13 +376,19 @@ def _strangers(d: DecisionConfig) -> list[str]:
     if matches is None and strangers is None:
         return []
     if strangers is None:
-        return ["decision.expected_strangers_per_day: expected beside false_matches_per_day, got none; "
-                "how many visits a day are by people who are not enrolled?"]
+        return [
+            "decision.expected_strangers_per_day: expected beside false_matches_per_day, got none; "
+            "how many visits a day are by people who are not enrolled?"
+        ]
     if matches is None:
-        return ["decision.false_matches_per_day: expected beside expected_strangers_per_day, got none; how many a day do you accept?"]
+        return [
+            "decision.false_matches_per_day: expected beside expected_strangers_per_day, got none; how many a day do you accept?"
+        ]
     if not FPIR_FROM <= matches / strangers <= FPIR_TO:
-        return [f"decision.false_matches_per_day: expected {FPIR_FROM * strangers:g} to {FPIR_TO * strangers:g}, which is {FPIR_FROM:g} to "
-                f"{FPIR_TO:g} of expected_strangers_per_day ({strangers:g}), got {matches:g}; change one of the two"]
+        return [
+            f"decision.false_matches_per_day: expected {FPIR_FROM * strangers:g} to {FPIR_TO * strangers:g}, which is {FPIR_FROM:g} to "
+            f"{FPIR_TO:g} of expected_strangers_per_day ({strangers:g}), got {matches:g}; change one of the two"
+        ]
     return []
 
 

@@ -116,7 +116,9 @@ class Face:
         expected = (len(self.landmark_names), 2)
         _require(
             self.landmarks.shape == expected and self.landmarks.dtype == np.float32,
-            "Face.landmarks", f"float32 {expected}", self.landmarks,
+            "Face.landmarks",
+            f"float32 {expected}",
+            self.landmarks,
         )
         _require(bool(np.isfinite(self.landmarks).all()), "Face.landmarks", "finite px", "NaN or infinity")
         _require(0.0 <= self.detection_score <= 1.0, "Face.detection_score", "[0, 1]", self.detection_score)
@@ -178,7 +180,9 @@ class Quality:
     def __post_init__(self) -> None:
         for name in ("inter_eye_px", "sharpness", "luma", "contrast", "yaw_deg", "cropped", "hidden"):
             value = getattr(self, name)
-            _require(isinstance(value, (int, float)) and -1e12 < value < 1e12, f"Quality.{name}", "a finite number", value)
+            _require(
+                isinstance(value, (int, float)) and -1e12 < value < 1e12, f"Quality.{name}", "a finite number", value
+            )
         _require(isinstance(self.faults, tuple), "Quality.faults", "a tuple of Fault", type(self.faults).__name__)
 
     @property
@@ -188,9 +192,13 @@ class Quality:
     def measures(self) -> dict[str, float]:
         """The measures without the faults, rounded for people and JSON."""
         return {
-            "inter_eye_px": round(self.inter_eye_px, 1), "sharpness": round(self.sharpness, 1),
-            "luma": round(self.luma, 1), "contrast": round(self.contrast, 1), "yaw_deg": round(self.yaw_deg, 1),
-            "cropped": round(self.cropped, 3), "hidden": round(self.hidden, 3),
+            "inter_eye_px": round(self.inter_eye_px, 1),
+            "sharpness": round(self.sharpness, 1),
+            "luma": round(self.luma, 1),
+            "contrast": round(self.contrast, 1),
+            "yaw_deg": round(self.yaw_deg, 1),
+            "cropped": round(self.cropped, 3),
+            "hidden": round(self.hidden, 3),
         }
 
 
@@ -223,7 +231,9 @@ class PadResult:
 
     def __post_init__(self) -> None:
         if self.decision is PadDecision.NOT_PERFORMED:
-            _require(self.score is None and self.method is None, "PadResult(NOT_PERFORMED)", "neither score nor method", self)
+            _require(
+                self.score is None and self.method is None, "PadResult(NOT_PERFORMED)", "neither score nor method", self
+            )
         else:
             told = bool(self.method) and self.score is not None and math.isfinite(self.score)
             _require(told, f"PadResult({self.decision.name})", "a method and a finite score", self)

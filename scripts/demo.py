@@ -83,7 +83,10 @@ def start_broker(folder: Path) -> tuple[subprocess.Popen[bytes], int, str]:
             f"listeners:\n  default:\n    type: tcp\n    bind: 127.0.0.1:{port}\n"
             "plugins:\n  amqtt.plugins.authentication.AnonymousAuthPlugin:\n    allow_anonymous: true\n"
         )
-        command, name = [str(Path(sys.executable).with_name("amqtt")), "-c", str(folder / "amqtt.yaml")], "amqtt, embedded"
+        command, name = (
+            [str(Path(sys.executable).with_name("amqtt")), "-c", str(folder / "amqtt.yaml")],
+            "amqtt, embedded",
+        )
     process = subprocess.Popen(command, stdout=log, stderr=log)
     for _ in range(100):
         try:
@@ -105,14 +108,19 @@ class Demo:
 
     def spawn(self, *arguments: str, log: str) -> subprocess.Popen[str]:
         child = subprocess.Popen(
-            [*self.command, *arguments], env=self.environment, text=True,
-            stdout=subprocess.PIPE, stderr=(self.folder / log).open("w"),
+            [*self.command, *arguments],
+            env=self.environment,
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=(self.folder / log).open("w"),
         )
         self.children.append(child)
         return child
 
     def call(self, *arguments: str) -> str:
-        done = subprocess.run([*self.command, *arguments], env=self.environment, text=True, capture_output=True, timeout=60)
+        done = subprocess.run(
+            [*self.command, *arguments], env=self.environment, text=True, capture_output=True, timeout=60
+        )
         if done.returncode:
             raise RuntimeError(f"edge-oneshot {' '.join(arguments)} ended with {done.returncode}:\n{done.stderr}")
         return done.stdout
@@ -139,7 +147,9 @@ class Demo:
         listener = self.spawn("listen", "--json", log="listen.log")
         lines: queue.SimpleQueue[str] = queue.SimpleQueue()
         assert listener.stdout is not None
-        threading.Thread(target=lambda out: [lines.put(line) for line in out], args=(listener.stdout,), daemon=True).start()
+        threading.Thread(
+            target=lambda out: [lines.put(line) for line in out], args=(listener.stdout,), daemon=True
+        ).start()
         time.sleep(1.5)  # the subscription stands before the first event: brokers keep none for later subscribers
         print(f"$ edge-oneshot run        ({frames} frames, {frames / FPS:.0f} s)")
         daemon = self.spawn("run", log="daemon.log")
@@ -147,7 +157,9 @@ class Demo:
         listener.send_signal(signal.SIGINT)
         return self.report(seen, status, daemon.returncode, frames)
 
-    def watch(self, daemon: subprocess.Popen[str], lines: queue.SimpleQueue[str]) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    def watch(
+        self, daemon: subprocess.Popen[str], lines: queue.SimpleQueue[str]
+    ) -> tuple[list[dict[str, Any]], dict[str, Any]]:
         """Collect events until the daemon has ended; then wait a moment for the last. Returns them and the last status."""
         seen: list[dict[str, Any]] = []
         status: dict[str, Any] = {}
@@ -156,7 +168,11 @@ class Demo:
             try:
                 event = json.loads(lines.get(timeout=0.2))
                 who = event.get("name") or ""
-                score = f"score {event['score']:.2f}, threshold {event['threshold']:.2f}" if event.get("score") is not None else ""
+                score = (
+                    f"score {event['score']:.2f}, threshold {event['threshold']:.2f}"
+                    if event.get("score") is not None
+                    else ""
+                )
                 print(f"   -> {event['event_type']:8} {who:16} {score}")
                 seen.append(event)
             except queue.Empty:

@@ -31,7 +31,9 @@ from edge_oneshot.mqtt.commands import MqttRequests  # noqa: E402
 from edge_oneshot.mqtt.shared import Limits  # noqa: E402
 
 # Shorter than the daemon's, so that 200 faults take minutes and not hours.
-LIMITS = Limits(ack_timeout_s=1.5, connack_s=2.0, backoff_base_s=0.1, backoff_max_s=1.0, stable_s=0.5, session_expiry_s=2)
+LIMITS = Limits(
+    ack_timeout_s=1.5, connack_s=2.0, backoff_base_s=0.1, backoff_max_s=1.0, stable_s=0.5, session_expiry_s=2
+)
 ALL_KINDS = (*KINDS, "restart_broker", "kill_publisher")
 B = "edge-oneshot/porch"
 
@@ -45,7 +47,9 @@ def publisher(port: int, folder: Path, total: int, rate: float, bound: int) -> N
     done = len(journal.read_text().split()) if journal.exists() else 0
     box = Outbox(folder / "outbox.sqlite", max_events=bound)
     signs = key.exists() and done >= total // 2
-    link = MqttLink(MqttConfig(host="127.0.0.1", port=port, sign_key_file=str(key) if signs else ""), "porch", box, limits=LIMITS)
+    link = MqttLink(
+        MqttConfig(host="127.0.0.1", port=port, sign_key_file=str(key) if signs else ""), "porch", box, limits=LIMITS
+    )
     door = MqttRequests(link)
 
     def serve() -> None:
@@ -133,9 +137,13 @@ class Log:
         self.answers: list[Any] = []
         self.connected = threading.Event()
         self._port = port
-        self._client = paho.Client(CallbackAPIVersion.VERSION2, client_id="the-log", protocol=MQTTProtocolVersion.MQTTv5)
+        self._client = paho.Client(
+            CallbackAPIVersion.VERSION2, client_id="the-log", protocol=MQTTProtocolVersion.MQTTv5
+        )
         self._client.reconnect_delay_set(1, 1)
-        self._client.on_connect = lambda c, *_: c.subscribe([(f"{B}/{t}", 1) for t in ("event", "match/#", "unknown", "response/#")])
+        self._client.on_connect = lambda c, *_: c.subscribe(
+            [(f"{B}/{t}", 1) for t in ("event", "match/#", "unknown", "response/#")]
+        )
         self._client.on_subscribe = lambda *_: self.connected.set()
         self._client.on_disconnect = lambda *_: self.connected.clear()
         self._client.on_message = self._note
@@ -168,7 +176,9 @@ class Log:
 class Run:
     """One publisher, one broker, one log. bound: of the outbox. saving: lines of mosquitto.conf on when it saves."""
 
-    def __init__(self, folder: Path, total: int, rate: float, bound: int = 1_000_000, saving: str = "autosave_interval 0") -> None:
+    def __init__(
+        self, folder: Path, total: int, rate: float, bound: int = 1_000_000, saving: str = "autosave_interval 0"
+    ) -> None:
         self.folder, self.total, self.rate, self.bound = folder, total, rate, bound
         keep = f"persistence true\npersistence_location {folder}/\nmax_queued_messages 0\n{saving}"
         self.broker = Mosquitto(folder / "broker", keep)
@@ -196,7 +206,9 @@ class Run:
     def spawn(self) -> None:
         options = [self.proxy.port, self.folder, self.total, self.rate, self.bound]
         script = Path(__file__).with_name("faults.py")
-        self.child = subprocess.Popen([sys.executable, script, "--publisher", *map(str, options)], stdout=subprocess.PIPE)
+        self.child = subprocess.Popen(
+            [sys.executable, script, "--publisher", *map(str, options)], stdout=subprocess.PIPE
+        )
 
     def committed(self) -> list[str]:
         journal = self.folder / "journal"

@@ -99,8 +99,11 @@ def broker_killed(folder: Path, way: BrokerKills, options: argparse.Namespace, r
     got = [json.loads(payload)["event_id"] for _, topic, _, payload in run.log.heard if topic == f"{B}/event"]
     missing = ids - set(got)
     return {
-        "broker killed": run.faults["kill_broker"], "publisher killed": run.faults["kill_publisher"], "committed": len(ids),
-        "heard": len(ids & set(got)), "heard more than once": len({i for i in got if got.count(i) > 1}),
+        "broker killed": run.faults["kill_broker"],
+        "publisher killed": run.faults["kill_publisher"],
+        "committed": len(ids),
+        "heard": len(ids & set(got)),
+        "heard more than once": len({i for i in got if got.count(i) > 1}),
         "acknowledged by the broker, and never heard": len(missing & run.proxy.acknowledged),
         "neither acknowledged nor heard (lost)": len(missing - run.proxy.acknowledged) - run.dropped,
     }
@@ -166,9 +169,11 @@ def judge(run: Run) -> dict[str, int]:
         "matches and unknowns without their trigger": len(wanted - triggers),
         "delivered, but killed before they were noted as committed": len(copies.keys() - known),
         "out of order among the late, or among the fresh (first copies)": sum(
-            a > b for group in groups for a, b in itertools.pairwise(group)),
+            a > b for group in groups for a, b in itertools.pairwise(group)
+        ),
         "a later copy that says fresher than an earlier one": sum(
-            any(a["late"] and not b["late"] for a, b in itertools.pairwise(c)) for c in copies.values()),
+            any(a["late"] and not b["late"] for a, b in itertools.pairwise(c)) for c in copies.values()
+        ),
         "came retained": sum(retain for _, _, retain, _ in run.log.heard),
         "do not fit the schema": misfits,
         "signed copies": signed,
@@ -183,10 +188,15 @@ def judge(run: Run) -> dict[str, int]:
 
 def code_version() -> str:
     """The commit of this tree, and whether anything that runs here differs from it."""
-    def git(*words: str) -> str:
-        return subprocess.run(["git", "-C", str(ROOT), *words], capture_output=True, text=True, check=False).stdout.strip()
 
-    changed = git("status", "--porcelain", "--", "edge_oneshot", "scripts/faults.py", "scripts/fault_run.py", "tests/mqtt")
+    def git(*words: str) -> str:
+        return subprocess.run(
+            ["git", "-C", str(ROOT), *words], capture_output=True, text=True, check=False
+        ).stdout.strip()
+
+    changed = git(
+        "status", "--porcelain", "--", "edge_oneshot", "scripts/faults.py", "scripts/fault_run.py", "tests/mqtt"
+    )
     return (git("rev-parse", "HEAD")[:12] or "unknown") + (" with changes" if changed else "")
 
 
@@ -195,15 +205,23 @@ def table(rows: dict[str, int]) -> str:
 
 
 def report(
-    run: Run, result: dict[str, int], full: dict[str, int], killed: dict[str, dict[str, int]], seconds: float, options: argparse.Namespace
+    run: Run,
+    result: dict[str, int],
+    full: dict[str, int],
+    killed: dict[str, dict[str, int]],
+    seconds: float,
+    options: argparse.Namespace,
 ) -> str:
     version = subprocess.run([MOSQUITTO, "-h"], capture_output=True, text=True, check=False).stdout.split("\n")[0]
     kinds = table({kind: run.faults[kind] for kind in ALL_KINDS} | {"all": sum(run.faults.values())})
     names = list(next(iter(killed.values())))
-    kills = "\n".join([
-        "| | " + " | ".join(names) + " |", "|---" * (len(names) + 1) + "|",
-        *(f"| {way} | " + " | ".join(str(rows[n]) for n in names) + " |" for way, rows in killed.items()),
-    ])
+    kills = "\n".join(
+        [
+            "| | " + " | ".join(names) + " |",
+            "|---" * (len(names) + 1) + "|",
+            *(f"| {way} | " + " | ".join(str(rows[n]) for n in names) + " |" for way, rows in killed.items()),
+        ]
+    )
     return f"""# Events under broker faults
 
 Written by `scripts/faults --events {options.events} --faults {options.faults} --rate {options.rate:g} --seed {options.seed} \
@@ -257,7 +275,10 @@ def main() -> int:
     options = parser.parse_args()
     started, rng = time.monotonic(), random.Random(options.seed)
     with tempfile.TemporaryDirectory() as folder:
-        killed = {way.name: broker_killed(Path(folder) / f"kills-{n}", way, options, rng) for n, way in enumerate(BROKER_KILLS)}
+        killed = {
+            way.name: broker_killed(Path(folder) / f"kills-{n}", way, options, rng)
+            for n, way in enumerate(BROKER_KILLS)
+        }
         print(json.dumps(killed, indent=1), file=sys.stderr, flush=True)
         run, result = under_fire(Path(folder) / "fire", options, rng)
         full = overflow(Path(folder) / "overflow")
@@ -265,9 +286,17 @@ def main() -> int:
     options.out.parent.mkdir(parents=True, exist_ok=True)
     options.out.write_text(text)
     print(text)
-    must_be_zero = ("lost", "dropped by policy", "matches and unknowns without their trigger", "came retained", "do not fit the schema",
-                    "a later copy that says fresher than an earlier one", "signatures that do not hold",
-                    "counters on two different payloads", "out of order among the late, or among the fresh (first copies)")
+    must_be_zero = (
+        "lost",
+        "dropped by policy",
+        "matches and unknowns without their trigger",
+        "came retained",
+        "do not fit the schema",
+        "a later copy that says fresher than an earlier one",
+        "signatures that do not hold",
+        "counters on two different payloads",
+        "out of order among the late, or among the fresh (first copies)",
+    )
     bad = [name for name in must_be_zero if result[name]]
     bad += [name for name, rows in killed.items() if rows["neither acknowledged nor heard (lost)"]]
     if not result["signed copies"] or not result["of these, answered"]:

@@ -21,7 +21,9 @@ from homeassistant.helpers.trigger import async_initialize_triggers
 
 
 async def main(config_dir: str, port: int) -> None:
-    hass = await bootstrap.async_setup_hass(runner.RuntimeConfig(config_dir=config_dir, skip_pip=True, log_file=f"{config_dir}/ha.log"))
+    hass = await bootstrap.async_setup_hass(
+        runner.RuntimeConfig(config_dir=config_dir, skip_pip=True, log_file=f"{config_dir}/ha.log")
+    )
     assert hass is not None
     await hass.async_start()
     flow = await hass.config_entries.flow.async_init("mqtt", context={"source": "user"})
@@ -75,9 +77,16 @@ def entities(hass: Any) -> dict[str, str]:
 
 
 async def triggers(hass: Any) -> list[dict[str, Any]]:
-    devices = [d.id for d in device_registry.async_get(hass).devices.values() if ("mqtt", "edge_oneshot_porch") in d.identifiers]
+    devices = [
+        d.id
+        for d in device_registry.async_get(hass).devices.values()
+        if ("mqtt", "edge_oneshot_porch") in d.identifiers
+    ]
     found = await async_get_device_automations(hass, DeviceAutomationType.TRIGGER, devices)
-    return sorted((t for per_device in found.values() for t in per_device if t["domain"] == "mqtt"), key=lambda t: str(t["subtype"]))
+    return sorted(
+        (t for per_device in found.values() for t in per_device if t["domain"] == "mqtt"),
+        key=lambda t: str(t["subtype"]),
+    )
 
 
 async def arm(hass: Any, trigger: dict[str, Any], fired: list[str]) -> Any:

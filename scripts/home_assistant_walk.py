@@ -38,12 +38,16 @@ class Inside:
     def __init__(self, python: Path, config_dir: Path, port: int) -> None:
         config_dir.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / "deploy" / "examples" / "home-assistant-door.yaml", config_dir / "door.yaml")
-        (config_dir / "configuration.yaml").write_text("logger:\n  default: warning\nautomation: !include automations.yaml\n")
+        (config_dir / "configuration.yaml").write_text(
+            "logger:\n  default: warning\nautomation: !include automations.yaml\n"
+        )
         (config_dir / "automations.yaml").write_text("[]\n")
         self.log = config_dir / "ha.log"
         command = [python, ROOT / "scripts" / "home_assistant_inside.py", config_dir, str(port)]
         with (config_dir / "stderr").open("w") as errors:
-            self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, text=True)
+            self._process = subprocess.Popen(
+                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, text=True
+            )
         self.started = self._read()
 
     def ask(self, word: str) -> Any:
@@ -118,17 +122,35 @@ def walk(python: Path, folder: Path, mode: str, out: Walk) -> str:
         while box.status().depth:
             time.sleep(0.02)
 
-    health = Health(state="running", fps=9.7, stages_ms={}, camera_age_s=0.1, temperature_c=51.5, throttled=0, rss_bytes=1, uptime_s=1.0,
-                    outbox_depth=0, outbox_oldest_age_s=None, outbox_dropped=0, outbox_refused=0, outbox_fault="", encoder_id=ENCODER,
-                    identities=1, templates=1, ts=now)
+    health = Health(
+        state="running",
+        fps=9.7,
+        stages_ms={},
+        camera_age_s=0.1,
+        temperature_c=51.5,
+        throttled=0,
+        rss_bytes=1,
+        uptime_s=1.0,
+        outbox_depth=0,
+        outbox_oldest_age_s=None,
+        outbox_dropped=0,
+        outbox_refused=0,
+        outbox_fault="",
+        encoder_id=ENCODER,
+        identities=1,
+        templates=1,
+        ts=now,
+    )
     people({"alice": "Alice"}, set())
     link.set_state(link.topics.health, health.message())
     inside = Inside(python, folder / "ha", broker.port)
     version = str(inside.started["version"])
-    out.lines.append(f"\n## discovery = \"{mode}\"\n\n| | |\n|---|---|")
+    out.lines.append(f'\n## discovery = "{mode}"\n\n| | |\n|---|---|')
     out.check("its config flow accepts the broker", inside.started["flow"].endswith("create_entry"), inside.started)
     told = {"off", "9.7", "51.5", "running"}
-    found = inside.until("entities", lambda e: told <= set(e.values()) and e.get("binary_sensor.porch_camera_alice") == "off")
+    found = inside.until(
+        "entities", lambda e: told <= set(e.values()) and e.get("binary_sensor.porch_camera_alice") == "off"
+    )
     out.check("Alice has an entity before her first match", any(e.endswith("_alice") for e in found), found)
     out.check("and a trigger", inside.until("triggers", bool) == ["match Alice"], inside.ask("triggers"))
     out.check("her state and the device's health are read", told <= set(found.values()), found)
@@ -186,7 +208,12 @@ def walk(python: Path, folder: Path, mode: str, out: Walk) -> str:
     found = inside.until("entities", lambda e: not e)
     out.check("mqtt unpublish leaves no entity and no trigger", not found and inside.ask("triggers") == [], found)
     inside.stop()
-    lines = [line for n in ("ha", "ha2") for line in (folder / n / "ha.log").read_text().splitlines() if "mqtt" in line.lower()]
+    lines = [
+        line
+        for n in ("ha", "ha2")
+        for line in (folder / n / "ha.log").read_text().splitlines()
+        if "mqtt" in line.lower()
+    ]
     complaints = [line for line in lines if " ERROR " in line or " WARNING " in line]
     out.check("Home Assistant's log has no complaint about MQTT", not complaints, complaints[:3])
     broker.stop()

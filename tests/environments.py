@@ -20,7 +20,10 @@ def environment(name: str, *packages: str) -> Path:
     with (folder.parent / f"{name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not done.exists():
-            for command in ([sys.executable, "-m", "venv", str(folder)], [str(folder / "bin" / "pip"), "install", "--quiet", *packages]):
+            for command in (
+                [sys.executable, "-m", "venv", str(folder)],
+                [str(folder / "bin" / "pip"), "install", "--quiet", *packages],
+            ):
                 made = subprocess.run(command, capture_output=True, text=True, timeout=170)
                 if made.returncode and os.environ.get("CI") == "true":
                     pytest.fail(f"cannot make the environment: {made.stderr[-500:]}")

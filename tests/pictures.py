@@ -34,8 +34,14 @@ def hopper_pixels() -> Pixels:
 
 
 def frame(pixels: Pixels, captured_ns: int = 1, lores: Pixels | None = None) -> Frame:
-    return Frame(pixels=np.array(pixels, dtype=np.uint8, order="C"), seq=0, captured_ns=captured_ns, captured_at=datetime.now(UTC),
-                 source="test", lores=lores)
+    return Frame(
+        pixels=np.array(pixels, dtype=np.uint8, order="C"),
+        seq=0,
+        captured_ns=captured_ns,
+        captured_at=datetime.now(UTC),
+        source="test",
+        lores=lores,
+    )
 
 
 def empty_scene(size: tuple[int, int] = (640, 480), seed: int = 0) -> Pixels:
@@ -62,7 +68,9 @@ def view(portrait: Pixels, number: int, size: tuple[int, int] = (640, 480)) -> P
     x = round((size[0] - width) / 2 + 25 * np.sin(number / 4))
     y = round((size[1] - height) / 2 + 10 * np.cos(number / 5))
     x, y = max(0, min(x, size[0] - width)), max(0, min(y, size[1] - height))
-    lit = np.asarray(picture, dtype=np.float32) * generator.uniform(0.8, 1.1) + generator.normal(0, 3, (height, width, 3))
+    lit = np.asarray(picture, dtype=np.float32) * generator.uniform(0.8, 1.1) + generator.normal(
+        0, 3, (height, width, 3)
+    )
     scene[y : y + height, x : x + width] = np.clip(lit, 0, 255).astype(np.uint8)
     if number % 2:
         buffer = io.BytesIO()
@@ -78,7 +86,9 @@ class Lfw:
         self._archive = tarfile.open(archive)  # noqa: SIM115 - kept open for the session
         self._members = {m.name: m for m in self._archive.getmembers()}
         raw = json.loads(self._path("lfw/people_sets.json").read_text())
-        self.sets: dict[int, list[tuple[str, int]]] = {int(k): [(name, count) for name, count in v] for k, v in raw.items()}
+        self.sets: dict[int, list[tuple[str, int]]] = {
+            int(k): [(name, count) for name, count in v] for k, v in raw.items()
+        }
 
     def picture(self, person: str, number: int) -> Path:
         return self._path(f"lfw/images/{person}/{person}_{number:04d}.jpg")

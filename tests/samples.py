@@ -48,8 +48,13 @@ def embedding(vector: Float32Array, encoder_id: str = ENCODER) -> Embedding:
 
 
 def template(identity_id: str, vector: Float32Array, encoder_id: str = ENCODER) -> Template:
-    return Template(template_id=str(uuid.uuid4()), identity_id=identity_id, embedding=embedding(vector, encoder_id),
-                    quality=QUALITY, created_at=datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC))
+    return Template(
+        template_id=str(uuid.uuid4()),
+        identity_id=identity_id,
+        embedding=embedding(vector, encoder_id),
+        quality=QUALITY,
+        created_at=datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC),
+    )
 
 
 def person(identity_id: str, name: str = "") -> Identity:
@@ -59,8 +64,12 @@ def person(identity_id: str, name: str = "") -> Identity:
 def face(x: float = 100.0, y: float = 100.0, size: float = 100.0, score: float = 0.9) -> Face:
     """A frontal face whose box begins at (x, y): eyes 0.4 of the box apart, the nose between them."""
     points = [(0.3, 0.4), (0.7, 0.4), (0.5, 0.6), (0.5, 0.8), (0.05, 0.45), (0.95, 0.45)]
-    return Face(box=Box(x0=x, y0=y, x1=x + size, y1=y + size), detection_score=score, landmark_names=LANDMARKS,
-                landmarks=np.array([(x + size * u, y + size * v) for u, v in points], dtype=np.float32))
+    return Face(
+        box=Box(x0=x, y0=y, x1=x + size, y1=y + size),
+        detection_score=score,
+        landmark_names=LANDMARKS,
+        landmarks=np.array([(x + size * u, y + size * v) for u, v in points], dtype=np.float32),
+    )
 
 
 _serial = itertools.count()
@@ -90,10 +99,21 @@ def seen(who: str | None, x: float = 100.0, score: float | None = None, whole: E
     own = view_of(vector, {who or "lookalike": score if score is not None else 0.8 if who else 0.3})
     if who:
         candidate = Candidate(identity_id=who, score=0.8 if score is None else score)
-        decision = Decision(outcome=Outcome.MATCH, threshold=THRESHOLD, target_fmr=1e-4, candidate=candidate,
-                            runner_up=Candidate(identity_id="runner-up", score=0.2), same_probability=0.99)
+        decision = Decision(
+            outcome=Outcome.MATCH,
+            threshold=THRESHOLD,
+            target_fmr=1e-4,
+            candidate=candidate,
+            runner_up=Candidate(identity_id="runner-up", score=0.2),
+            same_probability=0.99,
+        )
     else:
         candidate = Candidate(identity_id="lookalike", score=0.3 if score is None else score)
-        decision = Decision(outcome=Outcome.NON_MATCH, threshold=THRESHOLD, target_fmr=1e-4, candidate=candidate,
-                            runner_up=Candidate(identity_id="runner-up", score=0.2))
+        decision = Decision(
+            outcome=Outcome.NON_MATCH,
+            threshold=THRESHOLD,
+            target_fmr=1e-4,
+            candidate=candidate,
+            runner_up=Candidate(identity_id="runner-up", score=0.2),
+        )
     return Observation(sample=sample, embedding=own, decision=decision)

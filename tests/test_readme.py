@@ -31,10 +31,14 @@ def test_every_command_of_the_readme_works(tmp_path: Path) -> None:
         pytest.skip("scikit-image, which carries the portrait, is not installed")
     shutil.copy(Path(spec.submodule_search_locations[0]) / "data" / "astronaut.png", tmp_path / "eileen.png")
     environment = {
-        **os.environ, "HOME": str(tmp_path), "XDG_DATA_HOME": str(tmp_path / "data"),
+        **os.environ,
+        "HOME": str(tmp_path),
+        "XDG_DATA_HOME": str(tmp_path / "data"),
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
     }
     environment.pop("EDGE_ONESHOT_CONFIG", None)
     for command in COMMANDS:
-        done = subprocess.run(["sh", "-c", command], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120)
+        done = subprocess.run(
+            ["sh", "-c", command], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120
+        )
         assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"

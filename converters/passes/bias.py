@@ -57,7 +57,7 @@ def _apply(op: Op, weights: Array, mean: Array) -> Array:
     shift = 0.0
     for i in range(kh):
         for j in range(kw):
-            seen = padded[i * dy: i * dy + rows * sy: sy, j * dx: j * dx + columns * sx: sx].mean(axis=(0, 1))
+            seen = padded[i * dy : i * dy + rows * sy : sy, j * dx : j * dx + columns * sx : sx].mean(axis=(0, 1))
             tap = weights[:, i, j]
             shift = shift + (tap[0] * seen if op.kind == "DEPTHWISE_CONV_2D" else tap @ seen)
     return np.asarray(shift)

@@ -16,8 +16,10 @@ def bgr_to_rgb(graph: Graph) -> None:
     while len(behind) == 1 and behind[0].kind == "PAD":
         behind = graph.consumers(behind[0].output)
     if not behind or any(op.kind != "CONV_2D" for op in behind):
-        raise ModelError(f"BGR: expected a convolution behind the input, got {[op.kind for op in behind]}",
-                         "export the network with RGB input")
+        raise ModelError(
+            f"BGR: expected a convolution behind the input, got {[op.kind for op in behind]}",
+            "export the network with RGB input",
+        )
     for op in behind:
         own_constants(graph, op)
         op.tensor(1).data = np.ascontiguousarray(op.tensor(1).array[..., ::-1])

@@ -23,8 +23,10 @@ def fold_normalisation(graph: Graph, mean: Sequence[float], std: Sequence[float]
     x = graph.inputs[0]
     channels = x.shape[-1]
     if len(mean) != channels or len(std) != channels or any(s <= 0 for s in std):
-        raise ModelError(f"normalisation: expected {channels} means and {channels} positive deviations, got {mean}, "
-                         f"{std}", "one value for each channel of the input")
+        raise ModelError(
+            f"normalisation: expected {channels} means and {channels} positive deviations, got {mean}, {std}",
+            "one value for each channel of the input",
+        )
     means, stds = np.asarray(mean, np.float64), np.asarray(std, np.float64)
     raw = Tensor(graph.unique_name("pixels"), x.shape, x.dtype)
     behind = graph.consumers(x)
@@ -41,11 +43,24 @@ def fold_normalisation(graph: Graph, mean: Sequence[float], std: Sequence[float]
             op.tensor(2).data = (op.tensor(2).array + rest).astype(np.float32)
     else:
         weight, bias = 1.0 / stds, -means / stds
-    conv = Op("DEPTHWISE_CONV_2D", [
-        raw,
-        graph.constant("normalise_weights", weight.astype(np.float32).reshape(1, 1, 1, channels)),
-        graph.constant("normalise_bias", bias.astype(np.float32)),
-    ], [x], options("DepthwiseConv2DOptions", padding=1, strideW=1, strideH=1, depthMultiplier=1,
-                    dilationWFactor=1, dilationHFactor=1, fusedActivationFunction=NONE))
+    conv = Op(
+        "DEPTHWISE_CONV_2D",
+        [
+            raw,
+            graph.constant("normalise_weights", weight.astype(np.float32).reshape(1, 1, 1, channels)),
+            graph.constant("normalise_bias", bias.astype(np.float32)),
+        ],
+        [x],
+        options(
+            "DepthwiseConv2DOptions",
+            padding=1,
+            strideW=1,
+            strideH=1,
+            depthMultiplier=1,
+            dilationWFactor=1,
+            dilationHFactor=1,
+            fusedActivationFunction=NONE,
+        ),
+    )
     graph.inputs = [raw]
     graph.ops.insert(0, conv)

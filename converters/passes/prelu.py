@@ -49,8 +49,9 @@ def recognise_prelu(graph: Graph) -> int:
         if match is None:
             continue
         x, slope, used = match
-        alpha = graph.constant(op.output.name + "_slope",
-                               np.broadcast_to(slope, (x.shape[-1],)).astype(np.float32).reshape(1, 1, -1))
+        alpha = graph.constant(
+            op.output.name + "_slope", np.broadcast_to(slope, (x.shape[-1],)).astype(np.float32).reshape(1, 1, -1)
+        )
         graph.ops[graph.ops.index(op)] = Op("PRELU", [x, alpha], [op.output])
         for other in used:
             graph.ops.remove(other)
@@ -80,15 +81,20 @@ def rewrite_prelu(graph: Graph) -> int:
         negative.options.fusedActivationFunction = RELU
         total = Op("ADD", [x, negative.output], [op.output], options("AddOptions", fusedActivationFunction=NONE))
         at = graph.ops.index(op)
-        graph.ops[at:at + 1] = [negative, total]
+        graph.ops[at : at + 1] = [negative, total]
         count += 1
     return count
 
 
 def _multiply_before(graph: Graph, op: Op, x: Tensor, factor: Array) -> Tensor:
     before = graph.producer(x)
-    if (before is not None and is_linear(before) and activation_of(before) == NONE
-            and graph.consumers(x) == [op] and x not in graph.outputs):
+    if (
+        before is not None
+        and is_linear(before)
+        and activation_of(before) == NONE
+        and graph.consumers(x) == [op]
+        and x not in graph.outputs
+    ):
         scale_output(graph, before, factor)
         return x
     mul = binary(graph, "MUL", x, graph.constant(x.name + "_sign", factor.astype(np.float32)), x.name + "_signed")
@@ -104,7 +110,11 @@ def _multiply_behind(graph: Graph, op: Op, y: Tensor, factor: Array) -> None:
             scale_input(graph, consumer, factor)
         return
     inner = Tensor(graph.unique_name(y.name + "_unscaled"), y.shape, y.dtype)
-    mul = Op("MUL", [inner, graph.constant(y.name + "_factor", factor.astype(np.float32))], [y],
-             options("MulOptions", fusedActivationFunction=NONE))
+    mul = Op(
+        "MUL",
+        [inner, graph.constant(y.name + "_factor", factor.astype(np.float32))],
+        [y],
+        options("MulOptions", fusedActivationFunction=NONE),
+    )
     op.outputs = [inner]
     graph.insert_after(op, mul)

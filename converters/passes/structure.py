@@ -55,8 +55,10 @@ def flatten_output(graph: Graph) -> None:
         return
     size = int(np.prod(out.shape[1:]))
     if max(out.shape[1:]) != size:
-        raise ModelError(f"output {out.name}: expected one vector (1, D), got shape {out.shape}",
-                         "end the network in a global pooling or a fully connected layer")
+        raise ModelError(
+            f"output {out.name}: expected one vector (1, D), got shape {out.shape}",
+            "end the network in a global pooling or a fully connected layer",
+        )
     flat = Tensor(graph.unique_name("embedding"), (out.shape[0], size), out.dtype)
     shape = graph.constant("embedding_shape", np.asarray(flat.shape, np.int32))
     graph.ops.append(Op("RESHAPE", [out, shape], [flat], options("ReshapeOptions", newShape=shape.array)))
@@ -86,8 +88,14 @@ def fold_batch_norm(graph: Graph) -> int:
             if x is None or (op.kind == "SUB" and op.tensor(0) is not x):
                 continue
             before, constant = graph.producer(x), _channel_constant(op, x)
-            if (constant is None or before is None or not is_linear(before) or activation_of(before) != NONE
-                    or len(graph.consumers(x)) != 1 or x in graph.outputs):
+            if (
+                constant is None
+                or before is None
+                or not is_linear(before)
+                or activation_of(before) != NONE
+                or len(graph.consumers(x)) != 1
+                or x in graph.outputs
+            ):
                 continue
             value = np.broadcast_to(constant.array.reshape(-1), (x.shape[-1],)).astype(np.float32)
             if op.kind == "MUL":

@@ -46,7 +46,9 @@ def camera_opener(config: CameraConfig) -> Callable[[threading.Event | None], Ca
         return lambda stop: FolderCamera(directory, config, stop)
     if scheme == "picamera2":
         if rest and not rest.isdecimal():
-            raise CameraError(f"camera.uri: expected picamera2:N with a number, got {config.uri!r}", "picamera2: is the first")
+            raise CameraError(
+                f"camera.uri: expected picamera2:N with a number, got {config.uri!r}", "picamera2: is the first"
+            )
         from edge_oneshot.cameras.picamera2 import Picamera2Camera
 
         return lambda stop: Picamera2Camera(int(rest or 0), config, stop)

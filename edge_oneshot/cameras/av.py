@@ -107,9 +107,10 @@ class RtspCamera(Adapter):
         super().__init__(without_password(url), rotation=config.rotation, mirror=config.mirror, stop=stop)
         limit_s = config.stall_timeout_s
         options = {
-            "rtsp_transport": "tcp",              # UDP loses parts of frames, and a firewall may swallow it silently
+            "rtsp_transport": "tcp",  # UDP loses parts of frames, and a firewall may swallow it silently
             "timeout": str(round(limit_s * 1e6)),  # of the socket, microseconds
-            "fflags": "nobuffer", "flags": "low_delay",
+            "fflags": "nobuffer",
+            "flags": "low_delay",
         }
         try:
             self._container = av.open(url, format="rtsp", options=options, timeout=(limit_s, limit_s))
@@ -144,7 +145,9 @@ class RtspCamera(Adapter):
                     self._arrived.clear()
                     return Shot(pixels=_displayed(frame), captured_ns=captured_ns)
             if time.monotonic() > deadline:
-                raise CameraError(f"{self.source}: no picture within {timeout_s:g} s", "see whether another player shows it")
+                raise CameraError(
+                    f"{self.source}: no picture within {timeout_s:g} s", "see whether another player shows it"
+                )
         raise EndOfStream("told to stop")
 
     def close(self) -> None:
@@ -194,7 +197,9 @@ class V4l2Camera(Adapter):
         while not self._stop.is_set():
             if not self._ready(WAIT_SLICE_S):
                 if time.monotonic() > deadline:
-                    raise CameraError(f"{self.source}: no picture within {timeout_s:g} s", "unplug it and plug it in again")
+                    raise CameraError(
+                        f"{self.source}: no picture within {timeout_s:g} s", "unplug it and plug it in again"
+                    )
                 continue
             try:
                 packet = next(self._packets)

@@ -89,8 +89,12 @@ class Adapter(ABC):
             lores = upright(shot.lores, self._rotation, self._mirror)
             lores.setflags(write=False)
         frame = Frame(
-            pixels=upright(shot.pixels, self._rotation, self._mirror), lores=lores, seq=self._seq,
-            captured_ns=shot.captured_ns, captured_at=utc_of(shot.captured_ns), source=self.source,
+            pixels=upright(shot.pixels, self._rotation, self._mirror),
+            lores=lores,
+            seq=self._seq,
+            captured_ns=shot.captured_ns,
+            captured_at=utc_of(shot.captured_ns),
+            source=self.source,
         )
         self._seq += 1
         return frame

@@ -57,7 +57,9 @@ def image_paths(directory: Path) -> list[Path]:
     try:
         paths = sorted(p for p in directory.iterdir() if p.suffix.lower() in SUFFIXES and not p.name.startswith("."))
     except OSError as e:
-        raise CameraError(f"cannot read folder {directory}: {e.strerror}", "check the path and its permissions") from None
+        raise CameraError(
+            f"cannot read folder {directory}: {e.strerror}", "check the path and its permissions"
+        ) from None
     if not paths:
         raise CameraError(
             f"no image in {directory}: expected files named {' '.join('*' + s for s in sorted(SUFFIXES))}",

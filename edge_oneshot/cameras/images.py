@@ -14,8 +14,12 @@ from edge_oneshot.errors import CameraError
 from edge_oneshot.types import Frame, UInt8Array
 
 MAX_IMAGE_PX = 24_000_000  # 72 MB as RGB, some copies of it while it is turned; more could take a small device down
-MAX_JPEG_PX = 200_000_000  # a JPEG is decoded at half, a quarter or an eighth of its size, and never unfolds to all that
-ENOUGH_PX = 1600  # of width and height; a JPEG of twice as much is decoded smaller, the faces in it are large all the same
+MAX_JPEG_PX = (
+    200_000_000  # a JPEG is decoded at half, a quarter or an eighth of its size, and never unfolds to all that
+)
+ENOUGH_PX = (
+    1600  # of width and height; a JPEG of twice as much is decoded smaller, the faces in it are large all the same
+)
 # What a decoder is asked to open; Pillow knows many more, and some start other programs.
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "PPM")
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".ppm", ".pgm"})
@@ -49,7 +53,8 @@ def read_rgb(path: Path, data: io.BytesIO | None = None) -> UInt8Array:
             limit = MAX_IMAGE_PX if image.size == size else MAX_JPEG_PX
             if size[0] * size[1] > limit:
                 raise CameraError(
-                    f"image {path}: expected at most {limit / 1e6:g} megapixels, got {size[0]}x{size[1]}", "scale it down first"
+                    f"image {path}: expected at most {limit / 1e6:g} megapixels, got {size[0]}x{size[1]}",
+                    "scale it down first",
                 )
             image.load()
             return _to_rgb(_upright(image))
@@ -60,7 +65,9 @@ def read_rgb(path: Path, data: io.BytesIO | None = None) -> UInt8Array:
     except (IsADirectoryError, PermissionError) as e:
         raise CameraError(f"cannot read image {path}: {e.strerror}", "name a picture file that you may read") from None
     except UnidentifiedImageError:
-        hint = "convert it to JPEG" if path.suffix.lower() in (".heic", ".heif", ".avif") else "expected JPEG, PNG or WebP"
+        hint = (
+            "convert it to JPEG" if path.suffix.lower() in (".heic", ".heif", ".avif") else "expected JPEG, PNG or WebP"
+        )
         raise CameraError(f"{path} is not an image that can be read here", hint) from None
     except Exception as e:  # a decoder that meets broken data raises whatever it stumbles over
         raise CameraError(f"image {path} is broken: {e or type(e).__name__}", "take or export it again") from e

@@ -56,7 +56,9 @@ class LatestFrame:
     """
 
     def __init__(
-        self, config: CameraConfig, *,
+        self,
+        config: CameraConfig,
+        *,
         opener: Callable[[threading.Event | None], Camera] | None = None,
         retry_s: tuple[float, float] = (RETRY_FIRST_S, RETRY_MOST_S),
         jitter: random.Random | None = None,
@@ -220,7 +222,9 @@ class LatestFrame:
         with self._changed:
             self._driver_since_ns = None
             if self._lost_since_ns is not None:
-                log.info("camera %s is back after %.1f s", self._name, (time.monotonic_ns() - self._lost_since_ns) / 1e9)
+                log.info(
+                    "camera %s is back after %.1f s", self._name, (time.monotonic_ns() - self._lost_since_ns) / 1e9
+                )
                 self._lost_since_ns = None
             while not live and self._slot is not None and not self._stop.is_set():
                 self._changed.wait()

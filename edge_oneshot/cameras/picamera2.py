@@ -19,20 +19,26 @@ NUMPY = "pip install 'numpy<2' in this venv: Bookworm's python3-picamera2 and si
 def import_hint(error: BaseException) -> str:
     """What mends a failed import: the package, or the numpy that its compiled parts were not built for."""
     text = str(error)
-    return NUMPY if any(sign in text for sign in ("numpy.dtype size changed", "_ARRAY_API", "multiarray", "NumPy 1.x")) else APT
+    return (
+        NUMPY
+        if any(sign in text for sign in ("numpy.dtype size changed", "_ARRAY_API", "multiarray", "NumPy 1.x"))
+        else APT
+    )
 
 
 try:
     import libcamera
     from picamera2 import Picamera2
 except Exception as e:  # besides ImportError: ValueError, AttributeError and SystemError of a mismatched numpy
-    raise CameraError(f"picamera2 cannot be imported: {str(e).splitlines()[0] if str(e) else type(e).__name__}", import_hint(e)) from e
+    raise CameraError(
+        f"picamera2 cannot be imported: {str(e).splitlines()[0] if str(e) else type(e).__name__}", import_hint(e)
+    ) from e
 
 log = logging.getLogger(__name__)
 
-LORES_FROM_PX = 800   # a main stream wider than this gets a second, small one: the detector needs no more
+LORES_FROM_PX = 800  # a main stream wider than this gets a second, small one: the detector needs no more
 LORES_WIDTH_PX = 384  # a multiple of 128, which both the Pi 4's and the Pi 5's scaler write without padding
-BUFFERS = 4           # one held while it is copied, the others in the camera; more only cost memory
+BUFFERS = 4  # one held while it is copied, the others in the camera; more only cost memory
 
 
 class Picamera2Camera(Adapter):
@@ -72,8 +78,13 @@ class Picamera2Camera(Adapter):
             controls["FrameDurationLimits"] = (period_us, period_us)
         asked = camera.create_video_configuration(
             main={"format": "BGR888", "size": size},  # libcamera names formats as words: BGR888 is R, G, B in memory
-            lores=lores, raw=None, display=None, encode=None, buffer_count=BUFFERS, controls=controls,
-            queue=False,                               # never the request of before: the next one that completes
+            lores=lores,
+            raw=None,
+            display=None,
+            encode=None,
+            buffer_count=BUFFERS,
+            controls=controls,
+            queue=False,  # never the request of before: the next one that completes
             colour_space=libcamera.ColorSpace.Sycc(),  # full range, so that YUV means what JPEG means by it
             transform=self._transform(config),
         )
@@ -108,7 +119,9 @@ class Picamera2Camera(Adapter):
                 captured_ns = boottime_to_monotonic_ns(request.get_metadata().get("SensorTimestamp"))
                 if self._thinner.wanted(captured_ns / 1e9):  # where the camera knows no FrameDurationLimits
                     pictures = {
-                        name: to_rgb(request.make_array(name), s["format"], s["size"], limited_range=self._limited_range)
+                        name: to_rgb(
+                            request.make_array(name), s["format"], s["size"], limited_range=self._limited_range
+                        )
                         for name, s in self._streams.items()
                     }
                     return Shot(pixels=pictures["main"], lores=pictures.get("lores"), captured_ns=captured_ns)

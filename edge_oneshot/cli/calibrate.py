@@ -11,10 +11,20 @@ from edge_oneshot.cli.common import find_config, json_option, print_json
 
 
 @click.command()
-@click.option("--cohort", required=True, type=click.Path(exists=True, file_okay=False, path_type=Path), metavar="DIR",
-              help="Pictures of people who will not be enrolled, as DIR/Name/Name_0001.jpg.")
-@click.option("--out", required=True, type=click.Path(dir_okay=False, path_type=Path), metavar="FILE",
-              help="The file to name in model.cohort.")
+@click.option(
+    "--cohort",
+    required=True,
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    metavar="DIR",
+    help="Pictures of people who will not be enrolled, as DIR/Name/Name_0001.jpg.",
+)
+@click.option(
+    "--out",
+    required=True,
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="The file to name in model.cohort.",
+)
 @click.option("--protocol", default="", help="What the pictures are, in one sentence.")
 @click.option("--workers", type=click.IntRange(1, 64), default=os.cpu_count() or 1, show_default=True, help="Threads.")
 @json_option
@@ -39,13 +49,18 @@ def calibrate(ctx: click.Context, cohort: Path, out: Path, protocol: str, worker
     fitted = fit(embedded, build_encoder(config).card.comparator, protocol)
     parse_cohort(fitted, str(out))
     part = out.with_name(out.name + ".part")
-    part.write_text(json.dumps({"encoder_id": embedded.encoder_id, "cohort": fitted}, indent=1, ensure_ascii=False), encoding="utf-8")
+    part.write_text(
+        json.dumps({"encoder_id": embedded.encoder_id, "cohort": fitted}, indent=1, ensure_ascii=False),
+        encoding="utf-8",
+    )
     part.replace(out)
     if as_json:
         print_json(fitted)
         return
-    click.echo(f"{fitted['identities']} people, {fitted['pictures']} pictures, {len(embedded.faults)} not acquired; counted down to a "
-               f"false match rate of {fitted['measured_to_fmr']:g}, extrapolated below")
+    click.echo(
+        f"{fitted['identities']} people, {fitted['pictures']} pictures, {len(embedded.faults)} not acquired; counted down to a "
+        f"false match rate of {fitted['measured_to_fmr']:g}, extrapolated below"
+    )
     for size, limit in zip(fitted["gallery_sizes"], fitted["measured_to_fpir"], strict=True):
         click.echo(f"  {size:5} enrolled: FPIR counted down to {limit:g}")
     click.echo(f'wrote {out}; set model.cohort = "{out.resolve()}" in the configuration')

@@ -18,10 +18,17 @@ def camera() -> None:
 
 
 @camera.command()
-@click.option("--out", required=True, type=click.Path(dir_okay=False, path_type=Path), metavar="FILE",
-              help="Picture to write, .jpg or .png.")
+@click.option(
+    "--out",
+    required=True,
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Picture to write, .jpg or .png.",
+)
 @click.option("--camera", "uri", metavar="URI", help="Another camera than the configured one.")
-@click.option("--timeout", type=click.FloatRange(0.5, 600), default=10.0, show_default=True, help="Seconds to wait for a frame.")
+@click.option(
+    "--timeout", type=click.FloatRange(0.5, 600), default=10.0, show_default=True, help="Seconds to wait for a frame."
+)
 @json_option
 @click.pass_context
 def test(ctx: click.Context, out: Path, uri: str | None, timeout: float, as_json: bool) -> None:

@@ -25,8 +25,15 @@ def show(ctx: click.Context, as_json: bool) -> None:
     c = find_config(ctx)
     sections = {name: dataclasses.asdict(getattr(c, name)) for name in SECTIONS}
     sections["camera"]["uri"] = re.sub(r"(://)[^/@]*@", r"\1***@", sections["camera"]["uri"])
-    derived = {"file": str(c.path or "(defaults)"), "instance": c.instance, "device": c.device_slug,
-               "accepted": c.decision.stated, "gallery": str(c.gallery_path), "outbox": str(c.outbox_path), "socket": str(c.socket_path)}
+    derived = {
+        "file": str(c.path or "(defaults)"),
+        "instance": c.instance,
+        "device": c.device_slug,
+        "accepted": c.decision.stated,
+        "gallery": str(c.gallery_path),
+        "outbox": str(c.outbox_path),
+        "socket": str(c.socket_path),
+    }
     if as_json:
         print_json({"derived": derived, **sections})
         return

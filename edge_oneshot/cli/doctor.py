@@ -14,7 +14,13 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.option("--timeout", type=click.FloatRange(1, 600), default=60.0, show_default=True, help="Seconds for models and camera together.")
+@click.option(
+    "--timeout",
+    type=click.FloatRange(1, 600),
+    default=60.0,
+    show_default=True,
+    help="Seconds for models and camera together.",
+)
 @json_option
 @click.pass_context
 def doctor(ctx: click.Context, timeout: float, as_json: bool) -> int:
@@ -32,7 +38,9 @@ def doctor(ctx: click.Context, timeout: float, as_json: bool) -> int:
                 click.echo(f"{'':8} {'':15} fix: {finding.fix}")
     count = {status: sum(f.status == status for f in findings) for status in ("fault", "warning", "ok")}
     if as_json:
-        print_json({"faults": count["fault"], "warnings": count["warning"], "findings": [f.as_dict() for f in findings]})
+        print_json(
+            {"faults": count["fault"], "warnings": count["warning"], "findings": [f.as_dict() for f in findings]}
+        )
     else:
         click.echo(f"{count['fault']} faults, {count['warning']} warnings")
     return 1 if count["fault"] else 0
@@ -48,5 +56,7 @@ def _examine(ctx: click.Context, timeout: float) -> Iterator[Finding]:
         yield fault("config", e.message, e.hint or "mend the lines below")
         yield from (fault("config", f, "`edge-oneshot config example` shows every key") for f in e.faults)
         return
-    yield ok("config", f"{config.path or 'no file: the defaults'}, instance {config.instance}, device {config.device_slug}")
+    yield ok(
+        "config", f"{config.path or 'no file: the defaults'}, instance {config.instance}, device {config.device_slug}"
+    )
     yield from examine(config, timeout)

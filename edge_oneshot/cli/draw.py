@@ -32,7 +32,10 @@ def draw(jpeg: bytes, faces: Sequence[dict[str, Any]], needed_px: float) -> Imag
         pen.rectangle((x0, y0, x1, y1), outline=colour, width=2 * unit)
         for x, y in face["landmarks"]:
             pen.ellipse((x - 2 * unit, y - 2 * unit, x + 2 * unit, y + 2 * unit), fill=colour, outline=EDGE)
-        lines = [f"{number}: {face['quality']['inter_eye_px']:.0f} px between the eyes ({needed_px:g} needed)", *face["faults"]]
+        lines = [
+            f"{number}: {face['quality']['inter_eye_px']:.0f} px between the eyes ({needed_px:g} needed)",
+            *face["faults"],
+        ]
         text = "\n".join(lines)
         height = pen.multiline_textbbox((0, 0), text, font=font)[3]
         top = y1 + 3 * unit if y1 + 3 * unit + height <= picture.height else max(0, y0 - height - 3 * unit)
@@ -63,4 +66,6 @@ def save(picture: Image.Image, path: Path) -> None:
         part.replace(path)
     except OSError as e:
         part.unlink(missing_ok=True)
-        raise CameraError(f"cannot write {path}: {e.strerror or e}", "name a file in a folder that you may write") from None
+        raise CameraError(
+            f"cannot write {path}: {e.strerror or e}", "name a file in a folder that you may write"
+        ) from None

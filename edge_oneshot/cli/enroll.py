@@ -18,12 +18,24 @@ from edge_oneshot.cli.common import find_config, json_option, perform, print_jso
 @click.option("--image", type=click.Path(path_type=Path), metavar="FILE", help="Enroll from a picture file.")
 @click.option("--camera", metavar="URI", help="Enroll from another camera than the configured one.")
 @click.option("--replace", "renew", is_flag=True, help="Renew the template of somebody who is enrolled already.")
-@click.option("--timeout", type=click.FloatRange(1, 600), default=30.0, show_default=True, help="Seconds to wait for a good frame.")
+@click.option(
+    "--timeout",
+    type=click.FloatRange(1, 600),
+    default=30.0,
+    show_default=True,
+    help="Seconds to wait for a good frame.",
+)
 @json_option
 @click.pass_context
 def enroll(
-    ctx: click.Context, name: str, identity_id: str | None, image: Path | None, camera: str | None, renew: bool,
-    timeout: float, as_json: bool,
+    ctx: click.Context,
+    name: str,
+    identity_id: str | None,
+    image: Path | None,
+    camera: str | None,
+    renew: bool,
+    timeout: float,
+    as_json: bool,
 ) -> None:
     """Enroll a person from one capture. The template is stored, the picture never.
 
@@ -45,17 +57,26 @@ def enroll(
     burst = f", template of {result['frames']} frames" if result.get("frames", 1) > 1 else ""
     click.echo(f"enrolled {result['name']} as {result['identity']}: {_describe(result['quality'])}{burst}")
     if result.get("weak"):
-        click.echo(f"warning: a weak template: frames of the same second score only {result['self_score']:.2f} against it. "
-                   "Enroll again with --replace, in better light and holding still.", err=True)
+        click.echo(
+            f"warning: a weak template: frames of the same second score only {result['self_score']:.2f} against it. "
+            "Enroll again with --replace, in better light and holding still.",
+            err=True,
+        )
     if like := result["look_alike"]:
         click.echo(
             f"warning: scores {like['score']:.2f} against {like['identity']}, your threshold is {like['threshold']:.2f}: "
             "they will be taken for each other. The same person under two names? Then remove one. Two people who look alike? "
-            "Then a lower decision.target_fmr, or better captures of both, may tell them apart.", err=True,
+            "Then a lower decision.target_fmr, or better captures of both, may tell them apart.",
+            err=True,
         )
     elif near := result.get("nearest"):
-        unusual = "" if near["cohort_share"] is None else f": higher than {_share(near['cohort_share'])} of cohort pairs"
-        click.echo(f"most alike: {near['score']:.2f} to {near['identity']}{unusual}; your threshold is {near['threshold']:.2f}", err=True)
+        unusual = (
+            "" if near["cohort_share"] is None else f": higher than {_share(near['cohort_share'])} of cohort pairs"
+        )
+        click.echo(
+            f"most alike: {near['score']:.2f} to {near['identity']}{unusual}; your threshold is {near['threshold']:.2f}",
+            err=True,
+        )
 
 
 def _share(value: float) -> str:

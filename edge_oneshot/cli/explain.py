@@ -51,8 +51,10 @@ def _print(t: dict[str, Any]) -> None:
     told = ", ".join(e["event_type"] for e in t["events"]) or "nothing"
     here = " (in sight)" if t.get("in_sight") else ""
     click.echo(f"track {t['track']}  {t['first_at'][11:19]} to {t['last_at'][11:19]} UTC{here}  told: {told}")
-    click.echo(f"  {t['frames']} frames, {t['compared']} compared" + "".join(
-        f"; {code}: {r['frames']} refused ({r['last']})" for code, r in t["refused"].items()))
+    click.echo(
+        f"  {t['frames']} frames, {t['compared']} compared"
+        + "".join(f"; {code}: {r['frames']} refused ({r['last']})" for code, r in t["refused"].items())
+    )
     if t["best"]:
         second = f", second {t['second']['identity'] or 'forgotten'} {t['second']['score']:.3f}" if t["second"] else ""
         best = t["best"]["identity"] or "somebody forgotten since"

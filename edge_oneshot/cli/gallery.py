@@ -82,15 +82,21 @@ def check(ctx: click.Context, as_json: bool) -> None:
         return
     click.echo(f"{r['identities']} people, {r['templates']} templates, threshold {r['threshold']:.3f}")
     for identity in r["needs_enrollment"]:
-        click.echo(f"enroll again: {identity} (template of another encoder): edge-oneshot enroll --name … --id {identity} --replace")
+        click.echo(
+            f"enroll again: {identity} (template of another encoder): edge-oneshot enroll --name … --id {identity} --replace"
+        )
     for pair in r["look_alikes"]:
-        click.echo(f"look alike: {' and '.join(pair['identities'])} score {pair['score']:.3f}: they will be taken for each other")
+        click.echo(
+            f"look alike: {' and '.join(pair['identities'])} score {pair['score']:.3f}: they will be taken for each other"
+        )
     if growth := r.get("growth"):
         for state, word in zip(growth, ("now", "with a hundred more"), strict=True):
             missed = "" if state["fnir"] is None else f", {100 * state['fnir']:.1f} % of their captures missed"
             beyond = " (beyond what the cohort has measured)" if state["extrapolated"] else ""
-            click.echo(f"expected {word}: {state['identities']} people, threshold {state['threshold']:.3f}{beyond}: "
-                       f"{100 * state['fpir']:.2g} % of strangers' captures match somebody{missed}")
+            click.echo(
+                f"expected {word}: {state['identities']} people, threshold {state['threshold']:.3f}{beyond}: "
+                f"{100 * state['fpir']:.2g} % of strangers' captures match somebody{missed}"
+            )
     if not r["needs_enrollment"] and not r["look_alikes"]:
         click.echo("nothing to mend")
 

@@ -28,11 +28,22 @@ _REMEMBERED = 10_000  # event_ids kept for telling a repeated event
 @click.option("--json", "as_json", is_flag=True, help="One JSON object per line, as it was received.")
 @click.option("--live", is_flag=True, help="A table of the devices, drawn anew when something happens.")
 @click.option("--count", type=click.IntRange(1), metavar="N", help="End after N different events.")
-@click.option("--timeout", type=click.FloatRange(0, min_open=True), metavar="S",
-              help="End after S seconds; an error if --count is not reached.")
+@click.option(
+    "--timeout",
+    type=click.FloatRange(0, min_open=True),
+    metavar="S",
+    help="End after S seconds; an error if --count is not reached.",
+)
 @click.pass_context
 def listen(
-    ctx: click.Context, /, device: str | None, as_json: bool, live: bool, count: int | None, timeout: float | None, **options: Any
+    ctx: click.Context,
+    /,
+    device: str | None,
+    as_json: bool,
+    live: bool,
+    count: int | None,
+    timeout: float | None,
+    **options: Any,
 ) -> None:
     """Print the events that arrive at the broker, one line each, until Ctrl-C.
 
@@ -81,7 +92,13 @@ def listen(
 
 
 def broker_options(
-    config: MqttConfig, *, host: str | None, port: int | None, username: str | None, password_file: str | None, ca_file: str | None
+    config: MqttConfig,
+    *,
+    host: str | None,
+    port: int | None,
+    username: str | None,
+    password_file: str | None,
+    ca_file: str | None,
 ) -> MqttConfig:
     """The configuration's broker with what the command line says otherwise."""
     given = {"host": host, "port": port, "username": username, "password_file": password_file, "ca_file": ca_file}

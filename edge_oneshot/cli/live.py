@@ -43,7 +43,10 @@ class LiveTable:
 
     def _health(self, row: dict[str, str], value: dict[str, Any]) -> None:
         row["is"] = str(value["state"]) if row.get("is") != "offline" else "offline"
-        row["waiting"], row["fps"] = str(value["outbox"]["depth"]), "" if value["fps"] is None else f"{value['fps']:.1f}"
+        row["waiting"], row["fps"] = (
+            str(value["outbox"]["depth"]),
+            "" if value["fps"] is None else f"{value['fps']:.1f}",
+        )
 
     def _event(self, row: dict[str, str], value: dict[str, Any]) -> None:
         if value["event_id"] in self._seen:
@@ -55,14 +58,19 @@ class LiveTable:
         row["events"] = str(int(row["events"]) + 1)
         score = f" {value['score']:.2f}" if isinstance(value.get("score"), int | float) else ""
         late = " late" if value["late"] else ""
-        row["last event"] = f"{str(value['ts'])[11:19]} {value['event_type']} {value.get('identity') or ''}{score}{late}"
+        row["last event"] = (
+            f"{str(value['ts'])[11:19]} {value['event_type']} {value.get('identity') or ''}{score}{late}"
+        )
 
     def draw(self) -> None:
         """Print the table if something has changed."""
         if not self._changed:
             return
         self._changed = False
-        lines = [f"{datetime.now(UTC):%H:%M:%S} UTC, Ctrl-C ends", "  ".join(f"{name:{width}}" for name, width in _COLUMNS)]
+        lines = [
+            f"{datetime.now(UTC):%H:%M:%S} UTC, Ctrl-C ends",
+            "  ".join(f"{name:{width}}" for name, width in _COLUMNS),
+        ]
         for _, row in sorted(self._rows.items()):
             lines.append("  ".join(f"{self._plain(row.get(name, ''))[:width]:{width}}" for name, width in _COLUMNS))
         click.echo(_CLEAR + "\n".join(line.rstrip() for line in lines))

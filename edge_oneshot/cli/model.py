@@ -27,15 +27,20 @@ def info(ctx: click.Context, bundle: str, as_json: bool) -> None:
         return
     c = b.card
     lines = {
-        "bundle": f"{c.name} {c.version} ({c.kind}), {len(b.model)} bytes", "about": c.description, "file": b.path,
-        "input": f"{c.input.width_px}x{c.input.height_px} px, {c.input.colour}", "source": c.provenance["source"],
-        "licence": c.provenance["licence"], "trained on": c.provenance["training_data"],
+        "bundle": f"{c.name} {c.version} ({c.kind}), {len(b.model)} bytes",
+        "about": c.description,
+        "file": b.path,
+        "input": f"{c.input.width_px}x{c.input.height_px} px, {c.input.colour}",
+        "source": c.provenance["source"],
+        "licence": c.provenance["licence"],
+        "trained on": c.provenance["training_data"],
     }
     if isinstance(c, EncoderCard):
         lines |= {
-            "encoder_id": b.encoder_id, "regions": c.regions,
+            "encoder_id": b.encoder_id,
+            "regions": c.regions,
             "embedding": f"{c.dimension} values, compared by {c.comparator.kind}"
-                         + ("; the mean of the picture's and of its mirror image's" if c.mirror else ""),
+            + ("; the mean of the picture's and of its mirror image's" if c.mirror else ""),
             "certified": "yes" if c.certified else "no: nobody has measured what quantization cost it",
         }
     if isinstance(c, LandmarkCard):
@@ -45,7 +50,9 @@ def info(ctx: click.Context, bundle: str, as_json: bool) -> None:
     if isinstance(c, EncoderCard) and c.thresholds is not None:
         t = c.thresholds
         click.echo(f"thresholds:  {t.protocol}")
-        click.echo(f"             {t.identities} identities, {t.mated_pairs} mated and {t.non_mated_pairs} non-mated pairs")
+        click.echo(
+            f"             {t.identities} identities, {t.mated_pairs} mated and {t.non_mated_pairs} non-mated pairs"
+        )
         for p in t.points:
             interval = "" if p.ci95 is None else f"  95 % interval {p.ci95[0]:.3f} to {p.ci95[1]:.3f}"
             rate = "" if p.tar is None else f"  TAR {100 * p.tar:.2f} %"

@@ -23,7 +23,12 @@ def mqtt() -> None:
 @json_option
 @click.pass_context
 def test(
-    ctx: click.Context, /, protocol: str | None, watch_username: str | None, watch_password_file: str | None, as_json: bool
+    ctx: click.Context,
+    /,
+    protocol: str | None,
+    watch_username: str | None,
+    watch_password_file: str | None,
+    as_json: bool,
 ) -> None:
     """Walk connect, will, subscribe and publish, and say what the broker's ACL forbids.
 
@@ -36,7 +41,9 @@ def test(
     broker = dataclasses.replace(config.mqtt, protocol=protocol or config.mqtt.protocol)
     watch = None
     if watch_username:
-        watch = dataclasses.replace(broker, username=watch_username, password_file=watch_password_file or "", cert_file="", key_file="")
+        watch = dataclasses.replace(
+            broker, username=watch_username, password_file=watch_password_file or "", cert_file="", key_file=""
+        )
     steps: list[dict[str, Any]] = []
     for step in walk(broker, config.device_slug, watch):
         steps.append(dataclasses.asdict(step))
@@ -76,8 +83,13 @@ def unpublish(ctx: click.Context, /, device: str | None, force: bool, as_json: b
 
 @mqtt.command("new-key")
 @click.argument("file", type=click.Path(path_type=Path))
-@click.option("--alg", type=click.Choice(["hmac", "ed25519"]), default="hmac", show_default=True,
-              help="hmac: one secret for device and consumers. ed25519: consumers get FILE.pub only.")
+@click.option(
+    "--alg",
+    type=click.Choice(["hmac", "ed25519"]),
+    default="hmac",
+    show_default=True,
+    help="hmac: one secret for device and consumers. ed25519: consumers get FILE.pub only.",
+)
 def new_key(file: Path, alg: str) -> None:
     """Make a key that signs events, for mqtt.sign_key_file and for `edge-oneshot verify-event`."""
     from edge_oneshot.errors import ConfigError
@@ -90,6 +102,12 @@ def new_key(file: Path, alg: str) -> None:
         if public is not key:
             signing.write_key(Path(f"{file}.pub"), public)
     except OSError as e:
-        raise ConfigError(f"{e.filename}: expected a place for a new file, got: {e.strerror}", "name another file") from None
+        raise ConfigError(
+            f"{e.filename}: expected a place for a new file, got: {e.strerror}", "name another file"
+        ) from None
     click.echo(f"{file}: the device signs with it (mqtt.sign_key_file); key id {key.key_id}")
-    click.echo(f"{file}.pub: consumers verify with it" if public is not key else "consumers verify with the same file: it is a secret")
+    click.echo(
+        f"{file}.pub: consumers verify with it"
+        if public is not key
+        else "consumers verify with the same file: it is a secret"
+    )

@@ -11,7 +11,9 @@ import click
 from edge_oneshot.cli.common import find_config, json_option, perform, print_json, read_picture
 from edge_oneshot.errors import EXIT_NON_MATCH
 
-image_option = click.option("--image", required=True, type=click.Path(path_type=Path), metavar="FILE", help="The probe: a picture file.")
+image_option = click.option(
+    "--image", required=True, type=click.Path(path_type=Path), metavar="FILE", help="The probe: a picture file."
+)
 
 
 @click.command()
@@ -46,12 +48,18 @@ def identify(ctx: click.Context, image: Path, as_json: bool) -> int:
     if as_json:
         print_json(result)
     elif result["identity"] is None:
-        click.echo(f"unknown: {_scores(result)}" if result["score"] is not None else "unknown: nobody is enrolled with this encoder")
+        click.echo(
+            f"unknown: {_scores(result)}"
+            if result["score"] is not None
+            else "unknown: nobody is enrolled with this encoder"
+        )
     else:
         click.echo(f"{result['name']} ({result['identity']}): {_scores(result)}")
     # A daemon of an earlier release, still running, does not tell.
     if not as_json and (foreign := result.get("templates_of_another_encoder", 0)):
-        click.echo(f"not compared: {foreign} template(s) of another encoder; `edge-oneshot gallery check` says whose", err=True)
+        click.echo(
+            f"not compared: {foreign} template(s) of another encoder; `edge-oneshot gallery check` says whose", err=True
+        )
     return 0 if result["identity"] is not None else EXIT_NON_MATCH
 
 

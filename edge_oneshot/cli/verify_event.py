@@ -14,8 +14,12 @@ from edge_oneshot.cli.common import json_option
 
 @click.command("verify-event")
 @click.argument("file", type=click.File("rb"), default="-")
-@click.option("--key", "key_file", required=True, type=click.Path(path_type=Path), help="Key file of `edge-oneshot mqtt new-key`.")
-@click.option("--state", type=click.Path(path_type=Path), help="Remembers the counters seen here, so that a replay is refused.")
+@click.option(
+    "--key", "key_file", required=True, type=click.Path(path_type=Path), help="Key file of `edge-oneshot mqtt new-key`."
+)
+@click.option(
+    "--state", type=click.Path(path_type=Path), help="Remembers the counters seen here, so that a replay is refused."
+)
 @click.option("--signature-only", is_flag=True, help="Only who signed it: for old events, not for doors.")
 @json_option
 def verify_event(file: IO[bytes], key_file: Path, state: Path | None, signature_only: bool, as_json: bool) -> int:
@@ -32,7 +36,9 @@ def verify_event(file: IO[bytes], key_file: Path, state: Path | None, signature_
         try:
             gate.counters = {str(k): int(v) for k, v in json.loads(state.read_text()).items()}
         except (OSError, ValueError, TypeError, AttributeError) as e:
-            raise ConfigError(f"--state {state}: expected the counters of an earlier call, got: {e}", "move the file away") from None
+            raise ConfigError(
+                f"--state {state}: expected the counters of an earlier call, got: {e}", "move the file away"
+            ) from None
     refused = 0
     for line in file:
         payload = line.strip(b"\r\n")

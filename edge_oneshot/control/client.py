@@ -41,7 +41,8 @@ def ask(
             line = json.dumps({"verb": verb, "arguments": arguments}).encode() + b"\n"
             if len(line) > MAX_REQUEST_BYTES:  # the daemon would hang up in the middle of it
                 raise ControlError(
-                    f"request: expected at most {MAX_REQUEST_BYTES} bytes, got {len(line)}", "use a smaller picture or file"
+                    f"request: expected at most {MAX_REQUEST_BYTES} bytes, got {len(line)}",
+                    "use a smaller picture or file",
                 )
             connection.sendall(line)
             connection.settimeout(timeout_s)
@@ -56,7 +57,9 @@ def ask(
                     else:
                         raise_error(answer)
         except TimeoutError:
-            raise ControlError(f"the daemon at {path} fell silent for {timeout_s:g} s", "look at its log, restart it") from None
+            raise ControlError(
+                f"the daemon at {path} fell silent for {timeout_s:g} s", "look at its log, restart it"
+            ) from None
         except (OSError, ValueError) as e:
             raise ControlError(f"the daemon at {path} broke off: {e}", "look at its log, and try again") from None
     raise ControlError(f"the daemon at {path} hung up without an answer", "look at its log, and try again")

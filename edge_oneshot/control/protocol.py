@@ -38,7 +38,9 @@ class Request:
     def fail(self, error: EdgeOneshotError) -> None:
         faults = [str(f) for f in getattr(error, "faults", ())]
         kind = type(error).__name__
-        self.answers.put({"status": "error", "kind": kind, "error": error.message, "hint": error.hint, "faults": faults})
+        self.answers.put(
+            {"status": "error", "kind": kind, "error": error.message, "hint": error.hint, "faults": faults}
+        )
 
 
 class Door(Protocol):

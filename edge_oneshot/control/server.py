@@ -51,7 +51,9 @@ class ControlServer:
                 self._lock.close()
                 raise
         except BlockingIOError:
-            raise ControlError(f"another daemon holds {path}", "stop it, or run another instance with --instance") from None
+            raise ControlError(
+                f"another daemon holds {path}", "stop it, or run another instance with --instance"
+            ) from None
         except OSError as e:
             raise ControlError(
                 f"cannot make the socket {path}: {e.strerror or e}", "set device.socket to a path that you may write"
@@ -103,7 +105,15 @@ class _Client(socketserver.StreamRequestHandler):
     def handle(self) -> None:
         if not self.server.slots.acquire(blocking=False):
             with contextlib.suppress(OSError):  # who hung up need not hear it
-                self._send({"status": "error", "kind": "ControlError", "error": "too many clients", "hint": "try again", "faults": []})
+                self._send(
+                    {
+                        "status": "error",
+                        "kind": "ControlError",
+                        "error": "too many clients",
+                        "hint": "try again",
+                        "faults": [],
+                    }
+                )
             return
         try:
             self._serve()
@@ -118,7 +128,9 @@ class _Client(socketserver.StreamRequestHandler):
             return  # somebody asked whether we are there
         try:
             if len(line) > MAX_REQUEST_BYTES:
-                raise ControlError(f"request: expected at most {MAX_REQUEST_BYTES} bytes, got more", "send a smaller picture")
+                raise ControlError(
+                    f"request: expected at most {MAX_REQUEST_BYTES} bytes, got more", "send a smaller picture"
+                )
             request = parse_request(line)
         except ControlError as e:
             request = Request(verb="", arguments={})
@@ -155,7 +167,13 @@ class _Client(socketserver.StreamRequestHandler):
                 waited += POLL_S
                 if self._hung_up():
                     raise OSError("hung up before the answer") from None
-        return {"status": "error", "kind": "ControlError", "error": "the daemon did not answer", "hint": "restart it", "faults": []}
+        return {
+            "status": "error",
+            "kind": "ControlError",
+            "error": "the daemon did not answer",
+            "hint": "restart it",
+            "faults": [],
+        }
 
     def _hung_up(self) -> bool:
         try:
@@ -176,7 +194,11 @@ def parse_request(line: bytes) -> Request:
     """Raises ControlError unless `line` is a JSON object with a verb and, maybe, arguments."""
     try:
         data = json.loads(line)
-        if not isinstance(data, dict) or not isinstance(data.get("verb"), str) or not isinstance(data.get("arguments", {}), dict):
+        if (
+            not isinstance(data, dict)
+            or not isinstance(data.get("verb"), str)
+            or not isinstance(data.get("arguments", {}), dict)
+        ):
             raise ValueError('expected {"verb": "…", "arguments": {…}}')
     except (ValueError, RecursionError) as e:
         raise ControlError(f"request: {e}", "see docs/operations.md") from None

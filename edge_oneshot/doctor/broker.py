@@ -26,20 +26,28 @@ def check(config: Config, state: dict[str, Any] | None) -> Finding:
         return ok("broker", f"the daemon is connected to {where}{waiting}")
     if (credential := _credential(config)) is not None:
         if not os.access(credential, os.R_OK):
-            return warning("broker", f"{where}: only root and the service may read the password in {credential}",
-                           "sudo edge-oneshot doctor")
+            return warning(
+                "broker",
+                f"{where}: only root and the service may read the password in {credential}",
+                "sudo edge-oneshot doctor",
+            )
         mqtt = replace(mqtt, password_file=str(credential))
     topics = [f"{mqtt.prefix}/{config.device_slug}/request/+"]
     try:
         with Subscriber(mqtt, topics, lambda message: None, "doctor"):
             pass
-    except (BrokerError, ConfigError) as e:  # the daemon works without and keeps events on disk, but nobody hears of them
+    except (
+        BrokerError,
+        ConfigError,
+    ) as e:  # the daemon works without and keeps events on disk, but nobody hears of them
         return fault("broker", f"{e.message}{waiting}", e.hint)
     who = f" as {mqtt.username}" if mqtt.username else " without a user name"
     plain = "" if mqtt.tls or mqtt.host in ("localhost", "127.0.0.1", "::1") else "; not encrypted: mqtt.tls is false"
     text = f"{where} accepts us{who}{plain}{waiting}"
     if state is not None:
-        return warning("broker", f"{text}, but the daemon is {state.get('broker')}", "journalctl -u 'edge-oneshot*' tells why")
+        return warning(
+            "broker", f"{text}, but the daemon is {state.get('broker')}", "journalctl -u 'edge-oneshot*' tells why"
+        )
     return ok("broker", text)
 
 

@@ -21,7 +21,13 @@ NUMPY_HINT = "a mismatch of compiled parts is likely: compare numpy's version wi
 
 def probe(config: Config, *, open_camera: bool, limit_s: float) -> Iterator[Finding]:
     """Models, runtime and camera of `config`, looked at in one other process within limit_s seconds."""
-    command = [sys.executable, "-m", "edge_oneshot.doctor.probe", str(config.path or ""), config.camera.uri if open_camera else ""]
+    command = [
+        sys.executable,
+        "-m",
+        "edge_oneshot.doctor.probe",
+        str(config.path or ""),
+        config.camera.uri if open_camera else "",
+    ]
     yield from run(command, limit_s)
 
 
@@ -58,9 +64,17 @@ def run(command: Sequence[str], limit_s: float) -> Iterator[Finding]:
 
 def _broken(code: int | None, step: str, last: str, limit_s: float) -> Finding:
     if code is None:
-        return fault(step, f"hangs in the kernel and cannot be ended ({limit_s:g} s)", "restart the device; check the camera's cable")
+        return fault(
+            step,
+            f"hangs in the kernel and cannot be ended ({limit_s:g} s)",
+            "restart the device; check the camera's cable",
+        )
     if code == -signal.SIGKILL:
-        return fault(step, f"no end within {limit_s:g} s", "try again; if it is the camera, check its cable, or restart the device")
+        return fault(
+            step,
+            f"no end within {limit_s:g} s",
+            "try again; if it is the camera, check its cable, or restart the device",
+        )
     if code < 0:
         return fault(step, f"crashed with {signal.Signals(-code).name}: {last}", NUMPY_HINT)
     return fault(step, f"ended with exit code {code}: {last}", NUMPY_HINT)

@@ -28,7 +28,9 @@ def ask_status(config: Config) -> tuple[dict[str, Any] | None, Finding]:
     text = f"{state['state']}, up {state['uptime_s']:.0f} s, {state['frames']} frames"
     if supervised.get("ActiveState") == "active":
         watchdog = supervised.get("WatchdogUSec", "0")
-        text += f"; {unit} watches it" + (f" (watchdog {watchdog}, {supervised.get('NRestarts', '?')} restarts)" if watchdog != "0" else "")
+        text += f"; {unit} watches it" + (
+            f" (watchdog {watchdog}, {supervised.get('NRestarts', '?')} restarts)" if watchdog != "0" else ""
+        )
     if state["state"] == "camera_lost":
         return state, warning("daemon", text, "see the line `camera`")
     return state, ok("daemon", text)
@@ -38,7 +40,11 @@ def camera(state: dict[str, Any]) -> Finding:
     """The camera as the daemon that owns it sees it."""
     age = state.get("camera_age_s")
     if state["state"] == "camera_lost" or age is None:
-        return fault("camera", "the daemon has no frame from it", "journalctl -u 'edge-oneshot*' tells why; check cable and power")
+        return fault(
+            "camera",
+            "the daemon has no frame from it",
+            "journalctl -u 'edge-oneshot*' tells why; check cable and power",
+        )
     if state["state"] == "paused":
         return ok("camera", "owned by the daemon, which is paused")
     fps = state.get("fps")
@@ -48,13 +54,20 @@ def camera(state: dict[str, Any]) -> Finding:
 def _absent(config: Config, unit: str, supervised: dict[str, str]) -> Finding:
     if not config.system or not supervised:
         return ok("daemon", f"none runs (no answer at {config.socket_path}); commands act on their own")
-    state, result, code = supervised.get("ActiveState", "?"), supervised.get("Result", "?"), supervised.get("ExecMainStatus", "?")
+    state, result, code = (
+        supervised.get("ActiveState", "?"),
+        supervised.get("Result", "?"),
+        supervised.get("ExecMainStatus", "?"),
+    )
     if supervised.get("LoadState") == "not-found":
         return fault("daemon", f"{unit} is not installed", "sudo deploy/install.sh")
     if state == "inactive":
         return warning("daemon", f"{unit} is not started", f"sudo systemctl enable --now {unit}")
-    return fault("daemon", f"{unit} does not run: {state}, {result}, exit code {code}, {supervised.get('NRestarts', '?')} restarts",
-                 f"journalctl -u {unit} -n 20 tells why")
+    return fault(
+        "daemon",
+        f"{unit} does not run: {state}, {result}, exit code {code}, {supervised.get('NRestarts', '?')} restarts",
+        f"journalctl -u {unit} -n 20 tells why",
+    )
 
 
 def _unit(unit: str) -> dict[str, str]:
@@ -63,8 +76,14 @@ def _unit(unit: str) -> dict[str, str]:
         return {}
     properties = "LoadState,ActiveState,Result,ExecMainStatus,NRestarts,WatchdogUSec"
     try:
-        answer = subprocess.run(["systemctl", "show", unit, f"--property={properties}"], capture_output=True, text=True,
-                                timeout=SYSTEMCTL_LIMIT_S, check=False, stdin=subprocess.DEVNULL)
+        answer = subprocess.run(
+            ["systemctl", "show", unit, f"--property={properties}"],
+            capture_output=True,
+            text=True,
+            timeout=SYSTEMCTL_LIMIT_S,
+            check=False,
+            stdin=subprocess.DEVNULL,
+        )
     except (OSError, subprocess.TimeoutExpired):
         return {}
     return dict(line.split("=", 1) for line in answer.stdout.splitlines() if "=" in line)

@@ -17,7 +17,10 @@ from edge_oneshot.events.clock import clock_synced
 from edge_oneshot.service import system
 
 GROUP = "edge-oneshot"
-LITTLE_DISK_BYTES, TOO_LITTLE_DISK_BYTES = 500_000_000, 50_000_000  # a full outbox and SQLite's logs stay well below the second
+LITTLE_DISK_BYTES, TOO_LITTLE_DISK_BYTES = (
+    500_000_000,
+    50_000_000,
+)  # a full outbox and SQLite's logs stay well below the second
 HOT_C = 80.0  # a Raspberry Pi throttles from here on
 SUPPLY = "a power supply and a cable made for this board"
 # Bits of `vcgencmd get_throttled` (Raspberry Pi documentation): now, and since the boot.
@@ -28,8 +31,11 @@ def clock() -> Finding:
     now = datetime.now(UTC)
     if clock_synced():
         return ok("clock", f"synchronised, {now:%Y-%m-%d %H:%M:%S} UTC")
-    return warning("clock", f"{now:%Y-%m-%d %H:%M:%S} UTC, not synchronised: events say so, and a lock ignores them",
-                   "`timedatectl` tells why; sudo timedatectl set-ntp true, and a way to a time server")
+    return warning(
+        "clock",
+        f"{now:%Y-%m-%d %H:%M:%S} UTC, not synchronised: events say so, and a lock ignores them",
+        "`timedatectl` tells why; sudo timedatectl set-ntp true, and a way to a time server",
+    )
 
 
 def permissions(config: Config) -> Iterator[Finding]:
@@ -39,7 +45,11 @@ def permissions(config: Config) -> Iterator[Finding]:
     try:
         mode = stat.S_IMODE(path.stat().st_mode)
         if mode & 0o007:
-            yield fault("socket", f"{path}: expected mode 0660, got {mode:04o}: everybody may command the daemon", "restart the daemon")
+            yield fault(
+                "socket",
+                f"{path}: expected mode 0660, got {mode:04o}: everybody may command the daemon",
+                "restart the daemon",
+            )
     except FileNotFoundError:
         pass
     except PermissionError:
@@ -59,7 +69,11 @@ def _membership(path: Path) -> Finding:
         return ok("group", f"{me} is in the group {GROUP} and may speak to the daemon")
     if me in group.gr_mem:
         return fault("group", f"{me} is in the group {GROUP} since the last log-in", "log out and in again")
-    return fault("group", f"{me} is not in the group {GROUP}, and {path} is closed", f"sudo usermod -aG {GROUP} {me}, then log in again")
+    return fault(
+        "group",
+        f"{me} is not in the group {GROUP}, and {path} is closed",
+        f"sudo usermod -aG {GROUP} {me}, then log in again",
+    )
 
 
 def _state(config: Config) -> Iterator[Finding]:
@@ -77,20 +91,31 @@ def _state(config: Config) -> Iterator[Finding]:
     if mode & 0o077 and config.system:
         faults.append(fault("state", f"{folder}: expected mode 0700, got {mode:04o}", f"sudo chmod 700 {folder}"))
     if not os.access(folder, os.R_OK | os.X_OK):
-        yield from faults or [ok("state", f"{folder} is closed to you, as it should be; `sudo edge-oneshot doctor` looks inside")]
+        yield from faults or [
+            ok("state", f"{folder} is closed to you, as it should be; `sudo edge-oneshot doctor` looks inside")
+        ]
         return
     for file in sorted(p for p in folder.iterdir() if ".sqlite" in p.name):
         inside = file.stat()
         mode = stat.S_IMODE(inside.st_mode)
         if mode & 0o077:
-            faults.append(fault("state", f"{file}: expected mode 0600, got {mode:04o}: others may read it", f"chmod 600 {file}"))
+            faults.append(
+                fault("state", f"{file}: expected mode 0600, got {mode:04o}: others may read it", f"chmod 600 {file}")
+            )
         if inside.st_uid != about.st_uid:
             owner = _user(about.st_uid)
-            faults.append(fault("state", f"{file}: expected {owner} as its owner, got {_user(inside.st_uid)}: the daemon cannot open it",
-                                f"sudo chown {owner}: {file}"))
+            faults.append(
+                fault(
+                    "state",
+                    f"{file}: expected {owner} as its owner, got {_user(inside.st_uid)}: the daemon cannot open it",
+                    f"sudo chown {owner}: {file}",
+                )
+            )
     if not faults and about.st_uid == os.geteuid() and not os.access(folder, os.W_OK):
         faults.append(fault("state", f"{folder} cannot be written", "is the file system mounted read-only?"))
-    yield from faults or [ok("state", f"{folder}: of {_user(about.st_uid)}, mode {stat.S_IMODE(about.st_mode):04o}, files 0600")]
+    yield from faults or [
+        ok("state", f"{folder}: of {_user(about.st_uid)}, mode {stat.S_IMODE(about.st_mode):04o}, files 0600")
+    ]
 
 
 def _user(uid: int) -> str:
@@ -108,8 +133,11 @@ def disk(config: Config) -> Finding:
     about = os.statvfs(folder)
     text = f"{free / 1e6:.0f} MB free at {folder}"
     if about.f_flag & os.ST_RDONLY:
-        return fault("disk", f"{folder} is mounted read-only: nothing can be enrolled, events are not kept",
-                     "`dmesg` tells why; a worn-out SD card does this")
+        return fault(
+            "disk",
+            f"{folder} is mounted read-only: nothing can be enrolled, events are not kept",
+            "`dmesg` tells why; a worn-out SD card does this",
+        )
     if free < TOO_LITTLE_DISK_BYTES:
         return fault("disk", text, "make room: enrollments and events need it")
     if about.f_files and not about.f_favail:
@@ -131,6 +159,10 @@ def power() -> Iterator[Finding]:
     elif bits is not None:
         yield ok("power", "voltage is fine")
     if celsius is not None and celsius >= HOT_C:
-        yield warning("heat", f"{celsius:.0f} degrees Celsius: the processor slows down", "a heat sink, a fan, fewer frames per second")
+        yield warning(
+            "heat",
+            f"{celsius:.0f} degrees Celsius: the processor slows down",
+            "a heat sink, a fan, fewer frames per second",
+        )
     elif celsius is not None:
         yield ok("heat", f"{celsius:.0f} degrees Celsius")

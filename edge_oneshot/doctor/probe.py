@@ -65,23 +65,40 @@ def models(config: Any) -> Any:
     pixels = np.full((480, 640, 3), 128, dtype=np.uint8)
     pipeline.samples(Frame(pixels=pixels, seq=0, captured_ns=0, captured_at=datetime.now(UTC), source="grey"))
     runtime = pipeline.encoder.runtime.name
-    tell(ok("runtime", f"{PACKAGES[runtime]} {importlib.metadata.version(PACKAGES[runtime])}, numpy {np.__version__}, "
-                       f"Python {platform.python_version()}, {platform.machine()}"))
+    tell(
+        ok(
+            "runtime",
+            f"{PACKAGES[runtime]} {importlib.metadata.version(PACKAGES[runtime])}, numpy {np.__version__}, "
+            f"Python {platform.python_version()}, {platform.machine()}",
+        )
+    )
     what = f"{card.name} {card.version} fits its card and was run: {dimension} values"
     if pipeline.locator is not None:
         locator = pipeline.locator
-        what += f"; detectors {locator.finder.card.name}, {locator.refiner.card.name}; landmarks {locator.placer.card.name}"
+        what += (
+            f"; detectors {locator.finder.card.name}, {locator.refiner.card.name}; landmarks {locator.placer.card.name}"
+        )
     if card.certified:
         tell(ok("model", what))
     else:
-        tell(warning("model", f"{what}; not certified: nobody has measured what quantization cost it",
-                     "convert it with edge-oneshot-convert --certify, or use a shipped bundle"))
+        tell(
+            warning(
+                "model",
+                f"{what}; not certified: nobody has measured what quantization cost it",
+                "convert it with edge-oneshot-convert --certify, or use a shipped bundle",
+            )
+        )
     if pipeline.pad is not None:
         tell(ok("attacks", f"presentation attack detection: performed by {pipeline.pad_method}"))
     stated, t = config.decision.stated, pipeline.threshold
     if t.extrapolated:
-        tell(warning("threshold", f"decision.{stated} is beyond what the card has measured; the threshold {t.value:.3f} is extrapolated",
-                     f"choose a larger {stated.partition(' ')[0]}"))
+        tell(
+            warning(
+                "threshold",
+                f"decision.{stated} is beyond what the card has measured; the threshold {t.value:.3f} is extrapolated",
+                f"choose a larger {stated.partition(' ')[0]}",
+            )
+        )
     else:
         grows = "" if t.target_fpir is None else " with one person enrolled; it rises with the gallery"
         tell(ok("threshold", f"decision.{stated} gives {t.value:.3f}{grows}"))
@@ -119,8 +136,10 @@ def camera(config: Any, pipeline: Any) -> None:
     except CameraError as e:
         error = e
     if frame is None:
-        found = error or CameraError(f"camera {name}: no frame within {time.monotonic() - start:.0f} s",
-                                     "check its cable and power, and that no other program uses it")
+        found = error or CameraError(
+            f"camera {name}: no frame within {time.monotonic() - start:.0f} s",
+            "check its cable and power, and that no other program uses it",
+        )
         tell(fault("camera", found.message, found.hint))
         return
     width, height = frame.size
@@ -129,7 +148,13 @@ def camera(config: Any, pipeline: Any) -> None:
     if pipeline is not None:
         text += f", {len(pipeline.samples(frame))} faces in the first frame"
     if light < 16:
-        tell(warning("camera", f"{text}, but it is almost black (mean {light:.0f} of 255)", "take off the lens cap, make light"))
+        tell(
+            warning(
+                "camera",
+                f"{text}, but it is almost black (mean {light:.0f} of 255)",
+                "take off the lens cap, make light",
+            )
+        )
     else:
         tell(ok("camera", text))
 

@@ -62,7 +62,11 @@ class _Timed:
     """An interpreter whose invoke() is timed; everything else is passed on unchanged."""
 
     def __init__(self, interpreter: Any, name: str, seconds: dict[str, float]) -> None:
-        self.set_tensor, self.get_tensor, self._invoke = interpreter.set_tensor, interpreter.get_tensor, interpreter.invoke
+        self.set_tensor, self.get_tensor, self._invoke = (
+            interpreter.set_tensor,
+            interpreter.get_tensor,
+            interpreter.invoke,
+        )
         self._name, self._seconds = name, seconds
 
     def invoke(self) -> None:
@@ -91,8 +95,13 @@ def strangers(pipeline: Pipeline, count: int, seed: int = 0) -> References:
     quality = Quality(inter_eye_px=40.0, sharpness=100.0, luma=120.0, contrast=50.0, yaw_deg=0.0)
     now = datetime.now(UTC)
     templates = [
-        Template(template_id=f"t{i}", identity_id=f"p{i}", quality=quality, created_at=now,
-                 embedding=Embedding(vector=v, encoder_id=encoder.encoder_id))
+        Template(
+            template_id=f"t{i}",
+            identity_id=f"p{i}",
+            quality=quality,
+            created_at=now,
+            embedding=Embedding(vector=v, encoder_id=encoder.encoder_id),
+        )
         for i, v in enumerate(vectors)
     ]
     return References(encoder.card.comparator, encoder.encoder_id, templates)
@@ -106,10 +115,17 @@ def measure(pipeline: Pipeline, frame: Frame, frames: int, references: Reference
     runtimes = {"encoder": pipeline.encoder.runtime}
     if pipeline.locator is not None:
         locator = pipeline.locator
-        runtimes = {"finder": locator.finder.runtime, "refiner": locator.refiner.runtime, "landmarks": locator.placer.runtime, **runtimes}
+        runtimes = {
+            "finder": locator.finder.runtime,
+            "refiner": locator.refiner.runtime,
+            "landmarks": locator.placer.runtime,
+            **runtimes,
+        }
     seen = [o for o in pipeline.observe(frame, references) if o.embedding is not None]
     if len(seen) != 1:
-        raise AcquisitionError(f"{frame.source}: expected one usable face to measure with, got {len(seen)}", "use a portrait of one person")
+        raise AcquisitionError(
+            f"{frame.source}: expected one usable face to measure with, got {len(seen)}", "use a portrait of one person"
+        )
     timer, stages, invokes = InvokeTimer(runtimes), StageTimes(frames), StageTimes(frames)
     total, outside = np.zeros(frames), np.zeros(frames)
     with timer.running():
@@ -123,12 +139,17 @@ def measure(pipeline: Pipeline, frame: Frame, frames: int, references: Reference
                 invokes.add(timer.seconds)
                 total[number], outside[number] = seconds, seconds - sum(timer.seconds.values())
     return {
-        "frames": frames, "size": list(frame.size), "templates": len(references),
+        "frames": frames,
+        "size": list(frame.size),
+        "templates": len(references),
         "stages_ms": {name: {"p50": a, "p95": b} for name, (a, b) in stages.percentiles_ms().items()},
-        "frame_ms": _percentiles_ms(total), "frames_per_s": round(1.0 / float(np.median(total)), 1),
+        "frame_ms": _percentiles_ms(total),
+        "frames_per_s": round(1.0 / float(np.median(total)), 1),
         "invoke_ms": {name: {"p50": a, "p95": b} for name, (a, b) in invokes.percentiles_ms().items()},
-        "not_invoke_ms": _percentiles_ms(outside), "not_invoke_share": round(float(np.median(outside / total)), 4),
-        "decode_ms": decode_ms(frame, min(frames, 50)), "rss_bytes": system.resident_bytes(),
+        "not_invoke_ms": _percentiles_ms(outside),
+        "not_invoke_share": round(float(np.median(outside / total)), 4),
+        "decode_ms": decode_ms(frame, min(frames, 50)),
+        "rss_bytes": system.resident_bytes(),
     }
 
 
@@ -155,9 +176,15 @@ def machine(runtime: Runtime) -> dict[str, Any]:
     """What the figures were measured on. load: how many processes wanted a core in the last minute, ours included."""
     package = {"litert": "ai-edge-litert", "tflite": "tflite-runtime"}[runtime.name]
     return {
-        "processor": _processor(), "machine": platform.machine(), "cores": os.cpu_count(), "load": round(os.getloadavg()[0], 1),
-        "python": platform.python_version(), "numpy": np.__version__, "pillow": importlib.metadata.version("pillow"),
-        "runtime": f"{package} {importlib.metadata.version(package)}", "edge_oneshot": __version__,
+        "processor": _processor(),
+        "machine": platform.machine(),
+        "cores": os.cpu_count(),
+        "load": round(os.getloadavg()[0], 1),
+        "python": platform.python_version(),
+        "numpy": np.__version__,
+        "pillow": importlib.metadata.version("pillow"),
+        "runtime": f"{package} {importlib.metadata.version(package)}",
+        "edge_oneshot": __version__,
     }
 
 

@@ -40,8 +40,14 @@ def false_positive_rates(score: Float32Array, weight: Ints, claims: list[tuple[f
         left = others - np.rint(hit @ weight.astype(np.float64)).astype(np.int64)
         some = (left < others) & (others >= size)
         few = left[some]
-        log_clean = np.where(few < size, -np.inf, log_factorial[few] - log_factorial[np.maximum(few - size, 0)]
-                             - log_factorial[others[some]] + log_factorial[others[some] - size])
+        log_clean = np.where(
+            few < size,
+            -np.inf,
+            log_factorial[few]
+            - log_factorial[np.maximum(few - size, 0)]
+            - log_factorial[others[some]]
+            + log_factorial[others[some] - size],
+        )
         found[c, some] = -np.expm1(log_clean)
     return found
 
@@ -58,11 +64,21 @@ def report(
     claims: list[dict[str, Any]] = []
     for fmr in FMRS:
         t = Rule(target=Target(fmr=fmr), thresholds=rule.thresholds, cohort=rule.cohort)([1])
-        claims.append({"kind": "fmr", "identities": 1, "claimed": fmr, "threshold": t.value, "extrapolated": t.extrapolated})
+        claims.append(
+            {"kind": "fmr", "identities": 1, "claimed": fmr, "threshold": t.value, "extrapolated": t.extrapolated}
+        )
     for size in (s for s in SIZES if s <= (people.count - 1) // 2):
         for fpir in FPIRS:
             t = Rule(target=Target(fpir=fpir), thresholds=rule.thresholds, cohort=rule.cohort)([1] * size)
-            claims.append({"kind": "fpir", "identities": size, "claimed": fpir, "threshold": t.value, "extrapolated": t.extrapolated})
+            claims.append(
+                {
+                    "kind": "fpir",
+                    "identities": size,
+                    "claimed": fpir,
+                    "threshold": t.value,
+                    "extrapolated": t.extrapolated,
+                }
+            )
     wanted = [(float(c["threshold"]), int(c["identities"])) for c in claims]
     ones, random = np.ones(people.count, dtype=np.intp), np.random.default_rng(seed)
     each = np.mean([false_positive_rates(people.draw(), ones, wanted) for _ in range(DRAWS)], axis=0)
@@ -76,12 +92,20 @@ def report(
     low, high = np.percentile(rounds, [2.5, 97.5], axis=0)
     carriers = kish(each, axis=1)
     for c, claim in enumerate(claims):
-        claim |= {"threshold": round(claim["threshold"], 5), "measured": float(f"{each[c].mean():.3g}"),
-                  "ci95": [float(f"{low[c]:.3g}"), float(f"{high[c]:.3g}")], "carried_by": round(float(carriers[c]), 1)}
+        claim |= {
+            "threshold": round(claim["threshold"], 5),
+            "measured": float(f"{each[c].mean():.3g}"),
+            "ci95": [float(f"{low[c]:.3g}"), float(f"{high[c]:.3g}")],
+            "carried_by": round(float(carriers[c]), 1),
+        }
         claim["verdict"] = _verdict(claim)
     found: dict[str, Any] = {
-        "claims": claims, "identities": people.count, "pictures": len(people.people), "failures_to_acquire": len(embedded.faults),
-        "encoder_id": embedded.encoder_id, "protocol": None if rule.cohort is None else rule.cohort.protocol,
+        "claims": claims,
+        "identities": people.count,
+        "pictures": len(people.people),
+        "failures_to_acquire": len(embedded.faults),
+        "encoder_id": embedded.encoder_id,
+        "protocol": None if rule.cohort is None else rule.cohort.protocol,
     }
     if groups is not None:
         found["groups"] = _by_group(embedded, people, groups, wanted[: len(FMRS)])
@@ -111,6 +135,11 @@ def _by_group(
             continue
         ones = np.ones(len(at), dtype=np.intp)
         rates = np.mean([false_positive_rates(d[np.ix_(at, at)], ones, wanted).mean(axis=1) for d in draws], axis=0)
-        found.append({"group": group, "identities": len(at),
-                      "fmr": {f"{fmr:g}": float(f"{rate:.3g}") for fmr, rate in zip(FMRS, rates, strict=True)}})
+        found.append(
+            {
+                "group": group,
+                "identities": len(at),
+                "fmr": {f"{fmr:g}": float(f"{rate:.3g}") for fmr, rate in zip(FMRS, rates, strict=True)},
+            }
+        )
     return sorted(found, key=lambda g: -max(g["fmr"].values()))

@@ -81,8 +81,12 @@ def gallery_curves(score: Float32Array, weight: Ints, edges: Float64Array, sizes
         left = others[:, None] - k
         certain = left < size
         left = np.where(certain, size, left)
-        log_clean = (log_factorial[left] - log_factorial[left - size]
-                     - log_factorial[others, None] + log_factorial[np.maximum(others - size, 0), None])
+        log_clean = (
+            log_factorial[left]
+            - log_factorial[left - size]
+            - log_factorial[others, None]
+            + log_factorial[np.maximum(others - size, 0), None]
+        )
         table = np.where(certain, 1.0, -np.expm1(np.minimum(log_clean, 0.0))).astype(np.float32)
         found[s] = table[row[:, None], above]
     return found
@@ -134,7 +138,9 @@ class CohortScores:
         total = np.zeros((len(self.sizes), self.count, len(edges) - 1), dtype=np.float32)
         for _ in range(draws):
             total += gallery_curves(self.draw(), ones, edges, self.sizes) / np.float32(draws)
-        return Curves(edges[:-1], total.mean(axis=1, dtype=np.float64), np.stack([kish(t.astype(np.float64)) for t in total]))
+        return Curves(
+            edges[:-1], total.mean(axis=1, dtype=np.float64), np.stack([kish(t.astype(np.float64)) for t in total])
+        )
 
     def bootstrap(self, edges: Float64Array, rounds: int = ROUNDS) -> Float64Array:
         """FPIR curves of resampled people: (rounds, sizes, bins). Probes and galleries are drawn again together."""
@@ -202,17 +208,27 @@ class CohortScores:
             single, best = np.zeros(len(scores)), np.zeros(len(scores))
             for _ in range(draws):
                 probes = self.one_each()
-                picks = np.stack([self._start[p] + self._random.choice(self.pictures[p], k, replace=False) for p in rich])
-                s = rows(self.vectors[self._order[picks.ravel()]], self.comparator, probes).reshape(self.count, len(rich), k)
+                picks = np.stack(
+                    [self._start[p] + self._random.choice(self.pictures[p], k, replace=False) for p in rich]
+                )
+                s = rows(self.vectors[self._order[picks.ravel()]], self.comparator, probes).reshape(
+                    self.count, len(rich), k
+                )
                 s[rich, np.arange(len(rich))] = -np.inf
                 top = s.max(axis=2)
                 for t, score in enumerate(scores):
                     single[t] += float((s >= score).sum()) / k
                     best[t] += float((top >= score).sum())
             found += [
-                {"templates": k, "identities": len(rich), "score": round(float(score), 4), "ratio": round(float(best[t] / single[t]), 4),
-                 "exponent": round(float(np.log(best[t] / single[t]) / np.log(k)), 4)}
-                for t, score in enumerate(scores) if single[t] >= COUNTED * draws
+                {
+                    "templates": k,
+                    "identities": len(rich),
+                    "score": round(float(score), 4),
+                    "ratio": round(float(best[t] / single[t]), 4),
+                    "exponent": round(float(np.log(best[t] / single[t]) / np.log(k)), 4),
+                }
+                for t, score in enumerate(scores)
+                if single[t] >= COUNTED * draws
             ]
         top_score = max((f["score"] for f in found), default=0.0)
         exponent = float(np.mean([f["exponent"] for f in found if f["score"] == top_score])) if found else 1.0
@@ -248,20 +264,29 @@ def fit_tail(scores: Float64Array, weights: Float64Array, start: float, end: flo
     return answer
 
 
-def fit(embedded: Embedded, comparator: Comparator, protocol: str, seed: int = 0, rounds: int = ROUNDS) -> dict[str, Any]:
+def fit(
+    embedded: Embedded, comparator: Comparator, protocol: str, seed: int = 0, rounds: int = ROUNDS
+) -> dict[str, Any]:
     """The card's `cohort` (card.Cohort says what each field means). The same pictures and seed give the same values."""
     c = CohortScores(embedded, comparator, seed)
     sample = c.draw()
     np.fill_diagonal(sample, -np.inf)
     finite = sample[np.isfinite(sample)]
-    low, high = float(finite.min()) - 1e-3, max(float(rows(c.vectors, comparator, c.vectors).max()), float(finite.max())) + 1e-3
+    low, high = (
+        float(finite.min()) - 1e-3,
+        max(float(rows(c.vectors, comparator, c.vectors).max()), float(finite.max())) + 1e-3,
+    )
     fine = np.linspace(low, high, 20001)
     survival = np.cumsum(c.pair_counts(fine)[::-1])[::-1]
     at_fmr = thresholds(survival, fine[:-1], FMRS)
     start = float(thresholds(survival, fine[:-1], (max(TAIL_RATE, 200 / (c.count * (c.count - 1))),))[0])
     scores, weights, a, b = c.exceedances(start)
     measured = _measured_fmr(scores, weights, a, b, c.count)
-    end = float(scores[np.searchsorted(np.cumsum(weights), measured)]) if measured < float(weights.sum()) else float(scores[-1])
+    end = (
+        float(scores[np.searchsorted(np.cumsum(weights), measured)])
+        if measured < float(weights.sum())
+        else float(scores[-1])
+    )
     shape, scale = fit_tail(scores, weights, start, end)
     kept_fmr = [(f, s) for f, s in zip(FMRS, at_fmr, strict=True) if f > measured * 1.001 and np.isfinite(s)]
     kept_fmr.append((measured, end))
@@ -283,15 +308,31 @@ def fit(embedded: Embedded, comparator: Comparator, protocol: str, seed: int = 0
     mated, mated_weights, _ = c.mated()
     fnmr_scores = weighted_quantiles(mated, mated_weights, FNMRS)
     return {
-        "protocol": protocol, "identities": c.count, "pictures": len(c.people), "seed": seed,
+        "protocol": protocol,
+        "identities": c.count,
+        "pictures": len(c.people),
+        "seed": seed,
         "mated_identities": int((c.pictures >= 2).sum()),
-        "measured_to_fmr": _digits(measured), "fmrs": [_digits(f) for f, _ in kept_fmr],
+        "measured_to_fmr": _digits(measured),
+        "fmrs": [_digits(f) for f, _ in kept_fmr],
         "fmr_scores": [round(float(s), 5) for _, s in kept_fmr],
-        "tail": {"kind": "gpd", "from_score": round(start, 5), "rate": _digits(float(weights.sum())), "shape": round(shape, 4),
-                 "scale": round(scale, 5), "fitted_to_score": round(end, 5)},
-        "gallery_sizes": list(c.sizes), "fpirs": list(FPIRS), "gallery_scores": gallery_scores, "measured_to_fpir": limits,
-        "gallery_ci95": intervals, "template_exponent": exponent, "template_exponent_measured": templates,
-        "fnmrs": list(FNMRS) if mated.size else [], "fnmr_scores": [round(float(s), 5) for s in fnmr_scores],
+        "tail": {
+            "kind": "gpd",
+            "from_score": round(start, 5),
+            "rate": _digits(float(weights.sum())),
+            "shape": round(shape, 4),
+            "scale": round(scale, 5),
+            "fitted_to_score": round(end, 5),
+        },
+        "gallery_sizes": list(c.sizes),
+        "fpirs": list(FPIRS),
+        "gallery_scores": gallery_scores,
+        "measured_to_fpir": limits,
+        "gallery_ci95": intervals,
+        "template_exponent": exponent,
+        "template_exponent_measured": templates,
+        "fnmrs": list(FNMRS) if mated.size else [],
+        "fnmr_scores": [round(float(s), 5) for s in fnmr_scores],
     }
 
 
@@ -327,4 +368,3 @@ def _measured_fmr(scores: Float64Array, weights: Float64Array, a: Ints, b: Ints,
 def _digits(value: float) -> float:
     """Three significant digits."""
     return float(f"{value:.3g}")
-

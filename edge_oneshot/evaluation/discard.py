@@ -24,8 +24,12 @@ STEPS = (0.0, 0.01, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3)
 def goodness(quality: Quality) -> dict[str, float]:
     """Each measure so that more is better. Luma: distance from the middle of the range; yaw: towards frontal."""
     return {
-        "inter_eye_px": quality.inter_eye_px, "sharpness": quality.sharpness, "luma": -abs(quality.luma - 127.5),
-        "contrast": quality.contrast, "yaw_deg": -abs(quality.yaw_deg), "hidden": -quality.hidden,
+        "inter_eye_px": quality.inter_eye_px,
+        "sharpness": quality.sharpness,
+        "luma": -abs(quality.luma - 127.5),
+        "contrast": quality.contrast,
+        "yaw_deg": -abs(quality.yaw_deg),
+        "hidden": -quality.hidden,
     }
 
 
@@ -62,18 +66,31 @@ def report(embedded: Embedded, comparator: Comparator, threshold: Threshold, gat
     good[kept[~refused.any(axis=1)]] = True
     use = good[first] & good[second]
     return {
-        "curves": curves, "threshold": round(threshold.value, 5), "target_fmr": threshold.target_fmr,
-        "gates": {"refused": int(refused.any(axis=1).sum()), "of": len(kept), "fnmr_open": fnmr(np.ones(len(first), dtype=bool)),
-                  "fnmr_gated": fnmr(use), "refused_by": dict(zip(measures, map(int, refused.sum(axis=0)), strict=True))},
-        "identities": int(np.unique(owners).size), "mated_pairs": len(first), "pictures": len(people),
-        "failures_to_acquire": len(embedded.faults), "encoder_id": embedded.encoder_id,
+        "curves": curves,
+        "threshold": round(threshold.value, 5),
+        "target_fmr": threshold.target_fmr,
+        "gates": {
+            "refused": int(refused.any(axis=1).sum()),
+            "of": len(kept),
+            "fnmr_open": fnmr(np.ones(len(first), dtype=bool)),
+            "fnmr_gated": fnmr(use),
+            "refused_by": dict(zip(measures, map(int, refused.sum(axis=0)), strict=True)),
+        },
+        "identities": int(np.unique(owners).size),
+        "mated_pairs": len(first),
+        "pictures": len(people),
+        "failures_to_acquire": len(embedded.faults),
+        "encoder_id": embedded.encoder_id,
     }
 
 
 def refused_by(q: Quality, gates: QualityConfig) -> list[bool]:
     """Which gates would refuse a capture, in the order of `goodness`."""
     return [
-        0 < q.inter_eye_px < gates.min_inter_eye_px, q.sharpness < gates.min_sharpness, not gates.min_luma <= q.luma <= gates.max_luma,
-        q.contrast < gates.min_contrast, abs(q.yaw_deg) > gates.max_yaw_deg,
+        0 < q.inter_eye_px < gates.min_inter_eye_px,
+        q.sharpness < gates.min_sharpness,
+        not gates.min_luma <= q.luma <= gates.max_luma,
+        q.contrast < gates.min_contrast,
+        abs(q.yaw_deg) > gates.max_yaw_deg,
         False,  # hidden: a gate of enrollment alone
     ]

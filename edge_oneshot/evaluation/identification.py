@@ -82,8 +82,16 @@ def draw(embedded: Embedded, comparator: Comparator, gallery: int, seed: int) ->
     mated_best, mated_at = best(mated)
     other_best, other_at = best(other)
     return Trials(
-        references=references, mated_best=mated_best, mated_own=people[references][mated_at] == people[mated], mated_person=people[mated],
-        mated_probe=mated, mated_at=mated_at, other_best=other_best, other_person=people[other], other_probe=other, other_at=other_at,
+        references=references,
+        mated_best=mated_best,
+        mated_own=people[references][mated_at] == people[mated],
+        mated_person=people[mated],
+        mated_probe=mated,
+        mated_at=mated_at,
+        other_best=other_best,
+        other_person=people[other],
+        other_probe=other,
+        other_at=other_at,
     )
 
 
@@ -110,14 +118,23 @@ def report(embedded: Embedded, trials: Trials, threshold: Threshold, claimed_fpi
     confused = ~trials.mated_own & (trials.mated_best >= threshold.value)
     finite = np.isfinite(trials.mated_best)
     return {
-        "fpir": _r(fpir), "fnir": _r(fnir), "rank1": _r(float((trials.mated_own & finite).mean()) if finite.size else float("nan")),
-        "gallery": len(trials.references), "mated_probes": len(trials.mated_best), "non_mated_probes": len(trials.other_best),
-        "threshold": round(threshold.value, 5), "claimed_fpir": claimed_fpir,
+        "fpir": _r(fpir),
+        "fnir": _r(fnir),
+        "rank1": _r(float((trials.mated_own & finite).mean()) if finite.size else float("nan")),
+        "gallery": len(trials.references),
+        "mated_probes": len(trials.mated_best),
+        "non_mated_probes": len(trials.other_best),
+        "threshold": round(threshold.value, 5),
+        "claimed_fpir": claimed_fpir,
         "ci95": {"fpir": [_r(fpir_ci.low), _r(fpir_ci.high)], "fnir": [_r(fnir_ci.low), _r(fnir_ci.high)]},
-        "failures_to_acquire": len(embedded.faults), "encoder_id": embedded.encoder_id,
-        "mated_identities": int(np.unique(trials.mated_person).size), "non_mated_identities": int(np.unique(trials.other_person).size),
-        "false_positives": int(positive.sum()), "misidentified": int(confused.sum()),
-        "threshold_extrapolated": threshold.extrapolated, "threshold_approximated": threshold.approximated,
+        "failures_to_acquire": len(embedded.faults),
+        "encoder_id": embedded.encoder_id,
+        "mated_identities": int(np.unique(trials.mated_person).size),
+        "non_mated_identities": int(np.unique(trials.other_person).size),
+        "false_positives": int(positive.sum()),
+        "misidentified": int(confused.sum()),
+        "threshold_extrapolated": threshold.extrapolated,
+        "threshold_approximated": threshold.approximated,
         "fnir_at_measured_fpir": _oracle(trials, claimed_fpir),
     }
 
@@ -138,10 +155,22 @@ def worst(embedded: Embedded, trials: Trials, count: int = 15) -> dict[str, list
     own = np.where(trials.mated_own, trials.mated_best, -1.0)
     low = np.argsort(np.where(np.isfinite(own), own, np.inf))[:count]
     return {
-        "non_mated": [{"probe": name[trials.other_probe[i]], "reference": name[trials.references[trials.other_at[i]]],
-                       "score": round(float(trials.other_best[i]), 4)} for i in high],
-        "mated": [{"probe": name[trials.mated_probe[i]], "best": name[trials.references[trials.mated_at[i]]],
-                   "score": round(float(trials.mated_best[i]), 4)} for i in low],
+        "non_mated": [
+            {
+                "probe": name[trials.other_probe[i]],
+                "reference": name[trials.references[trials.other_at[i]]],
+                "score": round(float(trials.other_best[i]), 4),
+            }
+            for i in high
+        ],
+        "mated": [
+            {
+                "probe": name[trials.mated_probe[i]],
+                "best": name[trials.references[trials.mated_at[i]]],
+                "score": round(float(trials.mated_best[i]), 4),
+            }
+            for i in low
+        ],
     }
 
 

@@ -23,9 +23,15 @@ def threshold_at_fmr(non_mated: Scores, fmr: float) -> float:
     """
     allowed = int(np.floor(fmr * non_mated.size + 1e-9))
     if allowed < 1:
-        raise ValueError(f"FMR {fmr:g}: expected at least {int(np.ceil(1 / fmr))} non-mated scores, got {non_mated.size}")
+        raise ValueError(
+            f"FMR {fmr:g}: expected at least {int(np.ceil(1 / fmr))} non-mated scores, got {non_mated.size}"
+        )
     # The allowed + 1 highest score is the first that must not match: anything just above it will do.
-    highest = np.partition(non_mated, non_mated.size - allowed - 1)[non_mated.size - allowed - 1] if allowed < non_mated.size else -np.inf
+    highest = (
+        np.partition(non_mated, non_mated.size - allowed - 1)[non_mated.size - allowed - 1]
+        if allowed < non_mated.size
+        else -np.inf
+    )
     return float(np.nextafter(np.float32(highest), np.float32(np.inf)))
 
 
@@ -144,7 +150,9 @@ def fit_platt(mated: Scores, non_mated: Scores, rounds: int = 50) -> tuple[float
     mated, non_mated = mated[np.isfinite(mated)], non_mated[np.isfinite(non_mated)]
     x = np.concatenate([mated, non_mated]).astype(np.float64)
     # Platt's targets keep the fit finite on separable scores.
-    y = np.concatenate([np.full(mated.size, (mated.size + 1) / (mated.size + 2)), np.full(non_mated.size, 1 / (non_mated.size + 2))])
+    y = np.concatenate(
+        [np.full(mated.size, (mated.size + 1) / (mated.size + 2)), np.full(non_mated.size, 1 / (non_mated.size + 2))]
+    )
     w = np.concatenate([np.full(mated.size, 0.5 / mated.size), np.full(non_mated.size, 0.5 / non_mated.size)])
     design = np.stack([x, np.ones_like(x)], axis=1)
     theta: Float64Array = np.zeros(2)

@@ -38,7 +38,9 @@ def read_pairs(path: Path, pictures: Sequence[Picture]) -> Pairs:
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as e:
-        raise EdgeOneshotError(f"cannot read the pairs {path}: {e}", "name a file in LFW's pairs format, or `all`") from None
+        raise EdgeOneshotError(
+            f"cannot read the pairs {path}: {e}", "name a file in LFW's pairs format, or `all`"
+        ) from None
     rows: list[tuple[int, int, bool]] = []
     head = lines[0].split() if lines else []
     has_head = 1 <= len(head) <= 2 and all(w.isdigit() for w in head)
@@ -57,7 +59,9 @@ def read_pairs(path: Path, pictures: Sequence[Picture]) -> Pairs:
             ) from None
         missing = [k for k in keys if k not in index]
         if missing:
-            raise EdgeOneshotError(f"{path} line {number}: no picture {missing[0][1]} of {missing[0][0]!r}", "check --images")
+            raise EdgeOneshotError(
+                f"{path} line {number}: no picture {missing[0][1]} of {missing[0][0]!r}", "check --images"
+            )
         rows.append((index[keys[0]], index[keys[1]], len(words) == 3))
     if not rows:
         raise EdgeOneshotError(f"{path} holds no pairs", "name a file in LFW's pairs format, or `all`")
@@ -66,7 +70,12 @@ def read_pairs(path: Path, pictures: Sequence[Picture]) -> Pairs:
     folds = int(head[0]) if has_head and len(head) == 2 else FOLDS if len(rows) >= 10 * FOLDS else 2
     first, second, mated = (np.array(column) for column in zip(*rows, strict=True))
     size = -(-len(rows) // folds)
-    return Pairs(first=first, second=second, mated=mated, folds=np.arange(len(rows)) // size if has_head else np.arange(len(rows)) % folds)
+    return Pairs(
+        first=first,
+        second=second,
+        mated=mated,
+        folds=np.arange(len(rows)) // size if has_head else np.arange(len(rows)) % folds,
+    )
 
 
 def all_pairs(pictures: Sequence[Picture]) -> Pairs:
@@ -91,8 +100,13 @@ def identity_numbers(pictures: Sequence[Picture]) -> Ints:
 
 def rows_of_pairs(embedded: Embedded, first: Ints, second: Ints, comparator: Comparator) -> Float32Array:
     """Scores float32 (P,) of the pictures first (P,) with second (P,)."""
-    return np.array([score_all(comparator, embedded.vectors[b][None], embedded.vectors[a])[0] for a, b in zip(first, second, strict=True)],
-                    dtype=np.float32)
+    return np.array(
+        [
+            score_all(comparator, embedded.vectors[b][None], embedded.vectors[a])[0]
+            for a, b in zip(first, second, strict=True)
+        ],
+        dtype=np.float32,
+    )
 
 
 def score_pairs(embedded: Embedded, pairs: Pairs, comparator: Comparator) -> Float32Array:

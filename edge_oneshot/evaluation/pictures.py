@@ -55,12 +55,15 @@ def find_pictures(directory: Path) -> list[Picture]:
             found.append(Picture(path=path, person=folder.name, number=int(digits[1]) if digits else len(found) + 1))
     if not found:
         raise EdgeOneshotError(
-            f"no pictures in {directory}: expected DIR/Name/Name_0001.jpg", "name the folder that holds one folder a person"
+            f"no pictures in {directory}: expected DIR/Name/Name_0001.jpg",
+            "name the folder that holds one folder a person",
         )
     return found
 
 
-def embed(pictures: Sequence[Picture], make_pipeline: Callable[[], Pipeline], workers: int, on_done: Callable[[int], None]) -> Embedded:
+def embed(
+    pictures: Sequence[Picture], make_pipeline: Callable[[], Pipeline], workers: int, on_done: Callable[[int], None]
+) -> Embedded:
     """Decode, locate, align, gate and encode every picture; `workers` threads, each with a pipeline of its own.
 
     Of several faces the one nearest the picture's centre is the subject: labelled pictures are centred on theirs.
@@ -96,7 +99,9 @@ def embed(pictures: Sequence[Picture], make_pipeline: Callable[[], Pipeline], wo
             else:
                 vectors[i] = vector
             on_done(1)
-    return Embedded(pictures=pictures, vectors=vectors, faults=faults, encoder_id=encoder.encoder_id, qualities=qualities)
+    return Embedded(
+        pictures=pictures, vectors=vectors, faults=faults, encoder_id=encoder.encoder_id, qualities=qualities
+    )
 
 
 def _off_centre(sample: Sample, frame: Frame) -> float:

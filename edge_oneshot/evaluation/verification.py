@@ -33,7 +33,12 @@ def report(embedded: Embedded, pairs: Pairs, comparator: Comparator, threshold: 
     used = np.unique(np.concatenate([pairs.first, pairs.second]))
     lost = [int(i) for i in used if int(i) in embedded.faults]
     accuracy, deviation = metrics.cross_validated_accuracy(scores, pairs.mated, pairs.folds)
-    rates: dict[str, dict[str, Any]] = {"tar_at_fmr": {}, "balanced_tar_at_fmr": {}, "tar_ci95": {}, "threshold_at_fmr": {}}
+    rates: dict[str, dict[str, Any]] = {
+        "tar_at_fmr": {},
+        "balanced_tar_at_fmr": {},
+        "tar_ci95": {},
+        "threshold_at_fmr": {},
+    }
     for name, fmr in FMRS.items():
         if non_mated.size * fmr < 1 or not mated.size:
             for column in rates.values():
@@ -47,13 +52,21 @@ def report(embedded: Embedded, pairs: Pairs, comparator: Comparator, threshold: 
         rates["threshold_at_fmr"][name] = round(at, 4)
     fta = metrics.wilson(len(lost), used.size)
     return {
-        "pairs": len(scores), "mated_pairs": int(mated.size), "non_mated_pairs": int(non_mated.size),
-        "identities": int(np.unique(people[used]).size), "images": int(used.size),
-        "accuracy": round(accuracy, 5), "accuracy_std": round(deviation, 5), "folds": int(np.unique(pairs.folds).size),
-        "eer": round(metrics.equal_error_rate(mated, non_mated), 5), **rates,
-        "failures_to_acquire": len(lost), "failure_to_acquire_rate": round(len(lost) / used.size, 5),
+        "pairs": len(scores),
+        "mated_pairs": int(mated.size),
+        "non_mated_pairs": int(non_mated.size),
+        "identities": int(np.unique(people[used]).size),
+        "images": int(used.size),
+        "accuracy": round(accuracy, 5),
+        "accuracy_std": round(deviation, 5),
+        "folds": int(np.unique(pairs.folds).size),
+        "eer": round(metrics.equal_error_rate(mated, non_mated), 5),
+        **rates,
+        "failures_to_acquire": len(lost),
+        "failure_to_acquire_rate": round(len(lost) / used.size, 5),
         "failure_to_acquire_ci95": [round(fta.low, 5), round(fta.high, 5)],
-        "threshold": round(threshold.value, 4), "target_fmr": threshold.target_fmr,
+        "threshold": round(threshold.value, 4),
+        "target_fmr": threshold.target_fmr,
         "at_threshold": {"tar": _rate(mated, threshold.value), "fmr": _rate(non_mated, threshold.value)},
         "encoder_id": embedded.encoder_id,
     }

@@ -73,10 +73,14 @@ def read_visits(path: Path) -> list[Visit]:
             continue
         try:
             video, start, end, name = (c.strip() for c in row)
-            visit = Visit(video=video, start_s=float(start), end_s=float(end), name=name or None, person=name, line=number)
+            visit = Visit(
+                video=video, start_s=float(start), end_s=float(end), name=name or None, person=name, line=number
+            )
         except ValueError:
             expected = ",".join(HEADER)
-            raise EdgeOneshotError(f"{path} line {number}: expected {expected}, got {','.join(row)!r}", "mend the line") from None
+            raise EdgeOneshotError(
+                f"{path} line {number}: expected {expected}, got {','.join(row)!r}", "mend the line"
+            ) from None
         if not (0 <= visit.start_s < visit.end_s < 1e7 and video):
             expected = "a video and 0 <= start_s < end_s"
             raise EdgeOneshotError(f"{path} line {number}: expected {expected}, got {','.join(row)!r}", "mend the line")
@@ -91,10 +95,14 @@ def check(visits: Sequence[Visit], names: Iterable[str], path: Path) -> None:
     known = set(names)
     for v in visits:
         if v.name is not None and v.name not in known:
-            raise EdgeOneshotError(f"{path} line {v.line}: a visit of {v.name!r}: expected one of the {len(known)} references, or no name",
-                                   "add DIR/Name/ with a picture, or leave the name empty")
+            raise EdgeOneshotError(
+                f"{path} line {v.line}: a visit of {v.name!r}: expected one of the {len(known)} references, or no name",
+                "add DIR/Name/ with a picture, or leave the name empty",
+            )
         if not (path.parent / v.video).exists():
-            raise EdgeOneshotError(f"{path} line {v.line}: no such video: {path.parent / v.video}", "paths are relative to the CSV file")
+            raise EdgeOneshotError(
+                f"{path} line {v.line}: no such video: {path.parent / v.video}", "paths are relative to the CSV file"
+            )
 
 
 def length_s(config: CameraConfig, film: Path) -> float:
@@ -156,7 +164,9 @@ class Watcher:
             if f.verdict is not Verdict.GONE:
                 name = None if f.identity_id is None else self._names[f.identity_id]
                 at_s = (f.last_ns - first_ns) / 1e9
-                self.told.append(Told(video=video, verdict=f.verdict, name=name, track=f.track, at_s=at_s, compared=f.frames))
+                self.told.append(
+                    Told(video=video, verdict=f.verdict, name=name, track=f.track, at_s=at_s, compared=f.frames)
+                )
 
 
 def check_ends(visits: Sequence[Visit], lengths_s: Mapping[str, float], path: Path) -> None:
@@ -164,11 +174,16 @@ def check_ends(visits: Sequence[Visit], lengths_s: Mapping[str, float], path: Pa
     for v in visits:
         end_s = lengths_s.get(v.video, 0.0)
         if v.start_s > end_s:
-            raise EdgeOneshotError(f"{path} line {v.line}: a visit of {v.video}: expected a start before the video's end at {end_s:.6g} s, "
-                                   f"got {v.start_s:.6g} s", "seconds count from the video's first frame")
+            raise EdgeOneshotError(
+                f"{path} line {v.line}: a visit of {v.video}: expected a start before the video's end at {end_s:.6g} s, "
+                f"got {v.start_s:.6g} s",
+                "seconds count from the video's first frame",
+            )
 
 
-def report(visits: Sequence[Visit], told: Sequence[Told], seconds: float, threshold: Threshold, gallery: int) -> dict[str, Any]:
+def report(
+    visits: Sequence[Visit], told: Sequence[Told], seconds: float, threshold: Threshold, gallery: int
+) -> dict[str, Any]:
     """The report as JSON values. Intervals are 95 %, over people (visits without one are each somebody else's).
 
     An event belongs to the visits of its video during which it was told (its track's last frame, SLACK_S allowed). A match
@@ -180,8 +195,16 @@ def report(visits: Sequence[Visit], told: Sequence[Told], seconds: float, thresh
     false_matches: list[tuple[Told, list[str]]] = []
     false_unknowns, stray = 0, 0
     for event in told:
-        here = [i for i, v in enumerate(visits) if v.video == event.video and v.start_s - SLACK_S <= event.at_s <= v.end_s + SLACK_S]
-        wanted = [i for i in here if visits[i].name == event.name] if event.verdict in (Verdict.MATCH, Verdict.UNKNOWN) else here
+        here = [
+            i
+            for i, v in enumerate(visits)
+            if v.video == event.video and v.start_s - SLACK_S <= event.at_s <= v.end_s + SLACK_S
+        ]
+        wanted = (
+            [i for i in here if visits[i].name == event.name]
+            if event.verdict in (Verdict.MATCH, Verdict.UNKNOWN)
+            else here
+        )
         for i in wanted or here:
             at[i].append(event)
         stray += not here
@@ -191,29 +214,46 @@ def report(visits: Sequence[Visit], told: Sequence[Told], seconds: float, thresh
             false_unknowns += 1
     mated = [i for i, v in enumerate(visits) if v.name is not None]
     other = [i for i, v in enumerate(visits) if v.name is None]
-    firsts = {i: next((e for e in at[i] if e.verdict is Verdict.MATCH and e.name == visits[i].name), None) for i in mated}
+    firsts = {
+        i: next((e for e in at[i] if e.verdict is Verdict.MATCH and e.name == visits[i].name), None) for i in mated
+    }
     found = [e for e in firsts.values() if e is not None]
     names = [{e.name for e in events if e.verdict is Verdict.MATCH} for events in at]
     hours = seconds / 3600
     verdicts = Counter(e.verdict.value for e in told)
     wrongly = [any(e.verdict is Verdict.MATCH for e in at[i]) for i in other]
     return {
-        "visits": len(visits), "enrolled_visits": len(mated), "stranger_visits": len(other), "gallery": gallery,
-        "hours": round(hours, 4), "threshold": round(threshold.value, 5), "claimed_fmr": threshold.target_fmr,
-        "claimed_fpir": threshold.target_fpir, "threshold_extrapolated": threshold.extrapolated,
+        "visits": len(visits),
+        "enrolled_visits": len(mated),
+        "stranger_visits": len(other),
+        "gallery": gallery,
+        "hours": round(hours, 4),
+        "threshold": round(threshold.value, 5),
+        "claimed_fmr": threshold.target_fmr,
+        "claimed_fpir": threshold.target_fpir,
+        "threshold_extrapolated": threshold.extrapolated,
         "fnir_per_visit": _share(visits, mated, [firsts[i] is None for i in mated]),
         "fpir_per_visit": _share(visits, other, wrongly),
-        "claimed_false_matches": None if threshold.target_fpir is None else round(threshold.target_fpir * len(other), 3),
-        "match_events": verdicts["match"], "false_match_events": len(false_matches),
+        "claimed_false_matches": None
+        if threshold.target_fpir is None
+        else round(threshold.target_fpir * len(other), 3),
+        "match_events": verdicts["match"],
+        "false_match_events": len(false_matches),
         "false_match_events_per_hour": _per(len(false_matches), hours),
-        "unknown_events": verdicts["unknown"], "false_unknown_events": false_unknowns, "rejected_events": verdicts["rejected"],
-        "events_outside_visits": stray, "repeated_match_events": sum(
-            max(0, sum(e.verdict is Verdict.MATCH and e.name == visits[i].name for e in at[i]) - 1) for i in mated),
+        "unknown_events": verdicts["unknown"],
+        "false_unknown_events": false_unknowns,
+        "rejected_events": verdicts["rejected"],
+        "events_outside_visits": stray,
+        "repeated_match_events": sum(
+            max(0, sum(e.verdict is Verdict.MATCH and e.name == visits[i].name for e in at[i]) - 1) for i in mated
+        ),
         "strangers_told_unknown": sum(any(e.verdict is Verdict.UNKNOWN for e in at[i]) for i in other),
         "identity_switches": sum(max(0, len(n) - 1) for n in names) + _flips(told),
         "seconds_to_match": _spread([max(0.0, e.at_s - visits[i].start_s) for i, e in firsts.items() if e is not None]),
         "compared_frames_to_match": _spread([float(e.compared) for e in found]),
-        "false_matches": [{"video": e.video, "at_s": round(e.at_s, 2), "told": e.name, "of": of} for e, of in false_matches],
+        "false_matches": [
+            {"video": e.video, "at_s": round(e.at_s, 2), "told": e.name, "of": of} for e, of in false_matches
+        ],
     }
 
 
@@ -234,7 +274,13 @@ def _share(visits: Sequence[Visit], chosen: Sequence[int], hits: Sequence[bool])
     share, interval = rate(np.array(hits, dtype=bool), person.astype(np.intp))
     if len(set(people)) == len(people):
         interval = wilson(sum(hits), len(hits))
-    return {"rate": round(share, 6), "count": sum(hits), "of": len(hits), "people": len(set(people)), "ci95": _rounded(interval)}
+    return {
+        "rate": round(share, 6),
+        "count": sum(hits),
+        "of": len(hits),
+        "people": len(set(people)),
+        "ci95": _rounded(interval),
+    }
 
 
 def _rounded(interval: Interval) -> list[float]:

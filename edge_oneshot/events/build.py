@@ -14,7 +14,9 @@ from edge_oneshot.matching.track import Finding, Verdict
 from edge_oneshot.types import Identity, MatchEvent
 
 
-def fold(finding: Finding, names: Mapping[str, str], camera: str, encoder_id: str, now_ns: int, now: datetime) -> MatchEvent:
+def fold(
+    finding: Finding, names: Mapping[str, str], camera: str, encoder_id: str, now_ns: int, now: datetime
+) -> MatchEvent:
     """The event of one finding. names: identity_id -> name. now_ns and now: one moment on both clocks.
 
     ts is the capture time of the track's last frame, put on the wall clock by its distance from `now_ns`.
@@ -54,7 +56,9 @@ def fold(finding: Finding, names: Mapping[str, str], camera: str, encoder_id: st
 def fold_gallery_change(event_type: str, identity: Identity, encoder_id: str, now_ns: int, now: datetime) -> MatchEvent:
     """The event of an enrollment or a removal: event_type is "enrolled" or "forgotten"."""
     body = {"identity": identity.identity_id, "name": identity.name, "encoder_id": encoder_id}
-    return MatchEvent(event_id=new_event_id(), event_type=event_type, ts=now, captured_ns=now_ns, boot_id=boot_id(), body=body)
+    return MatchEvent(
+        event_id=new_event_id(), event_type=event_type, ts=now, captured_ns=now_ns, boot_id=boot_id(), body=body
+    )
 
 
 def _rounded(value: float | None, digits: int = 4) -> float | None:

@@ -52,7 +52,9 @@ class _Seen:
         self.frames += 1
         self.last_at = at
         decision, pad = observation.decision, observation.sample.pad
-        if pad.decision is PadDecision.ATTACK or (pad.decision is PadDecision.BONA_FIDE and self.pad.decision is not PadDecision.ATTACK):
+        if pad.decision is PadDecision.ATTACK or (
+            pad.decision is PadDecision.BONA_FIDE and self.pad.decision is not PadDecision.ATTACK
+        ):
             self.pad = pad
         if decision.outcome is Outcome.NOT_COMPARED:
             for fault in decision.faults:
@@ -72,28 +74,43 @@ class _Seen:
 
 
 def reason(
-    frames: int, compared: int, votes: Mapping[str, int], obstacles: Mapping[Obstacle, int], told: Iterable[str], config: DecisionConfig
+    frames: int,
+    compared: int,
+    votes: Mapping[str, int],
+    obstacles: Mapping[Obstacle, int],
+    told: Iterable[str],
+    config: DecisionConfig,
 ) -> str:
     """In one sentence: why this track was told as it was, or was not told. Pure."""
     told = set(told)
     most = max(votes.values(), default=0)
-    hindered = " and ".join(f"{words} (at {obstacles[o]} of {compared} frames)" for o, words in HINDERED.items() if obstacles.get(o))
+    hindered = " and ".join(
+        f"{words} (at {obstacles[o]} of {compared} frames)" for o, words in HINDERED.items() if obstacles.get(o)
+    )
     if "match" in told:
         return f"told as a match: {most} of {compared} compared frames matched alone, and at least {config.confirm_frames} together"
     if "unknown" in told:
-        return (f"told as unknown: {config.unknown_frames} compared frames in a row without a match"
-                + (f"; at least {config.confirm_frames} together reached the threshold for one person, but {hindered}" if hindered else ""))
+        return f"told as unknown: {config.unknown_frames} compared frames in a row without a match" + (
+            f"; at least {config.confirm_frames} together reached the threshold for one person, but {hindered}"
+            if hindered
+            else ""
+        )
     if not compared:
         few = frames < config.unknown_frames
-        return ("nothing was told: every frame was refused by a gate"
-                + (f", and {frames} frames are fewer than the {config.unknown_frames} needed to tell `rejected`" if few else ""))
+        return "nothing was told: every frame was refused by a gate" + (
+            f", and {frames} frames are fewer than the {config.unknown_frames} needed to tell `rejected`" if few else ""
+        )
     if most:
         several = " for several people" if len(votes) > 1 else ""
-        return (f"not told as a match: {sum(votes.values())} of {compared} compared frames matched{several} alone, "
-                + (f"and at least {config.confirm_frames} together for one person, but {hindered}" if hindered else
-                   f"but never at least {config.confirm_frames} frames together"))
-    return (f"not told: {compared} compared frames, none over the threshold; "
-            f"`unknown` needs {config.unknown_frames} in a row")
+        return f"not told as a match: {sum(votes.values())} of {compared} compared frames matched{several} alone, " + (
+            f"and at least {config.confirm_frames} together for one person, but {hindered}"
+            if hindered
+            else f"but never at least {config.confirm_frames} frames together"
+        )
+    return (
+        f"not told: {compared} compared frames, none over the threshold; "
+        f"`unknown` needs {config.unknown_frames} in a row"
+    )
 
 
 class Journal:
@@ -171,7 +188,9 @@ class Journal:
     def report(self, last_s: float | None = None, event_id: str | None = None) -> dict[str, Any]:
         """{"tracks": oldest first, those in sight last, "kept": limit, "fault": ""}. Raises EdgeOneshotError when it is off."""
         if not self._config.explain_tracks:
-            raise EdgeOneshotError("nothing is kept to explain: decision.explain_tracks is 0", "set it to the number of tracks to keep")
+            raise EdgeOneshotError(
+                "nothing is kept to explain: decision.explain_tracks is 0", "set it to the number of tracks to keep"
+            )
         records = [] if self._db is None else read(self._db)
         records += [self._record(n, s) | {"in_sight": True} for n, s in self._open.items()]
         return {"tracks": select(records, last_s, event_id), "kept": self._config.explain_tracks, "fault": self.fault}
@@ -184,18 +203,29 @@ class Journal:
 
     def _record(self, number: int, seen: _Seen) -> dict[str, Any]:
         record: dict[str, Any] = {
-            "track": number, "first_at": seen.first_at.isoformat(timespec="milliseconds"),
+            "track": number,
+            "first_at": seen.first_at.isoformat(timespec="milliseconds"),
             "last_at": seen.last_at.isoformat(timespec="milliseconds"),
-            "frames": seen.frames, "compared": seen.compared, "matched_frames": dict(seen.votes), "refused": seen.refused,
-            "best": None, "second": None, "threshold": None, "events": seen.events,
+            "frames": seen.frames,
+            "compared": seen.compared,
+            "matched_frames": dict(seen.votes),
+            "refused": seen.refused,
+            "best": None,
+            "second": None,
+            "threshold": None,
+            "events": seen.events,
             "pad": {"decision": seen.pad.decision.value, "score": seen.pad.score, "method": seen.pad.method},
             "why": reason(seen.frames, seen.compared, seen.votes, seen.obstacles, seen.told, self._config),
         }
         if seen.best is not None:
             decision = seen.best.decision
             record |= {
-                "best": _candidate(decision.candidate), "second": _candidate(decision.runner_up), "threshold": round(decision.threshold, 4),
-                "target_fmr": decision.target_fmr, "target_fpir": decision.target_fpir, "quality": seen.best.sample.quality.measures(),
+                "best": _candidate(decision.candidate),
+                "second": _candidate(decision.runner_up),
+                "threshold": round(decision.threshold, 4),
+                "target_fmr": decision.target_fmr,
+                "target_fpir": decision.target_fpir,
+                "quality": seen.best.sample.quality.measures(),
             }
         return record
 
@@ -204,7 +234,10 @@ class Journal:
             return
         try:
             with self._db:
-                self._db.execute("INSERT INTO track (record) VALUES (?)", (json.dumps(self._record(number, seen), ensure_ascii=False),))
+                self._db.execute(
+                    "INSERT INTO track (record) VALUES (?)",
+                    (json.dumps(self._record(number, seen), ensure_ascii=False),),
+                )
             self._rows += 1
             if self._rows % PRUNE_EVERY == 0:
                 self._prune()
@@ -214,7 +247,9 @@ class Journal:
     def _prune(self) -> None:
         assert self._db is not None
         with self._db:
-            self._db.execute("DELETE FROM track WHERE id <= (SELECT max(id) FROM track) - ?", (self._config.explain_tracks,))
+            self._db.execute(
+                "DELETE FROM track WHERE id <= (SELECT max(id) FROM track) - ?", (self._config.explain_tracks,)
+            )
 
     def _failed(self, error: Exception) -> None:
         if not self.fault:
@@ -282,7 +317,9 @@ def _candidate(candidate: Candidate | None) -> dict[str, Any] | None:
 
 def _names(record: dict[str, Any]) -> set[str]:
     places = (record["best"], record["second"])
-    return set(record["matched_frames"]) | {p["identity"] for p in places if p is not None and p["identity"] is not None}
+    return set(record["matched_frames"]) | {
+        p["identity"] for p in places if p is not None and p["identity"] is not None
+    }
 
 
 def _named(observation: Observation) -> set[str]:

@@ -94,7 +94,9 @@ class Outbox:
         with self._lock:
             if self._waiting or self._undeleted or now.boottime_ns - self._expired_ns >= _EXPIRE_EVERY_NS:
                 self._settle(now)
-            found = self._rows("SELECT * FROM events WHERE seq > ? ORDER BY seq LIMIT ?", (after_seq, limit + len(self._undeleted)))
+            found = self._rows(
+                "SELECT * FROM events WHERE seq > ? ORDER BY seq LIMIT ?", (after_seq, limit + len(self._undeleted))
+            )
             return [*found, *(w for w in self._waiting if w.seq > after_seq)][:limit]
 
     def fresh(self, after_seq: int, limit: int, max_age_s: float) -> list[StoredEvent]:
@@ -107,8 +109,11 @@ class Outbox:
                 WHERE boot_id = ? AND captured_boottime_ns BETWEEN ? AND ? AND seq > ? ORDER BY seq LIMIT ?""",
                 (now.boot_id, since_ns, now.boottime_ns, after_seq, limit + len(self._undeleted)),
             )
-            waiting = (w for w in self._waiting if w.seq > after_seq and 0 <= (w.age_s(now) or 0.0) <= max_age_s
-                       and w.event.boot_id == now.boot_id)
+            waiting = (
+                w
+                for w in self._waiting
+                if w.seq > after_seq and 0 <= (w.age_s(now) or 0.0) <= max_age_s and w.event.boot_id == now.boot_id
+            )
             return [*found, *waiting][:limit]
 
     def delete(self, event_ids: Iterable[str]) -> None:
@@ -144,13 +149,17 @@ class Outbox:
     def retained(self) -> list[str]:
         """The topics where the broker keeps something of ours, of earlier processes too."""
         with self._lock:
-            return self._try(lambda db: [str(r[0]) for r in db.execute("SELECT topic FROM retained ORDER BY topic")], [])
+            return self._try(
+                lambda db: [str(r[0]) for r in db.execute("SELECT topic FROM retained ORDER BY topic")], []
+            )
 
     def note(self, name: str) -> str | None:
         """What `keep_note` kept."""
         with self._lock:
             found: list[str] = []
-            rows = self._try(lambda db: [str(r[0]) for r in db.execute("SELECT value FROM notes WHERE name = ?", (name,))], found)
+            rows = self._try(
+                lambda db: [str(r[0]) for r in db.execute("SELECT value FROM notes WHERE name = ?", (name,))], found
+            )
             return rows[0] if rows else None
 
     def keep_note(self, name: str, value: str) -> None:
@@ -178,16 +187,22 @@ class Outbox:
         with self._lock:
             found = self.pending(0, 1)
             stored = self._try(lambda db: int(db.execute("SELECT count(*) FROM events").fetchone()[0]), 0)
-            counts: Counter[str] = Counter(self._try(lambda db: dict(db.execute("SELECT name, value FROM counters").fetchall()), {}))
+            counts: Counter[str] = Counter(
+                self._try(lambda db: dict(db.execute("SELECT name, value FROM counters").fetchall()), {})
+            )
             counts += self._counts
             age = None
             if found:
                 age = found[0].age_s(now)
                 age = round(max(0.0, (now.wall - found[0].event.ts).total_seconds() if age is None else age), 3)
             return OutboxStatus(
-                depth=max(0, stored - len(self._undeleted)) + len(self._waiting), in_memory=len(self._waiting),
-                oldest_age_s=age, committed=counts["committed"], dropped_overflow=counts["dropped_overflow"],
-                dropped_age=counts["dropped_age"], fault=self._fault,
+                depth=max(0, stored - len(self._undeleted)) + len(self._waiting),
+                in_memory=len(self._waiting),
+                oldest_age_s=age,
+                committed=counts["committed"],
+                dropped_overflow=counts["dropped_overflow"],
+                dropped_age=counts["dropped_age"],
+                fault=self._fault,
             )
 
     def close(self) -> None:
@@ -219,7 +234,9 @@ class Outbox:
         """Bring the file up to date in one transaction: waiting events in, acknowledged and surplus ones out."""
         done = self._try(lambda db: self._write(db, now), None)
         if done is not None:
-            if self._fault and (self._waiting or self._undeleted):  # reading alone proves nothing: a full disk can be read
+            if self._fault and (
+                self._waiting or self._undeleted
+            ):  # reading alone proves nothing: a full disk can be read
                 log.warning("outbox: the disk takes events again")
                 self._fault = ""
             self._seq = max(self._seq, done["seq"])
@@ -237,20 +254,31 @@ class Outbox:
             done["committed"] += db.execute(
                 """INSERT INTO events VALUES (max(?, (SELECT coalesce(max(seq), 0) + 1 FROM events)), ?,?,?,?,?,?,?,?)
                 ON CONFLICT (event_id) DO NOTHING""",
-                (w.seq, w.event.event_id, w.event.event_type, (w.event.ts - EPOCH) // timedelta(microseconds=1),
-                 w.event.captured_ns, w.event.boot_id, w.captured_boottime_ns, w.clock_synced,
-                 json.dumps(w.event.body, ensure_ascii=False)),
+                (
+                    w.seq,
+                    w.event.event_id,
+                    w.event.event_type,
+                    (w.event.ts - EPOCH) // timedelta(microseconds=1),
+                    w.event.captured_ns,
+                    w.event.boot_id,
+                    w.captured_boottime_ns,
+                    w.clock_synced,
+                    json.dumps(w.event.body, ensure_ascii=False),
+                ),
             ).rowcount
         db.executemany("DELETE FROM events WHERE event_id = ?", [(i,) for i in self._undeleted])
         limits = {
-            "boot": now.boot_id, "boottime_ns": now.boottime_ns - int(self._max_age_s * 1e9), "synced": now.synced,
+            "boot": now.boot_id,
+            "boottime_ns": now.boottime_ns - int(self._max_age_s * 1e9),
+            "synced": now.synced,
             "ts_us": (now.wall - EPOCH) // timedelta(microseconds=1) - int(self._max_age_s * 1e6),
         }
         done["dropped_age"] = db.execute(f"DELETE FROM events WHERE {_OUTLIVED}", limits).rowcount
         count, last = db.execute("SELECT count(*), coalesce(max(seq), 0) FROM events").fetchone()
         if count > self._max_events:
             db.execute(
-                "DELETE FROM events WHERE seq IN (SELECT seq FROM events ORDER BY seq LIMIT ?)", (count - self._max_events,)
+                "DELETE FROM events WHERE seq IN (SELECT seq FROM events ORDER BY seq LIMIT ?)",
+                (count - self._max_events,),
             )
             done["dropped_overflow"] = count - self._max_events
         db.executemany(
@@ -263,7 +291,11 @@ class Outbox:
     def _tell(self, kind: str, number: int) -> None:
         """Say it once per burst; a burst ends at the next delivery, which tells the sum."""
         if number and not self._bursts[kind]:
-            limit = f"more than {self._max_events} wait" if kind == "dropped_overflow" else f"older than {self._max_age_s:g} s"
+            limit = (
+                f"more than {self._max_events} wait"
+                if kind == "dropped_overflow"
+                else f"older than {self._max_age_s:g} s"
+            )
             log.warning("outbox: dropping undelivered events (%s)", limit)
         if number:
             self._bursts[kind] += number

@@ -51,7 +51,9 @@ class OutboxFile:
             os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))  # SQLite would make it 0644
         except PermissionError as e:
             hint = "give the daemon's user this folder, or set device.state_dir"
-            raise EdgeOneshotError(f"outbox {path}: expected a file that can be written, got: {e.strerror}", hint) from None
+            raise EdgeOneshotError(
+                f"outbox {path}: expected a file that can be written, got: {e.strerror}", hint
+            ) from None
         except OSError:
             pass  # a full disk, say: run() meets it again and reports it, and the daemon goes on
 
@@ -123,4 +125,6 @@ class OutboxFile:
             source = self.path.with_name(self.path.name + suffix)
             if source.exists():
                 source.rename(aside.with_name(aside.name + suffix))
-        log.error("outbox %s is %s (%s): moved aside to %s; going on with an empty one", self.path, word, why, aside.name)
+        log.error(
+            "outbox %s is %s (%s): moved aside to %s; going on with an empty one", self.path, word, why, aside.name
+        )

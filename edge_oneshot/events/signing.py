@@ -102,10 +102,14 @@ def read_key(path: Path) -> Key:
         key = Key(kind, base64.urlsafe_b64decode(material + "=" * (-len(material) % 4)))
     except (OSError, ValueError) as e:
         reason = e.strerror if isinstance(e, OSError) else "something else"
-        raise ConfigError(f"key {path}: expected a key file, got: {reason}", "`edge-oneshot mqtt new-key` makes one") from None
+        raise ConfigError(
+            f"key {path}: expected a key file, got: {reason}", "`edge-oneshot mqtt new-key` makes one"
+        ) from None
     if kind not in _KINDS or len(key.material) != 32:
-        raise ConfigError(f"key {path}: expected one of {', '.join(_KINDS)} and 32 bytes, got {kind[:20]!r} and {len(key.material)}",
-                          "`edge-oneshot mqtt new-key` makes one")
+        raise ConfigError(
+            f"key {path}: expected one of {', '.join(_KINDS)} and 32 bytes, got {kind[:20]!r} and {len(key.material)}",
+            "`edge-oneshot mqtt new-key` makes one",
+        )
     return key
 
 
@@ -193,5 +197,7 @@ def _ed25519() -> Any:
     try:
         from cryptography.hazmat.primitives.asymmetric import ed25519
     except ImportError:
-        raise ConfigError("Ed25519 keys: expected the cryptography package, got none", "pip install 'edge-oneshot[sign]'") from None
+        raise ConfigError(
+            "Ed25519 keys: expected the cryptography package, got none", "pip install 'edge-oneshot[sign]'"
+        ) from None
     return ed25519

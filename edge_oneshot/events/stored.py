@@ -51,8 +51,12 @@ def from_row(row: tuple[object, ...]) -> StoredEvent:
     """A row of the table `events`, in the order of its columns."""
     seq, event_id, event_type, ts_us, captured_ns, boot, captured_boottime_ns, synced, body = row
     event = MatchEvent(
-        event_id=str(event_id), event_type=str(event_type), ts=EPOCH + timedelta(microseconds=int(str(ts_us))),
-        captured_ns=int(str(captured_ns)), boot_id=str(boot), body=json.loads(str(body)),
+        event_id=str(event_id),
+        event_type=str(event_type),
+        ts=EPOCH + timedelta(microseconds=int(str(ts_us))),
+        captured_ns=int(str(captured_ns)),
+        boot_id=str(boot),
+        body=json.loads(str(body)),
     )
     return StoredEvent(
         seq=int(str(seq)), event=event, captured_boottime_ns=int(str(captured_boottime_ns)), clock_synced=bool(synced)

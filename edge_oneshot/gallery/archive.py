@@ -31,7 +31,9 @@ def write_document(document: dict[str, Any], path: Path) -> None:
         with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
             json.dump(document, file, indent=1, ensure_ascii=False)
     except OSError as e:
-        raise GalleryError(f"cannot write {path}: {e.strerror}", "name a new file in a folder that you may write") from None
+        raise GalleryError(
+            f"cannot write {path}: {e.strerror}", "name a new file in a folder that you may write"
+        ) from None
 
 
 def read_document(path: Path) -> dict[str, Any]:
@@ -47,7 +49,9 @@ def from_document(document: dict[str, Any]) -> list[Enrolled]:
     """Check a document completely, before anything is stored. Raises GalleryError that names the person."""
     got = document.get("format"), document.get("version")
     if got != (FORMAT, VERSION) or not isinstance(document.get("identities"), list):
-        raise GalleryError(f"expected a {FORMAT} of version {VERSION}, got {got}", "name a file that `gallery export` wrote")
+        raise GalleryError(
+            f"expected a {FORMAT} of version {VERSION}, got {got}", "name a file that `gallery export` wrote"
+        )
     people: list[Enrolled] = []
     for i, entry in enumerate(document["identities"]):
         try:

@@ -32,7 +32,8 @@ def migrate(db: sqlite3.Connection, path: Path) -> None:
     version = int(db.execute("PRAGMA user_version").fetchone()[0])
     if version > len(MIGRATIONS):
         raise GalleryError(
-            f"{path}: schema version {version}, this release knows {len(MIGRATIONS)}", "install the release that wrote it, or a newer one"
+            f"{path}: schema version {version}, this release knows {len(MIGRATIONS)}",
+            "install the release that wrote it, or a newer one",
         )
     for number, step in enumerate(MIGRATIONS[version:], start=version + 1):
         # executescript commits what is open and runs bare, so the transaction is spelled out. Another process may have

@@ -23,7 +23,11 @@ class People:
     """Belongs to the thread that opened the gallery. Call `refresh` now and then; it costs one PRAGMA when nothing changed."""
 
     def __init__(
-        self, gallery: Gallery, card: EncoderCard, encoder_id: str, on_read: Callable[[References], None] = lambda references: None
+        self,
+        gallery: Gallery,
+        card: EncoderCard,
+        encoder_id: str,
+        on_read: Callable[[References], None] = lambda references: None,
     ) -> None:
         """on_read: told the references whenever they were read. Raises GalleryError, as `refresh` and `check` do."""
         self.gallery = gallery
@@ -74,4 +78,6 @@ class People:
         if vector.size != self._card.dimension or (unit and length > 1.001):
             raise GalleryError(
                 f"template {template.template_id} of {template.identity_id!r} is damaged: expected {self._card.dimension} values"
-                f"{' of length 1' if unit else ''}, got {vector.size} of length {length:.3f}", "enroll that person again")
+                f"{' of length 1' if unit else ''}, got {vector.size} of length {length:.3f}",
+                "enroll that person again",
+            )

@@ -73,7 +73,9 @@ class References:
         Raises ValueError for a probe of another encoder.
         """
         if probe.encoder_id != self.encoder_id:
-            raise ValueError(f"probe: expected an embedding of {self.encoder_id[:19]}…, got one of {probe.encoder_id[:19]}…")
+            raise ValueError(
+                f"probe: expected an embedding of {self.encoder_id[:19]}…, got one of {probe.encoder_id[:19]}…"
+            )
         if not len(self):
             return []
         best = np.full(len(self.identity_ids), -np.inf, dtype=np.float32)

@@ -14,8 +14,13 @@ def decide(probe: Embedding, references: References, threshold: Threshold, card:
     """Open-set identification, 1:N. An empty gallery gives NON_MATCH without a candidate: whoever it is, is unknown."""
     ranked = references.rank(probe)
     if not ranked:
-        return Decision(outcome=Outcome.NON_MATCH, threshold=threshold.value, target_fmr=threshold.target_fmr,
-                        target_fpir=threshold.target_fpir, faults=(EMPTY_GALLERY,))
+        return Decision(
+            outcome=Outcome.NON_MATCH,
+            threshold=threshold.value,
+            target_fmr=threshold.target_fmr,
+            target_fpir=threshold.target_fpir,
+            faults=(EMPTY_GALLERY,),
+        )
     best = ranked[0]
     return Decision(
         outcome=Outcome.MATCH if best.score >= threshold.value else Outcome.NON_MATCH,
@@ -30,5 +35,10 @@ def decide(probe: Embedding, references: References, threshold: Threshold, card:
 
 def not_compared(faults: tuple[Fault, ...], threshold: Threshold) -> Decision:
     """A failure to acquire: the capture failed a quality gate, so no comparison took place."""
-    return Decision(outcome=Outcome.NOT_COMPARED, threshold=threshold.value, target_fmr=threshold.target_fmr,
-                    target_fpir=threshold.target_fpir, faults=faults)
+    return Decision(
+        outcome=Outcome.NOT_COMPARED,
+        threshold=threshold.value,
+        target_fmr=threshold.target_fmr,
+        target_fpir=threshold.target_fpir,
+        faults=faults,
+    )

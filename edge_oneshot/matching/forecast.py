@@ -27,11 +27,15 @@ def growth(rule: Rule, templates: Sequence[int], more: int = MORE) -> list[dict[
         threshold = rule(counts)
         size = rates.effective_size(counts, cohort.template_exponent)
         fnmr = rates.fnmr_at(cohort, threshold.value)
-        found.append({
-            "identities": sum(k > 0 for k in counts), "threshold": round(threshold.value, 4),
-            "fpir": _digits(rates.fpir_at(cohort, threshold.value, size)) if size else 0.0,
-            "fnir": None if fnmr is None else _digits(fnmr), "extrapolated": threshold.extrapolated,
-        })
+        found.append(
+            {
+                "identities": sum(k > 0 for k in counts),
+                "threshold": round(threshold.value, 4),
+                "fpir": _digits(rates.fpir_at(cohort, threshold.value, size)) if size else 0.0,
+                "fnir": None if fnmr is None else _digits(fnmr),
+                "extrapolated": threshold.extrapolated,
+            }
+        )
     return found
 
 
@@ -39,7 +43,9 @@ def nearest(cohort: Cohort | None, like: Candidate, threshold: float) -> dict[st
     """Who of the gallery the new person is most alike to. cohort_share: share of the cohort's strangers who score less."""
     share = None if cohort is None else max(0.0, 1.0 - rates.fmr_at(cohort, like.score))
     return {
-        "identity": like.identity_id, "score": round(like.score, 4), "threshold": round(threshold, 4),
+        "identity": like.identity_id,
+        "score": round(like.score, 4),
+        "threshold": round(threshold, 4),
         "cohort_share": None if share is None else round(share, 7),
     }
 

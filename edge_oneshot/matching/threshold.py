@@ -60,7 +60,9 @@ class Rule:
         return threshold_for(self.target, self.thresholds, self.cohort, templates)
 
 
-def threshold_for(target: Target, thresholds: Thresholds | None, cohort: Cohort | None, templates: Sequence[int]) -> Threshold:
+def threshold_for(
+    target: Target, thresholds: Thresholds | None, cohort: Cohort | None, templates: Sequence[int]
+) -> Threshold:
     """The threshold for a gallery. templates: number of comparable templates of each identity; empty = nobody enrolled.
 
     Raises ValueError if the card has neither thresholds nor a cohort, and the target is a rate.
@@ -75,11 +77,19 @@ def threshold_for(target: Target, thresholds: Thresholds | None, cohort: Cohort 
     if target.fpir is not None:
         if cohort is not None:
             value, extrapolated = rates.score_at_fpir(cohort, target.fpir, size)
-            return Threshold(value=value, target_fmr=None, target_fpir=target.fpir, extrapolated=extrapolated, identities=identities)
+            return Threshold(
+                value=value, target_fmr=None, target_fpir=target.fpir, extrapolated=extrapolated, identities=identities
+            )
         assert thresholds is not None
         found = threshold_for_fmr(thresholds, -math.expm1(math.log1p(-target.fpir) / size))
-        return Threshold(value=found.value, target_fmr=None, target_fpir=target.fpir, extrapolated=found.extrapolated,
-                         identities=identities, approximated=True)
+        return Threshold(
+            value=found.value,
+            target_fmr=None,
+            target_fpir=target.fpir,
+            extrapolated=found.extrapolated,
+            identities=identities,
+            approximated=True,
+        )
     assert target.fmr is not None
     # The best of several templates of one person matches a stranger more often than one does.
     fmr = target.fmr / max(1.0, size / max(1, identities))

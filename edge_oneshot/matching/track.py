@@ -135,8 +135,13 @@ class Tracker:
     def _begin(self, observation: Observation, now_ns: int) -> Track:
         self._count += 1
         face = observation.sample.face
-        track = Track(number=self._count, box=None if face is None else face.box, first_ns=now_ns, last_ns=now_ns,
-                      evidence=Evidence(self._config.window_frames, self._score, unit=self._unit))
+        track = Track(
+            number=self._count,
+            box=None if face is None else face.box,
+            first_ns=now_ns,
+            last_ns=now_ns,
+            evidence=Evidence(self._config.window_frames, self._score, unit=self._unit),
+        )
         self._tracks.append(track)
         return track
 
@@ -164,7 +169,9 @@ class Tracker:
         track.strangers = 0 if ruling.together or decision.outcome is Outcome.MATCH else track.strangers + 1
         if track.verdict is None and track.strangers >= self._config.unknown_frames:
             track.verdict = Verdict.UNKNOWN
-            return [_finding(track, Verdict.UNKNOWN, max(track.evidence.newest(self._config.unknown_frames), key=_rank))]
+            return [
+                _finding(track, Verdict.UNKNOWN, max(track.evidence.newest(self._config.unknown_frames), key=_rank))
+            ]
         return []
 
     def _watch(self, track: Track, observation: Observation, now_ns: int) -> list[Finding]:
@@ -192,13 +199,22 @@ class Tracker:
 def _agrees(track: Track, observation: Observation) -> bool:
     """Whether the observation matches the person that the track was told as."""
     candidate = observation.decision.candidate
-    return observation.decision.outcome is Outcome.MATCH and candidate is not None and candidate.identity_id == track.identity_id
+    return (
+        observation.decision.outcome is Outcome.MATCH
+        and candidate is not None
+        and candidate.identity_id == track.identity_id
+    )
 
 
 def _as_decided_now(observation: Observation, newest: Decision) -> Observation:
     """A match is told by the threshold of the moment, also where an earlier frame is its best and another one held then."""
-    decision = replace(observation.decision, outcome=Outcome.MATCH, threshold=newest.threshold, target_fmr=newest.target_fmr,
-                       target_fpir=newest.target_fpir)
+    decision = replace(
+        observation.decision,
+        outcome=Outcome.MATCH,
+        threshold=newest.threshold,
+        target_fmr=newest.target_fmr,
+        target_fpir=newest.target_fpir,
+    )
     return replace(observation, decision=decision)
 
 
@@ -211,5 +227,12 @@ def _rank(observation: Observation) -> tuple[int, float]:
 
 
 def _finding(track: Track, verdict: Verdict, observation: Observation) -> Finding:
-    return Finding(verdict=verdict, track=track.number, identity_id=track.identity_id, observation=observation,
-                   frames=track.compared, first_ns=track.first_ns, last_ns=track.last_ns)
+    return Finding(
+        verdict=verdict,
+        track=track.number,
+        identity_id=track.identity_id,
+        observation=observation,
+        frames=track.compared,
+        first_ns=track.first_ns,
+        last_ns=track.last_ns,
+    )

@@ -81,8 +81,10 @@ def compute_encoder_id(model_digest: str, card: Mapping[str, Any]) -> str:
 def split(data: bytes, where: object) -> tuple[bytes, dict[str, Any] | None]:
     """(flatbuffer, card or None) of a file's bytes. Raises ModelError if it is no TFLite file or the card is no JSON."""
     if len(data) < 16 or data[4:8] != TFLITE_IDENTIFIER:
-        raise ModelError(f"{where}: expected a TFLite file (TFL3 at byte 4), got {len(data)} bytes starting {data[:8]!r}",
-                         "name a .tflite bundle")
+        raise ModelError(
+            f"{where}: expected a TFLite file (TFL3 at byte 4), got {len(data)} bytes starting {data[:8]!r}",
+            "name a .tflite bundle",
+        )
     if not zipfile.is_zipfile(io.BytesIO(data)):
         return data, None
     try:
@@ -91,9 +93,18 @@ def split(data: bytes, where: object) -> tuple[bytes, dict[str, Any] | None]:
             if CARD_NAME not in archive.namelist():
                 return data[:start], None
             card = json.loads(archive.read(CARD_NAME))
-    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, RuntimeError) as e:  # what zipfile and json stumble over
+    except (
+        zipfile.BadZipFile,
+        zlib.error,
+        EOFError,
+        OSError,
+        ValueError,
+        RuntimeError,
+    ) as e:  # what zipfile and json stumble over
         why = str(e) or type(e).__name__
-        raise ModelError(f"{where} card: expected {CARD_NAME} as JSON, got a damaged one: {why}", "copy the file again") from None
+        raise ModelError(
+            f"{where} card: expected {CARD_NAME} as JSON, got a damaged one: {why}", "copy the file again"
+        ) from None
     if not isinstance(card, dict):
         raise ModelError(f"{where} card: expected a JSON object, got {type(card).__name__}", "convert the model again")
     return data[:start], card
@@ -107,12 +118,16 @@ def read_bundle(path: Path) -> Bundle:
         raise ModelError(f"cannot read the model {path}: {e.strerror}", WHICH) from None
     model, raw = split(data, path)
     if raw is None:
-        raise ModelError(f"{path} card: expected {CARD_NAME} behind the model, got none: a bare or truncated .tflite file",
-                         "convert it with edge-oneshot-convert, or copy the bundle again")
+        raise ModelError(
+            f"{path} card: expected {CARD_NAME} behind the model, got none: a bare or truncated .tflite file",
+            "convert it with edge-oneshot-convert, or copy the bundle again",
+        )
     card = parse_card(raw, str(path))
     if card.model_digest != (got := digest(model)):
-        raise ModelError(f"{path} digests.model: the card says {card.model_digest[:19]}…, the model's bytes are {got[:19]}…",
-                         "the file is damaged or was edited; copy or convert it again")
+        raise ModelError(
+            f"{path} digests.model: the card says {card.model_digest[:19]}…, the model's bytes are {got[:19]}…",
+            "the file is damaged or was edited; copy or convert it again",
+        )
     return Bundle(path=path, model=model, card=card, encoder_id=compute_encoder_id(got, raw))
 
 
@@ -139,7 +154,9 @@ def read_cohort(path: Path, encoder_id: str) -> Cohort:
     try:
         raw = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as e:
-        raise ModelError(f"cannot read the cohort {path}: {e}", "make it with `edge-oneshot calibrate`, and check model.cohort") from None
+        raise ModelError(
+            f"cannot read the cohort {path}: {e}", "make it with `edge-oneshot calibrate`, and check model.cohort"
+        ) from None
     made_by = raw.get("encoder_id") if isinstance(raw, dict) else None
     if made_by != encoder_id:
         raise ModelError(
@@ -150,8 +167,12 @@ def read_cohort(path: Path, encoder_id: str) -> Cohort:
 
 
 Role = Literal["encoder", "detector", "refiner", "landmarks"]
-SHIPPED: dict[Role, str] = {"encoder": "mobilefacenet", "detector": "blazeface_full_range", "refiner": "blazeface_short_range",
-                            "landmarks": "face_landmarks"}
+SHIPPED: dict[Role, str] = {
+    "encoder": "mobilefacenet",
+    "detector": "blazeface_full_range",
+    "refiner": "blazeface_short_range",
+    "landmarks": "face_landmarks",
+}
 
 
 def find_bundle(name: str, role: Role) -> Path:
@@ -164,6 +185,8 @@ def find_bundle(name: str, role: Role) -> Path:
         path = models / f"{name or SHIPPED[role]}.tflite"
         if not path.is_file():
             shipped = ", ".join(sorted(p.stem for p in models.glob("*.tflite")))
-            raise ModelError(f"model.{role}: no shipped bundle {path.stem!r}; shipped: {shipped}", "name one of them, or a path")
+            raise ModelError(
+                f"model.{role}: no shipped bundle {path.stem!r}; shipped: {shipped}", "name one of them, or a path"
+            )
         return path
     return Path(name).expanduser()

@@ -44,7 +44,8 @@ class _Reader:
     def fault(self, key: str, expected: str, got: object) -> ModelError:
         field = f"{self.path}.{key}".strip(".") or "card"
         return ModelError(
-            f"{self.where} {field}: expected {expected}, got {str(got)[:80]!r}", "convert the model again with a complete card"
+            f"{self.where} {field}: expected {expected}, got {str(got)[:80]!r}",
+            "convert the model again with a complete card",
         )
 
     def sub(self, key: str) -> _Reader:
@@ -119,7 +120,12 @@ def _parse_input(r: _Reader) -> InputSpec:
     normalisation = r.sub("normalisation")
     mean, std = normalisation.numbers("mean", channels), normalisation.numbers("std", channels, low=1e-6)
     return InputSpec(
-        width_px=r.whole("width_px", 8, 2048), height_px=r.whole("height_px", 8, 2048), channels=channels, colour=colour, mean=mean, std=std
+        width_px=r.whole("width_px", 8, 2048),
+        height_px=r.whole("height_px", 8, 2048),
+        channels=channels,
+        colour=colour,
+        mean=mean,
+        std=std,
     )
 
 
@@ -135,7 +141,9 @@ def _parse_encoder(top: _Reader, common: dict[str, Any]) -> EncoderCard:
     c = top.sub("comparator")
     comparator = Comparator(kind=c.text("kind", ("cosine", "weighted-l1")))
     if comparator.kind == "weighted-l1":
-        comparator = Comparator(kind="weighted-l1", weights=c.numbers("weights", dimension, low=0.0), bias=c.number("bias"))
+        comparator = Comparator(
+            kind="weighted-l1", weights=c.numbers("weights", dimension, low=0.0), bias=c.number("bias")
+        )
     if (mirror := top.flag("mirror")) and comparator.kind != "cosine":
         raise top.fault("mirror", f"false for the comparator {comparator.kind}", mirror)
     return EncoderCard(
@@ -169,7 +177,9 @@ def _parse_landmarks(top: _Reader, common: dict[str, Any]) -> LandmarkCard:
     points, output = _parse_points(top.sub("points")), top.sub("output")
     for name, (x, y) in points.items():
         if not (0 <= x <= spec.width_px and 0 <= y <= spec.height_px):
-            raise top.sub("points").fault(name, f"a point inside the input of {spec.width_px}x{spec.height_px} px", (x, y))
+            raise top.sub("points").fault(
+                name, f"a point inside the input of {spec.width_px}x{spec.height_px} px", (x, y)
+            )
     # JSON objects have no order: it is told where the model's output is.
     names = output.names("landmarks")
     if sorted(names) != sorted(points):
@@ -188,7 +198,10 @@ def _parse_thresholds(r: _Reader) -> Thresholds:
         tar = None if p.data.get("tar") is None else p.number("tar", 0, 1)
         points.append(
             ThresholdPoint(
-                fmr=p.number("fmr", 1e-12, 1), threshold=p.number("threshold"), ci95=None if ci is None else (ci[0], ci[1]), tar=tar
+                fmr=p.number("fmr", 1e-12, 1),
+                threshold=p.number("threshold"),
+                ci95=None if ci is None else (ci[0], ci[1]),
+                tar=tar,
             )
         )
     points.sort(key=lambda p: -p.fmr)
@@ -218,7 +231,11 @@ def parse_cohort(raw: object, where: str) -> Cohort:
 
     fmrs, fmr_scores = curve("fmrs", "fmr_scores", rising=False)
     fnmrs, fnmr_scores = curve("fnmrs", "fnmr_scores", rising=True)
-    sizes, fpirs, limits = r.numbers("gallery_sizes", low=1), r.numbers("fpirs", low=1e-12), r.numbers("measured_to_fpir", low=1e-12)
+    sizes, fpirs, limits = (
+        r.numbers("gallery_sizes", low=1),
+        r.numbers("fpirs", low=1e-12),
+        r.numbers("measured_to_fpir", low=1e-12),
+    )
     table = r.data.get("gallery_scores")
     if not fmrs:
         raise r.fault("fmrs", "at least one rate", fmrs)
@@ -231,17 +248,33 @@ def parse_cohort(raw: object, where: str) -> Cohort:
     lines = []
     for i, row in enumerate(table):
         line = _Reader({"row": row}, where, f"gallery_scores[{i}]").numbers("row")
-        if not 1 <= len(line) <= len(fpirs) or any(b < a for a, b in pairwise(line)) or limits[i] != fpirs[len(line) - 1]:
+        if (
+            not 1 <= len(line) <= len(fpirs)
+            or any(b < a for a, b in pairwise(line))
+            or limits[i] != fpirs[len(line) - 1]
+        ):
             raise r.fault(f"gallery_scores[{i}]", f"scores that rise, the last at measured_to_fpir {limits[i]:g}", row)
         lines.append(line)
     t = r.sub("tail")
     t.text("kind", ("gpd",))
     return Cohort(
-        protocol=r.text("protocol"), identities=r.whole("identities", 2, 10**9), measured_to_fmr=r.number("measured_to_fmr", 1e-12, 1),
-        fmrs=fmrs, fmr_scores=fmr_scores, fnmrs=fnmrs, fnmr_scores=fnmr_scores,
-        tail=Tail(from_score=t.number("from_score"), rate=t.number("rate", 1e-12, 1), shape=t.number("shape", -1, 1),
-                  scale=t.number("scale", 1e-9)),
-        gallery_sizes=tuple(int(size) for size in sizes), fpirs=fpirs, gallery_scores=tuple(lines), measured_to_fpir=limits,
+        protocol=r.text("protocol"),
+        identities=r.whole("identities", 2, 10**9),
+        measured_to_fmr=r.number("measured_to_fmr", 1e-12, 1),
+        fmrs=fmrs,
+        fmr_scores=fmr_scores,
+        fnmrs=fnmrs,
+        fnmr_scores=fnmr_scores,
+        tail=Tail(
+            from_score=t.number("from_score"),
+            rate=t.number("rate", 1e-12, 1),
+            shape=t.number("shape", -1, 1),
+            scale=t.number("scale", 1e-9),
+        ),
+        gallery_sizes=tuple(int(size) for size in sizes),
+        fpirs=fpirs,
+        gallery_scores=tuple(lines),
+        measured_to_fpir=limits,
         template_exponent=r.number("template_exponent", 0, 1),
     )
 

@@ -44,10 +44,14 @@ class Runtime:
                 self._interpreter.allocate_tensors()
         except (AttributeError, ImportError, SystemError) as e:
             # tflite-runtime 2.14 is built against numpy 1: it imports under numpy 2 and then breaks here.
-            raise ModelError(f"{module.__name__} does not work with numpy {np.__version__}: {e}",
-                             "pip install 'numpy<2', or use ai-edge-litert") from None
+            raise ModelError(
+                f"{module.__name__} does not work with numpy {np.__version__}: {e}",
+                "pip install 'numpy<2', or use ai-edge-litert",
+            ) from None
         except (RuntimeError, ValueError) as e:
-            raise ModelError(f"{where}: {self.name} cannot load the model: {e}", "copy or convert the model again") from None
+            raise ModelError(
+                f"{where}: {self.name} cannot load the model: {e}", "copy or convert the model again"
+            ) from None
         self.inputs = tuple(_tensor(d) for d in self._interpreter.get_input_details())
         self.outputs = tuple(_tensor(d) for d in self._interpreter.get_output_details())
 
@@ -81,8 +85,10 @@ class PixelModel:
         )
         for field, expected, got in facts:
             if expected != got:
-                raise ModelError(f"{where} {field}: the card expects {expected}, the model has {got}",
-                                 "use the card that belongs to this model, or convert the model again")
+                raise ModelError(
+                    f"{where} {field}: the card expects {expected}, the model has {got}",
+                    "use the card that belongs to this model, or convert the model again",
+                )
 
     def __call__(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         """uint8 (H, W, C) -> float32 (D,), dequantized. Raises ValueError for another shape."""
@@ -110,8 +116,14 @@ def _without_chatter() -> Iterator[None]:
 
 def _tensor(detail: dict[str, Any]) -> Tensor:
     scale, zero_point = detail["quantization"]
-    return Tensor(name=detail["name"], index=detail["index"], shape=tuple(int(n) for n in detail["shape"]),
-                  dtype=np.dtype(detail["dtype"]), scale=float(scale), zero_point=int(zero_point))
+    return Tensor(
+        name=detail["name"],
+        index=detail["index"],
+        shape=tuple(int(n) for n in detail["shape"]),
+        dtype=np.dtype(detail["dtype"]),
+        scale=float(scale),
+        zero_point=int(zero_point),
+    )
 
 
 def _import_runtime(wanted: str) -> tuple[str, Any]:

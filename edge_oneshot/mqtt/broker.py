@@ -58,9 +58,13 @@ def read_password(config: MqttConfig) -> str | None:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as e:
         reason = e.strerror if isinstance(e, OSError) else "not UTF-8"
-        raise ConfigError(f"mqtt.password_file {path}: expected a readable file, got: {reason}", "check path and permissions") from None
+        raise ConfigError(
+            f"mqtt.password_file {path}: expected a readable file, got: {reason}", "check path and permissions"
+        ) from None
     if not lines or not lines[0]:
-        raise ConfigError(f"mqtt.password_file {path}: expected the password in the first line, got nothing", "write it there")
+        raise ConfigError(
+            f"mqtt.password_file {path}: expected the password in the first line, got nothing", "write it there"
+        )
     return lines[0]
 
 
@@ -71,7 +75,9 @@ def tls_context(config: MqttConfig) -> ssl.SSLContext | None:
     try:
         context = ssl.create_default_context(cafile=config.ca_file or None)
     except OSError as e:  # ssl.SSLError is one
-        raise ConfigError(f"mqtt.ca_file {config.ca_file}: expected PEM certificates, got: {e}", "name the authority's PEM file") from None
+        raise ConfigError(
+            f"mqtt.ca_file {config.ca_file}: expected PEM certificates, got: {e}", "name the authority's PEM file"
+        ) from None
     context.sslsocket_class = _ClosingSocket
     if config.cert_file:
         try:
@@ -97,7 +103,10 @@ class _ClosingSocket(ssl.SSLSocket):
 def make_client(config: MqttConfig, client_id: str, protocol: MQTTProtocolVersion) -> Client:
     """A client that has never been connected, to be used for one connection. Raises ConfigError."""
     client = Client(
-        CallbackAPIVersion.VERSION2, client_id=client_id, protocol=protocol, reconnect_on_failure=False,
+        CallbackAPIVersion.VERSION2,
+        client_id=client_id,
+        protocol=protocol,
+        reconnect_on_failure=False,
         clean_session=None if protocol == V5 else True,
     )
     client.connect_timeout = CONNECT_TIMEOUT_S

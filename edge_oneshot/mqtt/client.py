@@ -1,11 +1,11 @@
 """The link to the broker, for the life of the daemon: connects, stays, comes back, and says how it is.
 
-    link = MqttLink(config.mqtt, config.device_slug, outbox)
-    link.start()                                 # returns at once; an absent broker is a state, not an error
-    link.set_state(link.topics.presence, {...})  # retained; told again after every reconnect
-    outbox.commit(event); link.wake()            # events go through the outbox only
-    link.status()                                # for health
-    link.stop()                                  # says `offline`, waits for its PUBACK, at most 2 s
+link = MqttLink(config.mqtt, config.device_slug, outbox)
+link.start()                                 # returns at once; an absent broker is a state, not an error
+link.set_state(link.topics.presence, {...})  # retained; told again after every reconnect
+outbox.commit(event); link.wake()            # events go through the outbox only
+link.status()                                # for health
+link.stop()                                  # says `offline`, waits for its PUBACK, at most 2 s
 """
 
 from __future__ import annotations
@@ -61,8 +61,14 @@ class MqttLink:
     """One thread that owns the connection. Every method may be called from any thread."""
 
     def __init__(
-        self, config: MqttConfig, device_slug: str, outbox: Outbox, *,
-        clock: Clock = read_clock, sign: Signer | None = None, limits: Limits | None = None,
+        self,
+        config: MqttConfig,
+        device_slug: str,
+        outbox: Outbox,
+        *,
+        clock: Clock = read_clock,
+        sign: Signer | None = None,
+        limits: Limits | None = None,
     ) -> None:
         """Opens nothing yet. Raises ValueError if device_slug or the prefix is no slug."""
         self.topics = Topics(config.prefix, device_slug)
@@ -80,10 +86,21 @@ class MqttLink:
         self._wake_in.setblocking(False)
         self._wake_out.setblocking(False)
         self._shared = Shared(
-            config=config, topics=self.topics, client_id=config.client_id or f"edge-oneshot-{device_slug}",
-            outbox=outbox, states=self._states, clock=clock, limits=self._limits, sign=sign, wake=self._wake_out,
-            stopping=self._stop.is_set, on_online=self._on_online, on_refusal=self._on_refusal,
-            subscriptions={}, replies=queue.SimpleQueue(), pictures=deque(maxlen=1),
+            config=config,
+            topics=self.topics,
+            client_id=config.client_id or f"edge-oneshot-{device_slug}",
+            outbox=outbox,
+            states=self._states,
+            clock=clock,
+            limits=self._limits,
+            sign=sign,
+            wake=self._wake_out,
+            stopping=self._stop.is_set,
+            on_online=self._on_online,
+            on_refusal=self._on_refusal,
+            subscriptions={},
+            replies=queue.SimpleQueue(),
+            pictures=deque(maxlen=1),
         )
         self._thread = threading.Thread(target=self._run, name="mqtt", daemon=True)
 
@@ -120,7 +137,9 @@ class MqttLink:
 
     def set_state(self, topic: str, payload: bytes | str | dict[str, Any]) -> None:
         """Publish a retained state now and after every reconnect. The same value again costs nothing."""
-        data = payload.encode() if isinstance(payload, str) else encode(payload) if isinstance(payload, dict) else payload
+        data = (
+            payload.encode() if isinstance(payload, str) else encode(payload) if isinstance(payload, dict) else payload
+        )
         if data and topic in self._clearing:  # in use again
             self._clearing.discard(topic)
             self._outbox.forget_clear(topic, emptied=False)
@@ -180,8 +199,13 @@ class MqttLink:
         outbox = self._outbox.status()
         with self._lock:
             return LinkStatus(
-                state=self._state, error=self._error, protocol=self._protocol, connects=self._connects,
-                refused_events=self._shared.refused_events, refused_topics=dict(self._refused_topics), outbox=outbox,
+                state=self._state,
+                error=self._error,
+                protocol=self._protocol,
+                connects=self._connects,
+                refused_events=self._shared.refused_events,
+                refused_topics=dict(self._refused_topics),
+                outbox=outbox,
             )
 
     # ---- the link's thread
@@ -215,13 +239,17 @@ class MqttLink:
         if end in (End.REFUSED, End.UNSUPPORTED):
             delay = random.uniform(0.5, 1.0) * self._limits.backoff_max_s
             if self._error != why:
-                log.error("mqtt: %s; this needs a change by you. Trying again every %g s", why, self._limits.backoff_max_s)
+                log.error(
+                    "mqtt: %s; this needs a change by you. Trying again every %g s", why, self._limits.backoff_max_s
+                )
             self._set(state="refused", error=why)
         else:
             ceiling = min(self._limits.backoff_max_s, self._limits.backoff_base_s * 2.0 ** min(self._failures, 16))
             delay = random.uniform(0.0, ceiling)
             where = "{}:{}".format(*broker.address(self._config))
-            log.log(logging.WARNING if loud else logging.DEBUG, "mqtt: broker %s: %s; events wait in the outbox", where, why)
+            log.log(
+                logging.WARNING if loud else logging.DEBUG, "mqtt: broker %s: %s; events wait in the outbox", where, why
+            )
             self._set(state="unreachable", error=why)
         self._failures += 1
         return delay
@@ -242,7 +270,11 @@ class MqttLink:
             elif known:
                 del self._refused_topics[topic]
         if reason and not known:
-            log.error("mqtt: the broker does not take %s: %s; allow it in the broker's ACL. Events are kept and tried again", topic, reason)
+            log.error(
+                "mqtt: the broker does not take %s: %s; allow it in the broker's ACL. Events are kept and tried again",
+                topic,
+                reason,
+            )
         elif known and not reason:
             log.info("mqtt: the broker takes %s again", topic)
 
@@ -250,4 +282,3 @@ class MqttLink:
         with self._lock:
             self._state = state
             self._error = self._error if error is None else error
-

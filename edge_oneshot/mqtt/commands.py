@@ -81,7 +81,9 @@ class MqttRequests:
         """A message has come; nothing here raises."""
         verb = message.topic.rsplit("/", 1)[-1]
         if message.retained or verb not in VERBS:
-            log.info("mqtt: request %r ignored: %s", verb[:40], "it was retained" if message.retained else "no such request")
+            log.info(
+                "mqtt: request %r ignored: %s", verb[:40], "it was retained" if message.retained else "no such request"
+            )
             return
         if not message.payload:
             return  # somebody empties a retained request
@@ -97,7 +99,11 @@ class MqttRequests:
             return
         asked = _Asked(Request(verb=verb, arguments=arguments), transaction, time.monotonic())
         if sent_at is not None and not _is_fresh(sent_at):
-            self._refuse(asked, f"ts: expected a time of the last {MAX_AGE_S:g} s, got {str(sent_at)[:40]!r}", "check both clocks")
+            self._refuse(
+                asked,
+                f"ts: expected a time of the last {MAX_AGE_S:g} s, got {str(sent_at)[:40]!r}",
+                "check both clocks",
+            )
             return
         try:
             self._waiting.put_nowait(asked)
@@ -164,8 +170,12 @@ class MqttRequests:
 def acl_lines(topics: Topics, device_user: str) -> list[str]:
     """What a mosquitto ACL needs before requests work, for the log when they are enabled."""
     return [
-        f"user {device_user or '<the device>'}", f"topic read {topics.request('x')[:-1]}#", f"topic write {topics.response('x')[:-1]}#",
-        "user <who may ask>", f"topic write {topics.request('x')[:-1]}#", f"topic read {topics.response('x')[:-1]}#",
+        f"user {device_user or '<the device>'}",
+        f"topic read {topics.request('x')[:-1]}#",
+        f"topic write {topics.response('x')[:-1]}#",
+        "user <who may ask>",
+        f"topic write {topics.request('x')[:-1]}#",
+        f"topic read {topics.response('x')[:-1]}#",
     ]
 
 

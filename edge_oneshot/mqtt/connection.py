@@ -77,13 +77,20 @@ class Connection:
         try:
             client = broker.make_client(s.config, s.client_id, self._protocol)
             broker.set_will(client, s.topics.availability, self._protocol, s.limits.session_expiry_s)
-            client.on_connect, client.on_disconnect, client.on_publish = self._on_connect, self._on_disconnect, self._on_publish
+            client.on_connect, client.on_disconnect, client.on_publish = (
+                self._on_connect,
+                self._on_disconnect,
+                self._on_publish,
+            )
             client.on_subscribe, client.on_message = self._on_subscribe, self._on_message
             broker.connect(client, s.config, self._protocol, s.limits.session_expiry_s)
         except ConfigError as e:
             return End.REFUSED, str(e)
         except ssl.SSLCertVerificationError as e:
-            return End.REFUSED, f"the broker's certificate is not trusted: {e.verify_message}; see mqtt.ca_file and mqtt.host"
+            return (
+                End.REFUSED,
+                f"the broker's certificate is not trusted: {e.verify_message}; see mqtt.ca_file and mqtt.host",
+            )
         except (OSError, ValueError) as e:
             return End.UNREACHABLE, f"{e}" or type(e).__name__
         self._connack_by = time.monotonic() + s.limits.connack_s
@@ -119,7 +126,9 @@ class Connection:
         events = ready.get(sock.fileno(), 0)
         if events & ~select.POLLOUT:
             client.loop_read()
-            while client.socket() is sock and getattr(sock, "pending", int)():  # TLS decrypts more than it was asked for
+            while (
+                client.socket() is sock and getattr(sock, "pending", int)()
+            ):  # TLS decrypts more than it was asked for
                 client.loop_read()
         if events & select.POLLOUT and client.socket() is not None:
             client.loop_write()
@@ -165,7 +174,9 @@ class Connection:
             self._retry.update(self._refused)
             self._refused.clear()
         # An event is one message or two.
-        while ((room := self._window - len(self._sent)) >= 2 or not self._sent) and (batch := self._next_events(max(1, room // 2))):
+        while ((room := self._window - len(self._sent)) >= 2 or not self._sent) and (
+            batch := self._next_events(max(1, room // 2))
+        ):
             for stored in batch:
                 # In flight, acknowledged, or refused and not due: seen already.
                 if not any(stored.event.event_id in seen for seen in (self._deliveries, self._done, self._refused)):
@@ -197,7 +208,9 @@ class Connection:
             hand = hand_over(stored, s.topics.device, s.config.event_ttl_s, s.clock(), s.sign)
             if past and hand.late:
                 return
-            topics = self._retry.pop(event.event_id, None) or s.topics.of_event(event.event_type, event.body.get("identity"))
+            topics = self._retry.pop(event.event_id, None) or s.topics.of_event(
+                event.event_type, event.body.get("identity")
+            )
         except (ValueError, TypeError, OverflowError) as e:  # a row that no build of this program would have stored
             log.error("mqtt: event %s cannot be sent and is dropped: %s", event.event_id, e)
             self._done.append(event.event_id)
@@ -208,7 +221,14 @@ class Connection:
             self._publish(client, topic, hand.payload, event_id=event.event_id, expiry_s=expiry)
 
     def _publish(
-        self, client: Client, topic: str, payload: bytes, *, retain: bool = False, event_id: str | None = None, expiry_s: int = 0
+        self,
+        client: Client,
+        topic: str,
+        payload: bytes,
+        *,
+        retain: bool = False,
+        event_id: str | None = None,
+        expiry_s: int = 0,
     ) -> None:
         properties: Properties | None = None
         if self._protocol == broker.V5 and event_id is not None:
@@ -237,7 +257,9 @@ class Connection:
 
     # ---- paho's callbacks, on this same thread
 
-    def _on_connect(self, client: Client, _: Any, flags: ConnectFlags, reason: ReasonCode, properties: Properties | None) -> None:
+    def _on_connect(
+        self, client: Client, _: Any, flags: ConnectFlags, reason: ReasonCode, properties: Properties | None
+    ) -> None:
         if reason.is_failure:
             if reason.value == broker.UNSUPPORTED_PROTOCOL:
                 self._end = End.UNSUPPORTED, str(reason)
@@ -251,7 +273,9 @@ class Connection:
         self._s.pictures.clear()  # of before the outage
         self._s.on_online("5" if self._protocol == broker.V5 else "3.1.1")
 
-    def _on_disconnect(self, _c: Client, _: Any, flags: DisconnectFlags, reason: ReasonCode, _p: Properties | None) -> None:
+    def _on_disconnect(
+        self, _c: Client, _: Any, flags: DisconnectFlags, reason: ReasonCode, _p: Properties | None
+    ) -> None:
         if self._end is not None:
             return
         if self._disconnecting:

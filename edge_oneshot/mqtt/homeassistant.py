@@ -33,7 +33,10 @@ class HomeAssistant:
         self._link, self._mode, self._prefix = link, mode, slug("discovery prefix", prefix)
         self._node = f"edge_oneshot_{link.topics.device}"
         self._device = {
-            "identifiers": [self._node], "name": device_name, "manufacturer": "edge-oneshot", "model": "one-shot recognition",
+            "identifiers": [self._node],
+            "name": device_name,
+            "manufacturer": "edge-oneshot",
+            "model": "one-shot recognition",
             "sw_version": version,
         }
         self._origin = {"name": "edge-oneshot", "sw_version": version}
@@ -50,10 +53,15 @@ class HomeAssistant:
             # Assistant may be away just now, and until the next start but one, since we may have been away.
             removed = {key: {"platform": platform} for key, platform in gone.items()}
             self._announced = told | gone
-            messages = {f"{self._prefix}/device/{self._node}/config": {
-                "device": self._device, "origin": self._origin, "availability_topic": self._link.topics.availability, "qos": 1,
-                "components": wanted | removed,
-            }}
+            messages = {
+                f"{self._prefix}/device/{self._node}/config": {
+                    "device": self._device,
+                    "origin": self._origin,
+                    "availability_topic": self._link.topics.availability,
+                    "qos": 1,
+                    "components": wanted | removed,
+                }
+            }
         else:
             self._announced = told
             messages = {self._topic(c["platform"], key): self._single(c) for key, c in wanted.items()}
@@ -89,32 +97,57 @@ def components(topics: Topics, node: str, people: Mapping[str, str]) -> dict[str
     """The entities and triggers: key -> configuration with its `platform`. Keys are unique within the device."""
     found: dict[str, dict[str, Any]] = {
         "event": {
-            "platform": "event", "name": "Event", "state_topic": topics.event, "event_types": list(EVENT_TYPES),
+            "platform": "event",
+            "name": "Event",
+            "state_topic": topics.event,
+            "event_types": list(EVENT_TYPES),
             "icon": "mdi:face-recognition",
         },
         "last_person": {
-            "platform": "sensor", "name": "Last person", "state_topic": f"{topics.base}/match/+", "icon": "mdi:account",
+            "platform": "sensor",
+            "name": "Last person",
+            "state_topic": f"{topics.base}/match/+",
+            "icon": "mdi:account",
             "value_template": "{{ value_json.name }}",
         },
         "unknown_person": {
-            "platform": "binary_sensor", "name": "Unknown person", "device_class": "occupancy", "state_topic": topics.presence,
+            "platform": "binary_sensor",
+            "name": "Unknown person",
+            "device_class": "occupancy",
+            "state_topic": topics.presence,
             "value_template": "{{ 'ON' if value_json.unknown > 0 else 'OFF' }}",
         },
         "state": _diagnostic(topics, "State", "{{ value_json.state }}"),
-        "fps": _diagnostic(topics, "Frames per second", "{{ value_json.fps }}", unit_of_measurement="fps", state_class="measurement"),
+        "fps": _diagnostic(
+            topics, "Frames per second", "{{ value_json.fps }}", unit_of_measurement="fps", state_class="measurement"
+        ),
         "temperature": _diagnostic(
-            topics, "Temperature", "{{ value_json.temperature_c }}", device_class="temperature", unit_of_measurement="°C",
+            topics,
+            "Temperature",
+            "{{ value_json.temperature_c }}",
+            device_class="temperature",
+            unit_of_measurement="°C",
             state_class="measurement",
         ),
-        "outbox_depth": _diagnostic(topics, "Undelivered events", "{{ value_json.outbox.depth }}", state_class="measurement"),
+        "outbox_depth": _diagnostic(
+            topics, "Undelivered events", "{{ value_json.outbox.depth }}", state_class="measurement"
+        ),
     }
     for identity_id, name in people.items():
         found[f"person_{identity_id}"] = {
-            "platform": "binary_sensor", "name": name, "device_class": "occupancy", "state_topic": topics.person_state(identity_id),
+            "platform": "binary_sensor",
+            "name": name,
+            "device_class": "occupancy",
+            "state_topic": topics.person_state(identity_id),
         }
         found[f"match_{identity_id}"] = {
-            "platform": "device_automation", "automation_type": "trigger", "type": "match", "subtype": name,
-            "topic": topics.match(identity_id), "payload": "act", "value_template": _ACT,
+            "platform": "device_automation",
+            "automation_type": "trigger",
+            "type": "match",
+            "subtype": name,
+            "topic": topics.match(identity_id),
+            "payload": "act",
+            "value_template": _ACT,
         }
     for key, component in found.items():
         if component["platform"] != "device_automation":
@@ -124,6 +157,10 @@ def components(topics: Topics, node: str, people: Mapping[str, str]) -> dict[str
 
 def _diagnostic(topics: Topics, name: str, template: str, **more: str) -> dict[str, Any]:
     return {
-        "platform": "sensor", "name": name, "entity_category": "diagnostic", "state_topic": topics.health,
-        "value_template": template, **more,
+        "platform": "sensor",
+        "name": name,
+        "entity_category": "diagnostic",
+        "state_topic": topics.health,
+        "value_template": template,
+        **more,
     }

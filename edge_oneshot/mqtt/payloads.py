@@ -44,8 +44,14 @@ def hand_over(stored: StoredEvent, device: str, ttl_s: float, now: Moment, sign:
     else:
         late, expires_at = not 0 <= age_s <= LATE_AFTER_S, now.wall + ttl - timedelta(seconds=max(0.0, age_s))
     message: dict[str, Any] = {
-        "schema": SCHEMA_VERSION, "event_id": event.event_id, "event_type": event.event_type, **event.body,
-        "device": device, "ts": iso(event.ts), "expires_at": iso(expires_at), "late": late,
+        "schema": SCHEMA_VERSION,
+        "event_id": event.event_id,
+        "event_type": event.event_type,
+        **event.body,
+        "device": device,
+        "ts": iso(event.ts),
+        "expires_at": iso(expires_at),
+        "late": late,
         "clock": "synced" if now.synced and stored.clock_synced else "unsynced",
     }
     payload = encode({**message, "signature": None}) if sign is None else sign(message)
@@ -72,8 +78,11 @@ class Presence:
 
     def message(self) -> dict[str, Any]:
         return {
-            "schema": SCHEMA_VERSION, "identities": sorted(self.identities), "unknown": self.unknown,
-            "since": iso(self.since), "ts": iso(self.ts),
+            "schema": SCHEMA_VERSION,
+            "identities": sorted(self.identities),
+            "unknown": self.unknown,
+            "since": iso(self.since),
+            "ts": iso(self.ts),
         }
 
 
@@ -105,15 +114,24 @@ class Health:
 
     def message(self) -> dict[str, Any]:
         return {
-            "schema": SCHEMA_VERSION, "state": self.state, "fps": self.fps,
+            "schema": SCHEMA_VERSION,
+            "state": self.state,
+            "fps": self.fps,
             "stages_ms": {name: {"p50": p50, "p95": p95} for name, (p50, p95) in self.stages_ms.items()},
-            "camera_age_s": self.camera_age_s, "temperature_c": self.temperature_c, "throttled": self.throttled,
-            "rss_bytes": self.rss_bytes, "uptime_s": self.uptime_s,
+            "camera_age_s": self.camera_age_s,
+            "temperature_c": self.temperature_c,
+            "throttled": self.throttled,
+            "rss_bytes": self.rss_bytes,
+            "uptime_s": self.uptime_s,
             "outbox": {
-                "depth": self.outbox_depth, "oldest_age_s": self.outbox_oldest_age_s, "dropped": self.outbox_dropped,
-                "refused": self.outbox_refused, "fault": self.outbox_fault,
+                "depth": self.outbox_depth,
+                "oldest_age_s": self.outbox_oldest_age_s,
+                "dropped": self.outbox_dropped,
+                "refused": self.outbox_refused,
+                "fault": self.outbox_fault,
             },
-            "encoder_id": self.encoder_id, "gallery": {"identities": self.identities, "templates": self.templates},
+            "encoder_id": self.encoder_id,
+            "gallery": {"identities": self.identities, "templates": self.templates},
             "ts": iso(self.ts),
         }
 
@@ -135,11 +153,17 @@ class Info:
 
     def message(self) -> dict[str, Any]:
         return {
-            "schema": SCHEMA_VERSION, "version": self.version, "encoder_id": self.encoder_id,
-            "target_fmr": self.target_fmr, "target_fpir": self.target_fpir, "threshold": self.threshold,
+            "schema": SCHEMA_VERSION,
+            "version": self.version,
+            "encoder_id": self.encoder_id,
+            "target_fmr": self.target_fmr,
+            "target_fpir": self.target_fpir,
+            "threshold": self.threshold,
             "capabilities": {
-                "pad": self.pad, "gallery_encrypted": self.gallery_encrypted,
-                "signed_events": self.signed_events, "requests": self.requests,
+                "pad": self.pad,
+                "gallery_encrypted": self.gallery_encrypted,
+                "signed_events": self.signed_events,
+                "requests": self.requests,
             },
             "ts": iso(self.ts),
         }

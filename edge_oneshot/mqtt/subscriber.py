@@ -21,7 +21,9 @@ _CREDENTIALS_HINT = "check mqtt.username, mqtt.password_file and the broker's AC
 class Subscriber:
     """One connection and its subscriptions. MQTT 5, and 3.1.1 if the broker knows no 5. Use as a context manager."""
 
-    def __init__(self, config: MqttConfig, topics: Sequence[str], on_message: Callable[[MQTTMessage], None], role: str) -> None:
+    def __init__(
+        self, config: MqttConfig, topics: Sequence[str], on_message: Callable[[MQTTMessage], None], role: str
+    ) -> None:
         self._config, self._topics, self._on_message = config, list(topics), on_message
         self._client_id = f"edge-oneshot-{role}-{socket.gethostname()}-{os.getpid()}"
         self._client: Client | None = None
@@ -51,9 +53,13 @@ class Subscriber:
                 broker.connect(client, self._config, protocol, session_expiry_s=0)
             except ssl.SSLCertVerificationError as e:
                 hint = "set mqtt.ca_file to the authority of the broker, and mqtt.host to the name in its certificate"
-                raise BrokerRefused(f"broker {where}: expected a trusted certificate, got: {e.verify_message}", hint) from None
+                raise BrokerRefused(
+                    f"broker {where}: expected a trusted certificate, got: {e.verify_message}", hint
+                ) from None
             except OSError as e:
-                raise BrokerUnreachable(f"broker {where}: cannot be reached: {e}", "check mqtt.host, mqtt.port, and that it runs") from None
+                raise BrokerUnreachable(
+                    f"broker {where}: cannot be reached: {e}", "check mqtt.host, mqtt.port, and that it runs"
+                ) from None
             end = time.monotonic() + timeout_s
             while not self._ready and not self._refused and client.socket() is not None and time.monotonic() < end:
                 client.loop(0.1)
@@ -62,8 +68,10 @@ class Subscriber:
             self.close()
             if self._refused and self._refused != "Unsupported protocol version":
                 raise BrokerRefused(f"broker {where}: {self._refused}", _CREDENTIALS_HINT)
-        raise BrokerUnreachable(f"broker {where}: expected a CONNACK and a SUBACK within {timeout_s:g} s, got none",
-                                "is it an MQTT broker, and does mqtt.tls fit its port?")
+        raise BrokerUnreachable(
+            f"broker {where}: expected a CONNACK and a SUBACK within {timeout_s:g} s, got none",
+            "is it an MQTT broker, and does mqtt.tls fit its port?",
+        )
 
     def step(self, timeout_s: float) -> bool:
         """Wait for messages; False once the connection is lost."""
@@ -90,6 +98,8 @@ class Subscriber:
             client.subscribe([(topic, 1) for topic in self._topics])
 
     def _subscribed(self, client: Client, _: Any, mid: int, reasons: Any, properties: Any) -> None:
-        failed = [f"{topic}: {reason}" for topic, reason in zip(self._topics, reasons, strict=False) if reason.is_failure]
+        failed = [
+            f"{topic}: {reason}" for topic, reason in zip(self._topics, reasons, strict=False) if reason.is_failure
+        ]
         self._refused = f"subscription refused: {', '.join(failed)}" if failed else ""
         self._ready = not failed

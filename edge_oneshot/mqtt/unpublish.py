@@ -22,11 +22,17 @@ def unpublish(config: MqttConfig, device: str, *, force: bool = False) -> list[s
     """
     topics = Topics(config.prefix, device)
     node = f"edge_oneshot_{device}"
-    filters = [f"{topics.base}/#", f"{config.discovery_prefix}/+/{node}/config", f"{config.discovery_prefix}/+/{node}/+/config"]
+    filters = [
+        f"{topics.base}/#",
+        f"{config.discovery_prefix}/+/{node}/config",
+        f"{config.discovery_prefix}/+/{node}/+/config",
+    ]
     kept = _retained(config, filters)
     if kept.get(topics.availability) == ONLINE.encode() and not force:
-        raise BrokerError(f"{topics.availability} says online: a running daemon would publish everything again",
-                          "stop it first, or use --force if it is gone for good")
+        raise BrokerError(
+            f"{topics.availability} says online: a running daemon would publish everything again",
+            "stop it first, or use --force if it is gone for good",
+        )
     with Subscriber(config, filters, lambda message: None, "unpublish") as subscriber:
         waiting = [subscriber.publish(topic, b"", retain=True) for topic in sorted(kept)]
         end = time.monotonic() + 10.0
@@ -34,7 +40,9 @@ def unpublish(config: MqttConfig, device: str, *, force: bool = False) -> list[s
             subscriber.step(0.1)
     left = _retained(config, filters)  # an acknowledgement is no proof: MQTT 3.1.1 knows no refusal
     if left:
-        raise BrokerError(f"{len(left)} topics are still there: {', '.join(sorted(left))}", "allow this account to write them")
+        raise BrokerError(
+            f"{len(left)} topics are still there: {', '.join(sorted(left))}", "allow this account to write them"
+        )
     return sorted(kept)
 
 

@@ -75,18 +75,36 @@ def walk(config: MqttConfig, device: str, watch: MqttConfig | None = None) -> It
         try:
             publisher = _Publisher(config, topics, protocol)
         except OSError as e:
-            yield Step(name="connect", ok=False, detail=f"{where}: {e}", fix="check mqtt.host, mqtt.port, mqtt.tls, mqtt.ca_file")
+            yield Step(
+                name="connect",
+                ok=False,
+                detail=f"{where}: {e}",
+                fix="check mqtt.host, mqtt.port, mqtt.tls, mqtt.ca_file",
+            )
             return
         if publisher.connack is not None and publisher.connack.value != broker.UNSUPPORTED_PROTOCOL:
             break
     if publisher is None or publisher.connack is None:
-        yield Step(name="connect", ok=False, detail=f"{where}: no CONNACK", fix="is it an MQTT broker, and does mqtt.tls fit its port?")
+        yield Step(
+            name="connect",
+            ok=False,
+            detail=f"{where}: no CONNACK",
+            fix="is it an MQTT broker, and does mqtt.tls fit its port?",
+        )
         return
     if publisher.connack.is_failure:
         yield from _refused_connect(config, topics, protocol, str(publisher.connack))
         return
-    version = "MQTT 5" if protocol == broker.V5 else "MQTT 3.1.1: a forbidden publish is acknowledged and dropped, so look below"
-    yield Step(name="connect", ok=True, detail=f"{where}, {'TLS, ' if config.tls else ''}{version}{_limits(publisher.properties)}")
+    version = (
+        "MQTT 5"
+        if protocol == broker.V5
+        else "MQTT 3.1.1: a forbidden publish is acknowledged and dropped, so look below"
+    )
+    yield Step(
+        name="connect",
+        ok=True,
+        detail=f"{where}, {'TLS, ' if config.tls else ''}{version}{_limits(publisher.properties)}",
+    )
     # mosquitto holds a will against its ACL only when it sends it: the publish to the same topic below tells more.
     yield Step(name="will", ok=True, detail=f"accepted on {topics.availability}")
     try:
@@ -103,15 +121,24 @@ def _refused_connect(config: MqttConfig, topics: Topics, protocol: MQTTProtocolV
             pass
     except BrokerError as e:
         if "subscription refused" not in e.message:
-            yield Step(name="connect", ok=False, detail=f"refused: {reason}", fix="check mqtt.username, mqtt.password_file, mqtt.cert_file")
+            yield Step(
+                name="connect",
+                ok=False,
+                detail=f"refused: {reason}",
+                fix="check mqtt.username, mqtt.password_file, mqtt.cert_file",
+            )
             return
     yield Step(name="connect", ok=True, detail="accepted without a will")
     yield Step(name="will", ok=False, detail=f"refused: {reason}", fix=f"allow: topic write {topics.availability}")
 
 
 def _limits(properties: Any) -> str:
-    words = {"ReceiveMaximum": "receive maximum", "MaximumPacketSize": "packets up to", "MaximumQoS": "QoS up to",
-             "RetainAvailable": "retain"}
+    words = {
+        "ReceiveMaximum": "receive maximum",
+        "MaximumPacketSize": "packets up to",
+        "MaximumQoS": "QoS up to",
+        "RetainAvailable": "retain",
+    }
     found = [f"{word} {getattr(properties, name)}" for name, word in words.items() if hasattr(properties, name)]
     return f"; {', '.join(found)}" if found else ""
 
@@ -132,8 +159,12 @@ def _publishes(publisher: _Publisher, watch: MqttConfig, topics: Topics, own: bo
         yield Step(name="subscribe", ok=False, detail=e.message, fix=e.hint)
         return
     except BrokerError as e:
-        yield Step(name="subscribe", ok=None, detail=f"{account} may not read {topics.base}/# ({e.message}); the daemon need not",
-                   fix="to look for dropped messages name an account that may: --watch-username and --watch-password-file")
+        yield Step(
+            name="subscribe",
+            ok=None,
+            detail=f"{account} may not read {topics.base}/# ({e.message}); the daemon need not",
+            fix="to look for dropped messages name an account that may: --watch-username and --watch-password-file",
+        )
         watcher.close()
     _settle(watcher)
     probe = encode({**_PROBE, "device": topics.device})
@@ -148,10 +179,16 @@ def _publishes(publisher: _Publisher, watch: MqttConfig, topics: Topics, own: bo
     finally:
         watcher.close()
     for topic, mid in mids.items():
-        yield _verdict(topic, publisher.acks.get(mid), topic in arrived, bool(arrived), publisher.client.protocol == broker.V5)
+        yield _verdict(
+            topic, publisher.acks.get(mid), topic in arrived, bool(arrived), publisher.client.protocol == broker.V5
+        )
     if not arrived and publisher.client.protocol != broker.V5:
-        yield Step(name="publish", ok=None, detail=f"{account} saw nothing arrive: it may read nothing, or nothing may be published",
-                   fix="name an account that may read: --watch-username and --watch-password-file")
+        yield Step(
+            name="publish",
+            ok=None,
+            detail=f"{account} saw nothing arrive: it may read nothing, or nothing may be published",
+            fix="name an account that may read: --watch-username and --watch-password-file",
+        )
 
 
 def _verdict(topic: str, reason: Any, arrived: bool, any_arrived: bool, mqtt5: bool) -> Step:

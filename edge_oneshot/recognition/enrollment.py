@@ -41,7 +41,9 @@ def find_one(samples: Sequence[Sample]) -> tuple[Sample | None, tuple[Fault, ...
     if not samples:
         return None, (Fault(code="no_face", message="no face found: look at the camera, come closer, more light"),)
     if len(samples) > 1:
-        return None, (Fault(code="several_faces", message=f"{len(samples)} faces found, exactly 1 needed: one person at a time"),)
+        return None, (
+            Fault(code="several_faces", message=f"{len(samples)} faces found, exactly 1 needed: one person at a time"),
+        )
     return (None, samples[0].faults) if samples[0].faults else (samples[0], ())
 
 
@@ -57,7 +59,9 @@ def enroll_from_frame(pipeline: Pipeline, frame: Frame, identity: Identity, refe
     sample, faults = find_reference(pipeline, frame)
     if sample is None:
         raise EnrollmentError(
-            f"{identity.name!r} was not enrolled from {frame.source}", "use another picture", tuple(f.message for f in faults)
+            f"{identity.name!r} was not enrolled from {frame.source}",
+            "use another picture",
+            tuple(f.message for f in faults),
         )
     return make_enrollment(pipeline.encode(sample), sample.quality, identity, references)
 
@@ -67,14 +71,20 @@ def probe_from_frame(pipeline: Pipeline, frame: Frame) -> tuple[Sample, Embeddin
     sample, faults = find_one(pipeline.samples(frame))
     if sample is None:
         raise AcquisitionError(
-            f"nothing was compared: {frame.source} holds no usable probe", "use another picture", tuple(f.message for f in faults)
+            f"nothing was compared: {frame.source} holds no usable probe",
+            "use another picture",
+            tuple(f.message for f in faults),
         )
     return sample, pipeline.encode(sample)
 
 
 def make_enrollment(embedding: Embedding, quality: Quality, identity: Identity, references: References) -> Enrollment:
     template = Template(
-        template_id=str(uuid.uuid4()), identity_id=identity.identity_id, embedding=embedding, quality=quality, created_at=datetime.now(UTC)
+        template_id=str(uuid.uuid4()),
+        identity_id=identity.identity_id,
+        embedding=embedding,
+        quality=quality,
+        created_at=datetime.now(UTC),
     )
     others = (c for c in references.rank(embedding) if c.identity_id != identity.identity_id)
     return Enrollment(identity=identity, template=template, look_alike=next(others, None))
@@ -87,7 +97,9 @@ class CaptureSession:
     is over. Nothing here waits or reads a clock.
     """
 
-    def __init__(self, pipeline: Pipeline, identity: Identity, references: References, *, prompt_ns: int, timeout_s: float) -> None:
+    def __init__(
+        self, pipeline: Pipeline, identity: Identity, references: References, *, prompt_ns: int, timeout_s: float
+    ) -> None:
         self._pipeline, self._identity, self._references = pipeline, identity, references
         self._prompt_ns, self._deadline_ns = prompt_ns, prompt_ns + round(timeout_s * 1e9)
         self._timeout_s = timeout_s
@@ -109,7 +121,9 @@ class CaptureSession:
 
     def finish_if_due(self, now_ns: int) -> Enrollment | None:
         """To be called without a frame too. Raises EnrollmentError after the deadline without a good frame."""
-        if self._good and (len(self._good) >= BURST_FRAMES or now_ns - self._good[0][1] >= BURST_NS or now_ns >= self._deadline_ns):
+        if self._good and (
+            len(self._good) >= BURST_FRAMES or now_ns - self._good[0][1] >= BURST_NS or now_ns >= self._deadline_ns
+        ):
             return self._finish()
         if now_ns >= self._deadline_ns:
             raise EnrollmentError(

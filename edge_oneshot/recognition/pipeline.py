@@ -46,7 +46,12 @@ class Pipeline:
     """
 
     def __init__(
-        self, encoder: TwinEncoder, locator: FaceLocator | None, gates: QualityConfig, rule: Rule, pad: PadMethod | None = None
+        self,
+        encoder: TwinEncoder,
+        locator: FaceLocator | None,
+        gates: QualityConfig,
+        rule: Rule,
+        pad: PadMethod | None = None,
     ) -> None:
         if (locator is None) != (encoder.card.regions == "frame"):
             raise ValueError(f"locator: expected {'none' if locator else 'one'} for regions {encoder.card.regions!r}")
@@ -91,7 +96,9 @@ class Pipeline:
         with self.stopwatch.stage("pad"):
             result = self.pad.judge(frame, face, chip)
         if result.decision is PadDecision.NOT_PERFORMED:
-            raise ValueError(f"{self.pad.name}: expected bona_fide or attack, got not_performed; nothing may pass unjudged")
+            raise ValueError(
+                f"{self.pad.name}: expected bona_fide or attack, got not_performed; nothing may pass unjudged"
+            )
         return replace(sample, pad=result)
 
     def _observe(self, sample: Sample, references: References) -> Observation:
@@ -101,5 +108,3 @@ class Pipeline:
         with self.stopwatch.stage("decide"):
             decision = decide(embedding, references, self.threshold, self.encoder.card)
         return Observation(sample=sample, embedding=embedding, decision=decision)
-
-

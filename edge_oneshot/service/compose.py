@@ -71,7 +71,9 @@ def build_pipeline(config: Config) -> Pipeline:
     """Raises ModelError: a bad bundle, or one whose card gives no threshold while the configuration sets none."""
     encoder = build_encoder(config)
     locator = build_locator(config) if encoder.card.regions == "face" else None
-    if locator is not None and (absent := ({"nose"} | set(encoder.card.alignment)) - set(locator.refiner.card.landmarks)):
+    if locator is not None and (
+        absent := ({"nose"} | set(encoder.card.alignment)) - set(locator.refiner.card.landmarks)
+    ):
         raise ModelError(
             f"{locator.refiner.card.name} decoder.landmarks: expected {sorted(absent)} too, since the encoder aligns by them "
             f"and the quality gate measures by the nose, got {list(locator.refiner.card.landmarks)}",
@@ -88,7 +90,9 @@ def build_pad() -> PadMethod | None:
 def build_rule(config: Config, encoder: TwinEncoder) -> Rule:
     """The threshold set by hand, else what the user accepts and the cohort that was measured. Raises ModelError."""
     decision, card = config.decision, encoder.card
-    cohort = read_cohort(Path(config.model.cohort).expanduser(), encoder.encoder_id) if config.model.cohort else card.cohort
+    cohort = (
+        read_cohort(Path(config.model.cohort).expanduser(), encoder.encoder_id) if config.model.cohort else card.cohort
+    )
     if decision.threshold is not None:
         return Rule(target=Target(score=decision.threshold), thresholds=card.thresholds, cohort=cohort)
     if card.thresholds is None and cohort is None:
@@ -131,7 +135,11 @@ def reporter(config: Config) -> Iterator[tuple[Reporter, list[Door]]]:
     try:
         link = MqttLink(config.mqtt, config.device_slug, outbox)
         mqtt, name = config.mqtt, config.device.name or config.device_slug
-        home = None if mqtt.discovery == "off" else HomeAssistant(link, mqtt.discovery, mqtt.discovery_prefix, name, __version__)
+        home = (
+            None
+            if mqtt.discovery == "off"
+            else HomeAssistant(link, mqtt.discovery, mqtt.discovery_prefix, name, __version__)
+        )
         doors: list[Door] = [MqttRequests(link)] if mqtt.requests else []
         if doors:
             log.info(
@@ -169,7 +177,12 @@ def run_daemon(load: Callable[[], Config]) -> int:
             closing(Journal(config.explain_path, config.decision)) as kept,
         ):
             daemon = Daemon(
-                config, pipeline, people, build_tracker(config, pipeline, lambda: people.references), report, kept,
+                config,
+                pipeline,
+                people,
+                build_tracker(config, pipeline, lambda: people.references),
+                report,
+                kept,
                 lambda running: plan(running, load(), lambda c: build_rule(c, pipeline.encoder)),
             )
             return daemon.run(camera, [server, hang_up, *doors], stop)

@@ -52,16 +52,30 @@ class Daemon:
     """One camera's daemon; its parts come wired from compose.py. All methods belong to one thread."""
 
     def __init__(
-        self, config: Config, pipeline: Pipeline, people: People, tracker: Tracker, reporter: Reporter, journal: Journal | None = None,
+        self,
+        config: Config,
+        pipeline: Pipeline,
+        people: People,
+        tracker: Tracker,
+        reporter: Reporter,
+        journal: Journal | None = None,
         plan_reload: Callable[[Config], Plan] | None = None,
     ) -> None:
         """journal: what `explain` answers from; None: nothing is kept. plan_reload: reads the configuration again."""
-        self.config, self.pipeline, self.people, self.tracker, self.reporter = config, pipeline, people, tracker, reporter
+        self.config, self.pipeline, self.people, self.tracker, self.reporter = (
+            config,
+            pipeline,
+            people,
+            tracker,
+            reporter,
+        )
         self.journal = journal
         if journal is not None:
             journal.keep_only(people.names)
         self._plan_reload = plan_reload
-        self.handler = Handler(pipeline, people, self._emit, self.describe, self._pause, journal, plan_reload and self._reload)
+        self.handler = Handler(
+            pipeline, people, self._emit, self.describe, self._pause, journal, plan_reload and self._reload
+        )
         self.times = StageTimes()
         self.state = State.RUNNING
         self.frames = 0
@@ -115,11 +129,15 @@ class Daemon:
 
     def _fold(self, finding: Finding) -> MatchEvent:
         encoder_id = self.pipeline.encoder.encoder_id
-        return fold(finding, self.people.names, self.config.camera.name, encoder_id, time.monotonic_ns(), datetime.now(UTC))
+        return fold(
+            finding, self.people.names, self.config.camera.name, encoder_id, time.monotonic_ns(), datetime.now(UTC)
+        )
 
     def _emit(self, event: MatchEvent) -> None:
         self.reporter.event(event)
-        system.notify("WATCHDOG=1")  # an import tells an event for each of its people, each written to the disk: that is progress
+        system.notify(
+            "WATCHDOG=1"
+        )  # an import tells an event for each of its people, each written to the disk: that is progress
         if self.people.references is not self._told_of:
             self._gallery_changed()
 
@@ -127,7 +145,11 @@ class Daemon:
         self.people.refresh()
         # A request may have read the change first, so what counts is what the world was told of.
         if self.people.references is not self._told_of:
-            log.info("the gallery has changed: %d people, %d comparable templates", len(self.people.names), len(self.people.references))
+            log.info(
+                "the gallery has changed: %d people, %d comparable templates",
+                len(self.people.names),
+                len(self.people.references),
+            )
             self._gallery_changed()
 
     def _gallery_changed(self) -> None:
@@ -203,7 +225,8 @@ class Daemon:
             self._health_ns = 0
         if camera.lost_for_s > self.config.camera.give_up_s:
             raise CameraError(
-                f"no camera for {camera.lost_for_s:.0f} s: {camera.last_error}", "check its cable and power; the service starts afresh"
+                f"no camera for {camera.lost_for_s:.0f} s: {camera.last_error}",
+                "check its cable and power; the service starts afresh",
             )
 
     def _finish(self) -> None:
@@ -225,16 +248,22 @@ class Daemon:
         self._tell_info()
         self.reporter.people(self.people.names)
         self.reporter.presence([], 0)
-        log.info("running: %d people, threshold %.3f, %s", len(self.people.names), self.pipeline.threshold.value, card.name)
+        log.info(
+            "running: %d people, threshold %.3f, %s", len(self.people.names), self.pipeline.threshold.value, card.name
+        )
 
     def _warn_of_threshold(self) -> None:
         threshold = self.pipeline.threshold
         if threshold.extrapolated:
             stated = self.config.decision.stated
-            log.warning("decision.%s is beyond what the model's card has measured; the threshold is extrapolated", stated)
+            log.warning(
+                "decision.%s is beyond what the model's card has measured; the threshold is extrapolated", stated
+            )
         if threshold.approximated:
             name = self.pipeline.encoder.card.name
-            log.warning("the model %s has measured no galleries; the threshold assumes that comparisons are independent", name)
+            log.warning(
+                "the model %s has measured no galleries; the threshold assumes that comparisons are independent", name
+            )
 
     def _tell_info(self) -> None:
         """The threshold moves with the gallery when it is chosen by target_fpir."""

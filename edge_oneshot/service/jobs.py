@@ -28,7 +28,9 @@ class Job(Protocol):
 class EnrollJob:
     """Feeds frames to a capture session, tells its progress, and hands the result to `store`."""
 
-    def __init__(self, request: Request, session: CaptureSession, store: Callable[[Enrollment], dict[str, Any]]) -> None:
+    def __init__(
+        self, request: Request, session: CaptureSession, store: Callable[[Enrollment], dict[str, Any]]
+    ) -> None:
         self.request = request
         self._session, self._store = session, store
         self._told = ""
@@ -73,16 +75,24 @@ class SnapshotJob:
         for sample in self._pipeline.samples(frame):
             if sample.face is not None:
                 b = sample.face.box
-                faces.append({
-                    "box": [round(v, 1) for v in (b.x0, b.y0, b.x1, b.y1)], "landmarks": sample.face.landmarks.round(1).tolist(),
-                    "detection_score": round(sample.face.detection_score, 3), "quality": sample.quality.measures(),
-                    "faults": [f.message for f in sample.faults],
-                })
-        self.request.finish({"size": list(frame.size), "faces": faces, "jpeg": base64.b64encode(to_jpeg(frame.pixels)).decode("ascii")})
+                faces.append(
+                    {
+                        "box": [round(v, 1) for v in (b.x0, b.y0, b.x1, b.y1)],
+                        "landmarks": sample.face.landmarks.round(1).tolist(),
+                        "detection_score": round(sample.face.detection_score, 3),
+                        "quality": sample.quality.measures(),
+                        "faults": [f.message for f in sample.faults],
+                    }
+                )
+        self.request.finish(
+            {"size": list(frame.size), "faces": faces, "jpeg": base64.b64encode(to_jpeg(frame.pixels)).decode("ascii")}
+        )
         return True
 
     def tick(self, now_ns: int) -> bool:
         if now_ns - self._start_ns > self._timeout_s * 1e9:
-            self.request.fail(ControlError(f"no frame from the camera within {self._timeout_s:g} s", "run `edge-oneshot doctor`"))
+            self.request.fail(
+                ControlError(f"no frame from the camera within {self._timeout_s:g} s", "run `edge-oneshot doctor`")
+            )
             return True
         return self.request.abandoned

@@ -43,8 +43,10 @@ def perform(
     if not direct and (data := ask(config.socket_path, verb, arguments, on_progress, timeout_s)) is not None:
         return data
     if verb in ("status", "pause", "resume", "cancel", "reload"):
-        raise ControlError(f"no daemon is running at {config.socket_path}",
-                           "start it with `edge-oneshot run` or systemctl; if that place is new in the configuration, restart it")
+        raise ControlError(
+            f"no daemon is running at {config.socket_path}",
+            "start it with `edge-oneshot run` or systemctl; if that place is new in the configuration, restart it",
+        )
     if verb == "explain":
         records = select(read_journal(config.explain_path), arguments.get("last_s"), arguments.get("event_id"))
         return {"tracks": records, "kept": config.decision.explain_tracks, "fault": ""}

@@ -32,12 +32,16 @@ class Plan:
 
     def answer(self, threshold: float, identities: int, templates: int) -> dict[str, Any]:
         """It was done: for the log, and for whoever asked. Values are of live keys only; others may hold a password."""
-        changes = ", ".join(f"{key} = {now} (was {before})" for key, (before, now) in self.changed.items()) or "no key changed"
+        changes = (
+            ", ".join(f"{key} = {now} (was {before})" for key, (before, now) in self.changed.items())
+            or "no key changed"
+        )
         needs = f"; a restart is needed for {', '.join(self.restart_needed)}" if self.restart_needed else ""
         log.info("reloaded: %d people, threshold %.3f, %s%s", identities, threshold, changes, needs)
         return {
             "changed": {key: {"before": before, "now": now} for key, (before, now) in self.changed.items()},
-            "restart_needed": list(self.restart_needed), "threshold": round(threshold, 4),
+            "restart_needed": list(self.restart_needed),
+            "threshold": round(threshold, 4),
             "gallery": {"identities": identities, "templates": templates},
         }
 
@@ -46,20 +50,28 @@ def plan(running: Config, wanted: Config, rule_of: Callable[[Config], Rule]) -> 
     """Raises ConfigError where what can change now contradicts what cannot, ModelError if no threshold follows from it."""
     different = {
         f"{section}.{key.name}": (before, now)
-        for section in SECTIONS for key in section_keys(section)
-        if (before := getattr(getattr(running, section), key.name)) != (now := getattr(getattr(wanted, section), key.name))
+        for section in SECTIONS
+        for key in section_keys(section)
+        if (before := getattr(getattr(running, section), key.name))
+        != (now := getattr(getattr(wanted, section), key.name))
     }
     live = {k for k in different if k in LIVE_KEYS or k.split(".")[0] in LIVE_SECTIONS}
     config = replace(
-        running, quality=wanted.quality, decision=wanted.decision, model=replace(running.model, cohort=wanted.model.cohort)
+        running,
+        quality=wanted.quality,
+        decision=wanted.decision,
+        model=replace(running.model, cohort=wanted.model.cohort),
     )
     if faults := contradictions(config):
         raise ConfigError(
             f"{running.path or 'the configuration'} has {len(faults)} fault{'s' * (len(faults) != 1)} until a restart",
-            f"restart the daemon: these need it: {', '.join(k for k in different if k not in live)}", tuple(faults),
+            f"restart the daemon: these need it: {', '.join(k for k in different if k not in live)}",
+            tuple(faults),
         )
     return Plan(
-        config=config, rule=rule_of(config), changed={k: v for k, v in different.items() if k in live},
+        config=config,
+        rule=rule_of(config),
+        changed={k: v for k, v in different.items() if k in live},
         restart_needed=tuple(k for k in different if k not in live),
     )
 

@@ -32,10 +32,21 @@ class Reporter:
         """Commit an event before anything is published; the link takes it from the outbox."""
         self.events += 1
         who = event.body.get("identity") or ""
-        log.info("%s %s", event.event_type, " ".join(f"{k}={v}" for k, v in (
-            ("identity", who), ("track", event.body.get("track")), ("score", event.body.get("score")),
-            ("threshold", event.body.get("threshold")), ("faults", event.body.get("faults")),
-        ) if v not in (None, "")))
+        log.info(
+            "%s %s",
+            event.event_type,
+            " ".join(
+                f"{k}={v}"
+                for k, v in (
+                    ("identity", who),
+                    ("track", event.body.get("track")),
+                    ("score", event.body.get("score")),
+                    ("threshold", event.body.get("threshold")),
+                    ("faults", event.body.get("faults")),
+                )
+                if v not in (None, "")
+            ),
+        )
         if self.outbox is not None and self.link is not None:
             self.outbox.commit(event)
             self.link.wake()

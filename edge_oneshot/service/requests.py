@@ -56,10 +56,22 @@ class Handler:
         self._set_paused, self._journal, self._reload_now = set_paused, journal, reload
         self.job: Job | None = None
         self._verbs: dict[str, Callable[[Request], None]] = {
-            "enroll": self._enroll, "cancel": self._cancel, "snapshot": self._snapshot,
-            "list": self._list, "show": self._show, "rename": self._rename, "forget": self._forget, "check": self._check,
-            "export": self._export, "import": self._import, "verify": self._verify, "identify": self._identify,
-            "status": self._status, "pause": self._pause, "resume": self._pause, "explain": self._explain,
+            "enroll": self._enroll,
+            "cancel": self._cancel,
+            "snapshot": self._snapshot,
+            "list": self._list,
+            "show": self._show,
+            "rename": self._rename,
+            "forget": self._forget,
+            "check": self._check,
+            "export": self._export,
+            "import": self._import,
+            "verify": self._verify,
+            "identify": self._identify,
+            "status": self._status,
+            "pause": self._pause,
+            "resume": self._pause,
+            "explain": self._explain,
             "reload": self._reload,
         }
 
@@ -76,7 +88,11 @@ class Handler:
         except Exception as e:
             # A fault of this program. One request must not end the daemon, on which doors hang: its sender and the log hear of it.
             log.exception("the request %r failed", request.verb)
-            request.fail(EdgeOneshotError(f"{request.verb}: internal error: {type(e).__name__}: {e}", "report it, with the daemon's log"))
+            request.fail(
+                EdgeOneshotError(
+                    f"{request.verb}: internal error: {type(e).__name__}: {e}", "report it, with the daemon's log"
+                )
+            )
 
     def offer(self, frame: Frame) -> None:
         """Give the pending job a frame."""
@@ -104,7 +120,9 @@ class Handler:
         self._people.gallery.check_free(identity, replace=replace)
         if a.has("image"):
             frame = decode_image(a.binary("image"), a.text("source", "the picture"))
-            request.finish(self._store(enroll_from_frame(self._pipeline, frame, identity, self._people.references), replace))
+            request.finish(
+                self._store(enroll_from_frame(self._pipeline, frame, identity, self._people.references), replace)
+            )
             return
         timeout_s = a.seconds("timeout_s", ENROLL_TIMEOUT_S)
         session = CaptureSession(
@@ -131,10 +149,17 @@ class Handler:
         threshold, like = self._pipeline.threshold.value, enrollment.look_alike
         alarming = like is not None and like.score >= threshold
         return {
-            "identity": enrollment.identity.identity_id, "name": enrollment.identity.name,
-            "encoder_id": enrollment.template.encoder_id, "quality": enrollment.template.quality.measures(),
-            "look_alike": {"identity": like.identity_id, "score": round(like.score, 4), "threshold": round(threshold, 4)}
-            if alarming and like is not None else None,
+            "identity": enrollment.identity.identity_id,
+            "name": enrollment.identity.name,
+            "encoder_id": enrollment.template.encoder_id,
+            "quality": enrollment.template.quality.measures(),
+            "look_alike": {
+                "identity": like.identity_id,
+                "score": round(like.score, 4),
+                "threshold": round(threshold, 4),
+            }
+            if alarming and like is not None
+            else None,
             "frames": enrollment.frames,
             "self_score": None if enrollment.self_score is None else round(enrollment.self_score, 4),
             "weak": enrollment.self_score is not None and enrollment.self_score < threshold,
@@ -165,19 +190,30 @@ class Handler:
     def _summary(self, person: Enrolled) -> dict[str, Any]:
         own = [t for t in person.templates if self._people.comparable(t)]
         return {
-            "identity": person.identity.identity_id, "name": person.identity.name, "created_at": person.created_at.isoformat(),
-            "templates": len(person.templates), "needs_enrollment": not own,
+            "identity": person.identity.identity_id,
+            "name": person.identity.name,
+            "created_at": person.created_at.isoformat(),
+            "templates": len(person.templates),
+            "needs_enrollment": not own,
         }
 
     def _show(self, request: Request) -> None:
         person = self._people.gallery.find(self._who(Arguments(request)).identity_id)
-        request.finish(self._summary(person) | {
-            "details": [
-                {"template_id": t.template_id, "created_at": t.created_at.isoformat(), "encoder_id": t.encoder_id,
-                 "comparable": self._people.comparable(t), "quality": t.quality.measures()}
-                for t in person.templates
-            ]
-        })
+        request.finish(
+            self._summary(person)
+            | {
+                "details": [
+                    {
+                        "template_id": t.template_id,
+                        "created_at": t.created_at.isoformat(),
+                        "encoder_id": t.encoder_id,
+                        "comparable": self._people.comparable(t),
+                        "quality": t.quality.measures(),
+                    }
+                    for t in person.templates
+                ]
+            }
+        )
 
     def _who(self, a: Arguments) -> Identity:
         return self._people.gallery.lookup(a.text("name"))
@@ -200,11 +236,16 @@ class Handler:
         references, threshold = self._people.references, self._pipeline.threshold.value
         people = [self._summary(p) for p in self._people.gallery.people()]
         pairs = [{"identities": [a, b], "score": round(s, 4)} for a, b, s in references.alike(threshold)]
-        request.finish({
-            "identities": len(people), "templates": len(references) + references.foreign, "threshold": round(threshold, 4),
-            "needs_enrollment": [p["identity"] for p in people if p["needs_enrollment"]], "look_alikes": pairs,
-            "growth": growth(self._pipeline.rule, references.template_counts),
-        })
+        request.finish(
+            {
+                "identities": len(people),
+                "templates": len(references) + references.foreign,
+                "threshold": round(threshold, 4),
+                "needs_enrollment": [p["identity"] for p in people if p["needs_enrollment"]],
+                "look_alikes": pairs,
+                "growth": growth(self._pipeline.rule, references.template_counts),
+            }
+        )
 
     def _export(self, request: Request) -> None:
         request.finish({"document": to_document(self._people.gallery)})
@@ -229,20 +270,26 @@ class Handler:
         """1:1: the claimed person's best template against the probe."""
         a = Arguments(request)
         identity = self._who(a)
-        sample, probe = probe_from_frame(self._pipeline, decode_image(a.binary("image"), a.text("source", "the picture")))
+        sample, probe = probe_from_frame(
+            self._pipeline, decode_image(a.binary("image"), a.text("source", "the picture"))
+        )
         card = self._pipeline.encoder.card
         own = [t for t in self._people.gallery.find(identity.identity_id).templates if self._people.comparable(t)]
         if not own:
             fix = f"edge-oneshot enroll --name {identity.name!r} --replace"
             raise GalleryError(f"{identity.identity_id!r} has no template of this encoder", fix)
         # The threshold of a gallery that holds this person alone: nobody else is looked at.
-        decision = decide(probe, References(card.comparator, probe.encoder_id, own), self._pipeline.rule([len(own)]), card)
+        decision = decide(
+            probe, References(card.comparator, probe.encoder_id, own), self._pipeline.rule([len(own)]), card
+        )
         request.finish({"identity": identity.identity_id, "name": identity.name} | _comparison(decision, sample))
 
     def _identify(self, request: Request) -> None:
         """1:N, open-set. The answer names somebody only when the threshold is met."""
         a = Arguments(request)
-        sample, probe = probe_from_frame(self._pipeline, decode_image(a.binary("image"), a.text("source", "the picture")))
+        sample, probe = probe_from_frame(
+            self._pipeline, decode_image(a.binary("image"), a.text("source", "the picture"))
+        )
         decision = decide(probe, self._people.references, self._pipeline.threshold, self._pipeline.encoder.card)
         found = decision.candidate.identity_id if decision.outcome is Outcome.MATCH and decision.candidate else None
         name = None if found is None else self._people.names.get(found, found)
@@ -280,13 +327,18 @@ class Handler:
 
 def _comparison(decision: Decision, sample: Sample) -> dict[str, Any]:
     """What a person may know of a comparison: scores, never the name of somebody who did not match."""
+
     def rounded(value: float | None, digits: int = 4) -> float | None:
         return None if value is None else round(value, digits)
 
     return {
-        "outcome": decision.outcome.value, "score": rounded(decision.score), "threshold": rounded(decision.threshold),
-        "target_fmr": decision.target_fmr, "margin": rounded(decision.margin),
+        "outcome": decision.outcome.value,
+        "score": rounded(decision.score),
+        "threshold": rounded(decision.threshold),
+        "target_fmr": decision.target_fmr,
+        "margin": rounded(decision.margin),
         "same_probability": rounded(decision.same_probability, 6),
         "runner_up_score": rounded(None if decision.runner_up is None else decision.runner_up.score),
-        "quality": sample.quality.measures(), "pad": sample.pad.decision.value,
+        "quality": sample.quality.measures(),
+        "pad": sample.pad.decision.value,
     }

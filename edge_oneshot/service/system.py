@@ -15,7 +15,9 @@ def notify(message: str) -> bool:
     if address.startswith("@"):
         address = "\0" + address[1:]  # an abstract socket
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as connection:
-        connection.settimeout(2.0)  # its queue holds few messages; a listener that takes none must not stop the loop for ever
+        connection.settimeout(
+            2.0
+        )  # its queue holds few messages; a listener that takes none must not stop the loop for ever
         try:
             connection.sendto(message.encode(), address)
         except OSError:

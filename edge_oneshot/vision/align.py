@@ -59,9 +59,13 @@ def whole_frame(frame: Frame, card: EncoderCard) -> Chip:
     picture = Image.fromarray(frame.pixels)
     if card.input.channels == 1:
         picture = picture.convert("L")
-    pixels = np.asarray(picture.resize((width, height), Image.Resampling.BOX if width < frame.size[0] else Image.Resampling.BILINEAR))
+    pixels = np.asarray(
+        picture.resize((width, height), Image.Resampling.BOX if width < frame.size[0] else Image.Resampling.BILINEAR)
+    )
     sx, sy = width / frame.size[0], height / frame.size[1]
-    return Chip(pixels=pixels.reshape(height, width, card.input.channels), transform=np.array([[sx, 0.0, 0.0], [0.0, sy, 0.0]]))
+    return Chip(
+        pixels=pixels.reshape(height, width, card.input.channels), transform=np.array([[sx, 0.0, 0.0], [0.0, sy, 0.0]])
+    )
 
 
 def _grey(pixels: UInt8Array) -> UInt8Array:

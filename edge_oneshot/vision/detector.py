@@ -34,13 +34,23 @@ class BlazeFaceDetector:
         shapes = {t.shape[-1]: i for i, t in enumerate(self.runtime.outputs)}
         got = sorted(t.shape for t in self.runtime.outputs)
         if got != [(1, count, 1), (1, count, values)]:
-            raise ModelError(f"{bundle.path} outputs: the card's strides, anchors and landmarks give "
-                             f"{[(1, count, 1), (1, count, values)]}, the model has {got}", "use the card that belongs to this detector")
+            raise ModelError(
+                f"{bundle.path} outputs: the card's strides, anchors and landmarks give "
+                f"{[(1, count, 1), (1, count, values)]}, the model has {got}",
+                "use the card that belongs to this detector",
+            )
         self._boxes_at, self._scores_at = shapes[values], shapes[1]
         shape = (1, *spec.shape)
-        if len(self.runtime.inputs) != 1 or self.runtime.inputs[0].shape != shape or self.runtime.inputs[0].dtype != np.float32:
-            raise ModelError(f"{bundle.path} input: the card expects float32 {shape}, the model has "
-                             f"{[(str(t.dtype), t.shape) for t in self.runtime.inputs]}", "use the card that belongs to this detector")
+        if (
+            len(self.runtime.inputs) != 1
+            or self.runtime.inputs[0].shape != shape
+            or self.runtime.inputs[0].dtype != np.float32
+        ):
+            raise ModelError(
+                f"{bundle.path} input: the card expects float32 {shape}, the model has "
+                f"{[(str(t.dtype), t.shape) for t in self.runtime.inputs]}",
+                "use the card that belongs to this detector",
+            )
 
     def detect(self, pixels: UInt8Array) -> list[Face]:
         """Faces of a picture, uint8 (H, W, 3) RGB, in its px; best detection score first."""
@@ -85,7 +95,12 @@ class BlazeFaceDetector:
             return None
         half = size / 2
         (x0, y0), (x1, y1) = (placed[0] - half).tolist(), (placed[0] + half).tolist()
-        return Face(box=Box(x0=x0, y0=y0, x1=x1, y1=y1), landmarks=placed[2:], landmark_names=self.card.landmarks, detection_score=score)
+        return Face(
+            box=Box(x0=x0, y0=y0, x1=x1, y1=y1),
+            landmarks=placed[2:],
+            landmark_names=self.card.landmarks,
+            detection_score=score,
+        )
 
 
 def make_anchors(card: DetectorCard) -> Float32Array:

@@ -25,7 +25,9 @@ class LandmarkPlacer:
         self._size = (self.card.input.width_px, self.card.input.height_px)
         self._points = np.array(list(self.card.points.values()), dtype=np.float64)
         count = len(self._points)
-        self._model = PixelModel(self.runtime, bundle.path, self.card.input.shape, count * (3 if self.card.hidden else 2))
+        self._model = PixelModel(
+            self.runtime, bundle.path, self.card.input.shape, count * (3 if self.card.hidden else 2)
+        )
 
     def place(self, frame: Frame, face: Face) -> Face:
         """The face with the card's landmarks placed anew, in px of `frame.pixels`; others of its landmarks stay.
@@ -36,7 +38,9 @@ class LandmarkPlacer:
         transform = estimate_similarity(rough, self._points)
         offsets, hidden = self.look(warp(frame.pixels, transform, self._size))
         landmarks = face.landmarks.copy()
-        landmarks[[face.landmark_names.index(name) for name in self.card.points]] = undo(transform, self._points + offsets)
+        landmarks[[face.landmark_names.index(name) for name in self.card.points]] = undo(
+            transform, self._points + offsets
+        )
         return replace(face, landmarks=landmarks, hidden=hidden)
 
     def look(self, pixels: UInt8Array) -> tuple[Float32Array, float]:

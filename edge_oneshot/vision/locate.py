@@ -47,8 +47,11 @@ class FaceLocator:
             return self.finder.detect(frame.pixels)
         sx, sy = frame.size[0] / frame.lores.shape[1], frame.size[1] / frame.lores.shape[0]
         return [
-            replace(f, box=Box(x0=f.box.x0 * sx, y0=f.box.y0 * sy, x1=f.box.x1 * sx, y1=f.box.y1 * sy),
-                    landmarks=f.landmarks * np.array([sx, sy], dtype=np.float32))
+            replace(
+                f,
+                box=Box(x0=f.box.x0 * sx, y0=f.box.y0 * sy, x1=f.box.x1 * sx, y1=f.box.y1 * sy),
+                landmarks=f.landmarks * np.array([sx, sy], dtype=np.float32),
+            )
             for f in self.finder.detect(frame.lores)
         ]
 

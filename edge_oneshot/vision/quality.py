@@ -30,7 +30,9 @@ def measure(frame: Frame, face: Face | None, chip: Chip, gates: QualityConfig) -
         contrast=float(np.sqrt(np.float32(squares))),
         yaw_deg=0.0 if face is None else estimate_yaw_deg(face),
         hidden=0.0 if face is None else face.hidden,
-        cropped=0.0 if face is None else outside(chip.transform, (chip.pixels.shape[1], chip.pixels.shape[0]), frame.size),
+        cropped=0.0
+        if face is None
+        else outside(chip.transform, (chip.pixels.shape[1], chip.pixels.shape[0]), frame.size),
     )
     if face is None:
         return quality  # a drawing or a part on a belt has no eyes, and its light is the encoder's own matter
@@ -41,20 +43,42 @@ def _faults(q: Quality, face: Face, frame: Frame, gates: QualityConfig) -> list[
     width, height = frame.size
     inside = all(0 <= x < width and 0 <= y < height for x, y in face.landmarks[:4])
     checks = (
-        (q.inter_eye_px >= gates.min_inter_eye_px, "too_far",
-         f"{q.inter_eye_px:.0f} px between the eyes, {gates.min_inter_eye_px:g} needed: come closer"),
-        (inside and q.cropped <= gates.max_cropped, "cropped",
-         f"{100 * q.cropped:.0f} % of the face beyond the border of the picture, at most {100 * gates.max_cropped:.0f} % and no eye, nose "
-         "or mouth: move to the middle"),
-        (abs(q.yaw_deg) <= gates.max_yaw_deg, "turned",
-         f"face turned by about {abs(q.yaw_deg):.0f} degrees, at most {gates.max_yaw_deg:g}: look at the camera"),
-        (q.luma >= gates.min_luma, "too_dark", f"brightness {q.luma:.0f}, {gates.min_luma:g} needed: more light on the face"),
-        (q.luma <= gates.max_luma, "too_bright",
-         f"brightness {q.luma:.0f}, at most {gates.max_luma:g}: less light, or no sun behind"),
-        (q.contrast >= gates.min_contrast, "flat",
-         f"contrast {q.contrast:.0f}, {gates.min_contrast:g} needed: even, brighter light; clean the lens"),
-        (q.sharpness >= gates.min_sharpness, "blurred",
-         f"sharpness {q.sharpness:.1f}, {gates.min_sharpness:g} needed: hold still, more light, check the focus"),
+        (
+            q.inter_eye_px >= gates.min_inter_eye_px,
+            "too_far",
+            f"{q.inter_eye_px:.0f} px between the eyes, {gates.min_inter_eye_px:g} needed: come closer",
+        ),
+        (
+            inside and q.cropped <= gates.max_cropped,
+            "cropped",
+            f"{100 * q.cropped:.0f} % of the face beyond the border of the picture, at most {100 * gates.max_cropped:.0f} % "
+            "and no eye, nose or mouth: move to the middle",
+        ),
+        (
+            abs(q.yaw_deg) <= gates.max_yaw_deg,
+            "turned",
+            f"face turned by about {abs(q.yaw_deg):.0f} degrees, at most {gates.max_yaw_deg:g}: look at the camera",
+        ),
+        (
+            q.luma >= gates.min_luma,
+            "too_dark",
+            f"brightness {q.luma:.0f}, {gates.min_luma:g} needed: more light on the face",
+        ),
+        (
+            q.luma <= gates.max_luma,
+            "too_bright",
+            f"brightness {q.luma:.0f}, at most {gates.max_luma:g}: less light, or no sun behind",
+        ),
+        (
+            q.contrast >= gates.min_contrast,
+            "flat",
+            f"contrast {q.contrast:.0f}, {gates.min_contrast:g} needed: even, brighter light; clean the lens",
+        ),
+        (
+            q.sharpness >= gates.min_sharpness,
+            "blurred",
+            f"sharpness {q.sharpness:.1f}, {gates.min_sharpness:g} needed: hold still, more light, check the focus",
+        ),
     )
     return [Fault(code=code, message=message) for ok, code, message in checks if not ok]
 
@@ -67,9 +91,15 @@ def reference_faults(quality: Quality, gates: QualityConfig) -> tuple[Fault, ...
     """
     if quality.faults or quality.hidden <= gates.max_hidden:
         return quality.faults
-    return (Fault(code="hidden", message=(
-        f"an eye, the nose or the mouth is hidden, with a probability of {quality.hidden:.2f}, at most {gates.max_hidden:g}: take off "
-        "what covers the face, and keep hands away")),)
+    return (
+        Fault(
+            code="hidden",
+            message=(
+                f"an eye, the nose or the mouth is hidden, with a probability of {quality.hidden:.2f}, at most {gates.max_hidden:g}: "
+                "take off what covers the face, and keep hands away"
+            ),
+        ),
+    )
 
 
 def outside(transform: Float64Array, chip: tuple[int, int], frame: tuple[int, int]) -> float:
@@ -80,8 +110,10 @@ def outside(transform: Float64Array, chip: tuple[int, int], frame: tuple[int, in
     """
     (a, b, c), (d, e, f) = transform.tolist()
     determinant = a * e - b * d
-    corners = [complex((e * (u - c) - b * (v - f)) / determinant, (a * (v - f) - d * (u - c)) / determinant)
-               for u, v in ((0, 0), (chip[0], 0), chip, (0, chip[1]))]
+    corners = [
+        complex((e * (u - c) - b * (v - f)) / determinant, (a * (v - f) - d * (u - c)) / determinant)
+        for u, v in ((0, 0), (chip[0], 0), chip, (0, chip[1]))
+    ]
     width, height = frame
     if all(0 <= p.real <= width and 0 <= p.imag <= height for p in corners):
         return 0.0

@@ -89,7 +89,9 @@ class RtspServer:
                     extra = "Transport: RTP/AVP/TCP;unicast;interleaved=0-1\r\nSession: 1\r\n"
                 elif method == "OPTIONS":
                     extra = "Public: OPTIONS, DESCRIBE, SETUP, PLAY, TEARDOWN\r\n"
-                client.sendall(f"RTSP/1.0 200 OK\r\n{cseq}\r\n{extra}Content-Length: {len(body)}\r\n\r\n{body}".encode())
+                client.sendall(
+                    f"RTSP/1.0 200 OK\r\n{cseq}\r\n{extra}Content-Length: {len(body)}\r\n\r\n{body}".encode()
+                )
                 if method == "PLAY":
                     self._play(client)
                     if self._after == "hang up":

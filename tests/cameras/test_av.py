@@ -162,9 +162,10 @@ def test_a_video_that_disappears_between_openings_is_retried_as_lost(tmp_path: P
 
 
 def test_rtsp_delivers_frames_and_then_tells_a_silent_camera() -> None:
-    with RtspServer(after="silence") as server, open_camera(
-        config(f"rtsp://user:geheim@127.0.0.1:{server.port}/live", stall_timeout_s=1.0)
-    ) as camera:
+    with (
+        RtspServer(after="silence") as server,
+        open_camera(config(f"rtsp://user:geheim@127.0.0.1:{server.port}/live", stall_timeout_s=1.0)) as camera,
+    ):
         assert camera.source == f"rtsp://127.0.0.1:{server.port}/live" and camera.live
         before_ns = time.monotonic_ns()
         frame = camera.read(1.0)
@@ -180,9 +181,10 @@ def test_rtsp_delivers_frames_and_then_tells_a_silent_camera() -> None:
 
 
 def test_rtsp_that_hangs_up_is_lost_and_reopened() -> None:
-    with RtspServer(after="hang up") as server, LatestFrame(
-        config(f"rtsp://127.0.0.1:{server.port}/live", stall_timeout_s=1.0), retry_s=(0.001, 0.01)
-    ) as box:
+    with (
+        RtspServer(after="hang up") as server,
+        LatestFrame(config(f"rtsp://127.0.0.1:{server.port}/live", stall_timeout_s=1.0), retry_s=(0.001, 0.01)) as box,
+    ):
         seen = []
         while box.counters.reopens < 2 or not seen or seen[-1] < 1:
             frame = box.get(PATIENCE_S)

@@ -138,7 +138,9 @@ def test_a_loss_is_a_named_state_and_the_camera_is_reopened(caplog: pytest.LogCa
         assert box.counters.reopens >= 3
         assert box.get(PATIENCE_S) is not None
     warnings = [r for r in caplog.records if r.levelno == logging.WARNING]
-    assert len(warnings) == 1 and "unplugged" in warnings[0].getMessage(), "the first failure is told, the next ones are not"
+    assert len(warnings) == 1 and "unplugged" in warnings[0].getMessage(), (
+        "the first failure is told, the next ones are not"
+    )
     assert "is back" in caplog.text
 
 

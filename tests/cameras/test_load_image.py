@@ -16,7 +16,12 @@ from edge_oneshot.cameras.images import load_image
 from edge_oneshot.errors import CameraError
 
 UPRIGHT = np.zeros((24, 32, 3), np.uint8)
-UPRIGHT[:12, :16], UPRIGHT[:12, 16:], UPRIGHT[12:, :16], UPRIGHT[12:, 16:] = (250, 0, 0), (0, 250, 0), (0, 0, 250), (250, 250, 0)
+UPRIGHT[:12, :16], UPRIGHT[:12, 16:], UPRIGHT[12:, :16], UPRIGHT[12:, 16:] = (
+    (250, 0, 0),
+    (0, 250, 0),
+    (0, 0, 250),
+    (250, 250, 0),
+)
 
 # How a camera stores an upright picture under each orientation (Exif 2.32, tag 0x0112): the inverse of what it asks for.
 STORED = {
@@ -95,7 +100,9 @@ def test_a_palette_with_a_transparent_colour(tmp_path: Path) -> None:
 
 def test_of_an_animation_the_first_picture_counts(tmp_path: Path) -> None:
     path = tmp_path / "a.gif"
-    Image.new("RGB", (4, 4), (200, 0, 0)).save(path, save_all=True, append_images=[Image.new("RGB", (4, 4), (0, 0, 200))])
+    Image.new("RGB", (4, 4), (200, 0, 0)).save(
+        path, save_all=True, append_images=[Image.new("RGB", (4, 4), (0, 0, 200))]
+    )
     assert tuple(load_image(path).pixels[0, 0]) == (200, 0, 0)
 
 
@@ -117,7 +124,8 @@ def test_a_truncated_picture_is_an_error_that_names_it(tmp_path: Path, suffix: s
 
 
 @pytest.mark.parametrize(
-    ("name", "content", "hint"), [("a.jpg", b"", "JPEG"), ("a.jpg", b"hello", "JPEG"), ("a.heic", b"\0\0\0\x18ftypheic", "convert")]
+    ("name", "content", "hint"),
+    [("a.jpg", b"", "JPEG"), ("a.jpg", b"hello", "JPEG"), ("a.heic", b"\0\0\0\x18ftypheic", "convert")],
 )
 def test_what_is_no_picture(tmp_path: Path, name: str, content: bytes, hint: str) -> None:
     path = tmp_path / name
@@ -141,7 +149,9 @@ def png_claiming(width: int, height: int) -> bytes:
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
     header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(bytes(64))) + chunk(b"IEND", b"")
+    return (
+        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(bytes(64))) + chunk(b"IEND", b"")
+    )
 
 
 @pytest.mark.parametrize("size", [(9000, 8000), (12000, 9000), (60000, 60000)])

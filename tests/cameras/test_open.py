@@ -25,7 +25,9 @@ from edge_oneshot.errors import CameraError
         ("", "."),
     ],
 )
-def test_faults_of_a_uri_are_told_at_once(uri: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_faults_of_a_uri_are_told_at_once(
+    uri: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(CameraError, match=message) as caught:
         open_camera(config(uri))
@@ -44,7 +46,12 @@ def test_file_and_folder_are_not_confused(tmp_path: Path) -> None:
 
 def python(code: str, path: Path) -> str:
     return subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60, env={"PYTHONPATH": str(path)}
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+        env={"PYTHONPATH": str(path)},
     ).stdout
 
 
@@ -65,11 +72,18 @@ except CameraError as e:
         ("av", "ImportError('No module named av')", "rtsp://127.0.0.1:9/", "pip install 'edge-oneshot[av]'"),
         ("libcamera", "ImportError('No module named libcamera')", "picamera2:", "sudo apt install python3-picamera2"),
         # What Bookworm's picamera2 says under numpy 2
-        ("libcamera", "ValueError('numpy.dtype size changed, may indicate binary incompatibility')", "picamera2:", "'numpy<2'"),
+        (
+            "libcamera",
+            "ValueError('numpy.dtype size changed, may indicate binary incompatibility')",
+            "picamera2:",
+            "'numpy<2'",
+        ),
         ("libcamera", "AttributeError('_ARRAY_API not found')", "picamera2:", "'numpy<2'"),
     ],
 )
-def test_a_missing_or_mismatched_package_names_its_fix(tmp_path: Path, module: str, raises: str, uri: str, fix: str) -> None:
+def test_a_missing_or_mismatched_package_names_its_fix(
+    tmp_path: Path, module: str, raises: str, uri: str, fix: str
+) -> None:
     (tmp_path / f"{module}.py").write_text(f"raise {raises}\n")
     said = python(ASK.format(uri=uri), tmp_path)
     assert fix in said and said.count("\n") == 1

@@ -151,7 +151,9 @@ def test_yuv_formats(pixel_format: str, stride: int, limited: bool) -> None:
     assert np.abs(back.astype(int) - rgb)[2:-2, 2:-2].max() <= 6  # halved chroma and 8-bit rounding
 
 
-@pytest.mark.parametrize(("pixel_format", "order"), [("BGR888", "rgb"), ("RGB888", "bgr"), ("XBGR8888", "rgbx"), ("XRGB8888", "bgrx")])
+@pytest.mark.parametrize(
+    ("pixel_format", "order"), [("BGR888", "rgb"), ("RGB888", "bgr"), ("XBGR8888", "rgbx"), ("XRGB8888", "bgrx")]
+)
 def test_rgb_formats_are_named_backwards(pixel_format: str, order: str) -> None:
     value = {"r": 10, "g": 20, "b": 30, "x": 40}
     array = np.array([[[value[c] for c in order]] * 4] * 3, np.uint8)

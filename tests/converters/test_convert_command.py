@@ -26,8 +26,14 @@ FED = ["--mean", "127.5", "--std", "128", "--colour", "RGB", "--regions", "frame
 
 def convert(*arguments: object) -> subprocess.CompletedProcess[str]:
     environment = {k: v for k, v in os.environ.items() if k != "EDGE_ONESHOT_TFLITE_PYTHON"}
-    return subprocess.run([sys.executable, "-m", "converters", *map(str, arguments)], capture_output=True, text=True,
-                          env=environment, timeout=170, check=False)
+    return subprocess.run(
+        [sys.executable, "-m", "converters", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        env=environment,
+        timeout=170,
+        check=False,
+    )
 
 
 @pytest.fixture(scope="module")
@@ -53,8 +59,25 @@ def people(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def converted(source: Path, people: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("out") / "small.bundle.tflite"
-    done = convert(source, "--calibration", people, "--pictures", 20, "--out", out, *FED, "--certify", people, "--draws", 20,
-                   "--max-tar-loss", 20, "--max-eer-loss", 5, "--json")
+    done = convert(
+        source,
+        "--calibration",
+        people,
+        "--pictures",
+        20,
+        "--out",
+        out,
+        *FED,
+        "--certify",
+        people,
+        "--draws",
+        20,
+        "--max-tar-loss",
+        20,
+        "--max-eer-loss",
+        5,
+        "--json",
+    )
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["certified"] is True
     assert "XNNPACK takes every operator" in done.stderr
@@ -68,11 +91,29 @@ def test_the_device_runs_the_bundle(converted: Path) -> None:
     assert TwinEncoder(bundle).encode(chip).vector.shape == (10,)
 
 
-def test_mirror_is_on_the_card_and_what_is_certified_is_what_the_device_gives(source: Path, people: Path, converted: Path,
-                                                                              tmp_path: Path) -> None:
+def test_mirror_is_on_the_card_and_what_is_certified_is_what_the_device_gives(
+    source: Path, people: Path, converted: Path, tmp_path: Path
+) -> None:
     out = tmp_path / "mirrored.tflite"
-    done = convert(source, "--calibration", people, "--pictures", 20, "--out", out, *FED, "--mirror", "--certify", people,
-                   "--draws", 2, "--max-tar-loss", 20, "--max-eer-loss", 5)
+    done = convert(
+        source,
+        "--calibration",
+        people,
+        "--pictures",
+        20,
+        "--out",
+        out,
+        *FED,
+        "--mirror",
+        "--certify",
+        people,
+        "--draws",
+        2,
+        "--max-tar-loss",
+        20,
+        "--max-eer-loss",
+        5,
+    )
     assert done.returncode == 0, done.stderr
     bundle, plain = read_bundle(out), read_bundle(converted)
     assert bundle.encoder.mirror and not plain.encoder.mirror
@@ -93,8 +134,24 @@ def test_the_report_stands_alone(converted: Path) -> None:
 
 def test_same_bytes_twice(converted: Path, source: Path, people: Path, tmp_path: Path) -> None:
     out = tmp_path / converted.name
-    done = convert(source, "--calibration", people, "--pictures", 20, "--out", out, *FED, "--certify", people, "--draws", 20,
-                   "--max-tar-loss", 20, "--max-eer-loss", 5)
+    done = convert(
+        source,
+        "--calibration",
+        people,
+        "--pictures",
+        20,
+        "--out",
+        out,
+        *FED,
+        "--certify",
+        people,
+        "--draws",
+        20,
+        "--max-tar-loss",
+        20,
+        "--max-eer-loss",
+        5,
+    )
     assert done.returncode == 0, done.stderr
     assert out.read_bytes() == converted.read_bytes()
 
@@ -113,8 +170,22 @@ def test_nothing_is_guessed(source: Path, people: Path, tmp_path: Path) -> None:
 def test_refused_with_exit_5_and_forced(source: Path, people: Path, tmp_path: Path, level: float) -> None:
     """A limit that nothing can keep stands for a model that int8 has spoiled."""
     out = tmp_path / "o.tflite"
-    arguments = (source, "--calibration", people, "--pictures", 20, "--out", out, *FED, "--certify", people, "--draws", 5,
-                 "--max-tar-loss", -200)
+    arguments = (
+        source,
+        "--calibration",
+        people,
+        "--pictures",
+        20,
+        "--out",
+        out,
+        *FED,
+        "--certify",
+        people,
+        "--draws",
+        5,
+        "--max-tar-loss",
+        -200,
+    )
     done = convert(*arguments)
     assert done.returncode == 5, done.stderr
     assert "refused: TAR at FMR" in done.stderr and "layers that lose most" in done.stderr
@@ -134,7 +205,10 @@ def test_wrong_sources_and_calibrations(source: Path, people: Path, tmp_path: Pa
     cases = [
         ((tmp_path / "broken.tflite", "--calibration", people, *FED), "damage"),
         ((source, "--calibration", tmp_path / "empty", *FED), "expected pictures"),
-        ((source, "--calibration", people, *FED[:4], "--colour", "L", "--regions", "frame"), "expected 1 channels last"),
+        (
+            (source, "--calibration", people, *FED[:4], "--colour", "L", "--regions", "frame"),
+            "expected 1 channels last",
+        ),
         ((tmp_path / "two.tflite", "--calibration", people, *FED), "expected one vector, got 2"),
         ((source, "--calibration", people, *FED, "--mean", "1,2"), "--mean: expected one number or 3"),
     ]
@@ -147,8 +221,23 @@ def test_wrong_sources_and_calibrations(source: Path, people: Path, tmp_path: Pa
 
 def test_bgr_source(source: Path, people: Path, tmp_path: Path) -> None:
     out = tmp_path / "o.tflite"
-    done = convert(source, "--calibration", people, "--pictures", 10, "--out", out, "--mean", "104,117,123", "--std", "128",
-                   "--colour", "BGR", "--regions", "frame")
+    done = convert(
+        source,
+        "--calibration",
+        people,
+        "--pictures",
+        10,
+        "--out",
+        out,
+        "--mean",
+        "104,117,123",
+        "--std",
+        "128",
+        "--colour",
+        "BGR",
+        "--regions",
+        "frame",
+    )
     assert done.returncode == 0, done.stderr
     card = read_bundle(out).encoder
     assert card.input.colour == "RGB" and card.input.mean == (123.0, 117.0, 104.0)

@@ -42,11 +42,13 @@ def spell_prelu(graph: Graph) -> None:
         new = {k: Tensor(f"{op.output.name}_{k}", x.shape) for k in ("relu", "abs", "sub", "mul")}
         half = graph.constant("half", op.tensor(1).array.reshape(-1) * np.float32(0.5))
         no = NONE
-        graph.ops[at:at + 1] = [
-            Op("RELU", [x], [new["relu"]]), Op("ABS", [x], [new["abs"]], options("AbsOptions")),
+        graph.ops[at : at + 1] = [
+            Op("RELU", [x], [new["relu"]]),
+            Op("ABS", [x], [new["abs"]], options("AbsOptions")),
             Op("SUB", [x, new["abs"]], [new["sub"]], options("SubOptions", fusedActivationFunction=no)),
             Op("MUL", [half, new["sub"]], [new["mul"]], options("MulOptions", fusedActivationFunction=no)),
-            Op("ADD", [new["relu"], new["mul"]], [op.output], options("AddOptions", fusedActivationFunction=no))]
+            Op("ADD", [new["relu"], new["mul"]], [op.output], options("AddOptions", fusedActivationFunction=no)),
+        ]
 
 
 def test_reading_and_writing_keeps_every_bit() -> None:
@@ -109,7 +111,9 @@ def test_a_spelling_with_another_use_is_left_alone() -> None:
     assert recognise_prelu(graph) == 3
 
 
-@pytest.mark.parametrize(("mean", "std", "share"), [([127.0] * 3, [128.0] * 3, 1e-5), ([120.0, 110.0, 104.0], [58.0, 57.0, 57.5], 1e-5)])
+@pytest.mark.parametrize(
+    ("mean", "std", "share"), [([127.0] * 3, [128.0] * 3, 1e-5), ([120.0, 110.0, 104.0], [58.0, 57.0, 57.5], 1e-5)]
+)
 def test_folded_normalisation_is_exact_for_whole_means(mean: list[float], std: list[float], share: float) -> None:
     graph, picture = random_network(), pixels(1)[0]
     before = run(graph, ((picture - np.float32(mean)) / np.float32(std)).astype(np.float32))
@@ -181,7 +185,11 @@ def test_batch_becomes_one_and_shapes_constant() -> None:
     reshape = next(op for op in graph.ops if op.kind == "RESHAPE")
     x = reshape.tensor(0)
     # As Keras spells Flatten: the shape of x, its batch, and the rest, packed at run time.
-    shape, batch, packed = Tensor("shape", (4,), np.int32), Tensor("batch", (), np.int32), Tensor("packed", (2,), np.int32)
+    shape, batch, packed = (
+        Tensor("shape", (4,), np.int32),
+        Tensor("batch", (), np.int32),
+        Tensor("packed", (2,), np.int32),
+    )
     ends = [graph.constant(n, np.array([v], np.int32)) for n, v in (("begin", 0), ("end", 1), ("stride", 1))]
     rest = Tensor("rest", (), np.int32, np.array(10, np.int32))
     reshape.inputs[1] = packed
@@ -189,7 +197,8 @@ def test_batch_becomes_one_and_shapes_constant() -> None:
     graph.ops[at:at] = [
         Op("SHAPE", [x], [shape], options("ShapeOptions", outType=2)),
         Op("STRIDED_SLICE", [shape, *ends], [batch], options("StridedSliceOptions", shrinkAxisMask=1)),
-        Op("PACK", [batch, rest], [packed], options("PackOptions", valuesCount=2))]
+        Op("PACK", [batch, rest], [packed], options("PackOptions", valuesCount=2)),
+    ]
     fix_batch(graph)
     remove_shape_arithmetic(graph)
     assert {op.kind for op in graph.ops} == {"CONV_2D", "DEPTHWISE_CONV_2D", "PRELU", "ADD", "RESHAPE"}

@@ -134,9 +134,15 @@ def spoil(model: bytes, how: str) -> bytes:
     return serialize(graph)
 
 
-@pytest.mark.parametrize(("how", "words"), [
-    ("per tensor", "one per channel"), ("float output", "output .* expected int8, got float32"),
-    ("scaled input", "expected raw pixels"), ("dynamic range", "dynamic-range")])
+@pytest.mark.parametrize(
+    ("how", "words"),
+    [
+        ("per tensor", "one per channel"),
+        ("float output", "output .* expected int8, got float32"),
+        ("scaled input", "expected raw pixels"),
+        ("dynamic range", "dynamic-range"),
+    ],
+)
 def test_what_is_no_device_model_is_refused(conversion: Conversion, how: str, words: str) -> None:
     with pytest.raises(ModelError, match=words):
         check_int8(spoil(conversion.model, how))
@@ -253,7 +259,9 @@ def test_too_few_pictures_certify_nothing(conversion: Conversion) -> None:
 def test_scores_and_rates_by_hand() -> None:
     vectors = np.array([[1, 0], [1, 1], [0, 1], [-1, 0]], np.float32)
     pairs = all_pairs(["a", "a", "b", "b"])
-    np.testing.assert_allclose(compare_pairs(vectors, pairs, COSINE), [0.70710678, 0, -1, 0.70710678, -0.70710678, 0], atol=1e-6)
+    np.testing.assert_allclose(
+        compare_pairs(vectors, pairs, COSINE), [0.70710678, 0, -1, 0.70710678, -0.70710678, 0], atol=1e-6
+    )
     l1 = Comparator(kind="weighted-l1", weights=(1.0, 2.0), bias=3.0)
     np.testing.assert_allclose(compare_pairs(vectors, pairs, l1), [1, 0, 1, 2, -1, 0])
     score = np.array([0.9, 0.1, 0.2, 0.3, 0.5, 0.8], np.float32)  # mated: the first and the last
@@ -266,10 +274,16 @@ def test_bootstrap_of_the_whole_sample_is_the_sample() -> None:
     rng = np.random.default_rng(0)
     names = [f"p{i // 2}" for i in range(120)]
     pairs = all_pairs(names)
-    score = np.where(pairs.mated, rng.normal(0.6, 0.2, len(pairs.first)), rng.normal(0, 0.2, len(pairs.first))).astype(np.float32)
+    score = np.where(pairs.mated, rng.normal(0.6, 0.2, len(pairs.first)), rng.normal(0, 0.2, len(pairs.first))).astype(
+        np.float32
+    )
     exact = rates(score, pairs, (1e-2,))
     thresholds, tars, eer = Bootstrap(score, pairs).rates(np.ones(60, np.float32), (1e-2,))
-    assert abs(tars[0] - exact.tar[0]) < 0.02 and abs(thresholds[0] - exact.threshold[0]) < 1e-3 and abs(eer - exact.eer) < 0.01
+    assert (
+        abs(tars[0] - exact.tar[0]) < 0.02
+        and abs(thresholds[0] - exact.threshold[0]) < 1e-3
+        and abs(eer - exact.eer) < 0.01
+    )
     draws = list(resamples(60, 3))
     assert all(d.sum() == 60 for d in draws) and not np.array_equal(draws[0], draws[1])
 

@@ -46,7 +46,9 @@ def test_notice_names_every_model() -> None:
         assert path.name in notice
 
 
-def test_int8_against_the_float_network_on_portraits(shipped: Bundle, mobilefacenet: Path, portraits: dict[str, NDArray[np.uint8]]) -> None:
+def test_int8_against_the_float_network_on_portraits(
+    shipped: Bundle, mobilefacenet: Path, portraits: dict[str, NDArray[np.uint8]]
+) -> None:
     from datetime import UTC, datetime
 
     from edge_oneshot.types import Frame

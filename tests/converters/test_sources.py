@@ -100,16 +100,22 @@ def test_branches_are_joined_and_flattened_maps_are_not(tmp_path: Path, dim: int
         net = Branches(dense).eval()
         torch.export.save(torch.export.export(net, (batch,)), tmp_path / "net.pt2")
         if dense:
-            agree(load_source(tmp_path / "net.pt2").graph, net(batch).detach().numpy(), batch[0].permute(1, 2, 0).numpy())
+            agree(
+                load_source(tmp_path / "net.pt2").graph, net(batch).detach().numpy(), batch[0].permute(1, 2, 0).numpy()
+            )
         else:
-            with pytest.raises(ModelError, match="concatenation: expected rows of numbers, got a flattened feature map"):
+            with pytest.raises(
+                ModelError, match="concatenation: expected rows of numbers, got a flattened feature map"
+            ):
                 load_source(tmp_path / "net.pt2")
 
 
 def test_dynamic_shapes_are_refused(tmp_path: Path) -> None:
     torch = pytest.importorskip("torch", reason="a PyTorch source")
     side = torch.export.Dim("side", min=8, max=64)
-    program = torch.export.export(torch.nn.Conv2d(3, 4, 3), (torch.ones(1, 3, 16, 16),), dynamic_shapes=({2: side, 3: side},))
+    program = torch.export.export(
+        torch.nn.Conv2d(3, 4, 3), (torch.ones(1, 3, 16, 16),), dynamic_shapes=({2: side, 3: side},)
+    )
     torch.export.save(program, tmp_path / "net.pt2")
     with pytest.raises(ModelError, match="fixed input shape"):
         load_source(tmp_path / "net.pt2")
@@ -128,8 +134,17 @@ def test_onnx_against_its_own_reference(tmp_path: Path) -> None:
     from onnx.reference import ReferenceEvaluator
 
     rng = np.random.default_rng(0)
-    shapes = {"w1": (8, 3, 3, 3), "w2": (8, 1, 3, 3), "b2": (8,), "slope": (8, 1, 1), "gain": (8,), "shift": (8,), "mean": (8,),
-              "w3": (6, 8), "b3": (6,)}
+    shapes = {
+        "w1": (8, 3, 3, 3),
+        "w2": (8, 1, 3, 3),
+        "b2": (8,),
+        "slope": (8, 1, 1),
+        "gain": (8,),
+        "shift": (8,),
+        "mean": (8,),
+        "w3": (6, 8),
+        "b3": (6,),
+    }
     constants = {k: rng.normal(size=s).astype(np.float32) for k, s in shapes.items()}
     constants["var"] = rng.uniform(0.5, 2, 8).astype(np.float32)
     nodes = [
@@ -143,10 +158,16 @@ def test_onnx_against_its_own_reference(tmp_path: Path) -> None:
         helper.make_node("Flatten", ["g"], ["h"]),
         helper.make_node("Gemm", ["h", "w3", "b3"], ["y"], transB=1),
     ]
-    graph = helper.make_graph(nodes, "g", [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["N", 3, 16, 16])],
-                              [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["N", 6])],
-                              [numpy_helper.from_array(v, k) for k, v in constants.items()])
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 15)])  # its reference errs on older batch normalisations
+    graph = helper.make_graph(
+        nodes,
+        "g",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["N", 3, 16, 16])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["N", 6])],
+        [numpy_helper.from_array(v, k) for k, v in constants.items()],
+    )
+    model = helper.make_model(
+        graph, opset_imports=[helper.make_opsetid("", 15)]
+    )  # its reference errs on older batch normalisations
     onnx.save(model, tmp_path / "net.onnx")
     x = image(16)
     expected = ReferenceEvaluator(model).run(None, {"x": x.transpose(2, 0, 1)[None]})[0]
@@ -157,12 +178,23 @@ def test_onnx_against_its_own_reference(tmp_path: Path) -> None:
 def test_keras_and_saved_model(tmp_path: Path) -> None:
     tf = pytest.importorskip("tensorflow", reason="a Keras source")
     layers = tf.keras.layers
-    net = tf.keras.Sequential([
-        layers.Input((16, 16, 3)), layers.Conv2D(8, 3, 2, padding="same", use_bias=False), layers.BatchNormalization(),
-        layers.PReLU(shared_axes=[1, 2]), layers.DepthwiseConv2D(3, padding="same"), layers.ReLU(6.0), layers.Flatten(),
-        layers.Dense(5)])
-    net.layers[2].set_weights([np.float32(np.linspace(-0.5, 3, 8).reshape(1, 1, 8))] if len(net.layers[2].get_weights()) == 1
-                              else net.layers[2].get_weights())
+    net = tf.keras.Sequential(
+        [
+            layers.Input((16, 16, 3)),
+            layers.Conv2D(8, 3, 2, padding="same", use_bias=False),
+            layers.BatchNormalization(),
+            layers.PReLU(shared_axes=[1, 2]),
+            layers.DepthwiseConv2D(3, padding="same"),
+            layers.ReLU(6.0),
+            layers.Flatten(),
+            layers.Dense(5),
+        ]
+    )
+    net.layers[2].set_weights(
+        [np.float32(np.linspace(-0.5, 3, 8).reshape(1, 1, 8))]
+        if len(net.layers[2].get_weights()) == 1
+        else net.layers[2].get_weights()
+    )
     x = image(16)
     expected = np.asarray(net(x[None]))
     net.save(tmp_path / "net.keras")
@@ -193,18 +225,22 @@ def test_unknown_sources(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("name", "module"), [("net.pt2", "torch"), ("net.onnx", "onnx"), ("net.keras", "tensorflow")])
 def test_a_missing_framework_is_one_line_with_the_command(name: str, module: str, tmp_path: Path) -> None:
     (tmp_path / name).write_bytes(b"x")
-    program = (f"import sys; sys.modules['{module}'] = None\n"
-               "from pathlib import Path\nfrom converters.sources import load_source\nfrom edge_oneshot.errors import ModelError\n"
-               f"try: load_source(Path({str(tmp_path / name)!r}))\nexcept ModelError as e: print(e)")
+    program = (
+        f"import sys; sys.modules['{module}'] = None\n"
+        "from pathlib import Path\nfrom converters.sources import load_source\nfrom edge_oneshot.errors import ModelError\n"
+        f"try: load_source(Path({str(tmp_path / name)!r}))\nexcept ModelError as e: print(e)"
+    )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.count("\n") == 1 and f"needs {module}" in done.stdout and "pip install" in done.stdout
 
 
 def test_a_tflite_source_imports_no_framework(tmp_path: Path) -> None:
     (tmp_path / "net.tflite").write_bytes(serialize(random_network()))
-    program = ("import sys\nfrom pathlib import Path\nfrom converters.sources import load_source\n"
-               f"load_source(Path({str(tmp_path / 'net.tflite')!r}))\n"
-               "print(sorted({'torch', 'tensorflow', 'onnx'} & set(sys.modules)))")
+    program = (
+        "import sys\nfrom pathlib import Path\nfrom converters.sources import load_source\n"
+        f"load_source(Path({str(tmp_path / 'net.tflite')!r}))\n"
+        "print(sorted({'torch', 'tensorflow', 'onnx'} & set(sys.modules)))"
+    )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 

@@ -26,7 +26,9 @@ def crowd(people: int, pictures: int, seed: int, dimension: int = 24, scatter: f
     owners = np.repeat(np.arange(people), counts)
     vectors = centres[owners] + random.normal(size=(len(owners), dimension)) * scatter / np.sqrt(dimension)
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-    found = [Picture(path=Path(f"{o}/{i}.jpg"), person=f"person-{seed}-{o:04d}", number=i) for i, o in enumerate(owners)]
+    found = [
+        Picture(path=Path(f"{o}/{i}.jpg"), person=f"person-{seed}-{o:04d}", number=i) for i, o in enumerate(owners)
+    ]
     return Embedded(pictures=found, vectors=vectors.astype(np.float32), faults={}, encoder_id=ENCODER)
 
 

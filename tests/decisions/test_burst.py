@@ -12,7 +12,15 @@ from samples import random_unit, unit
 from edge_oneshot.config import Config, DecisionConfig, ModelConfig
 from edge_oneshot.gallery.store import Gallery
 from edge_oneshot.matching.compare import References, score_all
-from edge_oneshot.recognition.enrollment import BURST_FRAMES, POOLED_FRAMES, CaptureSession, Enrollment, _merit, enroll_from_frame, pooled
+from edge_oneshot.recognition.enrollment import (
+    BURST_FRAMES,
+    POOLED_FRAMES,
+    CaptureSession,
+    Enrollment,
+    _merit,
+    enroll_from_frame,
+    pooled,
+)
 from edge_oneshot.recognition.pipeline import Pipeline
 from edge_oneshot.service.compose import build_pipeline
 from edge_oneshot.types import Float32Array, Identity
@@ -56,7 +64,9 @@ def test_a_burst_of_one_person_agrees_with_itself(pipeline: Pipeline, collins: P
     assert done.self_score is not None and done.self_score > pipeline.threshold.value
 
 
-def test_who_walks_into_a_burst_goes_into_no_template_and_makes_it_weak(pipeline: Pipeline, collins: Pixels, hopper: Pixels) -> None:
+def test_who_walks_into_a_burst_goes_into_no_template_and_makes_it_weak(
+    pipeline: Pipeline, collins: Pixels, hopper: Pixels
+) -> None:
     """Two people who take turns: the template is of one of them alone, whoever had the best frame."""
     mixed = [view(collins, 0), view(hopper, 0), view(collins, 1), view(hopper, 1)]
     done = enroll(pipeline, mixed)
@@ -86,7 +96,9 @@ def test_a_threshold_that_nothing_reaches_leaves_the_best_frame(collins: Pixels)
     assert done.frames == 1 and np.linalg.norm(done.template.embedding.vector) == pytest.approx(1.0, abs=1e-5)
 
 
-def test_the_template_is_stored_replaced_and_removed_as_one(pipeline: Pipeline, collins: Pixels, tmp_path: Path) -> None:
+def test_the_template_is_stored_replaced_and_removed_as_one(
+    pipeline: Pipeline, collins: Pixels, tmp_path: Path
+) -> None:
     first, second = (enroll(pipeline, [view(collins, n) for n in range(start, start + 4)]) for start in (0, 4))
     with Gallery(tmp_path / "gallery.sqlite") as gallery:
         gallery.add(IDENTITY, [first.template])

@@ -13,7 +13,15 @@ from decision_parts import COSINE, cohort, crowd, fitted
 
 from edge_oneshot.errors import EdgeOneshotError, ModelError
 from edge_oneshot.evaluation import identification
-from edge_oneshot.evaluation.cohort import CohortScores, fit, fit_tail, gallery_curves, kish, thresholds, weighted_quantiles
+from edge_oneshot.evaluation.cohort import (
+    CohortScores,
+    fit,
+    fit_tail,
+    gallery_curves,
+    kish,
+    thresholds,
+    weighted_quantiles,
+)
 from edge_oneshot.matching import cohort as rates
 from edge_oneshot.matching.threshold import Target, threshold_for
 from edge_oneshot.model.card import Tail
@@ -63,7 +71,11 @@ def test_the_tail_finds_the_distribution_it_was_drawn_from_and_a_few_wrong_label
 
 
 def test_quantiles_count_weights() -> None:
-    assert weighted_quantiles(np.array([0.3, 0.1, 0.2]), np.array([0.2, 0.7, 0.1]), (0.5, 0.75, 0.99)) == [0.1, 0.2, 0.3]
+    assert weighted_quantiles(np.array([0.3, 0.1, 0.2]), np.array([0.2, 0.7, 0.1]), (0.5, 0.75, 0.99)) == [
+        0.1,
+        0.2,
+        0.3,
+    ]
 
 
 def test_the_same_pictures_give_the_same_card() -> None:
@@ -89,7 +101,12 @@ def test_every_pair_of_people_weighs_the_same_however_many_pictures_they_have() 
     scores, edges = CohortScores(e, COSINE), np.linspace(-1.001, 1.001, 2003)
     owners = np.array([p.person for p in e.pictures])
     names = np.unique(owners)
-    shares = [float((e.vectors[owners == a] @ e.vectors[owners == b].T >= edges[1200]).mean()) for a in names for b in names if a != b]
+    shares = [
+        float((e.vectors[owners == a] @ e.vectors[owners == b].T >= edges[1200]).mean())
+        for a in names
+        for b in names
+        if a != b
+    ]
     assert float(scores.pair_counts(edges)[1200:].sum()) == pytest.approx(np.mean(shares), abs=1e-9)
     _, weights, _, _ = scores.exceedances(float(edges[1200]))
     assert float(weights.sum()) == pytest.approx(np.mean(shares), rel=1e-6)
@@ -119,7 +136,10 @@ def test_one_comparison_is_a_gallery_of_one() -> None:
 def test_the_claim_holds_for_people_the_cohort_has_never_seen(size: int) -> None:
     strangers = crowd(700, 2, seed=9)
     threshold = threshold_for(Target(fpir=0.05), None, cohort(), [1] * size)
-    found = [identification.report(strangers, identification.draw(strangers, COSINE, size, seed), threshold, 0.05) for seed in range(8)]
+    found = [
+        identification.report(strangers, identification.draw(strangers, COSINE, size, seed), threshold, 0.05)
+        for seed in range(8)
+    ]
     mean = float(np.mean([r["fpir"] for r in found]))
     assert 0.025 <= mean <= 0.1, mean
     assert all(r["ci95"]["fpir"][0] <= r["fpir"] <= r["ci95"]["fpir"][1] for r in found)
@@ -140,11 +160,22 @@ def test_several_templates_of_a_person_are_accounted_for() -> None:
 
 
 WRONG: list[tuple[str, Any, str]] = [
-    ("fmrs", [], "fmr"), ("fmrs", [0.1, 0.2], "fmr_scores"), ("fmr_scores", "no", "fmr_scores"), ("measured_to_fmr", 0, "measured_to_fmr"),
-    ("gallery_sizes", [1, 1], "gallery_sizes"), ("gallery_sizes", [1.5], "gallery_sizes"), ("fpirs", [0.1, 0.2], "fpirs"),
-    ("gallery_scores", [], "gallery_scores"), ("gallery_scores", None, "gallery_scores"), ("measured_to_fpir", [0.1], "gallery_scores"),
-    ("tail", None, "tail"), ("tail", {"kind": "normal"}, "tail.kind"), ("template_exponent", 2, "template_exponent"),
-    ("identities", 1, "identities"), ("protocol", "", "protocol"), ("fnmr_scores", [0.1], "fnmr_scores"),
+    ("fmrs", [], "fmr"),
+    ("fmrs", [0.1, 0.2], "fmr_scores"),
+    ("fmr_scores", "no", "fmr_scores"),
+    ("measured_to_fmr", 0, "measured_to_fmr"),
+    ("gallery_sizes", [1, 1], "gallery_sizes"),
+    ("gallery_sizes", [1.5], "gallery_sizes"),
+    ("fpirs", [0.1, 0.2], "fpirs"),
+    ("gallery_scores", [], "gallery_scores"),
+    ("gallery_scores", None, "gallery_scores"),
+    ("measured_to_fpir", [0.1], "gallery_scores"),
+    ("tail", None, "tail"),
+    ("tail", {"kind": "normal"}, "tail.kind"),
+    ("template_exponent", 2, "template_exponent"),
+    ("identities", 1, "identities"),
+    ("protocol", "", "protocol"),
+    ("fnmr_scores", [0.1], "fnmr_scores"),
 ]
 
 

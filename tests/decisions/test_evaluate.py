@@ -25,8 +25,19 @@ from edge_oneshot.evaluation.pages import calibration_page, identification_page,
 from edge_oneshot.evaluation.pictures import Embedded, Picture
 from edge_oneshot.matching.threshold import Rule, Target, Threshold
 
-KEYS = {"fpir", "fnir", "rank1", "gallery", "mated_probes", "non_mated_probes", "threshold", "claimed_fpir", "ci95", "failures_to_acquire",
-        "encoder_id"}
+KEYS = {
+    "fpir",
+    "fnir",
+    "rank1",
+    "gallery",
+    "mated_probes",
+    "non_mated_probes",
+    "threshold",
+    "claimed_fpir",
+    "ci95",
+    "failures_to_acquire",
+    "encoder_id",
+}
 RULE = Rule(target=Target(fpir=0.05), thresholds=None, cohort=cohort())
 
 
@@ -34,12 +45,16 @@ def hand_made(vectors: list[list[float]], people: list[str], faults: dict[int, s
     v = np.array(vectors, dtype=np.float32)
     v /= np.linalg.norm(v, axis=1, keepdims=True)
     pictures = [Picture(path=Path(f"{i}.jpg"), person=p, number=i) for i, p in enumerate(people)]
-    return Embedded(pictures=pictures, vectors=v, faults=faults or {}, encoder_id=ENCODER, qualities=[QUALITY] * len(people))
+    return Embedded(
+        pictures=pictures, vectors=v, faults=faults or {}, encoder_id=ENCODER, qualities=[QUALITY] * len(people)
+    )
 
 
 def test_a_gallery_drawn_by_hand() -> None:
     """a and b are enrolled; a's second picture is found, b's is taken for a, c scores 0.6 and d 0."""
-    e = hand_made([[1, 0, 0], [0.9, 0.1, 0], [0, 1, 0], [0.8, 0.6, 0], [0.6, 0, 0.8], [0, 0, 1]], ["a", "a", "b", "b", "c", "d"])
+    e = hand_made(
+        [[1, 0, 0], [0.9, 0.1, 0], [0, 1, 0], [0.8, 0.6, 0], [0.6, 0, 0.8], [0, 0, 1]], ["a", "a", "b", "b", "c", "d"]
+    )
     trials = next(t for t in (identification.draw(e, COSINE, 2, s) for s in range(100)) if set(t.references) == {0, 2})
     assert sorted(trials.mated_probe) == [1, 3] and sorted(trials.other_probe) == [4, 5]
     r = identification.report(e, trials, Threshold(value=0.5, target_fmr=None, target_fpir=0.01, identities=2), 0.01)
@@ -47,7 +62,9 @@ def test_a_gallery_drawn_by_hand() -> None:
     assert (r["fpir"], r["fnir"], r["rank1"], r["misidentified"], r["false_positives"]) == (0.5, 0.5, 0.5, 1, 1)
     strict = identification.report(e, trials, Threshold(value=0.95, target_fmr=None), 0.01)
     assert (strict["fpir"], strict["fnir"], strict["rank1"]) == (0.0, 0.5, 0.5)
-    assert strict["ci95"]["fpir"][0] == 0.0 and strict["ci95"]["fpir"][1] > 0.3, "no error among two people proves little"
+    assert strict["ci95"]["fpir"][0] == 0.0 and strict["ci95"]["fpir"][1] > 0.3, (
+        "no error among two people proves little"
+    )
 
 
 def test_nobody_is_enrolled_from_a_picture_that_was_not_acquired_and_a_lost_probe_is_a_miss() -> None:
@@ -108,7 +125,9 @@ def test_the_worst_group_comes_first() -> None:
     v[member, 0] += 0.6
     v /= np.linalg.norm(v, axis=1, keepdims=True)
     r = calibration.report(replace(e, vectors=v), COSINE, RULE, {p: "kin" if p in kin else "rest" for p in people})
-    assert [g["group"] for g in r["groups"]] == ["kin", "rest"] and r["groups"][0]["fmr"]["0.01"] > 2 * r["groups"][1]["fmr"]["0.01"]
+    assert [g["group"] for g in r["groups"]] == ["kin", "rest"] and r["groups"][0]["fmr"]["0.01"] > 2 * r["groups"][1][
+        "fmr"
+    ]["0.01"]
 
 
 def test_a_measure_that_matters_falls_faster_than_chance() -> None:
@@ -175,8 +194,23 @@ def test_real_faces_all_the_way(lfw: Lfw, tmp_path: Path) -> None:
     """Set 1 as the user's own cohort, set 5 as people: a small run through every command. Few people: wide bounds."""
     own, others = folder(lfw, (1,), 40, 2, tmp_path / "own"), folder(lfw, (5,), 60, 2, tmp_path / "others")
     page = tmp_path / "page.html"
-    r = json.loads(invoke("evaluate", "identification", "--images", str(others), "--gallery", "20", "--seed", "1", "--target-fpir", "0.1",
-                          "--html", str(page), "--json").stdout)
+    r = json.loads(
+        invoke(
+            "evaluate",
+            "identification",
+            "--images",
+            str(others),
+            "--gallery",
+            "20",
+            "--seed",
+            "1",
+            "--target-fpir",
+            "0.1",
+            "--html",
+            str(page),
+            "--json",
+        ).stdout
+    )
     assert set(r) >= KEYS and r["gallery"] == 20 and r["mated_probes"] == 20 and r["claimed_fpir"] == 0.1
     assert r["rank1"] >= 0.85 and r["fnir"] <= 0.2 and r["fpir"] <= 0.4
     assert not r["threshold_extrapolated"] and not r["threshold_approximated"]
@@ -184,6 +218,12 @@ def test_real_faces_all_the_way(lfw: Lfw, tmp_path: Path) -> None:
     found = invoke("calibrate", "--cohort", str(own), "--out", str(tmp_path / "own.json"), "--json").stdout
     assert json.loads(found)["identities"] >= 38
     (tmp_path / "device.toml").write_text(f'[model]\ncohort = "{tmp_path}/own.json"\n[decision]\ntarget_fpir = 0.1\n')
-    mine = json.loads(invoke("-c", str(tmp_path / "device.toml"), "evaluate", "calibration", "--images", str(others), "--json").stdout)
-    assert "own cohort" in mine["protocol"] and {c["verdict"] for c in mine["claims"]} <= {"within", "outside", "cannot tell"}
+    mine = json.loads(
+        invoke("-c", str(tmp_path / "device.toml"), "evaluate", "calibration", "--images", str(others), "--json").stdout
+    )
+    assert "own cohort" in mine["protocol"] and {c["verdict"] for c in mine["claims"]} <= {
+        "within",
+        "outside",
+        "cannot tell",
+    }
     assert next(c for c in mine["claims"] if c["claimed"] == 1e-5)["extrapolated"]

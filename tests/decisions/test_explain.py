@@ -32,7 +32,9 @@ def watch(j: Journal, number: int, *observations: Observation, at: datetime = NO
 
 
 def told(event_type: str, track: int, event_id: str = "e-1") -> MatchEvent:
-    return MatchEvent(event_id=event_id, event_type=event_type, ts=NOW, captured_ns=1, boot_id="b", body={"track": track})
+    return MatchEvent(
+        event_id=event_id, event_type=event_type, ts=NOW, captured_ns=1, boot_id="b", body={"track": track}
+    )
 
 
 def test_a_track_that_matched(tmp_path: Path) -> None:
@@ -51,14 +53,22 @@ def test_a_track_that_matched(tmp_path: Path) -> None:
     assert read_journal(j.path) == [t]
 
 
-@pytest.mark.parametrize(("frames", "compared", "votes", "events", "says"), [
-    (3, 0, {}, [], "every frame was refused"), (3, 0, {}, [], "fewer than the 8"), (20, 0, {}, ["rejected"], "every frame was refused"),
-    (9, 2, {"alice": 2}, [], "not told as a match: 2 of 2 compared frames matched alone"),
-    (9, 2, {"a": 1, "b": 1}, [], "2 of 2 compared frames matched for several people alone"),
-    (9, 4, {}, [], "none over the threshold"), (9, 9, {}, ["unknown"], "told as unknown"),
-    (9, 9, {"a": 3}, ["match", "gone"], "told as a match"),
-])
-def test_every_ending_has_its_reason(frames: int, compared: int, votes: dict[str, int], events: list[str], says: str) -> None:
+@pytest.mark.parametrize(
+    ("frames", "compared", "votes", "events", "says"),
+    [
+        (3, 0, {}, [], "every frame was refused"),
+        (3, 0, {}, [], "fewer than the 8"),
+        (20, 0, {}, ["rejected"], "every frame was refused"),
+        (9, 2, {"alice": 2}, [], "not told as a match: 2 of 2 compared frames matched alone"),
+        (9, 2, {"a": 1, "b": 1}, [], "2 of 2 compared frames matched for several people alone"),
+        (9, 4, {}, [], "none over the threshold"),
+        (9, 9, {}, ["unknown"], "told as unknown"),
+        (9, 9, {"a": 3}, ["match", "gone"], "told as a match"),
+    ],
+)
+def test_every_ending_has_its_reason(
+    frames: int, compared: int, votes: dict[str, int], events: list[str], says: str
+) -> None:
     assert says in reason(frames, compared, votes, {}, events, DecisionConfig())
 
 
@@ -70,16 +80,31 @@ NEWEST = "at least 3 together for one person, but the newest frame's best candid
 DIVIDED = "at least 3 together for one person, but of those that matched alone no more than two in three named that person (at "
 
 
-@pytest.mark.parametrize(("shown", "says", "says_not"), [
-    ("aa.", f"2 of 3 compared frames matched alone, and {NEWEST}1 of 3 frames)", "no more than two in three"),
-    ("aa...", f"2 of 5 compared frames matched alone, and {NEWEST}2 of 5 frames)", "never"),  # then together no more
-    ("ababab", f"6 of 6 compared frames matched for several people alone, and {DIVIDED}4 of 6 frames)", "somebody else"),
-    ("aa.xb", "no more than two in three named that person (at 1 of 4 frames)", "never"),
-    ("a...", "1 of 4 compared frames matched alone, but never at least 3 frames together", "somebody else"),
-    ("aa........", "told as unknown: 8 compared frames in a row without a match; at least 3 together reached the threshold for one "
-     "person, but the newest frame's best candidate was somebody else (at 2 of 10 frames)", "never"),
-    ("aa.a", "told as a match: 3 of 4", "somebody else"),
-])
+@pytest.mark.parametrize(
+    ("shown", "says", "says_not"),
+    [
+        ("aa.", f"2 of 3 compared frames matched alone, and {NEWEST}1 of 3 frames)", "no more than two in three"),
+        (
+            "aa...",
+            f"2 of 5 compared frames matched alone, and {NEWEST}2 of 5 frames)",
+            "never",
+        ),  # then together no more
+        (
+            "ababab",
+            f"6 of 6 compared frames matched for several people alone, and {DIVIDED}4 of 6 frames)",
+            "somebody else",
+        ),
+        ("aa.xb", "no more than two in three named that person (at 1 of 4 frames)", "never"),
+        ("a...", "1 of 4 compared frames matched alone, but never at least 3 frames together", "somebody else"),
+        (
+            "aa........",
+            "told as unknown: 8 compared frames in a row without a match; at least 3 together reached the threshold for one "
+            "person, but the newest frame's best candidate was somebody else (at 2 of 10 frames)",
+            "never",
+        ),
+        ("aa.a", "told as a match: 3 of 4", "somebody else"),
+    ],
+)
 def test_what_stood_in_the_way_of_a_match_is_said(tmp_path: Path, shown: str, says: str, says_not: str) -> None:
     """a, b = a match with alice or bob at 0.85, others 0.2; . = a frame that matches nobody, x = one too poor to compare."""
     j, tracker = journal(tmp_path), Tracker(CONFIG, never, score)
@@ -87,7 +112,9 @@ def test_what_stood_in_the_way_of_a_match_is_said(tmp_path: Path, shown: str, sa
         who = {"a": "alice", "b": "bob", ".": "", "x": None}[c]
         frame = seen(who, score=0.85 if who else 0.3)
         if frame.embedding is not None:
-            frame = replace(frame, embedding=view_of(unit(1, 0), {who or "lookalike": 0.85 if who else 0.3}))  # all frames look alike
+            frame = replace(
+                frame, embedding=view_of(unit(1, 0), {who or "lookalike": 0.85 if who else 0.3})
+            )  # all frames look alike
         found = tracker.update([frame], i)
         j.observe(tracker.seen_at(i), NOW)
         for finding in found:

@@ -90,7 +90,9 @@ def faded(pixels: Pixels) -> Pixels:
     return (110 + 0.5 * (pixels.astype(np.float32) - 110)).astype(np.uint8)
 
 
-def events_of(pipeline: Pipeline, references: References, pixels: list[Pixels], path: Path) -> tuple[list[MatchEvent], dict[str, Any]]:
+def events_of(
+    pipeline: Pipeline, references: References, pixels: list[Pixels], path: Path
+) -> tuple[list[MatchEvent], dict[str, Any]]:
     """What a visit of these pictures tells, and the record of its first track."""
     decision = DecisionConfig(gone_after_s=0.5)
     tracker, journal = Tracker(decision, lambda a, b: True, references.score), Journal(path, decision)
@@ -132,11 +134,17 @@ def test_an_attack_is_never_compared_and_never_a_match(
     (rejected,) = told
     assert (rejected.event_type, rejected.body["faults"], rejected.body["pad"]) == ("rejected", ["attack"], "attack")
     assert record["refused"]["attack"]["frames"] == 9 and record["compared"] == 0
-    assert record["pad"]["decision"] == "attack" and record["pad"]["method"] == "low-contrast 1" and record["pad"]["score"] > 0
+    assert (
+        record["pad"]["decision"] == "attack"
+        and record["pad"]["method"] == "low-contrast 1"
+        and record["pad"]["score"] > 0
+    )
     assert "every frame was refused" in record["why"]
 
 
-def test_who_passes_is_told_as_bona_fide(guarded: Pipeline, enrolled: References, collins: Pixels, tmp_path: Path) -> None:
+def test_who_passes_is_told_as_bona_fide(
+    guarded: Pipeline, enrolled: References, collins: Pixels, tmp_path: Path
+) -> None:
     told, record = events_of(guarded, enrolled, [view(collins, n) for n in range(9)], tmp_path / "e.sqlite")
     assert [(e.event_type, e.body["pad"]) for e in told] == [("match", "bona_fide"), ("gone", "bona_fide")]
     assert record["pad"]["decision"] == "bona_fide"
@@ -172,12 +180,16 @@ def test_a_poor_frame_is_not_put_before_the_method(plug: Callable[[LowContrast],
 
 def test_an_attack_is_neither_enrolled_nor_identified(guarded: Pipeline, collins: Pixels, tmp_path: Path) -> None:
     gallery = Gallery(tmp_path / "gallery.sqlite")
-    handler = Handler(guarded, People(gallery, guarded.encoder.card, guarded.encoder.encoder_id), lambda event: None, dict)
+    handler = Handler(
+        guarded, People(gallery, guarded.encoder.card, guarded.encoder.encoder_id), lambda event: None, dict
+    )
 
     def ask(verb: str, pixels: Pixels) -> dict[str, Any]:
         buffer = io.BytesIO()
         Image.fromarray(pixels).save(buffer, "PNG")
-        request = Request(verb=verb, arguments={"name": "Eileen", "image": base64.b64encode(buffer.getvalue()).decode()})
+        request = Request(
+            verb=verb, arguments={"name": "Eileen", "image": base64.b64encode(buffer.getvalue()).decode()}
+        )
         handler.start(request)
         answer: dict[str, Any] = request.answers.get_nowait()
         return answer
@@ -208,10 +220,16 @@ def test_a_method_that_cannot_tell_must_not_let_pass(plug: Callable[[LowContrast
         plug(Undecided()).samples(frame(collins))
 
 
-@pytest.mark.parametrize("fields", [
-    {"decision": PadDecision.ATTACK}, {"decision": PadDecision.BONA_FIDE, "score": 0.1}, {"score": 0.1},
-    {"decision": PadDecision.BONA_FIDE, "score": float("nan"), "method": "m"}, {"method": "m"},
-])
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"decision": PadDecision.ATTACK},
+        {"decision": PadDecision.BONA_FIDE, "score": 0.1},
+        {"score": 0.1},
+        {"decision": PadDecision.BONA_FIDE, "score": float("nan"), "method": "m"},
+        {"method": "m"},
+    ],
+)
 def test_a_result_says_who_judged_and_how(fields: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="PadResult"):
         PadResult(**fields)

@@ -25,8 +25,17 @@ from edge_oneshot.model.card import ThresholdPoint, Thresholds
 from edge_oneshot.service.compose import build_encoder, build_people, build_pipeline, build_rule
 from edge_oneshot.types import Candidate, Identity
 
-TABLE = Thresholds(protocol="p", identities=100, mated_pairs=10, non_mated_pairs=10**6, measured_to_fmr=1e-5, points=tuple(
-    ThresholdPoint(fmr=f, threshold=t, ci95=None, tar=None) for f, t in ((1e-1, 0.2), (1e-2, 0.3), (1e-3, 0.4), (1e-4, 0.5), (1e-5, 0.6))))
+TABLE = Thresholds(
+    protocol="p",
+    identities=100,
+    mated_pairs=10,
+    non_mated_pairs=10**6,
+    measured_to_fmr=1e-5,
+    points=tuple(
+        ThresholdPoint(fmr=f, threshold=t, ci95=None, tar=None)
+        for f, t in ((1e-1, 0.2), (1e-2, 0.3), (1e-3, 0.4), (1e-4, 0.5), (1e-5, 0.6))
+    ),
+)
 
 
 def test_without_a_cohort_comparisons_are_taken_as_independent_and_it_says_so() -> None:
@@ -55,7 +64,9 @@ def test_a_target_is_one_statement() -> None:
 
 
 WAYS = {
-    "target_fmr": {"target_fmr": 1e-4}, "target_fpir": {"target_fpir": 0.01}, "threshold": {"threshold": 0.5},
+    "target_fmr": {"target_fmr": 1e-4},
+    "target_fpir": {"target_fpir": 0.01},
+    "threshold": {"threshold": 0.5},
     "false_matches_per_day": {"false_matches_per_day": 0.1, "expected_strangers_per_day": 50.0},
 }
 
@@ -76,27 +87,57 @@ def test_false_matches_per_day_are_a_rate_per_stranger() -> None:
     assert parse_config({"decision": WAYS["target_fpir"]}).decision.accepted_fpir == 0.01
     assert DecisionConfig().accepted_fpir is None
     assert [parse_config({"decision": w}).decision.stated for w in WAYS.values()][:3] == [
-        "target_fmr = 0.0001", "target_fpir = 0.01", "threshold = 0.5"]
+        "target_fmr = 0.0001",
+        "target_fpir = 0.01",
+        "threshold = 0.5",
+    ]
 
 
-@pytest.mark.parametrize(("decision", "needs", "says"), [
-    ({"false_matches_per_day": 1.0}, "expected_strangers_per_day", "beside false_matches_per_day, got none"),
-    ({"expected_strangers_per_day": 1.0}, "false_matches_per_day", "beside expected_strangers_per_day, got none"),
-    ({"false_matches_per_day": 6.0, "expected_strangers_per_day": 10.0}, "false_matches_per_day", "expected 1e-06 to 5, which"),
-    ({"false_matches_per_day": 1e-6, "expected_strangers_per_day": 100.0}, "false_matches_per_day", "(100), got 1e-06"),
-    ({"false_matches_per_day": 0.0, "expected_strangers_per_day": 10.0}, "false_matches_per_day", "expected a number from 1e-06"),
-    ({"expected_strangers_per_day": 10.0, "target_fmr": 1e-3}, "false_matches_per_day", "beside expected_strangers_per_day"),
-])
+@pytest.mark.parametrize(
+    ("decision", "needs", "says"),
+    [
+        ({"false_matches_per_day": 1.0}, "expected_strangers_per_day", "beside false_matches_per_day, got none"),
+        ({"expected_strangers_per_day": 1.0}, "false_matches_per_day", "beside expected_strangers_per_day, got none"),
+        (
+            {"false_matches_per_day": 6.0, "expected_strangers_per_day": 10.0},
+            "false_matches_per_day",
+            "expected 1e-06 to 5, which",
+        ),
+        (
+            {"false_matches_per_day": 1e-6, "expected_strangers_per_day": 100.0},
+            "false_matches_per_day",
+            "(100), got 1e-06",
+        ),
+        (
+            {"false_matches_per_day": 0.0, "expected_strangers_per_day": 10.0},
+            "false_matches_per_day",
+            "expected a number from 1e-06",
+        ),
+        (
+            {"expected_strangers_per_day": 10.0, "target_fmr": 1e-3},
+            "false_matches_per_day",
+            "beside expected_strangers_per_day",
+        ),
+    ],
+)
 def test_half_a_statement_and_an_impossible_rate(decision: dict[str, float], needs: str, says: str) -> None:
     with pytest.raises(ConfigError) as caught:
         parse_config({"decision": decision})
-    assert any(fault.startswith(f"decision.{needs}: ") and says in fault for fault in caught.value.faults), caught.value.faults
+    assert any(fault.startswith(f"decision.{needs}: ") and says in fault for fault in caught.value.faults), (
+        caught.value.faults
+    )
 
 
 def test_the_same_rate_gives_the_same_threshold_however_it_was_stated() -> None:
     encoder = build_encoder(Config())
-    rules = [build_rule(Config(decision=DecisionConfig(**keys)), encoder) for keys in (
-        {"false_matches_per_day": 0.5, "expected_strangers_per_day": 50.0}, {"target_fpir": 0.01}, {"target_fpir": 0.02})]
+    rules = [
+        build_rule(Config(decision=DecisionConfig(**keys)), encoder)
+        for keys in (
+            {"false_matches_per_day": 0.5, "expected_strangers_per_day": 50.0},
+            {"target_fpir": 0.01},
+            {"target_fpir": 0.02},
+        )
+    ]
     for gallery in ([], [1] * 10, [1] * 200, [3] * 200):
         per_day, rate, twice = (rule(gallery) for rule in rules)
         assert per_day == rate and per_day.target_fpir == 0.01 and per_day.value > twice.value
@@ -146,7 +187,10 @@ def test_a_running_pipeline_follows_its_gallery(tmp_path: Path) -> None:
     people = build_people(config, pipeline)
     empty = pipeline.threshold
     assert empty.target_fpir == 0.05 and empty.identities == 0
-    many = [(Identity(identity_id=f"p{i}", name=f"P {i}"), [template(f"p{i}", random_unit(i), encoder_id)]) for i in range(40)]
+    many = [
+        (Identity(identity_id=f"p{i}", name=f"P {i}"), [template(f"p{i}", random_unit(i), encoder_id)])
+        for i in range(40)
+    ]
     people.gallery.add_all(many, replace=False)
     people.refresh(force=True)
     assert pipeline.threshold.identities == 40 and pipeline.threshold.value > empty.value

@@ -30,7 +30,9 @@ def visit(start: float, end: float, name: str | None = None, video: str = "a") -
     return Visit(video=video, start_s=start, end_s=end, name=name)
 
 
-def told(verdict: Verdict, at: float, name: str | None = None, video: str = "a", track: int = 1, compared: int = 3) -> Told:
+def told(
+    verdict: Verdict, at: float, name: str | None = None, video: str = "a", track: int = 1, compared: int = 3
+) -> Told:
     return Told(video=video, verdict=verdict, name=name, track=track, at_s=at, compared=compared)
 
 
@@ -64,7 +66,12 @@ def test_people_who_cross_each_have_their_own_event() -> None:
     visits = [visit(0, 10, "ann"), visit(2, 8)]
     right = [told(Verdict.MATCH, 3, "ann"), told(Verdict.UNKNOWN, 6, track=2)]
     r = report(visits, right, 10.0, THRESHOLD, gallery=1)
-    assert (r["fnir_per_visit"]["count"], r["fpir_per_visit"]["count"], r["false_match_events"], r["false_unknown_events"]) == (0, 0, 0, 0)
+    assert (
+        r["fnir_per_visit"]["count"],
+        r["fpir_per_visit"]["count"],
+        r["false_match_events"],
+        r["false_unknown_events"],
+    ) == (0, 0, 0, 0)
     assert r["identity_switches"] == 0
 
 
@@ -77,7 +84,9 @@ def test_an_event_belongs_to_the_visits_during_which_it_was_told() -> None:
 
 def test_a_name_told_again_within_a_visit_is_counted_apart() -> None:
     visits = [visit(0, 10, "ann"), visit(0, 10)]
-    r = report(visits, [told(Verdict.MATCH, 2, "ann"), told(Verdict.MATCH, 3, "ann", track=2)], 10.0, THRESHOLD, gallery=1)
+    r = report(
+        visits, [told(Verdict.MATCH, 2, "ann"), told(Verdict.MATCH, 3, "ann", track=2)], 10.0, THRESHOLD, gallery=1
+    )
     assert (r["repeated_match_events"], r["false_match_events"]) == (1, 0)
 
 
@@ -93,11 +102,17 @@ def test_rates_are_over_people_when_they_are_known() -> None:
     assert r["fpir_per_visit"]["people"] == 1 and r["fpir_per_visit"]["rate"] == 0.02
 
 
-@pytest.mark.parametrize(("text", "says"), [
-    ("", "line 1: expected video,start_s,end_s,name, got nothing"), ("video;start\n", "line 1"),
-    ("video,start_s,end_s,name\na.mp4,0,ten,ann\n", "line 2"), ("video,start_s,end_s,name\na.mp4,5,5,ann\n", "0 <= start_s < end_s"),
-    ("video,start_s,end_s,name\na.mp4,0,nan,ann\n", "line 2"), ("video,start_s,end_s,name\n", "at least one visit"),
-])
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("", "line 1: expected video,start_s,end_s,name, got nothing"),
+        ("video;start\n", "line 1"),
+        ("video,start_s,end_s,name\na.mp4,0,ten,ann\n", "line 2"),
+        ("video,start_s,end_s,name\na.mp4,5,5,ann\n", "0 <= start_s < end_s"),
+        ("video,start_s,end_s,name\na.mp4,0,nan,ann\n", "line 2"),
+        ("video,start_s,end_s,name\n", "at least one visit"),
+    ],
+)
 def test_a_faulty_file_is_refused_with_its_line(tmp_path: Path, text: str, says: str) -> None:
     path = tmp_path / "visits.csv"
     path.write_text(text)
@@ -123,12 +138,23 @@ def pictures(path: Path) -> Path:
     return path
 
 
-@pytest.mark.parametrize(("name", "make", "end_s", "told_before"), [
-    ("door.mp4", film, "2", True), ("door.mkv", film, "2", True), ("door", pictures, "1.9", True), ("door.ts", film, "1.9", False),
-])
+@pytest.mark.parametrize(
+    ("name", "make", "end_s", "told_before"),
+    [
+        ("door.mp4", film, "2", True),
+        ("door.mkv", film, "2", True),
+        ("door", pictures, "1.9", True),
+        ("door.ts", film, "1.9", False),
+    ],
+)
 def test_a_visit_beyond_the_end_is_refused_before_anything_is_played_where_the_length_is_known(
-    tmp_path: Path, portrait_files: dict[str, Path], monkeypatch: pytest.MonkeyPatch,
-    name: str, make: Callable[[Path], Path], end_s: str, told_before: bool,
+    tmp_path: Path,
+    portrait_files: dict[str, Path],
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+    make: Callable[[Path], Path],
+    end_s: str,
+    told_before: bool,
 ) -> None:
     make(tmp_path / name)
     (tmp_path / "people" / "Eileen").mkdir(parents=True)
@@ -162,19 +188,34 @@ def test_evaluate_video_on_real_faces(tmp_path: Path, lfw: Lfw) -> None:
         else:
             shutil.copy(source, frames / f"{i:04d}.jpg")
     (tmp_path / "visits.csv").write_text("video,start_s,end_s,name\ndoor,0,1.2,Ann\ndoor,4,5.5,\n")
-    arguments = ["evaluate", "video", "--visits", str(tmp_path / "visits.csv"), "--references", str(tmp_path / "people")]
+    arguments = [
+        "evaluate",
+        "video",
+        "--visits",
+        str(tmp_path / "visits.csv"),
+        "--references",
+        str(tmp_path / "people"),
+    ]
     page = tmp_path / "page.html"
     result = CliRunner().invoke(cli, [*arguments, "--json", "--html", str(page)])
     assert result.exit_code == 0, result.output
     r = json.loads(result.stdout)
-    assert (r["visits"], r["gallery"], r["match_events"], r["false_match_events"], r["unknown_events"]) == (2, 1, 1, 0, 1)
+    assert (r["visits"], r["gallery"], r["match_events"], r["false_match_events"], r["unknown_events"]) == (
+        2,
+        1,
+        1,
+        0,
+        1,
+    )
     assert r["fnir_per_visit"]["count"] == r["fpir_per_visit"]["count"] == r["identity_switches"] == 0
     assert r["compared_frames_to_match"]["median"] == 3
     assert "seconds of video: 6 of 6" in result.stderr
     assert "after so many compared frames" in page.read_text() and "<img" not in page.read_text()
     (tmp_path / "visits.csv").write_text("video,start_s,end_s,name\ndoor,60,61,Ann\n")
     beyond = CliRunner().invoke(cli, arguments)
-    assert isinstance(beyond.exception, EdgeOneshotError) and "the video's end at 5.3 s, got 60 s" in str(beyond.exception)
+    assert isinstance(beyond.exception, EdgeOneshotError) and "the video's end at 5.3 s, got 60 s" in str(
+        beyond.exception
+    )
     (tmp_path / "visits.csv").write_text("video,start_s,end_s,name\ndoor,0,1.2,Bea\n")
     refused = CliRunner().invoke(cli, arguments)
     assert isinstance(refused.exception, EdgeOneshotError) and "'Bea'" in str(refused.exception)

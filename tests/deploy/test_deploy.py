@@ -31,8 +31,9 @@ def settings(unit: str) -> configparser.SectionProxy:
 
 
 def test_the_example_is_what_the_program_prints() -> None:
-    assert (DEPLOY / "config.example.toml").read_text(encoding="utf-8") == example_toml(), \
+    assert (DEPLOY / "config.example.toml").read_text(encoding="utf-8") == example_toml(), (
         "run: edge-oneshot config example > deploy/config.example.toml"
+    )
 
 
 def test_the_template_differs_from_the_plain_unit_by_its_instance_only() -> None:
@@ -94,8 +95,13 @@ def test_its_exposure_stays_low(unit: str) -> None:
     analyze = shutil.which("systemd-analyze")
     if analyze is None:
         pytest.skip("no systemd-analyze here: apt-get install systemd")
-    answer = subprocess.run([analyze, "security", "--offline=yes", "--threshold=20", str(DEPLOY / unit)],
-                            capture_output=True, text=True, timeout=60, check=False)
+    answer = subprocess.run(
+        [analyze, "security", "--offline=yes", "--threshold=20", str(DEPLOY / unit)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
     assert answer.returncode == 0, answer.stdout[-300:] + answer.stderr[-300:]
 
 
@@ -105,8 +111,12 @@ def test_user_and_folders_fit_the_unit() -> None:
     folders = (DEPLOY / "tmpfiles.d/edge-oneshot.conf").read_text()
     assert re.search(rf"^u {s['User']} ", users, re.MULTILINE)
     assert re.search(rf"^m {s['User']} {s['SupplementaryGroups']}$", users, re.MULTILINE)
-    assert re.search(rf"^d /run/{s['RuntimeDirectory']} {s['RuntimeDirectoryMode']} {s['User']} {s['Group']} ", folders, re.MULTILINE)
-    assert re.search(rf"^d /var/lib/{s['StateDirectory']} {s['StateDirectoryMode']} {s['User']} {s['Group']} ", folders, re.MULTILINE)
+    assert re.search(
+        rf"^d /run/{s['RuntimeDirectory']} {s['RuntimeDirectoryMode']} {s['User']} {s['Group']} ", folders, re.MULTILINE
+    )
+    assert re.search(
+        rf"^d /var/lib/{s['StateDirectory']} {s['StateDirectoryMode']} {s['User']} {s['Group']} ", folders, re.MULTILINE
+    )
     assert s["RuntimeDirectoryPreserve"] == "yes", "or an instance that stops removes the sockets of the others"
 
 
@@ -120,9 +130,10 @@ def test_the_installer_is_a_shell_script_that_explains_itself() -> None:
     assert all(option in answer.stdout for option in options)
 
 
-@pytest.mark.parametrize(("arguments", "word"), [
-    (["--nonsense"], "no such option"), (["--purge"], "--uninstall"), (["--wheel"], "expected a file"),
-])
+@pytest.mark.parametrize(
+    ("arguments", "word"),
+    [(["--nonsense"], "no such option"), (["--purge"], "--uninstall"), (["--wheel"], "expected a file")],
+)
 def test_the_installer_refuses_what_it_does_not_know(arguments: list[str], word: str) -> None:
     answer = subprocess.run(["sh", str(DEPLOY / "install.sh"), *arguments], capture_output=True, text=True, check=False)
     assert answer.returncode == 1
@@ -140,7 +151,9 @@ def test_operations_lists_every_request_and_every_exit_code() -> None:
     text = (DEPLOY.parent / "docs/operations.md").read_text(encoding="utf-8")
     handler = Handler(Pipeline.__new__(Pipeline), People.__new__(People), lambda event: None, dict)
     assert [verb for verb in handler._verbs if f"`{verb}`" not in text] == []
-    codes = {e.exit_code for e in vars(errors).values() if isinstance(e, type) and issubclass(e, errors.EdgeOneshotError)}
+    codes = {
+        e.exit_code for e in vars(errors).values() if isinstance(e, type) and issubclass(e, errors.EdgeOneshotError)
+    }
     assert [code for code in (*codes, errors.EXIT_NON_MATCH) if f"| {code} |" not in text] == []
 
 
@@ -151,9 +164,16 @@ def test_operations_states_the_exposure_that_systemd_gives() -> None:
     version = subprocess.run([analyze, "--version"], capture_output=True, text=True, check=True).stdout.split()[1]
     if version != "252":
         pytest.skip(f"the figure is systemd 252's, this is {version}")
-    told = re.search(r"rates its exposure ([\d.]+) of 10", (DEPLOY.parent / "docs/operations.md").read_text(encoding="utf-8"))
-    answer = subprocess.run([analyze, "security", "--offline=yes", str(DEPLOY / UNITS[0])],
-                            capture_output=True, text=True, timeout=60, check=False)
+    told = re.search(
+        r"rates its exposure ([\d.]+) of 10", (DEPLOY.parent / "docs/operations.md").read_text(encoding="utf-8")
+    )
+    answer = subprocess.run(
+        [analyze, "security", "--offline=yes", str(DEPLOY / UNITS[0])],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
     found = re.search(r"exposure level for \S+: ([\d.]+)", answer.stdout)
     assert told and found
     assert told[1] == found[1]

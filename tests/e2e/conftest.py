@@ -48,6 +48,7 @@ def subscriber(broker: Mosquitto) -> Iterator[Subscriber]:
 @pytest.fixture
 def make_device(short_path: Path, broker: Mosquitto) -> Iterator[Callable[..., Device]]:
     with ExitStack() as stack:
+
         def make(**options: Any) -> Device:
             return stack.enter_context(Device(short_path, broker.port, **options))
 
@@ -58,7 +59,11 @@ def make_device(short_path: Path, broker: Mosquitto) -> Iterator[Callable[..., D
 def nothing_is_left() -> Iterator[None]:
     threads = set(threading.enumerate())
     yield
-    wait_until(lambda: not [t for t in threading.enumerate() if t not in threads and t.is_alive()], "threads of this test to end", 15)
+    wait_until(
+        lambda: not [t for t in threading.enumerate() if t not in threads and t.is_alive()],
+        "threads of this test to end",
+        15,
+    )
     me = os.getpid()
     children = [p.name for p in Path("/proc").glob("[0-9]*") if _parent(p) == me]
     assert children == [], f"processes left behind: {children}"

@@ -73,8 +73,18 @@ class Device:
     """Use as a context manager: on leaving, the daemon is killed if it still runs."""
 
     def __init__(
-        self, folder: Path, port: int, *, instance: str = "front", fps: float = 10, pace: str = "fast", user: int | None = None,
-        group: int | None = None, command: list[str] | None = None, environment: dict[str, str] | None = None, **sections: dict[str, Any],
+        self,
+        folder: Path,
+        port: int,
+        *,
+        instance: str = "front",
+        fps: float = 10,
+        pace: str = "fast",
+        user: int | None = None,
+        group: int | None = None,
+        command: list[str] | None = None,
+        environment: dict[str, str] | None = None,
+        **sections: dict[str, Any],
     ) -> None:
         self.instance, self.folder = instance, folder
         self.command = [*(command or COMMAND), "-c", str(folder / f"{instance}.toml")]
@@ -93,24 +103,35 @@ class Device:
         }
         for section, keys in sections.items():
             settings.setdefault(section, {}).update(keys)
-        self.config.write_text("\n".join(
-            f"[{section}]\n" + "".join(f"{k} = {json.dumps(v)}\n" for k, v in keys.items()) for section, keys in settings.items()
-        ))
+        self.config.write_text(
+            "\n".join(
+                f"[{section}]\n" + "".join(f"{k} = {json.dumps(v)}\n" for k, v in keys.items())
+                for section, keys in settings.items()
+            )
+        )
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self, *, ready: bool = True) -> None:
         before = self.notify.heard.count("READY=1")
         with self.log_path.open("ab") as log:
-            self.process = subprocess.Popen([*self.command, "run"], stdout=log, stderr=log,
-                                            env={**self.environment, "NOTIFY_SOCKET": str(self.notify.path)}, **self._ids)
+            self.process = subprocess.Popen(
+                [*self.command, "run"],
+                stdout=log,
+                stderr=log,
+                env={**self.environment, "NOTIFY_SOCKET": str(self.notify.path)},
+                **self._ids,
+            )
         if ready:
             self.wait(lambda: self.notify.heard.count("READY=1") > before, "READY=1")
 
     def wait(self, condition: Any, what: str) -> Any:
         """Wait for a condition while the daemon runs."""
+
         def alive() -> Any:
             value = condition()
-            assert value or self.process is None or self.process.poll() is None, f"the daemon ended: {self.log()[-3000:]}"
+            assert value or self.process is None or self.process.poll() is None, (
+                f"the daemon ended: {self.log()[-3000:]}"
+            )
             return value
 
         return wait_until(alive, f"{what}; log: {self.log()[-2000:]}")
@@ -137,7 +158,9 @@ class Device:
 
     def call(self, *arguments: str, expect: int = 0, **popen: Any) -> str:
         """Run a command on this device's configuration; its standard output, and of an error the standard error, too."""
-        done = subprocess.run([*self.command, *arguments], capture_output=True, text=True, timeout=120, env=self.environment, **popen)
+        done = subprocess.run(
+            [*self.command, *arguments], capture_output=True, text=True, timeout=120, env=self.environment, **popen
+        )
         assert done.returncode == expect, f"{arguments} ended with {done.returncode}: {done.stdout}{done.stderr}"
         return done.stdout if expect in (0, 3) else done.stdout + done.stderr
 
@@ -147,7 +170,9 @@ class Device:
         return status
 
     def enroll(self, name: str, picture: Path, *more: str) -> dict[str, Any]:
-        enrolled: dict[str, Any] = json.loads(self.call("enroll", "--name", name, "--image", str(picture), "--json", *more))
+        enrolled: dict[str, Any] = json.loads(
+            self.call("enroll", "--name", name, "--image", str(picture), "--json", *more)
+        )
         return enrolled
 
     def __enter__(self) -> Device:

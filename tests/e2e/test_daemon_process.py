@@ -47,7 +47,11 @@ def values(subscriber: Subscriber, suffix: str) -> list[str]:
 
 
 def test_the_whole_story(
-    make_device: MakeDevice, subscriber: Subscriber, portrait_files: dict[str, Path], eileen: list[Pixels], grace: list[Pixels]
+    make_device: MakeDevice,
+    subscriber: Subscriber,
+    portrait_files: dict[str, Path],
+    eileen: list[Pixels],
+    grace: list[Pixels],
 ) -> None:
     """Somebody enrolled, nobody, a stranger, nobody, until the folder ends."""
     device = make_device()
@@ -115,6 +119,7 @@ def test_a_loop_that_hangs_feeds_no_watchdog(make_device: MakeDevice, portrait_f
     client = threading.Thread(target=lambda: enrolled.append(device.enroll("Eileen", portrait_files["collins"])))
     client.start()
     try:
+
         def still() -> bool:
             """Not fed for 1.5 s; the loop alone would have done it seven times."""
             before = device.notify.heard.count("WATCHDOG=1")
@@ -181,7 +186,9 @@ def test_a_broker_that_restarts_gets_every_event(
     device.start()
 
     def delivered() -> int:
-        return len(re.findall(r"Received PUBLISH from \S+ \(d0, q1, r0, m\d+, 'edge-oneshot/front/event'", broker.log()))
+        return len(
+            re.findall(r"Received PUBLISH from \S+ \(d0, q1, r0, m\d+, 'edge-oneshot/front/event'", broker.log())
+        )
 
     device.wait(lambda: delivered() >= 2, "events before")
     broker.stop()
@@ -196,7 +203,9 @@ def test_a_broker_that_restarts_gets_every_event(
     assert device.stop() == 0
 
 
-def test_an_absent_broker_stops_nothing(make_device: MakeDevice, broker: Mosquitto, portrait_files: dict[str, Path]) -> None:
+def test_an_absent_broker_stops_nothing(
+    make_device: MakeDevice, broker: Mosquitto, portrait_files: dict[str, Path]
+) -> None:
     broker.stop()
     device = make_device()
     device.enroll("Eileen", portrait_files["collins"])
@@ -265,7 +274,9 @@ def test_a_lost_camera_is_told_and_comes_back(make_device: MakeDevice, subscribe
     device.start()
     away = device.camera.folder.with_name("away")
     device.camera.folder.rename(away)
-    device.wait(lambda: any(h.json["state"] == "camera_lost" for h in subscriber.on("/health")), "camera_lost on health")
+    device.wait(
+        lambda: any(h.json["state"] == "camera_lost" for h in subscriber.on("/health")), "camera_lost on health"
+    )
     assert "STATUS=camera_lost" in device.notify.heard
     assert device.status()["state"] == "camera_lost"
     fed = device.notify.heard.count("WATCHDOG=1")
@@ -299,7 +310,9 @@ def test_what_no_retry_mends_ends_at_once(make_device: MakeDevice) -> None:
     assert "READY=1" not in device.notify.heard
 
 
-def test_pause_and_resume_are_not_lost_on_the_loop(make_device: MakeDevice, subscriber: Subscriber, eileen: list[Pixels]) -> None:
+def test_pause_and_resume_are_not_lost_on_the_loop(
+    make_device: MakeDevice, subscriber: Subscriber, eileen: list[Pixels]
+) -> None:
     from edge_oneshot.control.client import ask
 
     device = make_device(pace="camera", decision={"unknown_frames": 3})
@@ -318,7 +331,9 @@ def test_pause_and_resume_are_not_lost_on_the_loop(make_device: MakeDevice, subs
     assert device.stop() == 0
 
 
-def test_nothing_of_a_picture_is_ever_stored(make_device: MakeDevice, portrait_files: dict[str, Path], eileen: list[Pixels]) -> None:
+def test_nothing_of_a_picture_is_ever_stored(
+    make_device: MakeDevice, portrait_files: dict[str, Path], eileen: list[Pixels]
+) -> None:
     device = make_device()
     device.enroll("Eileen", portrait_files["collins"])
     device.camera.show(eileen)
@@ -345,7 +360,9 @@ def test_requests_over_mqtt_and_discovery(
 
     def ask(verb: str, **arguments: Any) -> dict[str, Any]:
         payload = json.dumps({**arguments, "transaction": verb})
-        paho.mqtt.publish.single(f"edge-oneshot/front/request/{verb}", payload, qos=1, hostname="127.0.0.1", port=broker.port)
+        paho.mqtt.publish.single(
+            f"edge-oneshot/front/request/{verb}", payload, qos=1, hostname="127.0.0.1", port=broker.port
+        )
 
         def final() -> list[dict[str, Any]]:
             return [h.json for h in subscriber.on(f"/response/{verb}") if h.json["status"] != "progress"]

@@ -67,7 +67,9 @@ def test_twenty_enrolled_and_twenty_strangers(
     start = datetime.fromisoformat(matches[0]["ts"])
 
     def appearance(event: dict[str, str]) -> int:
-        frames = (datetime.fromisoformat(event["ts"]) - start).total_seconds() * FPS + 2  # the first match came with frame 2
+        frames = (
+            datetime.fromisoformat(event["ts"]) - start
+        ).total_seconds() * FPS + 2  # the first match came with frame 2
         return int((frames + 0.5) // (SHOWN + PAUSE))
 
     found = {appearance(m): m["identity"] for m in matches}
@@ -79,4 +81,3 @@ def test_twenty_enrolled_and_twenty_strangers(
     assert right >= MATCHES
     unknown = {appearance(h.json) for h in subscriber.on("/event") if h.json["event_type"] == "unknown"}
     assert not {i for i in unknown if shown[i] is not None and i in found}
-

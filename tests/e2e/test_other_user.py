@@ -24,8 +24,16 @@ def command() -> list[str]:
         pytest.skip("needs root, to act as other users")
     for python in (sys.executable, f"/usr/bin/python3.{sys.version_info.minor}"):
         try:
-            done = subprocess.run([python, "-c", "import edge_oneshot.service.compose"], user=MEMBER, group=GROUP, extra_groups=[], timeout=120,
-                                  capture_output=True, cwd="/", env={**os.environ, **ENVIRONMENT})
+            done = subprocess.run(
+                [python, "-c", "import edge_oneshot.service.compose"],
+                user=MEMBER,
+                group=GROUP,
+                extra_groups=[],
+                timeout=120,
+                capture_output=True,
+                cwd="/",
+                env={**os.environ, **ENVIRONMENT},
+            )
         except OSError:
             continue
         if done.returncode == 0:
@@ -37,8 +45,15 @@ def test_a_member_of_the_group_enrolls_and_an_outsider_is_told_how(
     make_device: Callable[..., Device], short_path: Path, hopper: Pixels, command: list[str]
 ) -> None:
     run = short_path / "run"
-    device = make_device(pace="camera", user=DAEMON, group=GROUP, command=command, environment=ENVIRONMENT,
-                         device={"socket": str(run / "front.sock")}, mqtt={"enabled": False})
+    device = make_device(
+        pace="camera",
+        user=DAEMON,
+        group=GROUP,
+        command=command,
+        environment=ENVIRONMENT,
+        device={"socket": str(run / "front.sock")},
+        mqtt={"enabled": False},
+    )
     device.camera.show([view(hopper, i) for i in range(8)] * 200)
     for folder, mode in ((run, 0o750), (device.state, 0o700)):
         folder.mkdir()
@@ -49,7 +64,9 @@ def test_a_member_of_the_group_enrolls_and_an_outsider_is_told_how(
     device.start()
     assert (run / "front.sock").stat().st_gid == GROUP
 
-    enrolled = device.call("enroll", "--name", "Grace", "--timeout", "60", user=MEMBER, group=MEMBER, extra_groups=[GROUP], cwd="/")
+    enrolled = device.call(
+        "enroll", "--name", "Grace", "--timeout", "60", user=MEMBER, group=MEMBER, extra_groups=[GROUP], cwd="/"
+    )
     assert "enrolled Grace as grace" in enrolled
     assert (device.state / "gallery.sqlite").stat().st_uid == DAEMON
 

@@ -44,23 +44,35 @@ def rewrite(device: Device, *changes: tuple[str, str]) -> None:
 
 def over_mqtt(device: Device, broker: Mosquitto, subscriber: Subscriber, number: int) -> dict[str, Any]:
     payload = json.dumps({"transaction": number})
-    paho.mqtt.publish.single("edge-oneshot/front/request/reload", payload, qos=1, hostname="127.0.0.1", port=broker.port)
+    paho.mqtt.publish.single(
+        "edge-oneshot/front/request/reload", payload, qos=1, hostname="127.0.0.1", port=broker.port
+    )
     found: list[dict[str, Any]] = device.wait(
-        lambda: [h.json for h in subscriber.on("/response/reload") if h.json["transaction"] == number], f"answer {number}")
+        lambda: [h.json for h in subscriber.on("/response/reload") if h.json["transaction"] == number],
+        f"answer {number}",
+    )
     return found[-1]
 
 
-def test_what_can_change_changes_and_what_cannot_is_named(device: Device, broker: Mosquitto, subscriber: Subscriber) -> None:
+def test_what_can_change_changes_and_what_cannot_is_named(
+    device: Device, broker: Mosquitto, subscriber: Subscriber
+) -> None:
     before = device.status()["threshold"]
-    rewrite(device, ("target_fmr = .*", "threshold = 0.9999\nwindow_frames = 7\nexplain_tracks = 0"), ("fps = 5.0", "fps = 6.0"),
-            (r"\[model\]", "[quality]\nmin_sharpness = 1.0\n[model]"),
-            ("health_every_s = 1.0", 'health_every_s = 1.0\npassword_file = "secret"\nusername = "somebody"'))
+    rewrite(
+        device,
+        ("target_fmr = .*", "threshold = 0.9999\nwindow_frames = 7\nexplain_tracks = 0"),
+        ("fps = 5.0", "fps = 6.0"),
+        (r"\[model\]", "[quality]\nmin_sharpness = 1.0\n[model]"),
+        ("health_every_s = 1.0", 'health_every_s = 1.0\npassword_file = "secret"\nusername = "somebody"'),
+    )
     answer = over_mqtt(device, broker, subscriber, 1)
     assert answer["status"] == "ok"
     data = answer["data"]
     assert data["changed"] == {
-        "quality.min_sharpness": {"before": 15.0, "now": 1.0}, "decision.threshold": {"before": None, "now": 0.9999},
-        "decision.window_frames": {"before": 10, "now": 7}, "decision.explain_tracks": {"before": 2000, "now": 0},
+        "quality.min_sharpness": {"before": 15.0, "now": 1.0},
+        "decision.threshold": {"before": None, "now": 0.9999},
+        "decision.window_frames": {"before": 10, "now": 7},
+        "decision.explain_tracks": {"before": 2000, "now": 0},
     }
     assert data["restart_needed"] == ["camera.fps", "mqtt.username", "mqtt.password_file"]
     assert data["gallery"] == {"identities": 1, "templates": 1} and data["threshold"] == 0.9999
@@ -74,7 +86,9 @@ def test_what_can_change_changes_and_what_cannot_is_named(device: Device, broker
     assert device.stop() == 0
 
 
-def test_a_faulty_file_is_refused_and_the_daemon_goes_on_as_it_was(device: Device, broker: Mosquitto, subscriber: Subscriber) -> None:
+def test_a_faulty_file_is_refused_and_the_daemon_goes_on_as_it_was(
+    device: Device, broker: Mosquitto, subscriber: Subscriber
+) -> None:
     before, good = device.status()["threshold"], device.config.read_text()
     fault = "decision.target_fmr: expected a number from 1e-07 to 0.5, got 7"
     rewrite(device, ("target_fmr = .*", "target_fmr = 7\nconfirm_frames = 4"))
@@ -85,19 +99,26 @@ def test_a_faulty_file_is_refused_and_the_daemon_goes_on_as_it_was(device: Devic
     assert fault in caught.value.faults
     assert fault in device.call("reload", expect=ConfigError.exit_code)
     device.process.send_signal(signal.SIGHUP)  # type: ignore[union-attr]
-    device.wait(lambda: "reload refused, and nothing has changed" in device.log() and fault in device.log(), "the answer in the log")
+    device.wait(
+        lambda: "reload refused, and nothing has changed" in device.log() and fault in device.log(),
+        "the answer in the log",
+    )
     for text, word in (("fps = [", "not valid TOML"), (None, "no configuration at")):
         device.config.unlink() if text is None else device.config.write_text(text)
         assert word in over_mqtt(device, broker, subscriber, len(word))["error"]
     # Fine as a file, but not together with what changes only with a restart.
-    device.config.write_text(good.replace("fps = 5.0", "fps = 50.0").replace("target_fmr", "gone_after_s = 0.1\ntarget_fmr"))
+    device.config.write_text(
+        good.replace("fps = 5.0", "fps = 50.0").replace("target_fmr", "gone_after_s = 0.1\ntarget_fmr")
+    )
     refused = over_mqtt(device, broker, subscriber, 9)
     assert "decision.gone_after_s: expected at least two frames at camera.fps (0.4 s)" in refused["faults"][0]
     assert "camera.fps" in refused["hint"]
     device.config.write_text(good)
     assert device.status()["threshold"] == before
     answer = over_mqtt(device, broker, subscriber, 10)
-    assert answer["data"]["changed"] == {} and answer["data"]["restart_needed"] == [], "nothing of the refused files is there"
+    assert answer["data"]["changed"] == {} and answer["data"]["restart_needed"] == [], (
+        "nothing of the refused files is there"
+    )
     assert len(subscriber.on("/match/eileen")) == 1 and not subscriber.on("/unknown")
     assert device.stop() == 0
 

@@ -15,13 +15,19 @@ from PIL import Image
 
 @pytest.mark.parametrize("asked", [True, False])
 def test_faces_are_sent_only_if_asked_for(
-    make_device: Callable[..., Device], subscriber: Subscriber, portrait_files: dict[str, Path], collins: Pixels, hopper: Pixels,
+    make_device: Callable[..., Device],
+    subscriber: Subscriber,
+    portrait_files: dict[str, Path],
+    collins: Pixels,
+    hopper: Pixels,
     asked: bool,
 ) -> None:
     device = make_device(pace="camera", **({"mqtt": {"snapshot": True}} if asked else {}))
     device.enroll("Eileen", portrait_files["collins"])
     wall = [empty_scene()] * 25
-    device.camera.show([*wall, *(view(collins, i) for i in range(40)), *wall, *(view(hopper, i) for i in range(40)), *wall])
+    device.camera.show(
+        [*wall, *(view(collins, i) for i in range(40)), *wall, *(view(hopper, i) for i in range(40)), *wall]
+    )
     device.start()
     assert device.ends() == 0
     assert [h.json["event_type"] for h in subscriber.wait("/event", 4)] == ["match", "gone", "unknown", "gone"]

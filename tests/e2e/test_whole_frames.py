@@ -34,8 +34,11 @@ def drawing(kind: str, jitter: int = 0) -> Pixels:
     picture = Image.new("RGB", (210, 210), "white")
     ink = ImageDraw.Draw(picture)
     dx, dy = generator.integers(-8, 9, 2)
-    lines = {"cross": [(40, 105, 170, 105), (105, 40, 105, 170)], "zigzag": [(40, 50, 170, 50), (170, 50, 40, 160), (40, 160, 170, 160)],
-             "circles": []}[kind]
+    lines = {
+        "cross": [(40, 105, 170, 105), (105, 40, 105, 170)],
+        "zigzag": [(40, 50, 170, 50), (170, 50, 40, 160), (40, 160, 170, 160)],
+        "circles": [],
+    }[kind]
     for x0, y0, x1, y1 in lines:
         a, b, c, d = generator.integers(-5, 6, 4)
         ink.line((x0 + dx + a, y0 + dy + b, x1 + dx + c, y1 + dy + d), fill="black", width=5)
@@ -45,9 +48,13 @@ def drawing(kind: str, jitter: int = 0) -> Pixels:
     return np.asarray(picture)
 
 
-def test_enroll_identify_run(make_device: Callable[..., Device], subscriber: Subscriber, encoder: TwinEncoder, short_path: Path) -> None:
+def test_enroll_identify_run(
+    make_device: Callable[..., Device], subscriber: Subscriber, encoder: TwinEncoder, short_path: Path
+) -> None:
     assert encoder.card.thresholds is not None
-    device = make_device(model={"encoder": "omniglot"}, decision={"target_fmr": 0.05, "unknown_frames": 4, "gone_after_s": 0.5})
+    device = make_device(
+        model={"encoder": "omniglot"}, decision={"target_fmr": 0.05, "unknown_frames": 4, "gone_after_s": 0.5}
+    )
     files = {}
     for name in ("cross", "zigzag", "circles"):
         files[name] = short_path / f"{name}.png"

@@ -24,7 +24,10 @@ from edge_oneshot.vision.align import align, warp
 HERE = Path(__file__).parent
 FILE = HERE / "embeddings.json"
 # Transforms frame px -> chip px, near to what alignment gives; fixed, so that only the encoder is under test.
-TRANSFORMS = {"collins": [[0.83, 0.03, -131.0], [-0.03, 0.83, -26.0]], "hopper": [[0.41, 0.0, -53.0], [0.0, 0.41, -27.5]]}
+TRANSFORMS = {
+    "collins": [[0.83, 0.03, -131.0], [-0.03, 0.83, -26.0]],
+    "hopper": [[0.41, 0.0, -53.0], [0.0, 0.41, -27.5]],
+}
 
 
 def exact_here() -> bool:
@@ -41,7 +44,10 @@ def chips() -> dict[str, NDArray[np.uint8]]:
     """uint8 (112, 112, 3) per portrait."""
     spec = read_bundle(find_bundle("", "encoder")).encoder.input
     pictures = {"collins": collins_pixels(), "hopper": hopper_pixels()}
-    return {name: warp(pixels, np.array(TRANSFORMS[name]), (spec.width_px, spec.height_px)) for name, pixels in pictures.items()}
+    return {
+        name: warp(pixels, np.array(TRANSFORMS[name]), (spec.width_px, spec.height_px))
+        for name, pixels in pictures.items()
+    }
 
 
 def aligned() -> dict[str, NDArray[np.uint8]]:
@@ -66,7 +72,8 @@ def encode(pixels: NDArray[np.uint8], runtime: str = "auto") -> list[int]:
 def make() -> dict[str, Any]:
     return {
         "encoder_id": read_bundle(find_bundle("", "encoder")).encoder_id,
-        "chips": {name: encode(c) for name, c in chips().items()}, "portraits": {name: encode(c) for name, c in aligned().items()},
+        "chips": {name: encode(c) for name, c in chips().items()},
+        "portraits": {name: encode(c) for name, c in aligned().items()},
     }
 
 

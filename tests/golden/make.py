@@ -15,7 +15,9 @@ from golden import FILE, exact_here, make
 
 if __name__ == "__main__":
     if not exact_here():
-        sys.exit("expected a processor with AVX2, or aarch64: golden files of another one would be a bit off everywhere else")
+        sys.exit(
+            "expected a processor with AVX2, or aarch64: golden files of another one would be a bit off everywhere else"
+        )
     made = make()
     FILE.write_text(json.dumps(made, separators=(",", ":")).replace("],", "],\n") + "\n")
     print(f"wrote {FILE} for {made['encoder_id']}")

@@ -38,8 +38,9 @@ print(json.dumps({"name": runtime.name} | {n: runtime.invoke((chips[n] ^ 0x80).v
 def run(python: Path, tmp_path: Path, runtime: str, role: str = "encoder", side: int = 112) -> dict[str, object]:
     np.savez(tmp_path / "chips.npz", **{name: chip[:side, :side] for name, chip in chips().items()})
     command = [str(python), "-c", ENCODE, str(tmp_path / "chips.npz"), runtime, role]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120,
-                          env={"PYTHONPATH": str(ROOT), "PATH": os.environ["PATH"]})
+    done = subprocess.run(
+        command, capture_output=True, text=True, timeout=120, env={"PYTHONPATH": str(ROOT), "PATH": os.environ["PATH"]}
+    )
     assert done.returncode == 0, done.stderr
     result: dict[str, object] = json.loads(done.stdout)
     return result

@@ -22,12 +22,17 @@ from edge_oneshot.mqtt.shared import Limits
 def no_thread_is_left() -> Iterator[None]:
     before = set(threading.enumerate())
     yield
-    wait_until(lambda: not [t for t in threading.enumerate() if t not in before and t.is_alive()], "threads of this test to end", 15)
+    wait_until(
+        lambda: not [t for t in threading.enumerate() if t not in before and t.is_alive()],
+        "threads of this test to end",
+        15,
+    )
 
 
 @pytest.fixture
 def make_broker(tmp_path: Path) -> Iterator[Callable[..., Mosquitto]]:
     with ExitStack() as stack:
+
         def make(config: str = "", **options: Any) -> Mosquitto:
             broker = Mosquitto(tmp_path / "broker", config, **options)
             stack.callback(broker.stop)
@@ -52,9 +57,14 @@ def outbox(tmp_path: Path) -> Iterator[Outbox]:
 def make_link(outbox: Outbox) -> Iterator[Callable[..., MqttLink]]:
     """make_link(port, limits=…, sign=…, **keys of [mqtt]); the link is not started."""
     with ExitStack() as stack:
-        def make(port: int, limits: Limits = QUICK, box: Outbox = outbox, clock: Any = None, sign: Any = None, **config: Any) -> MqttLink:
+
+        def make(
+            port: int, limits: Limits = QUICK, box: Outbox = outbox, clock: Any = None, sign: Any = None, **config: Any
+        ) -> MqttLink:
             extra = {"clock": clock} if clock else {}
-            link = MqttLink(MqttConfig(host="127.0.0.1", port=port, **config), "porch", box, limits=limits, sign=sign, **extra)
+            link = MqttLink(
+                MqttConfig(host="127.0.0.1", port=port, **config), "porch", box, limits=limits, sign=sign, **extra
+            )
             stack.callback(link.stop)
             return link
 

@@ -1,12 +1,12 @@
 """A TCP proxy before a broker that breaks things on order. It knows where MQTT packets begin, and nothing else of them.
 
-    drop_pubacks    acknowledgements of the broker do not come through
-    cut_at_puback   the connection is cut when the next acknowledgement comes by: the broker has the message, nobody knows
-    cut_in_publish  half of the next PUBLISH goes through, then the connection is cut
-    slow            five kilobytes per second, both ways
-    stall           nothing moves; afterwards it goes on, unless a side has given up
-    half_open       everything is swallowed, and the connection is cut when the fault ends
-    refuse          connections are closed, and new ones as soon as they are accepted
+drop_pubacks    acknowledgements of the broker do not come through
+cut_at_puback   the connection is cut when the next acknowledgement comes by: the broker has the message, nobody knows
+cut_in_publish  half of the next PUBLISH goes through, then the connection is cut
+slow            five kilobytes per second, both ways
+stall           nothing moves; afterwards it goes on, unless a side has given up
+half_open       everything is swallowed, and the connection is cut when the fault ends
+refuse          connections are closed, and new ones as soon as they are accepted
 """
 
 from __future__ import annotations

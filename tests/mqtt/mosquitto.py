@@ -143,5 +143,8 @@ class Subscriber:
         return [h for h in list(self.heard) if h.topic.endswith(suffix)]
 
     def wait(self, suffix: str, count: int = 1, timeout_s: float = 30.0) -> list[Heard]:
-        return wait_until(lambda: (h := self.on(suffix)) if len(self.on(suffix)) >= count else None,
-                          f"{count} messages on …{suffix}, got {[h.topic for h in self.heard]}", timeout_s)
+        return wait_until(
+            lambda: (h := self.on(suffix)) if len(self.on(suffix)) >= count else None,
+            f"{count} messages on …{suffix}, got {[h.topic for h in self.heard]}",
+            timeout_s,
+        )

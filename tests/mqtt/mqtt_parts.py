@@ -13,13 +13,22 @@ from edge_oneshot.events.ids import boot_id, new_event_id
 from edge_oneshot.mqtt.shared import Limits
 from edge_oneshot.types import MatchEvent
 
-QUICK = Limits(backoff_base_s=0.05, backoff_max_s=0.2, refused_retry_s=0.3, ack_timeout_s=1.0, session_expiry_s=1, stable_s=0.2)
+QUICK = Limits(
+    backoff_base_s=0.05, backoff_max_s=0.2, refused_retry_s=0.3, ack_timeout_s=1.0, session_expiry_s=1, stable_s=0.2
+)
 
 ENCODER = "sha256:" + "3f" * 32
 QUALITY = {"inter_eye_px": 41.0, "sharpness": 181.2, "luma": 118.0, "contrast": 40.0, "yaw_deg": -6.1}
 TRACK = {"frames": 4, "track": 17, "camera": "cam0", "pad": "not_performed", "encoder_id": ENCODER}
-SCORES = {"score": 0.71, "same_probability": 0.9993, "threshold": 0.52, "target_fmr": 1e-4, "margin": 0.19,
-          "runner_up_score": 0.33, "quality": QUALITY}
+SCORES = {
+    "score": 0.71,
+    "same_probability": 0.9993,
+    "threshold": 0.52,
+    "target_fmr": 1e-4,
+    "margin": 0.19,
+    "runner_up_score": 0.33,
+    "quality": QUALITY,
+}
 BODIES: dict[str, dict[str, Any]] = {
     "match": {"identity": "alice", "name": "Alice", **SCORES, **TRACK},
     "unknown": {**SCORES, "score": 0.3, "margin": -0.22, **TRACK},
@@ -42,8 +51,12 @@ def wait_until(condition: Callable[[], Any], what: str, timeout_s: float = 30.0)
 def event(event_type: str = "match", ago_s: float = 0.0, boot: str = "", **body: Any) -> MatchEvent:
     """An event captured `ago_s` seconds ago."""
     return MatchEvent(
-        event_id=new_event_id(), event_type=event_type, ts=datetime.now(UTC) - timedelta(seconds=ago_s),
-        captured_ns=time.monotonic_ns() - int(ago_s * 1e9), boot_id=boot or boot_id(), body={**BODIES[event_type], **body},
+        event_id=new_event_id(),
+        event_type=event_type,
+        ts=datetime.now(UTC) - timedelta(seconds=ago_s),
+        captured_ns=time.monotonic_ns() - int(ago_s * 1e9),
+        boot_id=boot or boot_id(),
+        body={**BODIES[event_type], **body},
     )
 
 
@@ -59,12 +72,22 @@ class SetClock:
     def __call__(self) -> Moment:
         awake_ns, asleep_ns = int((self.forward - self.asleep) * 1e9), int(self.asleep * 1e9)
         return replace(
-            self._base, monotonic_ns=self._base.monotonic_ns + awake_ns, boottime_ns=self._base.boottime_ns + awake_ns + asleep_ns,
-            wall=self._base.wall + timedelta(seconds=self.forward + self.wall), synced=self.synced, boot_id=self.boot,
+            self._base,
+            monotonic_ns=self._base.monotonic_ns + awake_ns,
+            boottime_ns=self._base.boottime_ns + awake_ns + asleep_ns,
+            wall=self._base.wall + timedelta(seconds=self.forward + self.wall),
+            synced=self.synced,
+            boot_id=self.boot,
         )
 
     def event(self, event_type: str = "match", **body: Any) -> MatchEvent:
         """An event captured at this clock's moment."""
         now = self()
-        return MatchEvent(event_id=new_event_id(), event_type=event_type, ts=now.wall, captured_ns=now.monotonic_ns,
-                          boot_id=now.boot_id, body={**BODIES[event_type], **body})
+        return MatchEvent(
+            event_id=new_event_id(),
+            event_type=event_type,
+            ts=now.wall,
+            captured_ns=now.monotonic_ns,
+            boot_id=now.boot_id,
+            body={**BODIES[event_type], **body},
+        )

@@ -56,9 +56,14 @@ def house(broker: Mosquitto, make_link: Callable[..., MqttLink]) -> Iterator[Hou
     link = make_link(broker.port)
     loop = Loop(MqttRequests(link))
     config = MqttConfig(host="127.0.0.1", port=broker.port)
-    with Subscriber(broker.port, f"{B}/response/#") as listener, Client(config, ["x"], lambda m: None, "asker") as client:
+    with (
+        Subscriber(broker.port, f"{B}/response/#") as listener,
+        Client(config, ["x"], lambda m: None, "asker") as client,
+    ):
         link.start()
-        wait_until(lambda: f"{B}/request/+ (QoS 1)" in broker.log() or f"{B}/request/+" in broker.log(), "the subscription")
+        wait_until(
+            lambda: f"{B}/request/+ (QoS 1)" in broker.log() or f"{B}/request/+" in broker.log(), "the subscription"
+        )
 
         def ask(verb: str, payload: Any = b"", retain: bool = False) -> None:
             data = payload if isinstance(payload, bytes) else json.dumps(payload).encode()
@@ -73,7 +78,11 @@ def test_a_request_is_served_and_answered_with_its_transaction(house: House) -> 
     _, listener, ask = house
     ask("rename", {"name": "Zoë", "to": "Zoe", "transaction": "t-1", "ts": datetime.now(UTC).isoformat()})
     answer = listener.wait("/response/rename")[0]
-    assert answer.json == {"status": "ok", "data": {"seen": {"name": "Zoë", "to": "Zoe"}, "number": 1}, "transaction": "t-1"}
+    assert answer.json == {
+        "status": "ok",
+        "data": {"seen": {"name": "Zoë", "to": "Zoe"}, "number": 1},
+        "transaction": "t-1",
+    }
     assert not answer.retain
     ask("list", {})
     assert listener.wait("/response/list")[0].json["data"]["seen"] == {}
@@ -96,7 +105,11 @@ def test_one_at_a_time_with_progress_and_cancel_goes_past_the_queue(house: House
     ask("enroll", {"name": "alice", "transaction": "e"})
     wait_until(lambda: loop.served, "the enrollment")
     loop.served[0].progress("come closer")
-    assert listener.wait("/response/enroll")[0].json == {"status": "progress", "data": {"progress": "come closer"}, "transaction": "e"}
+    assert listener.wait("/response/enroll")[0].json == {
+        "status": "progress",
+        "data": {"progress": "come closer"},
+        "transaction": "e",
+    }
     ask("enroll", {"name": "alice", "transaction": "e"})  # again, while it runs: left alone
     ask("rename", {"name": "a", "to": "b"})
     ask("cancel", {"transaction": "c"})
@@ -106,7 +119,12 @@ def test_one_at_a_time_with_progress_and_cancel_goes_past_the_queue(house: House
     loop.served[0].fail(ControlError("the enrollment was cancelled", "start it again"))
     assert listener.wait("/response/rename")[0].json["status"] == "ok"
     last = listener.wait("/response/enroll", 2)[-1].json
-    assert last == {"status": "error", "error": "the enrollment was cancelled", "hint": "start it again", "transaction": "e"}
+    assert last == {
+        "status": "error",
+        "error": "the enrollment was cancelled",
+        "hint": "start it again",
+        "transaction": "e",
+    }
 
 
 def test_what_waited_too_long_is_refused(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -137,7 +155,10 @@ def test_retained_old_and_unknown_requests_are_not_served(
     link.start()
     wait_until(lambda: "SUBACK to another" in broker.log(), "its subscription")
     ask("list", {})
-    wait_until(lambda: (r := door.next_request()) is not None and r.verb == "list", "the list, and no retained resume before it")
+    wait_until(
+        lambda: (r := door.next_request()) is not None and r.verb == "list",
+        "the list, and no retained resume before it",
+    )
     link.stop()
     other.close()
     ask("resume", b"", retain=True)
@@ -161,22 +182,37 @@ def door(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[MqttRequest
 
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=True) | st.text(),
-    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=12), inner, max_size=4), max_leaves=20,
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=12), inner, max_size=4),
+    max_leaves=20,
 )
 KEYS = st.sampled_from(["name", "transaction", "ts", "to", "image", "timeout_s", "#", "+/x"])
 hostile = st.one_of(
     st.binary(max_size=200),
     json_values.map(lambda v: json.dumps(v).encode()),
     st.dictionaries(KEYS, json_values).map(lambda v: json.dumps(v).encode()),
-    st.sampled_from([b"[" * 100_000, b'{"a":' * 50_000, b'{"a":"\\ud800"}', b"\xff\xfe{}", b"{" + b" " * MAX_BYTES + b"}", b'{"a":NaN}',
-                     b"1e999", b'{"transaction":"\\u0000"}', b'{"transaction":"' + b"x" * 65 + b'"}', b'{"transaction":{}}',
-                     b"9" * 10_000]),
+    st.sampled_from(
+        [
+            b"[" * 100_000,
+            b'{"a":' * 50_000,
+            b'{"a":"\\ud800"}',
+            b"\xff\xfe{}",
+            b"{" + b" " * MAX_BYTES + b"}",
+            b'{"a":NaN}',
+            b"1e999",
+            b'{"transaction":"\\u0000"}',
+            b'{"transaction":"' + b"x" * 65 + b'"}',
+            b'{"transaction":{}}',
+            b"9" * 10_000,
+        ]
+    ),
 )
 
 
 @settings(max_examples=400, deadline=None)
 @given(st.one_of(st.sampled_from(VERBS), st.text(max_size=20)), hostile, st.booleans())
-def test_nothing_hostile_raises_or_chooses_a_topic(door: tuple[MqttRequests, Any], verb: str, payload: bytes, retained: bool) -> None:
+def test_nothing_hostile_raises_or_chooses_a_topic(
+    door: tuple[MqttRequests, Any], verb: str, payload: bytes, retained: bool
+) -> None:
     requests, _ = door
     requests.take(Incoming(topic=f"{B}/request/{verb}", payload=payload, retained=retained))
     for _ in range(3):
@@ -211,6 +247,12 @@ def test_a_flood_is_dropped_and_said_once(tmp_path: Any, caplog: pytest.LogCaptu
 
 def test_the_acl_lines_name_both_sides() -> None:
     from edge_oneshot.mqtt.topics import Topics
+
     assert acl_lines(Topics("edge-oneshot", "porch"), "porch") == [
-        "user porch", f"topic read {B}/request/#", f"topic write {B}/response/#",
-        "user <who may ask>", f"topic write {B}/request/#", f"topic read {B}/response/#"]
+        "user porch",
+        f"topic read {B}/request/#",
+        f"topic write {B}/response/#",
+        "user <who may ask>",
+        f"topic write {B}/request/#",
+        f"topic read {B}/response/#",
+    ]

@@ -42,23 +42,38 @@ class Example:
             (folder / f"{user}.password").write_text(password)
         self.tls_port, self.cert_port = free_port(), free_port()
         conf = (EXAMPLES / "mosquitto.conf").read_text()
-        for ours, theirs in (("/etc/mosquitto/certs", folder / "certs"), ("/etc/mosquitto", folder), ("/var/lib/mosquitto", folder),
-                             ("listener 8883", f"listener {self.tls_port} 127.0.0.1"),
-                             ("listener 8884", f"listener {self.cert_port} 127.0.0.1")):
+        for ours, theirs in (
+            ("/etc/mosquitto/certs", folder / "certs"),
+            ("/etc/mosquitto", folder),
+            ("/var/lib/mosquitto", folder),
+            ("listener 8883", f"listener {self.tls_port} 127.0.0.1"),
+            ("listener 8884", f"listener {self.cert_port} 127.0.0.1"),
+        ):
             assert ours in conf
             conf = conf.replace(ours, str(theirs))
         self.broker = Mosquitto(folder, conf, listener=False)
         self.broker.port = self.tls_port
 
     def config(self, user: str, **changes: object) -> MqttConfig:
-        base = MqttConfig(host="localhost", port=self.tls_port, tls=True, ca_file=str(self.folder / "certs" / "ca.crt"), username=user,
-                          password_file=str(self.folder / f"{user}.password"))
+        base = MqttConfig(
+            host="localhost",
+            port=self.tls_port,
+            tls=True,
+            ca_file=str(self.folder / "certs" / "ca.crt"),
+            username=user,
+            password_file=str(self.folder / f"{user}.password"),
+        )
         return replace(base, **changes)  # type: ignore[arg-type]
 
     @property
     def by_certificate(self) -> MqttConfig:
-        return self.config("", port=self.cert_port, password_file="", cert_file=str(self.folder / "certs" / "porch.crt"),
-                           key_file=str(self.folder / "certs" / "porch.key"))
+        return self.config(
+            "",
+            port=self.cert_port,
+            password_file="",
+            cert_file=str(self.folder / "certs" / "porch.crt"),
+            key_file=str(self.folder / "certs" / "porch.key"),
+        )
 
 
 @pytest.fixture(scope="module")
@@ -97,7 +112,10 @@ def test_the_daemon_delivers_over_tls_to_home_assistant(example: Example, run_li
         link, box = run_link(example.config("porch") if by == "password" else example.by_certificate)
         box.commit(event())
         link.wake()
-        wait_until(lambda: ha.step(0.1) and "edge-oneshot/porch/match/alice" in heard, f"the match, got {heard}, {link.status()}")
+        wait_until(
+            lambda: ha.step(0.1) and "edge-oneshot/porch/match/alice" in heard,
+            f"the match, got {heard}, {link.status()}",
+        )
 
 
 def test_faces_do_not_reach_home_assistant(example: Example, run_link: Runner) -> None:
@@ -110,7 +128,10 @@ def test_faces_do_not_reach_home_assistant(example: Example, run_link: Runner) -
         time.sleep(0.5)  # it goes out first
         box.commit(event())
         link.wake()
-        wait_until(lambda: ha.step(0.1) and "edge-oneshot/porch/match/alice" in heard, f"the match, got {heard}, {link.status()}")
+        wait_until(
+            lambda: ha.step(0.1) and "edge-oneshot/porch/match/alice" in heard,
+            f"the match, got {heard}, {link.status()}",
+        )
     assert "edge-oneshot/porch/snapshot" not in heard
 
 
@@ -156,7 +177,11 @@ def test_plain_mqtt_at_the_tls_port_says_what_it_may_be(example: Example, run_li
 def test_unusable_certificates_are_configuration_errors(example: Example, tmp_path: Path) -> None:
     junk = tmp_path / "junk.pem"
     junk.write_text("no PEM")
-    for changes in ({"ca_file": str(junk)}, {"ca_file": str(tmp_path / "absent")}, {"cert_file": str(junk), "key_file": str(junk)}):
+    for changes in (
+        {"ca_file": str(junk)},
+        {"ca_file": str(tmp_path / "absent")},
+        {"cert_file": str(junk), "key_file": str(junk)},
+    ):
         box = Outbox(tmp_path / "o.sqlite")
         link = MqttLink(example.config("porch", **changes), "porch", box)
         with pytest.raises(ConfigError):
@@ -171,7 +196,13 @@ def by_topic(steps: list[Step]) -> dict[str, bool | None]:
 
 @pytest.mark.parametrize("protocol", ["5", "3.1.1"])
 def test_mqtt_test_passes_where_everything_is_allowed(example: Example, protocol: str) -> None:
-    steps = list(walk(example.config("porch", protocol=protocol), "porch", watch=example.config("homeassistant", protocol=protocol)))
+    steps = list(
+        walk(
+            example.config("porch", protocol=protocol),
+            "porch",
+            watch=example.config("homeassistant", protocol=protocol),
+        )
+    )
     assert all(s.ok for s in steps), steps
     assert len(by_topic(steps)) == 8 and all(s.detail.endswith("it arrived") for s in steps if s.name == "publish")
 
@@ -179,11 +210,15 @@ def test_mqtt_test_passes_where_everything_is_allowed(example: Example, protocol
 def test_mqtt_test_cannot_tell_without_an_account_that_reads(example: Example) -> None:
     steps = list(walk(example.config("porch", protocol="3.1.1"), "porch"))
     assert set(by_topic(steps).values()) == {None} and "--watch-username" in steps[-1].fix
-    assert all(by_topic(list(walk(example.config("porch", protocol="5"), "porch"))).values())  # MQTT 5 answers by itself
+    assert all(
+        by_topic(list(walk(example.config("porch", protocol="5"), "porch"))).values()
+    )  # MQTT 5 answers by itself
 
 
 @pytest.mark.parametrize("protocol", ["5", "3.1.1"])
-def test_mqtt_test_finds_what_the_acl_forbids(make_broker: Callable[..., Mosquitto], tmp_path: Path, protocol: str) -> None:
+def test_mqtt_test_finds_what_the_acl_forbids(
+    make_broker: Callable[..., Mosquitto], tmp_path: Path, protocol: str
+) -> None:
     """Under 3.1.1 mosquitto acknowledges the forbidden publish and drops it; only the missing copy tells."""
     acl = tmp_path / "acl"
     acl.write_text("topic read #\ntopic write edge-oneshot/porch/availability\ntopic write edge-oneshot/porch/event\n")
@@ -193,7 +228,9 @@ def test_mqtt_test_finds_what_the_acl_forbids(make_broker: Callable[..., Mosquit
     allowed = {topic for topic, ok in by_topic(steps).items() if ok}
     assert allowed == {"edge-oneshot/porch/availability", "edge-oneshot/porch/event"}
     assert {topic for topic, ok in by_topic(steps).items() if ok is False} == {
-        f"edge-oneshot/porch/{leaf}" for leaf in ("match/mqtt-test", "unknown", "presence", "health", "info", "person/mqtt-test/state")}
+        f"edge-oneshot/porch/{leaf}"
+        for leaf in ("match/mqtt-test", "unknown", "presence", "health", "info", "person/mqtt-test/state")
+    }
     words = "Not authorized" if protocol == "5" else "dropped without a word"
     match = next(s for s in steps if "match/mqtt-test" in s.detail)
     assert words in match.detail and match.fix == "allow: topic write edge-oneshot/porch/match/+"
@@ -201,13 +238,16 @@ def test_mqtt_test_finds_what_the_acl_forbids(make_broker: Callable[..., Mosquit
 
 def test_mqtt_test_leaves_nothing_behind_and_no_will(broker: Mosquitto) -> None:
     from mosquitto import Subscriber as Listener
+
     assert all(s.ok for s in walk(MqttConfig(host="127.0.0.1", port=broker.port), "porch"))
     with Listener(broker.port) as listener:
         broker_log = broker.log()
         assert "offline" not in broker_log and listener.heard == []
 
 
-def test_mqtt_test_names_a_wrong_password_and_an_absent_broker(make_broker: Callable[..., Mosquitto], tmp_path: Path) -> None:
+def test_mqtt_test_names_a_wrong_password_and_an_absent_broker(
+    make_broker: Callable[..., Mosquitto], tmp_path: Path
+) -> None:
     broker = make_broker(f"password_file {passwords(tmp_path / 'pw', porch='right')}", anonymous=False)
     config = MqttConfig(host="127.0.0.1", port=broker.port)
     assert [(s.name, s.ok) for s in walk(config, "porch")] == [("connect", False)]
@@ -218,11 +258,17 @@ def test_mqtt_test_names_a_wrong_password_and_an_absent_broker(make_broker: Call
 
 def test_unpublish_clears_every_retained_topic(broker: Mosquitto, run_link: Runner) -> None:
     from mosquitto import Subscriber as Listener
+
     config = MqttConfig(host="127.0.0.1", port=broker.port)
     link, _ = run_link(config)
     other, _ = run_link(config, device="garden")
-    for topic in (link.topics.presence, link.topics.person_state("alice"), "homeassistant/device/edge_oneshot_porch/config",
-                  "homeassistant/sensor/edge_oneshot_porch/last/config", "homeassistant/device/edge_oneshot_garden/config"):
+    for topic in (
+        link.topics.presence,
+        link.topics.person_state("alice"),
+        "homeassistant/device/edge_oneshot_porch/config",
+        "homeassistant/sensor/edge_oneshot_porch/last/config",
+        "homeassistant/device/edge_oneshot_garden/config",
+    ):
         link.set_state(topic, "{}")
     with Listener(broker.port) as listener:
         listener.wait("", 7)
@@ -232,7 +278,10 @@ def test_unpublish_clears_every_retained_topic(broker: Mosquitto, run_link: Runn
     assert len(unpublish(config, "porch")) == 5
     with Listener(broker.port) as listener:
         listener.wait("garden/availability")
-        assert {h.topic for h in listener.heard} == {"edge-oneshot/garden/availability", "homeassistant/device/edge_oneshot_garden/config"}
+        assert {h.topic for h in listener.heard} == {
+            "edge-oneshot/garden/availability",
+            "homeassistant/device/edge_oneshot_garden/config",
+        }
     other.stop()
 
 
@@ -243,23 +292,45 @@ def test_unpublish_does_not_believe_an_acknowledgement(make_broker: Callable[...
     broker = make_broker(f"acl_file {acl}\npassword_file {users}").start()
     (tmp_path / "a").write_text("a")
     config = MqttConfig(host="127.0.0.1", port=broker.port, protocol="3.1.1")
-    with Subscriber(replace(config, username="admin", password_file=str(tmp_path / "a")), ["x"], lambda m: None, "t") as admin:
+    with Subscriber(
+        replace(config, username="admin", password_file=str(tmp_path / "a")), ["x"], lambda m: None, "t"
+    ) as admin:
         sent = admin.publish("edge-oneshot/porch/presence", b"{}", retain=True)
         wait_until(lambda: admin.step(0.05) and sent.is_published(), "the acknowledgement")
     with pytest.raises(BrokerError, match="still there: edge-oneshot/porch/presence"):
         unpublish(config, "porch")
 
 
-@pytest.mark.skipif(shutil.which("node") is None, reason="node, which runs the function of the Node-RED flow, is not installed")
+@pytest.mark.skipif(
+    shutil.which("node") is None, reason="node, which runs the function of the Node-RED flow, is not installed"
+)
 def test_the_node_red_flow_opens_once_and_only_on_fresh_matches() -> None:
     flow = json.loads((EXAMPLES / "node-red-door.json").read_text())
     source = next(n["func"] for n in flow if n["type"] == "function")
     assert next(n["topic"] for n in flow if n["type"] == "mqtt in") == "edge-oneshot/porch/match/alice"
-    good = {"event_type": "match", "identity": "alice", "late": False, "clock": "synced", "event_id": "1",
-            "expires_at": "2999-01-01T00:00:00.000Z"}
-    messages = [{"payload": good}, {"payload": good}] + [{"payload": {**good, "event_id": "2", **bad}} for bad in (
-        {"late": True}, {"clock": "unsynced"}, {"expires_at": "2020-01-01T00:00:00.000Z"}, {"expires_at": None}, {"identity": "bob"},
-        {"event_type": "gone"})] + [{"payload": {**good, "event_id": "3"}, "retain": True}]
+    good = {
+        "event_type": "match",
+        "identity": "alice",
+        "late": False,
+        "clock": "synced",
+        "event_id": "1",
+        "expires_at": "2999-01-01T00:00:00.000Z",
+    }
+    messages = (
+        [{"payload": good}, {"payload": good}]
+        + [
+            {"payload": {**good, "event_id": "2", **bad}}
+            for bad in (
+                {"late": True},
+                {"clock": "unsynced"},
+                {"expires_at": "2020-01-01T00:00:00.000Z"},
+                {"expires_at": None},
+                {"identity": "bob"},
+                {"event_type": "gone"},
+            )
+        ]
+        + [{"payload": {**good, "event_id": "3"}, "retain": True}]
+    )
     script = f"""
 const kept = {{}}; const context = {{get: k => kept[k], set: (k, v) => {{ kept[k] = v; }}}};
 const check = new Function('msg', 'context', {json.dumps(source)});

@@ -28,7 +28,9 @@ def deliver(link: MqttLink, outbox: Outbox, first: MatchEvent) -> None:
     """Start, and deliver an event: now no acknowledgement is on its way that a fault could meet instead of those it is for."""
     outbox.commit(first)
     link.start()
-    wait_until(lambda: link.status().state == "online" and outbox.status().depth == 0, "the first event to be delivered")
+    wait_until(
+        lambda: link.status().state == "online" and outbox.status().depth == 0, "the first event to be delivered"
+    )
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -42,7 +44,10 @@ def test_nothing_is_lost(broker: Mosquitto, outbox: Outbox, make_link: MakeLink,
             outbox.commit(e)
             link.wake()
         if kind != "slow":
-            wait_until(lambda: outbox.status().depth == 0 or link.status().connects > 1 or link.status().error, "the fault to bite")
+            wait_until(
+                lambda: outbox.status().depth == 0 or link.status().connects > 1 or link.status().error,
+                "the fault to bite",
+            )
         wait_until(lambda: proxy.hits, "the fault to do something")
         for e in events[40:]:
             outbox.commit(e)
@@ -126,7 +131,9 @@ def test_what_becomes_late_on_its_way_goes_past_nobody(broker: Mosquitto, tmp_pa
     for e in events[:-5]:
         box.commit(e)
     clock.forward = 3600.0
-    events[-5:] = [clock.event() for _ in range(5)]  # fresh when the outbox is asked, and late when they are handed over
+    events[-5:] = [
+        clock.event() for _ in range(5)
+    ]  # fresh when the outbox is asked, and late when they are handed over
     for e in events[-5:]:
         box.commit(e)
     with Subscriber(broker.port) as listener:
@@ -137,7 +144,9 @@ def test_what_becomes_late_on_its_way_goes_past_nobody(broker: Mosquitto, tmp_pa
     box.close()
 
 
-def test_no_more_messages_wait_for_their_acknowledgement_than_promised(broker: Mosquitto, outbox: Outbox, make_link: MakeLink) -> None:
+def test_no_more_messages_wait_for_their_acknowledgement_than_promised(
+    broker: Mosquitto, outbox: Outbox, make_link: MakeLink
+) -> None:
     for _ in range(60):
         outbox.commit(event())  # two messages each
     with FaultProxy(broker.port) as proxy, Subscriber(broker.port) as listener:
@@ -162,7 +171,9 @@ def test_a_broker_of_3_1_1_gets_3_1_1(broker: Mosquitto, outbox: Outbox, make_li
         assert [h.payload for h in listener.wait("/availability", 2)] == [b"online", b"offline"]
 
 
-def test_a_broker_that_hangs_up_on_5_gets_3_1_1_after_a_while(broker: Mosquitto, outbox: Outbox, make_link: MakeLink) -> None:
+def test_a_broker_that_hangs_up_on_5_gets_3_1_1_after_a_while(
+    broker: Mosquitto, outbox: Outbox, make_link: MakeLink
+) -> None:
     with FaultProxy(broker.port, v5="hang up") as proxy:
         link = make_link(proxy.port)
         link.start()
@@ -179,7 +190,9 @@ def test_protocol_5_alone_does_not_fall_back(broker: Mosquitto, outbox: Outbox, 
         link.stop()
 
 
-def test_a_half_open_connection_is_noticed_by_the_missing_acknowledgement(broker: Mosquitto, outbox: Outbox, make_link: MakeLink) -> None:
+def test_a_half_open_connection_is_noticed_by_the_missing_acknowledgement(
+    broker: Mosquitto, outbox: Outbox, make_link: MakeLink
+) -> None:
     with FaultProxy(broker.port) as proxy:
         link = make_link(proxy.port, limits=replace(QUICK, ack_timeout_s=0.3))
         link.start()
@@ -207,7 +220,20 @@ def test_the_proxy_splits_packets_wherever_the_bytes_break() -> None:
 def test_a_small_run_of_the_fault_script(tmp_path: Path) -> None:
     """scripts/faults writes the report that is committed under benchmarks/; this is the same with less of everything."""
     script = Path(__file__).parents[2] / "scripts" / "faults.py"
-    options = ["--events", "300", "--faults", "12", "--rate", "60", "--kills", "1", "--out", tmp_path / "report.md", "--seed", "1"]
+    options = [
+        "--events",
+        "300",
+        "--faults",
+        "12",
+        "--rate",
+        "60",
+        "--kills",
+        "1",
+        "--out",
+        tmp_path / "report.md",
+        "--seed",
+        "1",
+    ]
     done = subprocess.run([sys.executable, script, *options], capture_output=True, text=True, timeout=590, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "| lost | 0 |" in (tmp_path / "report.md").read_text()

@@ -125,8 +125,13 @@ def test_every_event_type_fits_the_schema(box: Outbox, clock: SetClock, event_ty
     box.commit(clock.event(event_type))
     message = handed(box, clock)[1]
     EVENT.validate(message)
-    for broken in ({**message, "surplus": 1}, {k: v for k, v in message.items() if k != "late"}, {**message, "schema": 2},
-                   {**message, "ts": "2026-09-30 14:03"}, {**message, "event_type": "other"}):
+    for broken in (
+        {**message, "surplus": 1},
+        {k: v for k, v in message.items() if k != "late"},
+        {**message, "schema": 2},
+        {**message, "ts": "2026-09-30 14:03"},
+        {**message, "event_type": "other"},
+    ):
         with pytest.raises(ValidationError):
             EVENT.validate(broken)
 
@@ -146,15 +151,40 @@ def test_the_states_fit_their_schemas() -> None:
     assert presence["identities"] == ["alice", "bob"] and presence["ts"] == "2026-09-30T14:03:22.481Z"
     state_validator("presence").validate(presence)
     for measures in (None, 1):
-        state_validator("health").validate(Health(
-            state="running", fps=measures, stages_ms={"detect": (4.0, 9.5)}, camera_age_s=measures, temperature_c=measures,
-            throttled=measures, rss_bytes=measures, uptime_s=3.0, outbox_depth=0, outbox_oldest_age_s=measures,
-            outbox_dropped=0, outbox_refused=0, outbox_fault="", encoder_id=ENCODER, identities=1, templates=1, ts=now,
-        ).message())
-    state_validator("info").validate(Info(
-        version="0.1.0", encoder_id=ENCODER, target_fmr=1e-4, threshold=0.5, pad="not_performed", gallery_encrypted=False,
-        signed_events=False, requests=False, ts=now,
-    ).message())
+        state_validator("health").validate(
+            Health(
+                state="running",
+                fps=measures,
+                stages_ms={"detect": (4.0, 9.5)},
+                camera_age_s=measures,
+                temperature_c=measures,
+                throttled=measures,
+                rss_bytes=measures,
+                uptime_s=3.0,
+                outbox_depth=0,
+                outbox_oldest_age_s=measures,
+                outbox_dropped=0,
+                outbox_refused=0,
+                outbox_fault="",
+                encoder_id=ENCODER,
+                identities=1,
+                templates=1,
+                ts=now,
+            ).message()
+        )
+    state_validator("info").validate(
+        Info(
+            version="0.1.0",
+            encoder_id=ENCODER,
+            target_fmr=1e-4,
+            threshold=0.5,
+            pad="not_performed",
+            gallery_encrypted=False,
+            signed_events=False,
+            requests=False,
+            ts=now,
+        ).message()
+    )
     with pytest.raises(ValidationError):
         state_validator("presence").validate({**presence, "identities": ["Alice"]})
 
@@ -169,11 +199,19 @@ def test_a_row_from_another_boot_has_no_age() -> None:
     assert stored.age_s(read_clock()) is None
 
 
-@pytest.mark.parametrize("slug", ["a/b", "+", "#", "", "Ä", "a b", "a\n", "\0", "A", "x" * 65, "alice/#", "..", None, 3])
+@pytest.mark.parametrize(
+    "slug", ["a/b", "+", "#", "", "Ä", "a b", "a\n", "\0", "A", "x" * 65, "alice/#", "..", None, 3]
+)
 def test_no_wildcard_gets_into_a_topic(slug: Any) -> None:
     topics = Topics("edge-oneshot", "porch")
-    for make in (topics.match, topics.person_state, topics.request, topics.response,
-                 lambda s: Topics(s, "porch"), lambda s: Topics("edge-oneshot", s)):
+    for make in (
+        topics.match,
+        topics.person_state,
+        topics.request,
+        topics.response,
+        lambda s: Topics(s, "porch"),
+        lambda s: Topics("edge-oneshot", s),
+    ):
         with pytest.raises(ValueError, match="expected 1 to 64"):
             make(slug)
 
@@ -181,12 +219,20 @@ def test_no_wildcard_gets_into_a_topic(slug: Any) -> None:
 def test_the_topics_are_the_contracts() -> None:
     t = Topics("edge-oneshot", "porch")
     assert (t.availability, t.event, t.unknown, t.presence, t.health, t.info, t.snapshot) == tuple(
-        f"edge-oneshot/porch/{leaf}" for leaf in ("availability", "event", "unknown", "presence", "health", "info", "snapshot"))
+        f"edge-oneshot/porch/{leaf}"
+        for leaf in ("availability", "event", "unknown", "presence", "health", "info", "snapshot")
+    )
     assert t.match("alice") == "edge-oneshot/porch/match/alice"
     assert t.person_state("alice") == "edge-oneshot/porch/person/alice/state"
-    assert (t.request("enroll"), t.response("enroll")) == ("edge-oneshot/porch/request/enroll", "edge-oneshot/porch/response/enroll")
+    assert (t.request("enroll"), t.response("enroll")) == (
+        "edge-oneshot/porch/request/enroll",
+        "edge-oneshot/porch/response/enroll",
+    )
     assert [t.of_event(kind, "alice") for kind in ("match", "unknown", "gone")] == [
-        (t.match("alice"), t.event), (t.unknown, t.event), (t.event,)]
+        (t.match("alice"), t.event),
+        (t.unknown, t.event),
+        (t.event,),
+    ]
 
 
 def test_milliseconds_are_cut_and_not_rounded_up() -> None:
@@ -199,15 +245,28 @@ def test_the_documents_say_what_the_code_does() -> None:
     text = (Path(__file__).parents[2] / "docs" / "mqtt.md").read_text()
     example = json.loads(text.split("```json\n")[1].split("```")[0])
     EVENT.validate(example)
-    assert list(example) == list(json.loads(hand_over(
-        StoredEvent(seq=1, event=event(), captured_boottime_ns=0, clock_synced=True), "porch", 10.0, read_clock()).payload))
+    assert list(example) == list(
+        json.loads(
+            hand_over(
+                StoredEvent(seq=1, event=event(), captured_boottime_ns=0, clock_synced=True),
+                "porch",
+                10.0,
+                read_clock(),
+            ).payload
+        )
+    )
     limits, config = Limits(), MqttConfig()
-    for words in (f"At most {IN_FLIGHT} messages", f"waits longer than {limits.ack_timeout_s:g} s",
-                  f"will delay = {limits.session_expiry_s} s",
-                  f"at most {limits.stop_s:g} s for the acknowledgement",
-                  f"back-off up to {limits.backoff_max_s:g} s",
-                  f"every {limits.refused_retry_s / 60:g} minutes", f"`mqtt.event_ttl_s` ({config.event_ttl_s:g} s)",
-                  f"`mqtt.outbox_max_events` ({config.outbox_max_events:,})", f"more than {LATE_AFTER_S:g} s after capture"):
+    for words in (
+        f"At most {IN_FLIGHT} messages",
+        f"waits longer than {limits.ack_timeout_s:g} s",
+        f"will delay = {limits.session_expiry_s} s",
+        f"at most {limits.stop_s:g} s for the acknowledgement",
+        f"back-off up to {limits.backoff_max_s:g} s",
+        f"every {limits.refused_retry_s / 60:g} minutes",
+        f"`mqtt.event_ttl_s` ({config.event_ttl_s:g} s)",
+        f"`mqtt.outbox_max_events` ({config.outbox_max_events:,})",
+        f"more than {LATE_AFTER_S:g} s after capture",
+    ):
         assert words in " ".join(text.split()), words
     for verb in VERBS:
         assert f"`{verb}`" in text

@@ -23,6 +23,7 @@ MakeLink = Callable[..., MqttLink]
 @pytest.fixture
 def publish(broker: Mosquitto) -> Iterator[Callable[[str, bytes], None]]:
     with Client(MqttConfig(host="127.0.0.1", port=broker.port), ["x"], lambda m: None, "ha") as client:
+
         def send(topic: str, payload: bytes) -> None:
             sent = client.publish(topic, payload, retain=False)
             wait_until(lambda: client.step(0.02) and sent.is_published(), "the acknowledgement")
@@ -37,7 +38,9 @@ def kept(broker: Mosquitto, count: int) -> dict[str, Any]:
     return {topic: h.json for topic, h in last.items() if h.payload}
 
 
-def test_one_message_for_the_device_with_an_entity_and_a_trigger_for_everybody(broker: Mosquitto, make_link: MakeLink) -> None:
+def test_one_message_for_the_device_with_an_entity_and_a_trigger_for_everybody(
+    broker: Mosquitto, make_link: MakeLink
+) -> None:
     link = make_link(broker.port)
     ha = HomeAssistant(link, "device", "homeassistant", "Porch camera", "0.1.0")
     ha.announce({"alice": "Alice"})
@@ -47,10 +50,19 @@ def test_one_message_for_the_device_with_an_entity_and_a_trigger_for_everybody(b
     assert message["device"]["identifiers"] == ["edge_oneshot_porch"] and message["origin"]["name"] == "edge-oneshot"
     assert message["availability_topic"] == "edge-oneshot/porch/availability"
     cmps = message["components"]
-    assert cmps["person_alice"]["state_topic"] == "edge-oneshot/porch/person/alice/state" and cmps["person_alice"]["name"] == "Alice"
+    assert (
+        cmps["person_alice"]["state_topic"] == "edge-oneshot/porch/person/alice/state"
+        and cmps["person_alice"]["name"] == "Alice"
+    )
     assert cmps["match_alice"] | {"value_template": ""} == {
-        "platform": "device_automation", "automation_type": "trigger", "type": "match", "subtype": "Alice",
-        "topic": "edge-oneshot/porch/match/alice", "payload": "act", "value_template": ""}
+        "platform": "device_automation",
+        "automation_type": "trigger",
+        "type": "match",
+        "subtype": "Alice",
+        "topic": "edge-oneshot/porch/match/alice",
+        "payload": "act",
+        "value_template": "",
+    }
     assert all("platform" in c for c in cmps.values())
     unique = [c["unique_id"] for c in cmps.values() if "unique_id" in c]
     assert len(unique) == len(set(unique)) == len(cmps) - 1
@@ -58,7 +70,9 @@ def test_one_message_for_the_device_with_an_entity_and_a_trigger_for_everybody(b
         listener.wait("/config")
         ha.announce({"zoe": "Zoë"})  # alice is forgotten
         cmps = listener.wait("/config", 2)[-1].json["components"]
-    assert cmps["person_alice"] == {"platform": "binary_sensor"} and cmps["match_alice"] == {"platform": "device_automation"}
+    assert cmps["person_alice"] == {"platform": "binary_sensor"} and cmps["match_alice"] == {
+        "platform": "device_automation"
+    }
     assert cmps["person_zoe"]["name"] == "Zoë"
 
 
@@ -86,30 +100,41 @@ def test_it_is_told_again_when_home_assistant_comes_up(
         link.start()
         listener.wait("/config")
         listener.wait("/presence")
-        wait_until(lambda: "homeassistant/status (QoS 1)" in broker.log() or "homeassistant/status" in broker.log(), "the subscription")
+        wait_until(
+            lambda: "homeassistant/status (QoS 1)" in broker.log() or "homeassistant/status" in broker.log(),
+            "the subscription",
+        )
         publish("homeassistant/status", b"offline")
         publish("homeassistant/status", b"online")
         assert len(listener.wait("/config", 2)) == 2 and len(listener.wait("/presence", 2)) == 2
 
 
 def test_a_renamed_person_keeps_his_entity() -> None:
-    before, after = (components(Topics("edge-oneshot", "porch"), "edge_oneshot_porch", {"a": name}) for name in ("A", "B"))
+    before, after = (
+        components(Topics("edge-oneshot", "porch"), "edge_oneshot_porch", {"a": name}) for name in ("A", "B")
+    )
     assert before["person_a"]["unique_id"] == after["person_a"]["unique_id"] and after["person_a"]["name"] == "B"
 
 
 def test_the_example_acl_lets_the_device_announce_itself(tmp_path: Path, make_broker: Callable[..., Mosquitto]) -> None:
     """`%u` inside a level: not in mosquitto's manual, so it is tried."""
     from mosquitto import passwords
+
     acl = tmp_path / "acl"
     acl.write_text((Path(__file__).parents[2] / "deploy" / "examples" / "edge-oneshot.acl").read_text())
     acl.chmod(0o600)
     (tmp_path / "p").write_text("p")
-    broker = make_broker(f"acl_file {acl}\npassword_file {passwords(tmp_path / 'pw', porch='p')}", anonymous=False).start()
+    broker = make_broker(
+        f"acl_file {acl}\npassword_file {passwords(tmp_path / 'pw', porch='p')}", anonymous=False
+    ).start()
     refused = []
     config = MqttConfig(host="127.0.0.1", port=broker.port, username="porch", password_file=str(tmp_path / "p"))
     with Client(config, ["homeassistant/status"], lambda m: None, "t") as client:
-        for topic in ("homeassistant/device/edge_oneshot_porch/config", "homeassistant/sensor/edge_oneshot_porch/fps/config",
-                      "homeassistant/device/edge_oneshot_garden/config"):
+        for topic in (
+            "homeassistant/device/edge_oneshot_porch/config",
+            "homeassistant/sensor/edge_oneshot_porch/fps/config",
+            "homeassistant/device/edge_oneshot_garden/config",
+        ):
             sent = client.publish(topic, json.dumps({}).encode(), retain=False)
             wait_until(lambda s=sent: client.step(0.02) and s.is_published(), "the acknowledgement")
     refused = [line.split("'")[1] for line in broker.log().splitlines() if "Denied PUBLISH" in line]
@@ -137,7 +162,10 @@ def test_who_was_forgotten_while_the_daemon_was_away_disappears_too(
         assert topics == [] and len(latecomer.on("bob/state")) == 1
         if mode == "device":
             components_ = latecomer.on("/config")[0].json["components"]
-            assert components_["person_alice"] == {"platform": "binary_sensor"} and components_["person_bob"]["name"] == "Bob"
+            assert (
+                components_["person_alice"] == {"platform": "binary_sensor"}
+                and components_["person_bob"]["name"] == "Bob"
+            )
 
 
 def test_a_changed_mode_removes_the_messages_of_the_other(broker: Mosquitto, make_link: MakeLink) -> None:

@@ -35,7 +35,9 @@ def empty(outbox: Outbox) -> None:
     wait_until(lambda: outbox.status().depth == 0, f"an empty outbox, got {outbox.status()}")
 
 
-def test_every_event_goes_to_its_topics_whole_and_in_order(broker: Mosquitto, outbox: Outbox, make_link: MakeLink) -> None:
+def test_every_event_goes_to_its_topics_whole_and_in_order(
+    broker: Mosquitto, outbox: Outbox, make_link: MakeLink
+) -> None:
     link = make_link(broker.port)
     events = [event(kind) for kind in BODIES for _ in range(5)]
     with Subscriber(broker.port) as listener:
@@ -49,8 +51,12 @@ def test_every_event_goes_to_its_topics_whole_and_in_order(broker: Mosquitto, ou
         for h in heard:
             EVENT.validate(h.json)
             assert h.json["late"] is False and h.json["device"] == "porch"
-        assert [h.json["event_id"] for h in listener.on("/match/alice")] == [e.event_id for e in events if e.event_type == "match"]
-        assert [h.json["event_id"] for h in listener.on("/unknown")] == [e.event_id for e in events if e.event_type == "unknown"]
+        assert [h.json["event_id"] for h in listener.on("/match/alice")] == [
+            e.event_id for e in events if e.event_type == "match"
+        ]
+        assert [h.json["event_id"] for h in listener.on("/unknown")] == [
+            e.event_id for e in events if e.event_type == "unknown"
+        ]
         assert {h.payload for h in listener.on("/match/alice")} <= {h.payload for h in heard}
         assert len(listener.heard) == len(events) + 10 + 1  # copies, and `online`: nothing else
 
@@ -80,15 +86,19 @@ def test_events_are_never_retained_and_states_are(broker: Mosquitto, outbox: Out
     with Subscriber(broker.port) as latecomer:
         states = latecomer.wait("", 3)
         assert {(h.topic, h.payload, h.retain) for h in states} == {
-            ("edge-oneshot/porch/availability", b"online", True), ("edge-oneshot/porch/presence", b'{"identities":[]}', True),
-            ("edge-oneshot/porch/person/alice/state", b"ON", True)}
+            ("edge-oneshot/porch/availability", b"online", True),
+            ("edge-oneshot/porch/presence", b'{"identities":[]}', True),
+            ("edge-oneshot/porch/person/alice/state", b"ON", True),
+        }
         outbox.commit(event("gone"))
         link.wake()
         latecomer.wait("/event")
         assert len(latecomer.heard) == 4  # and no older event came before it
 
 
-def test_online_is_first_and_offline_last_on_a_clean_stop(broker: Mosquitto, outbox: Outbox, make_link: MakeLink) -> None:
+def test_online_is_first_and_offline_last_on_a_clean_stop(
+    broker: Mosquitto, outbox: Outbox, make_link: MakeLink
+) -> None:
     link = make_link(broker.port, limits=replace(QUICK, stop_s=30.0))
     with Subscriber(broker.port) as listener:
         link.set_state(link.topics.presence, {"identities": []})
@@ -172,7 +182,11 @@ def test_events_of_an_earlier_boot_are_late(broker: Mosquitto, tmp_path: Path, m
 
 
 def test_a_wrong_password_is_said_once_and_backs_off_to_the_maximum(
-    make_broker: Callable[..., Mosquitto], tmp_path: Path, outbox: Outbox, make_link: MakeLink, caplog: pytest.LogCaptureFixture
+    make_broker: Callable[..., Mosquitto],
+    tmp_path: Path,
+    outbox: Outbox,
+    make_link: MakeLink,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     caplog.set_level(logging.DEBUG)
     secret = tmp_path / "password"
@@ -184,7 +198,9 @@ def test_a_wrong_password_is_said_once_and_backs_off_to_the_maximum(
     until(link, "refused")
     assert "Not authorized" in link.status().error or "Bad user name or password" in link.status().error
     outbox.commit(event())
-    wait_until(lambda: broker.log().count("New client connected") + broker.log().count("not authorised") >= 3, "three attempts")
+    wait_until(
+        lambda: broker.log().count("New client connected") + broker.log().count("not authorised") >= 3, "three attempts"
+    )
     said = [r for r in caplog.records if "needs a change by you" in r.message]
     assert len(said) == 1 and said[0].levelname == "ERROR"
     assert "hunter-2" not in caplog.text and "hunter-2" not in repr(link.status())
@@ -205,7 +221,9 @@ def test_the_password_may_be_a_systemd_credential(
     until(link, "online")
 
 
-@pytest.mark.parametrize(("content", "expected"), [(None, "No such file"), ("", "got nothing"), ("\nsecond line", "got nothing")])
+@pytest.mark.parametrize(
+    ("content", "expected"), [(None, "No such file"), ("", "got nothing"), ("\nsecond line", "got nothing")]
+)
 def test_an_unusable_password_file_is_a_configuration_error(
     tmp_path: Path, make_link: MakeLink, content: str | None, expected: str
 ) -> None:
@@ -217,12 +235,18 @@ def test_an_unusable_password_file_is_a_configuration_error(
 
 
 def test_a_publish_that_the_acl_refuses_is_kept_told_and_tried_again(
-    make_broker: Callable[..., Mosquitto], tmp_path: Path, outbox: Outbox, make_link: MakeLink, caplog: pytest.LogCaptureFixture
+    make_broker: Callable[..., Mosquitto],
+    tmp_path: Path,
+    outbox: Outbox,
+    make_link: MakeLink,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     """MQTT 5: mosquitto answers the QoS 1 publish with a PUBACK of reason 0x87."""
     acl, secret = tmp_path / "acl", tmp_path / "password"
     admin = "user admin\ntopic readwrite #\n"
-    acl.write_text(f"user daemon\ntopic write edge-oneshot/porch/availability\ntopic write edge-oneshot/porch/event\n{admin}")
+    acl.write_text(
+        f"user daemon\ntopic write edge-oneshot/porch/availability\ntopic write edge-oneshot/porch/event\n{admin}"
+    )
     acl.chmod(0o600)
     secret.write_text("right")
     users = passwords(tmp_path / "pw", daemon="right", admin="a")
@@ -237,7 +261,9 @@ def test_a_publish_that_the_acl_refuses_is_kept_told_and_tried_again(
         wait_until(lambda: link.status().refused_events == 1, "the refusal")
         wait_until(lambda: outbox.status().depth == 1, "the event behind it to be delivered all the same")
         assert link.status().refused_topics == {"edge-oneshot/porch/match/alice": "Not authorized"}
-        assert [r.levelname for r in caplog.records if "does not take edge-oneshot/porch/match/alice" in r.message] == ["ERROR"]
+        assert [r.levelname for r in caplog.records if "does not take edge-oneshot/porch/match/alice" in r.message] == [
+            "ERROR"
+        ]
         assert not listener.on("/match/alice")
         acl.write_text(f"user daemon\ntopic readwrite edge-oneshot/#\n{admin}")
         broker.reload()
@@ -249,7 +275,11 @@ def test_a_publish_that_the_acl_refuses_is_kept_told_and_tried_again(
 
 
 def test_the_will_says_offline_when_the_process_is_killed(broker: Mosquitto, tmp_path: Path) -> None:
-    child = _publisher(broker.port, tmp_path / "o.sqlite", "link.start(); wait_until(lambda: link.status().state == 'online', 'online')")
+    child = _publisher(
+        broker.port,
+        tmp_path / "o.sqlite",
+        "link.start(); wait_until(lambda: link.status().state == 'online', 'online')",
+    )
     with Subscriber(broker.port) as listener:
         assert listener.wait("/availability")[-1].payload == b"online"
         child.send_signal(signal.SIGKILL)
@@ -318,7 +348,9 @@ def test_two_clients_with_one_id_slow_down_and_say_what_it_may_be(
     links = [make_link(broker.port, limits=limits), make_link(broker.port, limits=limits, box=other)]
     for link in links:
         link.start()
-    wait_until(lambda: any("another client use this mqtt.client_id" in link.status().error for link in links), "the suspicion")
+    wait_until(
+        lambda: any("another client use this mqtt.client_id" in link.status().error for link in links), "the suspicion"
+    )
     for link in links:
         link.stop()
     other.close()
@@ -341,7 +373,12 @@ def test_bytes_that_are_no_mqtt_do_not_end_the_link(outbox: Outbox, make_link: M
     with socket.create_server(("127.0.0.1", 0)) as server:
         link = make_link(server.getsockname()[1])
         link.start()
-        for junk in (b"HTTP/1.1 400 Bad Request\r\n\r\n", bytes(range(256)), b"\x20\x03\x00\xee\x00", b"\x20\xff\xff\xff\xff\xff"):
+        for junk in (
+            b"HTTP/1.1 400 Bad Request\r\n\r\n",
+            bytes(range(256)),
+            b"\x20\x03\x00\xee\x00",
+            b"\x20\xff\xff\xff\xff\xff",
+        ):
             peer, _ = server.accept()
             peer.recv(1024)
             peer.sendall(junk)
@@ -380,7 +417,9 @@ link = MqttLink(MqttConfig(host="127.0.0.1", port={port}), "porch", outbox, limi
 print("done", flush=True)
 time.sleep(600)
 """
-    child = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"})
+    child = subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}
+    )
     assert child.stdout is not None
     assert child.stdout.readline() == b"done\n"
     child.stdout.close()

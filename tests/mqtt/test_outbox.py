@@ -192,7 +192,9 @@ while True:
 def test_what_was_committed_survives_kill_9_at_random_points(tmp_path: Path) -> None:
     path, told = tmp_path / "o.sqlite", []
     for _ in range(5):
-        child = subprocess.Popen([sys.executable, "-c", _COMMITTER, str(path), str(Path(__file__).parent)], stdout=subprocess.PIPE)
+        child = subprocess.Popen(
+            [sys.executable, "-c", _COMMITTER, str(path), str(Path(__file__).parent)], stdout=subprocess.PIPE
+        )
         assert child.stdout is not None
         told.append(child.stdout.readline().decode().strip())  # it works now
         time.sleep(random.uniform(0, 0.15))
@@ -248,7 +250,9 @@ def test_a_full_disk_degrades_and_heals(tmp_path: Path) -> None:
     script = 'mount -t tmpfs -o size=256k none "$1" && exec "$2" -c "$3" "$1" "$4"'
     done = subprocess.run(
         ["unshare", "-rm", "sh", "-c", script, "sh", str(tmp_path), sys.executable, _FULL, str(Path(__file__).parent)],
-        capture_output=True, text=True, check=False,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     if "unshare" in done.stderr or "mount:" in done.stderr:
         pytest.skip(f"no mount namespace here: {done.stderr.strip()}")
@@ -307,7 +311,10 @@ def test_migrations_run_in_order_once_and_keep_the_events(tmp_path: Path, monkey
     box = Outbox(path)
     box.commit(e := event())
     box.close()
-    more = (("CREATE TABLE later (n INTEGER) STRICT", "INSERT INTO later VALUES (1)"), ("INSERT INTO later SELECT n + 1 FROM later",))
+    more = (
+        ("CREATE TABLE later (n INTEGER) STRICT", "INSERT INTO later VALUES (1)"),
+        ("INSERT INTO later SELECT n + 1 FROM later",),
+    )
     monkeypatch.setattr(outbox_file, "MIGRATIONS", outbox_file.MIGRATIONS + more)
     for _ in range(2):
         box = Outbox(path)

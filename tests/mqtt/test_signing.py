@@ -47,7 +47,7 @@ def clock() -> SetClock:
 @pytest.fixture
 def payload(tmp_path: Path, clock: SetClock, key: Key) -> bytes:
     box = Outbox(tmp_path / "o.sqlite", clock=clock)
-    box.commit(clock.event("match", name="Zoë \"Ж\" \\ \u2028"))
+    box.commit(clock.event("match", name='Zoë "Ж" \\ \u2028'))
     made = hand_over(box.pending(0, 1)[0], "porch", 10.0, clock(), Sealer(key, box.next_counter)).payload
     box.close()
     return made
@@ -62,7 +62,11 @@ def test_a_signed_event_fits_the_schema_and_verifies(payload: bytes, key: Key) -
 def test_every_changed_byte_is_noticed(payload: bytes, key: Key) -> None:
     for place in range(len(payload)):
         before, after = payload[:place], payload[place + 1 :]
-        for changed in (before + bytes([payload[place] ^ 1]) + after, before + bytes([payload[place] ^ 2]) + after, before + after):
+        for changed in (
+            before + bytes([payload[place] ^ 1]) + after,
+            before + bytes([payload[place] ^ 2]) + after,
+            before + after,
+        ):
             with pytest.raises(SignatureRefused):
                 verify(changed, key.public())
 
@@ -84,9 +88,14 @@ def test_the_hmac_is_rfc_2104_over_the_bytes_before_value() -> None:
     import base64
     import hashlib
     import hmac
+
     made = Sealer(HMAC_KEY, lambda: 7)({"schema": 1, "name": "Zoë"})
     sealed = '{"schema":1,"name":"Zoë","signature":{"alg":"HMAC-SHA256","key_id":"' + HMAC_KEY.key_id + '","counter":7'
-    mac = base64.urlsafe_b64encode(hmac.new(HMAC_KEY.material, sealed.encode(), hashlib.sha256).digest()).decode().rstrip("=")
+    mac = (
+        base64.urlsafe_b64encode(hmac.new(HMAC_KEY.material, sealed.encode(), hashlib.sha256).digest())
+        .decode()
+        .rstrip("=")
+    )
     assert made.decode() == sealed + f',"value":"{mac}"}}}}'
 
 
@@ -176,7 +185,9 @@ def test_from_the_key_over_the_broker_to_verify_event(
             outbox.commit(event(kind))
         link.wake()
         wait_until(lambda: s.step(0.1) and len(got) == len(BODIES), "the events")
-    done = CliRunner().invoke(verify_event, ["--key", str(tmp_path / "key.pub"), "--signature-only", "--json"], input=b"\n".join(got))
+    done = CliRunner().invoke(
+        verify_event, ["--key", str(tmp_path / "key.pub"), "--signature-only", "--json"], input=b"\n".join(got)
+    )
     assert [json.loads(line)["accepted"] for line in done.output.splitlines()] == [True] * len(BODIES), done.output
     state = str(tmp_path / "state")
     for _ in range(2):
@@ -192,7 +203,9 @@ def test_new_key_makes_files_that_work_and_overwrites_none(tmp_path: Path) -> No
         made = Sealer(read_key(path), lambda: 1)({"a": 1})
         verify(made, read_key(tmp_path / "ed25519.pub" if alg == "ed25519" else path))
         before = path.read_text()
-        assert CliRunner().invoke(mqtt, ["new-key", str(path), "--alg", alg]).exit_code != 0 and path.read_text() == before
+        assert (
+            CliRunner().invoke(mqtt, ["new-key", str(path), "--alg", alg]).exit_code != 0 and path.read_text() == before
+        )
 
 
 def test_the_reference_consumer_opens_once_and_refuses_a_recording(broker: Mosquitto, tmp_path: Path) -> None:

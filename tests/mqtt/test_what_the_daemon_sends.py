@@ -21,7 +21,18 @@ from edge_oneshot.events.clock import read_clock
 from edge_oneshot.events.outbox import Outbox
 from edge_oneshot.matching.track import Finding, Verdict
 from edge_oneshot.mqtt.payloads import hand_over
-from edge_oneshot.types import Candidate, Chip, Decision, Fault, Identity, MatchEvent, Observation, Outcome, Quality, Sample
+from edge_oneshot.types import (
+    Candidate,
+    Chip,
+    Decision,
+    Fault,
+    Identity,
+    MatchEvent,
+    Observation,
+    Outcome,
+    Quality,
+    Sample,
+)
 
 EVENT = Draft202012Validator(schema.load("event-v1"))
 unit = st.floats(-1, 1, allow_nan=False)
@@ -48,29 +59,51 @@ def findings(draw: st.DrawFn) -> Finding:
     score, threshold = draw(unit), draw(unit)
     if verdict is Verdict.MATCH:
         score, threshold = max(score, threshold), min(score, threshold)
-    nobody = verdict is not Verdict.MATCH and draw(st.booleans())  # an empty gallery, or a capture that was not compared
+    nobody = verdict is not Verdict.MATCH and draw(
+        st.booleans()
+    )  # an empty gallery, or a capture that was not compared
     decision = Decision(
-        outcome=Outcome.MATCH if verdict is Verdict.MATCH else draw(st.sampled_from([Outcome.NON_MATCH, Outcome.NOT_COMPARED])),
-        threshold=threshold, target_fmr=draw(st.none() | st.floats(1e-7, 0.5)),
+        outcome=Outcome.MATCH
+        if verdict is Verdict.MATCH
+        else draw(st.sampled_from([Outcome.NON_MATCH, Outcome.NOT_COMPARED])),
+        threshold=threshold,
+        target_fmr=draw(st.none() | st.floats(1e-7, 0.5)),
         candidate=None if nobody else Candidate(identity_id="alice", score=score),
         runner_up=draw(st.none() | st.just(Candidate(identity_id="bob", score=score))),
         same_probability=None if nobody else draw(st.none() | st.floats(0, 1)),
     )
-    faults = tuple(Fault(code=c, message="why") for c in draw(st.lists(st.sampled_from(["too_small", "blurred"]), max_size=2)))
-    quality = Quality(inter_eye_px=draw(st.floats(0, 500)), sharpness=draw(st.floats(0, 1e5)), luma=draw(st.floats(0, 255)),
-                      contrast=draw(st.floats(0, 128)), yaw_deg=draw(st.floats(-90, 90)), faults=faults)
+    faults = tuple(
+        Fault(code=c, message="why") for c in draw(st.lists(st.sampled_from(["too_small", "blurred"]), max_size=2))
+    )
+    quality = Quality(
+        inter_eye_px=draw(st.floats(0, 500)),
+        sharpness=draw(st.floats(0, 1e5)),
+        luma=draw(st.floats(0, 255)),
+        contrast=draw(st.floats(0, 128)),
+        yaw_deg=draw(st.floats(-90, 90)),
+        faults=faults,
+    )
     chip = Chip(pixels=np.zeros((4, 4, 3), np.uint8), transform=np.zeros((2, 3)))
     observation = Observation(sample=Sample(face=None, chip=chip, quality=quality), embedding=None, decision=decision)
     first = time.monotonic_ns() - draw(st.integers(0, 10**10))
     named = verdict is Verdict.MATCH or (verdict is Verdict.GONE and draw(st.booleans()))
-    return Finding(verdict=verdict, track=draw(st.integers(0, 10**6)), identity_id="alice" if named else None, observation=observation,
-                   frames=draw(st.integers(0, 1000)), first_ns=first, last_ns=first + draw(st.integers(0, 10**9)))
+    return Finding(
+        verdict=verdict,
+        track=draw(st.integers(0, 10**6)),
+        identity_id="alice" if named else None,
+        observation=observation,
+        frames=draw(st.integers(0, 1000)),
+        first_ns=first,
+        last_ns=first + draw(st.integers(0, 10**9)),
+    )
 
 
 @settings(max_examples=150, deadline=None)
 @given(finding=findings(), name=st.text(min_size=1, max_size=20).filter(str.isprintable))
 def test_every_finding_fits_and_names_nobody_who_did_not_match(sent: Any, finding: Finding, name: str) -> None:
-    message = sent(fold(finding, {"alice": name, "bob": "Bob"}, "cam0", ENCODER, time.monotonic_ns(), datetime.now(UTC)))
+    message = sent(
+        fold(finding, {"alice": name, "bob": "Bob"}, "cam0", ENCODER, time.monotonic_ns(), datetime.now(UTC))
+    )
     EVENT.validate(message)
     if finding.identity_id is None:
         assert not {"identity", "name"} & message.keys()
@@ -79,7 +112,9 @@ def test_every_finding_fits_and_names_nobody_who_did_not_match(sent: Any, findin
 
 @pytest.mark.parametrize("event_type", ["enrolled", "forgotten"])
 def test_changes_of_the_gallery_fit(sent: Any, event_type: str) -> None:
-    event = fold_gallery_change(event_type, Identity(identity_id="zoe", name="Zoë"), ENCODER, time.monotonic_ns(), datetime.now(UTC))
+    event = fold_gallery_change(
+        event_type, Identity(identity_id="zoe", name="Zoë"), ENCODER, time.monotonic_ns(), datetime.now(UTC)
+    )
     EVENT.validate(sent(event))
 
 

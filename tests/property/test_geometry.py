@@ -35,7 +35,8 @@ def test_the_estimate_is_always_a_similarity(pairs: list[tuple[tuple[float, floa
 
 
 BOX = st.tuples(st.floats(-100, 100), st.floats(-100, 100), st.floats(0.1, 200), st.floats(0.1, 200)).map(
-    lambda v: Box(x0=v[0], y0=v[1], x1=v[0] + v[2], y1=v[1] + v[3]))
+    lambda v: Box(x0=v[0], y0=v[1], x1=v[0] + v[2], y1=v[1] + v[3])
+)
 
 
 @given(BOX, BOX)

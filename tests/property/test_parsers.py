@@ -17,17 +17,35 @@ from edge_oneshot.gallery.naming import check_id, clean_name, propose_id
 from edge_oneshot.model.bundle import SHIPPED, find_bundle, split
 from edge_oneshot.model.card_reader import parse_card
 
-SCALARS = st.none() | st.booleans() | st.integers() | st.sampled_from([10**400, -(10**400), 2**63]) | st.floats() | st.text(max_size=20)
+SCALARS = (
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.sampled_from([10**400, -(10**400), 2**63])
+    | st.floats()
+    | st.text(max_size=20)
+)
 JSON = st.recursive(
-    SCALARS, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=10), inner, max_size=4), max_leaves=12)
-TOML = st.recursive(SCALARS.filter(lambda v: v is not None) | st.dates() | st.times() | st.datetimes(),
-                    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=10), inner, max_size=4), max_leaves=12)
+    SCALARS,
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=10), inner, max_size=4),
+    max_leaves=12,
+)
+TOML = st.recursive(
+    SCALARS.filter(lambda v: v is not None) | st.dates() | st.times() | st.datetimes(),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=10), inner, max_size=4),
+    max_leaves=12,
+)
 KEYS = sorted({k.name for s in SECTIONS for k in section_keys(s)})
 CARDS = [split(find_bundle("", role).read_bytes(), role)[1] for role in SHIPPED]
 
 
-@given(st.dictionaries(st.sampled_from(SECTIONS) | st.text(max_size=10),
-                       st.dictionaries(st.sampled_from(KEYS) | st.text(max_size=10), TOML, max_size=6) | TOML, max_size=5))
+@given(
+    st.dictionaries(
+        st.sampled_from(SECTIONS) | st.text(max_size=10),
+        st.dictionaries(st.sampled_from(KEYS) | st.text(max_size=10), TOML, max_size=6) | TOML,
+        max_size=5,
+    )
+)
 def test_a_configuration_gives_a_config_or_its_faults(document: dict[str, Any]) -> None:
     try:
         config = parse_config(document)
@@ -70,8 +88,13 @@ def test_a_card_is_accepted_or_its_field_named(card: Any) -> None:
         assert "expected" in e.message
 
 
-@given(st.binary(max_size=300) | JSON.map(lambda v: json.dumps(v).encode()) | st.fixed_dictionaries(
-    {"verb": st.text(max_size=5) | SCALARS}, optional={"arguments": JSON}).map(lambda v: json.dumps(v).encode()))
+@given(
+    st.binary(max_size=300)
+    | JSON.map(lambda v: json.dumps(v).encode())
+    | st.fixed_dictionaries({"verb": st.text(max_size=5) | SCALARS}, optional={"arguments": JSON}).map(
+        lambda v: json.dumps(v).encode()
+    )
+)
 def test_a_request_is_parsed_or_refused(line: bytes) -> None:
     try:
         request = parse_request(line)
@@ -83,13 +106,25 @@ def test_a_request_is_parsed_or_refused(line: bytes) -> None:
 
 
 MEASURES = dict.fromkeys(("inter_eye_px", "sharpness", "luma", "contrast", "yaw_deg"), 1)
-TEMPLATES = st.lists(st.fixed_dictionaries({
-    "template_id": JSON, "encoder_id": st.just("sha256:x") | JSON, "vector": st.just("AACAPw==") | JSON,
-    "quality": st.just(MEASURES) | JSON, "created_at": st.just("2026-01-01T00:00:00+00:00") | JSON,
-}), max_size=2)
-PEOPLE = st.lists(JSON | st.fixed_dictionaries({
-    "identity_id": st.just("zoe") | JSON, "name": st.just("Zoë") | JSON, "templates": TEMPLATES | JSON,
-}), max_size=3)
+TEMPLATES = st.lists(
+    st.fixed_dictionaries(
+        {
+            "template_id": JSON,
+            "encoder_id": st.just("sha256:x") | JSON,
+            "vector": st.just("AACAPw==") | JSON,
+            "quality": st.just(MEASURES) | JSON,
+            "created_at": st.just("2026-01-01T00:00:00+00:00") | JSON,
+        }
+    ),
+    max_size=2,
+)
+PEOPLE = st.lists(
+    JSON
+    | st.fixed_dictionaries(
+        {"identity_id": st.just("zoe") | JSON, "name": st.just("Zoë") | JSON, "templates": TEMPLATES | JSON}
+    ),
+    max_size=3,
+)
 
 
 @given(JSON | PEOPLE.map(lambda people: {"format": "edge-oneshot-gallery", "version": 1, "identities": people}))

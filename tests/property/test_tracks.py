@@ -11,13 +11,24 @@ from samples import score, seen
 from edge_oneshot.config import DecisionConfig
 from edge_oneshot.matching.track import Finding, Tracker, Verdict
 
-SIGHTING = st.tuples(st.sampled_from(["alice", "bob", "", None]), st.sampled_from([0.0, 30.0, 60.0, 100.0, 300.0, 330.0, 600.0]))
-FRAMES = st.lists(st.tuples(st.lists(SIGHTING, max_size=3), st.sampled_from([50, 100, 100, 100, 300, 2500])), max_size=60)
-CONFIG = st.builds(lambda k, more, u, g: DecisionConfig(confirm_frames=k, window_frames=k + more, unknown_frames=u, gone_after_s=g),
-                   st.integers(1, 4), st.integers(0, 3), st.integers(1, 8), st.sampled_from([0.1, 0.5, 2.0]))
+SIGHTING = st.tuples(
+    st.sampled_from(["alice", "bob", "", None]), st.sampled_from([0.0, 30.0, 60.0, 100.0, 300.0, 330.0, 600.0])
+)
+FRAMES = st.lists(
+    st.tuples(st.lists(SIGHTING, max_size=3), st.sampled_from([50, 100, 100, 100, 300, 2500])), max_size=60
+)
+CONFIG = st.builds(
+    lambda k, more, u, g: DecisionConfig(confirm_frames=k, window_frames=k + more, unknown_frames=u, gone_after_s=g),
+    st.integers(1, 4),
+    st.integers(0, 3),
+    st.integers(1, 8),
+    st.sampled_from([0.1, 0.5, 2.0]),
+)
 
 
-def play(config: DecisionConfig, frames: list[tuple[list[tuple[str | None, float]], int]]) -> tuple[list[Finding], Tracker]:
+def play(
+    config: DecisionConfig, frames: list[tuple[list[tuple[str | None, float]], int]]
+) -> tuple[list[Finding], Tracker]:
     tracker, now_ns, found = Tracker(config, lambda a, b: False, score), 0, []
     for sightings, step_ms in frames:
         now_ns += step_ms * 1_000_000
@@ -36,8 +47,12 @@ def test_promises(config: DecisionConfig, frames: list[tuple[list[tuple[str | No
     for findings in by_track.values():
         verdicts = [f.verdict for f in findings]
         # one track tells: unknown at most once, a match at most once, then gone; or that it was rejected; nothing else
-        assert verdicts in ([Verdict.MATCH, Verdict.GONE], [Verdict.UNKNOWN, Verdict.GONE],
-                            [Verdict.UNKNOWN, Verdict.MATCH, Verdict.GONE], [Verdict.REJECTED]), verdicts
+        assert verdicts in (
+            [Verdict.MATCH, Verdict.GONE],
+            [Verdict.UNKNOWN, Verdict.GONE],
+            [Verdict.UNKNOWN, Verdict.MATCH, Verdict.GONE],
+            [Verdict.REJECTED],
+        ), verdicts
         named = {f.identity_id for f in findings if f.identity_id is not None}
         assert len(named) <= 1
         assert (Verdict.MATCH in verdicts) == bool(named)
@@ -59,6 +74,8 @@ def test_nothing_is_told_of_people_who_never_matched(
 
 
 @given(CONFIG, FRAMES)
-def test_the_same_frames_give_the_same_findings(config: DecisionConfig, frames: list[tuple[list[tuple[str | None, float]], int]]) -> None:
+def test_the_same_frames_give_the_same_findings(
+    config: DecisionConfig, frames: list[tuple[list[tuple[str | None, float]], int]]
+) -> None:
     first, second = ([(f.verdict, f.track, f.identity_id, f.frames) for f in play(config, frames)[0]] for _ in range(2))
     assert first == second

@@ -50,7 +50,9 @@ def test_the_target_is_the_student_moved_towards_the_other_network_turned_its_wa
     random = np.random.default_rng(0)
     own = random.normal(size=(40, 6))
     turn = np.linalg.qr(random.normal(size=(6, 6)))[0]
-    np.testing.assert_allclose(face.joint_target((own, own), (own @ turn, own @ turn), np.arange(30)), face.unit(own), atol=1e-6)
+    np.testing.assert_allclose(
+        face.joint_target((own, own), (own @ turn, own @ turn), np.arange(30)), face.unit(own), atol=1e-6
+    )
     other = own @ turn + random.normal(size=(40, 6)) * 0.5
     target, back = face.joint_target((own, own), (other, other), np.arange(40)), face.unit(other @ turn.T)
     for towards in (face.unit(own), back):
@@ -87,10 +89,14 @@ def test_a_short_run_agrees_more_and_goes_on_where_it_stopped(student: Path, tmp
         with pytest.raises(KeyboardInterrupt):
             face.distil(GraphNet(student), crops, targets, people, rows, rows, short, normalise, tmp_path / "parts")
         patch.setattr(face.runs, "log", stop)
-        model = face.distil(GraphNet(student), crops, targets, people, rows, rows, short, normalise, tmp_path / "parts", resume=True)
+        model = face.distil(
+            GraphNet(student), crops, targets, people, rows, rows, short, normalise, tmp_path / "parts", resume=True
+        )
     finally:
         patch.undo()
-    whole, parts = ([{**json.loads(line), "seconds": 0} for line in (tmp_path / d / "log.jsonl").read_text().splitlines()]
-                    for d in ("whole", "parts"))
+    whole, parts = (
+        [{**json.loads(line), "seconds": 0} for line in (tmp_path / d / "log.jsonl").read_text().splitlines()]
+        for d in ("whole", "parts")
+    )
     assert [r["step"] for r in parts] == [1, 2] and whole == parts
     assert len(model.read_bytes()) > 4_000_000

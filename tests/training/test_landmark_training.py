@@ -17,7 +17,16 @@ from training.landmarks.export import export  # noqa: E402
 from training.landmarks.hidden import NEAR_PX, HiddenConfig, cover, train_hidden  # noqa: E402
 from training.landmarks.labels import to_alignment  # noqa: E402
 from training.landmarks.network import NAMES, POINTS, SIDE_PX  # noqa: E402
-from training.landmarks.train import CUT_PX, UNIT_PX, LandmarkConfig, averaged, cut_places, sample, similarity_basis, train  # noqa: E402
+from training.landmarks.train import (  # noqa: E402
+    CUT_PX,
+    UNIT_PX,
+    LandmarkConfig,
+    averaged,
+    cut_places,
+    sample,
+    similarity_basis,
+    train,
+)
 
 COLOURS = np.array([(255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 0)])
 
@@ -42,7 +51,9 @@ def test_labels_follow_the_picture() -> None:
     assert 0 < mirrored.sum() < len(cuts)
     places = label.reshape(-1, 4, 2).numpy() * UNIT_PX + POINTS
     checked = 0
-    assert (places[:, 0, 0] < places[:, 1, 0]).all(), "the eye that is left in the picture is called the left one, mirrored or not"
+    assert (places[:, 0, 0] < places[:, 1, 0]).all(), (
+        "the eye that is left in the picture is called the left one, mirrored or not"
+    )
     for picture, marks in zip(pixels.permute(0, 2, 3, 1).numpy(), places, strict=True):
         for k, name in enumerate(NAMES):
             inside = ((marks[k] > 6) & (marks[k] < SIDE_PX - 6)).all()
@@ -55,7 +66,10 @@ def test_labels_follow_the_picture() -> None:
             # Light and colour were changed, so the dot is told by the likeness of its colour's direction. Mirrored, the dot
             # painted for one eye stands at the other's place.
             likeness = np.corrcoef(np.vstack([seen, COLOURS]))[0, 1:]
-            assert int(likeness.argmax()) in {"image_left_eye": (0, 1), "image_right_eye": (0, 1), "nose": (2,), "mouth": (3,)}[name]
+            assert (
+                int(likeness.argmax())
+                in {"image_left_eye": (0, 1), "image_right_eye": (0, 1), "nose": (2,), "mouth": (3,)}[name]
+            )
             checked += 1
     assert checked > 60
 
@@ -74,7 +88,9 @@ def test_yunets_five_points_become_the_four_of_alignment() -> None:
     assert to_alignment(five)[1].tolist() == [[10, 11], [12, 13], [14, 15], [17, 18]]
 
 
-def test_a_small_run_learns_and_goes_on_where_it_stopped_and_becomes_a_bundle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_small_run_learns_and_goes_on_where_it_stopped_and_becomes_a_bundle(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     cuts, offsets = dotted(48)
     learn, validate = np.arange(40), np.arange(40, 48)
     torch.set_num_threads(1)  # the same sums on every machine
@@ -91,8 +107,10 @@ def test_a_small_run_learns_and_goes_on_where_it_stopped_and_becomes_a_bundle(tm
         train(cuts, offsets, learn, validate, config, tmp_path / "parts")
     monkeypatch.undo()
     last = train(cuts, offsets, learn, validate, config, tmp_path / "parts", resume=True)
-    whole, parts = ([{**json.loads(line), "seconds": 0} for line in (tmp_path / d / "log.jsonl").read_text().splitlines()]
-                    for d in ("whole", "parts"))
+    whole, parts = (
+        [{**json.loads(line), "seconds": 0} for line in (tmp_path / d / "log.jsonl").read_text().splitlines()]
+        for d in ("whole", "parts")
+    )
     assert [r["step"] for r in parts] == [30, 60] and whole == parts
     assert whole[1]["loss"] < 0.8 * whole[0]["loss"]
 
@@ -117,7 +135,9 @@ def test_what_is_drawn_over_a_landmark_is_its_label() -> None:
     for _ in range(60):
         covered, share = cover(grey, marks, textures, random)
         changed = (covered != grey).any(-1)
-        around = [changed[y - NEAR_PX : y + NEAR_PX + 1, x - NEAR_PX : x + NEAR_PX + 1].mean() for x, y in marks.astype(int)]
+        around = [
+            changed[y - NEAR_PX : y + NEAR_PX + 1, x - NEAR_PX : x + NEAR_PX + 1].mean() for x, y in marks.astype(int)
+        ]
         assert np.abs(np.array(around) - share).max() < 0.35, "but for spots of its own colour"
         seen.append(share)
     assert (np.array(seen).max(0) == 1).all() and (np.array(seen).min(0) == 0).all()
@@ -125,7 +145,9 @@ def test_what_is_drawn_over_a_landmark_is_its_label() -> None:
 
 def test_hidden_eyes_change_places_in_the_mirror(monkeypatch: pytest.MonkeyPatch) -> None:
     cuts, offsets = dotted(32)
-    monkeypatch.setattr(hidden_module, "cover", lambda cut, marks, textures, random: (cut, np.array([1, 0, 0, 0.5], np.float32)))
+    monkeypatch.setattr(
+        hidden_module, "cover", lambda cut, marks, textures, random: (cut, np.array([1, 0, 0, 0.5], np.float32))
+    )
     _, label = hidden_module.batch(cuts, offsets, np.arange(32), 1.0, cuts, 3)
     _, _, mirrored = sample(cuts, offsets, torch.Generator().manual_seed(3), patches=False)
     assert 0 < mirrored.sum() < 32

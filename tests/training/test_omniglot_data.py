@@ -35,7 +35,9 @@ def test_archive_and_folder_hold_the_same_drawings(drawings: Drawings, npz: Path
     for i, ink in enumerate(drawings.ink):
         name = drawings.alphabet_names[drawings.alphabet[i]]
         number = drawings.character[i]
-        save_png(ink, tmp_path / "images" / name / f"character{number:02d}" / f"{number:04d}_{drawings.drawer[i]:02d}.png")
+        save_png(
+            ink, tmp_path / "images" / name / f"character{number:02d}" / f"{number:04d}_{drawings.drawer[i]:02d}.png"
+        )
     for found in (load_drawings(npz), load_drawings(tmp_path / "images")):
         for field in ("ink", "alphabet", "character", "drawer"):
             np.testing.assert_array_equal(getattr(found, field), getattr(drawings, field))
@@ -72,7 +74,9 @@ def test_archive_and_all_runs_hold_the_same_runs(npz: Path, tmp_path: Path) -> N
         ("runs_test_bits", np.zeros((3, 20, 1379), np.uint8), "4 runs"),
     ],
 )
-def test_wrong_runs_are_named(arrays: dict[str, np.ndarray], tmp_path: Path, key: str, value: np.ndarray | None, message: str) -> None:
+def test_wrong_runs_are_named(
+    arrays: dict[str, np.ndarray], tmp_path: Path, key: str, value: np.ndarray | None, message: str
+) -> None:
     changed = {k: v for k, v in arrays.items() if k != key}
     if value is not None:
         changed[key] = value
@@ -92,7 +96,9 @@ def test_wrong_runs_are_named(arrays: dict[str, np.ndarray], tmp_path: Path, key
         ("background_alphabet", np.full(160, 2, np.uint8), "0..1"),
     ],
 )
-def test_wrong_drawings_are_named(arrays: dict[str, np.ndarray], tmp_path: Path, key: str, value: np.ndarray, message: str) -> None:
+def test_wrong_drawings_are_named(
+    arrays: dict[str, np.ndarray], tmp_path: Path, key: str, value: np.ndarray, message: str
+) -> None:
     path = tmp_path / "wrong.npz"
     np.savez(path, **{**arrays, key: value})
     with pytest.raises(DataError) as caught:

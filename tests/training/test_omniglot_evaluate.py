@@ -26,15 +26,24 @@ def test_runs_protocol_gives_the_promised_json(npz: Path, capsys: pytest.Capture
     assert found["ci95"][0] < found["one_shot_accuracy"] <= found["ci95"][1]
     assert found["verification_accuracy"] > 0.8
     assert found["encoder_id"] == read_bundle(BUNDLE).encoder_id
-    assert found["baseline_modified_hausdorff"]["one_shot_accuracy"] > found["baseline_nearest_pixel"]["one_shot_accuracy"]
+    assert (
+        found["baseline_modified_hausdorff"]["one_shot_accuracy"] > found["baseline_nearest_pixel"]["one_shot_accuracy"]
+    )
     assert 0 <= found["open_set"]["correct_unknown_rate"] <= 1
 
 
-def test_wrong_answers_lower_the_accuracy(arrays: dict[str, np.ndarray], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_wrong_answers_lower_the_accuracy(
+    arrays: dict[str, np.ndarray], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     wrong = (arrays["runs_answer"] + 1) % 20
     path = tmp_path / "wrong.npz"
     np.savez(path, **{**arrays, "runs_answer": wrong})
-    assert main(["evaluate", "--data", str(path), "--bundle", str(BUNDLE), "--protocol", "runs", "--json", "--no-baselines"]) == 0
+    assert (
+        main(
+            ["evaluate", "--data", str(path), "--bundle", str(BUNDLE), "--protocol", "runs", "--json", "--no-baselines"]
+        )
+        == 0
+    )
     found = json.loads(capsys.readouterr().out)
     assert found["one_shot_accuracy"] < 0.1
     assert "baseline_nearest_pixel" not in found
@@ -48,7 +57,17 @@ def test_validation_protocol_uses_the_committed_alphabets(
     names = np.array([*held, *(name for part in SIZES for name in alphabets(part) if name not in held)])
     path = tmp_path / "named.npz"
     np.savez(path, **{**arrays, "background_alphabet_names": names})
-    arguments = ["evaluate", "--data", str(path), "--bundle", str(BUNDLE), "--protocol", "validation", "--runs-per-alphabet", "2"]
+    arguments = [
+        "evaluate",
+        "--data",
+        str(path),
+        "--bundle",
+        str(BUNDLE),
+        "--protocol",
+        "validation",
+        "--runs-per-alphabet",
+        "2",
+    ]
     assert main([*arguments, "--no-baselines"]) == 0
     text = capsys.readouterr().out
     assert f"validation: {held[0]}, {held[1]}; 4 runs, 80 trials, 20-way" in text
@@ -56,7 +75,9 @@ def test_validation_protocol_uses_the_committed_alphabets(
 
 
 @pytest.mark.parametrize("protocol", ["runs", "validation"])
-def test_unusable_data_is_an_error_and_no_traceback(protocol: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_unusable_data_is_an_error_and_no_traceback(
+    protocol: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     path = tmp_path / "empty.npz"
     np.savez(path, other=np.zeros(3))
     assert main(["evaluate", "--data", str(path), "--bundle", str(BUNDLE), "--protocol", protocol]) == 1

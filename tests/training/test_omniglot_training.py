@@ -134,7 +134,9 @@ def test_a_second_lap_starts_from_the_first_ones_weights(drawings: Drawings, tmp
     for name, weight in one.encoder.named_parameters():
         torch.testing.assert_close(dict(two.encoder.named_parameters())[name], weight)
     torch.testing.assert_close(two.head.weights, one.head.weights)
-    assert two.softmax is not None and one.softmax is not None and len(two.softmax.centres) == 2 * len(one.softmax.centres)
+    assert (
+        two.softmax is not None and one.softmax is not None and len(two.softmax.centres) == 2 * len(one.softmax.centres)
+    )
     with pytest.raises(DataError, match="network"):
         trainer.train(drawings, replace(still, network="koch"), tmp_path / "other", validation=drawings)
 
@@ -169,7 +171,11 @@ def test_a_stopped_run_goes_on_as_if_it_had_not_stopped(drawings: Drawings, tmp_
     assert not (tmp_path / "parts/epoch-001.pt").exists()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(averaging, "alphabets", lambda part: drawings.alphabet_names)
-        assert set(averaging.average(epochs, drawings, tmp_path / "mean.pt")) == {"one_shot_cosine", "one_shot_l1", "verification"}
+        assert set(averaging.average(epochs, drawings, tmp_path / "mean.pt")) == {
+            "one_shot_cosine",
+            "one_shot_l1",
+            "verification",
+        }
     mean, one, two = (trainer.load(path)[0].encoder.embed.weight for path in (tmp_path / "mean.pt", *epochs))
     torch.testing.assert_close(mean, (one + two) / 2)
 

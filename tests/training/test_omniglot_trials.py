@@ -73,7 +73,10 @@ def test_open_set_counts_both_errors() -> None:
     found = open_set(scores, answer, threshold=0.7)
     assert found["false_unknown_rate"] == pytest.approx(1 / 3)  # 0.9 and 0.8 are known, 0.6 is not
     assert found["correct_unknown_rate"] == pytest.approx(2 / 3)  # without their class: 0.2, 0.75, 0.6
-    assert open_set(np.random.default_rng(0).random((50, 20, 20)), np.zeros((50, 20), int), None)["false_unknown_rate"] == FALSE_UNKNOWN
+    assert (
+        open_set(np.random.default_rng(0).random((50, 20, 20)), np.zeros((50, 20), int), None)["false_unknown_rate"]
+        == FALSE_UNKNOWN
+    )
 
 
 def test_interval_is_wilson_and_widens_with_runs_that_differ() -> None:
@@ -89,7 +92,11 @@ def test_interval_is_wilson_and_widens_with_runs_that_differ() -> None:
 def test_cosine_scores_are_those_of_unit_vectors() -> None:
     rng = np.random.default_rng(0)
     train, test = rng.normal(size=(2, 2, 4, 8)).astype(np.float32)
-    expected = np.einsum("rid,rcd->ric", test, train) / np.linalg.norm(test, axis=2)[:, :, None] / np.linalg.norm(train, axis=2)[:, None]
+    expected = (
+        np.einsum("rid,rcd->ric", test, train)
+        / np.linalg.norm(test, axis=2)[:, :, None]
+        / np.linalg.norm(train, axis=2)[:, None]
+    )
     np.testing.assert_allclose(run_scores(COSINE, unit(train), unit(test)), expected, atol=1e-6)
 
 

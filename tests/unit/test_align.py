@@ -44,9 +44,17 @@ def oracle_warp(pixels: Pixels, transform: Float64Array, size: tuple[int, int]) 
     return result
 
 
-@pytest.mark.parametrize(("scale", "degrees", "x", "y"), [
-    (1.0, 0, -200, -60), (1.0, 0, -200.25, -60.5), (1.7, 12, -350, -190), (1.0, -30, -60, 80), (3.0, 180, 800, 500), (1.2, 5, 20, 10),
-])
+@pytest.mark.parametrize(
+    ("scale", "degrees", "x", "y"),
+    [
+        (1.0, 0, -200, -60),
+        (1.0, 0, -200.25, -60.5),
+        (1.7, 12, -350, -190),
+        (1.0, -30, -60, 80),
+        (3.0, 180, 800, 500),
+        (1.2, 5, 20, 10),
+    ],
+)
 def test_the_warp_agrees_with_a_float_oracle(collins: Pixels, scale: float, degrees: float, x: float, y: float) -> None:
     transform, size = similarity(scale, degrees, x, y), (64, 48)
     got, expected = warp(collins, transform, size).astype(float), oracle_warp(collins, transform, size)

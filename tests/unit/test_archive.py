@@ -36,7 +36,9 @@ def test_round_trip_through_a_file(gallery: Gallery, tmp_path: Path) -> None:
         people = from_document(read_document(path))
         second.add_all([(p.identity, p.templates) for p in people])
         assert to_document(second) == to_document(gallery)
-        for a, b in zip(gallery.templates(), sorted(second.templates(), key=lambda t: t.identity_id, reverse=True), strict=True):
+        for a, b in zip(
+            gallery.templates(), sorted(second.templates(), key=lambda t: t.identity_id, reverse=True), strict=True
+        ):
             assert (a.embedding.vector == b.embedding.vector).all()
 
 
@@ -48,7 +50,8 @@ def test_an_existing_file_is_never_overwritten(gallery: Gallery, tmp_path: Path)
 
 
 @pytest.mark.parametrize(
-    "content", [b"", b"{", b"\xff", b"[" * 10**5, b"1" * 5000], ids=["empty", "syntax", "not utf-8", "nested", "number"])
+    "content", [b"", b"{", b"\xff", b"[" * 10**5, b"1" * 5000], ids=["empty", "syntax", "not utf-8", "nested", "number"]
+)
 def test_a_file_that_is_no_json(tmp_path: Path, content: bytes) -> None:
     (path := tmp_path / "people.json").write_bytes(content)
     with pytest.raises(GalleryError, match="cannot read"):
@@ -60,9 +63,15 @@ def test_a_missing_file(tmp_path: Path) -> None:
         read_document(tmp_path / "absent.json")
 
 
-@pytest.mark.parametrize("document", [{}, {"format": "edge-oneshot-gallery", "version": 2, "identities": []},
-                                      {"format": "other", "version": 1, "identities": []},
-                                      {"format": "edge-oneshot-gallery", "version": 1, "identities": None}])
+@pytest.mark.parametrize(
+    "document",
+    [
+        {},
+        {"format": "edge-oneshot-gallery", "version": 2, "identities": []},
+        {"format": "other", "version": 1, "identities": []},
+        {"format": "edge-oneshot-gallery", "version": 1, "identities": None},
+    ],
+)
 def test_another_document_is_refused(document: dict[str, Any]) -> None:
     with pytest.raises(GalleryError, match="expected a edge-oneshot-gallery of version 1"):
         from_document(document)
@@ -85,10 +94,17 @@ DAMAGE: dict[str, Any] = {
 } | {
     f"{field} {i}": (lambda e, field=field, value=value: e | {"templates": [e["templates"][0] | {field: value}]})
     for field, values in {
-        "vector": ["AAA", "!", 5, None, "", b64(np.array([np.inf]))], "encoder_id": ["md5:1", 5, None],
-        "quality": [{}, 5, None, {"x": 1}, {"inter_eye_px": "wide", "sharpness": 1, "luma": 1, "contrast": 1, "yaw_deg": 1},
-                    {"inter_eye_px": 1, "sharpness": 1, "luma": 1, "contrast": 1, "yaw_deg": 1, "faults": "none"},
-                    {"inter_eye_px": 10**400, "sharpness": 1, "luma": 1, "contrast": 1, "yaw_deg": 1}],
+        "vector": ["AAA", "!", 5, None, "", b64(np.array([np.inf]))],
+        "encoder_id": ["md5:1", 5, None],
+        "quality": [
+            {},
+            5,
+            None,
+            {"x": 1},
+            {"inter_eye_px": "wide", "sharpness": 1, "luma": 1, "contrast": 1, "yaw_deg": 1},
+            {"inter_eye_px": 1, "sharpness": 1, "luma": 1, "contrast": 1, "yaw_deg": 1, "faults": "none"},
+            {"inter_eye_px": 10**400, "sharpness": 1, "luma": 1, "contrast": 1, "yaw_deg": 1},
+        ],
         "created_at": ["yesterday", "2026-01-01T00:00:00", 5],
     }.items()
     for i, value in enumerate(values)

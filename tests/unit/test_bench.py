@@ -46,7 +46,9 @@ def test_only_one_face_is_a_measure(picture: str, count: int, tmp_path: Path, po
         bench(tmp_path, "--image", str(portrait_files[picture]))
 
 
-def test_the_timer_counts_invokes_only_while_it_runs_and_leaves_no_trace(pipeline: Pipeline, collins: np.ndarray) -> None:
+def test_the_timer_counts_invokes_only_while_it_runs_and_leaves_no_trace(
+    pipeline: Pipeline, collins: np.ndarray
+) -> None:
     runtime = pipeline.encoder.runtime
     before = runtime._interpreter
     timer = InvokeTimer({"encoder": runtime})

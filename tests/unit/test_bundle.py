@@ -42,7 +42,9 @@ def edited(path: Path, tmp_path: Path, edit: Any) -> Path:
     return copy
 
 
-def test_round_trip_gives_the_same_bytes_each_time(encoder_bundle: Bundle, raw_card: dict[str, Any], tmp_path: Path) -> None:
+def test_round_trip_gives_the_same_bytes_each_time(
+    encoder_bundle: Bundle, raw_card: dict[str, Any], tmp_path: Path
+) -> None:
     a = write_bundle(tmp_path / "a.tflite", encoder_bundle.model, raw_card)
     b = write_bundle(tmp_path / "b.tflite", encoder_bundle.model, dict(reversed(raw_card.items())))
     c = write_bundle(tmp_path / "c.tflite", a.path.read_bytes(), raw_card)  # over a bundle, not only over a bare model
@@ -59,7 +61,9 @@ def test_any_zip_tool_reads_the_card(encoder_bundle: Bundle) -> None:
 
 def test_an_incomplete_card_is_not_written(encoder_bundle: Bundle, raw_card: dict[str, Any], tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="description: expected"):
-        write_bundle(tmp_path / "a.tflite", encoder_bundle.model, {k: v for k, v in raw_card.items() if k != "description"})
+        write_bundle(
+            tmp_path / "a.tflite", encoder_bundle.model, {k: v for k, v in raw_card.items() if k != "description"}
+        )
     assert list(tmp_path.iterdir()) == []
 
 
@@ -92,10 +96,18 @@ def with_entry(bundle: Bundle, name: str, content: bytes) -> bytes:
     return buffer.getvalue()
 
 
-@pytest.mark.parametrize(("name", "content", "says"), [
-    ("other.txt", b"x", "got none"), (CARD_NAME, b"{", "damaged"), (CARD_NAME, b"\xff", "damaged"),
-    (CARD_NAME, b"[]", "expected a JSON object"), (CARD_NAME, b"[" * 10**5, "damaged"), (CARD_NAME, b"1" * 5000, "damaged"),
-], ids=["absent", "syntax", "not utf-8", "list", "nested", "number"])
+@pytest.mark.parametrize(
+    ("name", "content", "says"),
+    [
+        ("other.txt", b"x", "got none"),
+        (CARD_NAME, b"{", "damaged"),
+        (CARD_NAME, b"\xff", "damaged"),
+        (CARD_NAME, b"[]", "expected a JSON object"),
+        (CARD_NAME, b"[" * 10**5, "damaged"),
+        (CARD_NAME, b"1" * 5000, "damaged"),
+    ],
+    ids=["absent", "syntax", "not utf-8", "list", "nested", "number"],
+)
 def test_a_damaged_card(encoder_bundle: Bundle, tmp_path: Path, name: str, content: bytes, says: str) -> None:
     path = edited(encoder_bundle.path, tmp_path, lambda d: with_entry(encoder_bundle, name, content))
     with pytest.raises(ModelError, match=says):
@@ -136,8 +148,12 @@ def test_swapped_bundles_are_named(encoder_bundle: Bundle, detector_bundle: Bund
         _ = encoder_bundle.detector
     with pytest.raises(ModelError, match="expected an encoder, got a detector"):
         _ = detector_bundle.encoder
-    for model in (ModelConfig(encoder=str(detector_bundle.path)), ModelConfig(detector=str(encoder_bundle.path)),
-                  ModelConfig(refiner=str(encoder_bundle.path)), ModelConfig(landmarks=str(detector_bundle.path))):
+    for model in (
+        ModelConfig(encoder=str(detector_bundle.path)),
+        ModelConfig(detector=str(encoder_bundle.path)),
+        ModelConfig(refiner=str(encoder_bundle.path)),
+        ModelConfig(landmarks=str(detector_bundle.path)),
+    ):
         with pytest.raises(ModelError, match="kind: expected"):
             build_pipeline(Config(model=model))
 
@@ -146,7 +162,9 @@ def test_a_refiner_without_the_landmarks_that_the_encoder_aligns_by(detector_bun
     card = split(detector_bundle.path.read_bytes(), "x")[1]
     assert card is not None
     names = ["image_left_eye", "image_right_eye", "tip", "mouth", "image_left_ear", "image_right_ear"]
-    other = write_bundle(tmp_path / "other.tflite", detector_bundle.model, card | {"decoder": card["decoder"] | {"landmarks": names}})
+    other = write_bundle(
+        tmp_path / "other.tflite", detector_bundle.model, card | {"decoder": card["decoder"] | {"landmarks": names}}
+    )
     with pytest.raises(ModelError, match=r"decoder\.landmarks: expected .*'nose'"):
         build_pipeline(Config(model=ModelConfig(refiner=str(other.path))))
 
@@ -158,7 +176,9 @@ def test_the_encoder_id_stands_for_model_and_preprocessing(encoder_bundle: Bundl
     assert compute_encoder_id(digest(encoder_bundle.model + b"\0"), raw_card) != own
     assert set(IDENTITY_FIELDS) == {"input", "regions", "alignment", "output", "comparator"}
     for field in IDENTITY_FIELDS:
-        changed = raw_card | {field: "changed" if not isinstance(raw_card[field], dict) else raw_card[field] | {"extra": 1}}
+        changed = raw_card | {
+            field: "changed" if not isinstance(raw_card[field], dict) else raw_card[field] | {"extra": 1}
+        }
         assert compute_encoder_id(model, changed) != own, field
     # older than `mirror` are cards without it: false and nothing are one
     without = compute_encoder_id(model, {k: v for k, v in raw_card.items() if k != "mirror"})
@@ -167,16 +187,18 @@ def test_the_encoder_id_stands_for_model_and_preprocessing(encoder_bundle: Bundl
         assert compute_encoder_id(model, raw_card | {field: "changed"}) == own, field
 
 
-def test_new_thresholds_keep_the_encoder_id_on_disk(encoder_bundle: Bundle, raw_card: dict[str, Any], tmp_path: Path) -> None:
+def test_new_thresholds_keep_the_encoder_id_on_disk(
+    encoder_bundle: Bundle, raw_card: dict[str, Any], tmp_path: Path
+) -> None:
     thresholds = raw_card["thresholds"] | {"protocol": "measured again"}
     again = write_bundle(tmp_path / "a.tflite", encoder_bundle.model, raw_card | {"thresholds": thresholds})
     assert again.encoder_id == encoder_bundle.encoder_id
 
 
-@pytest.mark.parametrize(("change", "field"), [
-    ({"output": {"dimension": 128}}, "output shape"),
-    ({"input": {"width_px": 96}}, "input shape"),
-])
+@pytest.mark.parametrize(
+    ("change", "field"),
+    [({"output": {"dimension": 128}}, "output shape"), ({"input": {"width_px": 96}}, "input shape")],
+)
 def test_a_model_that_contradicts_its_card(
     encoder_bundle: Bundle, raw_card: dict[str, Any], tmp_path: Path, change: dict[str, Any], field: str
 ) -> None:

@@ -26,13 +26,17 @@ def config(tmp_path: Path, portrait_files: dict[str, Path]) -> Path:
     for i in range(50):
         (folder / f"{i:02}.png").symlink_to(portrait_files["collins"])
     path = tmp_path / "default.toml"
-    path.write_text(f'[device]\nstate_dir = "{tmp_path}/state"\n[camera]\nuri = "folder:{folder}"\n'
-                    "[decision]\nthreshold = 0.5\n[mqtt]\nenabled = false\n")
+    path.write_text(
+        f'[device]\nstate_dir = "{tmp_path}/state"\n[camera]\nuri = "folder:{folder}"\n'
+        "[decision]\nthreshold = 0.5\n[mqtt]\nenabled = false\n"
+    )
     return path
 
 
 def run(config: Path, *arguments: str) -> str:
-    result = CliRunner().invoke(cli, ["--config", str(config), "camera", *arguments], standalone_mode=False, catch_exceptions=False)
+    result = CliRunner().invoke(
+        cli, ["--config", str(config), "camera", *arguments], standalone_mode=False, catch_exceptions=False
+    )
     return result.stdout
 
 
@@ -74,8 +78,12 @@ def test_a_poor_face_is_drawn_in_another_colour_with_its_faults(collins: np.ndar
 
     jpeg = io.BytesIO()
     Image.fromarray(collins).save(jpeg, "JPEG")
-    face = {"box": [170, 50, 290, 200], "landmarks": [[200, 100], [240, 100]], "quality": {"inter_eye_px": 19.0},
-            "faults": ["too far: come closer"]}
+    face = {
+        "box": [170, 50, 290, 200],
+        "landmarks": [[200, 100], [240, 100]],
+        "quality": {"inter_eye_px": 19.0},
+        "faults": ["too far: come closer"],
+    }
     poor = np.asarray(draw(jpeg.getvalue(), [face], 24.0))
     good = np.asarray(draw(jpeg.getvalue(), [face | {"faults": []}], 24.0))
     assert near(poor, POOR) > near(good, POOR) + 300
@@ -87,7 +95,12 @@ def test_a_box_over_the_border_is_drawn(collins: np.ndarray) -> None:
 
     jpeg = io.BytesIO()
     Image.fromarray(collins).save(jpeg, "JPEG")
-    face = {"box": [-40.0, 400.0, 600.0, 900.0], "landmarks": [[-5, 900]], "quality": {"inter_eye_px": 90.0}, "faults": ["x"] * 6}
+    face = {
+        "box": [-40.0, 400.0, 600.0, 900.0],
+        "landmarks": [[-5, 900]],
+        "quality": {"inter_eye_px": 90.0},
+        "faults": ["x"] * 6,
+    }
     assert draw(jpeg.getvalue(), [face], 24.0).size == (512, 512)
 
 

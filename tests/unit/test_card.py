@@ -14,39 +14,89 @@ from edge_oneshot.model.card import EncoderCard, Platt
 from edge_oneshot.model.card_reader import parse_card
 
 CARDS = {role: split(find_bundle("", role).read_bytes(), role)[1] for role in SHIPPED}
-FRAME_L1 = {"regions": "frame", "alignment": None, "output": {"dimension": 3}, "mirror": False,
-            "comparator": {"kind": "weighted-l1", "weights": [1, 0.5, 0], "bias": 2}}
+FRAME_L1 = {
+    "regions": "frame",
+    "alignment": None,
+    "output": {"dimension": 3},
+    "mirror": False,
+    "comparator": {"kind": "weighted-l1", "weights": [1, 0.5, 0], "bias": 2},
+}
 
 # (role, path of the field, a wrong value); the message must name the path
 WRONG: list[tuple[str, str, Any]] = [
-    ("encoder", "card", 2), ("encoder", "card", 0), ("encoder", "card", "1"), ("encoder", "card", True), ("encoder", "card", 1.5),
-    ("encoder", "kind", "embedder"), ("encoder", "kind", None),
-    ("encoder", "name", ""), ("encoder", "version", 1), ("encoder", "description", None),
-    ("encoder", "input", []), ("encoder", "input.width_px", 0), ("encoder", "input.height_px", 10**400),
-    ("encoder", "input.channels", 1), ("encoder", "input.colour", "BGR"), ("encoder", "input.normalisation", 5),
-    ("encoder", "input.normalisation.mean", [127.5]), ("encoder", "input.normalisation.mean", ["127"] * 3),
-    ("encoder", "input.normalisation.std", [0, 0, 0]), ("encoder", "input.normalisation.std", [float("nan")] * 3),
+    ("encoder", "card", 2),
+    ("encoder", "card", 0),
+    ("encoder", "card", "1"),
+    ("encoder", "card", True),
+    ("encoder", "card", 1.5),
+    ("encoder", "kind", "embedder"),
+    ("encoder", "kind", None),
+    ("encoder", "name", ""),
+    ("encoder", "version", 1),
+    ("encoder", "description", None),
+    ("encoder", "input", []),
+    ("encoder", "input.width_px", 0),
+    ("encoder", "input.height_px", 10**400),
+    ("encoder", "input.channels", 1),
+    ("encoder", "input.colour", "BGR"),
+    ("encoder", "input.normalisation", 5),
+    ("encoder", "input.normalisation.mean", [127.5]),
+    ("encoder", "input.normalisation.mean", ["127"] * 3),
+    ("encoder", "input.normalisation.std", [0, 0, 0]),
+    ("encoder", "input.normalisation.std", [float("nan")] * 3),
     ("encoder", "input.normalisation.std", [10**400] * 3),
-    ("encoder", "regions", "hand"), ("encoder", "output.dimension", 0), ("encoder", "output.dimension", 10.5),
-    ("encoder", "alignment.method", "affine"), ("encoder", "alignment.points", {}), ("encoder", "alignment.points", {"nose": [1, 2]}),
-    ("encoder", "alignment.points.nose", [1, 2, 3]), ("encoder", "alignment.points.nose", "middle"),
-    ("encoder", "comparator.kind", "euclidean"), ("encoder", "comparator", "cosine"),
-    ("encoder", "thresholds.points", []), ("encoder", "thresholds.points[0].fmr", 0), ("encoder", "thresholds.points[1].threshold", None),
-    ("encoder", "thresholds.points[0].ci95", [1]), ("encoder", "thresholds.points[0].tar", 1.1),
-    ("encoder", "thresholds.protocol", ""), ("encoder", "thresholds.measured_to_fmr", 0), ("encoder", "thresholds.identities", 0),
-    ("encoder", "thresholds.mated_pairs", -1), ("encoder", "thresholds.non_mated_pairs", "many"),
-    ("encoder", "probability.kind", "isotonic"), ("encoder", "probability.slope", -1), ("encoder", "probability.intercept", None),
+    ("encoder", "regions", "hand"),
+    ("encoder", "output.dimension", 0),
+    ("encoder", "output.dimension", 10.5),
+    ("encoder", "alignment.method", "affine"),
+    ("encoder", "alignment.points", {}),
+    ("encoder", "alignment.points", {"nose": [1, 2]}),
+    ("encoder", "alignment.points.nose", [1, 2, 3]),
+    ("encoder", "alignment.points.nose", "middle"),
+    ("encoder", "comparator.kind", "euclidean"),
+    ("encoder", "comparator", "cosine"),
+    ("encoder", "thresholds.points", []),
+    ("encoder", "thresholds.points[0].fmr", 0),
+    ("encoder", "thresholds.points[1].threshold", None),
+    ("encoder", "thresholds.points[0].ci95", [1]),
+    ("encoder", "thresholds.points[0].tar", 1.1),
+    ("encoder", "thresholds.protocol", ""),
+    ("encoder", "thresholds.measured_to_fmr", 0),
+    ("encoder", "thresholds.identities", 0),
+    ("encoder", "thresholds.mated_pairs", -1),
+    ("encoder", "thresholds.non_mated_pairs", "many"),
+    ("encoder", "probability.kind", "isotonic"),
+    ("encoder", "probability.slope", -1),
+    ("encoder", "probability.intercept", None),
     ("encoder", "probability.protocol", None),
-    ("encoder", "provenance", None), ("encoder", "provenance.licence", ""), ("encoder", "provenance.source", 3),
-    ("encoder", "provenance.training_data", None), ("encoder", "digests.model", None), ("encoder", "digests", None),
-    ("refiner", "decoder", None), ("refiner", "decoder.kind", "yunet"), ("refiner", "decoder.landmarks", "eyes"),
-    ("refiner", "decoder.landmarks", [1, 2]), ("refiner", "decoder.strides", [0]), ("refiner", "decoder.strides", "8"),
-    ("landmarks", "points", {}), ("landmarks", "points", {"nose": [1, 2]}), ("landmarks", "points.nose", [1]),
-    ("landmarks", "points.nose", [1e300, 0]), ("landmarks", "points.mouth", [-1, 50]), ("landmarks", "input.colour", "BGR"),
-    ("landmarks", "output.landmarks", ["nose"]), ("landmarks", "output.landmarks", "nose"), ("landmarks", "output", None),
+    ("encoder", "provenance", None),
+    ("encoder", "provenance.licence", ""),
+    ("encoder", "provenance.source", 3),
+    ("encoder", "provenance.training_data", None),
+    ("encoder", "digests.model", None),
+    ("encoder", "digests", None),
+    ("refiner", "decoder", None),
+    ("refiner", "decoder.kind", "yunet"),
+    ("refiner", "decoder.landmarks", "eyes"),
+    ("refiner", "decoder.landmarks", [1, 2]),
+    ("refiner", "decoder.strides", [0]),
+    ("refiner", "decoder.strides", "8"),
+    ("landmarks", "points", {}),
+    ("landmarks", "points", {"nose": [1, 2]}),
+    ("landmarks", "points.nose", [1]),
+    ("landmarks", "points.nose", [1e300, 0]),
+    ("landmarks", "points.mouth", [-1, 50]),
+    ("landmarks", "input.colour", "BGR"),
+    ("landmarks", "output.landmarks", ["nose"]),
+    ("landmarks", "output.landmarks", "nose"),
+    ("landmarks", "output", None),
     ("landmarks", "output.hidden", "yes"),
-    ("encoder", "mirror", "yes"), ("encoder", "mirror", None), ("encoder", "mirror", 1),
-    ("refiner", "decoder.anchors_per_cell", [2]), ("refiner", "decoder.min_score", 1.1), ("refiner", "decoder.nms_iou", -0.1),
+    ("encoder", "mirror", "yes"),
+    ("encoder", "mirror", None),
+    ("encoder", "mirror", 1),
+    ("refiner", "decoder.anchors_per_cell", [2]),
+    ("refiner", "decoder.min_score", 1.1),
+    ("refiner", "decoder.nms_iou", -0.1),
 ]
 
 
@@ -109,18 +159,31 @@ def test_whole_frames_have_no_alignment_and_l1_has_weights() -> None:
     raw = CARDS["encoder"] | FRAME_L1
     card = parse_card(raw, "x")
     assert isinstance(card, EncoderCard)
-    assert (card.regions, card.alignment, card.comparator.weights, card.comparator.bias) == ("frame", {}, (1.0, 0.5, 0.0), 2.0)
-    for change, path in (({"alignment": CARDS["encoder"]["alignment"]}, "alignment"),
-                         ({"mirror": True}, "mirror"),
-                         ({"comparator": raw["comparator"] | {"weights": [1, 2]}}, "comparator.weights"),
-                         ({"comparator": raw["comparator"] | {"weights": [1, 2, -1]}}, "comparator.weights"),
-                         ({"comparator": raw["comparator"] | {"bias": None}}, "comparator.bias")):
+    assert (card.regions, card.alignment, card.comparator.weights, card.comparator.bias) == (
+        "frame",
+        {},
+        (1.0, 0.5, 0.0),
+        2.0,
+    )
+    for change, path in (
+        ({"alignment": CARDS["encoder"]["alignment"]}, "alignment"),
+        ({"mirror": True}, "mirror"),
+        ({"comparator": raw["comparator"] | {"weights": [1, 2]}}, "comparator.weights"),
+        ({"comparator": raw["comparator"] | {"weights": [1, 2, -1]}}, "comparator.weights"),
+        ({"comparator": raw["comparator"] | {"bias": None}}, "comparator.bias"),
+    ):
         with pytest.raises(ModelError, match=f"x {path}: expected"):
             parse_card(raw | change, "x")
 
 
 def test_a_card_is_certified_only_by_a_passed_certificate() -> None:
-    for certificate, certified in ((None, False), ({}, False), ({"passed": False}, False), ("passed", False), ({"passed": True}, True)):
+    for certificate, certified in (
+        (None, False),
+        ({}, False),
+        ({"passed": False}, False),
+        ("passed", False),
+        ({"passed": True}, True),
+    ):
         card = parse_card(CARDS["encoder"] | {"certificate": certificate}, "x")
         assert isinstance(card, EncoderCard)
         assert card.certified is certified

@@ -84,10 +84,18 @@ def test_version(call: Call) -> None:
     assert call("--version", config=None).out.rstrip().endswith(__version__)
 
 
-@pytest.mark.parametrize("arguments", [
-    ("dance",), ("enroll",), ("enroll", "--name", "a", "--image", "x", "--camera", "y"), ("gallery", "dance"), ("verify", "--name", "a"),
-    ("enroll", "--name", "a", "--timeout", "0"), ("--instance", "x", "config", "check"),
-])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("dance",),
+        ("enroll",),
+        ("enroll", "--name", "a", "--image", "x", "--camera", "y"),
+        ("gallery", "dance"),
+        ("verify", "--name", "a"),
+        ("enroll", "--name", "a", "--timeout", "0"),
+        ("--instance", "x", "config", "check"),
+    ],
+)
 def test_wrong_usage_ends_with_2(call: Call, arguments: tuple[str, ...]) -> None:
     done = call(*arguments)
     assert done.code == 2
@@ -121,7 +129,10 @@ def test_enroll_verify_identify_gallery(call: Call, portrait_files: dict[str, Pa
     collins, hopper = str(portrait_files["collins"]), str(portrait_files["hopper"])
     enrolled = call("enroll", "--name", "Zoë", "--image", collins, "--json")
     assert (enrolled.code, enrolled.json["identity"], enrolled.json["name"]) == (0, "zoe", "Zoë")
-    assert "enrolled Grace Hopper as grace" in call("enroll", "--name", "Grace Hopper", "--id", "grace", "--image", hopper).out
+    assert (
+        "enrolled Grace Hopper as grace"
+        in call("enroll", "--name", "Grace Hopper", "--id", "grace", "--image", hopper).out
+    )
     assert [p["identity"] for p in call("gallery", "list", "--json").json] == ["grace", "zoe"]
     assert "Zoë" in call("gallery", "list").out
 
@@ -144,7 +155,9 @@ def test_enroll_verify_identify_gallery(call: Call, portrait_files: dict[str, Pa
     assert "Zoë" not in call("gallery", "list").out
 
 
-def test_errors_say_what_and_how_to_mend_it_and_print_no_data(call: Call, portrait_files: dict[str, Path], tmp_path: Path) -> None:
+def test_errors_say_what_and_how_to_mend_it_and_print_no_data(
+    call: Call, portrait_files: dict[str, Path], tmp_path: Path
+) -> None:
     (junk := tmp_path / "junk.jpg").write_text("no picture")
     name = ("--name", "Eve")
     cases: list[tuple[tuple[str, ...], int, str]] = [
@@ -156,9 +169,12 @@ def test_errors_say_what_and_how_to_mend_it_and_print_no_data(call: Call, portra
         (("enroll", *name, "--id", "E V E", "--image", str(portrait_files["collins"])), 1, "expected 1 to 64 of a-z"),
         (("verify", *name, "--image", str(portrait_files["collins"])), 1, "nobody called 'Eve' is enrolled"),
         (("identify", "--image", str(portrait_files["nobody"])), 6, "no face found"),
-        (("gallery", "show", "eve"), 1, "nobody called 'eve'"), (("gallery", "remove", "eve", "--yes"), 1, "nobody called 'eve'"),
-        (("gallery", "import", str(junk)), 1, "cannot read"), (("status",), 1, "no daemon is running"),
-        (("model", "info", str(junk)), 1, "expected a TFLite file|cannot read"), (("model", "check", "resnet"), 1, "no shipped bundle"),
+        (("gallery", "show", "eve"), 1, "nobody called 'eve'"),
+        (("gallery", "remove", "eve", "--yes"), 1, "nobody called 'eve'"),
+        (("gallery", "import", str(junk)), 1, "cannot read"),
+        (("status",), 1, "no daemon is running"),
+        (("model", "info", str(junk)), 1, "expected a TFLite file|cannot read"),
+        (("model", "check", "resnet"), 1, "no shipped bundle"),
     ]
     for arguments, code, says in cases:
         done = call(*arguments)
@@ -195,8 +211,9 @@ def test_enroll_from_a_camera_of_the_command_s_own(call: Call, portrait_files: d
     assert "no face found" in failed.err
 
 
-def test_a_gallery_of_another_encoder_is_not_compared_and_that_is_said(call: Call, portrait_files: dict[str, Path],
-                                                                      tmp_path: Path) -> None:
+def test_a_gallery_of_another_encoder_is_not_compared_and_that_is_said(
+    call: Call, portrait_files: dict[str, Path], tmp_path: Path
+) -> None:
     """As after an upgrade that ships another encoder."""
     collins, hopper = str(portrait_files["collins"]), str(portrait_files["hopper"])
     call("enroll", "--name", "Zoë", "--image", collins)
@@ -229,7 +246,9 @@ def test_evaluate_on_the_two_portraits(call: Call, portrait_files: dict[str, Pat
         (tmp_path / "pictures" / person).mkdir(parents=True)
         for number in (1, 2):
             (tmp_path / "pictures" / person / f"{person}_{number:04d}.png").symlink_to(portrait_files[file])
-    done = call("evaluate", "verification", "--images", str(tmp_path / "pictures"), "--pairs", "all", "--workers", "1", "--json")
+    done = call(
+        "evaluate", "verification", "--images", str(tmp_path / "pictures"), "--pairs", "all", "--workers", "1", "--json"
+    )
     report = done.json
     assert (report["pairs"], report["mated_pairs"], report["identities"], report["failures_to_acquire"]) == (6, 2, 2, 0)
     assert report["at_threshold"] == {"tar": 1.0, "fmr": 0.0}

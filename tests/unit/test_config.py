@@ -42,11 +42,17 @@ def test_every_fault_is_told_at_once() -> None:
         threads = 2.5
     """)
     expected = (
-        r"^\[?colour\]?: ", r"\[camra\]: no such section; did you mean camera\?", r"camera\.width: no such key; did you mean width_px\?",
-        r"camera\.fps: expected a number, got 'fast'", r"camera\.rotation: expected one of 0, 90, 180, 270, got 45",
-        r"camera\.mirror: expected true or false, got 1", r"decision\.target_fmr: expected a number from 1e-07 to 0\.5, got 2\.0",
-        r"decision\.threshold: expected a number, got nan", r"device\.slug: expected only a-z.*got 'Front Door'",
-        r"model\.threads: expected a whole number, got 2\.5", r"decision: expected one statement.*target_fmr and threshold",
+        r"^\[?colour\]?: ",
+        r"\[camra\]: no such section; did you mean camera\?",
+        r"camera\.width: no such key; did you mean width_px\?",
+        r"camera\.fps: expected a number, got 'fast'",
+        r"camera\.rotation: expected one of 0, 90, 180, 270, got 45",
+        r"camera\.mirror: expected true or false, got 1",
+        r"decision\.target_fmr: expected a number from 1e-07 to 0\.5, got 2\.0",
+        r"decision\.threshold: expected a number, got nan",
+        r"device\.slug: expected only a-z.*got 'Front Door'",
+        r"model\.threads: expected a whole number, got 2\.5",
+        r"decision: expected one statement.*target_fmr and threshold",
     )
     for pattern in expected:
         assert any(re.search(pattern, f) for f in faults), pattern
@@ -58,12 +64,15 @@ def test_a_key_that_resembles_none_gets_the_list() -> None:
     assert fault.endswith("no such key; known: " + ", ".join(k.name for k in section_keys("model")))
 
 
-@pytest.mark.parametrize(("text", "names"), [
-    ("[decision]\nconfirm_frames = 6\nwindow_frames = 5", "decision.confirm_frames"),
-    ("[quality]\nmin_luma = 225", "quality.min_luma"),
-    ('[mqtt]\npassword_file = "x"', "mqtt.username"),
-    ('[mqtt]\nca_file = "x"', "mqtt.tls"),
-])
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        ("[decision]\nconfirm_frames = 6\nwindow_frames = 5", "decision.confirm_frames"),
+        ("[quality]\nmin_luma = 225", "quality.min_luma"),
+        ('[mqtt]\npassword_file = "x"', "mqtt.username"),
+        ('[mqtt]\nca_file = "x"', "mqtt.tls"),
+    ],
+)
 def test_contradictions(text: str, names: str) -> None:
     (fault,) = faults_of(text)
     assert fault.startswith(names)
@@ -74,7 +83,9 @@ def test_bounds_are_inclusive_and_hold(section: str) -> None:
     bounded = [k for k in section_keys(section) if k.metadata["low"] is not None]
     for key in bounded:
         low, high = key.metadata["low"], key.metadata["high"]
-        fault = f"{section}.{key.name}: expected a {'whole ' * isinstance(key.default, int)}number from {low:g} to {high:g}"
+        fault = (
+            f"{section}.{key.name}: expected a {'whole ' * isinstance(key.default, int)}number from {low:g} to {high:g}"
+        )
         for value, good in ((low, True), (high, True), (low - 1, False), (high + 1, False)):
             try:
                 parse_config({section: {key.name: value}})
@@ -89,10 +100,16 @@ def test_numbers_that_no_float_can_hold_are_faults_too() -> None:
     assert fault.startswith("camera.fps: expected a number")
 
 
-@pytest.mark.parametrize(("content", "says"), [
-    (b"[camera\n", "is not valid TOML"), (b"\xff\xfe", "cannot read"), (b"a = " + b"[" * 5000, "is not valid TOML"),
-    (b"a = 1" + b"0" * 5000, "is not valid TOML"),
-], ids=["syntax", "not utf-8", "nested", "number"])
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (b"[camera\n", "is not valid TOML"),
+        (b"\xff\xfe", "cannot read"),
+        (b"a = " + b"[" * 5000, "is not valid TOML"),
+        (b"a = 1" + b"0" * 5000, "is not valid TOML"),
+    ],
+    ids=["syntax", "not utf-8", "nested", "number"],
+)
 def test_unreadable_files_are_config_errors(content: bytes, says: str, tmp_path: Path) -> None:
     path = tmp_path / "front.toml"
     path.write_bytes(content)

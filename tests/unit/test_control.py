@@ -73,6 +73,7 @@ class Asker:
 def connect(path: Path) -> Iterator[Callable[[], socket.socket]]:
     """Raw connections, closed at the end."""
     with ExitStack() as stack:
+
         def make() -> socket.socket:
             connection = stack.enter_context(socket.socket(socket.AF_UNIX))
             connection.settimeout(30)
@@ -127,7 +128,9 @@ def test_a_client_that_hangs_up_marks_its_request(server: ControlServer, connect
     wait_until(lambda: request.abandoned, "the hang-up to be noticed")
 
 
-def test_more_bytes_behind_the_request_are_no_hang_up(server: ControlServer, connect: Callable[[], socket.socket]) -> None:
+def test_more_bytes_behind_the_request_are_no_hang_up(
+    server: ControlServer, connect: Callable[[], socket.socket]
+) -> None:
     connection = connect()
     connection.sendall(b'{"verb": "status"}\nand more')
     request = next_request(server)
@@ -137,10 +140,20 @@ def test_more_bytes_behind_the_request_are_no_hang_up(server: ControlServer, con
     assert answer_of(connection) == {"status": "ok", "data": {}}
 
 
-@pytest.mark.parametrize("line", [
-    b"\n", b"GET / HTTP/1.1\r\n", b"[]\n", b'{"verb": 5}\n', b'{"verb": "a", "arguments": []}\n', b"\xff\xfe\n", b"[" * 100_000 + b"\n",
-    b'{"verb": ' + b"1" * 5000 + b"}\n",
-], ids=["empty", "http", "list", "number", "arguments", "not utf-8", "nested", "digits"])
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"\n",
+        b"GET / HTTP/1.1\r\n",
+        b"[]\n",
+        b'{"verb": 5}\n',
+        b'{"verb": "a", "arguments": []}\n',
+        b"\xff\xfe\n",
+        b"[" * 100_000 + b"\n",
+        b'{"verb": ' + b"1" * 5000 + b"}\n",
+    ],
+    ids=["empty", "http", "list", "number", "arguments", "not utf-8", "nested", "digits"],
+)
 def test_garbage_is_answered_and_the_next_client_served(
     server: ControlServer, path: Path, connect: Callable[[], socket.socket], line: bytes
 ) -> None:
@@ -163,7 +176,9 @@ def test_a_request_without_end_is_refused(
     assert "expected at most 1000 bytes" in answer_of(connection)["error"]
 
 
-def test_too_many_clients_are_told_and_places_become_free(server: ControlServer, path: Path, connect: Callable[[], socket.socket]) -> None:
+def test_too_many_clients_are_told_and_places_become_free(
+    server: ControlServer, path: Path, connect: Callable[[], socket.socket]
+) -> None:
     waiting = [connect() for _ in range(MAX_CLIENTS)]
     for connection in waiting:
         connection.sendall(b'{"verb": "wait"}\n')
@@ -176,7 +191,9 @@ def test_too_many_clients_are_told_and_places_become_free(server: ControlServer,
 
     def served() -> bool:
         asker = Asker(path, "status")
-        wait_until(lambda: ((r := server.next_request()) and (r.finish({}), True)) or not asker._thread.is_alive(), "an answer")
+        wait_until(
+            lambda: ((r := server.next_request()) and (r.finish({}), True)) or not asker._thread.is_alive(), "an answer"
+        )
         try:
             return asker.join() == {}
         except ControlError:
@@ -194,7 +211,9 @@ def test_the_socket_is_never_wider_open_whatever_the_umask(path: Path, monkeypat
     """Between bind and chmod others must not be able to connect."""
     seen: list[int] = []
     chmod = Path.chmod
-    monkeypatch.setattr(Path, "chmod", lambda self, mode: (seen.append(stat.S_IMODE(self.stat().st_mode)), chmod(self, mode))[1])
+    monkeypatch.setattr(
+        Path, "chmod", lambda self, mode: (seen.append(stat.S_IMODE(self.stat().st_mode)), chmod(self, mode))[1]
+    )
     before = os.umask(0)
     try:
         ControlServer(path).close()
@@ -286,11 +305,17 @@ def arguments(**values: Any) -> Arguments:
     return Arguments(Request(verb="enroll", arguments=values))
 
 
-@pytest.mark.parametrize(("call", "value"), [
-    *(("text", v) for v in (None, 5, "", "x" * 1001, ["a"])), *(("flag", v) for v in (0, "true", None)),
-    *(("seconds", v) for v in (0, -1, 601, float("nan"), True, "5", 10**400)), *(("binary", v) for v in ("!", 5, "é", [1], "AAA")),
-    *(("document", v) for v in (None, [], "x")),
-], ids=lambda v: str(v)[:20])
+@pytest.mark.parametrize(
+    ("call", "value"),
+    [
+        *(("text", v) for v in (None, 5, "", "x" * 1001, ["a"])),
+        *(("flag", v) for v in (0, "true", None)),
+        *(("seconds", v) for v in (0, -1, 601, float("nan"), True, "5", 10**400)),
+        *(("binary", v) for v in ("!", 5, "é", [1], "AAA")),
+        *(("document", v) for v in (None, [], "x")),
+    ],
+    ids=lambda v: str(v)[:20],
+)
 def test_a_wrong_argument_is_named(call: str, value: Any) -> None:
     given = arguments(key=value)
     with pytest.raises(ControlError, match="enroll key: expected "):
@@ -301,7 +326,12 @@ def test_right_arguments() -> None:
     given = arguments(t="x", f=True, s=600, b="AAEC", d={})
     assert (given.text("t"), given.flag("f"), given.seconds("s", 1)) == ("x", True, 600.0)
     assert (given.binary("b"), given.document("d")) == (b"\0\1\2", {})
-    assert (given.flag("absent"), given.seconds("absent", 3), given.text("absent", "y"), given.has("absent")) == (False, 3.0, "y", False)
+    assert (given.flag("absent"), given.seconds("absent", 3), given.text("absent", "y"), given.has("absent")) == (
+        False,
+        3.0,
+        "y",
+        False,
+    )
 
 
 def test_sighup_asks_once_and_the_log_gets_the_refusal(caplog: pytest.LogCaptureFixture) -> None:
@@ -327,8 +357,10 @@ def test_a_plan_takes_what_can_change_and_names_the_rest() -> None:
 
     running = Config(device=DeviceConfig(slug="front"), camera=CameraConfig(uri="folder:x"), instance="front")
     wanted = Config(
-        camera=CameraConfig(uri="rtsp://user:secret@camera"), decision=DecisionConfig(threshold=0.7),
-        quality=QualityConfig(min_luma=1.0), model=ModelConfig(cohort="other.json", threads=1),
+        camera=CameraConfig(uri="rtsp://user:secret@camera"),
+        decision=DecisionConfig(threshold=0.7),
+        quality=QualityConfig(min_luma=1.0),
+        model=ModelConfig(cohort="other.json", threads=1),
     )
     made = plan(running, wanted, rule_of)
     assert set(made.changed) == {"decision.threshold", "quality.min_luma", "model.cohort"}

@@ -29,8 +29,11 @@ class Loop:
     """A daemon without camera and broker, and a clock that stands at `now_ns`."""
 
     def __init__(self, pipeline: Pipeline, state: Path, **decision: float) -> None:
-        self.config = Config(device=DeviceConfig(slug="front", state_dir=str(state)), camera=CameraConfig(uri="folder:x"),
-                             decision=DecisionConfig(**decision))  # type: ignore[arg-type]
+        self.config = Config(
+            device=DeviceConfig(slug="front", state_dir=str(state)),
+            camera=CameraConfig(uri="folder:x"),
+            decision=DecisionConfig(**decision),
+        )  # type: ignore[arg-type]
         self.pipeline = pipeline
         self.people = People(Gallery(self.config.gallery_path), pipeline.encoder.card, pipeline.encoder.encoder_id)
         reporter = Reporter(Topics("edge-oneshot", "front"), None, None)

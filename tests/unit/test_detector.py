@@ -87,7 +87,9 @@ def test_decoding_agrees_with_a_slow_oracle(detector: BlazeFaceDetector) -> None
 
 def test_nothing_above_the_minimum_gives_nothing(detector: BlazeFaceDetector) -> None:
     count = len(make_anchors(detector.card))
-    nothing = detector.decode(np.zeros((count, 16), np.float32), np.full(count, -50, np.float32), 1.0, np.zeros(2, np.float32))
+    nothing = detector.decode(
+        np.zeros((count, 16), np.float32), np.full(count, -50, np.float32), 1.0, np.zeros(2, np.float32)
+    )
     assert nothing == []
 
 
@@ -117,7 +119,11 @@ def test_each_portrait_holds_one_face_with_eyes_at_its_eyes(pipeline: Pipeline, 
     for name, pixels in portraits.items():
         (found,) = pipeline.locator.locate(frame(pixels))
         for landmark, expected in zip(("image_left_eye", "image_right_eye"), eyes[name], strict=True):
-            assert math.dist(found.landmark(landmark), expected) < 0.1 * found.inter_eye_px, (name, landmark, found.landmarks)
+            assert math.dist(found.landmark(landmark), expected) < 0.1 * found.inter_eye_px, (
+                name,
+                landmark,
+                found.landmarks,
+            )
 
 
 def test_no_face_in_an_empty_scene(pipeline: Pipeline) -> None:
@@ -127,14 +133,18 @@ def test_no_face_in_an_empty_scene(pipeline: Pipeline) -> None:
 
 def placed(portrait: Pixels, inter_eye_share: float, at: tuple[int, int]) -> Pixels:
     picture = Image.fromarray(portrait)
-    picture = picture.resize((round(picture.width * inter_eye_share), round(picture.height * inter_eye_share)), Image.Resampling.LANCZOS)
+    picture = picture.resize(
+        (round(picture.width * inter_eye_share), round(picture.height * inter_eye_share)), Image.Resampling.LANCZOS
+    )
     scene = Image.fromarray(empty_scene())
     scene.paste(picture, at)
     return np.asarray(scene)
 
 
 @pytest.mark.parametrize(("share", "at"), [(0.9, (0, 0)), (0.7, (250, 100)), (0.55, (330, 190))])
-def test_a_face_is_found_where_it_stands(pipeline: Pipeline, collins: Pixels, share: float, at: tuple[int, int]) -> None:
+def test_a_face_is_found_where_it_stands(
+    pipeline: Pipeline, collins: Pixels, share: float, at: tuple[int, int]
+) -> None:
     assert pipeline.locator is not None
     (home,) = pipeline.locator.locate(frame(collins))
     (found,) = pipeline.locator.locate(frame(placed(collins, share, at)))
@@ -167,7 +177,9 @@ def test_a_find_that_the_refiner_does_not_confirm_is_dropped(pipeline: Pipeline,
 
 
 @pytest.mark.parametrize(("shift_px", "kept"), [(30, True), (80, False)])
-def test_a_second_look_far_from_the_first_saw_somebody_else(pipeline: Pipeline, hopper: Pixels, shift_px: int, kept: bool) -> None:
+def test_a_second_look_far_from_the_first_saw_somebody_else(
+    pipeline: Pipeline, hopper: Pixels, shift_px: int, kept: bool
+) -> None:
     """The main stream shows her 0.35 and 0.9 inter-eye distances beside where the lores stream found her."""
     assert pipeline.locator is not None
     main = np.roll(hopper, shift_px, axis=1)

@@ -19,7 +19,9 @@ from edge_oneshot.doctor import PAD, Finding, child, daemon, device, ok, within
 
 def write_config(folder: Path, camera: str, mqtt: str = "enabled = false") -> Path:
     path = folder / "default.toml"
-    path.write_text(f'[device]\nstate_dir = "{folder}/state"\n[camera]\nuri = "{camera}"\n[decision]\nthreshold = 0.5\n[mqtt]\n{mqtt}\n')
+    path.write_text(
+        f'[device]\nstate_dir = "{folder}/state"\n[camera]\nuri = "{camera}"\n[decision]\nthreshold = 0.5\n[mqtt]\n{mqtt}\n'
+    )
     return path
 
 
@@ -28,7 +30,9 @@ def findings(config: Path, *options: str) -> tuple[int, dict[str, dict[str, str]
     assert result.exception is None, result.output
     report = json.loads(result.stdout)
     assert report["faults"] == sum(f["status"] == "fault" for f in report["findings"])
-    assert all(f["fix"] for f in report["findings"] if f["status"] != "ok"), "every warning and fault says how to mend it"
+    assert all(f["fix"] for f in report["findings"] if f["status"] != "ok"), (
+        "every warning and fault says how to mend it"
+    )
     return int(result.return_value), {f["check"]: f for f in report["findings"]}
 
 
@@ -45,7 +49,9 @@ def test_a_sound_device_has_no_fault(tmp_path: Path, portrait_files: dict[str, P
     assert {"config", "daemon", "broker", "clock", "state", "disk"} <= found.keys()
 
 
-def test_a_damaged_model_is_a_fault_and_the_camera_is_looked_at_all_the_same(tmp_path: Path, portrait_files: dict[str, Path]) -> None:
+def test_a_damaged_model_is_a_fault_and_the_camera_is_looked_at_all_the_same(
+    tmp_path: Path, portrait_files: dict[str, Path]
+) -> None:
     broken = tmp_path / "broken.tflite"
     broken.write_bytes(b"no model at all, but long enough")
     path = write_config(tmp_path, f"folder:{portrait_files['collins'].parent}")
@@ -83,7 +89,9 @@ def test_a_broker_that_is_not_there_is_a_fault(tmp_path: Path, portrait_files: d
     with socket.socket() as s:  # a port that is certainly closed
         s.bind(("127.0.0.1", 0))
         port = s.getsockname()[1]
-    code, found = findings(write_config(tmp_path, f"folder:{portrait_files['collins'].parent}", f'host = "127.0.0.1"\nport = {port}'))
+    code, found = findings(
+        write_config(tmp_path, f"folder:{portrait_files['collins'].parent}", f'host = "127.0.0.1"\nport = {port}')
+    )
     assert code == 1
     assert found["broker"]["status"] == "fault"
     assert "mqtt.host" in found["broker"]["fix"]
@@ -99,7 +107,9 @@ def test_a_crash_of_native_code_is_a_line(tmp_path: Path) -> None:
 
 def test_a_hang_of_native_code_is_a_line_and_what_came_before_is_kept() -> None:
     said = json.dumps(ok("model", "fine").as_dict())
-    code = f"import time; print('noise'); print({said!r}); print('{{\"step\": \"camera\"}}', flush=True); time.sleep(60)"
+    code = (
+        f"import time; print('noise'); print({said!r}); print('{{\"step\": \"camera\"}}', flush=True); time.sleep(60)"
+    )
     before, found = child.run([sys.executable, "-c", code], 3)
     assert before == ok("model", "fine")
     assert (found.check, found.status) == ("camera", "fault")
@@ -160,7 +170,9 @@ def test_a_socket_for_everybody_is_a_fault(tmp_path: Path) -> None:
     with socket.socket(socket.AF_UNIX) as server:
         server.bind(str(path))
         path.chmod(0o666)
-        found = list(device.permissions(Config(device=DeviceConfig(state_dir=str(tmp_path / "state"), socket=str(path)))))
+        found = list(
+            device.permissions(Config(device=DeviceConfig(state_dir=str(tmp_path / "state"), socket=str(path))))
+        )
         assert [f.check for f in found if f.status == "fault"] == ["socket"]
 
 

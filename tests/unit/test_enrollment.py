@@ -21,7 +21,14 @@ from edge_oneshot.gallery.archive import to_document
 from edge_oneshot.gallery.people import People
 from edge_oneshot.gallery.store import Gallery
 from edge_oneshot.matching.compare import References
-from edge_oneshot.recognition.enrollment import BURST_FRAMES, BURST_NS, CaptureSession, Enrollment, enroll_from_frame, probe_from_frame
+from edge_oneshot.recognition.enrollment import (
+    BURST_FRAMES,
+    BURST_NS,
+    CaptureSession,
+    Enrollment,
+    enroll_from_frame,
+    probe_from_frame,
+)
 from edge_oneshot.recognition.pipeline import Pipeline
 from edge_oneshot.service.requests import Handler
 from edge_oneshot.types import MatchEvent
@@ -47,17 +54,33 @@ def test_one_good_face_becomes_a_template(pipeline: Pipeline, collins: Pixels, n
     assert t.quality.inter_eye_px == pytest.approx(42.7, abs=2)
 
 
-@pytest.mark.parametrize(("make", "says"), [
-    (lambda c, h: empty_scene(), "no face found: look at the camera, come closer, more light"),
-    (lambda c, h: np.hstack([c, h[:512]]), "2 faces found, exactly 1 needed: one person at a time"),
-    (lambda c, h: np.hstack([c, c, h[:512]]), "3 faces found, exactly 1 needed"),
-    (lambda c, h: blurred(h), "hold still, more light, check the focus"),
-], ids=["none", "two", "three", "blurred"])
-@pytest.mark.parametrize(("use", "error"), [
-    (lambda p, f, n: enroll_from_frame(p, f, ZOE, n), EnrollmentError), (lambda p, f, n: probe_from_frame(p, f), AcquisitionError),
-], ids=["enroll", "probe"])
+@pytest.mark.parametrize(
+    ("make", "says"),
+    [
+        (lambda c, h: empty_scene(), "no face found: look at the camera, come closer, more light"),
+        (lambda c, h: np.hstack([c, h[:512]]), "2 faces found, exactly 1 needed: one person at a time"),
+        (lambda c, h: np.hstack([c, c, h[:512]]), "3 faces found, exactly 1 needed"),
+        (lambda c, h: blurred(h), "hold still, more light, check the focus"),
+    ],
+    ids=["none", "two", "three", "blurred"],
+)
+@pytest.mark.parametrize(
+    ("use", "error"),
+    [
+        (lambda p, f, n: enroll_from_frame(p, f, ZOE, n), EnrollmentError),
+        (lambda p, f, n: probe_from_frame(p, f), AcquisitionError),
+    ],
+    ids=["enroll", "probe"],
+)
 def test_a_picture_that_cannot_be_used(
-    pipeline: Pipeline, collins: Pixels, hopper: Pixels, nobody: References, make: Any, says: str, use: Any, error: type[Any]
+    pipeline: Pipeline,
+    collins: Pixels,
+    hopper: Pixels,
+    nobody: References,
+    make: Any,
+    says: str,
+    use: Any,
+    error: type[Any],
 ) -> None:
     with pytest.raises(error) as caught:
         use(pipeline, frame(make(collins, hopper)), nobody)
@@ -75,9 +98,13 @@ def test_every_fault_is_told_together(pipeline: Pipeline, hopper: Pixels, nobody
     assert "come closer" in text and "more light on the face" in text
 
 
-def test_a_look_alike_is_somebody_else_never_oneself(pipeline: Pipeline, collins: Pixels, hopper: Pixels, nobody: References) -> None:
+def test_a_look_alike_is_somebody_else_never_oneself(
+    pipeline: Pipeline, collins: Pixels, hopper: Pixels, nobody: References
+) -> None:
     first = enroll_from_frame(pipeline, frame(collins), ZOE, nobody)
-    references = References(nobody.comparator, nobody.encoder_id, [first.template, template("old", random_unit(1), OTHER)])
+    references = References(
+        nobody.comparator, nobody.encoder_id, [first.template, template("old", random_unit(1), OTHER)]
+    )
     twin = enroll_from_frame(pipeline, frame(view(collins, 5)), person("twin"), references)
     assert twin.look_alike is not None
     assert twin.look_alike.identity_id == "zoe"
@@ -121,13 +148,17 @@ def test_a_fast_camera_ends_the_burst_by_count(pipeline: Pipeline, collins: Pixe
     assert isinstance(results[-1], Enrollment)
 
 
-def test_the_waiting_person_hears_what_is_wrong_now(pipeline: Pipeline, collins: Pixels, hopper: Pixels, nobody: References) -> None:
+def test_the_waiting_person_hears_what_is_wrong_now(
+    pipeline: Pipeline, collins: Pixels, hopper: Pixels, nobody: References
+) -> None:
     s = session(pipeline, nobody)
     heard = [s.progress]
     for i, pixels in enumerate((empty_scene(), np.hstack([collins, hopper[:512]]), blurred(hopper), collins), start=1):
         s.offer(frame(pixels, NS + i))
         heard.append(s.progress)
-    for said, part in zip(heard, ("look at the camera", "no face", "2 faces", "hold still, more light", "hold still"), strict=True):
+    for said, part in zip(
+        heard, ("look at the camera", "no face", "2 faces", "hold still, more light", "hold still"), strict=True
+    ):
         assert part in said
 
 
@@ -223,7 +254,11 @@ def test_enroll_identify_verify_rename_forget(door: Door, collins: Pixels, hoppe
     door.ask("forget", name="Zoé")
     stranger = door.ask("identify", image=picture(collins))
     assert (stranger["identity"], stranger["name"], stranger["outcome"]) == (None, None, "non_match")
-    assert [(e.event_type, e.body["identity"]) for e in door.events] == [("enrolled", "zoe"), ("enrolled", "li"), ("forgotten", "zoe")]
+    assert [(e.event_type, e.body["identity"]) for e in door.events] == [
+        ("enrolled", "zoe"),
+        ("enrolled", "li"),
+        ("forgotten", "zoe"),
+    ]
 
 
 def test_an_answer_about_a_stranger_names_nobody(door: Door, collins: Pixels, hopper: Pixels) -> None:
@@ -272,7 +307,9 @@ def test_export_and_import(door: Door, pipeline: Pipeline, collins: Pixels, tmp_
 
 
 @pytest.mark.parametrize("vector", [random_unit(1, 100), random_unit(1) * 5], ids=["short", "long"])
-def test_an_import_of_impossible_templates_is_refused_whole(door: Door, pipeline: Pipeline, tmp_path: Path, vector: Any) -> None:
+def test_an_import_of_impossible_templates_is_refused_whole(
+    door: Door, pipeline: Pipeline, tmp_path: Path, vector: Any
+) -> None:
     with Gallery(tmp_path / "other.sqlite") as other:
         other.add(person("ann"), [template("ann", random_unit(2), pipeline.encoder.encoder_id)])
         other.add(person("zoe"), [template("zoe", vector, pipeline.encoder.encoder_id)])
@@ -348,7 +385,23 @@ def test_requests_that_only_a_daemon_serves_and_unknown_ones(door: Door) -> None
 
 def test_no_request_whatever_its_arguments_raises_anything_of_python(door: Door, collins: Pixels) -> None:
     """They come from outside. Each verb with each odd value in each of its arguments."""
-    odd: list[Any] = [None, True, 5, -1.5, 10**400, "", "x" * 2000, "\ud800", "a\x00b", "é", [], ["x"], {}, {"a": 1}, "AAAA"]
+    odd: list[Any] = [
+        None,
+        True,
+        5,
+        -1.5,
+        10**400,
+        "",
+        "x" * 2000,
+        "\ud800",
+        "a\x00b",
+        "é",
+        [],
+        ["x"],
+        {},
+        {"a": 1},
+        "AAAA",
+    ]
     keys = ("name", "id", "image", "source", "to", "timeout_s", "replace", "document")
     good: dict[str, Any] = {"name": "Zoë", "to": "New", "image": picture(empty_scene((64, 48)))}
     verbs = "enroll cancel snapshot list show rename forget check export import verify identify status"
@@ -357,7 +410,9 @@ def test_no_request_whatever_its_arguments_raises_anything_of_python(door: Door,
             for value in odd:
                 request = door.begin(verb, **(good | {key: value}))
                 if door.handler.job is not None:
-                    door.ask("cancel") if door.handler.job.request.verb == "enroll" else setattr(door.handler, "job", None)
+                    door.ask("cancel") if door.handler.job.request.verb == "enroll" else setattr(
+                        door.handler, "job", None
+                    )
                     continue
                 with contextlib.suppress(ControlError, GalleryError, EnrollmentError, AcquisitionError, CameraError):
                     result(request)

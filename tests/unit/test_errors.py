@@ -28,9 +28,11 @@ def test_no_exception_class_is_defined_elsewhere() -> None:
     known = {c.__name__ for c in OURS}
     strangers = [
         f"{path.relative_to(root)}: {node.name}"
-        for path in root.rglob("*.py") if path.name != "errors.py"
+        for path in root.rglob("*.py")
+        if path.name != "errors.py"
         for node in ast.walk(ast.parse(path.read_text()))
-        if isinstance(node, ast.ClassDef) and node.name not in INTERNAL
+        if isinstance(node, ast.ClassDef)
+        and node.name not in INTERNAL
         and any(re.search(r"(Error|Exception)$", ast.unparse(base)) for base in node.bases)
         and not any(ast.unparse(base).rpartition(".")[2] in known for base in node.bases)
     ]

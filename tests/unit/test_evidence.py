@@ -96,17 +96,20 @@ def test_old_frames_are_forgotten() -> None:
     assert set(evidence.matched(0.5)) == {"bob"}
 
 
-@pytest.mark.parametrize(("shown", "told", "obstacle"), [
-    ("aa", None, None),  # too few
-    ("aaa", "alice", None),
-    ("a..", None, None),  # together below the threshold
-    ("aa.", None, Obstacle.NEWEST),  # alice is over it in two frames and in all three together
-    ("aa.a", "alice", None),
-    ("abab", None, Obstacle.DIVIDED),  # together both are over it
-    ("aab", None, Obstacle.DIVIDED),  # two in three are not more than two in three
-    ("aaba", "alice", None),
-    ("aaab", None, Obstacle.NEWEST),
-])
+@pytest.mark.parametrize(
+    ("shown", "told", "obstacle"),
+    [
+        ("aa", None, None),  # too few
+        ("aaa", "alice", None),
+        ("a..", None, None),  # together below the threshold
+        ("aa.", None, Obstacle.NEWEST),  # alice is over it in two frames and in all three together
+        ("aa.a", "alice", None),
+        ("abab", None, Obstacle.DIVIDED),  # together both are over it
+        ("aab", None, Obstacle.DIVIDED),  # two in three are not more than two in three
+        ("aaba", "alice", None),
+        ("aaab", None, Obstacle.NEWEST),
+    ],
+)
 def test_what_stands_in_the_way_of_a_match(shown: str, told: str | None, obstacle: Obstacle | None) -> None:
     """a, b = a match with alice or bob at 0.95, . = a frame that matches nobody; everybody else scores 0.2."""
     frames = {"a": frame("alice", 0.95, FRONT), "b": frame("bob", 0.95, FRONT), ".": frame("", 0.3, FRONT)}
@@ -116,7 +119,9 @@ def test_what_stands_in_the_way_of_a_match(shown: str, told: str | None, obstacl
 
 
 def test_who_is_over_the_threshold_together_only_is_divided_from_whom_a_frame_matched_alone() -> None:
-    views = [view_of(unit(1, x, 0), {"lookalike": 0.49, "bob": bob}) for x, bob in ((-0.5, 0.6), (0.0, 0.1), (0.5, 0.1))]
+    views = [
+        view_of(unit(1, x, 0), {"lookalike": 0.49, "bob": bob}) for x, bob in ((-0.5, 0.6), (0.0, 0.1), (0.5, 0.1))
+    ]
     first, *others = (replace(seen("", score=0.49), embedding=v) for v in views)
     ruling = fill(replace(first, decision=seen("bob", score=0.6).decision), *others).judge(THRESHOLD, 3)
     assert (ruling.together, ruling.identity_id, ruling.obstacle) == (True, None, Obstacle.DIVIDED)

@@ -25,8 +25,15 @@ ALWAYS = {"frames", "track", "camera", "pad", "encoder_id"}
 
 
 def event(verdict: Verdict, observation: Observation, identity_id: str | None = None) -> MatchEvent:
-    finding = Finding(verdict=verdict, track=7, identity_id=identity_id, observation=observation, frames=4,
-                      first_ns=NOW_NS - 5_250_000_000, last_ns=NOW_NS - 250_000_000)
+    finding = Finding(
+        verdict=verdict,
+        track=7,
+        identity_id=identity_id,
+        observation=observation,
+        frames=4,
+        first_ns=NOW_NS - 5_250_000_000,
+        last_ns=NOW_NS - 250_000_000,
+    )
     return fold(finding, NAMES, "cam0", ENCODER, NOW_NS, NOW)
 
 
@@ -36,8 +43,14 @@ CASES: dict[str, tuple[MatchEvent, set[str]]] = {
     "rejected": (event(Verdict.REJECTED, seen(None)), {"faults", "seconds"} | ALWAYS),
     "gone": (event(Verdict.GONE, seen("alice"), "alice"), {"identity", "name", "seconds"} | ALWAYS),
     "gone unknown": (event(Verdict.GONE, seen("")), {"seconds"} | ALWAYS),
-    "enrolled": (fold_gallery_change("enrolled", person("alice"), ENCODER, NOW_NS, NOW), {"identity", "name", "encoder_id"}),
-    "forgotten": (fold_gallery_change("forgotten", person("alice"), ENCODER, NOW_NS, NOW), {"identity", "name", "encoder_id"}),
+    "enrolled": (
+        fold_gallery_change("enrolled", person("alice"), ENCODER, NOW_NS, NOW),
+        {"identity", "name", "encoder_id"},
+    ),
+    "forgotten": (
+        fold_gallery_change("forgotten", person("alice"), ENCODER, NOW_NS, NOW),
+        {"identity", "name", "encoder_id"},
+    ),
 }
 
 

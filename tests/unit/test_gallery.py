@@ -36,7 +36,11 @@ def add(gallery: Gallery, identity_id: str, name: str = "", seed: int = 0, repla
 
 def same(a: Template, b: Template) -> bool:
     return (a.template_id, a.identity_id, a.encoder_id, a.quality, a.created_at) == (
-        b.template_id, b.identity_id, b.encoder_id, b.quality, b.created_at
+        b.template_id,
+        b.identity_id,
+        b.encoder_id,
+        b.quality,
+        b.created_at,
     ) and bool((a.embedding.vector == b.embedding.vector).all())
 
 
@@ -53,7 +57,13 @@ def test_what_is_stored_comes_back(gallery: Gallery) -> None:
 
 def test_the_file_is_durable_strict_and_knows_its_version(gallery: Gallery) -> None:
     db = gallery._db
-    expected = {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1, "secure_delete": 1, "user_version": len(migrations.MIGRATIONS)}
+    expected = {
+        "journal_mode": "wal",
+        "synchronous": 2,
+        "foreign_keys": 1,
+        "secure_delete": 1,
+        "user_version": len(migrations.MIGRATIONS),
+    }
     assert {p: db.execute(f"PRAGMA {p}").fetchone()[0] for p in expected} == expected
     with pytest.raises(sqlite3.IntegrityError, match="cannot store TEXT value in BLOB"):
         db.execute("INSERT INTO templates VALUES ('t', 'zoe', 'e', 'text', '{}', 'now')")
@@ -170,10 +180,20 @@ def test_removing_nobody_is_told(gallery: Gallery) -> None:
         gallery.remove("eve")
 
 
-@pytest.mark.parametrize(("column", "value"), [
-    ("vector", b"abc"), ("vector", b""), ("vector", np.full(192, np.nan, "<f4").tobytes()), ("quality", "{"), ("quality", '{"size": 1}'),
-    ("quality", "[]"), ("created_at", "yesterday"), ("created_at", "2026-01-01T00:00:00"), ("encoder_id", "md5:1"),
-])
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [
+        ("vector", b"abc"),
+        ("vector", b""),
+        ("vector", np.full(192, np.nan, "<f4").tobytes()),
+        ("quality", "{"),
+        ("quality", '{"size": 1}'),
+        ("quality", "[]"),
+        ("created_at", "yesterday"),
+        ("created_at", "2026-01-01T00:00:00"),
+        ("encoder_id", "md5:1"),
+    ],
+)
 def test_a_damaged_row_is_named(gallery: Gallery, column: str, value: object) -> None:
     damaged = add(gallery, "zoe")
     gallery._db.execute(f"UPDATE templates SET {column} = ?", (value,))
@@ -218,11 +238,16 @@ def test_a_newer_schema_is_refused_and_left_alone(gallery: Gallery) -> None:
     assert "newer" in caught.value.hint
 
 
-def test_a_file_of_the_first_release_is_brought_up_step_by_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_of_the_first_release_is_brought_up_step_by_step(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = tmp_path / "gallery.sqlite"
     with Gallery(path) as gallery:
         stored = add(gallery, "zoe")
-    steps = ("ALTER TABLE identities ADD COLUMN note TEXT;\nUPDATE identities SET note = 'old';\n", "CREATE TABLE extra (a TEXT) STRICT;\n")
+    steps = (
+        "ALTER TABLE identities ADD COLUMN note TEXT;\nUPDATE identities SET note = 'old';\n",
+        "CREATE TABLE extra (a TEXT) STRICT;\n",
+    )
     monkeypatch.setattr(migrations, "MIGRATIONS", (*migrations.MIGRATIONS, *steps))
     with Gallery(path) as gallery:
         assert gallery._db.execute("SELECT note FROM identities").fetchall() == [("old",)]
@@ -282,7 +307,9 @@ def test_people_are_read_again_only_after_a_change(gallery: Gallery, encoder_bun
 
 
 @pytest.mark.parametrize("vector", [random_unit(1, 191), random_unit(1) * 3], ids=["short", "long"])
-def test_a_template_that_this_encoder_cannot_have_made_is_named(gallery: Gallery, encoder_bundle: Bundle, vector: np.ndarray) -> None:
+def test_a_template_that_this_encoder_cannot_have_made_is_named(
+    gallery: Gallery, encoder_bundle: Bundle, vector: np.ndarray
+) -> None:
     """A vector three times as long would match everybody."""
     gallery.add(person("zoe"), [stored := template("zoe", vector.astype(np.float32), encoder_bundle.encoder_id)])
     people = People(gallery, encoder_bundle.encoder, encoder_bundle.encoder_id)

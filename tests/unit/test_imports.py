@@ -30,11 +30,21 @@ BESIDE: dict[str, set[str]] = {"types": {"errors"}, "config": {"errors"}}
 OUTSIDE = {"converters", "training", "benchmarks", "tests", "scripts"}
 # What touches the world, and the rooms that may load it.
 HEAVY = {
-    "paho": {"mqtt"}, "av": {"cameras"}, "picamera2": {"cameras", "cli"}, "libcamera": {"cameras"},
+    "paho": {"mqtt"},
+    "av": {"cameras"},
+    "picamera2": {"cameras", "cli"},
+    "libcamera": {"cameras"},
     "sqlite3": {"gallery", "events"},
     "PIL": {"cameras", "vision", "cli", "evaluation"},
-    "ai_edge_litert": {"model"}, "tflite_runtime": {"model"},
-    "click": {"cli"}, "torch": set(), "tensorflow": set(), "cv2": set(), "pickle": set(), "requests": set(), "onnx": set(),
+    "ai_edge_litert": {"model"},
+    "tflite_runtime": {"model"},
+    "click": {"cli"},
+    "torch": set(),
+    "tensorflow": set(),
+    "cv2": set(),
+    "pickle": set(),
+    "requests": set(),
+    "onnx": set(),
 }
 
 
@@ -56,7 +66,10 @@ def imports(path: Path) -> list[str]:
     return found
 
 
-MODULES = [(p, part_of(".".join(("edge_oneshot", *p.relative_to(ROOT).with_suffix("").parts)))) for p in sorted(ROOT.rglob("*.py"))]
+MODULES = [
+    (p, part_of(".".join(("edge_oneshot", *p.relative_to(ROOT).with_suffix("").parts))))
+    for p in sorted(ROOT.rglob("*.py"))
+]
 
 
 def test_every_part_has_its_layer() -> None:
@@ -76,7 +89,11 @@ def test_imports_point_downwards(path: Path, part: str) -> None:
             continue
         target = part_of(name)
         target = target if target in level else "__init__"  # a value of the package itself
-        allowed = target == part or level[target] < level[part] or (level[target] == level[part] and target in BESIDE.get(part, set()))
+        allowed = (
+            target == part
+            or level[target] < level[part]
+            or (level[target] == level[part] and target in BESIDE.get(part, set()))
+        )
         if not allowed:
             wrong.append(name)
     assert wrong == []
@@ -84,8 +101,12 @@ def test_imports_point_downwards(path: Path, part: str) -> None:
 
 def test_only_compose_and_the_command_line_name_concrete_parts() -> None:
     """The daemon, the handler and the pipeline get their parts; they do not choose them."""
-    concrete = {"edge_oneshot.mqtt.client", "edge_oneshot.vision.detector", "edge_oneshot.vision.landmarks",
-                "edge_oneshot.events.outbox"}
+    concrete = {
+        "edge_oneshot.mqtt.client",
+        "edge_oneshot.vision.detector",
+        "edge_oneshot.vision.landmarks",
+        "edge_oneshot.events.outbox",
+    }
     for path, part in MODULES:
         if part in ("service", "control", "recognition") and path.name not in ("compose.py", "reporter.py"):
             assert not concrete & set(imports(path)), path
@@ -97,14 +118,29 @@ def loaded_by(code: str) -> set[str]:
     return {line.split(".")[0] for line in done.stdout.splitlines()}
 
 
-NOT_AT_START = {"numpy", "PIL", "paho", "ai_edge_litert", "tflite_runtime", "av", "picamera2", "libcamera", "sqlite3", "flatbuffers"}
+NOT_AT_START = {
+    "numpy",
+    "PIL",
+    "paho",
+    "ai_edge_litert",
+    "tflite_runtime",
+    "av",
+    "picamera2",
+    "libcamera",
+    "sqlite3",
+    "flatbuffers",
+}
 
 
-@pytest.mark.parametrize("code", [
-    "import edge_oneshot",
-    "sys.argv = ['edge-oneshot', '--help']\nfrom edge_oneshot.cli import cli\ncli.main(standalone_mode=False)",
-    "sys.argv = ['edge-oneshot', '--version']\nfrom edge_oneshot.cli import cli\ncli.main(standalone_mode=False)",
-], ids=["import", "--help", "--version"])
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import edge_oneshot",
+        "sys.argv = ['edge-oneshot', '--help']\nfrom edge_oneshot.cli import cli\ncli.main(standalone_mode=False)",
+        "sys.argv = ['edge-oneshot', '--version']\nfrom edge_oneshot.cli import cli\ncli.main(standalone_mode=False)",
+    ],
+    ids=["import", "--help", "--version"],
+)
 def test_the_start_loads_nothing_heavy(code: str) -> None:
     loaded = loaded_by(code)
     assert "edge_oneshot" in loaded

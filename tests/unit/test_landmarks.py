@@ -46,8 +46,9 @@ def moved(face: Face, random: np.random.Generator) -> Face:
 
 
 @pytest.mark.parametrize("name", ["collins", "hopper"])
-def test_landmarks_that_are_off_come_back_to_one_place(pipeline: Pipeline, placer: LandmarkPlacer, portraits: dict[str, Pixels],
-                                                       name: str) -> None:
+def test_landmarks_that_are_off_come_back_to_one_place(
+    pipeline: Pipeline, placer: LandmarkPlacer, portraits: dict[str, Pixels], name: str
+) -> None:
     assert pipeline.locator is not None
     picture = frame(portraits[name])
     (face,) = pipeline.locator.locate(picture)
@@ -57,7 +58,10 @@ def test_landmarks_that_are_off_come_back_to_one_place(pipeline: Pipeline, place
     at = [face.landmark_names.index(n) for n in placer.card.points]
 
     def off(faces: list[Face]) -> float:
-        return float(np.mean([np.linalg.norm(f.landmarks[at] - face.landmarks[at], axis=1).mean() for f in faces])) / face.inter_eye_px
+        return (
+            float(np.mean([np.linalg.norm(f.landmarks[at] - face.landmarks[at], axis=1).mean() for f in faces]))
+            / face.inter_eye_px
+        )
 
     assert off(before) > 0.1
     assert off(after) < 0.05
@@ -67,12 +71,19 @@ def test_a_mirrored_face_has_mirrored_landmarks(pipeline: Pipeline, hopper: Pixe
     assert pipeline.locator is not None
     (face,) = pipeline.locator.locate(frame(hopper))
     (mirrored,) = pipeline.locator.locate(frame(np.ascontiguousarray(hopper[:, ::-1])))
-    for name, other in (("image_left_eye", "image_right_eye"), ("image_right_eye", "image_left_eye"), ("nose", "nose"), ("mouth", "mouth")):
+    for name, other in (
+        ("image_left_eye", "image_right_eye"),
+        ("image_right_eye", "image_left_eye"),
+        ("nose", "nose"),
+        ("mouth", "mouth"),
+    ):
         x, y = mirrored.landmark(other)
         assert math.dist(face.landmark(name), (hopper.shape[1] - x, y)) < 0.08 * face.inter_eye_px, name
 
 
-def test_points_that_the_network_does_not_place_stay(pipeline: Pipeline, placer: LandmarkPlacer, hopper: Pixels) -> None:
+def test_points_that_the_network_does_not_place_stay(
+    pipeline: Pipeline, placer: LandmarkPlacer, hopper: Pixels
+) -> None:
     assert pipeline.locator is not None
     picture = frame(hopper)
     (face,) = pipeline.locator.locate(picture)
@@ -136,7 +147,9 @@ def test_a_model_that_contradicts_its_card_is_refused(bundle: Bundle, tmp_path: 
     assert card is not None
     names = ["nose", "mouth"]
     fewer = card | {"output": card["output"] | {"landmarks": names}, "points": {n: card["points"][n] for n in names}}
-    with pytest.raises(ModelError, match=r"output shape \(batch, values\): the card expects \(1, 6\), the model has \(1, 12\)"):
+    with pytest.raises(
+        ModelError, match=r"output shape \(batch, values\): the card expects \(1, 6\), the model has \(1, 12\)"
+    ):
         LandmarkPlacer(write_bundle(tmp_path / "fewer.tflite", bundle.model, fewer))
 
 
@@ -144,7 +157,16 @@ def test_a_refiner_without_the_points_that_the_network_starts_from(bundle: Bundl
     card = split(bundle.path.read_bytes(), "x")[1]
     assert card is not None
     names = ["image_left_eye", "image_right_eye", "nose", "chin"]
-    other = write_bundle(tmp_path / "chin.tflite", bundle.model, card | {
-        "output": card["output"] | {"landmarks": names}, "points": {("chin" if n == "mouth" else n): p for n, p in card["points"].items()}})
-    with pytest.raises(ModelError, match=r"decoder\.landmarks: expected \['chin'\] too, since face-landmarks-int8 starts from them"):
+    other = write_bundle(
+        tmp_path / "chin.tflite",
+        bundle.model,
+        card
+        | {
+            "output": card["output"] | {"landmarks": names},
+            "points": {("chin" if n == "mouth" else n): p for n, p in card["points"].items()},
+        },
+    )
+    with pytest.raises(
+        ModelError, match=r"decoder\.landmarks: expected \['chin'\] too, since face-landmarks-int8 starts from them"
+    ):
         build_pipeline(Config(model=ModelConfig(landmarks=str(other.path))))

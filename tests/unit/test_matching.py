@@ -31,7 +31,9 @@ def test_weighted_l1_is_koch_s_logit() -> None:
     weights = generator.uniform(0, 2, 16)
     comparator = Comparator(kind="weighted-l1", weights=tuple(weights), bias=3.5)
     vectors, probe = generator.normal(size=(20, 16)).astype(np.float32), generator.normal(size=16).astype(np.float32)
-    expected = [3.5 - sum(w * abs(float(a) - float(b)) for w, a, b in zip(weights, v, probe, strict=True)) for v in vectors]
+    expected = [
+        3.5 - sum(w * abs(float(a) - float(b)) for w, a, b in zip(weights, v, probe, strict=True)) for v in vectors
+    ]
     assert score_all(comparator, vectors, probe) == pytest.approx(expected, abs=1e-4)
     assert score_all(comparator, probe[None], probe)[0] == 3.5  # most alike to itself
 
@@ -85,18 +87,33 @@ def test_alike_against_every_pair() -> None:
 
 
 def table(*points: tuple[float, float], measured: float = 1e-5) -> Thresholds:
-    return Thresholds(protocol="x", measured_to_fmr=measured, identities=1, mated_pairs=1, non_mated_pairs=1,
-                      points=tuple(ThresholdPoint(fmr=f, threshold=t, ci95=None, tar=None) for f, t in points))
+    return Thresholds(
+        protocol="x",
+        measured_to_fmr=measured,
+        identities=1,
+        mated_pairs=1,
+        non_mated_pairs=1,
+        points=tuple(ThresholdPoint(fmr=f, threshold=t, ci95=None, tar=None) for f, t in points),
+    )
 
 
 TABLE = table((1e-2, 0.3), (1e-3, 0.4), (1e-4, 0.46), (1e-5, 0.5))
 
 
-@pytest.mark.parametrize(("fmr", "value", "extrapolated"), [
-    (1e-2, 0.3, False), (1e-3, 0.4, False), (1e-4, 0.46, False), (1e-5, 0.5, False),
-    (10**-2.5, 0.35, False), (10**-3.5, 0.43, False), (10**-4.25, 0.47, False),
-    (1e-6, 0.54, True), (1e-1, 0.2, True),
-])
+@pytest.mark.parametrize(
+    ("fmr", "value", "extrapolated"),
+    [
+        (1e-2, 0.3, False),
+        (1e-3, 0.4, False),
+        (1e-4, 0.46, False),
+        (1e-5, 0.5, False),
+        (10**-2.5, 0.35, False),
+        (10**-3.5, 0.43, False),
+        (10**-4.25, 0.47, False),
+        (1e-6, 0.54, True),
+        (1e-1, 0.2, True),
+    ],
+)
 def test_between_points_the_score_runs_in_log_fmr(fmr: float, value: float, extrapolated: bool) -> None:
     got = threshold_for_fmr(TABLE, fmr)
     assert got == Threshold(value=pytest.approx(value), target_fmr=fmr, extrapolated=extrapolated)  # type: ignore[arg-type]
@@ -125,7 +142,12 @@ def test_one_point_says_so_when_another_rate_is_asked() -> None:
 def test_a_match_is_at_or_above_the_threshold(encoder_bundle: Bundle) -> None:
     card = encoder_bundle.encoder
     references = References(COSINE, ENCODER, [template("a", unit(1, 0)), template("b", unit(0, 1))])
-    for degrees, outcome in ((0, Outcome.MATCH), (59, Outcome.MATCH), (61, Outcome.NON_MATCH), (180, Outcome.NON_MATCH)):
+    for degrees, outcome in (
+        (0, Outcome.MATCH),
+        (59, Outcome.MATCH),
+        (61, Outcome.NON_MATCH),
+        (180, Outcome.NON_MATCH),
+    ):
         angle = math.radians(-degrees)
         decision = decide(embedding(unit(math.cos(angle), math.sin(angle))), references, AT, card)
         assert decision.outcome is outcome, degrees
@@ -140,7 +162,11 @@ def test_a_match_is_at_or_above_the_threshold(encoder_bundle: Bundle) -> None:
 
 def test_an_empty_gallery_makes_everybody_unknown(encoder_bundle: Bundle) -> None:
     decision = decide(embedding(unit(1, 0)), References(COSINE, ENCODER, []), AT, encoder_bundle.encoder)
-    assert (decision.outcome, decision.candidate, [f.code for f in decision.faults]) == (Outcome.NON_MATCH, None, ["empty_gallery"])
+    assert (decision.outcome, decision.candidate, [f.code for f in decision.faults]) == (
+        Outcome.NON_MATCH,
+        None,
+        ["empty_gallery"],
+    )
 
 
 def test_a_card_without_a_probability_gives_none(encoder_bundle: Bundle) -> None:
@@ -154,5 +180,10 @@ def test_a_card_without_a_probability_gives_none(encoder_bundle: Bundle) -> None
 
 def test_a_poor_capture_is_not_compared() -> None:
     decision = not_compared((BLURRED,), AT)
-    assert (decision.outcome, decision.candidate, decision.score, decision.margin) == (Outcome.NOT_COMPARED, None, None, None)
+    assert (decision.outcome, decision.candidate, decision.score, decision.margin) == (
+        Outcome.NOT_COMPARED,
+        None,
+        None,
+        None,
+    )
     assert decision.faults == (BLURRED,)

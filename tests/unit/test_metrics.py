@@ -155,7 +155,10 @@ def test_lfw_format_with_a_head(tmp_path: Path) -> None:
     text = "2\t1\nAnn\t1\t2\nAnn\t1\tBob\t2\nBob\t1\t2\nBob\t1\tEve\t1\n"
     pairs = read_pairs(pairs_file(tmp_path, text), PICTURES)
     assert list(zip(pairs.first, pairs.second, pairs.mated, pairs.folds, strict=True)) == [
-        (0, 1, True, 0), (0, 3, False, 0), (2, 3, True, 1), (2, 4, False, 1),
+        (0, 1, True, 0),
+        (0, 3, False, 0),
+        (2, 3, True, 1),
+        (2, 4, False, 1),
     ]
 
 
@@ -201,7 +204,10 @@ def test_all_pairs_are_each_pair_once() -> None:
 def test_only_used_pictures_are_kept(tmp_path: Path) -> None:
     pictures, pairs = only_used(PICTURES, read_pairs(pairs_file(tmp_path, "Bob 2 Eve 1\nBob 2 1\n"), PICTURES))
     assert [(p.person, p.number) for p in pictures] == [("Bob", 1), ("Bob", 2), ("Eve", 1)]
-    assert [(pictures[a].number, pictures[b].person) for a, b in zip(pairs.first, pairs.second, strict=True)] == [(2, "Eve"), (2, "Bob")]
+    assert [(pictures[a].number, pictures[b].person) for a, b in zip(pairs.first, pairs.second, strict=True)] == [
+        (2, "Eve"),
+        (2, "Bob"),
+    ]
 
 
 def test_pictures_are_found_by_folder(tmp_path: Path) -> None:

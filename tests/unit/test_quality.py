@@ -64,10 +64,14 @@ def test_cropped(pipeline: Pipeline, hopper: Pixels) -> None:
     assert "move to the middle" in found["cropped"]
 
 
-@pytest.mark.parametrize("cut", [
-    lambda h, keep: h[keep:], lambda h, keep: h[:, keep:], lambda h, keep: h[:, :-keep],
-], ids=["top", "left", "right"])
-def test_a_face_that_the_border_cuts_though_every_landmark_is_seen(pipeline: Pipeline, hopper: Pixels, cut: Any) -> None:
+@pytest.mark.parametrize(
+    "cut",
+    [lambda h, keep: h[keep:], lambda h, keep: h[:, keep:], lambda h, keep: h[:, :-keep]],
+    ids=["top", "left", "right"],
+)
+def test_a_face_that_the_border_cuts_though_every_landmark_is_seen(
+    pipeline: Pipeline, hopper: Pixels, cut: Any
+) -> None:
     """The measured share grows with what was cut off, and the gate closes at its bound."""
     shares = []
     for keep in range(0, 240, 10):
@@ -76,17 +80,28 @@ def test_a_face_that_the_border_cuts_though_every_landmark_is_seen(pipeline: Pip
         shares.append(sample.quality.cropped)
         height, width = sample.chip.pixels.shape[:2]
         seen = align.warp(np.full_like(picture, 255), sample.chip.transform, (width, height))
-        assert sample.quality.cropped == pytest.approx(1 - seen.mean() / 255, abs=0.02), "what the chip really shows of the picture"
+        assert sample.quality.cropped == pytest.approx(1 - seen.mean() / 255, abs=0.02), (
+            "what the chip really shows of the picture"
+        )
         assert ("cropped" in {f.code for f in sample.faults}) == (sample.quality.cropped > GATES.max_cropped)
         if sample.quality.cropped > GATES.max_cropped:
             break
     assert shares[0] == 0.0 and shares[-1] > GATES.max_cropped and shares == sorted(shares)
 
 
-@pytest.mark.parametrize(("turn", "shift", "expected"), [
-    (0, (0, 0), 0.0), (0, (-10, 0), 0.1), (0, (0, -25), 0.25), (0, (150, 0), 0.5), (0, (-10, 175), 1 - 0.9 * 0.25), (0, (500, 0), 1.0),
-    (45, (0, 0), 0.5), (90, (0, 0), 1.0),
-])
+@pytest.mark.parametrize(
+    ("turn", "shift", "expected"),
+    [
+        (0, (0, 0), 0.0),
+        (0, (-10, 0), 0.1),
+        (0, (0, -25), 0.25),
+        (0, (150, 0), 0.5),
+        (0, (-10, 175), 1 - 0.9 * 0.25),
+        (0, (500, 0), 1.0),
+        (45, (0, 0), 0.5),
+        (90, (0, 0), 1.0),
+    ],
+)
 def test_the_share_outside_by_hand(turn: float, shift: tuple[float, float], expected: float) -> None:
     """A chip of 100 px on a frame of 200: its corner at `shift`, turned about it."""
     t = math.radians(turn)
@@ -101,7 +116,9 @@ def turned(yaw_deg: float, roll_deg: float = 0.0) -> Face:
     yaw, roll = math.radians(yaw_deg), math.radians(roll_deg)
     points = [(-31.5, 0, 0), (31.5, 0, 0), (0, 35, 35), (0, 70, 0), (-70, 10, -60), (70, 10, -60)]
     seen = [(x * math.cos(yaw) + z * math.sin(yaw), y) for x, y, z in points]
-    seen = [(200 + x * math.cos(roll) - y * math.sin(roll), 200 + x * math.sin(roll) + y * math.cos(roll)) for x, y in seen]
+    seen = [
+        (200 + x * math.cos(roll) - y * math.sin(roll), 200 + x * math.sin(roll) + y * math.cos(roll)) for x, y in seen
+    ]
     return replace(face(), landmarks=np.array(seen, dtype=np.float32))
 
 
@@ -129,8 +146,12 @@ def test_turned_beyond_the_gate(collins: Pixels) -> None:
 
 def test_measures_by_their_definitions() -> None:
     luma = np.random.default_rng(0).integers(0, 256, (20, 30)).astype(np.float32)
-    expected = np.array([[luma[y - 1, x] + luma[y + 1, x] + luma[y, x - 1] + luma[y, x + 1] - 4 * luma[y, x]
-                          for x in range(1, 29)] for y in range(1, 19)])
+    expected = np.array(
+        [
+            [luma[y - 1, x] + luma[y + 1, x] + luma[y, x - 1] + luma[y, x + 1] - 4 * luma[y, x] for x in range(1, 29)]
+            for y in range(1, 19)
+        ]
+    )
     assert np.allclose(laplacian(luma), expected)
     quality = measure(frame(np.zeros((400, 400, 3), np.uint8)), face(), grey_chip(luma), GATES)
     assert quality.sharpness == pytest.approx(expected.var(), rel=1e-4)
@@ -141,7 +162,9 @@ def test_measures_by_their_definitions() -> None:
 def test_colour_counts_by_bt601() -> None:
     pixels = np.zeros((16, 16, 3), np.uint8)
     pixels[:] = (200, 100, 50)
-    quality = measure(frame(np.zeros((400, 400, 3), np.uint8)), face(), Chip(pixels=pixels, transform=np.eye(2, 3)), GATES)
+    quality = measure(
+        frame(np.zeros((400, 400, 3), np.uint8)), face(), Chip(pixels=pixels, transform=np.eye(2, 3)), GATES
+    )
     assert quality.luma == pytest.approx(0.299 * 200 + 0.587 * 100 + 0.114 * 50, abs=1e-3)
 
 
@@ -150,15 +173,32 @@ def test_a_whole_frame_has_no_eyes_and_no_gates() -> None:
     assert quality == Quality(inter_eye_px=0.0, sharpness=0.0, luma=0.0, contrast=0.0, yaw_deg=0.0)
 
 
-@pytest.mark.parametrize(("key", "code"), [
-    ("min_inter_eye_px", "too_far"), ("min_luma", "too_dark"), ("max_luma", "too_bright"), ("min_contrast", "flat"),
-    ("min_sharpness", "blurred"), ("max_yaw_deg", "turned"), ("max_cropped", "cropped"),
-])
-def test_each_gate_follows_its_key_and_includes_its_limit(pipeline: Pipeline, hopper: Pixels, key: str, code: str) -> None:
+@pytest.mark.parametrize(
+    ("key", "code"),
+    [
+        ("min_inter_eye_px", "too_far"),
+        ("min_luma", "too_dark"),
+        ("max_luma", "too_bright"),
+        ("min_contrast", "flat"),
+        ("min_sharpness", "blurred"),
+        ("max_yaw_deg", "turned"),
+        ("max_cropped", "cropped"),
+    ],
+)
+def test_each_gate_follows_its_key_and_includes_its_limit(
+    pipeline: Pipeline, hopper: Pixels, key: str, code: str
+) -> None:
     (sample,) = pipeline.samples(frame(hopper))
     q = sample.quality
-    value = {"min_inter_eye_px": q.inter_eye_px, "min_luma": q.luma, "max_luma": q.luma, "min_contrast": q.contrast,
-             "min_sharpness": q.sharpness, "max_yaw_deg": abs(q.yaw_deg), "max_cropped": q.cropped}[key]
+    value = {
+        "min_inter_eye_px": q.inter_eye_px,
+        "min_luma": q.luma,
+        "max_luma": q.luma,
+        "min_contrast": q.contrast,
+        "min_sharpness": q.sharpness,
+        "max_yaw_deg": abs(q.yaw_deg),
+        "max_cropped": q.cropped,
+    }[key]
     beyond = -1e-3 if key.startswith("max") else 1e-3
     at_limit = measure(frame(hopper), sample.face, sample.chip, replace(GATES, **{key: value}))
     over = measure(frame(hopper), sample.face, sample.chip, replace(GATES, **{key: value + beyond}))

@@ -80,7 +80,9 @@ def add(gallery: Gallery, identity_id: str, name: str = "", encoder_id: str = "s
 
 @pytest.mark.parametrize("key", ["template_id", "encoder_id"])
 @pytest.mark.parametrize("value", ["sha256:\ud800", 5, None, ["sha256:"]])
-def test_an_import_of_text_that_no_file_can_hold_is_an_error_answer(gallery: Gallery, handler: Handler, key: str, value: object) -> None:
+def test_an_import_of_text_that_no_file_can_hold_is_an_error_answer(
+    gallery: Gallery, handler: Handler, key: str, value: object
+) -> None:
     add(gallery, "alice")
     document = json.loads(json.dumps(to_document(gallery)))
     document["identities"][0]["templates"][0][key] = value
@@ -94,7 +96,10 @@ def test_a_fault_of_ours_in_one_request_is_told_and_does_not_end_the_daemon(
 ) -> None:
     monkeypatch.setattr(Gallery, "people", lambda self: 1 / 0)
     answer = served(handler, "list")
-    assert (answer["kind"], answer["error"]) == ("EdgeOneshotError", "list: internal error: ZeroDivisionError: division by zero")
+    assert (answer["kind"], answer["error"]) == (
+        "EdgeOneshotError",
+        "list: internal error: ZeroDivisionError: division by zero",
+    )
     assert "ZeroDivisionError" in caplog.text
 
 
@@ -183,7 +188,9 @@ def test_a_flood_of_requests_does_not_keep_the_loop_from_its_frames(daemon: Daem
     assert flood.served > 1
 
 
-def test_an_import_reads_the_gallery_once(daemon: Daemon, gallery: Gallery, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_import_reads_the_gallery_once(
+    daemon: Daemon, gallery: Gallery, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with Gallery(tmp_path / "other.sqlite") as other:
         for i in range(20):
             add(other, "p" + "x" * i, f"Person {i}")
@@ -232,7 +239,9 @@ def test_a_full_disk_is_named_and_the_gallery_goes_on(gallery: Gallery) -> None:
     assert len(gallery.identities()) == before + 1
 
 
-def test_a_removed_template_is_overwritten_when_a_busy_reader_has_ended(gallery: Gallery, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_removed_template_is_overwritten_when_a_busy_reader_has_ended(
+    gallery: Gallery, caplog: pytest.LogCaptureFixture
+) -> None:
     add(gallery, "alice")
     needle = gallery.templates()[0].embedding.vector.tobytes()
 
@@ -271,13 +280,19 @@ def test_a_name_is_found_however_its_letters_are_composed(gallery: Gallery) -> N
 
 @pytest.mark.parametrize("damage", ["long", "not a number", "cut"])
 def test_one_damaged_template_keeps_nobody_else_out_and_can_be_mended(
-    gallery: Gallery, pipeline: Pipeline, encoder_bundle: Bundle, portrait_files: dict[str, Path], damage: str,
+    gallery: Gallery,
+    pipeline: Pipeline,
+    encoder_bundle: Bundle,
+    portrait_files: dict[str, Path],
+    damage: str,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     own = pipeline.encoder.encoder_id
     add(gallery, "bob", "Bob", own)
     add(gallery, "alice", "Alice", own)
-    vector = {"long": np.full(192, 3.0, "<f4"), "not a number": np.full(192, np.nan, "<f4"), "cut": np.ones(3, "<f4")}[damage]
+    vector = {"long": np.full(192, 3.0, "<f4"), "not a number": np.full(192, np.nan, "<f4"), "cut": np.ones(3, "<f4")}[
+        damage
+    ]
     gallery._db.execute("UPDATE templates SET vector = ? WHERE identity_id = 'alice'", (vector.tobytes(),))
     people = People(gallery, pipeline.encoder.card, own)
     assert people.references.identity_ids == ["bob"]
@@ -394,7 +409,9 @@ def test_only_the_gallerys_owner_acts_without_a_daemon(tmp_path: Path) -> None:
     assert "sudo -u" in caught.value.hint
 
 
-def test_a_change_that_a_request_read_first_is_told_all_the_same(daemon: Daemon, gallery: Gallery, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_change_that_a_request_read_first_is_told_all_the_same(
+    daemon: Daemon, gallery: Gallery, monkeypatch: pytest.MonkeyPatch
+) -> None:
     told: list[list[str]] = []
     monkeypatch.setattr(daemon.reporter, "people", lambda names: told.append(sorted(names)))
     with Gallery(gallery.path) as other:

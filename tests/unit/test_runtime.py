@@ -16,7 +16,9 @@ from edge_oneshot.types import Chip
 
 
 def random_chip(seed: int) -> Chip:
-    return Chip(pixels=np.random.default_rng(seed).integers(0, 256, (112, 112, 3)).astype(np.uint8), transform=np.eye(2, 3))
+    return Chip(
+        pixels=np.random.default_rng(seed).integers(0, 256, (112, 112, 3)).astype(np.uint8), transform=np.eye(2, 3)
+    )
 
 
 def test_tensors_are_described(encoder_bundle: Bundle) -> None:
@@ -66,7 +68,9 @@ def test_a_chip_of_another_size_is_refused(pipeline: Pipeline) -> None:
         pipeline.encoder.encode(Chip(pixels=np.zeros((96, 96, 3), np.uint8), transform=np.eye(2, 3)))
 
 
-def test_the_same_frame_gives_the_same_embedding_whatever_came_between(pipeline: Pipeline, collins: Pixels, hopper: Pixels) -> None:
+def test_the_same_frame_gives_the_same_embedding_whatever_came_between(
+    pipeline: Pipeline, collins: Pixels, hopper: Pixels
+) -> None:
     def vector(pixels: Pixels) -> np.ndarray:
         return pipeline.encode(pipeline.samples(frame(pixels))[0]).vector
 

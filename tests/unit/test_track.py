@@ -69,9 +69,18 @@ def test_a_match_is_told_once_at_the_kth_agreeing_frame(scene: Scene) -> None:
     assert (gone.first_ns, gone.last_ns) == (STEP_NS, 53 * STEP_NS)
 
 
-@pytest.mark.parametrize(("pattern", "matches"), [
-    ("AAA", True), ("A.A", True), ("xAxAxA", True), ("AAx", False), ("A..", False), ("A.....A", False), ("A....AAAA", True),
-])
+@pytest.mark.parametrize(
+    ("pattern", "matches"),
+    [
+        ("AAA", True),
+        ("A.A", True),
+        ("xAxAxA", True),
+        ("AAx", False),
+        ("A..", False),
+        ("A.....A", False),
+        ("A....AAAA", True),
+    ],
+)
 def test_all_frames_together_must_reach_the_threshold(scene: Scene, pattern: str, matches: bool) -> None:
     """A = a match with alice (0.8, others 0.2), . = a non-match, x = a frame too poor to compare, which counts for nothing."""
     found = [f for c in pattern for f in scene.show({"A": "alice", ".": "", "x": None}[c], 1)]
@@ -236,6 +245,7 @@ def test_who_is_forgotten_before_the_match_is_told_is_not_told_any_more(scene: S
 
 def test_a_match_is_told_at_a_frame_of_that_person(scene: Scene) -> None:
     """Two frames of alice are strong enough for three; the third shows somebody else."""
+
     def stood_in_the_way() -> Obstacle | None:
         ((_, _, obstacle),) = scene.tracker.seen_at(scene.now_ns)
         return obstacle
@@ -250,7 +260,9 @@ def at(threshold: float, value: float) -> Observation:
     """Alice at a score, decided by a threshold."""
     sighting = seen("", score=value)
     outcome = Outcome.MATCH if value >= threshold else Outcome.NON_MATCH
-    decision = replace(sighting.decision, threshold=threshold, outcome=outcome, candidate=Candidate(identity_id="alice", score=value))
+    decision = replace(
+        sighting.decision, threshold=threshold, outcome=outcome, candidate=Candidate(identity_id="alice", score=value)
+    )
     return replace(sighting, embedding=view_of(unit(1, 0.1), {"alice": value}), decision=decision)
 
 
@@ -268,7 +280,9 @@ def test_a_lowered_threshold_is_what_a_match_is_told_by(scene: Scene) -> None:
 
 def test_a_stranger_who_resembles_several_does_not_lend_a_person_their_score(scene: Scene) -> None:
     """In a large gallery a stranger's best two may score 0.48; whoever is neither of them did not score that."""
-    stranger = replace(seen("", score=0.49), embedding=view_of(random_unit(10**6, 8), {"bob": 0.49, "eve": 0.48, "alice": 0.0}))
+    stranger = replace(
+        seen("", score=0.49), embedding=view_of(random_unit(10**6, 8), {"bob": 0.49, "eve": 0.48, "alice": 0.0})
+    )
     assert scene.frames([stranger], [stranger], [seen("alice", score=0.68)]) == []
     assert scene.show("alice", 3) == [(Verdict.MATCH, "alice")]
 

@@ -19,9 +19,16 @@ def make_frame(pixels: np.ndarray) -> Frame:
     return Frame(pixels=pixels, seq=0, captured_ns=0, captured_at=NOW, source="test")
 
 
-@pytest.mark.parametrize("pixels", [
-    np.zeros((4, 4, 3), np.float32), np.zeros((4, 4), np.uint8), np.zeros((4, 4, 4), np.uint8), np.zeros((0, 4, 3), np.uint8),
-], ids=["float", "grey", "rgba", "empty"])
+@pytest.mark.parametrize(
+    "pixels",
+    [
+        np.zeros((4, 4, 3), np.float32),
+        np.zeros((4, 4), np.uint8),
+        np.zeros((4, 4, 4), np.uint8),
+        np.zeros((0, 4, 3), np.uint8),
+    ],
+    ids=["float", "grey", "rgba", "empty"],
+)
 def test_frame_refuses_other_pixels(pixels: np.ndarray) -> None:
     with pytest.raises(ValueError, match=r"Frame\.pixels: expected uint8 \(H, W, 3\) RGB, got "):
         make_frame(pixels)
@@ -41,7 +48,9 @@ def test_frame_is_read_only_and_tells_width_first() -> None:
         frame.pixels[0, 0, 0] = 1
 
 
-@pytest.mark.parametrize("corners", [(1, 0, 1, 1), (2, 0, 1, 1), (0, 1, 1, 0), (0, 0, float("nan"), 1), (0, 0, float("inf"), 1)])
+@pytest.mark.parametrize(
+    "corners", [(1, 0, 1, 1), (2, 0, 1, 1), (0, 1, 1, 0), (0, 0, float("nan"), 1), (0, 0, float("inf"), 1)]
+)
 def test_box_refuses_what_has_no_area(corners: tuple[float, float, float, float]) -> None:
     with pytest.raises(ValueError, match="x1 > x0 and y1 > y0"):
         Box(**dict(zip(("x0", "y0", "x1", "y1"), corners, strict=True)))
@@ -60,8 +69,11 @@ def test_iou_by_counting_pixels() -> None:
 
 def test_face_refuses_wrong_landmarks_and_scores() -> None:
     good = face()
-    for landmarks, match in ((good.landmarks[:3], r"float32 \(6, 2\)"), (good.landmarks.astype(np.float64), "float64"),
-                             (np.full((6, 2), np.nan, np.float32), "finite")):
+    for landmarks, match in (
+        (good.landmarks[:3], r"float32 \(6, 2\)"),
+        (good.landmarks.astype(np.float64), "float64"),
+        (np.full((6, 2), np.nan, np.float32), "finite"),
+    ):
         with pytest.raises(ValueError, match=match):
             dataclasses.replace(good, landmarks=landmarks)
     for score in (-0.1, 1.1, float("nan")):
@@ -71,7 +83,12 @@ def test_face_refuses_wrong_landmarks_and_scores() -> None:
 
 def test_inter_eye_is_euclidean_and_an_unknown_landmark_is_named() -> None:
     points = np.array([(0, 0), (3, 4)], np.float32)
-    two = Face(box=Box(x0=0, y0=0, x1=1, y1=1), landmarks=points, landmark_names=("image_left_eye", "image_right_eye"), detection_score=1.0)
+    two = Face(
+        box=Box(x0=0, y0=0, x1=1, y1=1),
+        landmarks=points,
+        landmark_names=("image_left_eye", "image_right_eye"),
+        detection_score=1.0,
+    )
     assert two.inter_eye_px == 5.0
     with pytest.raises(KeyError, match="'nose': expected one of"):
         two.landmark("nose")
@@ -93,7 +110,9 @@ def test_a_match_needs_a_candidate_at_the_threshold() -> None:
     for candidate in (None, Candidate(identity_id="a", score=0.49)):
         with pytest.raises(ValueError, match=r"Decision\(MATCH\)"):
             Decision(outcome=Outcome.MATCH, threshold=0.5, target_fmr=None, candidate=candidate)
-    exactly = Decision(outcome=Outcome.MATCH, threshold=0.5, target_fmr=None, candidate=Candidate(identity_id="a", score=0.5))
+    exactly = Decision(
+        outcome=Outcome.MATCH, threshold=0.5, target_fmr=None, candidate=Candidate(identity_id="a", score=0.5)
+    )
     assert exactly.margin == 0.0
 
 

@@ -13,7 +13,10 @@ import numpy as np
 from converters.graph import Array
 
 # ImageNet's mean and deviation, of RGB in [0, 255]: how the teacher was trained
-TEACHER_MEAN, TEACHER_STD = np.array([123.675, 116.28, 103.53], np.float32), np.array([58.395, 57.12, 57.375], np.float32)
+TEACHER_MEAN, TEACHER_STD = (
+    np.array([123.675, 116.28, 103.53], np.float32),
+    np.array([58.395, 57.12, 57.375], np.float32),
+)
 STUDENT_MEAN, STUDENT_STD = 127.5, 128.0
 BLENDS = 4000
 
@@ -57,8 +60,10 @@ def prepare(lfw: Path, labels: Path, student: Path, teacher: Path) -> dict[str, 
     kept = np.load(labels)
     names, sets = [str(n) for n in kept["names"]], kept["sets"]
     places, side = np.array(list(POINTS.values())) + MARGIN_PX, SIDE_PX + 2 * MARGIN_PX
-    crops = [warp(load_image(lfw / "images" / f"{name}.jpg").pixels, estimate_similarity(marks, places), (side, side))
-             for name, marks in zip(names, to_alignment(kept["landmarks"]), strict=True)]
+    crops = [
+        warp(load_image(lfw / "images" / f"{name}.jpg").pixels, estimate_similarity(marks, places), (side, side))
+        for name, marks in zip(names, to_alignment(kept["landmarks"]), strict=True)
+    ]
     random, learnt = np.random.default_rng(0), np.flatnonzero(sets != "4")
     for _ in range(BLENDS):
         i, j = random.choice(learnt, 2, replace=False)
@@ -69,8 +74,12 @@ def prepare(lfw: Path, labels: Path, student: Path, teacher: Path) -> dict[str, 
     for n, crop in enumerate(crops):
         clean = crop[MARGIN_PX:-MARGIN_PX, MARGIN_PX:-MARGIN_PX].astype(np.float32)
         views = (clean, clean[:, ::-1])
-        embeddings.append([[own((v - STUDENT_MEAN)[None] / STUDENT_STD) for v in views],
-                           [other(((v - TEACHER_MEAN) / TEACHER_STD)[None]) for v in views]])
+        embeddings.append(
+            [
+                [own((v - STUDENT_MEAN)[None] / STUDENT_STD) for v in views],
+                [other(((v - TEACHER_MEAN) / TEACHER_STD)[None]) for v in views],
+            ]
+        )
         if n % 500 == 0:
             print(f"prepared {n} of {len(crops)}", file=sys.stderr, flush=True)
     people = [n.split("/")[0] for n in names] + [f"blend {k}" for k in range(BLENDS)]
@@ -85,9 +94,16 @@ def main(arguments: list[str] | None = None) -> int:
     root = argparse.ArgumentParser(prog="python -m training.face", description=__doc__)
     root.add_argument("--lfw", type=Path, required=True, help="folder with images/")
     root.add_argument("--labels", type=Path, required=True, help="what `python -m training.landmarks label` wrote")
-    root.add_argument("--student", type=Path, required=True, help="float .tflite to start from, which is a teacher, too")
+    root.add_argument(
+        "--student", type=Path, required=True, help="float .tflite to start from, which is a teacher, too"
+    )
     root.add_argument("--teacher", type=Path, required=True, help="the other teacher, .onnx")
-    root.add_argument("--out", type=Path, required=True, help="the run's folder; prepared.npz in it is used again, whatever --labels says")
+    root.add_argument(
+        "--out",
+        type=Path,
+        required=True,
+        help="the run's folder; prepared.npz in it is used again, whatever --labels says",
+    )
     root.add_argument("--steps", type=int, default=2400)
     root.add_argument("--threads", type=int, default=0, help="CPU threads (0: all)")
     root.add_argument("--resume", action="store_true", help="go on with the run in --out")
@@ -100,7 +116,10 @@ def main(arguments: list[str] | None = None) -> int:
     if o.threads:
         torch.set_num_threads(o.threads)
     if o.resume != (o.out / "last.pt").exists():
-        print(f"error: {o.out}: {'no run to resume' if o.resume else 'expected no earlier run (or --resume)'}", file=sys.stderr)
+        print(
+            f"error: {o.out}: {'no run to resume' if o.resume else 'expected no earlier run (or --resume)'}",
+            file=sys.stderr,
+        )
         return 1
     o.out.mkdir(parents=True, exist_ok=True)
     cache = o.out / "prepared.npz"
@@ -113,8 +132,18 @@ def main(arguments: list[str] | None = None) -> int:
     train, validate = np.flatnonzero(kept["sets"] != "4"), np.flatnonzero(kept["sets"] == "4")
     own, other = ((kept[f"{kind}_plain"], kept[f"{kind}_mirrored"]) for kind in ("own", "other"))
     targets = joint_target(own, other, np.flatnonzero(np.isin(kept["sets"], ["1", "2", "3"])))
-    model = distil(net, kept["crops"], targets, kept["people"], train, validate, DistilConfig(steps=o.steps),
-                   lambda pixels: (pixels - STUDENT_MEAN) / STUDENT_STD, o.out, resume=o.resume)
+    model = distil(
+        net,
+        kept["crops"],
+        targets,
+        kept["people"],
+        train,
+        validate,
+        DistilConfig(steps=o.steps),
+        lambda pixels: (pixels - STUDENT_MEAN) / STUDENT_STD,
+        o.out,
+        resume=o.resume,
+    )
     print(f"{model}: convert it with `python -m converters.face`")
     return 0
 

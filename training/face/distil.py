@@ -48,7 +48,9 @@ def unit(vectors: Array) -> Array:
     return np.asarray(vectors / np.linalg.norm(vectors, axis=-1, keepdims=True))
 
 
-def joint_target(own: tuple[Array, Array], other: tuple[Array, Array], train: Array, weight: float = OTHER_WEIGHT) -> Array:
+def joint_target(
+    own: tuple[Array, Array], other: tuple[Array, Array], train: Array, weight: float = OTHER_WEIGHT
+) -> Array:
     """float32 (N, D), unit: the student's own embeddings of the pictures and of their mirror images, (N, D) each, moved
     towards another network's, (N, E) each, E <= D.
 
@@ -72,10 +74,19 @@ def distort(crops: Array, generator: torch.Generator) -> Tensor:
         return float(torch.rand(1, generator=g)) < p
 
     angle, scale, shift = normal(n) * 0.05, torch.exp(normal(n) * 0.04), normal(n, 2) * 0.02
-    cos, sin, mirror = torch.cos(angle) * scale, torch.sin(angle) * scale, (torch.rand(n, generator=g) < 0.5).float() * -2 + 1
+    cos, sin, mirror = (
+        torch.cos(angle) * scale,
+        torch.sin(angle) * scale,
+        (torch.rand(n, generator=g) < 0.5).float() * -2 + 1,
+    )
     k = SIDE_PX / (SIDE_PX + 2 * MARGIN_PX)
-    maps = torch.stack([torch.stack([cos * k * mirror, -sin * k, shift[:, 0]], 1),
-                        torch.stack([sin * k * mirror, cos * k, shift[:, 1]], 1)], 1)  # (B, 2, 3)
+    maps = torch.stack(
+        [
+            torch.stack([cos * k * mirror, -sin * k, shift[:, 0]], 1),
+            torch.stack([sin * k * mirror, cos * k, shift[:, 1]], 1),
+        ],
+        1,
+    )  # (B, 2, 3)
     x = F.grid_sample(pixels, F.affine_grid(maps, [n, 3, SIDE_PX, SIDE_PX], align_corners=False), align_corners=False)
     for j in range(n):
         if chance(0.2):
@@ -88,7 +99,10 @@ def distort(crops: Array, generator: torch.Generator) -> Tensor:
             x[j] = x[j].mean(0, keepdim=True)
         if chance(0.2):
             h, w = torch.randint(12, 45, (2,), generator=g).tolist()
-            y0, x0 = int(torch.randint(0, SIDE_PX - h, (1,), generator=g)), int(torch.randint(0, SIDE_PX - w, (1,), generator=g))
+            y0, x0 = (
+                int(torch.randint(0, SIDE_PX - h, (1,), generator=g)),
+                int(torch.randint(0, SIDE_PX - w, (1,), generator=g)),
+            )
             x[j, :, y0 : y0 + h, x0 : x0 + w] = float(torch.randint(0, 255, (1,), generator=g))
     x = 255 * (x.clamp(0, 255) / 255) ** torch.exp(normal(n, 1, 1, 1) * 0.15)
     x = x * torch.exp(normal(n, 1, 1, 1) * 0.2) * torch.exp(normal(n, 3, 1, 1) * 0.04) + normal(n, 1, 1, 1) * 10
@@ -100,8 +114,10 @@ def embed(net: GraphNet, crops: Array, normalise: Callable[[Tensor], Tensor]) ->
     """Embeddings (N, D) of the middles of crops (N, 144, 144, 3), undistorted."""
     inner = slice(MARGIN_PX, MARGIN_PX + SIDE_PX)
     with torch.inference_mode():
-        parts = [net(normalise(torch.from_numpy(crops[i : i + 32, inner, inner]).permute(0, 3, 1, 2).float()))
-                 for i in range(0, len(crops), 32)]
+        parts = [
+            net(normalise(torch.from_numpy(crops[i : i + 32, inner, inner]).permute(0, 3, 1, 2).float()))
+            for i in range(0, len(crops), 32)
+        ]
     return np.asarray(torch.cat(parts).numpy())
 
 
@@ -111,12 +127,23 @@ def measure(vectors: Array, people: Array) -> dict[str, float]:
     first, second = np.triu_indices(len(vectors), 1)
     mated = people[first] == people[second]
     scores = score[first, second]
-    return {f"tar_{f:g}": round(match_rate(scores[mated], threshold_at_fmr(scores[~mated], f)), 5) for f in (1e-3, 1e-4)}
+    return {
+        f"tar_{f:g}": round(match_rate(scores[mated], threshold_at_fmr(scores[~mated], f)), 5) for f in (1e-3, 1e-4)
+    }
 
 
 def distil(
-    net: GraphNet, crops: Array, targets: Array, people: Array, train: Array, validate: Array, config: DistilConfig,
-    normalise: Callable[[Tensor], Tensor], out: Path, *, resume: bool = False,
+    net: GraphNet,
+    crops: Array,
+    targets: Array,
+    people: Array,
+    train: Array,
+    validate: Array,
+    config: DistilConfig,
+    normalise: Callable[[Tensor], Tensor],
+    out: Path,
+    *,
+    resume: bool = False,
 ) -> Path:
     """Train and write checkpoints, log.jsonl and student.tflite (float) to `out`; returns the model's path.
 
@@ -138,7 +165,9 @@ def distil(
         generator = torch.Generator().manual_seed(int(random.integers(2**62)))
         rows = random.choice(train, config.batch, replace=False)
         for group in optimizer.param_groups:
-            group["lr"] = config.rate * min(1.0, (step + 1) / config.warm_up) * (1 + math.cos(math.pi * step / config.steps)) / 2
+            group["lr"] = (
+                config.rate * min(1.0, (step + 1) / config.warm_up) * (1 + math.cos(math.pi * step / config.steps)) / 2
+            )
         embedding = F.normalize(net(normalise(distort(crops[np.sort(rows)], generator))))
         target = torch.from_numpy(targets[np.sort(rows)])
         cosine = (embedding * target).sum(1)
@@ -156,16 +185,28 @@ def distil(
                 mean.mul_(decay).add_(p, alpha=1 - decay)
         if (step + 1) % config.every == 0 or step + 1 == config.steps:
             now = [p.detach().clone() for p in net.parameters()]
-            state = {"config": asdict(config), "net": net.state_dict(), "optimizer": optimizer.state_dict(), "step": step + 1,
-                     "average": average}
+            state = {
+                "config": asdict(config),
+                "net": net.state_dict(),
+                "optimizer": optimizer.state_dict(),
+                "step": step + 1,
+                "average": average,
+            }
             runs.save(last, state)
             _take(net, average)
             found = embed(net, crops[validate], normalise)
             (out / "student.tflite").write_bytes(net.to_tflite())
             _take(net, now)
-            runs.log(out, {"step": step + 1, "cosine_distorted": round(float(np.mean(agreed[-config.every :])), 4),
-                           "cosine_validation": round(float((unit(found) * targets[validate]).sum(1).mean()), 4),
-                           **measure(found, people[validate]), "seconds": round(time.perf_counter() - began, 1)})
+            runs.log(
+                out,
+                {
+                    "step": step + 1,
+                    "cosine_distorted": round(float(np.mean(agreed[-config.every :])), 4),
+                    "cosine_validation": round(float((unit(found) * targets[validate]).sum(1).mean()), 4),
+                    **measure(found, people[validate]),
+                    "seconds": round(time.perf_counter() - began, 1),
+                },
+            )
     return out / "student.tflite"
 
 

@@ -60,7 +60,9 @@ class GraphNet(nn.Module):
             side, kernel = x.shape[2], weight.shape[2]
             total = max((-(-side // stride[0]) - 1) * stride[0] + kernel - side, 0)
             x = F.pad(x, (total // 2, total - total // 2) * 2)
-        return F.conv2d(x, weight, self.weights[f"b{k}"], stride, groups=len(weight) if op.kind == "DEPTHWISE_CONV_2D" else 1)
+        return F.conv2d(
+            x, weight, self.weights[f"b{k}"], stride, groups=len(weight) if op.kind == "DEPTHWISE_CONV_2D" else 1
+        )
 
     def to_tflite(self) -> bytes:
         """The float model with today's weights."""

@@ -1,10 +1,10 @@
 """Label pictures, train the landmark network on them, make its bundle, and measure the shipped one near and far.
 
-    python -m training.landmarks label  --lfw DIR --yunet YUNET.onnx --out labels.npz
-    python -m training.landmarks train  --lfw DIR --labels labels.npz --out runs/landmarks
-    python -m training.landmarks hidden --lfw DIR --labels labels.npz --out runs/landmarks
-    python -m training.landmarks export --lfw DIR --labels labels.npz --out runs/landmarks BUNDLE
-    python -m training.landmarks measure --lfw DIR --labels labels.npz
+python -m training.landmarks label  --lfw DIR --yunet YUNET.onnx --out labels.npz
+python -m training.landmarks train  --lfw DIR --labels labels.npz --out runs/landmarks
+python -m training.landmarks hidden --lfw DIR --labels labels.npz --out runs/landmarks
+python -m training.landmarks export --lfw DIR --labels labels.npz --out runs/landmarks BUNDLE
+python -m training.landmarks measure --lfw DIR --labels labels.npz
 """
 
 from __future__ import annotations
@@ -38,13 +38,18 @@ def cut_out(lfw: Path, names: Array, landmarks: Array) -> tuple[Array, Array]:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    root = argparse.ArgumentParser(prog="python -m training.landmarks", description=__doc__,
-                                   formatter_class=argparse.RawDescriptionHelpFormatter)
+    root = argparse.ArgumentParser(
+        prog="python -m training.landmarks", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     verbs = root.add_subparsers(dest="verb", required=True)
     for verb in ("label", "train", "hidden", "export", "measure"):
         p = verbs.add_parser(verb)
-        p.add_argument("--lfw", type=Path, required=True,
-                       help="folder with images/; for `label` also people_sets.json and yunet_landmarks.npz")
+        p.add_argument(
+            "--lfw",
+            type=Path,
+            required=True,
+            help="folder with images/; for `label` also people_sets.json and yunet_landmarks.npz",
+        )
         if verb != "measure":
             p.add_argument("--out", type=Path, required=True)
         if verb == "label":
@@ -86,7 +91,10 @@ def main(arguments: list[str] | None = None) -> int:
         torch.set_num_threads(o.threads)
     checkpoint = o.out / ("last.pt" if o.verb == "train" else "hidden.pt")
     if o.resume != checkpoint.exists():
-        print(f"error: {checkpoint}: {'no run to resume' if o.resume else 'expected no earlier run (or --resume)'}", file=sys.stderr)
+        print(
+            f"error: {checkpoint}: {'no run to resume' if o.resume else 'expected no earlier run (or --resume)'}",
+            file=sys.stderr,
+        )
         return 1
     if o.verb == "hidden" and not (o.out / "last.pt").exists():
         print(f"error: {o.out / 'last.pt'}: expected the landmark network; run `train` first", file=sys.stderr)
@@ -97,7 +105,18 @@ def main(arguments: list[str] | None = None) -> int:
     if o.verb == "train":
         print(train(cuts, offsets, learn, validate, LandmarkConfig(**steps), o.out, resume=o.resume))
     else:
-        print(train_hidden(averaged(o.out / "last.pt"), cuts, offsets, learn, validate, HiddenConfig(**steps), o.out, resume=o.resume))
+        print(
+            train_hidden(
+                averaged(o.out / "last.pt"),
+                cuts,
+                offsets,
+                learn,
+                validate,
+                HiddenConfig(**steps),
+                o.out,
+                resume=o.resume,
+            )
+        )
     return 0
 
 

@@ -28,7 +28,9 @@ def shrunk(pixels: Array, factor: float) -> tuple[Frame, Array]:
     canvas = Image.new("RGB", FRAME, (128, 128, 128))
     origin = (FRAME[0] - size[0]) // 2, (FRAME[1] - size[1]) // 2
     canvas.paste(picture, origin)
-    frame = Frame(pixels=np.asarray(canvas).copy(), seq=0, captured_ns=0, captured_at=datetime.now(UTC), source="shrunk")
+    frame = Frame(
+        pixels=np.asarray(canvas).copy(), seq=0, captured_ns=0, captured_at=datetime.now(UTC), source="shrunk"
+    )
     return frame, np.array(origin, np.float64)
 
 
@@ -49,20 +51,28 @@ def errors(lfw: Path, names: Sequence[str], labels: Array, inter_eye_px: float) 
             return (np.array([face.landmark(n) for n in NAMES]) - place) / inter_eye_px
 
         looks = [(first, locator.confirm(frame, first)) for first in locator.find(frame)]
-        here = [(off(a), off(b), off(locator.placer.place(frame, b))) for a, b in looks if b is not None and np.abs(off(b)).max() < 1]
+        here = [
+            (off(a), off(b), off(locator.placer.place(frame, b)))
+            for a, b in looks
+            if b is not None and np.abs(off(b)).max() < 1
+        ]
         if here:
             found.append(np.stack(here[0]))
         else:
             missed += 1
     if not found:
-        raise EdgeOneshotError(f"{inter_eye_px:g} px between the eyes: expected faces to be found, got none of {missed}", "ask for more px")
+        raise EdgeOneshotError(
+            f"{inter_eye_px:g} px between the eyes: expected faces to be found, got none of {missed}", "ask for more px"
+        )
     return np.stack(found), missed
 
 
 def table(lfw: Path, names: Sequence[str], labels: Array, sizes: Sequence[float] = (20, 26, 34, 43)) -> str:
     """Root mean square of each look's errors over all coordinates, constant offsets of a look taken out."""
-    lines = [f"{len(names)} pictures; root mean square error in inter-eye distances, each look's own mean offset taken out",
-             f"{'px between the eyes':22}" + "".join(f"{look:>18}" for look in LOOKS) + f"{'not found':>12}"]
+    lines = [
+        f"{len(names)} pictures; root mean square error in inter-eye distances, each look's own mean offset taken out",
+        f"{'px between the eyes':22}" + "".join(f"{look:>18}" for look in LOOKS) + f"{'not found':>12}",
+    ]
     for size in sizes:
         error, missed = errors(lfw, names, labels, size)
         rms = np.sqrt(((error - error.mean(0)) ** 2).mean(axis=(0, 2, 3)))

@@ -23,17 +23,25 @@ TOOLS = ("ai-edge-quantizer", "ai-edge-litert", "torch", "numpy", "pillow")
 
 def make_card(digests: dict[str, str]) -> dict[str, Any]:
     return {
-        "card": 1, "kind": "landmarks", "name": "face-landmarks-int8", "version": "1.0.0",
+        "card": 1,
+        "kind": "landmarks",
+        "name": "face-landmarks-int8",
+        "version": "1.0.0",
         "description": "Eyes, nose and mouth of one found face, for alignment, and which of them are hidden; full int8, per channel",
-        "input": {"width_px": SIDE_PX, "height_px": SIDE_PX, "channels": 3, "colour": "RGB",
-                  "normalisation": {"mean": [MEAN] * 3, "std": [STD] * 3}},
+        "input": {
+            "width_px": SIDE_PX,
+            "height_px": SIDE_PX,
+            "channels": 3,
+            "colour": "RGB",
+            "normalisation": {"mean": [MEAN] * 3, "std": [STD] * 3},
+        },
         "output": {"landmarks": list(NAMES), "hidden": True},
         "points": {name: [round(float(v), 4) for v in point] for name, point in zip(NAMES, POINTS, strict=True)},
         "provenance": {
             "source": "trained from scratch by training/landmarks",
             "licence": "Apache-2.0",
             "training_data": "Labeled Faces in the Wild (Huang et al. 2007), View 2 sets 1-3, none of which is contained; "
-                             "labels by YuNet (ShiqiYu/libfacedetection, Apache-2.0)",
+            "labels by YuNet (ShiqiYu/libfacedetection, Apache-2.0)",
             "tools": {name: version(name) for name in TOOLS},
             "digests": digests,
         },
@@ -53,5 +61,9 @@ def export(checkpoint: Path, hidden: Path, cuts: Array, offsets: Array, out: Pat
     pixels, _, _ = sample(cuts, offsets, torch.Generator().manual_seed(0))
     chips = list(np.rint(pixels.permute(0, 2, 3, 1).numpy()).astype(np.uint8))
     result = convert(float_graph(averaged(checkpoint), load_hidden(hidden)), chips, [MEAN] * 3, [STD] * 3)
-    sources = {"source": digest(checkpoint.read_bytes()), "hidden": digest(hidden.read_bytes()), "calibration": chips_digest(chips)}
+    sources = {
+        "source": digest(checkpoint.read_bytes()),
+        "hidden": digest(hidden.read_bytes()),
+        "calibration": chips_digest(chips),
+    }
     return write_bundle(out, result.model, make_card(sources))

@@ -76,11 +76,16 @@ def cover(cut: Array, marks: Array, textures: Array, random: np.random.Generator
         spots = random.normal(size=(CUT_PX // 8, CUT_PX // 8, 1)).repeat(8, 0).repeat(8, 1) * 8
         colour = cut[y, x].astype(float) + np.linspace(-30, 30, CUT_PX)[None, :, None] * random.normal() + spots
     covered = np.where(hidden[..., None], np.clip(colour, 0, 255), cut).astype(np.uint8)
-    shares = [hidden[max(0, y - NEAR_PX) : y + NEAR_PX + 1, max(0, x - NEAR_PX) : x + NEAR_PX + 1] for x, y in marks.astype(int).tolist()]
+    shares = [
+        hidden[max(0, y - NEAR_PX) : y + NEAR_PX + 1, max(0, x - NEAR_PX) : x + NEAR_PX + 1]
+        for x, y in marks.astype(int).tolist()
+    ]
     return covered, np.array([s.mean() if s.size else 0.0 for s in shares], np.float32)
 
 
-def batch(cuts: Array, offsets: Array, rows: Array, share: float, textures: Array, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
+def batch(
+    cuts: Array, offsets: Array, rows: Array, share: float, textures: Array, seed: int
+) -> tuple[torch.Tensor, torch.Tensor]:
     """Inputs (B, 3, 99, 99) in [0, 255] and hidden shares (B, 4), of which `share` of the faces have something over them."""
     random = np.random.default_rng(seed)
     some, hidden = cuts[rows].copy(), np.zeros((len(rows), 4), np.float32)
@@ -92,8 +97,17 @@ def batch(cuts: Array, offsets: Array, rows: Array, share: float, textures: Arra
     return pixels, torch.where(mirrored[:, None], label[:, [1, 0, 2, 3]], label)
 
 
-def train_hidden(net: LandmarkNet, cuts: Array, offsets: Array, learn: Array, validate: Array, config: HiddenConfig, out: Path,
-                 *, resume: bool = False) -> Path:
+def train_hidden(
+    net: LandmarkNet,
+    cuts: Array,
+    offsets: Array,
+    learn: Array,
+    validate: Array,
+    config: HiddenConfig,
+    out: Path,
+    *,
+    resume: bool = False,
+) -> Path:
     """Train the branch beside `net`; hidden.pt and lines in log.jsonl go to `out`. Returns the checkpoint's path. Arrays as `train`'s."""
     out.mkdir(parents=True, exist_ok=True)
     last = out / "hidden.pt"
@@ -109,7 +123,9 @@ def train_hidden(net: LandmarkNet, cuts: Array, offsets: Array, learn: Array, va
     for step in range(start, config.steps):
         rows = np.sort(np.random.default_rng([config.seed, step]).choice(learn, config.batch, replace=False))
         for group in optimizer.param_groups:
-            group["lr"] = config.rate * min(1.0, (step + 1) / config.warm_up) * (1 + math.cos(math.pi * step / config.steps)) / 2
+            group["lr"] = (
+                config.rate * min(1.0, (step + 1) / config.warm_up) * (1 + math.cos(math.pi * step / config.steps)) / 2
+            )
         pixels, label = batch(cuts, offsets, rows, config.covered, textures, 10**6 + step)
         with torch.no_grad():
             seen = net.trunk((pixels - MEAN) / STD)
@@ -120,9 +136,24 @@ def train_hidden(net: LandmarkNet, cuts: Array, offsets: Array, learn: Array, va
         optimizer.step()
         losses.append(float(loss.detach()))
         if (step + 1) % config.every == 0 or step + 1 == config.steps:
-            runs.save(last, {"config": asdict(config), "net": branch.state_dict(), "optimizer": optimizer.state_dict(), "step": step + 1})
-            runs.log(out, {"step": step + 1, "hidden_loss": round(float(np.mean(losses[-config.every :])), 5),
-                           **noticed(net, branch, cuts, offsets, validate, textures), "seconds": round(time.perf_counter() - began, 1)})
+            runs.save(
+                last,
+                {
+                    "config": asdict(config),
+                    "net": branch.state_dict(),
+                    "optimizer": optimizer.state_dict(),
+                    "step": step + 1,
+                },
+            )
+            runs.log(
+                out,
+                {
+                    "step": step + 1,
+                    "hidden_loss": round(float(np.mean(losses[-config.every :])), 5),
+                    **noticed(net, branch, cuts, offsets, validate, textures),
+                    "seconds": round(time.perf_counter() - began, 1),
+                },
+            )
     return last
 
 
@@ -134,7 +165,9 @@ def load_hidden(checkpoint: Path) -> HiddenNet:
     return branch
 
 
-def noticed(net: LandmarkNet, branch: HiddenNet, cuts: Array, offsets: Array, rows: Array, textures: Array) -> dict[str, float]:
+def noticed(
+    net: LandmarkNet, branch: HiddenNet, cuts: Array, offsets: Array, rows: Array, textures: Array
+) -> dict[str, float]:
     """Share of faces with a landmark hidden for 70 % or more that is noticed where 0.3, 1 and 5 % of the uncovered are refused."""
     branch.eval()
     found, labels = [], []
@@ -145,4 +178,6 @@ def noticed(net: LandmarkNet, branch: HiddenNet, cuts: Array, offsets: Array, ro
             labels.append(label.max(1).values)
     worst, share = torch.cat(found).numpy(), torch.cat(labels).numpy()
     free, covered = worst[share == 0], worst[share >= 0.7]
-    return {f"noticed_at_{q:g}": round(float((covered > np.quantile(free, 1 - q)).mean()), 4) for q in (0.003, 0.01, 0.05)}
+    return {
+        f"noticed_at_{q:g}": round(float((covered > np.quantile(free, 1 - q)).mean()), 4) for q in (0.003, 0.01, 0.05)
+    }

@@ -62,7 +62,9 @@ def label(lfw: Path, yunet: Path, out: Path) -> None:
     every = [(path, number) for number in "1234" for path in pictures_of(lfw, number)]
     for i, (path, number) in enumerate(every):
         name, bgr = f"{path.parent.name}/{path.stem}", cv2.imread(str(path))
-        found = steady(detector, bgr, first[name].astype(np.float64), np.random.default_rng(i)) if name in first else None
+        found = (
+            steady(detector, bgr, first[name].astype(np.float64), np.random.default_rng(i)) if name in first else None
+        )
         if found is None:
             missed += 1
             continue

@@ -25,7 +25,9 @@ class Separable(nn.Module):
     def __init__(self, inputs: int, outputs: int, stride: int) -> None:
         super().__init__()
         self.shortcut = inputs == outputs and stride == 1
-        self.depth = nn.Sequential(nn.Conv2d(inputs, inputs, 3, stride, 1, groups=inputs, bias=False), nn.BatchNorm2d(inputs), nn.ReLU6())
+        self.depth = nn.Sequential(
+            nn.Conv2d(inputs, inputs, 3, stride, 1, groups=inputs, bias=False), nn.BatchNorm2d(inputs), nn.ReLU6()
+        )
         self.point = nn.Sequential(nn.Conv2d(inputs, outputs, 1, bias=False), nn.BatchNorm2d(outputs))
         self.act = nn.ReLU6()
 
@@ -41,12 +43,21 @@ class LandmarkNet(nn.Module):
         super().__init__()
         a, b, c, d, e = widths
         self.body = nn.Sequential(
-            nn.Conv2d(3, a, 3, 2, bias=False), nn.BatchNorm2d(a), nn.ReLU6(),  # (B, a, 49, 49)
-            Separable(a, b, 2), Separable(b, b, 1),  # (B, b, 25, 25)
-            Separable(b, c, 1), Separable(c, c, 1),
-            Separable(c, d, 2), Separable(d, d, 1), Separable(d, d, 1),  # (B, d, 13, 13)
-            Separable(d, e, 2), Separable(e, e, 1),  # (B, e, 7, 7)
-            nn.Conv2d(e, 32, 1, bias=False), nn.BatchNorm2d(32), nn.ReLU6(),
+            nn.Conv2d(3, a, 3, 2, bias=False),
+            nn.BatchNorm2d(a),
+            nn.ReLU6(),  # (B, a, 49, 49)
+            Separable(a, b, 2),
+            Separable(b, b, 1),  # (B, b, 25, 25)
+            Separable(b, c, 1),
+            Separable(c, c, 1),
+            Separable(c, d, 2),
+            Separable(d, d, 1),
+            Separable(d, d, 1),  # (B, d, 13, 13)
+            Separable(d, e, 2),
+            Separable(e, e, 1),  # (B, e, 7, 7)
+            nn.Conv2d(e, 32, 1, bias=False),
+            nn.BatchNorm2d(32),
+            nn.ReLU6(),
         )
         self.head = nn.Linear(32 * 7 * 7, 2 * len(NAMES))
 
@@ -64,8 +75,12 @@ class HiddenNet(nn.Module):
     def __init__(self, width: int = 96) -> None:
         super().__init__()
         self.body = nn.Sequential(
-            Separable(width, width, 1), Separable(width, 128, 2), Separable(128, 128, 1),  # (B, 128, 7, 7)
-            nn.Conv2d(128, 32, 1, bias=False), nn.BatchNorm2d(32), nn.ReLU6(),
+            Separable(width, width, 1),
+            Separable(width, 128, 2),
+            Separable(128, 128, 1),  # (B, 128, 7, 7)
+            nn.Conv2d(128, 32, 1, bias=False),
+            nn.BatchNorm2d(32),
+            nn.ReLU6(),
         )
         self.head = nn.Linear(32 * 7 * 7, len(NAMES))
 

@@ -46,7 +46,9 @@ def cut_places() -> Array:
     return (POINTS - SIDE_PX / 2) * ZOOM + CUT_PX / 2
 
 
-def sample(cuts: Array, offsets: Array, generator: torch.Generator, *, patches: bool = True) -> tuple[Tensor, Tensor, Tensor]:
+def sample(
+    cuts: Array, offsets: Array, generator: torch.Generator, *, patches: bool = True
+) -> tuple[Tensor, Tensor, Tensor]:
     """uint8 (B, 208, 208, 3) RGB, and the labels' offsets from cut_places() in cut-out px, float32 (B, 4, 2) ->
     inputs (B, 3, 99, 99) in [0, 255], labels (B, 8) in the network's unit, and which pictures are mirrored, bool (B,).
 
@@ -59,7 +61,11 @@ def sample(cuts: Array, offsets: Array, generator: torch.Generator, *, patches: 
 
     # How far off the detector's landmarks are: mostly as it sees a large face, sometimes as it sees a small one.
     rough = torch.where(torch.rand(n, generator=g) < 0.3, 1.8, 1.0)
-    angle, scale, shift = normal(n) * 0.08 * rough, torch.exp(normal(n) * 0.07 * rough), normal(n, 2) * 2.0 * rough[:, None]
+    angle, scale, shift = (
+        normal(n) * 0.08 * rough,
+        torch.exp(normal(n) * 0.07 * rough),
+        normal(n, 2) * 2.0 * rough[:, None],
+    )
     mirror = (torch.rand(n, generator=g) < 0.5).float() * -2 + 1
     # input px (from the middle) -> cut-out px (from the middle): p = R q + t; mirrored first
     cos, sin = torch.cos(angle) * scale * ZOOM, torch.sin(angle) * scale * ZOOM
@@ -84,7 +90,10 @@ def sample(cuts: Array, offsets: Array, generator: torch.Generator, *, patches: 
             x[j] = x[j].mean(0, keepdim=True)
         if float(torch.rand(1, generator=g)) < (0.2 if patches else -1):
             h, w = torch.randint(10, 36, (2,), generator=g).tolist()
-            y0, x0 = int(torch.randint(0, SIDE_PX - h, (1,), generator=g)), int(torch.randint(0, SIDE_PX - w, (1,), generator=g))
+            y0, x0 = (
+                int(torch.randint(0, SIDE_PX - h, (1,), generator=g)),
+                int(torch.randint(0, SIDE_PX - w, (1,), generator=g)),
+            )
             x[j, :, y0 : y0 + h, x0 : x0 + w] = float(torch.randint(0, 255, (1,), generator=g))
     x = 255 * (x.clamp(0, 255) / 255) ** torch.exp(normal(n, 1, 1, 1) * 0.25)
     x = x * torch.exp(normal(n, 1, 1, 1) * 0.3) * torch.exp(normal(n, 3, 1, 1) * 0.05) + normal(n, 1, 1, 1) * 12
@@ -100,7 +109,16 @@ def similarity_basis() -> Array:
     return np.asarray(np.linalg.qr(np.stack(columns, 1))[0], np.float32)
 
 
-def train(cuts: Array, offsets: Array, learn: Array, validate: Array, config: LandmarkConfig, out: Path, *, resume: bool = False) -> Path:
+def train(
+    cuts: Array,
+    offsets: Array,
+    learn: Array,
+    validate: Array,
+    config: LandmarkConfig,
+    out: Path,
+    *,
+    resume: bool = False,
+) -> Path:
     """Train and write checkpoints and log.jsonl to `out`; returns the checkpoint's path.
 
     cuts: uint8 (N, 208, 208, 3) RGB, the face's label points fitted to cut_places(). offsets: float32 (N, 4, 2), the labels'
@@ -124,7 +142,9 @@ def train(cuts: Array, offsets: Array, learn: Array, validate: Array, config: La
         generator = torch.Generator().manual_seed(int(random.integers(2**62)))
         rows = np.sort(random.choice(learn, config.batch, replace=False))
         for group in optimizer.param_groups:
-            group["lr"] = config.rate * min(1.0, (step + 1) / config.warm_up) * (1 + math.cos(math.pi * step / config.steps)) / 2
+            group["lr"] = (
+                config.rate * min(1.0, (step + 1) / config.warm_up) * (1 + math.cos(math.pi * step / config.steps)) / 2
+            )
         pixels, label, _ = sample(cuts[rows], offsets[rows], generator)
         net.train()
         error = net((pixels - MEAN) / STD) - label
@@ -140,11 +160,23 @@ def train(cuts: Array, offsets: Array, learn: Array, validate: Array, config: La
         for mean, value in zip(average, net.state_dict().values(), strict=True):
             mean.copy_(mean * decay + value * (1 - decay) if value.is_floating_point() else value)
         if (step + 1) % config.every == 0 or step + 1 == config.steps:
-            state = {"config": asdict(config), "net": net.state_dict(), "optimizer": optimizer.state_dict(), "step": step + 1,
-                     "average": average}
+            state = {
+                "config": asdict(config),
+                "net": net.state_dict(),
+                "optimizer": optimizer.state_dict(),
+                "step": step + 1,
+                "average": average,
+            }
             runs.save(last, state)
-            runs.log(out, {"step": step + 1, "loss": round(float(np.mean(losses[-config.every :])), 5),
-                           **measure(averaged(last), cuts[validate], offsets[validate]), "seconds": round(time.perf_counter() - began, 1)})
+            runs.log(
+                out,
+                {
+                    "step": step + 1,
+                    "loss": round(float(np.mean(losses[-config.every :])), 5),
+                    **measure(averaged(last), cuts[validate], offsets[validate]),
+                    "seconds": round(time.perf_counter() - began, 1),
+                },
+            )
     return last
 
 
@@ -165,5 +197,7 @@ def measure(net: LandmarkNet, cuts: Array, offsets: Array) -> dict[str, float]:
             pixels, label, _ = sample(cuts[i : i + 64], offsets[i : i + 64], torch.Generator().manual_seed(i))
             errors.append(net((pixels - MEAN) / STD) - label)
     error = torch.cat(errors).numpy() * UNIT_PX / np.linalg.norm(POINTS[0] - POINTS[1])
-    return {"rms": round(float(np.sqrt((error**2).mean())), 4),
-            "rms_similarity": round(float(np.sqrt(((error @ similarity_basis()) ** 2).mean())), 4)}
+    return {
+        "rms": round(float(np.sqrt((error**2).mean())), 4),
+        "rms_similarity": round(float(np.sqrt(((error @ similarity_basis()) ** 2).mean())), 4),
+    }

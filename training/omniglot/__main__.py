@@ -17,7 +17,9 @@ def parser() -> argparse.ArgumentParser:
     train.add_argument("--network", choices=("small", "koch"), default="small")
     train.add_argument("--resume", action="store_true", help="go on with the run in --out")
     train.add_argument("--threads", type=int, default=0, help="CPU threads (0: all)")
-    train.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="any knob of TrainConfig, JSON value")
+    train.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", help="any knob of TrainConfig, JSON value"
+    )
     average = commands.add_parser("average", help="the mean of several checkpoints' weights")
     average.add_argument("--checkpoints", type=Path, nargs="+", required=True)
     average.add_argument("--data", type=Path, required=True, help="omniglot .npz or folder of alphabets")
@@ -27,7 +29,9 @@ def parser() -> argparse.ArgumentParser:
     export.add_argument("--data", type=Path, required=True, help="omniglot .npz or folder of alphabets")
     export.add_argument("--out", type=Path, required=True, help="the bundle, *.tflite")
     export.add_argument("--comparator", choices=("weighted-l1", "cosine"), default="weighted-l1")
-    evaluate = commands.add_parser("evaluate", help="stage two: one-shot trials through a bundle on the device's runtime")
+    evaluate = commands.add_parser(
+        "evaluate", help="stage two: one-shot trials through a bundle on the device's runtime"
+    )
     evaluate.add_argument("--data", type=Path, required=True, help=".npz, folder of alphabets, or all_runs")
     evaluate.add_argument("--bundle", type=Path, required=True)
     evaluate.add_argument("--protocol", choices=("runs", "validation", "report"), required=True)

@@ -18,7 +18,14 @@ def koch_affine(count: int, generator: torch.Generator) -> Tensor:
 
 
 def affine(
-    count: int, generator: torch.Generator, *, rotation_deg: float, shear: float, scale: float, shift: float, probability: float
+    count: int,
+    generator: torch.Generator,
+    *,
+    rotation_deg: float,
+    shear: float,
+    scale: float,
+    shift: float,
+    probability: float,
 ) -> Tensor:
     """(B, 2, 3) output-to-input maps in ``grid_sample`` coordinates; ``shift`` is a fraction of the side."""
 

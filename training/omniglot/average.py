@@ -52,7 +52,9 @@ def average(checkpoints: Sequence[Path], data: Drawings, out: Path) -> dict[str,
         s.keys() != states[0].keys() or any(s[k].shape != states[0][k].shape for k in s) for s in states
     ):
         raise DataError("average: expected checkpoints of one network on one set of alphabets")
-    model.load_state_dict({key: torch.stack([s[key].double() for s in states]).mean(0).to(states[0][key].dtype) for key in states[0]})
+    model.load_state_dict(
+        {key: torch.stack([s[key].double() for s in states]).mean(0).to(states[0][key].dtype) for key in states[0]}
+    )
     remeasure(model, data.only(name for part in config.parts for name in alphabets(part)), config)
     kept = torch.load(checkpoints[-1], weights_only=True)
     torch.save({**kept, "model": model.state_dict(), "averaged": [path.name for path in checkpoints]}, out)

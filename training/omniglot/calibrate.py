@@ -23,7 +23,9 @@ def within_alphabets(drawings: Drawings) -> Pairs:
         first.append(np.full(len(later), i))
         second.append(later)
     return Pairs(
-        np.concatenate(first).astype(np.int32), np.concatenate(second).astype(np.int32), drawings.character.astype(np.int32)
+        np.concatenate(first).astype(np.int32),
+        np.concatenate(second).astype(np.int32),
+        drawings.character.astype(np.int32),
     )
 
 
@@ -41,7 +43,9 @@ def measured(score: NDArray[np.floating[Any]], pairs: Pairs, protocol: str) -> d
     points = []
     for rate, interval in zip(rates, intervals, strict=True):
         at = metrics.threshold_at_fmr(non_mated, rate)
-        points.append({"fmr": rate, "threshold": at, "ci95": [interval.low, interval.high], "tar": metrics.match_rate(mated, at)})
+        points.append(
+            {"fmr": rate, "threshold": at, "ci95": [interval.low, interval.high], "tar": metrics.match_rate(mated, at)}
+        )
     slope, intercept, loss = metrics.fit_platt(mated, non_mated)
     return {
         "thresholds": {

@@ -36,7 +36,12 @@ def train(options: argparse.Namespace) -> None:
 
     if options.threads:
         torch.set_num_threads(options.threads)
-    best = run(load_drawings(options.data), TrainConfig(**knobs(options.network, options.set)), options.out, resume=options.resume)
+    best = run(
+        load_drawings(options.data),
+        TrainConfig(**knobs(options.network, options.set)),
+        options.out,
+        resume=options.resume,
+    )
     print(f"best checkpoint: {best}")
 
 
@@ -59,5 +64,12 @@ def evaluate(options: argparse.Namespace) -> None:
     from training.omniglot.evaluate import evaluate as run
     from training.omniglot.evaluate import table
 
-    result = run(options.data, options.bundle, options.protocol, not options.no_baselines, options.runs_per_alphabet, options.checkpoint)
+    result = run(
+        options.data,
+        options.bundle,
+        options.protocol,
+        not options.no_baselines,
+        options.runs_per_alphabet,
+        options.checkpoint,
+    )
     print(json.dumps(result) if options.json else table(result))

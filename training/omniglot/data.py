@@ -124,7 +124,9 @@ def _open_npz(path: Path, keys: Iterable[str], purpose: str) -> Mapping[str, NDA
                 raise DataError(f"{path}: expected an .npz archive, got a single array")
             missing = [key for key in keys if key not in archive.files]
             if missing:
-                raise DataError(f"{path}: {purpose} needs the keys {', '.join(missing)}; found {', '.join(archive.files)}")
+                raise DataError(
+                    f"{path}: {purpose} needs the keys {', '.join(missing)}; found {', '.join(archive.files)}"
+                )
             return {key: archive[key] for key in keys}
     except DataError:
         raise
@@ -146,7 +148,9 @@ def _drawings_from_npz(path: Path) -> Drawings:
     names = tuple(str(name) for name in arrays["background_alphabet_names"])
     alphabet = arrays["background_alphabet"].astype(np.int64)
     if len(alphabet) and not 0 <= alphabet.min() <= alphabet.max() < len(names):
-        raise DataError(f"{path}: background_alphabet: expected 0..{len(names) - 1}, got {alphabet.min()}..{alphabet.max()}")
+        raise DataError(
+            f"{path}: background_alphabet: expected 0..{len(names) - 1}, got {alphabet.min()}..{alphabet.max()}"
+        )
     return Drawings(
         ink=unpack(bits),
         alphabet=alphabet,
@@ -177,7 +181,9 @@ def _checked(train: NDArray[np.uint8], test: NDArray[np.uint8], answer: NDArray[
     if answer.dtype.kind not in "iu":
         raise DataError(f"{where}: answers: expected integers, got {answer.dtype}")
     if not 0 <= answer.min() <= answer.max() < train.shape[1]:
-        raise DataError(f"{where}: answers: expected classes 0..{train.shape[1] - 1}, got {answer.min()}..{answer.max()}")
+        raise DataError(
+            f"{where}: answers: expected classes 0..{train.shape[1] - 1}, got {answer.min()}..{answer.max()}"
+        )
     return Runs(train=train, test=test, answer=answer.astype(np.int64))
 
 

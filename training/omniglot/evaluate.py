@@ -64,7 +64,11 @@ def open_set(scores: Vectors, answer: NDArray[np.int64], threshold: float | None
     np.put_along_axis(absent, answer[:, :, None], -np.inf, axis=2)
     stranger = absent.max(2).ravel()
     at = float(np.quantile(known, FALSE_UNKNOWN)) if threshold is None else threshold
-    return {"threshold": at, "false_unknown_rate": float((known < at).mean()), "correct_unknown_rate": float((stranger < at).mean())}
+    return {
+        "threshold": at,
+        "false_unknown_rate": float((known < at).mean()),
+        "correct_unknown_rate": float((stranger < at).mean()),
+    }
 
 
 def decided_same(card: EncoderCard, scores: NDArray[Any]) -> NDArray[np.bool_]:
@@ -81,7 +85,10 @@ def float_hits(checkpoint: Path, comparator: Comparator, runs: Runs) -> NDArray[
     from training.omniglot.train import encode, load  # torch, which nothing else here needs
 
     model, _ = load(checkpoint)
-    embedded = [encode(model.encoder, ink.reshape(-1, *ink.shape[2:])).reshape(*ink.shape[:2], -1) for ink in (runs.train, runs.test)]
+    embedded = [
+        encode(model.encoder, ink.reshape(-1, *ink.shape[2:])).reshape(*ink.shape[:2], -1)
+        for ink in (runs.train, runs.test)
+    ]
     if comparator.kind == "cosine":
         embedded = [unit(vectors) for vectors in embedded]
     return np.asarray(run_scores(comparator, embedded[0], embedded[1]).argmax(2) == runs.answer)
@@ -115,11 +122,17 @@ def evaluate(
         names = tuple(name for name, size in zip(drawings.alphabet_names, sizes, strict=True) if size >= runs.ways)
         examples, items = embed(runs.train, encoder), embed(runs.test, encoder)
         pairs = draw_pairs(drawings, 10_000, seed=2)
-        first, second, same = embed(drawings.ink[pairs.left], encoder), embed(drawings.ink[pairs.right], encoder), pairs.same
+        first, second, same = (
+            embed(drawings.ink[pairs.left], encoder),
+            embed(drawings.ink[pairs.right], encoder),
+            pairs.same,
+        )
     scores = run_scores(card.comparator, examples, items)
     hits = scores.argmax(2) == runs.answer
     cosine = run_scores(COSINE, unit(examples), unit(items)).argmax(2) == runs.answer
-    verdict = decided_same(card, np.array([score_all(card.comparator, a[None], b)[0] for a, b in zip(first, second, strict=True)]))
+    verdict = decided_same(
+        card, np.array([score_all(card.comparator, a[None], b)[0] for a, b in zip(first, second, strict=True)])
+    )
     low, high = interval(hits)
     stated = card.provenance.get("open_set_threshold")
     result: dict[str, Any] = {
@@ -135,13 +148,19 @@ def evaluate(
         "verification_accuracy": float((verdict == same).mean()),
         "verification_pairs": len(same),
         "open_set": open_set(scores, runs.answer, None),
-        "open_set_at_card_threshold": open_set(scores, runs.answer, float(stated)) if isinstance(stated, int | float) else None,
+        "open_set_at_card_threshold": open_set(scores, runs.answer, float(stated))
+        if isinstance(stated, int | float)
+        else None,
         "encoder_id": bundle.encoder_id,
         "runtime": encoder.runtime.name,
     }
     if checkpoint is not None:
         exact = float_hits(checkpoint, card.comparator, runs)
-        result["float"] = {"one_shot_accuracy": float(exact.mean()), "ci95": list(interval(exact)), "lost": int(exact.sum() - hits.sum())}
+        result["float"] = {
+            "one_shot_accuracy": float(exact.mean()),
+            "ci95": list(interval(exact)),
+            "lost": int(exact.sum() - hits.sum()),
+        }
     if baselines:
         for name, method in (("nearest_pixel", nearest_pixel), ("modified_hausdorff", modified_hausdorff)):
             right_of = method(runs)
@@ -164,9 +183,14 @@ def table(result: dict[str, Any]) -> str:
         if (row := result.get(f"baseline_{name}")) is not None:
             lines.append(f"  {name.replace('_', ' '):<25} {_percent(row['one_shot_accuracy'], row['ci95'])}")
     lines.append(f"verification, {result['verification_pairs']} balanced pairs: {result['verification_accuracy']:.2%}")
-    for key, text in (("open_set", "threshold set on these trials"), ("open_set_at_card_threshold", "threshold of the card")):
+    for key, text in (
+        ("open_set", "threshold set on these trials"),
+        ("open_set_at_card_threshold", "threshold of the card"),
+    ):
         if (row := result[key]) is not None:
-            rates = f"{row['correct_unknown_rate']:.2%} correct unknown at {row['false_unknown_rate']:.2%} false unknown"
+            rates = (
+                f"{row['correct_unknown_rate']:.2%} correct unknown at {row['false_unknown_rate']:.2%} false unknown"
+            )
             lines.append(f"true class absent: {rates} ({text})")
     lines.append(f"encoder {result['encoder_id']} on {result['runtime']}")
     return "\n".join(lines)

@@ -67,9 +67,8 @@ def base_card(model: Model, config: TrainConfig, comparator: str, digests: dict[
         "provenance": {
             "source": "trained from scratch by training/omniglot",
             "licence": "Apache-2.0",
-            "training_data": "Omniglot background set (Lake, Salakhutdinov, Tenenbaum 2015, MIT): " + ", ".join(
-                name for part in config.parts for name in alphabets(part)
-            ),
+            "training_data": "Omniglot background set (Lake, Salakhutdinov, Tenenbaum 2015, MIT): "
+            + ", ".join(name for part in config.parts for name in alphabets(part)),
             "notice": "Trained on the Omniglot data set, copyright 2015 Brenden Lake, MIT licence.",
             "tools": {name: version(name) for name in TOOLS},
             "digests": digests,
@@ -77,7 +76,9 @@ def base_card(model: Model, config: TrainConfig, comparator: str, digests: dict[
     }
 
 
-def export(checkpoint: Path, drawings: Drawings, out: Path, comparator: str = "weighted-l1") -> tuple[Bundle, Certificate]:
+def export(
+    checkpoint: Path, drawings: Drawings, out: Path, comparator: str = "weighted-l1"
+) -> tuple[Bundle, Certificate]:
     """Convert, certify and measure on the validation alphabets, write. The same inputs give the same bytes.
 
     Raises DataError for a file that is no checkpoint, ModelError if int8 costs more than the certificate allows; no
@@ -101,14 +102,18 @@ def export(checkpoint: Path, drawings: Drawings, out: Path, comparator: str = "w
     protocol = f"Omniglot, the 5 validation alphabets, {seen}: all pairs of drawings of one alphabet by two drawers"
     certificate = certify(conversion, chips, pairs, compare, Limits(), protocol)
     if not certificate.passed:
-        raise ModelError(f"{checkpoint}: int8 costs too much\n{as_text(certificate)}", "train longer, or quantisation-aware")
+        raise ModelError(
+            f"{checkpoint}: int8 costs too much\n{as_text(certificate)}", "train longer, or quantisation-aware"
+        )
     card |= measured(certificate.int8_score, pairs, protocol) | {"certificate": certificate.record}
     vectors = embed(conversion.model, chips)
     if compare.kind == "cosine":
         vectors = unit(vectors)
     train, test, answer = run_indices(held, 20, 20, seed=0)
     card["provenance"]["passes"] = list(conversion.passes)
-    card["provenance"]["open_set_threshold"] = open_set(run_scores(compare, vectors[train], vectors[test]), answer, None)["threshold"]
+    card["provenance"]["open_set_threshold"] = open_set(
+        run_scores(compare, vectors[train], vectors[test]), answer, None
+    )["threshold"]
 
     part = out.with_name(out.name + ".unproved")
     try:

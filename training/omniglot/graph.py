@@ -16,7 +16,11 @@ from converters.graph import Array, Graph, Op, Tensor
 from training.omniglot.networks import ConvBlock, KochTwin, Residual, SmallTwin
 
 SAME, VALID = schema.Padding.SAME, schema.Padding.VALID
-NONE, RELU, RELU6 = (schema.ActivationFunctionType.NONE, schema.ActivationFunctionType.RELU, schema.ActivationFunctionType.RELU6)
+NONE, RELU, RELU6 = (
+    schema.ActivationFunctionType.NONE,
+    schema.ActivationFunctionType.RELU,
+    schema.ActivationFunctionType.RELU6,
+)
 
 
 class _Chain:
@@ -29,7 +33,12 @@ class _Chain:
         self.count = 0
 
     def add(
-        self, kind: str, shape: tuple[int, ...], options: Any, inputs: list[Tensor | None], constants: tuple[Array, ...] = ()
+        self,
+        kind: str,
+        shape: tuple[int, ...],
+        options: Any,
+        inputs: list[Tensor | None],
+        constants: tuple[Array, ...] = (),
     ) -> Tensor:
         self.count += 1
         name = f"{self.count:02d}_{kind.lower()}"
@@ -40,7 +49,9 @@ class _Chain:
         self.graph.outputs = [self.top]
         return self.top
 
-    def conv(self, weights: Array, bias: Array, stride: int, padding: int, activation: int, depthwise: bool = False) -> Tensor:
+    def conv(
+        self, weights: Array, bias: Array, stride: int, padding: int, activation: int, depthwise: bool = False
+    ) -> Tensor:
         """weights as torch has them: (O, I, kh, kw)."""
         _, height, width, _ = self.top.shape
         kernel = weights.shape[2]
@@ -71,7 +82,9 @@ def _numpy(parameter: Any) -> Array:
 def _folded(block: ConvBlock) -> tuple[Array, Array]:
     """Weights and bias of the convolution with its batch norm: w * g / s, b - mean * g / s with s = sqrt(var + eps)."""
     factor = _numpy(block.norm.weight) / np.sqrt(_numpy(block.norm.running_var) + block.norm.eps)
-    return _numpy(block.conv.weight) * factor[:, None, None, None], _numpy(block.norm.bias) - _numpy(block.norm.running_mean) * factor
+    return _numpy(block.conv.weight) * factor[:, None, None, None], _numpy(block.norm.bias) - _numpy(
+        block.norm.running_mean
+    ) * factor
 
 
 def _from_pixels(weights: Array, bias: Array) -> tuple[Array, Array]:
@@ -114,11 +127,19 @@ def _koch(twin: KochTwin) -> Graph:
         elif isinstance(part, nn.MaxPool2d):
             _, height, width, channels = chain.top.shape
             options = schema.Pool2DOptionsT()
-            options.padding, options.strideW, options.strideH, options.filterWidth, options.filterHeight = VALID, 2, 2, 2, 2
+            options.padding, options.strideW, options.strideH, options.filterWidth, options.filterHeight = (
+                VALID,
+                2,
+                2,
+                2,
+                2,
+            )
             options.fusedActivationFunction = NONE
             chain.add("MAX_POOL_2D", (1, height // 2, width // 2, channels), options, [chain.top])
     _, height, width, channels = chain.top.shape
-    weights = _numpy(twin.dense.weight).reshape(-1, channels, height, width).transpose(0, 2, 3, 1)  # torch flattens C, H, W
+    weights = (
+        _numpy(twin.dense.weight).reshape(-1, channels, height, width).transpose(0, 2, 3, 1)
+    )  # torch flattens C, H, W
     chain.dense(weights.reshape(len(weights), -1), _numpy(twin.dense.bias))
     chain.add("LOGISTIC", chain.top.shape, None, [chain.top])
     return chain.graph

@@ -19,7 +19,15 @@ class ConvBlock(nn.Module):
     """Convolution, batch norm, and ReLU6 unless ``linear``. ``same`` pads as TFLite does: with stride 2 right and below."""
 
     def __init__(
-        self, inputs: int, outputs: int, kernel: int, *, stride: int = 1, groups: int = 1, same: bool = True, linear: bool = False
+        self,
+        inputs: int,
+        outputs: int,
+        kernel: int,
+        *,
+        stride: int = 1,
+        groups: int = 1,
+        same: bool = True,
+        linear: bool = False,
     ) -> None:
         super().__init__()
         self.same, self.linear, self.kernel, self.stride = same, linear, kernel, stride

@@ -106,7 +106,9 @@ def turned(ink: Tensor, orientation: Tensor) -> Tensor:
     return out
 
 
-def epoch_steps(drawings: Drawings, config: TrainConfig, rng: np.random.Generator) -> Iterator[list[tuple[NDArray[np.int64], int]]]:
+def epoch_steps(
+    drawings: Drawings, config: TrainConfig, rng: np.random.Generator
+) -> Iterator[list[tuple[NDArray[np.int64], int]]]:
     """The steps of one epoch: each a list of groups (drawing indices (characters, 2), orientation)."""
     where = {(c, d): i for i, (c, d) in enumerate(zip(drawings.character, drawings.drawer, strict=True))}
     members = [np.unique(drawings.character[drawings.alphabet == a]) for a in range(len(drawings.alphabet_names))]
@@ -157,11 +159,17 @@ def make_optimizer(model: Model, config: TrainConfig) -> torch.optim.Optimizer:
     layers: list[dict[str, Any]] = []
     for name, module in model.named_modules():
         if isinstance(module, nn.Conv2d):
-            layers.append({"params": list(module.parameters()), "base": 3e-2, "final_momentum": 0.9, "weight_decay": 1e-4})
+            layers.append(
+                {"params": list(module.parameters()), "base": 3e-2, "final_momentum": 0.9, "weight_decay": 1e-4}
+            )
         elif isinstance(module, nn.Linear):
-            layers.append({"params": list(module.parameters()), "base": 3e-3, "final_momentum": 0.9, "weight_decay": 1e-3})
+            layers.append(
+                {"params": list(module.parameters()), "base": 3e-3, "final_momentum": 0.9, "weight_decay": 1e-3}
+            )
         elif name == "head":
-            layers.append({"params": list(module.parameters()), "base": 3e-2, "final_momentum": 0.9, "weight_decay": 0.0})
+            layers.append(
+                {"params": list(module.parameters()), "base": 3e-2, "final_momentum": 0.9, "weight_decay": 0.0}
+            )
     return torch.optim.SGD(layers, lr=1e-3, momentum=0.5)
 
 
@@ -196,7 +204,12 @@ def validate(model: Model, drawings: Drawings) -> dict[str, float]:
     cosine = torch.einsum("rid,rcd->ric", unit[test], unit[train]).argmax(2).numpy()
     pairs = draw_pairs(drawings, 2000, seed=1)
     with torch.inference_mode():
-        head = np.stack([model.head(embedding[i][:, None], embedding[c][None]).argmax(1).numpy() for i, c in zip(test, train, strict=True)])
+        head = np.stack(
+            [
+                model.head(embedding[i][:, None], embedding[c][None]).argmax(1).numpy()
+                for i, c in zip(test, train, strict=True)
+            ]
+        )
         same = model.head(embedding[pairs.left], embedding[pairs.right]).numpy() > 0
     return {
         "one_shot_cosine": float((cosine == answer).mean()),
@@ -205,7 +218,9 @@ def validate(model: Model, drawings: Drawings) -> dict[str, float]:
     }
 
 
-def train(data: Drawings, config: TrainConfig, out: Path, resume: bool = False, validation: Drawings | None = None) -> Path:
+def train(
+    data: Drawings, config: TrainConfig, out: Path, resume: bool = False, validation: Drawings | None = None
+) -> Path:
     """Train and return the path of the chosen checkpoint. Writes to ``out``: last.pt, best.pt, log.jsonl, curves.png.
 
     The random numbers of an epoch depend on (seed, epoch) alone, so a resumed run repeats what it would have been.
@@ -296,15 +311,20 @@ def train(data: Drawings, config: TrainConfig, out: Path, resume: bool = False, 
     return best
 
 
-def save(model: Model, optimizer: torch.optim.Optimizer, config: TrainConfig, history: list[dict[str, Any]], path: Path) -> None:
-    runs.save(path, {
-        "config": asdict(config),
-        "model": model.state_dict(),
-        "optimizer": optimizer.state_dict(),
-        "epoch": len(history),
-        "history": history,
-        "characters": 0 if model.softmax is None else len(model.softmax.centres) // config.orientations,
-    })
+def save(
+    model: Model, optimizer: torch.optim.Optimizer, config: TrainConfig, history: list[dict[str, Any]], path: Path
+) -> None:
+    runs.save(
+        path,
+        {
+            "config": asdict(config),
+            "model": model.state_dict(),
+            "optimizer": optimizer.state_dict(),
+            "epoch": len(history),
+            "history": history,
+            "characters": 0 if model.softmax is None else len(model.softmax.centres) // config.orientations,
+        },
+    )
 
 
 def load(path: Path) -> tuple[Model, TrainConfig]:
@@ -328,7 +348,10 @@ def draw_curves(history: list[dict[str, Any]], path: Path) -> None:
 
     figure, (left, right) = pyplot.subplots(1, 2, figsize=(10, 4))
     epochs = [row["epoch"] for row in history]
-    for axis, keys in ((left, ("softmax_loss", "verification_loss")), (right, ("one_shot_cosine", "one_shot_l1", "verification"))):
+    for axis, keys in (
+        (left, ("softmax_loss", "verification_loss")),
+        (right, ("one_shot_cosine", "one_shot_l1", "verification")),
+    ):
         for key in keys:
             axis.plot(epochs, [row[key] for row in history], label=key)
         axis.set_xlabel("epoch")

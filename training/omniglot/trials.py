@@ -44,7 +44,9 @@ def run_indices(drawings: Drawings, runs_per_alphabet: int, ways: int, seed: int
             test.append([where[chosen[k], second] for k in order])
             answer.append(order)
     if not train:
-        raise DataError(f"runs: no alphabet of {', '.join(drawings.alphabet_names)} has {ways} characters and two drawers")
+        raise DataError(
+            f"runs: no alphabet of {', '.join(drawings.alphabet_names)} has {ways} characters and two drawers"
+        )
     return np.array(train, np.int64), np.array(test, np.int64), np.array(answer, np.int64)
 
 
@@ -77,7 +79,9 @@ def draw_pairs(drawings: Drawings, count: int, seed: int) -> Pairs:
     return Pairs(left=left, right=right, same=same)
 
 
-def pairs_of_runs(runs: Runs, seed: int = 0) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], NDArray[np.bool_]]:
+def pairs_of_runs(
+    runs: Runs, seed: int = 0
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], NDArray[np.bool_]]:
     """Balanced verification pairs from runs: (run, class, item, same), each (2 * trials,).
 
     Every test item against the example of its own class, and against one other class of its run.

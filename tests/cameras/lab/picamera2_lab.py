@@ -45,12 +45,19 @@ def _map(self: Sync) -> mmap.mmap:
 
 
 def _start(self: Picamera2) -> None:
-    with self._requestslock:  # it completes a request at once; before `started` is set, picamera2 would not give it back
+    with (
+        self._requestslock
+    ):  # it completes a request at once; before `started` is set, picamera2 would not give it back
         _original_start(self)
 
 
 Picamera2.__init__, Picamera2.start_, Sync.__enter__ = _init, _start, _map
-QUADRANTS = ((220, 30, 30), (30, 200, 30), (30, 30, 220), (230, 230, 40))  # top left, top right, bottom left, bottom right
+QUADRANTS = (
+    (220, 30, 30),
+    (30, 200, 30),
+    (30, 30, 220),
+    (230, 230, 40),
+)  # top left, top right, bottom left, bottom right
 PICTURES = Path("/opt/lab/quadrants")  # named in virtual.yaml
 CHECKS: list[Callable[[], str]] = []
 
@@ -81,7 +88,9 @@ def corners(pixels: np.ndarray) -> list[tuple[int, ...]]:
 
 
 def assert_quadrants(pixels: np.ndarray) -> None:
-    worst = max(abs(a - b) for got, want in zip(corners(pixels), QUADRANTS, strict=True) for a, b in zip(got, want, strict=True))
+    worst = max(
+        abs(a - b) for got, want in zip(corners(pixels), QUADRANTS, strict=True) for a, b in zip(got, want, strict=True)
+    )
     assert worst <= 12, f"expected {QUADRANTS}, got {corners(pixels)}"
 
 
@@ -135,7 +144,9 @@ def rotation_and_mirror() -> str:
                 software = (camera._rotation, camera._mirror)  # type: ignore[attr-defined]
             worst = max(abs(a - b) for x, y in zip(got, want, strict=True) for a, b in zip(x, y, strict=True))
             assert worst <= 2, (rotation, mirror, got, want)
-            done.append(f"{rotation}{'m' if mirror else ''}:{'software' if any(software) or not (rotation or mirror) else 'sensor'}")
+            done.append(
+                f"{rotation}{'m' if mirror else ''}:{'software' if any(software) or not (rotation or mirror) else 'sensor'}"
+            )
     return ", ".join(done)
 
 
@@ -282,8 +293,10 @@ def main() -> int:
     threading.excepthook = lambda args: print(f"  a thread ended: {args.thread and args.thread.name}: {args.exc_value}")
     draw()
     Picamera2.set_logging(logging.CRITICAL)
-    print(f"libcamera {libcamera.CameraManager.singleton().version}, picamera2 {importlib.metadata.version('picamera2')}, "
-          f"numpy {np.__version__}, Python {sys.version.split()[0]}")
+    print(
+        f"libcamera {libcamera.CameraManager.singleton().version}, picamera2 {importlib.metadata.version('picamera2')}, "
+        f"numpy {np.__version__}, Python {sys.version.split()[0]}"
+    )
     failed = 0
     for function in CHECKS:
         name = function.__name__.replace("_", " ")

@@ -52,7 +52,9 @@ def timestamps_are_the_drivers_and_rise() -> str:
         frames = [(camera.read(20.0).captured_ns, time.monotonic_ns()) for _ in range(20)]
     assert all(b[0] > a[0] for a, b in pairwise(frames)) and all(now - at >= 0 for at, now in frames)
     ages = [(now - at) / 1e6 for at, now in frames]
-    return f"step median {np.median(np.diff([at for at, _ in frames])) / 1e6:.1f} ms, age median {np.median(ages):.1f} ms"
+    return (
+        f"step median {np.median(np.diff([at for at, _ in frames])) / 1e6:.1f} ms, age median {np.median(ages):.1f} ms"
+    )
 
 
 @check
@@ -128,8 +130,10 @@ def a_camera_that_is_unplugged_is_lost_and_comes_back() -> str:
 
 def main() -> int:
     logging.basicConfig(level=logging.INFO, format="  log: %(message)s")
-    print(f"Linux {os.uname().release}, PyAV {av.__version__}, FFmpeg's libavdevice {av.library_versions['libavdevice']}, "
-          f"numpy {np.__version__}, Python {sys.version.split()[0]}")
+    print(
+        f"Linux {os.uname().release}, PyAV {av.__version__}, FFmpeg's libavdevice {av.library_versions['libavdevice']}, "
+        f"numpy {np.__version__}, Python {sys.version.split()[0]}"
+    )
     failed = 0
     for function in CHECKS:
         name = function.__name__.replace("_", " ")
