@@ -27,7 +27,7 @@ from edge_oneshot.config import DecisionConfig
 from edge_oneshot.evaluation.metrics import wilson
 from edge_oneshot.evaluation.pictures import embed, find_pictures
 from edge_oneshot.matching.evidence import CREDIT, Evidence
-from edge_oneshot.types import Candidate, Chip, Decision, Embedding, Observation, Outcome, Quality, Sample
+from edge_oneshot.types import Candidate, Chip, Decision, DecisionKind, Embedding, Observation, Quality, Sample
 
 Vectors = NDArray[np.float32]
 CLAIM, CREDITS = 0.01, sorted({0.0, 0.15, 0.35, 0.5, CREDIT})
@@ -61,8 +61,8 @@ class Visit:
         found = []
         for vector, scores in zip(self.frames, self.scores(), strict=True):
             best = Candidate(identity_id=str(scores.argmax()), score=float(scores.max()))
-            outcome = Outcome.MATCH if best.score >= self.threshold else Outcome.NON_MATCH
-            decision = Decision(outcome=outcome, threshold=self.threshold, target_fmr=None, candidate=best)
+            kind = DecisionKind.MATCH if best.score >= self.threshold else DecisionKind.NON_MATCH
+            decision = Decision(kind=kind, threshold=self.threshold, target_fmr=None, candidate=best)
             found.append(
                 Observation(sample=SAMPLE, embedding=Embedding(vector=vector, encoder_id="sha256:"), decision=decision)
             )

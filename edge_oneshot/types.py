@@ -296,13 +296,13 @@ class Candidate:
     score: float
 
 
-class Outcome(Enum):
+class DecisionKind(Enum):
     MATCH = "match"
     NON_MATCH = "non_match"
     NOT_COMPARED = "not_compared"
 
 
-class Obstacle(Enum):
+class Withheld(Enum):
     """What kept somebody from being told as a match for whom all frames of a track together reached the threshold."""
 
     NEWEST = "newest"  # the newest frame's best candidate is somebody else
@@ -318,7 +318,7 @@ class Decision:
     margin = score - threshold. same_probability: the card's map of the score, None where the card has none.
     """
 
-    outcome: Outcome
+    kind: DecisionKind
     threshold: float
     target_fmr: float | None
     candidate: Candidate | None = None
@@ -328,7 +328,7 @@ class Decision:
     target_fpir: float | None = None
 
     def __post_init__(self) -> None:
-        if self.outcome is Outcome.MATCH:
+        if self.kind is DecisionKind.MATCH:
             ok = self.candidate is not None and self.candidate.score >= self.threshold
             _require(ok, "Decision(MATCH)", f"a candidate with score >= {self.threshold}", self.candidate)
 
@@ -366,7 +366,7 @@ class Observation:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class MatchEvent:
+class Event:
     """What leaves the device. `late`, `expires_at`, `clock` and `signature` are computed at each hand-over, not here.
 
     event_id: UUIDv7. event_type: match, unknown, rejected, gone, enrolled, forgotten. ts: capture time, aware UTC.
@@ -382,8 +382,8 @@ class MatchEvent:
     body: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        _aware("MatchEvent.ts", self.ts)
-        _require(self.event_type in EVENT_TYPES, "MatchEvent.event_type", f"one of {EVENT_TYPES}", self.event_type)
+        _aware("Event.ts", self.ts)
+        _require(self.event_type in EVENT_TYPES, "Event.event_type", f"one of {EVENT_TYPES}", self.event_type)
 
 
 EVENT_TYPES = ("match", "unknown", "rejected", "gone", "enrolled", "forgotten")

@@ -13,13 +13,13 @@ from edge_oneshot.types import (
     Candidate,
     Chip,
     Decision,
+    DecisionKind,
     Embedding,
     Face,
     Fault,
     Float32Array,
     Identity,
     Observation,
-    Outcome,
     Quality,
     Sample,
     Template,
@@ -93,14 +93,14 @@ def seen(who: str | None, x: float = 100.0, score: float | None = None, whole: E
     """One sighting at x. who: an identity = a match, "" = a non-match, None = a poor frame. whole: no face, this embedding."""
     sample = Sample(face=None if whole is not None else face(x), chip=CHIP, quality=QUALITY)
     if who is None:
-        decision = Decision(outcome=Outcome.NOT_COMPARED, threshold=THRESHOLD, target_fmr=1e-4, faults=(BLURRED,))
+        decision = Decision(kind=DecisionKind.NOT_COMPARED, threshold=THRESHOLD, target_fmr=1e-4, faults=(BLURRED,))
         return Observation(sample=sample, embedding=None, decision=decision)
     vector = whole.vector if whole is not None else random_unit(next(_serial), 8)
     own = view_of(vector, {who or "lookalike": score if score is not None else 0.8 if who else 0.3})
     if who:
         candidate = Candidate(identity_id=who, score=0.8 if score is None else score)
         decision = Decision(
-            outcome=Outcome.MATCH,
+            kind=DecisionKind.MATCH,
             threshold=THRESHOLD,
             target_fmr=1e-4,
             candidate=candidate,
@@ -110,7 +110,7 @@ def seen(who: str | None, x: float = 100.0, score: float | None = None, whole: E
     else:
         candidate = Candidate(identity_id="lookalike", score=0.3 if score is None else score)
         decision = Decision(
-            outcome=Outcome.NON_MATCH,
+            kind=DecisionKind.NON_MATCH,
             threshold=THRESHOLD,
             target_fmr=1e-4,
             candidate=candidate,

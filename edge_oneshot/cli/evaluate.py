@@ -322,7 +322,7 @@ def _calibration(r: dict[str, Any]) -> None:
         beyond = " (extrapolated)" if c["extrapolated"] else ""
         click.echo(
             f"{what} claimed {c['claimed']:<8g} measured {c['measured']:<9g} 95 % {c['ci95'][0]:g} to {c['ci95'][1]:g}  "
-            f"threshold {c['threshold']:.4f}{beyond}: {c['verdict']}"
+            f"threshold {c['threshold']:.4f}{beyond}: {c['agreement']}"
         )
     for g in r.get("groups", ()):
         click.echo(

@@ -30,9 +30,9 @@ def verify(ctx: click.Context, name: str, image: Path, as_json: bool) -> int:
     if as_json:
         print_json(result)
     else:
-        word = "match" if result["outcome"] == "match" else "no match"
+        word = "match" if result["decision"] == "match" else "no match"
         click.echo(f"{word}: {result['name']}, {_scores(result)}")
-    return 0 if result["outcome"] == "match" else EXIT_NON_MATCH
+    return 0 if result["decision"] == "match" else EXIT_NON_MATCH
 
 
 @click.command()

@@ -57,7 +57,7 @@ def report(
 ) -> dict[str, Any]:
     """The report as JSON values. groups: person -> group; the rates within each group of 20 people or more are added.
 
-    verdict: "within" a factor of two of the claim, "outside" it (and the interval, too), or "cannot tell".
+    agreement: "within" a factor of two of the claim, "outside" it (and the interval, too), or "cannot tell".
     Raises EdgeOneshotError for too few people.
     """
     people = CohortScores(embedded, comparator, seed)
@@ -98,7 +98,7 @@ def report(
             "ci95": [float(f"{low[c]:.3g}"), float(f"{high[c]:.3g}")],
             "carried_by": round(float(carriers[c]), 1),
         }
-        claim["verdict"] = _verdict(claim)
+        claim["agreement"] = _agreement(claim)
     found: dict[str, Any] = {
         "claims": claims,
         "identities": people.count,
@@ -112,7 +112,7 @@ def report(
     return found
 
 
-def _verdict(claim: dict[str, Any]) -> str:
+def _agreement(claim: dict[str, Any]) -> str:
     low, high = claim["claimed"] / 2, claim["claimed"] * 2
     if claim["carried_by"] < RESOLVED:
         return "cannot tell"

@@ -12,7 +12,7 @@ from edge_oneshot.evaluation.page import Axis, Line, chart, det, histograms, pag
 from edge_oneshot.evaluation.pairs import Pairs
 from edge_oneshot.evaluation.pictures import Embedded
 from edge_oneshot.evaluation.visits import Told
-from edge_oneshot.matching.track import Verdict
+from edge_oneshot.matching.track import ResultKind
 from edge_oneshot.types import Float32Array
 
 RATES = (1e-5, 1e-4, 1e-3, 1e-2, 0.1)
@@ -122,7 +122,7 @@ def calibration_page(result: dict[str, Any]) -> str:
             c["ci95"],
             f"{c['threshold']:.4f}{beyond[c['extrapolated']]}",
             c["carried_by"],
-            c["verdict"],
+            c["agreement"],
         )
         for c in claims
     ]
@@ -140,7 +140,7 @@ def calibration_page(result: dict[str, Any]) -> str:
     lines.append(Line("as claimed", [1e-6, 0.2], [1e-6, 0.2], "3 3"))
     parts = [
         table(
-            ("rate", "identities", "claimed", "measured", "95 %", "threshold", "people who carry it", "verdict"), rows
+            ("rate", "identities", "claimed", "measured", "95 %", "threshold", "people who carry it", "agreement"), rows
         ),
         chart(
             "Claimed against measured",
@@ -231,7 +231,7 @@ def video_page(result: dict[str, Any], told: Sequence[Told]) -> str:
         table(("per visit", "rate", "count", "of", "people", "95 %"), rows),
         table(("events", ""), [(k.replace("_", " "), result[k]) for k in keys]),
     ]
-    frames = sorted(e.compared for e in told if e.verdict is Verdict.MATCH)
+    frames = sorted(e.compared for e in told if e.kind is ResultKind.MATCH)
     if frames:
         share = [(i + 1) / len(frames) for i in range(len(frames))]
         every = tuple(float(n) for n in range(0, frames[-1] + 1, max(1, frames[-1] // 8)))

@@ -22,7 +22,7 @@ from edge_oneshot.errors import EdgeOneshotError
 from edge_oneshot.evaluation.identification import rate
 from edge_oneshot.evaluation.metrics import Interval, wilson
 from edge_oneshot.matching.threshold import Threshold
-from edge_oneshot.matching.track import Finding, Tracker, Verdict
+from edge_oneshot.matching.track import ResultKind, Tracker, TrackResult
 from edge_oneshot.types import Frame, Observation
 
 SLACK_S = 0.5  # labels are set by hand
@@ -50,7 +50,7 @@ class Told:
     """An event: at_s seconds from the video's first frame. name: of a match."""
 
     video: str
-    verdict: Verdict
+    kind: ResultKind
     name: str | None
     track: int
     at_s: float
@@ -157,16 +157,14 @@ class Watcher:
             self.lengths_s[video] = (last_ns - first_ns) / 1e9
         self._span_ns = None
 
-    def _keep(self, video: str, findings: Sequence[Finding]) -> None:
+    def _keep(self, video: str, results: Sequence[TrackResult]) -> None:
         assert self._span_ns is not None
         first_ns = self._span_ns[0]
-        for f in findings:
-            if f.verdict is not Verdict.GONE:
+        for f in results:
+            if f.kind is not ResultKind.GONE:
                 name = None if f.identity_id is None else self._names[f.identity_id]
                 at_s = (f.last_ns - first_ns) / 1e9
-                self.told.append(
-                    Told(video=video, verdict=f.verdict, name=name, track=f.track, at_s=at_s, compared=f.frames)
-                )
+                self.told.append(Told(video=video, kind=f.kind, name=name, track=f.track, at_s=at_s, compared=f.frames))
 
 
 def check_ends(visits: Sequence[Visit], lengths_s: Mapping[str, float], path: Path) -> None:
@@ -202,26 +200,26 @@ def report(
         ]
         wanted = (
             [i for i in here if visits[i].name == event.name]
-            if event.verdict in (Verdict.MATCH, Verdict.UNKNOWN)
+            if event.kind in (ResultKind.MATCH, ResultKind.UNKNOWN)
             else here
         )
         for i in wanted or here:
             at[i].append(event)
         stray += not here
-        if not wanted and event.verdict is Verdict.MATCH:
+        if not wanted and event.kind is ResultKind.MATCH:
             false_matches.append((event, sorted({visits[i].person for i in here if visits[i].person})))
-        if not wanted and event.verdict is Verdict.UNKNOWN:
+        if not wanted and event.kind is ResultKind.UNKNOWN:
             false_unknowns += 1
     mated = [i for i, v in enumerate(visits) if v.name is not None]
     other = [i for i, v in enumerate(visits) if v.name is None]
     firsts = {
-        i: next((e for e in at[i] if e.verdict is Verdict.MATCH and e.name == visits[i].name), None) for i in mated
+        i: next((e for e in at[i] if e.kind is ResultKind.MATCH and e.name == visits[i].name), None) for i in mated
     }
     found = [e for e in firsts.values() if e is not None]
-    names = [{e.name for e in events if e.verdict is Verdict.MATCH} for events in at]
+    names = [{e.name for e in events if e.kind is ResultKind.MATCH} for events in at]
     hours = seconds / 3600
-    verdicts = Counter(e.verdict.value for e in told)
-    wrongly = [any(e.verdict is Verdict.MATCH for e in at[i]) for i in other]
+    verdicts = Counter(e.kind.value for e in told)
+    wrongly = [any(e.kind is ResultKind.MATCH for e in at[i]) for i in other]
     return {
         "visits": len(visits),
         "enrolled_visits": len(mated),
@@ -245,9 +243,9 @@ def report(
         "rejected_events": verdicts["rejected"],
         "events_outside_visits": stray,
         "repeated_match_events": sum(
-            max(0, sum(e.verdict is Verdict.MATCH and e.name == visits[i].name for e in at[i]) - 1) for i in mated
+            max(0, sum(e.kind is ResultKind.MATCH and e.name == visits[i].name for e in at[i]) - 1) for i in mated
         ),
-        "strangers_told_unknown": sum(any(e.verdict is Verdict.UNKNOWN for e in at[i]) for i in other),
+        "strangers_told_unknown": sum(any(e.kind is ResultKind.UNKNOWN for e in at[i]) for i in other),
         "identity_switches": sum(max(0, len(n) - 1) for n in names) + _flips(told),
         "seconds_to_match": _spread([max(0.0, e.at_s - visits[i].start_s) for i, e in firsts.items() if e is not None]),
         "compared_frames_to_match": _spread([float(e.compared) for e in found]),

@@ -1,4 +1,4 @@
-"""Findings on tracks -> match events. Pure: what an event of each type says, and nothing about how it travels.
+"""Track results on tracks -> match events. Pure: what an event of each type says, and nothing about how it travels.
 
 Nothing below the threshold ever carries a name: `unknown` and `rejected` name nobody, and a runner-up is only a score.
 """
@@ -10,22 +10,22 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from edge_oneshot.events.ids import boot_id, new_event_id
-from edge_oneshot.matching.track import Finding, Verdict
-from edge_oneshot.types import Identity, MatchEvent
+from edge_oneshot.matching.track import ResultKind, TrackResult
+from edge_oneshot.types import Event, Identity
 
 
 def fold(
-    finding: Finding, names: Mapping[str, str], camera: str, encoder_id: str, now_ns: int, now: datetime
-) -> MatchEvent:
-    """The event of one finding. names: identity_id -> name. now_ns and now: one moment on both clocks.
+    result: TrackResult, names: Mapping[str, str], camera: str, encoder_id: str, now_ns: int, now: datetime
+) -> Event:
+    """The event of one result. names: identity_id -> name. now_ns and now: one moment on both clocks.
 
     ts is the capture time of the track's last frame, put on the wall clock by its distance from `now_ns`.
     """
-    decision = finding.observation.decision
+    decision = result.observation.decision
     body: dict[str, Any] = {}
-    if finding.identity_id is not None:
-        body |= {"identity": finding.identity_id, "name": names.get(finding.identity_id, finding.identity_id)}
-    if finding.verdict in (Verdict.MATCH, Verdict.UNKNOWN):
+    if result.identity_id is not None:
+        body |= {"identity": result.identity_id, "name": names.get(result.identity_id, result.identity_id)}
+    if result.kind in (ResultKind.MATCH, ResultKind.UNKNOWN):
         body |= {
             "score": _rounded(decision.score),
             "same_probability": _rounded(decision.same_probability, 6),
@@ -34,29 +34,29 @@ def fold(
             "target_fpir": decision.target_fpir,
             "margin": _rounded(decision.margin),
             "runner_up_score": None if decision.runner_up is None else _rounded(decision.runner_up.score),
-            "quality": finding.observation.sample.quality.measures(),
+            "quality": result.observation.sample.quality.measures(),
         }
-    if finding.verdict is Verdict.REJECTED:
+    if result.kind is ResultKind.REJECTED:
         # No fault: the faces were good enough, and still the frames agreed neither on a person nor on a stranger.
-        body["faults"] = [fault.code for fault in finding.observation.sample.faults] or ["undecided"]
-    if finding.verdict in (Verdict.GONE, Verdict.REJECTED):
-        body["seconds"] = round((finding.last_ns - finding.first_ns) / 1e9, 1)
-    pad = finding.observation.sample.pad.decision.value  # not_performed: a photograph of an enrolled person passes
-    body |= {"frames": finding.frames, "track": finding.track, "camera": camera, "pad": pad, "encoder_id": encoder_id}
-    return MatchEvent(
+        body["faults"] = [fault.code for fault in result.observation.sample.faults] or ["undecided"]
+    if result.kind in (ResultKind.GONE, ResultKind.REJECTED):
+        body["seconds"] = round((result.last_ns - result.first_ns) / 1e9, 1)
+    pad = result.observation.sample.pad.decision.value  # not_performed: a photograph of an enrolled person passes
+    body |= {"frames": result.frames, "track": result.track, "camera": camera, "pad": pad, "encoder_id": encoder_id}
+    return Event(
         event_id=new_event_id(),
-        event_type=finding.verdict.value,
-        ts=now - timedelta(microseconds=(now_ns - finding.last_ns) / 1000),
-        captured_ns=finding.last_ns,
+        event_type=result.kind.value,
+        ts=now - timedelta(microseconds=(now_ns - result.last_ns) / 1000),
+        captured_ns=result.last_ns,
         boot_id=boot_id(),
         body=body,
     )
 
 
-def fold_gallery_change(event_type: str, identity: Identity, encoder_id: str, now_ns: int, now: datetime) -> MatchEvent:
+def fold_gallery_change(event_type: str, identity: Identity, encoder_id: str, now_ns: int, now: datetime) -> Event:
     """The event of an enrollment or a removal: event_type is "enrolled" or "forgotten"."""
     body = {"identity": identity.identity_id, "name": identity.name, "encoder_id": encoder_id}
-    return MatchEvent(
+    return Event(
         event_id=new_event_id(), event_type=event_type, ts=now, captured_ns=now_ns, boot_id=boot_id(), body=body
     )
 

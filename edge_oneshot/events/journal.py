@@ -20,15 +20,15 @@ from typing import Any
 
 from edge_oneshot.config import DecisionConfig
 from edge_oneshot.errors import EdgeOneshotError
-from edge_oneshot.types import Candidate, MatchEvent, Observation, Obstacle, Outcome, PadDecision, PadResult
+from edge_oneshot.types import Candidate, DecisionKind, Event, Observation, PadDecision, PadResult, Withheld
 
 log = logging.getLogger(__name__)
 
 MAX_REASONS = 12  # kinds of fault kept of one track
 PRUNE_EVERY = 50  # rows between two looks at the limit
 HINDERED = {
-    Obstacle.NEWEST: "the newest frame's best candidate was somebody else",
-    Obstacle.DIVIDED: "of those that matched alone no more than two in three named that person",
+    Withheld.NEWEST: "the newest frame's best candidate was somebody else",
+    Withheld.DIVIDED: "of those that matched alone no more than two in three named that person",
 }
 
 
@@ -41,14 +41,14 @@ class _Seen:
     frames: int = 0
     compared: int = 0
     votes: Counter[str] = field(default_factory=Counter)
-    obstacles: Counter[Obstacle] = field(default_factory=Counter)
+    withheld: Counter[Withheld] = field(default_factory=Counter)
     refused: dict[str, dict[str, Any]] = field(default_factory=dict)
     best: Observation | None = None
     pad: PadResult = field(default_factory=PadResult)  # the last one, but an attack stays
     events: list[dict[str, str]] = field(default_factory=list)
     told: set[str] = field(default_factory=set)
 
-    def take(self, observation: Observation, obstacle: Obstacle | None, at: datetime) -> None:
+    def take(self, observation: Observation, withheld: Withheld | None, at: datetime) -> None:
         self.frames += 1
         self.last_at = at
         decision, pad = observation.decision, observation.sample.pad
@@ -56,7 +56,7 @@ class _Seen:
             pad.decision is PadDecision.BONA_FIDE and self.pad.decision is not PadDecision.ATTACK
         ):
             self.pad = pad
-        if decision.outcome is Outcome.NOT_COMPARED:
+        if decision.kind is DecisionKind.NOT_COMPARED:
             for fault in decision.faults:
                 if fault.code in self.refused or len(self.refused) < MAX_REASONS:
                     entry = self.refused.setdefault(fault.code, {"frames": 0})
@@ -64,9 +64,9 @@ class _Seen:
                     entry["last"] = fault.message
             return
         self.compared += 1
-        if obstacle is not None:
-            self.obstacles[obstacle] += 1
-        if decision.outcome is Outcome.MATCH and decision.candidate is not None:
+        if withheld is not None:
+            self.withheld[withheld] += 1
+        if decision.kind is DecisionKind.MATCH and decision.candidate is not None:
             self.votes[decision.candidate.identity_id] += 1
         before = None if self.best is None else self.best.decision.score
         if self.best is None or before is None or (decision.score is not None and decision.score > before):
@@ -77,7 +77,7 @@ def reason(
     frames: int,
     compared: int,
     votes: Mapping[str, int],
-    obstacles: Mapping[Obstacle, int],
+    withheld: Mapping[Withheld, int],
     told: Iterable[str],
     config: DecisionConfig,
 ) -> str:
@@ -85,7 +85,7 @@ def reason(
     told = set(told)
     most = max(votes.values(), default=0)
     hindered = " and ".join(
-        f"{words} (at {obstacles[o]} of {compared} frames)" for o, words in HINDERED.items() if obstacles.get(o)
+        f"{words} (at {withheld[o]} of {compared} frames)" for o, words in HINDERED.items() if withheld.get(o)
     )
     if "match" in told:
         return f"told as a match: {most} of {compared} compared frames matched alone, and at least {config.confirm_frames} together"
@@ -139,17 +139,17 @@ class Journal:
         except (sqlite3.Error, OSError) as e:
             self._failed(e)
 
-    def observe(self, tracks: Sequence[tuple[int, Observation, Obstacle | None]], at: datetime) -> None:
+    def observe(self, tracks: Sequence[tuple[int, Observation, Withheld | None]], at: datetime) -> None:
         """One frame, as Tracker.seen_at gives it. at: when it was captured, aware UTC."""
         if not self._config.explain_tracks:
             return
-        for number, observation, obstacle in tracks:
+        for number, observation, withheld in tracks:
             seen = self._open.get(number)
             if seen is None:
                 seen = self._open[number] = _Seen(first_at=at, last_at=at)
-            seen.take(observation, obstacle, at)
+            seen.take(observation, withheld, at)
 
-    def told(self, event: MatchEvent) -> None:
+    def told(self, event: Event) -> None:
         """An event of a track went out."""
         seen = self._open.get(int(event.body.get("track", -1)))
         if seen is not None:
@@ -215,7 +215,7 @@ class Journal:
             "threshold": None,
             "events": seen.events,
             "pad": {"decision": seen.pad.decision.value, "score": seen.pad.score, "method": seen.pad.method},
-            "why": reason(seen.frames, seen.compared, seen.votes, seen.obstacles, seen.told, self._config),
+            "why": reason(seen.frames, seen.compared, seen.votes, seen.withheld, seen.told, self._config),
         }
         if seen.best is not None:
             decision = seen.best.decision

@@ -26,7 +26,7 @@ from edge_oneshot.errors import EdgeOneshotError
 from edge_oneshot.events.clock import Clock, Moment, read_clock
 from edge_oneshot.events.outbox_file import DiskFault, OutboxFile
 from edge_oneshot.events.stored import EPOCH, OutboxStatus, StoredEvent, from_row
-from edge_oneshot.types import MatchEvent
+from edge_oneshot.types import Event
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -58,7 +58,7 @@ class Outbox:
         self._counter = self._counter_end = 0
         self._seq = self._try(lambda db: int(db.execute("SELECT coalesce(max(seq), 0) FROM events").fetchone()[0]), 0)
 
-    def commit(self, event: MatchEvent) -> bool:
+    def commit(self, event: Event) -> bool:
         """Store `event`; True once it is on disk, False if it waits in memory because the disk does not take it.
 
         A second commit of the same event_id changes nothing. Raises ValueError or TypeError for a body that cannot be
@@ -68,7 +68,7 @@ class Outbox:
         if (event.event_type == "match" or identity is not None) and not (
             isinstance(identity, str) and SLUG.fullmatch(identity)
         ):
-            raise ValueError(f"MatchEvent.body identity: expected a slug [a-z0-9_-]+, got {identity!r}")
+            raise ValueError(f"Event.body identity: expected a slug [a-z0-9_-]+, got {identity!r}")
         json.dumps(event.body, allow_nan=False)  # fails here, at the one who made it, and not later in the link
         now = self._clock()
         captured = event.captured_ns

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from edge_oneshot.events.clock import Moment
-from edge_oneshot.types import MatchEvent
+from edge_oneshot.types import Event
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -20,7 +20,7 @@ class StoredEvent:
     """
 
     seq: int
-    event: MatchEvent
+    event: Event
     captured_boottime_ns: int
     clock_synced: bool
 
@@ -50,7 +50,7 @@ class OutboxStatus:
 def from_row(row: tuple[object, ...]) -> StoredEvent:
     """A row of the table `events`, in the order of its columns."""
     seq, event_id, event_type, ts_us, captured_ns, boot, captured_boottime_ns, synced, body = row
-    event = MatchEvent(
+    event = Event(
         event_id=str(event_id),
         event_type=str(event_type),
         ts=EPOCH + timedelta(microseconds=int(str(ts_us))),

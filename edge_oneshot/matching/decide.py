@@ -5,7 +5,7 @@ from __future__ import annotations
 from edge_oneshot.matching.compare import References
 from edge_oneshot.matching.threshold import Threshold
 from edge_oneshot.model.card import EncoderCard
-from edge_oneshot.types import Decision, Embedding, Fault, Outcome
+from edge_oneshot.types import Decision, DecisionKind, Embedding, Fault
 
 EMPTY_GALLERY = Fault(code="empty_gallery", message="nobody is enrolled with this encoder: nothing to compare with")
 
@@ -15,7 +15,7 @@ def decide(probe: Embedding, references: References, threshold: Threshold, card:
     ranked = references.rank(probe)
     if not ranked:
         return Decision(
-            outcome=Outcome.NON_MATCH,
+            kind=DecisionKind.NON_MATCH,
             threshold=threshold.value,
             target_fmr=threshold.target_fmr,
             target_fpir=threshold.target_fpir,
@@ -23,7 +23,7 @@ def decide(probe: Embedding, references: References, threshold: Threshold, card:
         )
     best = ranked[0]
     return Decision(
-        outcome=Outcome.MATCH if best.score >= threshold.value else Outcome.NON_MATCH,
+        kind=DecisionKind.MATCH if best.score >= threshold.value else DecisionKind.NON_MATCH,
         threshold=threshold.value,
         target_fmr=threshold.target_fmr,
         target_fpir=threshold.target_fpir,
@@ -36,7 +36,7 @@ def decide(probe: Embedding, references: References, threshold: Threshold, card:
 def not_compared(faults: tuple[Fault, ...], threshold: Threshold) -> Decision:
     """A failure to acquire: the capture failed a quality gate, so no comparison took place."""
     return Decision(
-        outcome=Outcome.NOT_COMPARED,
+        kind=DecisionKind.NOT_COMPARED,
         threshold=threshold.value,
         target_fmr=threshold.target_fmr,
         target_fpir=threshold.target_fpir,

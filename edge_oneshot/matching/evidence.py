@@ -20,7 +20,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from edge_oneshot.types import Embedding, Observation, Obstacle
+from edge_oneshot.types import Embedding, Observation, Withheld
 
 CREDIT = 0.25
 # LFW sets 1-4: 8 photographs of one person are worth 1.3 in the median and 1.7 at the 99th percentile (78 people); frames
@@ -31,17 +31,17 @@ Score = Callable[[str, Embedding], float | None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Ruling:
+class EvidenceResult:
     """What the newest frame settles. identity_id: to be told as a match; frames: those of that person that match alone.
 
     together: whether all frames together reach the threshold for the newest one's best candidate.
-    obstacle: None also where too few frames match, alone or together.
+    withheld: None also where too few frames match, alone or together.
     """
 
     together: bool
     identity_id: str | None = None
     frames: Sequence[Observation] = ()
-    obstacle: Obstacle | None = None
+    withheld: Withheld | None = None
 
 
 class Evidence:
@@ -70,13 +70,13 @@ class Evidence:
         """Look at so many of the newest comparisons from now on."""
         self._window = deque(self._window, maxlen=limit)
 
-    def judge(self, threshold: float, confirm_frames: int) -> Ruling:
+    def judge(self, threshold: float, confirm_frames: int) -> EvidenceResult:
         """A match needs enough frames, all of them together over the threshold, one of them alone, and the newest for them."""
         newest = self.candidate()
         together = newest is not None and newest[1] >= threshold
         matched = self.matched(threshold)
         if newest is None or not matched or len(self) < confirm_frames:
-            return Ruling(together=together)
+            return EvidenceResult(together=together)
         most = max(matched, key=lambda who: len(matched[who]))
         if most == newest[0]:
             reached = together
@@ -85,9 +85,9 @@ class Evidence:
         # Frames that match somebody else speak of two people, or of a poor reference.
         if reached and 3 * len(matched[most]) > 2 * sum(map(len, matched.values())):
             if most != newest[0]:
-                return Ruling(together=together, obstacle=Obstacle.NEWEST)
-            return Ruling(together=together, identity_id=most, frames=matched[most])
-        return Ruling(together=together, obstacle=Obstacle.DIVIDED if reached or together else None)
+                return EvidenceResult(together=together, withheld=Withheld.NEWEST)
+            return EvidenceResult(together=together, identity_id=most, frames=matched[most])
+        return EvidenceResult(together=together, withheld=Withheld.DIVIDED if reached or together else None)
 
     def candidate(self) -> tuple[str, float] | None:
         """(identity_id, evidence) of the newest frame's best candidate, on the scale of the scores; None: it has none."""

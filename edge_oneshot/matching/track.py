@@ -1,4 +1,4 @@
-"""Decisions on single frames -> one verdict per track: match, unknown, or neither; and `gone`. Pure, no clock of its own.
+"""Decisions on single frames -> one result per track: match, unknown, or neither; and `gone`. Pure, no clock of its own.
 
 A track is one person (or thing) that stays in sight. It is told as a match when the evidence of its last frames for one
 identity reaches the threshold (matching/evidence.py), as unknown after enough good frames in a row that neither alone
@@ -14,12 +14,12 @@ from enum import Enum
 
 from edge_oneshot.config import DecisionConfig
 from edge_oneshot.matching.evidence import Evidence, Score
-from edge_oneshot.types import Box, Decision, Embedding, Observation, Obstacle, Outcome, PadDecision
+from edge_oneshot.types import Box, Decision, DecisionKind, Embedding, Observation, PadDecision, Withheld
 
 MIN_IOU = 0.2  # between two sightings of one person, frames being some 100 ms apart
 
 
-class Verdict(Enum):
+class ResultKind(Enum):
     MATCH = "match"
     UNKNOWN = "unknown"
     REJECTED = "rejected"
@@ -27,13 +27,13 @@ class Verdict(Enum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Finding:
-    """A verdict on a track. observation: the best one behind it. frames: comparisons that were made in the track.
+class TrackResult:
+    """What became certain about a track. observation: the best one behind it. frames: comparisons that were made in the track.
 
     identity_id: of a match, or of the match that is gone; None otherwise. first_ns, last_ns: monotonic capture times.
     """
 
-    verdict: Verdict
+    kind: ResultKind
     track: int
     identity_id: str | None
     observation: Observation
@@ -52,11 +52,11 @@ class Track:
     seen: int = 0
     compared: int = 0
     strangers: int = 0  # comparisons in a row that spoke for nobody
-    verdict: Verdict | None = None
+    result: ResultKind | None = None
     identity_id: str | None = None
     best: Observation | None = None
     last: Observation | None = None
-    obstacle: Obstacle | None = None  # at the newest frame
+    withheld: Withheld | None = None  # at the newest frame
     unlike: list[Observation] = field(default_factory=list)
 
 
@@ -77,16 +77,16 @@ class Tracker:
     def present(self) -> tuple[list[str], int]:
         """(identity ids in sight, sorted; number of unknown people in sight)."""
         known = sorted({t.identity_id for t in self._tracks if t.identity_id is not None})
-        return known, sum(t.verdict is Verdict.UNKNOWN for t in self._tracks)
+        return known, sum(t.result is ResultKind.UNKNOWN for t in self._tracks)
 
     @property
     def numbers(self) -> list[int]:
         """The tracks that are in sight, or were until just now."""
         return [t.number for t in self._tracks]
 
-    def seen_at(self, now_ns: int) -> list[tuple[int, Observation, Obstacle | None]]:
+    def seen_at(self, now_ns: int) -> list[tuple[int, Observation, Withheld | None]]:
         """(track number, observation, what kept it from being told as a match) of the frame that was captured at now_ns."""
-        return [(t.number, t.last, t.obstacle) for t in self._tracks if t.last is not None and t.last_ns == now_ns]
+        return [(t.number, t.last, t.withheld) for t in self._tracks if t.last is not None and t.last_ns == now_ns]
 
     def reconfigure(self, config: DecisionConfig) -> None:
         """Go by these limits from now on. Whoever is in sight stays who they are: nobody is told twice."""
@@ -98,9 +98,9 @@ class Tracker:
         """Drop tracks of somebody who was removed from the gallery; nothing more is told of them."""
         self._tracks = [t for t in self._tracks if t.identity_id != identity_id]
 
-    def update(self, observations: Sequence[Observation], now_ns: int) -> list[Finding]:
+    def update(self, observations: Sequence[Observation], now_ns: int) -> list[TrackResult]:
         """Take one frame's observations at now_ns (monotonic capture time); returns what became certain by it."""
-        findings = self.expire(now_ns)
+        results = self.expire(now_ns)
         free = list(self._tracks)
         # The surest assignments first, each track and each face once: where people pass each other, their boxes overlap
         # and their faces tell them apart; else pairs in falling order of overlap. Who was told as a match is followed by
@@ -112,11 +112,11 @@ class Tracker:
                 taken[i] = track
         for i, observation in enumerate(observations):
             track = taken.get(i) or self._begin(observation, now_ns)
-            findings += self._extend(track, observation, now_ns)
+            results += self._extend(track, observation, now_ns)
         # Ends before beginnings: who is told as gone and as matched by one frame is here.
-        return sorted(findings, key=lambda f: f.verdict is not Verdict.GONE)
+        return sorted(results, key=lambda f: f.kind is not ResultKind.GONE)
 
-    def expire(self, now_ns: int) -> list[Finding]:
+    def expire(self, now_ns: int) -> list[TrackResult]:
         """End the tracks that have been out of sight for too long at now_ns. To be called without a frame, too."""
         limit_ns = now_ns - round(self._config.gone_after_s * 1e9)
         old = [t for t in self._tracks if t.last_ns <= limit_ns]
@@ -145,54 +145,54 @@ class Tracker:
         self._tracks.append(track)
         return track
 
-    def _extend(self, track: Track, observation: Observation, now_ns: int) -> list[Finding]:
+    def _extend(self, track: Track, observation: Observation, now_ns: int) -> list[TrackResult]:
         face = observation.sample.face
         track.box, track.last, track.last_ns = None if face is None else face.box, observation, now_ns
-        track.seen, track.obstacle = track.seen + 1, None
+        track.seen, track.withheld = track.seen + 1, None
         if track.best is None or _rank(observation) > _rank(track.best):
             track.best = observation
-        if observation.decision.outcome is Outcome.NOT_COMPARED:
+        if observation.decision.kind is DecisionKind.NOT_COMPARED:
             return []
         track.compared += 1
         track.evidence.add(observation)
-        if track.verdict is Verdict.MATCH:
+        if track.result is ResultKind.MATCH:
             return self._watch(track, observation, now_ns)
         return self._judge(track, observation)
 
-    def _judge(self, track: Track, observation: Observation) -> list[Finding]:
+    def _judge(self, track: Track, observation: Observation) -> list[TrackResult]:
         decision = observation.decision
-        ruling = track.evidence.judge(decision.threshold, self._config.confirm_frames)
-        if ruling.identity_id is not None:
-            track.verdict, track.identity_id = Verdict.MATCH, ruling.identity_id
-            return [_finding(track, Verdict.MATCH, _as_decided_now(max(ruling.frames, key=_rank), decision))]
-        track.obstacle = ruling.obstacle
-        track.strangers = 0 if ruling.together or decision.outcome is Outcome.MATCH else track.strangers + 1
-        if track.verdict is None and track.strangers >= self._config.unknown_frames:
-            track.verdict = Verdict.UNKNOWN
+        evidence = track.evidence.judge(decision.threshold, self._config.confirm_frames)
+        if evidence.identity_id is not None:
+            track.result, track.identity_id = ResultKind.MATCH, evidence.identity_id
+            return [_result(track, ResultKind.MATCH, _as_decided_now(max(evidence.frames, key=_rank), decision))]
+        track.withheld = evidence.withheld
+        track.strangers = 0 if evidence.together or decision.kind is DecisionKind.MATCH else track.strangers + 1
+        if track.result is None and track.strangers >= self._config.unknown_frames:
+            track.result = ResultKind.UNKNOWN
             return [
-                _finding(track, Verdict.UNKNOWN, max(track.evidence.newest(self._config.unknown_frames), key=_rank))
+                _result(track, ResultKind.UNKNOWN, max(track.evidence.newest(self._config.unknown_frames), key=_rank))
             ]
         return []
 
-    def _watch(self, track: Track, observation: Observation, now_ns: int) -> list[Finding]:
+    def _watch(self, track: Track, observation: Observation, now_ns: int) -> list[TrackResult]:
         """After a match: has somebody else taken the place? Then this track is over and a new one begins."""
         track.unlike = [] if _agrees(track, observation) else [*track.unlike, observation]
         if len(track.unlike) < self._config.unknown_frames:
             return []
         self._tracks.remove(track)
-        findings = self._end(track)
+        results = self._end(track)
         successor = self._begin(observation, now_ns)
         for earlier in track.unlike:
-            findings += self._extend(successor, earlier, now_ns)
-        return findings
+            results += self._extend(successor, earlier, now_ns)
+        return results
 
-    def _end(self, track: Track) -> list[Finding]:
+    def _end(self, track: Track) -> list[TrackResult]:
         if track.best is None:
             return []
-        if track.verdict in (Verdict.MATCH, Verdict.UNKNOWN):
-            return [_finding(track, Verdict.GONE, track.best)]
+        if track.result in (ResultKind.MATCH, ResultKind.UNKNOWN):
+            return [_result(track, ResultKind.GONE, track.best)]
         if track.seen >= self._config.unknown_frames:
-            return [_finding(track, Verdict.REJECTED, track.best)]
+            return [_result(track, ResultKind.REJECTED, track.best)]
         return []  # a glimpse: too few frames to say anything, not even that somebody was refused
 
 
@@ -200,7 +200,7 @@ def _agrees(track: Track, observation: Observation) -> bool:
     """Whether the observation matches the person that the track was told as."""
     candidate = observation.decision.candidate
     return (
-        observation.decision.outcome is Outcome.MATCH
+        observation.decision.kind is DecisionKind.MATCH
         and candidate is not None
         and candidate.identity_id == track.identity_id
     )
@@ -210,7 +210,7 @@ def _as_decided_now(observation: Observation, newest: Decision) -> Observation:
     """A match is told by the threshold of the moment, also where an earlier frame is its best and another one held then."""
     decision = replace(
         observation.decision,
-        outcome=Outcome.MATCH,
+        kind=DecisionKind.MATCH,
         threshold=newest.threshold,
         target_fmr=newest.target_fmr,
         target_fpir=newest.target_fpir,
@@ -221,14 +221,14 @@ def _as_decided_now(observation: Observation, newest: Decision) -> Observation:
 def _rank(observation: Observation) -> tuple[int, float]:
     """What a track is told by: a comparison before a refused frame, and of these an attack before a blurred one."""
     score = observation.decision.score
-    compared = observation.decision.outcome is not Outcome.NOT_COMPARED
+    compared = observation.decision.kind is not DecisionKind.NOT_COMPARED
     attack = observation.sample.pad.decision is PadDecision.ATTACK
     return 2 if compared else int(attack), -1e9 if score is None else score
 
 
-def _finding(track: Track, verdict: Verdict, observation: Observation) -> Finding:
-    return Finding(
-        verdict=verdict,
+def _result(track: Track, kind: ResultKind, observation: Observation) -> TrackResult:
+    return TrackResult(
+        kind=kind,
         track=track.number,
         identity_id=track.identity_id,
         observation=observation,

@@ -25,7 +25,7 @@ from edge_oneshot.errors import CameraError
 from edge_oneshot.events.build import fold
 from edge_oneshot.events.journal import Journal
 from edge_oneshot.gallery.people import People
-from edge_oneshot.matching.track import Finding, Tracker, Verdict
+from edge_oneshot.matching.track import ResultKind, Tracker, TrackResult
 from edge_oneshot.mqtt.payloads import Health, Info
 from edge_oneshot.recognition.pipeline import Pipeline
 from edge_oneshot.service import system
@@ -33,7 +33,7 @@ from edge_oneshot.service.reload import Plan
 from edge_oneshot.service.reporter import Reporter
 from edge_oneshot.service.requests import Handler
 from edge_oneshot.service.stage_times import StageTimes
-from edge_oneshot.types import Frame, MatchEvent, Observation
+from edge_oneshot.types import Event, Frame, Observation
 
 log = logging.getLogger(__name__)
 
@@ -87,7 +87,7 @@ class Daemon:
 
     # ---- one step
 
-    def step(self, frame: Frame | None, now_ns: int) -> list[MatchEvent]:
+    def step(self, frame: Frame | None, now_ns: int) -> list[Event]:
         """Process a frame (None: there is no new one) at now_ns, time.monotonic_ns. Returns the events it caused.
 
         Tracks live by the frames' capture times; without a frame, by now_ns.
@@ -98,22 +98,22 @@ class Daemon:
         if frame is not None and self.handler.job is not None:
             # The person before the camera is being enrolled, or the camera aimed: nobody is to be told as unknown now.
             self.handler.offer(frame)
-            findings = self.tracker.expire(now_ns)
+            results = self.tracker.expire(now_ns)
         elif frame is None or self.state is State.PAUSED:
-            findings = self.tracker.expire(now_ns)
+            results = self.tracker.expire(now_ns)
         else:
-            findings = self.tracker.update(self._observe(frame), frame.captured_ns)
+            results = self.tracker.update(self._observe(frame), frame.captured_ns)
             if self.journal is not None:
                 self.journal.observe(self.tracker.seen_at(frame.captured_ns), frame.captured_at)
         self.handler.tick(now_ns)
-        events = [self._fold(finding) for finding in findings]
+        events = [self._fold(result) for result in results]
         for event in events:
             self.reporter.event(event)
             if self.journal is not None:
                 self.journal.told(event)
         if self.config.mqtt.snapshot:
-            for finding in (f for f in findings if f.verdict in (Verdict.MATCH, Verdict.UNKNOWN)):
-                self.reporter.picture(to_jpeg(finding.observation.sample.chip.pixels))
+            for result in (f for f in results if f.kind in (ResultKind.MATCH, ResultKind.UNKNOWN)):
+                self.reporter.picture(to_jpeg(result.observation.sample.chip.pixels))
         if self.journal is not None:
             self.journal.keep(self.tracker.numbers)
         self.reporter.presence(*self.tracker.present)
@@ -127,13 +127,13 @@ class Daemon:
         self.times.add(self.pipeline.stopwatch.seconds | {"frame": time.perf_counter() - start})
         return observations
 
-    def _fold(self, finding: Finding) -> MatchEvent:
+    def _fold(self, result: TrackResult) -> Event:
         encoder_id = self.pipeline.encoder.encoder_id
         return fold(
-            finding, self.people.names, self.config.camera.name, encoder_id, time.monotonic_ns(), datetime.now(UTC)
+            result, self.people.names, self.config.camera.name, encoder_id, time.monotonic_ns(), datetime.now(UTC)
         )
 
-    def _emit(self, event: MatchEvent) -> None:
+    def _emit(self, event: Event) -> None:
         self.reporter.event(event)
         system.notify(
             "WATCHDOG=1"

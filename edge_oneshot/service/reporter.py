@@ -11,7 +11,7 @@ from edge_oneshot.mqtt.client import MqttLink
 from edge_oneshot.mqtt.homeassistant import HomeAssistant
 from edge_oneshot.mqtt.payloads import Health, Info, Presence
 from edge_oneshot.mqtt.topics import Topics
-from edge_oneshot.types import MatchEvent
+from edge_oneshot.types import Event
 
 log = logging.getLogger(__name__)
 
@@ -28,7 +28,7 @@ class Reporter:
         self._since = datetime.now(UTC)
         self._people: frozenset[str] = frozenset()
 
-    def event(self, event: MatchEvent) -> None:
+    def event(self, event: Event) -> None:
         """Commit an event before anything is published; the link takes it from the outbox."""
         self.events += 1
         who = event.body.get("identity") or ""

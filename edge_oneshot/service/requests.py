@@ -28,7 +28,7 @@ from edge_oneshot.matching.forecast import growth, nearest
 from edge_oneshot.recognition.enrollment import CaptureSession, Enrollment, enroll_from_frame, probe_from_frame
 from edge_oneshot.recognition.pipeline import Pipeline
 from edge_oneshot.service.jobs import EnrollJob, Job, SnapshotJob
-from edge_oneshot.types import Decision, Frame, Identity, MatchEvent, Outcome, Sample
+from edge_oneshot.types import Decision, DecisionKind, Event, Frame, Identity, Sample
 
 log = logging.getLogger(__name__)
 
@@ -46,7 +46,7 @@ class Handler:
         self,
         pipeline: Pipeline,
         people: People,
-        emit: Callable[[MatchEvent], None],
+        emit: Callable[[Event], None],
         describe: Callable[[], dict[str, Any]],
         set_paused: Callable[[bool], None] | None = None,
         journal: Journal | None = None,
@@ -291,7 +291,7 @@ class Handler:
             self._pipeline, decode_image(a.binary("image"), a.text("source", "the picture"))
         )
         decision = decide(probe, self._people.references, self._pipeline.threshold, self._pipeline.encoder.card)
-        found = decision.candidate.identity_id if decision.outcome is Outcome.MATCH and decision.candidate else None
+        found = decision.candidate.identity_id if decision.kind is DecisionKind.MATCH and decision.candidate else None
         name = None if found is None else self._people.names.get(found, found)
         foreign = {"templates_of_another_encoder": self._people.references.foreign}
         request.finish({"identity": found, "name": name} | _comparison(decision, sample) | foreign)
@@ -332,7 +332,7 @@ def _comparison(decision: Decision, sample: Sample) -> dict[str, Any]:
         return None if value is None else round(value, digits)
 
     return {
-        "outcome": decision.outcome.value,
+        "decision": decision.kind.value,
         "score": rounded(decision.score),
         "threshold": rounded(decision.threshold),
         "target_fmr": decision.target_fmr,

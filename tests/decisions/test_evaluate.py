@@ -104,15 +104,15 @@ def test_both_ways_of_counting_galleries_agree(size: int) -> None:
 def test_claims_are_kept_on_the_same_kind_of_people_and_broken_claims_are_seen() -> None:
     e = crowd(400, 2, seed=21)
     good = calibration.report(e, COSINE, RULE)
-    verdicts = {(c["kind"], c["identities"], c["claimed"]): c["verdict"] for c in good["claims"]}
-    assert verdicts["fmr", 1, 1e-2] == verdicts["fmr", 1, 1e-3] == verdicts["fpir", 10, 0.1] == "within"
-    assert verdicts["fmr", 1, 1e-5] == "cannot tell", "400 people cannot resolve one in 100,000"
+    agreements = {(c["kind"], c["identities"], c["claimed"]): c["agreement"] for c in good["claims"]}
+    assert agreements["fmr", 1, 1e-2] == agreements["fmr", 1, 1e-3] == agreements["fpir", 10, 0.1] == "within"
+    assert agreements["fmr", 1, 1e-5] == "cannot tell", "400 people cannot resolve one in 100,000"
     assert all(c["ci95"][0] <= c["measured"] <= c["ci95"][1] for c in good["claims"] if c["measured"])
     low = cohort()
     rows = tuple(tuple(s - 0.2 for s in row) for row in low.gallery_scores)
     low = replace(low, fmr_scores=tuple(s - 0.2 for s in low.fmr_scores), gallery_scores=rows)
     bad = calibration.report(e, COSINE, replace(RULE, cohort=low))
-    assert {c["verdict"] for c in bad["claims"] if c["claimed"] in (1e-2, 1e-3)} == {"outside"}
+    assert {c["agreement"] for c in bad["claims"] if c["claimed"] in (1e-2, 1e-3)} == {"outside"}
 
 
 def test_the_worst_group_comes_first() -> None:
@@ -221,7 +221,7 @@ def test_real_faces_all_the_way(lfw: Lfw, tmp_path: Path) -> None:
     mine = json.loads(
         invoke("-c", str(tmp_path / "device.toml"), "evaluate", "calibration", "--images", str(others), "--json").stdout
     )
-    assert "own cohort" in mine["protocol"] and {c["verdict"] for c in mine["claims"]} <= {
+    assert "own cohort" in mine["protocol"] and {c["agreement"] for c in mine["claims"]} <= {
         "within",
         "outside",
         "cannot tell",

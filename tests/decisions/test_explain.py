@@ -16,7 +16,7 @@ from edge_oneshot.config import DecisionConfig
 from edge_oneshot.errors import EdgeOneshotError
 from edge_oneshot.events.journal import Journal, forget_in_files, read_journal, reason, select
 from edge_oneshot.matching.track import Tracker
-from edge_oneshot.types import Embedding, MatchEvent, Observation
+from edge_oneshot.types import Embedding, Event, Observation
 
 NOW = datetime(2026, 9, 30, 14, 0, 0, tzinfo=UTC)
 CONFIG = DecisionConfig(explain_tracks=20)
@@ -31,10 +31,8 @@ def watch(j: Journal, number: int, *observations: Observation, at: datetime = NO
         j.observe([(number, observation, None)], at + timedelta(milliseconds=100 * i))
 
 
-def told(event_type: str, track: int, event_id: str = "e-1") -> MatchEvent:
-    return MatchEvent(
-        event_id=event_id, event_type=event_type, ts=NOW, captured_ns=1, boot_id="b", body={"track": track}
-    )
+def told(event_type: str, track: int, event_id: str = "e-1") -> Event:
+    return Event(event_id=event_id, event_type=event_type, ts=NOW, captured_ns=1, boot_id="b", body={"track": track})
 
 
 def test_a_track_that_matched(tmp_path: Path) -> None:
@@ -117,8 +115,8 @@ def test_what_stood_in_the_way_of_a_match_is_said(tmp_path: Path, shown: str, sa
             )  # all frames look alike
         found = tracker.update([frame], i)
         j.observe(tracker.seen_at(i), NOW)
-        for finding in found:
-            j.told(told(finding.verdict.value, finding.track))
+        for result in found:
+            j.told(told(result.kind.value, result.track))
     j.keep([])
     j.close()
     (t,) = read_journal(j.path)

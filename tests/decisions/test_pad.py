@@ -35,7 +35,7 @@ from edge_oneshot.recognition.enrollment import CaptureSession, enroll_from_fram
 from edge_oneshot.recognition.pipeline import Pipeline
 from edge_oneshot.service import compose
 from edge_oneshot.service.requests import Handler
-from edge_oneshot.types import Chip, Face, Frame, MatchEvent, Outcome, PadDecision, PadResult, Sample
+from edge_oneshot.types import Chip, DecisionKind, Event, Face, Frame, PadDecision, PadResult, Sample
 
 CONFIG = Config(model=ModelConfig(threads=1))
 EILEEN = person("eileen", "Eileen")
@@ -92,7 +92,7 @@ def faded(pixels: Pixels) -> Pixels:
 
 def events_of(
     pipeline: Pipeline, references: References, pixels: list[Pixels], path: Path
-) -> tuple[list[MatchEvent], dict[str, Any]]:
+) -> tuple[list[Event], dict[str, Any]]:
     """What a visit of these pictures tells, and the record of its first track."""
     decision = DecisionConfig(gone_after_s=0.5)
     tracker, journal = Tracker(decision, lambda a, b: True, references.score), Journal(path, decision)
@@ -100,11 +100,11 @@ def events_of(
     for i, picture in enumerate([*pixels, None]):
         ns = (i + 1) * 100_000_000
         if picture is None:
-            findings = tracker.expire(ns + 1_000_000_000)
+            results = tracker.expire(ns + 1_000_000_000)
         else:
-            findings = tracker.update(pipeline.observe(frame(picture, ns), references), ns)
+            results = tracker.update(pipeline.observe(frame(picture, ns), references), ns)
             journal.observe(tracker.seen_at(ns), now)
-        told += [fold(f, {"eileen": "Eileen"}, "cam0", pipeline.encoder.encoder_id, ns, now) for f in findings]
+        told += [fold(f, {"eileen": "Eileen"}, "cam0", pipeline.encoder.encoder_id, ns, now) for f in results]
         for event in told:
             journal.told(event)
     (record,) = journal.report()["tracks"]
@@ -116,7 +116,7 @@ def test_without_a_method_nothing_is_performed_and_a_faded_picture_matches(
     pipeline: Pipeline, enrolled: References, collins: Pixels, tmp_path: Path
 ) -> None:
     (seen,) = pipeline.observe(frame(faded(collins)), enrolled)
-    assert seen.decision.outcome is Outcome.MATCH and seen.sample.pad == PadResult()
+    assert seen.decision.kind is DecisionKind.MATCH and seen.sample.pad == PadResult()
     told, record = events_of(pipeline, enrolled, [faded(view(collins, n)) for n in range(9)], tmp_path / "e.sqlite")
     assert [(e.event_type, e.body["pad"]) for e in told] == [("match", "not_performed"), ("gone", "not_performed")]
     assert record["pad"] == {"decision": "not_performed", "score": None, "method": None}
@@ -128,7 +128,7 @@ def test_an_attack_is_never_compared_and_never_a_match(
 ) -> None:
     (seen,) = guarded.observe(frame(faded(collins)), enrolled)
     assert seen.sample.quality.good and seen.embedding is None
-    assert (seen.decision.outcome, seen.decision.candidate) == (Outcome.NOT_COMPARED, None)
+    assert (seen.decision.kind, seen.decision.candidate) == (DecisionKind.NOT_COMPARED, None)
     assert [f.code for f in seen.decision.faults] == ["attack"] and "low-contrast 1" in seen.decision.faults[0].message
     told, record = events_of(guarded, enrolled, [faded(view(collins, n)) for n in range(9)], tmp_path / "e.sqlite")
     (rejected,) = told

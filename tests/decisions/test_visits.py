@@ -20,7 +20,7 @@ from edge_oneshot.errors import EdgeOneshotError
 from edge_oneshot.evaluation import visits as visits_module
 from edge_oneshot.evaluation.visits import Told, Visit, read_visits, report
 from edge_oneshot.matching.threshold import Threshold
-from edge_oneshot.matching.track import Verdict
+from edge_oneshot.matching.track import ResultKind
 from edge_oneshot.recognition.pipeline import Pipeline
 
 THRESHOLD = Threshold(value=0.5, target_fmr=None, target_fpir=0.01)
@@ -31,9 +31,9 @@ def visit(start: float, end: float, name: str | None = None, video: str = "a") -
 
 
 def told(
-    verdict: Verdict, at: float, name: str | None = None, video: str = "a", track: int = 1, compared: int = 3
+    kind: ResultKind, at: float, name: str | None = None, video: str = "a", track: int = 1, compared: int = 3
 ) -> Told:
-    return Told(video=video, verdict=verdict, name=name, track=track, at_s=at, compared=compared)
+    return Told(video=video, kind=kind, name=name, track=track, at_s=at, compared=compared)
 
 
 def test_no_field_is_told_that_nobody_reads() -> None:
@@ -46,11 +46,11 @@ def test_no_field_is_told_that_nobody_reads() -> None:
 def test_every_event_is_counted_where_it_belongs() -> None:
     visits = [visit(0, 10, "ann"), visit(20, 30, "bob"), visit(40, 50), visit(60, 70), visit(0, 10, "ann", video="b")]
     events = [
-        told(Verdict.MATCH, 2.5, "ann"),
-        told(Verdict.UNKNOWN, 25, track=2),  # bob, told as a stranger
-        told(Verdict.UNKNOWN, 43, track=3),
-        told(Verdict.MATCH, 62, "ann", track=4, compared=5),  # a stranger, told as ann
-        told(Verdict.MATCH, 81, "bob", track=5),  # while nobody was there
+        told(ResultKind.MATCH, 2.5, "ann"),
+        told(ResultKind.UNKNOWN, 25, track=2),  # bob, told as a stranger
+        told(ResultKind.UNKNOWN, 43, track=3),
+        told(ResultKind.MATCH, 62, "ann", track=4, compared=5),  # a stranger, told as ann
+        told(ResultKind.MATCH, 81, "bob", track=5),  # while nobody was there
     ]
     r = report(visits, events, 3600.0, THRESHOLD, gallery=2)
     assert r["fnir_per_visit"]["count"] == 2 and r["fnir_per_visit"]["of"] == 3
@@ -64,7 +64,7 @@ def test_every_event_is_counted_where_it_belongs() -> None:
 
 def test_people_who_cross_each_have_their_own_event() -> None:
     visits = [visit(0, 10, "ann"), visit(2, 8)]
-    right = [told(Verdict.MATCH, 3, "ann"), told(Verdict.UNKNOWN, 6, track=2)]
+    right = [told(ResultKind.MATCH, 3, "ann"), told(ResultKind.UNKNOWN, 6, track=2)]
     r = report(visits, right, 10.0, THRESHOLD, gallery=1)
     assert (
         r["fnir_per_visit"]["count"],
@@ -78,27 +78,31 @@ def test_people_who_cross_each_have_their_own_event() -> None:
 def test_an_event_belongs_to_the_visits_during_which_it_was_told() -> None:
     """A track that began with ann and went on with a stranger: what is told then is the stranger's."""
     visits = [visit(0, 5, "ann"), visit(6, 12)]
-    r = report(visits, [told(Verdict.MATCH, 9, "ann")], 12.0, THRESHOLD, gallery=1)
+    r = report(visits, [told(ResultKind.MATCH, 9, "ann")], 12.0, THRESHOLD, gallery=1)
     assert (r["false_match_events"], r["fpir_per_visit"]["count"], r["fnir_per_visit"]["count"]) == (1, 1, 1)
 
 
 def test_a_name_told_again_within_a_visit_is_counted_apart() -> None:
     visits = [visit(0, 10, "ann"), visit(0, 10)]
     r = report(
-        visits, [told(Verdict.MATCH, 2, "ann"), told(Verdict.MATCH, 3, "ann", track=2)], 10.0, THRESHOLD, gallery=1
+        visits,
+        [told(ResultKind.MATCH, 2, "ann"), told(ResultKind.MATCH, 3, "ann", track=2)],
+        10.0,
+        THRESHOLD,
+        gallery=1,
     )
     assert (r["repeated_match_events"], r["false_match_events"]) == (1, 0)
 
 
 def test_two_names_in_one_visit_are_a_switch() -> None:
-    events = [told(Verdict.MATCH, 2, "ann"), told(Verdict.MATCH, 6, "bob", track=2)]
+    events = [told(ResultKind.MATCH, 2, "ann"), told(ResultKind.MATCH, 6, "bob", track=2)]
     r = report([visit(0, 10, "ann")], events, 10.0, THRESHOLD, gallery=2)
     assert (r["identity_switches"], r["false_match_events"], r["fnir_per_visit"]["count"]) == (1, 1, 0)
 
 
 def test_rates_are_over_people_when_they_are_known() -> None:
     visits = [Visit(video="a", start_s=i * 10, end_s=i * 10 + 5, name=None, person="zoe") for i in range(50)]
-    r = report(visits, [told(Verdict.MATCH, 2, "ann")], 500.0, THRESHOLD, gallery=1)
+    r = report(visits, [told(ResultKind.MATCH, 2, "ann")], 500.0, THRESHOLD, gallery=1)
     assert r["fpir_per_visit"]["people"] == 1 and r["fpir_per_visit"]["rate"] == 0.02
 
 

@@ -63,7 +63,7 @@ def test_enroll_identify_run(
         assert device.enroll(name.title(), files[name])["quality"]["inter_eye_px"] == 0
     assert json.loads(device.call("identify", "--image", str(files["cross"]), "--json"))["identity"] == "cross"
     refused = json.loads(device.call("verify", "--name", "cross", "--image", str(files["zigzag"]), "--json", expect=3))
-    assert refused["outcome"] == "non_match"
+    assert refused["decision"] == "non_match"
 
     device.camera.show([*[drawing("cross", 1)] * 6, *[drawing("zigzag", 1)] * 8])
     device.start(ready=False)

@@ -11,7 +11,7 @@ from typing import Any
 from edge_oneshot.events.clock import Moment, read_clock
 from edge_oneshot.events.ids import boot_id, new_event_id
 from edge_oneshot.mqtt.shared import Limits
-from edge_oneshot.types import MatchEvent
+from edge_oneshot.types import Event
 
 QUICK = Limits(
     backoff_base_s=0.05, backoff_max_s=0.2, refused_retry_s=0.3, ack_timeout_s=1.0, session_expiry_s=1, stable_s=0.2
@@ -48,9 +48,9 @@ def wait_until(condition: Callable[[], Any], what: str, timeout_s: float = 30.0)
     return value
 
 
-def event(event_type: str = "match", ago_s: float = 0.0, boot: str = "", **body: Any) -> MatchEvent:
+def event(event_type: str = "match", ago_s: float = 0.0, boot: str = "", **body: Any) -> Event:
     """An event captured `ago_s` seconds ago."""
-    return MatchEvent(
+    return Event(
         event_id=new_event_id(),
         event_type=event_type,
         ts=datetime.now(UTC) - timedelta(seconds=ago_s),
@@ -80,10 +80,10 @@ class SetClock:
             boot_id=self.boot,
         )
 
-    def event(self, event_type: str = "match", **body: Any) -> MatchEvent:
+    def event(self, event_type: str = "match", **body: Any) -> Event:
         """An event captured at this clock's moment."""
         now = self()
-        return MatchEvent(
+        return Event(
             event_id=new_event_id(),
             event_type=event_type,
             ts=now.wall,

@@ -19,12 +19,12 @@ from edge_oneshot.events.clock import Moment, read_clock
 from edge_oneshot.events.outbox import Outbox
 from edge_oneshot.mqtt.client import MqttLink
 from edge_oneshot.mqtt.connection import IN_FLIGHT
-from edge_oneshot.types import MatchEvent
+from edge_oneshot.types import Event
 
 MakeLink = Callable[..., MqttLink]
 
 
-def deliver(link: MqttLink, outbox: Outbox, first: MatchEvent) -> None:
+def deliver(link: MqttLink, outbox: Outbox, first: Event) -> None:
     """Start, and deliver an event: now no acknowledgement is on its way that a fault could meet instead of those it is for."""
     outbox.commit(first)
     link.start()

@@ -1,4 +1,4 @@
-"""From findings on tracks to the bytes on the wire: every event that `fold` can make fits the shipped schema."""
+"""From results on tracks to the bytes on the wire: every event that `fold` can make fits the shipped schema."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ from edge_oneshot.events import schema
 from edge_oneshot.events.build import fold, fold_gallery_change
 from edge_oneshot.events.clock import read_clock
 from edge_oneshot.events.outbox import Outbox
-from edge_oneshot.matching.track import Finding, Verdict
+from edge_oneshot.matching.track import ResultKind, TrackResult
 from edge_oneshot.mqtt.payloads import hand_over
 from edge_oneshot.types import (
     Candidate,
     Chip,
     Decision,
+    DecisionKind,
+    Event,
     Fault,
     Identity,
-    MatchEvent,
     Observation,
-    Outcome,
     Quality,
     Sample,
 )
@@ -42,7 +42,7 @@ unit = st.floats(-1, 1, allow_nan=False)
 def sent(tmp_path_factory: pytest.TempPathFactory) -> Any:
     box = Outbox(tmp_path_factory.mktemp("sent") / "o.sqlite")
 
-    def send(event: MatchEvent) -> dict[str, Any]:
+    def send(event: Event) -> dict[str, Any]:
         box.commit(event)
         stored = box.pending(0, 1)[0]
         box.delete([event.event_id])
@@ -54,18 +54,18 @@ def sent(tmp_path_factory: pytest.TempPathFactory) -> Any:
 
 
 @st.composite
-def findings(draw: st.DrawFn) -> Finding:
-    verdict = draw(st.sampled_from(Verdict))
+def results(draw: st.DrawFn) -> TrackResult:
+    kind = draw(st.sampled_from(ResultKind))
     score, threshold = draw(unit), draw(unit)
-    if verdict is Verdict.MATCH:
+    if kind is ResultKind.MATCH:
         score, threshold = max(score, threshold), min(score, threshold)
-    nobody = verdict is not Verdict.MATCH and draw(
+    nobody = kind is not ResultKind.MATCH and draw(
         st.booleans()
     )  # an empty gallery, or a capture that was not compared
     decision = Decision(
-        outcome=Outcome.MATCH
-        if verdict is Verdict.MATCH
-        else draw(st.sampled_from([Outcome.NON_MATCH, Outcome.NOT_COMPARED])),
+        kind=DecisionKind.MATCH
+        if kind is ResultKind.MATCH
+        else draw(st.sampled_from([DecisionKind.NON_MATCH, DecisionKind.NOT_COMPARED])),
         threshold=threshold,
         target_fmr=draw(st.none() | st.floats(1e-7, 0.5)),
         candidate=None if nobody else Candidate(identity_id="alice", score=score),
@@ -86,9 +86,9 @@ def findings(draw: st.DrawFn) -> Finding:
     chip = Chip(pixels=np.zeros((4, 4, 3), np.uint8), transform=np.zeros((2, 3)))
     observation = Observation(sample=Sample(face=None, chip=chip, quality=quality), embedding=None, decision=decision)
     first = time.monotonic_ns() - draw(st.integers(0, 10**10))
-    named = verdict is Verdict.MATCH or (verdict is Verdict.GONE and draw(st.booleans()))
-    return Finding(
-        verdict=verdict,
+    named = kind is ResultKind.MATCH or (kind is ResultKind.GONE and draw(st.booleans()))
+    return TrackResult(
+        kind=kind,
         track=draw(st.integers(0, 10**6)),
         identity_id="alice" if named else None,
         observation=observation,
@@ -99,13 +99,11 @@ def findings(draw: st.DrawFn) -> Finding:
 
 
 @settings(max_examples=150, deadline=None)
-@given(finding=findings(), name=st.text(min_size=1, max_size=20).filter(str.isprintable))
-def test_every_finding_fits_and_names_nobody_who_did_not_match(sent: Any, finding: Finding, name: str) -> None:
-    message = sent(
-        fold(finding, {"alice": name, "bob": "Bob"}, "cam0", ENCODER, time.monotonic_ns(), datetime.now(UTC))
-    )
+@given(result=results(), name=st.text(min_size=1, max_size=20).filter(str.isprintable))
+def test_every_finding_fits_and_names_nobody_who_did_not_match(sent: Any, result: TrackResult, name: str) -> None:
+    message = sent(fold(result, {"alice": name, "bob": "Bob"}, "cam0", ENCODER, time.monotonic_ns(), datetime.now(UTC)))
     EVENT.validate(message)
-    if finding.identity_id is None:
+    if result.identity_id is None:
         assert not {"identity", "name"} & message.keys()
     assert not {"Bob", "bob"} & {v for k, v in message.items() if k != "name" and isinstance(v, str)}
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from samples import score, seen
 
 from edge_oneshot.config import DecisionConfig
-from edge_oneshot.matching.track import Finding, Tracker, Verdict
+from edge_oneshot.matching.track import ResultKind, Tracker, TrackResult
 
 SIGHTING = st.tuples(
     st.sampled_from(["alice", "bob", "", None]), st.sampled_from([0.0, 30.0, 60.0, 100.0, 300.0, 330.0, 600.0])
@@ -28,7 +28,7 @@ CONFIG = st.builds(
 
 def play(
     config: DecisionConfig, frames: list[tuple[list[tuple[str | None, float]], int]]
-) -> tuple[list[Finding], Tracker]:
+) -> tuple[list[TrackResult], Tracker]:
     tracker, now_ns, found = Tracker(config, lambda a, b: False, score), 0, []
     for sightings, step_ms in frames:
         now_ns += step_ms * 1_000_000
@@ -41,27 +41,27 @@ def play(
 def test_promises(config: DecisionConfig, frames: list[tuple[list[tuple[str | None, float]], int]]) -> None:
     found, tracker = play(config, frames)
     assert tracker.present == ([], 0)
-    by_track: dict[int, list[Finding]] = defaultdict(list)
-    for finding in found:
-        by_track[finding.track].append(finding)
-    for findings in by_track.values():
-        verdicts = [f.verdict for f in findings]
+    by_track: dict[int, list[TrackResult]] = defaultdict(list)
+    for result in found:
+        by_track[result.track].append(result)
+    for results in by_track.values():
+        verdicts = [f.kind for f in results]
         # one track tells: unknown at most once, a match at most once, then gone; or that it was rejected; nothing else
         assert verdicts in (
-            [Verdict.MATCH, Verdict.GONE],
-            [Verdict.UNKNOWN, Verdict.GONE],
-            [Verdict.UNKNOWN, Verdict.MATCH, Verdict.GONE],
-            [Verdict.REJECTED],
+            [ResultKind.MATCH, ResultKind.GONE],
+            [ResultKind.UNKNOWN, ResultKind.GONE],
+            [ResultKind.UNKNOWN, ResultKind.MATCH, ResultKind.GONE],
+            [ResultKind.REJECTED],
         ), verdicts
-        named = {f.identity_id for f in findings if f.identity_id is not None}
+        named = {f.identity_id for f in results if f.identity_id is not None}
         assert len(named) <= 1
-        assert (Verdict.MATCH in verdicts) == bool(named)
-        for finding in findings:
-            assert finding.first_ns <= finding.last_ns
-            if finding.verdict is Verdict.MATCH:
-                assert finding.observation.decision.candidate is not None
-                assert finding.observation.decision.candidate.identity_id == finding.identity_id
-                assert finding.frames >= config.confirm_frames
+        assert (ResultKind.MATCH in verdicts) == bool(named)
+        for result in results:
+            assert result.first_ns <= result.last_ns
+            if result.kind is ResultKind.MATCH:
+                assert result.observation.decision.candidate is not None
+                assert result.observation.decision.candidate.identity_id == result.identity_id
+                assert result.frames >= config.confirm_frames
 
 
 @given(CONFIG, FRAMES)
@@ -77,5 +77,5 @@ def test_nothing_is_told_of_people_who_never_matched(
 def test_the_same_frames_give_the_same_findings(
     config: DecisionConfig, frames: list[tuple[list[tuple[str | None, float]], int]]
 ) -> None:
-    first, second = ([(f.verdict, f.track, f.identity_id, f.frames) for f in play(config, frames)[0]] for _ in range(2))
+    first, second = ([(f.kind, f.track, f.identity_id, f.frames) for f in play(config, frames)[0]] for _ in range(2))
     assert first == second

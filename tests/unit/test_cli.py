@@ -138,7 +138,7 @@ def test_enroll_verify_identify_gallery(call: Call, portrait_files: dict[str, Pa
 
     for name, image, code in (("zoe", collins, 0), ("Zoë", collins, 0), ("zoe", hopper, 3)):
         done = call("verify", "--name", name, "--image", image, "--json")
-        assert (done.code, done.json["outcome"]) == (code, "match" if code == 0 else "non_match")
+        assert (done.code, done.json["decision"]) == (code, "match" if code == 0 else "non_match")
     assert call("verify", "--name", "zoe", "--image", hopper).out.startswith("no match: Zoë")
     assert call("identify", "--image", hopper, "--json").json["identity"] == "grace"
 

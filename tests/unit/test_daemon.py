@@ -19,7 +19,7 @@ from edge_oneshot.recognition.pipeline import Pipeline
 from edge_oneshot.service.compose import build_tracker
 from edge_oneshot.service.daemon import GALLERY_EVERY_NS, Daemon, State
 from edge_oneshot.service.reporter import Reporter
-from edge_oneshot.types import Identity, MatchEvent
+from edge_oneshot.types import Event, Identity
 
 STEP_NS = 100_000_000
 WALL = empty_scene()
@@ -41,7 +41,7 @@ class Loop:
         self.daemon = Daemon(self.config, pipeline, self.people, tracker, reporter)
         self.now_ns = time.monotonic_ns()
 
-    def step(self, pixels: Pixels | None, ns: int = STEP_NS) -> list[MatchEvent]:
+    def step(self, pixels: Pixels | None, ns: int = STEP_NS) -> list[Event]:
         self.now_ns += ns
         return self.daemon.step(None if pixels is None else frame(pixels, self.now_ns), self.now_ns)
 

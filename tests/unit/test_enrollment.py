@@ -31,7 +31,7 @@ from edge_oneshot.recognition.enrollment import (
 )
 from edge_oneshot.recognition.pipeline import Pipeline
 from edge_oneshot.service.requests import Handler
-from edge_oneshot.types import MatchEvent
+from edge_oneshot.types import Event
 
 ZOE = person("zoe", "Zoë")
 NS = 1_000_000_000
@@ -189,7 +189,7 @@ class Door:
     def __init__(self, pipeline: Pipeline, path: Path) -> None:
         self.gallery = Gallery(path)
         self.people = People(self.gallery, pipeline.encoder.card, pipeline.encoder.encoder_id)
-        self.events: list[MatchEvent] = []
+        self.events: list[Event] = []
         self.handler = Handler(pipeline, self.people, self.events.append, dict)
 
     def begin(self, verb: str, **arguments: Any) -> Request:
@@ -245,15 +245,15 @@ def test_enroll_identify_verify_rename_forget(door: Door, collins: Pixels, hoppe
     assert (enrolled["identity"], enrolled["name"], enrolled["look_alike"]) == ("zoe", "Zoë", None)
     door.ask("enroll", name="李", id="li", image=picture(hopper))
     found = door.ask("identify", image=picture(view(collins, 3)))
-    assert (found["identity"], found["name"], found["outcome"]) == ("zoe", "Zoë", "match")
+    assert (found["identity"], found["name"], found["decision"]) == ("zoe", "Zoë", "match")
     assert found["margin"] == pytest.approx(found["score"] - found["threshold"], abs=2e-4)
-    assert door.ask("verify", name="li", image=picture(view(hopper, 4)))["outcome"] == "match"
-    assert door.ask("verify", name="zoe", image=picture(hopper))["outcome"] == "non_match"
+    assert door.ask("verify", name="li", image=picture(view(hopper, 4)))["decision"] == "match"
+    assert door.ask("verify", name="zoe", image=picture(hopper))["decision"] == "non_match"
     assert door.ask("rename", name="zoe", to="Zoé")["before"] == "Zoë"
     assert [p["name"] for p in door.ask("list")["identities"]] == ["Zoé", "李"]
     door.ask("forget", name="Zoé")
     stranger = door.ask("identify", image=picture(collins))
-    assert (stranger["identity"], stranger["name"], stranger["outcome"]) == (None, None, "non_match")
+    assert (stranger["identity"], stranger["name"], stranger["decision"]) == (None, None, "non_match")
     assert [(e.event_type, e.body["identity"]) for e in door.events] == [
         ("enrolled", "zoe"),
         ("enrolled", "li"),

@@ -12,8 +12,8 @@ from samples import OTHERS, THRESHOLD, embedding, score, seen, unit, view_of
 
 from edge_oneshot.config import DecisionConfig
 from edge_oneshot.matching.evidence import CREDIT, MAX_VIEWS, Evidence
-from edge_oneshot.matching.track import Tracker, Verdict
-from edge_oneshot.types import Embedding, Observation, Obstacle
+from edge_oneshot.matching.track import ResultKind, Tracker
+from edge_oneshot.types import Embedding, Observation, Withheld
 
 
 def frame(who: str, value: float, view: Embedding) -> Observation:
@@ -97,25 +97,25 @@ def test_old_frames_are_forgotten() -> None:
 
 
 @pytest.mark.parametrize(
-    ("shown", "told", "obstacle"),
+    ("shown", "told", "withheld"),
     [
         ("aa", None, None),  # too few
         ("aaa", "alice", None),
         ("a..", None, None),  # together below the threshold
-        ("aa.", None, Obstacle.NEWEST),  # alice is over it in two frames and in all three together
+        ("aa.", None, Withheld.NEWEST),  # alice is over it in two frames and in all three together
         ("aa.a", "alice", None),
-        ("abab", None, Obstacle.DIVIDED),  # together both are over it
-        ("aab", None, Obstacle.DIVIDED),  # two in three are not more than two in three
+        ("abab", None, Withheld.DIVIDED),  # together both are over it
+        ("aab", None, Withheld.DIVIDED),  # two in three are not more than two in three
         ("aaba", "alice", None),
-        ("aaab", None, Obstacle.NEWEST),
+        ("aaab", None, Withheld.NEWEST),
     ],
 )
-def test_what_stands_in_the_way_of_a_match(shown: str, told: str | None, obstacle: Obstacle | None) -> None:
+def test_what_stands_in_the_way_of_a_match(shown: str, told: str | None, withheld: Withheld | None) -> None:
     """a, b = a match with alice or bob at 0.95, . = a frame that matches nobody; everybody else scores 0.2."""
     frames = {"a": frame("alice", 0.95, FRONT), "b": frame("bob", 0.95, FRONT), ".": frame("", 0.3, FRONT)}
-    ruling = fill(*(frames[c] for c in shown)).judge(THRESHOLD, 3)
-    assert (ruling.identity_id, ruling.obstacle) == (told, obstacle)
-    assert len(ruling.frames) == (shown.count("a") if told else 0)
+    result = fill(*(frames[c] for c in shown)).judge(THRESHOLD, 3)
+    assert (result.identity_id, result.withheld) == (told, withheld)
+    assert len(result.frames) == (shown.count("a") if told else 0)
 
 
 def test_who_is_over_the_threshold_together_only_is_divided_from_whom_a_frame_matched_alone() -> None:
@@ -123,8 +123,8 @@ def test_who_is_over_the_threshold_together_only_is_divided_from_whom_a_frame_ma
         view_of(unit(1, x, 0), {"lookalike": 0.49, "bob": bob}) for x, bob in ((-0.5, 0.6), (0.0, 0.1), (0.5, 0.1))
     ]
     first, *others = (replace(seen("", score=0.49), embedding=v) for v in views)
-    ruling = fill(replace(first, decision=seen("bob", score=0.6).decision), *others).judge(THRESHOLD, 3)
-    assert (ruling.together, ruling.identity_id, ruling.obstacle) == (True, None, Obstacle.DIVIDED)
+    result = fill(replace(first, decision=seen("bob", score=0.6).decision), *others).judge(THRESHOLD, 3)
+    assert (result.together, result.identity_id, result.withheld) == (True, None, Withheld.DIVIDED)
 
 
 def test_the_benchmark_measures_the_rule_that_ships(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -140,7 +140,7 @@ def test_the_benchmark_measures_the_rule_that_ships(monkeypatch: pytest.MonkeyPa
         visit = benchmark.Visit(shown, gallery, 0.6)
         tracker = Tracker(config, lambda a, b: True, visit.score)
         found = [f for i, o in enumerate(visit.observations()) for f in tracker.update([o], i)]
-        matched = [f.identity_id for f in found if f.verdict is Verdict.MATCH]
+        matched = [f.identity_id for f in found if f.kind is ResultKind.MATCH]
         told = benchmark.evidence(visit)
         assert told == (int(matched[0] or -1) if matched else None), seed
         answers.add(told)

@@ -1,4 +1,4 @@
-"""Findings -> events: every event fits its schema, and nothing below the threshold carries a name."""
+"""Track results -> events: every event fits its schema, and nothing below the threshold carries a name."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from edge_oneshot.events.build import fold, fold_gallery_change
 from edge_oneshot.events.clock import read_clock
 from edge_oneshot.events.outbox import StoredEvent
 from edge_oneshot.events.schema import load
-from edge_oneshot.matching.track import Finding, Verdict
+from edge_oneshot.matching.track import ResultKind, TrackResult
 from edge_oneshot.mqtt.payloads import hand_over
-from edge_oneshot.types import MatchEvent, Observation
+from edge_oneshot.types import Event, Observation
 
 NOW_NS, NOW = 10_000_000_000, datetime(2026, 9, 30, 14, 0, 0, tzinfo=UTC)
 NAMES = {"alice": "Alice Übermut", "lookalike": "Look Alike", "runner-up": "Runner Up"}
@@ -24,9 +24,9 @@ MATCH = {"score", "same_probability", "threshold", "target_fmr", "target_fpir", 
 ALWAYS = {"frames", "track", "camera", "pad", "encoder_id"}
 
 
-def event(verdict: Verdict, observation: Observation, identity_id: str | None = None) -> MatchEvent:
-    finding = Finding(
-        verdict=verdict,
+def event(kind: ResultKind, observation: Observation, identity_id: str | None = None) -> Event:
+    result = TrackResult(
+        kind=kind,
         track=7,
         identity_id=identity_id,
         observation=observation,
@@ -34,15 +34,15 @@ def event(verdict: Verdict, observation: Observation, identity_id: str | None = 
         first_ns=NOW_NS - 5_250_000_000,
         last_ns=NOW_NS - 250_000_000,
     )
-    return fold(finding, NAMES, "cam0", ENCODER, NOW_NS, NOW)
+    return fold(result, NAMES, "cam0", ENCODER, NOW_NS, NOW)
 
 
-CASES: dict[str, tuple[MatchEvent, set[str]]] = {
-    "match": (event(Verdict.MATCH, seen("alice"), "alice"), {"identity", "name"} | MATCH | ALWAYS),
-    "unknown": (event(Verdict.UNKNOWN, seen("")), MATCH | ALWAYS),
-    "rejected": (event(Verdict.REJECTED, seen(None)), {"faults", "seconds"} | ALWAYS),
-    "gone": (event(Verdict.GONE, seen("alice"), "alice"), {"identity", "name", "seconds"} | ALWAYS),
-    "gone unknown": (event(Verdict.GONE, seen("")), {"seconds"} | ALWAYS),
+CASES: dict[str, tuple[Event, set[str]]] = {
+    "match": (event(ResultKind.MATCH, seen("alice"), "alice"), {"identity", "name"} | MATCH | ALWAYS),
+    "unknown": (event(ResultKind.UNKNOWN, seen("")), MATCH | ALWAYS),
+    "rejected": (event(ResultKind.REJECTED, seen(None)), {"faults", "seconds"} | ALWAYS),
+    "gone": (event(ResultKind.GONE, seen("alice"), "alice"), {"identity", "name", "seconds"} | ALWAYS),
+    "gone unknown": (event(ResultKind.GONE, seen("")), {"seconds"} | ALWAYS),
     "enrolled": (
         fold_gallery_change("enrolled", person("alice"), ENCODER, NOW_NS, NOW),
         {"identity", "name", "encoder_id"},
@@ -54,7 +54,7 @@ CASES: dict[str, tuple[MatchEvent, set[str]]] = {
 }
 
 
-def sent(e: MatchEvent) -> dict[str, Any]:
+def sent(e: Event) -> dict[str, Any]:
     stored = StoredEvent(seq=1, event=e, captured_boottime_ns=e.captured_ns, clock_synced=True)
     message: dict[str, Any] = json.loads(hand_over(stored, "porch", 10.0, read_clock()).payload)
     return message
@@ -96,9 +96,9 @@ def test_times_are_those_of_the_capture() -> None:
 
 
 def test_somebody_renamed_or_forgotten_meanwhile_still_has_an_id() -> None:
-    made = event(Verdict.GONE, seen("bob"), "bob")
+    made = event(ResultKind.GONE, seen("bob"), "bob")
     assert (made.body["identity"], made.body["name"]) == ("bob", "bob")
 
 
 def test_every_event_has_an_id_of_its_own() -> None:
-    assert len({event(Verdict.MATCH, seen("alice"), "alice").event_id for _ in range(100)}) == 100
+    assert len({event(ResultKind.MATCH, seen("alice"), "alice").event_id for _ in range(100)}) == 100

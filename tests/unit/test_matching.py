@@ -13,7 +13,7 @@ from edge_oneshot.matching.decide import decide, not_compared
 from edge_oneshot.matching.threshold import Threshold, threshold_for_fmr
 from edge_oneshot.model.bundle import Bundle
 from edge_oneshot.model.card import Comparator, ThresholdPoint, Thresholds
-from edge_oneshot.types import Outcome
+from edge_oneshot.types import DecisionKind
 
 COSINE = Comparator(kind="cosine")
 AT = Threshold(value=0.5, target_fmr=1e-4)
@@ -142,28 +142,28 @@ def test_one_point_says_so_when_another_rate_is_asked() -> None:
 def test_a_match_is_at_or_above_the_threshold(encoder_bundle: Bundle) -> None:
     card = encoder_bundle.encoder
     references = References(COSINE, ENCODER, [template("a", unit(1, 0)), template("b", unit(0, 1))])
-    for degrees, outcome in (
-        (0, Outcome.MATCH),
-        (59, Outcome.MATCH),
-        (61, Outcome.NON_MATCH),
-        (180, Outcome.NON_MATCH),
+    for degrees, kind in (
+        (0, DecisionKind.MATCH),
+        (59, DecisionKind.MATCH),
+        (61, DecisionKind.NON_MATCH),
+        (180, DecisionKind.NON_MATCH),
     ):
         angle = math.radians(-degrees)
         decision = decide(embedding(unit(math.cos(angle), math.sin(angle))), references, AT, card)
-        assert decision.outcome is outcome, degrees
+        assert decision.kind is kind, degrees
         assert decision.candidate is not None and decision.runner_up is not None
         assert decision.score == decision.candidate.score >= decision.runner_up.score
         assert decision.margin == pytest.approx(decision.candidate.score - 0.5)
         assert card.probability is not None
         assert decision.same_probability == card.probability(decision.candidate.score)
     at_exactly = Threshold(value=float(np.float32(1.0)), target_fmr=None)
-    assert decide(embedding(unit(1, 0)), references, at_exactly, card).outcome is Outcome.MATCH
+    assert decide(embedding(unit(1, 0)), references, at_exactly, card).kind is DecisionKind.MATCH
 
 
 def test_an_empty_gallery_makes_everybody_unknown(encoder_bundle: Bundle) -> None:
     decision = decide(embedding(unit(1, 0)), References(COSINE, ENCODER, []), AT, encoder_bundle.encoder)
-    assert (decision.outcome, decision.candidate, [f.code for f in decision.faults]) == (
-        Outcome.NON_MATCH,
+    assert (decision.kind, decision.candidate, [f.code for f in decision.faults]) == (
+        DecisionKind.NON_MATCH,
         None,
         ["empty_gallery"],
     )
@@ -180,8 +180,8 @@ def test_a_card_without_a_probability_gives_none(encoder_bundle: Bundle) -> None
 
 def test_a_poor_capture_is_not_compared() -> None:
     decision = not_compared((BLURRED,), AT)
-    assert (decision.outcome, decision.candidate, decision.score, decision.margin) == (
-        Outcome.NOT_COMPARED,
+    assert (decision.kind, decision.candidate, decision.score, decision.margin) == (
+        DecisionKind.NOT_COMPARED,
         None,
         None,
         None,

@@ -34,7 +34,7 @@ from edge_oneshot.gallery.archive import to_document
 from edge_oneshot.gallery.naming import check_id, propose_id
 from edge_oneshot.gallery.people import People
 from edge_oneshot.gallery.store import Gallery
-from edge_oneshot.matching.track import Finding, Tracker, Verdict
+from edge_oneshot.matching.track import ResultKind, Tracker, TrackResult
 from edge_oneshot.model.bundle import Bundle
 from edge_oneshot.mqtt.client import MqttLink
 from edge_oneshot.mqtt.topics import Topics
@@ -309,30 +309,30 @@ def test_one_damaged_template_keeps_nobody_else_out_and_can_be_mended(
 # ---- tracks
 
 
-def told(*frames: list[Observation]) -> tuple[list[tuple[Verdict, str | None]], Tracker]:
+def told(*frames: list[Observation]) -> tuple[list[tuple[ResultKind, str | None]], Tracker]:
     """What a tracker tells of frames 100 ms apart."""
     tracker = Tracker(DecisionConfig(gone_after_s=1.0), lambda a, b: float(a.vector @ b.vector) > 0.5, score)
-    findings: list[Finding] = []
+    results: list[TrackResult] = []
     for i, frame in enumerate(frames):
-        findings += tracker.update(frame, (i + 1) * STEP_NS)
-    return [(f.verdict, f.identity_id) for f in findings], tracker
+        results += tracker.update(frame, (i + 1) * STEP_NS)
+    return [(f.kind, f.identity_id) for f in results], tracker
 
 
 def test_a_quick_step_is_neither_gone_nor_a_second_match() -> None:
     found, tracker = told(*[[seen("alice", 100)]] * 4, *[[seen("alice", 400)]] * 20)
-    assert found == [(Verdict.MATCH, "alice")]
+    assert found == [(ResultKind.MATCH, "alice")]
     assert tracker.present == (["alice"], 0)
 
 
 def test_a_stranger_elsewhere_does_not_take_over_a_match() -> None:
     found, _ = told(*[[seen("alice", 100)]] * 4, *[[seen("", 400)]] * 20)
-    assert found == [(Verdict.MATCH, "alice"), (Verdict.UNKNOWN, None), (Verdict.GONE, "alice")]
+    assert found == [(ResultKind.MATCH, "alice"), (ResultKind.UNKNOWN, None), (ResultKind.GONE, "alice")]
 
 
 def test_whole_frames_that_stay_too_poor_are_rejected_and_keep_nobody_present() -> None:
     poor = seen(None, whole=embedding(unit(1, 0, 0)))
     found, tracker = told(*[[seen("cup", whole=embedding(unit(1, 0, 0)))]] * 4, *[[poor]] * 30, *[[]] * 12)
-    assert found == [(Verdict.MATCH, "cup"), (Verdict.GONE, "cup"), (Verdict.REJECTED, None)]
+    assert found == [(ResultKind.MATCH, "cup"), (ResultKind.GONE, "cup"), (ResultKind.REJECTED, None)]
     assert tracker.present == ([], 0)
 
 

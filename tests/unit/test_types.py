@@ -10,7 +10,7 @@ import pytest
 from samples import ENCODER, face, unit
 
 from edge_oneshot import types
-from edge_oneshot.types import Box, Candidate, Chip, Decision, Embedding, Face, Frame, MatchEvent, Outcome, Template
+from edge_oneshot.types import Box, Candidate, Chip, Decision, DecisionKind, Embedding, Event, Face, Frame, Template
 
 NOW = datetime.now(UTC)
 
@@ -109,20 +109,20 @@ def test_chip_and_embedding_are_checked() -> None:
 def test_a_match_needs_a_candidate_at_the_threshold() -> None:
     for candidate in (None, Candidate(identity_id="a", score=0.49)):
         with pytest.raises(ValueError, match=r"Decision\(MATCH\)"):
-            Decision(outcome=Outcome.MATCH, threshold=0.5, target_fmr=None, candidate=candidate)
+            Decision(kind=DecisionKind.MATCH, threshold=0.5, target_fmr=None, candidate=candidate)
     exactly = Decision(
-        outcome=Outcome.MATCH, threshold=0.5, target_fmr=None, candidate=Candidate(identity_id="a", score=0.5)
+        kind=DecisionKind.MATCH, threshold=0.5, target_fmr=None, candidate=Candidate(identity_id="a", score=0.5)
     )
     assert exactly.margin == 0.0
 
 
 def test_events_know_their_types_and_need_aware_times() -> None:
     for kind in types.EVENT_TYPES:
-        MatchEvent(event_id="1", event_type=kind, ts=NOW, captured_ns=0, boot_id="b")
+        Event(event_id="1", event_type=kind, ts=NOW, captured_ns=0, boot_id="b")
     with pytest.raises(ValueError, match="one of"):
-        MatchEvent(event_id="1", event_type="hello", ts=NOW, captured_ns=0, boot_id="b")
+        Event(event_id="1", event_type="hello", ts=NOW, captured_ns=0, boot_id="b")
     with pytest.raises(ValueError, match="aware"):
-        MatchEvent(event_id="1", event_type="gone", ts=datetime(2026, 1, 1), captured_ns=0, boot_id="b")
+        Event(event_id="1", event_type="gone", ts=datetime(2026, 1, 1), captured_ns=0, boot_id="b")
 
 
 def test_every_value_type_is_frozen_slotted_and_keyword_only() -> None:
