@@ -6,8 +6,9 @@
     |-- CameraError               exit 1   a camera that cannot be opened, stalls, or has disappeared
     |-- AcquisitionError          exit 6   no usable face in a probe, while a person waits for the answer
     |-- EnrollmentError           exit 4   the capture cannot become a template
-    |-- GalleryError              exit 1   unknown or colliding identity, unreadable or too new database
+    |-- GalleryError              exit 1   an unknown or colliding identity, or a damaged template
     |-- StorageError              exit 1   a disk that is full or read-only, or a file that permissions protect
+    |   `-- UnusableFile                   the file itself is damaged, newer than this release, or another program's
     |-- ControlError              exit 1   a running daemon refused a request, or did not answer
     `-- BrokerError               exit 1
         |-- BrokerUnreachable              transient: try again with back-off
@@ -85,6 +86,14 @@ class GalleryError(EdgeOneshotError):
 
 class StorageError(EdgeOneshotError):
     pass
+
+
+class UnusableFile(StorageError):
+    """No retry helps. state: "damaged", "newer" (written by a later release) or "foreign" (by another program)."""
+
+    def __init__(self, message: str, hint: str = "", state: str = "damaged") -> None:
+        super().__init__(message, hint)
+        self.state = state
 
 
 class ControlError(EdgeOneshotError):
