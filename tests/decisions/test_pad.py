@@ -106,7 +106,7 @@ def events_of(
             journal.observe(tracker.seen_at(ns), now)
         told += [fold(f, {"eileen": "Eileen"}, "cam0", pipeline.encoder.encoder_id, ns, now) for f in results]
         for event in told:
-            journal.told(event)
+            journal.add_event(event)
     (record,) = journal.report()["tracks"]
     journal.close()
     return told, record
@@ -139,7 +139,7 @@ def test_an_attack_is_never_compared_and_never_a_match(
         and record["pad"]["method"] == "low-contrast 1"
         and record["pad"]["score"] > 0
     )
-    assert "every frame was refused" in record["why"]
+    assert "every frame failed a gate" in record["why"]
 
 
 def test_who_passes_is_told_as_bona_fide(

@@ -172,7 +172,7 @@ def door(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[MqttRequest
     """A door whose link is never started, with its outgoing side open."""
     box = Outbox(tmp_path_factory.mktemp("door") / "o.sqlite")
     link = MqttLink(MqttConfig(), "porch", box)
-    link._set(state="online")  # replies are dropped while offline, and here they are to be seen
+    link._state.set("online")  # replies are dropped while offline
     sent: list[tuple[str, bytes]] = []
     made = MqttRequests(link)
     yield made, sent
@@ -221,7 +221,7 @@ def test_nothing_hostile_raises_or_chooses_a_topic(
             assert request.verb in VERBS and not retained
             request.finish({"seen": True})
         requests.next_request()
-    replies = requests._link._shared.replies
+    replies = requests._link._replies
     while not replies.empty():
         topic, response = replies.get()
         assert topic in {f"{B}/response/{v}" for v in VERBS}
@@ -252,7 +252,7 @@ def test_the_acl_lines_name_both_sides() -> None:
         "user porch",
         f"topic read {B}/request/#",
         f"topic write {B}/response/#",
-        "user <who may ask>",
+        "user <the requester>",
         f"topic write {B}/request/#",
         f"topic read {B}/response/#",
     ]
