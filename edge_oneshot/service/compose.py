@@ -138,7 +138,7 @@ def reporter(config: Config) -> Iterator[tuple[Reporter, list[Door]]]:
         home = (
             None
             if mqtt.discovery == "off"
-            else HomeAssistant(link, mqtt.discovery, mqtt.discovery_prefix, name, __version__)
+            else HomeAssistant(link, outbox.notes, mqtt.discovery, mqtt.discovery_prefix, name, __version__)
         )
         doors: list[Door] = [MqttRequests(link)] if mqtt.requests else []
         if doors:
@@ -148,7 +148,7 @@ def reporter(config: Config) -> Iterator[tuple[Reporter, list[Door]]]:
             )
         link.start()
         try:
-            yield Reporter(topics, outbox, link, home), doors
+            yield Reporter(topics, outbox.events, link, home), doors
         finally:
             link.stop()
     finally:

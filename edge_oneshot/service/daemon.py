@@ -110,12 +110,12 @@ class Daemon:
         for event in events:
             self.reporter.event(event)
             if self.journal is not None:
-                self.journal.told(event)
+                self.journal.add_event(event)
         if self.config.mqtt.snapshot:
             for result in (f for f in results if f.kind in (ResultKind.MATCH, ResultKind.UNKNOWN)):
                 self.reporter.picture(to_jpeg(result.observation.sample.chip.pixels))
         if self.journal is not None:
-            self.journal.keep(self.tracker.numbers)
+            self.journal.close_tracks(self.tracker.numbers)
         self.reporter.presence(*self.tracker.present)
         return events
 

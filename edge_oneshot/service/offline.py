@@ -14,7 +14,8 @@ from edge_oneshot.config import Config
 from edge_oneshot.control.client import ask
 from edge_oneshot.control.protocol import Request, raise_error
 from edge_oneshot.errors import CameraError, ControlError, GalleryError
-from edge_oneshot.events.journal import forget_in_files, read_journal, select
+from edge_oneshot.events.explain import select
+from edge_oneshot.events.journal import forget_in_files, read_journal
 from edge_oneshot.service.compose import build_people, build_pipeline
 from edge_oneshot.service.daemon import TICK_S
 from edge_oneshot.service.requests import ENROLL_TIMEOUT_S, Handler

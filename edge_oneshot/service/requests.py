@@ -307,7 +307,7 @@ class Handler:
         if self._journal is None:
             raise ControlError("nothing is kept to explain here", "ask the running daemon; see decision.explain_tracks")
         last_s = a.seconds("last_s", 600.0, longest_s=MAX_LAST_S) if a.has("last_s") else None
-        request.finish(self._journal.report(last_s, a.text("event_id") if a.has("event_id") else None))
+        request.finish(dict(self._journal.report(last_s, a.text("event_id") if a.has("event_id") else None)))
 
     def _pause(self, request: Request) -> None:
         if self._set_paused is None:

@@ -27,7 +27,7 @@ from edge_oneshot.control import client, server
 from edge_oneshot.control.client import ask
 from edge_oneshot.control.protocol import Request
 from edge_oneshot.control.server import ControlServer
-from edge_oneshot.errors import CameraError, ConfigError, ControlError, GalleryError
+from edge_oneshot.errors import CameraError, ConfigError, ControlError, GalleryError, StorageError
 from edge_oneshot.events import signing
 from edge_oneshot.events.outbox import Outbox
 from edge_oneshot.gallery.archive import to_document
@@ -228,9 +228,9 @@ def test_a_gallery_whose_file_was_replaced_or_removed_is_not_written(gallery: Ga
 
 
 def test_a_full_disk_is_named_and_the_gallery_goes_on(gallery: Gallery) -> None:
-    pages = gallery._db.execute("PRAGMA page_count").fetchone()[0]
+    pages = gallery._db.rows("PRAGMA page_count")[0][0]
     gallery._db.execute(f"PRAGMA max_page_count = {pages + 1}")
-    with pytest.raises(GalleryError, match="disk is full"):
+    with pytest.raises(StorageError, match="is full"):
         for i in range(100):
             add(gallery, "p" + "x" * i, f"Person {i}")
     before = len(gallery.identities())
@@ -253,7 +253,7 @@ def test_a_removed_template_is_overwritten_when_a_busy_reader_has_ended(
     reader.execute("SELECT * FROM templates").fetchall()
     gallery.remove("alice")
     assert stands()
-    assert "overwritten as soon as it has ended" in caplog.text
+    assert "overwritten when it has finished" in caplog.text
     reader.close()
     gallery.version()
     assert not stands()
@@ -344,8 +344,8 @@ def test_who_was_forgotten_while_the_daemon_was_away_is_forgotten_at_the_broker(
     for people in ({"alice": "Alice", "bob": "Bob"}, {"alice": "Alice"}):
         outbox = Outbox(tmp_path / "outbox.sqlite")
         link = MqttLink(MqttConfig(prefix="p"), "d", outbox)
-        Reporter(topics, outbox, link).people(people)
-        cleared = outbox.clears()
+        Reporter(topics, outbox.events, link).people(people)
+        cleared = outbox.topics.to_empty()
         link.stop()
         outbox.close()
     assert cleared == [topics.person_state("bob")]
