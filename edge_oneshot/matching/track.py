@@ -2,7 +2,7 @@
 
 A track is one person (or thing) that stays in sight. It is told as a match when the evidence of its last frames for one
 identity reaches the threshold (matching/evidence.py), as unknown after enough good frames in a row that neither alone
-nor together do, and as rejected when it leaves without ever having shown a usable face. An identity never changes within
+nor together do, and as rejected when it leaves before either was decided. An identity never changes within
 a track: a face that stops matching the track's person starts a new track.
 """
 
