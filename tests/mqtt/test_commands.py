@@ -1,4 +1,4 @@
-"""Requests over MQTT: the door only. What the requests do is the handler's, and tested where it is."""
+"""Requests over MQTT: their transport only. The tests of the handler cover what they do."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ House = tuple["Loop", Subscriber, Callable[..., None]]
 
 
 class Loop:
-    """The daemon's loop, as far as requests are concerned: its thread asks the door, and answers when told to."""
+    """The part of the daemon's loop that takes requests, on a thread; it responds when the test allows it."""
 
     def __init__(self, door: MqttRequests) -> None:
         self.served: list[Request] = []
@@ -88,7 +88,7 @@ def test_a_request_is_served_and_answered_with_its_transaction(house: House) -> 
     assert listener.wait("/response/list")[0].json["data"]["seen"] == {}
 
 
-def test_a_repeated_transaction_is_answered_and_not_done_again(house: House) -> None:
+def test_a_repeated_transaction_is_answered_and_not_performed_again(house: House) -> None:
     loop, listener, ask = house
     for _ in range(3):
         ask("forget", {"name": "alice", "transaction": 7})
@@ -99,7 +99,7 @@ def test_a_repeated_transaction_is_answered_and_not_done_again(house: House) -> 
     assert len(loop.served) == 2
 
 
-def test_one_at_a_time_with_progress_and_cancel_goes_past_the_queue(house: House) -> None:
+def test_one_at_a_time_with_progress_and_cancel_is_served_first(house: House) -> None:
     loop, listener, ask = house
     loop.answer_at_once = False
     ask("enroll", {"name": "alice", "transaction": "e"})
@@ -110,7 +110,7 @@ def test_one_at_a_time_with_progress_and_cancel_goes_past_the_queue(house: House
         "data": {"progress": "come closer"},
         "transaction": "e",
     }
-    ask("enroll", {"name": "alice", "transaction": "e"})  # again, while it runs: left alone
+    ask("enroll", {"name": "alice", "transaction": "e"})  # again, while it runs: ignored
     ask("rename", {"name": "a", "to": "b"})
     ask("cancel", {"transaction": "c"})
     listener.wait("/response/cancel")
@@ -147,7 +147,7 @@ def test_retained_old_and_unknown_requests_are_not_served(
     assert all("ts: expected" in h.json["error"] for h in listener.wait("/response/pause", 3))
     for verb in ("export", "import", "Enroll", "x" * 200, "…"):
         ask(verb, {})
-    ask("resume", {}, retain=True)  # served now, since it is not retained on its way to a subscriber that is there
+    ask("resume", {}, retain=True)  # served: a connected subscriber receives it without the retain flag
     listener.wait("/response/resume")
     other = Outbox(tmp_path / "other.sqlite")
     link = make_link(broker.port, box=other, client_id="another")
@@ -164,12 +164,12 @@ def test_retained_old_and_unknown_requests_are_not_served(
     ask("resume", b"", retain=True)
     ask("status", {})
     listener.wait("/response/status")
-    assert [r.verb for r in loop.served] == ["resume", "list", "status"]  # to empty a retained request is none
+    assert [r.verb for r in loop.served] == ["resume", "list", "status"]  # emptying a retained request is not a request
 
 
 @pytest.fixture(scope="module")
 def door(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[MqttRequests, list[tuple[str, bytes]]]]:
-    """A door whose link is never started, with its outgoing side open."""
+    """Requests of a link that is never started, but accepts responses."""
     box = Outbox(tmp_path_factory.mktemp("door") / "o.sqlite")
     link = MqttLink(MqttConfig(), "porch", box)
     link._state.set("online")  # replies are dropped while offline
@@ -229,7 +229,7 @@ def test_nothing_hostile_raises_or_chooses_a_topic(
         assert len(response) < 1000
 
 
-def test_a_flood_is_dropped_and_said_once(tmp_path: Any, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_flood_is_dropped_and_logged_once(tmp_path: Any, caplog: pytest.LogCaptureFixture) -> None:
     box = Outbox(tmp_path / "o.sqlite")
     link = MqttLink(MqttConfig(), "porch", box)
     requests = MqttRequests(link)

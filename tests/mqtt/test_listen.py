@@ -57,7 +57,7 @@ def test_json_lines_are_the_payloads_as_they_came(broker: Mosquitto, outbox: Out
     link.wake()
     out, _ = process.communicate(timeout=60)
     assert [json.loads(line)["event_id"] for line in out.splitlines()] == [e.event_id for e in made]
-    assert '"name":"Zoë"' in out  # compact, as it was sent: a signature would hold
+    assert '"name":"Zoë"' in out  # compact, as it was sent: a signature would be valid
 
 
 def test_too_few_events_are_an_error_with_its_fix(broker: Mosquitto) -> None:

@@ -1,4 +1,4 @@
-"""From results on tracks to the bytes on the wire: every event that `fold` can make fits the shipped schema."""
+"""From track results to payloads: every event that `fold` can make fits the shipped schema."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def results(draw: st.DrawFn) -> TrackResult:
     score, threshold = draw(unit), draw(unit)
     if kind is ResultKind.MATCH:
         score, threshold = max(score, threshold), min(score, threshold)
-    nobody = kind is not ResultKind.MATCH and draw(
+    unnamed = kind is not ResultKind.MATCH and draw(
         st.booleans()
     )  # an empty gallery, or a capture that was not compared
     decision = Decision(
@@ -68,9 +68,9 @@ def results(draw: st.DrawFn) -> TrackResult:
         else draw(st.sampled_from([DecisionKind.NON_MATCH, DecisionKind.NOT_COMPARED])),
         threshold=threshold,
         target_fmr=draw(st.none() | st.floats(1e-7, 0.5)),
-        candidate=None if nobody else Candidate(identity_id="alice", score=score),
+        candidate=None if unnamed else Candidate(identity_id="alice", score=score),
         runner_up=draw(st.none() | st.just(Candidate(identity_id="bob", score=score))),
-        same_probability=None if nobody else draw(st.none() | st.floats(0, 1)),
+        same_probability=None if unnamed else draw(st.none() | st.floats(0, 1)),
     )
     faults = tuple(
         Fault(code=c, message="why") for c in draw(st.lists(st.sampled_from(["too_small", "blurred"]), max_size=2))
@@ -100,7 +100,7 @@ def results(draw: st.DrawFn) -> TrackResult:
 
 @settings(max_examples=150, deadline=None)
 @given(result=results(), name=st.text(min_size=1, max_size=20).filter(str.isprintable))
-def test_every_finding_fits_and_names_nobody_who_did_not_match(sent: Any, result: TrackResult, name: str) -> None:
+def test_every_event_fits_and_names_only_a_person_who_matched(sent: Any, result: TrackResult, name: str) -> None:
     message = sent(fold(result, {"alice": name, "bob": "Bob"}, "cam0", ENCODER, time.monotonic_ns(), datetime.now(UTC)))
     EVENT.validate(message)
     if result.identity_id is None:
