@@ -20,7 +20,7 @@ from common import headline
 from edge_oneshot.config import Config, DecisionConfig
 from edge_oneshot.evaluation.benchmarking import strangers
 from edge_oneshot.matching.decide import decide
-from edge_oneshot.service.compose import build_pipeline
+from edge_oneshot.recognition.compose import build_pipeline
 from edge_oneshot.types import Embedding
 
 TURNS = 300

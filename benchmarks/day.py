@@ -35,8 +35,8 @@ from edge_oneshot.matching.compare import References, score_all
 from edge_oneshot.matching.decide import decide
 from edge_oneshot.matching.threshold import Rule, Target
 from edge_oneshot.matching.track import Tracker
+from edge_oneshot.recognition.compose import build_pipeline, build_rule
 from edge_oneshot.recognition.enrollment import enroll_from_frame
-from edge_oneshot.service.compose import build_pipeline, build_rule
 from edge_oneshot.types import Frame, Identity, Template
 
 Pixels = NDArray[np.uint8]

@@ -19,7 +19,7 @@ from common import headline, portrait
 from edge_oneshot.cameras.images import load_image
 from edge_oneshot.config import Config, DecisionConfig
 from edge_oneshot.evaluation.benchmarking import WARM_UP_FRAMES, InvokeTimer, decode_ms, frame_of, machine, strangers
-from edge_oneshot.service.compose import build_pipeline
+from edge_oneshot.recognition.compose import build_pipeline
 
 BLOCK = 25
 

@@ -24,7 +24,7 @@ from edge_oneshot.config import Config
 from edge_oneshot.evaluation.benchmarking import frame_of
 from edge_oneshot.events.clock import read_clock
 from edge_oneshot.gallery.store import Gallery
-from edge_oneshot.service.compose import build_encoder
+from edge_oneshot.recognition.compose import build_encoder
 from edge_oneshot.types import Embedding, Identity, Quality, Template
 
 

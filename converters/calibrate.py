@@ -27,7 +27,7 @@ from edge_oneshot.matching.cohort import score_at_fmr
 from edge_oneshot.model.bundle import read_bundle, split, write_bundle
 from edge_oneshot.model.card import Comparator
 from edge_oneshot.model.card_reader import parse_cohort
-from edge_oneshot.service.compose import build_pipeline
+from edge_oneshot.recognition.compose import build_pipeline
 
 FMRS = [1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6]
 

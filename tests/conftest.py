@@ -12,8 +12,8 @@ from pictures import Lfw, collins_pixels, hopper_pixels, lfw_or_reason
 
 from edge_oneshot.config import Config, ModelConfig
 from edge_oneshot.model.bundle import Bundle, find_bundle, read_bundle
+from edge_oneshot.recognition.compose import build_pipeline
 from edge_oneshot.recognition.pipeline import Pipeline
-from edge_oneshot.service.compose import build_pipeline
 
 Pixels = NDArray[np.uint8]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import time
 from datetime import UTC, datetime
 from pathlib import Path
@@ -42,6 +43,19 @@ def decode_image(data: bytes, source: str) -> Frame:
     """The same for the bytes of a picture file that came another way; `source` names it in messages."""
     pixels = read_rgb(Path(source), io.BytesIO(data))
     return Frame(pixels=pixels, seq=0, captured_ns=time.monotonic_ns(), captured_at=datetime.now(UTC), source=source)
+
+
+def to_frame(picture: str | os.PathLike[str] | bytes | UInt8Array | Frame) -> Frame:
+    """A path, the bytes of a picture file, uint8 (H, W, 3) RGB, or a Frame. Raises CameraError."""
+    if isinstance(picture, Frame):
+        return picture
+    if isinstance(picture, bytes):
+        return decode_image(picture, "the picture")
+    if isinstance(picture, np.ndarray):
+        pixels = np.ascontiguousarray(picture)
+        now_ns, now = time.monotonic_ns(), datetime.now(UTC)
+        return Frame(pixels=pixels.copy(), seq=0, captured_ns=now_ns, captured_at=now, source="an array")
+    return load_image(Path(picture))
 
 
 def read_rgb(path: Path, data: io.BytesIO | None = None) -> UInt8Array:

@@ -14,8 +14,8 @@ from edge_oneshot import __version__
 # name -> (module, one line of help). A table, so that --help imports none of the modules.
 COMMANDS = {
     "enroll": ("enroll", "Enroll a person from one capture."),
-    "verify": ("recognise", "Compare a picture with one enrolled person (1:1)."),
-    "identify": ("recognise", "Find out who a picture shows, or that nobody enrolled is (1:N)."),
+    "verify": ("recognize", "Compare a picture with one enrolled person (1:1)."),
+    "identify": ("recognize", "Find out who a picture shows, or that nobody enrolled is (1:N)."),
     "run": ("run", "Run the daemon: recognise continuously and publish events."),
     "status": ("run", "Show what the running daemon does."),
     "reload": ("run", "Make the running daemon read gallery and configuration again."),

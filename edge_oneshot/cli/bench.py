@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import base64
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from edge_oneshot.cli.common import find_config, json_option, perform, print_json, read_picture
+from edge_oneshot.control.requests import Capture
 
 if TYPE_CHECKING:
     from edge_oneshot.config import Config
@@ -49,7 +49,7 @@ def bench(
     from dataclasses import replace
 
     from edge_oneshot.evaluation.benchmarking import machine, measure, strangers
-    from edge_oneshot.service.compose import build_pipeline
+    from edge_oneshot.recognition.compose import build_pipeline
 
     config = find_config(ctx)
     if threads:
@@ -74,9 +74,9 @@ def _frame(config: Config, image: Path | None) -> Frame:
 
     if image is not None:
         return frame_of(decode_image(read_picture(image), str(image)).pixels, str(image), (640, 480))
-    snapshot = perform(config, "snapshot", {"timeout_s": 10.0})
+    captured = perform(config, Capture())
     source = config.camera.uri.rpartition("@")[2]
-    return frame_of(decode_image(base64.b64decode(snapshot["jpeg"]), source).pixels, source)
+    return frame_of(decode_image(captured.jpeg, source).pixels, source)
 
 
 def _print(r: dict[str, Any]) -> None:

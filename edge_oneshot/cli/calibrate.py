@@ -41,7 +41,7 @@ def calibrate(ctx: click.Context, cohort: Path, out: Path, protocol: str, worker
     from edge_oneshot.evaluation.cohort import fit
     from edge_oneshot.evaluation.pictures import find_pictures
     from edge_oneshot.model.card_reader import parse_cohort
-    from edge_oneshot.service.compose import build_encoder
+    from edge_oneshot.recognition.compose import build_encoder
 
     config = find_config(ctx)
     embedded = encode(find_pictures(cohort), config, workers)

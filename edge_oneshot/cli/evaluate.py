@@ -48,7 +48,7 @@ def common(command: Command) -> Command:
 
 def encode(pictures: list[Picture], config: Config, workers: int) -> Embedded:
     from edge_oneshot.evaluation.pictures import embed
-    from edge_oneshot.service.compose import build_pipeline
+    from edge_oneshot.recognition.compose import build_pipeline
 
     config = replace(config, model=replace(config.model, threads=1))
     with progress(len(pictures), "encoding") as done:
@@ -85,7 +85,7 @@ def verification(
     from edge_oneshot.evaluation.pairs import all_pairs, only_used, read_pairs, score_pairs
     from edge_oneshot.evaluation.pictures import find_pictures
     from edge_oneshot.evaluation.verification import report
-    from edge_oneshot.service.compose import build_pipeline
+    from edge_oneshot.recognition.compose import build_pipeline
 
     config = find_config(ctx)
     pipeline = build_pipeline(config)
@@ -173,7 +173,7 @@ def quality(ctx: click.Context, images: Path, workers: int, html_file: Path | No
     from edge_oneshot.evaluation.discard import report
     from edge_oneshot.evaluation.pages import quality_page
     from edge_oneshot.evaluation.pictures import find_pictures
-    from edge_oneshot.service.compose import build_pipeline
+    from edge_oneshot.recognition.compose import build_pipeline
 
     config = find_config(ctx)
     pipeline = build_pipeline(config)
@@ -212,7 +212,8 @@ def video(ctx: click.Context, visits_file: Path, references: Path, html_file: Pa
     from edge_oneshot.evaluation import visits as measure
     from edge_oneshot.evaluation.pages import video_page
     from edge_oneshot.evaluation.pictures import enroll_first
-    from edge_oneshot.service.compose import build_pipeline, build_tracker
+    from edge_oneshot.recognition.compose import build_pipeline
+    from edge_oneshot.service.compose import build_tracker
 
     config = find_config(ctx)
     visits = measure.read_visits(visits_file)
@@ -244,7 +245,7 @@ def video(ctx: click.Context, visits_file: Path, references: Path, html_file: Pa
 
 def _card(config: Config) -> tuple[Any, Any]:
     """(comparator, rule) of the configured encoder. Raises ModelError."""
-    from edge_oneshot.service.compose import build_encoder, build_rule
+    from edge_oneshot.recognition.compose import build_encoder, build_rule
 
     encoder = build_encoder(config)
     return encoder.card.comparator, build_rule(config, encoder)

@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from edge_oneshot.cli.common import find_config, json_option, perform, print_json
+from edge_oneshot.control.requests import Explain
 
 UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
@@ -35,16 +36,16 @@ def explain(ctx: click.Context, last_s: float | None, event_id: str | None, as_j
     """
     if last_s is None and event_id is None:
         last_s = 600.0
-    r = perform(find_config(ctx), "explain", {"last_s": last_s, "event_id": event_id})
+    r = perform(find_config(ctx), Explain(last_s=last_s, event_id=event_id))
     if as_json:
         print_json(r)
         return
-    for t in r["tracks"]:
+    for t in r.tracks:
         _print(t)
-    if not r["tracks"]:
-        click.echo("no such track is kept" if r["kept"] else "nothing is kept: decision.explain_tracks is 0", err=True)
-    if r["fault"]:
-        click.echo(f"tracks cannot be written down: {r['fault']}", err=True)
+    if not r.tracks:
+        click.echo("no such track is kept" if r.kept else "nothing is kept: decision.explain_tracks is 0", err=True)
+    if r.fault:
+        click.echo(f"tracks cannot be written down: {r.fault}", err=True)
 
 
 def _print(t: dict[str, Any]) -> None:

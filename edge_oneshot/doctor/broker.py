@@ -5,14 +5,14 @@ from __future__ import annotations
 import os
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from edge_oneshot.config import Config
+from edge_oneshot.control.responses import StatusReport
 from edge_oneshot.doctor import Finding, fault, ok, warning
 from edge_oneshot.errors import BrokerError, ConfigError
 
 
-def check(config: Config, state: dict[str, Any] | None) -> Finding:
+def check(config: Config, state: StatusReport | None) -> Finding:
     """state: what the running daemon says of itself; None: none runs."""
     mqtt = config.mqtt
     if not mqtt.enabled:
@@ -22,7 +22,7 @@ def check(config: Config, state: dict[str, Any] | None) -> Finding:
 
     where = "{}:{}".format(*address(mqtt)) + (" with TLS" if mqtt.tls else "")
     waiting = _waiting(state)
-    if state is not None and state.get("broker") == "online":
+    if state is not None and state.broker == "online":
         return ok("broker", f"the daemon is connected to {where}{waiting}")
     if (credential := _credential(config)) is not None:
         if not os.access(credential, os.R_OK):
@@ -45,16 +45,15 @@ def check(config: Config, state: dict[str, Any] | None) -> Finding:
     plain = "" if mqtt.tls or mqtt.host in ("localhost", "127.0.0.1", "::1") else "; not encrypted: mqtt.tls is false"
     text = f"{where} accepts us{who}{plain}{waiting}"
     if state is not None:
-        return warning(
-            "broker", f"{text}, but the daemon is {state.get('broker')}", "journalctl -u 'edge-oneshot*' tells why"
-        )
+        return warning("broker", f"{text}, but the daemon is {state.broker}", "journalctl -u 'edge-oneshot*' tells why")
     return ok("broker", text)
 
 
-def _waiting(state: dict[str, Any] | None) -> str:
-    outbox = (state or {}).get("outbox") or {}
-    text = f"; {outbox['depth']} events wait" if outbox.get("depth") else ""
-    return text + (f"; outbox: {outbox['fault']}" if outbox.get("fault") else "")
+def _waiting(state: StatusReport | None) -> str:
+    if state is None:
+        return ""
+    text = f"; {state.outbox.depth} events wait" if state.outbox.depth else ""
+    return text + (f"; outbox: {state.outbox.fault}" if state.outbox.fault else "")
 
 
 def _credential(config: Config) -> Path | None:

@@ -55,7 +55,7 @@ def models(config: Any) -> Any:
 
     import numpy as np
 
-    from edge_oneshot.service.compose import build_pipeline
+    from edge_oneshot.recognition.compose import build_pipeline, build_rule
     from edge_oneshot.types import Chip, Frame
 
     pipeline = build_pipeline(config)
@@ -90,7 +90,7 @@ def models(config: Any) -> Any:
         )
     if pipeline.pad is not None:
         tell(ok("attacks", f"presentation attack detection: performed by {pipeline.pad_method}"))
-    stated, t = config.decision.stated, pipeline.threshold
+    stated, t = config.decision.stated, build_rule(config, pipeline.encoder)([1])
     if t.extrapolated:
         tell(
             warning(

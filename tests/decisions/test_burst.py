@@ -12,6 +12,7 @@ from samples import random_unit, unit
 from edge_oneshot.config import Config, DecisionConfig, ModelConfig
 from edge_oneshot.gallery.store import Gallery
 from edge_oneshot.matching.compare import References, score_all
+from edge_oneshot.recognition.compose import build_pipeline
 from edge_oneshot.recognition.enrollment import (
     BURST_FRAMES,
     POOLED_FRAMES,
@@ -22,7 +23,6 @@ from edge_oneshot.recognition.enrollment import (
     pooled,
 )
 from edge_oneshot.recognition.pipeline import Pipeline
-from edge_oneshot.service.compose import build_pipeline
 from edge_oneshot.types import Float32Array, Identity
 
 IDENTITY = Identity(identity_id="eileen", name="Eileen")

@@ -24,7 +24,7 @@ from edge_oneshot.config import Config, DecisionConfig, ModelConfig
 from edge_oneshot.control.protocol import Request
 from edge_oneshot.doctor import probe
 from edge_oneshot.errors import EnrollmentError
-from edge_oneshot.events.build import fold
+from edge_oneshot.events.build import track_event
 from edge_oneshot.events.journal import Journal
 from edge_oneshot.events.schema import load
 from edge_oneshot.gallery.people import People
@@ -104,7 +104,7 @@ def events_of(
         else:
             results = tracker.update(pipeline.observe(frame(picture, ns), references), ns)
             journal.observe(tracker.seen_at(ns), now)
-        told += [fold(f, {"eileen": "Eileen"}, "cam0", pipeline.encoder.encoder_id, ns, now) for f in results]
+        told += [track_event(f, {"eileen": "Eileen"}, "cam0", pipeline.encoder.encoder_id, ns, now) for f in results]
         for event in told:
             journal.told(event)
     (record,) = journal.report()["tracks"]

@@ -22,7 +22,7 @@ from edge_oneshot.matching.forecast import growth, nearest
 from edge_oneshot.matching.threshold import Rule, Target, threshold_for, threshold_for_fmr
 from edge_oneshot.model.bundle import read_cohort
 from edge_oneshot.model.card import ThresholdPoint, Thresholds
-from edge_oneshot.service.compose import build_encoder, build_people, build_pipeline, build_rule
+from edge_oneshot.recognition.compose import build_encoder, build_pipeline, build_rule
 from edge_oneshot.types import Candidate, Identity
 
 TABLE = Thresholds(

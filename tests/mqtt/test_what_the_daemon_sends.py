@@ -16,7 +16,7 @@ from jsonschema import Draft202012Validator
 from mqtt_parts import ENCODER
 
 from edge_oneshot.events import schema
-from edge_oneshot.events.build import fold, fold_gallery_change
+from edge_oneshot.events.build import gallery_event, track_event
 from edge_oneshot.events.clock import read_clock
 from edge_oneshot.events.outbox import Outbox
 from edge_oneshot.matching.track import ResultKind, TrackResult
@@ -101,7 +101,9 @@ def results(draw: st.DrawFn) -> TrackResult:
 @settings(max_examples=150, deadline=None)
 @given(result=results(), name=st.text(min_size=1, max_size=20).filter(str.isprintable))
 def test_every_finding_fits_and_names_nobody_who_did_not_match(sent: Any, result: TrackResult, name: str) -> None:
-    message = sent(fold(result, {"alice": name, "bob": "Bob"}, "cam0", ENCODER, time.monotonic_ns(), datetime.now(UTC)))
+    message = sent(
+        track_event(result, {"alice": name, "bob": "Bob"}, "cam0", ENCODER, time.monotonic_ns(), datetime.now(UTC))
+    )
     EVENT.validate(message)
     if result.identity_id is None:
         assert not {"identity", "name"} & message.keys()
@@ -110,7 +112,7 @@ def test_every_finding_fits_and_names_nobody_who_did_not_match(sent: Any, result
 
 @pytest.mark.parametrize("event_type", ["enrolled", "forgotten"])
 def test_changes_of_the_gallery_fit(sent: Any, event_type: str) -> None:
-    event = fold_gallery_change(
+    event = gallery_event(
         event_type, Identity(identity_id="zoe", name="Zoë"), ENCODER, time.monotonic_ns(), datetime.now(UTC)
     )
     EVENT.validate(sent(event))

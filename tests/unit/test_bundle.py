@@ -24,7 +24,7 @@ from edge_oneshot.model.bundle import (
     write_bundle,
 )
 from edge_oneshot.model.encoder import TwinEncoder
-from edge_oneshot.service.compose import build_pipeline
+from edge_oneshot.recognition.compose import build_pipeline
 
 
 @pytest.fixture(scope="module")

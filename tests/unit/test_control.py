@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from edge_oneshot.control.arguments import Arguments
 from waiting import wait_until
 
 from edge_oneshot.config import CameraConfig, Config, DecisionConfig, DeviceConfig, ModelConfig, QualityConfig
 from edge_oneshot.control import server as server_module
-from edge_oneshot.control.arguments import Arguments
 from edge_oneshot.control.client import ask
 from edge_oneshot.control.protocol import Request
 from edge_oneshot.control.server import MAX_CLIENTS, ControlServer, answers, parse_request

@@ -15,9 +15,9 @@ from edge_oneshot.config import Config, ModelConfig
 from edge_oneshot.errors import EnrollmentError, ModelError
 from edge_oneshot.matching.compare import References
 from edge_oneshot.model.bundle import Bundle, find_bundle, read_bundle, split, write_bundle
+from edge_oneshot.recognition.compose import build_pipeline
 from edge_oneshot.recognition.enrollment import enroll_from_frame
 from edge_oneshot.recognition.pipeline import Pipeline
-from edge_oneshot.service.compose import build_pipeline
 from edge_oneshot.types import Face, Identity
 from edge_oneshot.vision.align import estimate_similarity, undo
 from edge_oneshot.vision.landmarks import LandmarkPlacer
