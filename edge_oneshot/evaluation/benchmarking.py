@@ -26,7 +26,7 @@ from edge_oneshot.matching.compare import References
 from edge_oneshot.model.runtime import Runtime
 from edge_oneshot.recognition.pipeline import Pipeline
 from edge_oneshot.service import system
-from edge_oneshot.service.stage_times import StageTimes
+from edge_oneshot.service.vitals import StageTimes
 from edge_oneshot.types import Embedding, Frame, Quality, Template, UInt8Array
 
 WARM_UP_FRAMES = 20

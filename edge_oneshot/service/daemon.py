@@ -98,7 +98,8 @@ class Daemon:
             results = self.tracker.update(self._observe(frame), frame.captured_ns)
             if self.journal is not None:
                 self.journal.observe(self.tracker.seen_at(frame.captured_ns), frame.captured_at)
-        self.requests.tick(now_ns)
+        if self.requests.job is not None:
+            self.requests.tick(now_ns)
         events = [self._publish(result) for result in results]
         if self.journal is not None:
             self.journal.keep(self.tracker.numbers)

@@ -7,6 +7,8 @@ from collections import deque
 from collections.abc import Mapping
 from datetime import UTC, datetime
 
+import numpy as np
+
 from edge_oneshot import __version__
 from edge_oneshot.config import Config
 from edge_oneshot.control.codec import from_json
@@ -15,9 +17,28 @@ from edge_oneshot.mqtt.payloads import Health, Info
 from edge_oneshot.recognition.recognizer import Recognizer
 from edge_oneshot.service import system
 from edge_oneshot.service.reporter import Reporter
-from edge_oneshot.service.stage_times import StageTimes
 
 FPS_WINDOW = 100  # frames
+KEPT = 300  # frames whose stages are timed
+
+
+class StageTimes:
+    """Times of the last frames per stage."""
+
+    def __init__(self, kept: int = KEPT) -> None:
+        self._kept = kept
+        self._seconds: dict[str, deque[float]] = {}
+
+    def add(self, seconds: Mapping[str, float]) -> None:
+        for name, value in seconds.items():
+            self._seconds.setdefault(name, deque(maxlen=self._kept)).append(value)
+
+    def percentiles_ms(self) -> dict[str, tuple[float, float]]:
+        """stage -> (p50, p95) in ms, over the last frames in which the stage ran."""
+        return {
+            name: (round(float(np.percentile(v, 50)) * 1e3, 2), round(float(np.percentile(v, 95)) * 1e3, 2))
+            for name, v in self._seconds.items()
+        }
 
 
 class Vitals:
