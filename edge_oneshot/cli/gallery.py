@@ -73,7 +73,7 @@ def remove(ctx: click.Context, name: str, yes: bool, as_json: bool) -> None:
     print_json(r) if as_json else click.echo(f"removed {r.name} ({r.identity})")
 
 
-@gallery.command()
+@gallery.command(short_help="Find stale templates and look-alike pairs.")
 @json_option
 @click.pass_context
 def check(ctx: click.Context, as_json: bool) -> None:
