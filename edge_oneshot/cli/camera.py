@@ -18,7 +18,7 @@ def camera() -> None:
     """Test and aim the camera."""
 
 
-@camera.command()
+@camera.command(short_help="Write one annotated frame to a file.")
 @click.option(
     "--out",
     required=True,

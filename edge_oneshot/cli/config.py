@@ -15,7 +15,7 @@ def config() -> None:
     """Show and check the configuration."""
 
 
-@config.command()
+@config.command(short_help="Show every key with its value.")
 @json_option
 @click.pass_context
 def show(ctx: click.Context, as_json: bool) -> None:
@@ -53,7 +53,7 @@ def check(ctx: click.Context) -> None:
     click.echo(f"{c.path or 'the defaults'}: no fault")
 
 
-@config.command()
+@config.command(short_help="Print a complete configuration file.")
 def example() -> None:
     """Print a complete configuration file: every key with its default and meaning."""
     from edge_oneshot.config import example_toml

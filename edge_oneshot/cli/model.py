@@ -12,7 +12,7 @@ def model() -> None:
     """Show and check model bundles."""
 
 
-@model.command()
+@model.command(short_help="Show the card of a bundle.")
 @click.argument("bundle", required=False, default="")
 @json_option
 @click.pass_context

@@ -16,7 +16,7 @@ def mqtt() -> None:
     """Test the broker, make signing keys, remove retained topics."""
 
 
-@mqtt.command()
+@mqtt.command(short_help="Test what the broker's ACL allows.")
 @click.option(
     "--protocol", type=click.Choice(["auto", "5", "3.1.1"]), help="MQTT version. Default: from the configuration."
 )
@@ -61,7 +61,7 @@ def test(
         raise BrokerRefused(f"{len(failed)} of {len(steps)} steps failed", "see the lines above")
 
 
-@mqtt.command()
+@mqtt.command(short_help="Remove every retained topic of this device.")
 @click.option("--device", metavar="SLUG", help="Another device than the configured one.")
 @click.option("--force", is_flag=True, help="Even if a daemon reports that it is online.")
 @json_option
@@ -83,7 +83,7 @@ def unpublish(ctx: click.Context, /, device: str | None, force: bool, as_json: b
         click.echo("\n".join([*cleared, f"{len(cleared)} retained topics removed"]))
 
 
-@mqtt.command("new-key")
+@mqtt.command("new-key", short_help="Make a key to sign events.")
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option(
     "--alg",
