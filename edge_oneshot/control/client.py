@@ -38,7 +38,7 @@ def ask(
             raise ControlError(
                 f"the daemon at {path} has not answered for {timeout_s:g} s", "read its log; restart it"
             ) from None
-        except (OSError, ValueError, KeyError) as e:
+        except (OSError, ValueError, RecursionError) as e:
             raise ControlError(
                 f"the connection to the daemon at {path} broke: {e}", "read its log; try again"
             ) from None

@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import binascii
 import functools
-import math
+import sys
 import types
 import typing
 from collections.abc import Mapping
@@ -62,12 +62,14 @@ def to_json(value: object) -> Any:
 # ---- from JSON
 
 
-def from_json(kind: type[T], data: Mapping[str, Any], name: str, *, strict: bool) -> T:
+def from_json(kind: type[T], data: object, name: str, *, strict: bool) -> T:
     """Raises ControlError that names the argument, as `name key`, with what was expected and what was received.
 
     strict: an unknown key is an error. A null stands for a missing key where there is a default.
     """
     assert is_dataclass(kind)
+    if not isinstance(data, Mapping):
+        raise wrong(name, "a JSON object", data)
     types_, known, values = hints(kind), {key_of(f): f for f in fields(kind)}, {}
     if strict and (unknown := sorted(set(data) - set(known))):
         expected = ", ".join(known) or "no arguments"
@@ -92,19 +94,17 @@ def _read(kind: Any, value: Any, name: str, at_most: float | None, strict: bool)
         return _read(kind, value, name, at_most, strict)
     if origin is Literal:
         if value not in inner:
-            raise _wrong(name, f"one of {', '.join(map(repr, inner))}", value)
+            raise wrong(name, f"one of {', '.join(map(repr, inner))}", value)
         return value
     if is_dataclass(kind) and isinstance(kind, type):
-        if not isinstance(value, Mapping):
-            raise _wrong(name, "a JSON object", value)
         return from_json(kind, value, name, strict=strict)
     if origin in (list, tuple):
         if not isinstance(value, list):
-            raise _wrong(name, "a list", value)
+            raise wrong(name, "a list", value)
         return origin(_read(inner[0], v, name, at_most, strict) for v in value)
     if origin is dict:
         if not isinstance(value, Mapping):
-            raise _wrong(name, "a JSON object", value)
+            raise wrong(name, "a JSON object", value)
         return {k: _read(inner[1], v, f"{name}.{k}", at_most, strict) for k, v in value.items()}
     return _scalar(kind, value, name, at_most, strict)
 
@@ -113,29 +113,35 @@ def _scalar(kind: Any, value: Any, name: str, at_most: float | None, strict: boo
     if kind is bool:
         if isinstance(value, bool):
             return value
-        raise _wrong(name, "true or false", value)
+        raise wrong(name, "true or false", value)
     if kind in (int, float):
         number = isinstance(value, int | float if kind is float else int) and not isinstance(value, bool)
         if at_most is not None and not (number and 0 < value <= at_most):  # NaN fails this as well
-            raise _wrong(name, f"seconds, more than 0 and at most {at_most:g}", value)
-        if not number or not math.isfinite(value):
-            raise _wrong(name, "a whole number" if kind is int else "a number", value)
+            raise wrong(name, f"seconds, more than 0 and at most {at_most:g}", value)
+        # NaN, infinity, or an integer that no float can hold.
+        if not number or (kind is float and not abs(value) <= sys.float_info.max):
+            raise wrong(name, "a whole number" if kind is int else "a number", value)
         return kind(value)
     if kind is str:
         # A request comes from outside, so its texts are short and none is empty.
         if isinstance(value, str) and (not strict or 0 < len(value) <= MAX_TEXT):
             return value
-        raise _wrong(name, f"text of 1 to {MAX_TEXT} characters", value)
+        raise wrong(name, f"text of 1 to {MAX_TEXT} characters", value)
     if kind is bytes:
         try:
             return base64.b64decode(value, validate=True)
         except (binascii.Error, ValueError, TypeError):
-            raise _wrong(name, "base64", value) from None
+            raise wrong(name, "base64", value) from None
     return value
 
 
-def _wrong(name: str, expected: str, got: object) -> ControlError:
-    received = "nothing" if got is None else repr(str(got)[:60])
+def wrong(name: str, expected: str, got: object) -> ControlError:
+    """The error for a JSON value that is not what `name` must be."""
+    if isinstance(got, Mapping | list):
+        # Its content is not quoted: it may be large or deeply nested.
+        received = "a JSON object" if isinstance(got, Mapping) else "a list"
+    else:
+        received = "nothing" if got is None else repr(str(got)[:60])
     return ControlError(f"{name}: expected {expected}, got {received}", HINT)
 
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
 
 from edge_oneshot import errors
-from edge_oneshot.control.codec import from_json, to_json
+from edge_oneshot.control.codec import from_json, to_json, wrong
 from edge_oneshot.control.requests import REQUESTS, AnyRequest, Request
 from edge_oneshot.errors import ControlError, EdgeOneshotError
 
@@ -90,7 +90,7 @@ def make_request(verb: str, arguments: object) -> AnyRequest:
     if kind is None:
         raise ControlError(f"unknown request {verb[:60]!r}: expected one of {', '.join(REQUESTS)}")
     if not isinstance(arguments, dict):
-        raise ControlError(f"{verb} arguments: expected a JSON object, got {str(arguments)[:60]!r}")
+        raise wrong(f"{verb} arguments", "a JSON object", arguments)
     return from_json(kind, arguments, verb, strict=True)
 
 
@@ -108,13 +108,16 @@ def answer_json(answer: Answer) -> dict[str, Any]:
     return {"status": "error", "kind": type(e).__name__, "error": e.message, "hint": e.hint, "faults": faults}
 
 
-def read_answer(request: Request[R], data: Mapping[str, Any]) -> Answer:
+def read_answer(request: Request[R], data: object) -> Answer:
     """An answer line of the daemon. Raises ControlError if its data are not the response of this request."""
+    name = f"answer to {request.verb}"
+    if not isinstance(data, Mapping):
+        raise wrong(name, "a JSON object", data)
     if "progress" in data:
         return Progress(str(data["progress"]))
     if data.get("status") != "ok":
         return Failed(_error(data))
-    return Finished(from_json(request.response, data["data"], f"answer to {request.verb}:", strict=False))
+    return Finished(from_json(request.response, data.get("data"), f"{name}: data", strict=False))
 
 
 def _error(data: Mapping[str, Any]) -> EdgeOneshotError:
@@ -123,7 +126,7 @@ def _error(data: Mapping[str, Any]) -> EdgeOneshotError:
     if not (isinstance(kind, type) and issubclass(kind, EdgeOneshotError)):
         kind = ControlError
     error = kind(str(data.get("error", "unknown error")), str(data.get("hint", "")))
-    if faults := data.get("faults"):
+    if isinstance(faults := data.get("faults"), list) and faults:
         error.faults = tuple(map(str, faults))  # type: ignore[attr-defined]
     return error
 

@@ -17,7 +17,7 @@ from edge_oneshot.control import requests as rq
 from edge_oneshot.control.client import ask
 from edge_oneshot.control.protocol import Answer, PendingRequest, Progress, result_of
 from edge_oneshot.control.responses import Explained, Forgotten
-from edge_oneshot.errors import ControlError, GalleryError
+from edge_oneshot.errors import CameraError, ControlError, GalleryError
 from edge_oneshot.events.journal import forget_in_files, read_journal, select
 from edge_oneshot.mqtt.topics import Topics
 from edge_oneshot.recognition.recognizer import Recognizer
@@ -63,23 +63,19 @@ def _serve(config: Config, request: rq.AnyRequest, on_progress: OnProgress) -> A
     return answer
 
 
-class _OneRequest:
-    """A source of one request. It stops the loop when the request is answered."""
+class _Answers:
+    """Reads the answers of one request in each turn of the loop, and stops the loop after the last one."""
 
     def __init__(self, pending: PendingRequest, on_progress: OnProgress, stop: threading.Event) -> None:
         self._pending, self._on_progress, self._stop = pending, on_progress, stop
-        self._taken = False
-        self.answer: Answer | None = None
+        self.last: Answer | None = None
 
-    def next_request(self) -> PendingRequest | None:
-        self.drain()
-        if self._taken:
-            return None
-        self._taken = True
-        return self._pending
+    def next_request(self) -> None:
+        """A source without requests."""
+        self.read()
 
-    def drain(self) -> None:
-        while self.answer is None:
+    def read(self) -> None:
+        while self.last is None:
             try:
                 answer = self._pending.answers.get_nowait()
             except queue.Empty:
@@ -87,7 +83,7 @@ class _OneRequest:
             if isinstance(answer, Progress):
                 self._on_progress(answer.text)
             else:
-                self.answer = answer
+                self.last = answer
                 self._stop.set()
 
 
@@ -98,14 +94,22 @@ def _from_camera(config: Config, recognizer: Recognizer, pending: PendingRequest
     """
     config = replace(config, camera=replace(config.camera, give_up_s=0.0))
     stop = threading.Event()
-    source = _OneRequest(pending, on_progress, stop)
+    answers = _Answers(pending, on_progress, stop)
     reporter = Reporter(Topics(config.mqtt.prefix, config.device_slug), None, None)
     daemon = Daemon(config, recognizer, build_tracker(config, recognizer), reporter)
-    with LatestFrame(config.camera) as camera:
-        daemon.run(camera, [source], stop)
-    source.drain()
-    assert source.answer is not None, "the loop has failed the pending request when it ended"
-    return source.answer
+    # Before the camera is opened: a refused request needs none, and no frame of a file is older than the prompt.
+    daemon.requests.start(pending)
+    answers.read()
+    if answers.last is None:
+        with LatestFrame(config.camera) as camera:
+            try:
+                daemon.run(camera, [answers], stop)
+            except CameraError as e:
+                reason = camera.last_error or e
+                raise CameraError(f"the camera is lost: {reason}", "run `edge-oneshot doctor`") from None
+        answers.read()
+    assert answers.last is not None, "the loop has failed the pending request when it ended"
+    return answers.last
 
 
 def _require_owner(state_dir: Path) -> None:

@@ -1,4 +1,4 @@
-"""Bundle files: round trip, the same bytes each time, damage of every kind, and what the encoder id stands for."""
+"""Bundle files: round trip, reproducible bytes, every kind of damage, and what the encoder id depends on."""
 
 from __future__ import annotations
 
@@ -47,7 +47,9 @@ def test_round_trip_gives_the_same_bytes_each_time(
 ) -> None:
     a = write_bundle(tmp_path / "a.tflite", encoder_bundle.model, raw_card)
     b = write_bundle(tmp_path / "b.tflite", encoder_bundle.model, dict(reversed(raw_card.items())))
-    c = write_bundle(tmp_path / "c.tflite", a.path.read_bytes(), raw_card)  # over a bundle, not only over a bare model
+    c = write_bundle(
+        tmp_path / "c.tflite", a.path.read_bytes(), raw_card
+    )  # written over a bundle instead of a bare model
     assert a.path.read_bytes() == b.path.read_bytes() == c.path.read_bytes()
     assert (a.model, a.card, a.encoder_id) == (encoder_bundle.model, encoder_bundle.card, encoder_bundle.encoder_id)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["a.tflite", "b.tflite", "c.tflite"]
@@ -114,8 +116,8 @@ def test_a_damaged_card(encoder_bundle: Bundle, tmp_path: Path, name: str, conte
         read_bundle(path)
 
 
-def test_every_damaged_byte_of_the_card_part_is_noticed(encoder_bundle: Bundle, tmp_path: Path) -> None:
-    """Flip bytes behind the model, one at a time: a ModelError, or (in fields nobody reads) the same card. Never a crash."""
+def test_damaged_bytes_behind_the_model_are_detected(encoder_bundle: Bundle, tmp_path: Path) -> None:
+    """Flip bytes behind the model, one at a time: a ModelError, or (in unused fields) the same card. Never a crash."""
     start = len(encoder_bundle.model)
     data = encoder_bundle.path.read_bytes()
     noticed = 0
@@ -169,7 +171,9 @@ def test_a_refiner_without_the_landmarks_that_the_encoder_aligns_by(detector_bun
         build_pipeline(Config(model=ModelConfig(refiner=str(other.path))))
 
 
-def test_the_encoder_id_stands_for_model_and_preprocessing(encoder_bundle: Bundle, raw_card: dict[str, Any]) -> None:
+def test_the_encoder_id_depends_on_model_and_preprocessing_only(
+    encoder_bundle: Bundle, raw_card: dict[str, Any]
+) -> None:
     model = digest(encoder_bundle.model)
     own = compute_encoder_id(model, raw_card)
     assert own == encoder_bundle.encoder_id
@@ -180,7 +184,7 @@ def test_the_encoder_id_stands_for_model_and_preprocessing(encoder_bundle: Bundl
             field: "changed" if not isinstance(raw_card[field], dict) else raw_card[field] | {"extra": 1}
         }
         assert compute_encoder_id(model, changed) != own, field
-    # older than `mirror` are cards without it: false and nothing are one
+    # Cards from before `mirror` lack it: a missing value is the same as false.
     without = compute_encoder_id(model, {k: v for k, v in raw_card.items() if k != "mirror"})
     assert raw_card["mirror"] is True and compute_encoder_id(model, raw_card | {"mirror": False}) == without != own
     for field in set(raw_card) - {*IDENTITY_FIELDS, "mirror"}:

@@ -1,4 +1,4 @@
-"""What a review of the core found: each of these ended the daemon, starved it, lost a person, or told a wrong thing."""
+"""Regression tests: each of these faults stopped or starved the daemon, lost a person, or published something wrong."""
 
 from __future__ import annotations
 
@@ -25,24 +25,27 @@ from edge_oneshot.cli.verify_event import verify_event
 from edge_oneshot.config import Config, DecisionConfig, DeviceConfig, MqttConfig, parse_config
 from edge_oneshot.control import client, server
 from edge_oneshot.control.client import ask
-from edge_oneshot.control.protocol import Request
+from edge_oneshot.control.protocol import PendingRequest, answer_json, make_request
+from edge_oneshot.control.requests import Forget, Identify, List, Status
+from edge_oneshot.control.responses import People
 from edge_oneshot.control.server import ControlServer
 from edge_oneshot.errors import CameraError, ConfigError, ControlError, GalleryError
 from edge_oneshot.events import signing
 from edge_oneshot.events.outbox import Outbox
 from edge_oneshot.gallery.archive import to_document
 from edge_oneshot.gallery.naming import check_id, propose_id
-from edge_oneshot.gallery.people import People
 from edge_oneshot.gallery.store import Gallery
+from edge_oneshot.matching.threshold import Rule, Target
 from edge_oneshot.matching.track import ResultKind, Tracker, TrackResult
 from edge_oneshot.model.bundle import Bundle
 from edge_oneshot.mqtt.client import MqttLink
 from edge_oneshot.mqtt.topics import Topics
 from edge_oneshot.recognition.pipeline import Pipeline
+from edge_oneshot.recognition.recognizer import Recognizer
 from edge_oneshot.service.daemon import Daemon
 from edge_oneshot.service.offline import perform
 from edge_oneshot.service.reporter import Reporter
-from edge_oneshot.service.requests import Handler
+from edge_oneshot.service.requests import Requests
 from edge_oneshot.types import Observation
 
 STEP_NS = 100_000_000
@@ -54,21 +57,26 @@ def gallery(tmp_path: Path) -> Iterator[Gallery]:
         yield opened
 
 
-@pytest.fixture
-def people(gallery: Gallery, pipeline: Pipeline) -> People:
-    return People(gallery, pipeline.encoder.card, pipeline.encoder.encoder_id)
+def recognizer_on(gallery: Gallery, pipeline: Pipeline) -> Recognizer:
+    return Recognizer(pipeline, Rule(target=Target(score=0.5), thresholds=None, cohort=None), gallery)
 
 
 @pytest.fixture
-def handler(pipeline: Pipeline, people: People) -> Handler:
-    return Handler(pipeline, people, lambda event: None, dict)
+def recognizer(gallery: Gallery, pipeline: Pipeline) -> Recognizer:
+    """On the gallery of the test: both use one connection."""
+    return recognizer_on(gallery, pipeline)
 
 
-def served(handler: Handler, verb: str, **arguments: Any) -> dict[str, Any]:
-    request = Request(verb=verb, arguments=arguments)
-    handler.start(request)
-    answer: dict[str, Any] = request.answers.get_nowait()
-    return answer
+@pytest.fixture
+def requests(recognizer: Recognizer) -> Requests:
+    return Requests(recognizer, lambda event: None)
+
+
+def served(requests: Requests, verb: str, **arguments: Any) -> dict[str, Any]:
+    """The answer of a request, both as JSON."""
+    pending = PendingRequest(make_request(verb, arguments))
+    requests.start(pending)
+    return answer_json(pending.answers.get_nowait())
 
 
 def add(gallery: Gallery, identity_id: str, name: str = "", encoder_id: str = "sha256:aa") -> None:
@@ -81,21 +89,21 @@ def add(gallery: Gallery, identity_id: str, name: str = "", encoder_id: str = "s
 @pytest.mark.parametrize("key", ["template_id", "encoder_id"])
 @pytest.mark.parametrize("value", ["sha256:\ud800", 5, None, ["sha256:"]])
 def test_an_import_of_text_that_no_file_can_hold_is_an_error_answer(
-    gallery: Gallery, handler: Handler, key: str, value: object
+    gallery: Gallery, requests: Requests, key: str, value: object
 ) -> None:
     add(gallery, "alice")
     document = json.loads(json.dumps(to_document(gallery)))
     document["identities"][0]["templates"][0][key] = value
-    answer = served(handler, "import", document=document, replace=True)
+    answer = served(requests, "import", document=document, replace=True)
     assert (answer["status"], answer["kind"]) == ("error", "GalleryError")
     assert "identities[0] is damaged" in answer["error"]
 
 
-def test_a_fault_of_ours_in_one_request_is_told_and_does_not_end_the_daemon(
-    handler: Handler, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+def test_a_defect_in_one_request_becomes_its_error_answer_and_does_not_stop_the_daemon(
+    requests: Requests, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(Gallery, "people", lambda self: 1 / 0)
-    answer = served(handler, "list")
+    answer = served(requests, "list")
     assert (answer["kind"], answer["error"]) == (
         "EdgeOneshotError",
         "list: internal error: ZeroDivisionError: division by zero",
@@ -104,36 +112,36 @@ def test_a_fault_of_ours_in_one_request_is_told_and_does_not_end_the_daemon(
 
 
 def test_an_answer_may_quote_half_a_surrogate_pair(tmp_path: Path) -> None:
-    door = ControlServer(tmp_path / "d.sock")
+    listening = ControlServer(tmp_path / "d.sock")
     try:
         with socket.socket(socket.AF_UNIX) as connection:
             connection.settimeout(30)
-            connection.connect(str(door.path))
-            connection.sendall(b'{"verb": "\\ud800"}\n')
-            request = wait_until(door.next_request, "a request")
-            request.fail(ControlError(f"no such request: {request.verb}", ""))
-            assert json.loads(connection.makefile("rb").readline())["error"] == "no such request: \ud800"
+            connection.connect(str(listening.path))
+            connection.sendall(b'{"verb": "show", "arguments": {"name": "\\ud800"}}\n')
+            pending = wait_until(listening.next_request, "a request")
+            pending.fail(ControlError(f"not enrolled: {pending.request.name}", ""))
+            assert json.loads(connection.makefile("rb").readline())["error"] == "not enrolled: \ud800"
     finally:
-        door.close()
+        listening.close()
 
 
 def test_a_request_that_is_too_large_is_named_as_that(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(client, "MAX_REQUEST_BYTES", 1000)
-    door = ControlServer(tmp_path / "d.sock")
+    listening = ControlServer(tmp_path / "d.sock")
     try:
         with pytest.raises(ControlError, match="expected at most 1000 bytes, got 20"):
-            ask(door.path, "identify", {"image": "x" * 2000}, lambda text: None)
+            ask(listening.path, Identify(image=b"x" * 1500), lambda text: None)
     finally:
-        door.close()
+        listening.close()
 
 
-def test_who_sends_a_byte_now_and_then_loses_the_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_client_that_sends_too_slowly_is_disconnected(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(server, "REQUEST_TIMEOUT_S", 0.3)
-    door = ControlServer(tmp_path / "d.sock")
+    listening = ControlServer(tmp_path / "d.sock")
     try:
         with socket.socket(socket.AF_UNIX) as connection:
             connection.settimeout(30)
-            connection.connect(str(door.path))
+            connection.connect(str(listening.path))
 
             def hung_up() -> bool:
                 try:
@@ -144,44 +152,44 @@ def test_who_sends_a_byte_now_and_then_loses_the_place(tmp_path: Path, monkeypat
 
             wait_until(hung_up, "the daemon to hang up")
     finally:
-        door.close()
+        listening.close()
 
 
-def test_a_request_that_nobody_waits_for_any_more_is_not_served(tmp_path: Path) -> None:
-    door = ControlServer(tmp_path / "d.sock")
+def test_an_abandoned_request_is_not_served(tmp_path: Path) -> None:
+    listening = ControlServer(tmp_path / "d.sock")
     try:
-        for request in (Request(verb="forget", arguments={}, abandoned=True), Request(verb="list", arguments={})):
-            door._requests.put(request)
-        assert (found := door.next_request()) is not None
-        assert found.verb == "list"
+        for pending in (PendingRequest(Forget(name="alice"), abandoned=True), PendingRequest(List())):
+            listening._requests.put(pending)
+        assert (found := listening.next_request()) is not None
+        assert found.request == List()
     finally:
-        door.close()
+        listening.close()
 
 
 # ---- the loop
 
 
 @pytest.fixture
-def daemon(pipeline: Pipeline, people: People) -> Daemon:
-    tracker = Tracker(DecisionConfig(), lambda a, b: False, people.references.score)
-    return Daemon(Config(), pipeline, people, tracker, Reporter(Topics("p", "d"), None, None))
+def daemon(recognizer: Recognizer) -> Daemon:
+    tracker = Tracker(DecisionConfig(), lambda a, b: False, recognizer.score)
+    return Daemon(Config(), recognizer, tracker, Reporter(Topics("p", "d"), None, None))
 
 
 class Flood:
-    """A door at which there is always one more."""
+    """A source that always has one more request."""
 
     def __init__(self) -> None:
         self.served = 0
 
-    def next_request(self) -> Request:
+    def next_request(self) -> PendingRequest:
         self.served += 1
-        return Request(verb="status", arguments={})
+        return PendingRequest(Status())
 
 
 def test_a_flood_of_requests_does_not_keep_the_loop_from_its_frames(daemon: Daemon) -> None:
     flood = Flood()
     thread = threading.Thread(target=daemon._serve, args=([flood],), daemon=True)
-    daemon.handler.start = lambda request: time.sleep(0.01)  # type: ignore[method-assign]
+    daemon.requests.start = lambda pending: time.sleep(0.01)  # type: ignore[method-assign]
     thread.start()
     thread.join(60)
     assert not thread.is_alive()
@@ -195,7 +203,7 @@ def test_an_import_reads_the_gallery_once(
         for i in range(20):
             add(other, "p" + "x" * i, f"Person {i}")
         document = json.loads(json.dumps(to_document(other)))
-    told: list[int] = []
+    published: list[int] = []
     reads: list[int] = []
     events: list[str] = []
     templates = Gallery.templates
@@ -205,26 +213,26 @@ def test_an_import_reads_the_gallery_once(
         return templates(self, *arguments)
 
     monkeypatch.setattr(Gallery, "templates", counted)
-    monkeypatch.setattr(daemon.reporter, "people", lambda now: told.append(len(now)))
+    monkeypatch.setattr(daemon.reporter, "people", lambda now: published.append(len(now)))
     monkeypatch.setattr(daemon.reporter, "event", lambda event: events.append(event.body["identity"]))
-    assert served(daemon.handler, "import", document=document)["status"] == "ok"
-    assert (told, len(events), len(reads)) == ([20], 20, 1)
+    assert served(daemon.requests, "import", document=document)["status"] == "ok"
+    assert (published, len(events), len(reads)) == ([20], 20, 1)
 
 
 # ---- the gallery
 
 
-def test_a_gallery_whose_file_was_replaced_or_removed_is_not_written(gallery: Gallery, handler: Handler) -> None:
-    """Whoever was enrolled into the old file would be gone with it."""
+def test_a_gallery_whose_file_was_replaced_or_removed_is_not_written(gallery: Gallery, requests: Requests) -> None:
+    """A person enrolled into the old file would be lost with it."""
     add(gallery, "alice")
-    assert served(handler, "list")["status"] == "ok"
+    assert served(requests, "list")["status"] == "ok"
     for path in gallery.path.parent.glob("gallery.sqlite*"):
         path.unlink()
-    answer = served(handler, "rename", name="alice", to="Bea")
+    answer = served(requests, "rename", name="alice", to="Bea")
     assert "was moved, removed or replaced" in answer["error"]
     with Gallery(gallery.path):
         pass
-    assert "was moved, removed or replaced" in served(handler, "list")["error"]
+    assert "was moved, removed or replaced" in served(requests, "list")["error"]
 
 
 def test_a_full_disk_is_named_and_the_gallery_goes_on(gallery: Gallery) -> None:
@@ -279,7 +287,7 @@ def test_a_name_is_found_however_its_letters_are_composed(gallery: Gallery) -> N
 
 
 @pytest.mark.parametrize("damage", ["long", "not a number", "cut"])
-def test_one_damaged_template_keeps_nobody_else_out_and_can_be_mended(
+def test_a_damaged_template_is_skipped_and_can_be_replaced(
     gallery: Gallery,
     pipeline: Pipeline,
     encoder_bundle: Bundle,
@@ -294,23 +302,23 @@ def test_one_damaged_template_keeps_nobody_else_out_and_can_be_mended(
         damage
     ]
     gallery._db.execute("UPDATE templates SET vector = ? WHERE identity_id = 'alice'", (vector.tobytes(),))
-    people = People(gallery, pipeline.encoder.card, own)
-    assert people.references.identity_ids == ["bob"]
+    recognizer = recognizer_on(gallery, pipeline)
+    assert recognizer.references.identity_ids == ["bob"]
     assert "of 'alice' is damaged" in caplog.text
-    handler = Handler(pipeline, people, lambda event: None, dict)
+    requests = Requests(recognizer, lambda event: None)
     image = base64.b64encode(portrait_files["collins"].read_bytes()).decode()
-    # A vector that is too long would match whoever claims to be Alice.
-    assert served(handler, "verify", name="alice", image=image)["status"] == "error"
-    assert served(handler, "enroll", name="Alice", image=image, replace=True)["status"] == "ok"
-    assert people.references.identity_ids == ["alice", "bob"]
-    assert served(handler, "forget", name="alice")["status"] == "ok"
+    # A vector that is too long would match any person who claims to be Alice.
+    assert served(requests, "verify", name="alice", image=image)["status"] == "error"
+    assert served(requests, "enroll", name="Alice", image=image, replace=True)["status"] == "ok"
+    assert recognizer.references.identity_ids == ["alice", "bob"]
+    assert served(requests, "forget", name="alice")["status"] == "ok"
 
 
 # ---- tracks
 
 
-def told(*frames: list[Observation]) -> tuple[list[tuple[ResultKind, str | None]], Tracker]:
-    """What a tracker tells of frames 100 ms apart."""
+def track(*frames: list[Observation]) -> tuple[list[tuple[ResultKind, str | None]], Tracker]:
+    """The track results of frames 100 ms apart."""
     tracker = Tracker(DecisionConfig(gone_after_s=1.0), lambda a, b: float(a.vector @ b.vector) > 0.5, score)
     results: list[TrackResult] = []
     for i, frame in enumerate(frames):
@@ -319,19 +327,19 @@ def told(*frames: list[Observation]) -> tuple[list[tuple[ResultKind, str | None]
 
 
 def test_a_quick_step_is_neither_gone_nor_a_second_match() -> None:
-    found, tracker = told(*[[seen("alice", 100)]] * 4, *[[seen("alice", 400)]] * 20)
+    found, tracker = track(*[[seen("alice", 100)]] * 4, *[[seen("alice", 400)]] * 20)
     assert found == [(ResultKind.MATCH, "alice")]
     assert tracker.present == (["alice"], 0)
 
 
 def test_a_stranger_elsewhere_does_not_take_over_a_match() -> None:
-    found, _ = told(*[[seen("alice", 100)]] * 4, *[[seen("", 400)]] * 20)
+    found, _ = track(*[[seen("alice", 100)]] * 4, *[[seen("", 400)]] * 20)
     assert found == [(ResultKind.MATCH, "alice"), (ResultKind.UNKNOWN, None), (ResultKind.GONE, "alice")]
 
 
-def test_whole_frames_that_stay_too_poor_are_rejected_and_keep_nobody_present() -> None:
+def test_whole_frames_that_stay_too_poor_are_rejected_and_leave_no_person_present() -> None:
     poor = seen(None, whole=embedding(unit(1, 0, 0)))
-    found, tracker = told(*[[seen("cup", whole=embedding(unit(1, 0, 0)))]] * 4, *[[poor]] * 30, *[[]] * 12)
+    found, tracker = track(*[[seen("cup", whole=embedding(unit(1, 0, 0)))]] * 4, *[[poor]] * 30, *[[]] * 12)
     assert found == [(ResultKind.MATCH, "cup"), (ResultKind.GONE, "cup"), (ResultKind.REJECTED, None)]
     assert tracker.present == ([], 0)
 
@@ -339,7 +347,7 @@ def test_whole_frames_that_stay_too_poor_are_rejected_and_keep_nobody_present() 
 # ---- at the broker
 
 
-def test_who_was_forgotten_while_the_daemon_was_away_is_forgotten_at_the_broker(tmp_path: Path) -> None:
+def test_the_broker_forgets_a_person_who_was_removed_while_no_daemon_ran(tmp_path: Path) -> None:
     topics = Topics("p", "d")
     for people in ({"alice": "Alice", "bob": "Bob"}, {"alice": "Alice"}):
         outbox = Outbox(tmp_path / "outbox.sqlite")
@@ -354,7 +362,7 @@ def test_who_was_forgotten_while_the_daemon_was_away_is_forgotten_at_the_broker(
 # ---- commands
 
 
-def test_verify_event_says_what_is_wrong_with_its_state(tmp_path: Path) -> None:
+def test_verify_event_names_a_damaged_state_file(tmp_path: Path) -> None:
     key, state, event = tmp_path / "key", tmp_path / "state", tmp_path / "event"
     signing.write_key(key, signing.new_key("hmac"))
     state.write_text("no JSON")
@@ -390,7 +398,7 @@ def test_a_format_that_starts_another_program_is_not_opened(tmp_path: Path) -> N
         load_image(tmp_path / "a.png")
 
 
-def test_half_a_name_makes_no_id() -> None:
+def test_no_id_is_made_from_a_part_of_a_name() -> None:
     with pytest.raises(GalleryError, match="no id"):
         propose_id("\N{CYRILLIC SMALL LETTER A}lice")
     with pytest.raises(GalleryError, match="letter or digit first"):
@@ -402,20 +410,20 @@ def test_only_the_gallerys_owner_acts_without_a_daemon(tmp_path: Path) -> None:
     state = tmp_path / "state"
     state.mkdir()
     config = Config(device=DeviceConfig(state_dir=str(state)))
-    assert perform(config, "list", {}, print) == {"identities": []}
+    assert perform(config, List(), print) == People(identities=[])
     os.chown(state, 65534, 65534)
     with pytest.raises(GalleryError, match="belongs to") as caught:
-        perform(config, "list", {}, print)
+        perform(config, List(), print)
     assert "sudo -u" in caught.value.hint
 
 
-def test_a_change_that_a_request_read_first_is_told_all_the_same(
+def test_a_change_that_a_request_read_first_is_still_published(
     daemon: Daemon, gallery: Gallery, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    told: list[list[str]] = []
-    monkeypatch.setattr(daemon.reporter, "people", lambda names: told.append(sorted(names)))
+    published: list[list[str]] = []
+    monkeypatch.setattr(daemon.reporter, "people", lambda names: published.append(sorted(names)))
     with Gallery(gallery.path) as other:
         add(other, "alice", "Alice")
-    assert served(daemon.handler, "list")["status"] == "ok"
+    assert served(daemon.requests, "list")["status"] == "ok"
     daemon._read_gallery()
-    assert told == [["alice"]]
+    assert published == [["alice"]]
