@@ -7,6 +7,7 @@
     |-- AcquisitionError          exit 6   no usable face in a probe, while a person waits for the answer
     |-- EnrollmentError           exit 4   the capture cannot become a template
     |-- GalleryError              exit 1   unknown or colliding identity, unreadable or too new database
+    |-- StorageError              exit 1   a disk that is full or read-only, or a file that permissions protect
     |-- ControlError              exit 1   a running daemon refused a request, or did not answer
     `-- BrokerError               exit 1
         |-- BrokerUnreachable              transient: try again with back-off
@@ -79,6 +80,10 @@ class EnrollmentError(EdgeOneshotError):
 
 
 class GalleryError(EdgeOneshotError):
+    pass
+
+
+class StorageError(EdgeOneshotError):
     pass
 
 
