@@ -47,9 +47,9 @@ class FileCamera(Adapter):
         # There the duration is FFmpeg's guess, from the bit rate or from the first and the last timestamp: too short for some.
         if self._container.duration is not None and not self._container.format.flags & GUESSED:
             self.length_s = self._container.duration / av.time_base
-        self._shots = self._play(Pacer(config.pace, self._stop), Thinner(config.fps))
+        self._shots = self._play(Pacer(config.pace, self.stop), Thinner(config.fps))
 
-    def _grab(self, timeout_s: float) -> Shot:
+    def grab(self, timeout_s: float) -> Shot:
         try:
             return next(self._shots)
         except StopIteration:
@@ -60,7 +60,7 @@ class FileCamera(Adapter):
         first_s: float | None = None
         media_s, shown = 0.0, 0
         for frame in self._decoded():
-            if self._stop.is_set():
+            if self.stop.is_set():
                 raise EndOfStream("told to stop")
             time_s = media_s + 1 / rate if frame.pts is None else float(frame.pts * frame.time_base)
             first_s = time_s if first_s is None else first_s
@@ -125,9 +125,9 @@ class RtspCamera(Adapter):
         self._thinner = Thinner(config.fps)
         self._arrived: dict[int | None, int] = {}
 
-    def _grab(self, timeout_s: float) -> Shot:
+    def grab(self, timeout_s: float) -> Shot:
         deadline = time.monotonic() + timeout_s
-        while not self._stop.is_set():
+        while not self.stop.is_set():
             try:
                 packet = next(self._packets)
                 now_ns = time.monotonic_ns()
@@ -192,9 +192,9 @@ class V4l2Camera(Adapter):
         assert error is not None
         raise CameraError(f"cannot open camera {device}: {_reason(error)}", _v4l2_hint(error)) from None
 
-    def _grab(self, timeout_s: float) -> Shot:
+    def grab(self, timeout_s: float) -> Shot:
         deadline = time.monotonic() + timeout_s
-        while not self._stop.is_set():
+        while not self.stop.is_set():
             if not self._ready(WAIT_SLICE_S):
                 if time.monotonic() > deadline:
                     raise CameraError(

@@ -71,11 +71,11 @@ class Adapter(ABC):
         """rotation, mirror: what is left to do in software. stop: set it from any thread, and every wait ends soon."""
         self.source = source
         self._rotation, self._mirror = rotation, mirror
-        self._stop = stop or threading.Event()
+        self.stop = stop or threading.Event()
         self._seq = 0
 
     @abstractmethod
-    def _grab(self, timeout_s: float) -> Shot:
+    def grab(self, timeout_s: float) -> Shot:
         """The next picture. Raises CameraError on a stall or loss, EndOfStream at the end or when `stop` is set."""
 
     @abstractmethod
@@ -83,7 +83,7 @@ class Adapter(ABC):
 
     def read(self, timeout_s: float) -> Frame:
         """The next frame, upright. Raises CameraError on a stall of timeout_s or a loss, EndOfStream at the end."""
-        shot = self._grab(timeout_s)
+        shot = self.grab(timeout_s)
         lores = None
         if shot.lores is not None:
             lores = upright(shot.lores, self._rotation, self._mirror)

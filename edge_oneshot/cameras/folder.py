@@ -26,12 +26,12 @@ class FolderCamera(Adapter):
         self._paths = iter(paths)
         self._period_s = 1.0 / config.fps
         self.length_s = (len(paths) - 1) * self._period_s
-        self._pacer = Pacer(config.pace, self._stop)
+        self._pacer = Pacer(config.pace, self.stop)
         self._shown = 0
 
-    def _grab(self, timeout_s: float) -> Shot:
+    def grab(self, timeout_s: float) -> Shot:
         for path in self._paths:
-            if self._stop.is_set():
+            if self.stop.is_set():
                 raise EndOfStream("told to stop")
             try:
                 pixels = read_rgb(path)

@@ -14,13 +14,12 @@ import logging
 import random
 import threading
 import time
-from collections.abc import Callable
 from enum import Enum
 from types import TracebackType
 from typing import Self
 
-from edge_oneshot.cameras import camera_opener
-from edge_oneshot.cameras.base import Camera, EndOfStream
+from edge_oneshot.cameras.base import EndOfStream
+from edge_oneshot.cameras.schemes import Opener, camera_opener
 from edge_oneshot.config import CameraConfig
 from edge_oneshot.errors import CameraError
 from edge_oneshot.types import Frame
@@ -59,7 +58,7 @@ class LatestFrame:
         self,
         config: CameraConfig,
         *,
-        opener: Callable[[threading.Event | None], Camera] | None = None,
+        opener: Opener | None = None,
         retry_s: tuple[float, float] = (RETRY_FIRST_S, RETRY_MOST_S),
         jitter: random.Random | None = None,
     ) -> None:
@@ -108,6 +107,14 @@ class LatestFrame:
                 if self._over or left_s <= 0:
                     return None
                 self._changed.wait(left_s)
+
+    def wait(self, timeout_s: float) -> bool:
+        """Wait up to timeout_s for a frame, a loss or the end. Returns whether a frame can be taken; takes none."""
+        with self._changed:
+            self._changed.wait_for(
+                lambda: self._slot is not None or self._over or self._lost_ns() is not None, timeout_s
+            )
+            return self._slot is not None
 
     @property
     def state(self) -> State:

@@ -111,7 +111,7 @@ class Picamera2Camera(Adapter):
         half = config.rotation == 180
         return libcamera.Transform(hflip=half != config.mirror, vflip=half)
 
-    def _grab(self, timeout_s: float) -> Shot:
+    def grab(self, timeout_s: float) -> Shot:
         deadline = time.monotonic() + timeout_s
         while True:
             request = self._next_request(deadline, timeout_s)
@@ -132,7 +132,7 @@ class Picamera2Camera(Adapter):
         """The next request that completes; the caller releases it. Waits in slices, so that `stop` is seen."""
         if self._job is None:  # one that was not answered in time stays: its request would never be given back
             self._job = self._camera.capture_request(wait=False)
-        while not self._stop.is_set():
+        while not self.stop.is_set():
             try:
                 request = self._job.get_result(timeout=WAIT_SLICE_S)
                 self._job = None

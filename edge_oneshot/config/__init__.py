@@ -7,7 +7,7 @@ its outbox. Several instances share one gallery.
 from __future__ import annotations
 
 from edge_oneshot.config.example import example_toml, toml_value
-from edge_oneshot.config.reader import CAMERA_SCHEMES, SLUG, contradictions, load_config, parse_config
+from edge_oneshot.config.reader import SLUG, contradictions, load_config, parse_config
 from edge_oneshot.config.root import SECTIONS, SYSTEM_DIR, Config, section_keys
 from edge_oneshot.config.sections import (
     CameraConfig,
@@ -19,7 +19,6 @@ from edge_oneshot.config.sections import (
 )
 
 __all__ = [
-    "CAMERA_SCHEMES",
     "SECTIONS",
     "SLUG",
     "SYSTEM_DIR",

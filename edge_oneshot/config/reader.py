@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 import re
 import tomllib
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, get_type_hints
 
+from edge_oneshot import plugins
 from edge_oneshot.config.root import SECTIONS, Config, section_keys
 from edge_oneshot.config.sections import FPIR_FROM, FPIR_TO, DecisionConfig
-from edge_oneshot.errors import ConfigError
+from edge_oneshot.errors import ConfigError, did_you_mean
 
-CAMERA_SCHEMES = ("picamera2", "v4l2", "rtsp", "rtsps", "file", "folder")
 SLUG = re.compile(r"[a-z0-9_-]{1,64}")
 # The ways to state how wrong a decision may be: a configuration uses one of them.
 WAYS = ("target_fmr", "target_fpir", "false_matches_per_day", "threshold")
@@ -44,7 +44,7 @@ def parse_config(data: dict[str, Any], path: Path | None = None) -> Config:
     sections: dict[str, Any] = {}
     for name, values in data.items():
         if name not in SECTIONS:
-            faults.append(f"[{name}]: no such section{_did_you_mean(name, SECTIONS)}")
+            faults.append(f"[{name}]: no such section{_known(name, SECTIONS)}")
         elif not isinstance(values, dict):
             faults.append(f"{name}: expected a section [{name}], got {values!r}")
         else:
@@ -82,8 +82,11 @@ def contradictions(c: Config) -> list[str]:
         )
     faults += _strangers(c.decision)
     scheme = re.match(r"([A-Za-z][A-Za-z0-9+.-]+):", c.camera.uri)
-    if scheme and scheme[1].lower() not in CAMERA_SCHEMES:
-        faults.append(f"camera.uri: expected {', '.join(f'{s}:' for s in CAMERA_SCHEMES)} or a path, got {scheme[0]}…")
+    if scheme and scheme[1].lower() not in (schemes := plugins.names(plugins.CAMERAS)):
+        faults.append(
+            f"camera.uri: expected {', '.join(f'{s}:' for s in schemes)} or a path, "
+            f"got {scheme[0]}…{did_you_mean(scheme[1].lower(), schemes)}"
+        )
     if c.quality.min_luma >= c.quality.max_luma:
         faults.append(
             f"quality.min_luma: expected less than max_luma ({c.quality.max_luma:g}), got {c.quality.min_luma:g}"
@@ -126,7 +129,7 @@ def _parse_section(name: str, values: dict[str, Any], faults: list[str]) -> Any:
     accepted = {}
     for key, value in values.items():
         if key not in known:
-            faults.append(f"{name}.{key}: no such key{_did_you_mean(key, known)}")
+            faults.append(f"{name}.{key}: no such key{_known(key, known)}")
         elif fault := _fault(hints[key], known[key].metadata, value):
             faults.append(f"{name}.{key}: expected {fault}, got {value!r}")
         else:
@@ -161,6 +164,5 @@ def _is_number(value: Any) -> bool:
         return False
 
 
-def _did_you_mean(word: str, known: Any) -> str:
-    close = difflib.get_close_matches(word, list(known), n=1)
-    return f"; did you mean {close[0]}?" if close else f"; known: {', '.join(known)}"
+def _known(word: str, known: Iterable[str]) -> str:
+    return did_you_mean(word, known) or f"; known: {', '.join(known)}"

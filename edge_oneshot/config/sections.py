@@ -65,6 +65,9 @@ class ModelConfig:
     cohort: str = _key(
         "", "file made by `edge-oneshot calibrate` that the thresholds are taken from; empty: the encoder's own card"
     )
+    pad: str = _key(
+        "", "presentation attack detection: the name of an installed plug-in; empty: none, so a photograph can match"
+    )
     runtime: str = _key("auto", "TFLite runtime", choices=("auto", "litert", "tflite"))
     threads: int = _key(2, "threads of one inference", low=1, high=16)
 

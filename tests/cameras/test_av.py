@@ -16,7 +16,7 @@ import pytest
 from camera_parts import config
 from rtsp_server import RtspServer
 
-from edge_oneshot.cameras import EndOfStream, open_camera
+from edge_oneshot.cameras import EndOfStream, connect
 from edge_oneshot.cameras.av import sensor_time_ns, without_password
 from edge_oneshot.cameras.latest import LatestFrame, State
 from edge_oneshot.errors import CameraError
@@ -52,13 +52,13 @@ def tag_rotation(path: Path, clockwise: int) -> Path:
 @pytest.mark.parametrize(("suffix", "seconds"), [(".mp4", 2.0), (".mkv", 2.0), (".avi", 2.0), (".ts", math.inf)])
 def test_a_file_tells_how_long_it_plays_where_its_container_knows(tmp_path: Path, suffix: str, seconds: float) -> None:
     """Transport streams are joined by laying them end to end: what FFmpeg then takes for the duration may be one part's."""
-    with open_camera(config(record(tmp_path / f"a{suffix}", count=60))) as camera:
+    with connect(config(record(tmp_path / f"a{suffix}", count=60))) as camera:
         assert camera.length_s == pytest.approx(seconds, abs=0.05)
 
 
 def read_all(uri: object, **keys: object) -> list:
     frames = []
-    with open_camera(config(uri, **keys)) as camera:
+    with connect(config(uri, **keys)) as camera:
         while True:
             try:
                 frames.append(camera.read(PATIENCE_S))
@@ -122,7 +122,7 @@ def test_what_is_no_video_is_an_error_in_one_line(tmp_path: Path, content: bytes
     path = tmp_path / "a.mp4"
     path.write_bytes(content)
     with pytest.raises(CameraError, match=r"cannot open video .*a\.mp4") as caught:
-        open_camera(config(path))
+        connect(config(path))
     assert "\n" not in str(caught.value)
 
 
@@ -135,12 +135,12 @@ def test_a_sound_file_is_an_error(tmp_path: Path) -> None:
         frame.sample_rate = 8000
         container.mux(stream.encode(frame))
     with pytest.raises(CameraError, match="expected a video stream"):
-        open_camera(config(path))
+        connect(config(path))
 
 
 def test_stop_ends_a_paced_video(tmp_path: Path) -> None:
     stop = threading.Event()
-    with open_camera(config(record(tmp_path / "a.mp4", fps=1), fps=1.0), stop) as camera:
+    with connect(config(record(tmp_path / "a.mp4", fps=1), fps=1.0), stop) as camera:
         camera.read(1.0)
         threading.Timer(0.05, stop.set).start()
         with pytest.raises(EndOfStream):
@@ -164,7 +164,7 @@ def test_a_video_that_disappears_between_openings_is_retried_as_lost(tmp_path: P
 def test_rtsp_delivers_frames_and_then_tells_a_silent_camera() -> None:
     with (
         RtspServer(after="silence") as server,
-        open_camera(config(f"rtsp://user:geheim@127.0.0.1:{server.port}/live", stall_timeout_s=1.0)) as camera,
+        connect(config(f"rtsp://user:geheim@127.0.0.1:{server.port}/live", stall_timeout_s=1.0)) as camera,
     ):
         assert camera.source == f"rtsp://127.0.0.1:{server.port}/live" and camera.live
         before_ns = time.monotonic_ns()
@@ -196,19 +196,19 @@ def test_rtsp_that_hangs_up_is_lost_and_reopened() -> None:
 
 def test_rtsp_that_accepts_and_never_answers_is_an_error_without_the_password() -> None:
     with RtspServer(deaf=True) as server, pytest.raises(CameraError, match="cannot open rtsp://127") as caught:
-        open_camera(config(f"rtsp://user:geheim@127.0.0.1:{server.port}/live", stall_timeout_s=0.5))
+        connect(config(f"rtsp://user:geheim@127.0.0.1:{server.port}/live", stall_timeout_s=0.5))
     assert "geheim" not in str(caught.value)
 
 
 def test_rtsp_refused_is_an_error_with_a_hint() -> None:
     with pytest.raises(CameraError, match="refused") as caught:
-        open_camera(config("rtsp://127.0.0.1:9/live", stall_timeout_s=0.5))
+        connect(config("rtsp://127.0.0.1:9/live", stall_timeout_s=0.5))
     assert "address" in caught.value.hint
 
 
 def test_a_missing_v4l2_device_names_those_that_are_there() -> None:
     with pytest.raises(CameraError, match="cannot open camera /dev/video99") as caught:
-        open_camera(config("v4l2:/dev/video99"))
+        connect(config("v4l2:/dev/video99"))
     assert "there are:" in caught.value.hint
 
 

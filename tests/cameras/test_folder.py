@@ -12,13 +12,13 @@ import pytest
 from camera_parts import config, fill, numbered
 from PIL import Image
 
-from edge_oneshot.cameras import EndOfStream, open_camera
+from edge_oneshot.cameras import EndOfStream, connect
 from edge_oneshot.errors import CameraError
 
 
 def read_all(uri: object, **keys: object) -> list:
     frames = []
-    with open_camera(config(uri, **keys)) as camera:
+    with connect(config(uri, **keys)) as camera:
         while True:
             try:
                 frames.append(camera.read(2.0))
@@ -27,7 +27,7 @@ def read_all(uri: object, **keys: object) -> list:
 
 
 def test_tells_how_long_it_plays(tmp_path: Path) -> None:
-    with open_camera(config(f"folder:{fill(tmp_path / 'f', 12)}", fps=10.0)) as camera:
+    with connect(config(f"folder:{fill(tmp_path / 'f', 12)}", fps=10.0)) as camera:
         assert camera.length_s == pytest.approx(1.1)
 
 
@@ -71,12 +71,12 @@ def test_a_folder_of_broken_pictures_is_an_error(tmp_path: Path) -> None:
 def test_an_empty_folder_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("")
     with pytest.raises(CameraError, match=r"no image in .*\*\.jpg"):
-        open_camera(config(tmp_path))
+        connect(config(tmp_path))
 
 
 def test_a_folder_that_disappears_is_a_loss(tmp_path: Path) -> None:
     folder = fill(tmp_path / "f", 3)
-    with open_camera(config(folder)) as camera:
+    with connect(config(folder)) as camera:
         camera.read(1.0)
         folder.rename(tmp_path / "gone")
         with pytest.raises(CameraError, match="disappeared"):
@@ -94,7 +94,7 @@ def test_rotation_and_mirror_reach_the_frames(tmp_path: Path) -> None:
 def test_stop_ends_the_wait_for_the_next_picture(tmp_path: Path) -> None:
     """At one picture in ten minutes, the second read returns only because of the Event."""
     stop = threading.Event()
-    with open_camera(config(fill(tmp_path / "f", 2), fps=1 / 600), stop) as camera:
+    with connect(config(fill(tmp_path / "f", 2), fps=1 / 600), stop) as camera:
         assert np.array_equal(camera.read(1.0).pixels, numbered(0))
         threading.Timer(0.05, stop.set).start()
         with pytest.raises(EndOfStream):

@@ -30,7 +30,7 @@ class Scripted(Adapter):
         self.script = list(script)
         self.closed = 0
 
-    def _grab(self, timeout_s: float) -> Shot:
+    def grab(self, timeout_s: float) -> Shot:
         act = self.script.pop(0) if self.script else EndOfStream()
         if callable(act) and not isinstance(act, type):
             act = act()

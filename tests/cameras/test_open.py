@@ -9,15 +9,15 @@ from pathlib import Path
 import pytest
 from camera_parts import config, fill
 
-from edge_oneshot.cameras import camera_opener, open_camera
+from edge_oneshot.cameras import camera_opener, connect
 from edge_oneshot.errors import CameraError
 
 
 @pytest.mark.parametrize(
     ("uri", "message"),
     [
-        ("http://host/stream", "no camera of the kind 'http'"),
-        ("picamera3:", "no camera of the kind 'picamera3'"),
+        ("http://host/stream", "expected one of picamera2, v4l2, .*, got 'http' "),
+        ("picamera3:", "got 'picamera3'; did you mean picamera2"),
         ("picamera2:front", "expected picamera2:N with a number"),
         ("file:/none.mp4", "no such file"),
         ("folder:/none", "no such folder"),
@@ -30,7 +30,7 @@ def test_faults_of_a_uri_are_told_at_once(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(CameraError, match=message) as caught:
-        open_camera(config(uri))
+        connect(config(uri))
     assert caught.value.hint and "\n" not in str(caught.value)
 
 
@@ -56,11 +56,11 @@ def python(code: str, path: Path) -> str:
 
 
 ASK = """
-from edge_oneshot.cameras import open_camera
+from edge_oneshot.cameras import connect
 from edge_oneshot.config import CameraConfig
 from edge_oneshot.errors import CameraError
 try:
-    open_camera(CameraConfig(uri={uri!r}))
+    connect(CameraConfig(uri={uri!r}))
 except CameraError as e:
     print(e)
 """
@@ -96,7 +96,7 @@ import sys
 import edge_oneshot.cameras, edge_oneshot.cameras.latest
 assert not {{"av", "PIL", "picamera2", "libcamera"}} & set(sys.modules)
 from edge_oneshot.config import CameraConfig
-edge_oneshot.cameras.open_camera(CameraConfig(uri={str(tmp_path / "f")!r})).read(1.0)
+edge_oneshot.cameras.connect(CameraConfig(uri={str(tmp_path / "f")!r})).read(1.0)
 assert not {{"av", "picamera2", "libcamera"}} & set(sys.modules)
 print("ok")
 """

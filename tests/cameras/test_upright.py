@@ -52,7 +52,7 @@ def test_another_angle_is_refused() -> None:
 
 def test_lores_is_turned_with_the_main_picture() -> None:
     class Still(Adapter):
-        def _grab(self, timeout_s: float) -> Shot:
+        def grab(self, timeout_s: float) -> Shot:
             pixels = np.arange(4 * 6 * 3, dtype=np.uint8).reshape(4, 6, 3)
             return Shot(pixels=pixels, lores=pixels[::2, ::2], captured_ns=time.monotonic_ns())
 

@@ -21,7 +21,7 @@ from picamera2.allocators import LibcameraAllocator
 from picamera2.allocators.allocator import Sync
 from PIL import Image
 
-from edge_oneshot.cameras import EndOfStream, open_camera
+from edge_oneshot.cameras import EndOfStream, connect
 from edge_oneshot.cameras.base import upright
 from edge_oneshot.cameras.latest import LatestFrame, State
 from edge_oneshot.config import CameraConfig
@@ -104,7 +104,7 @@ def fails(function: Callable[[], object]) -> CameraError:
 
 @check
 def colours_arrive_as_rgb() -> str:
-    with open_camera(config()) as camera:
+    with connect(config()) as camera:
         frame = camera.read(5.0)
         assert frame.size == (640, 480) and frame.lores is None and camera.live
         assert_quadrants(frame.pixels)
@@ -113,7 +113,7 @@ def colours_arrive_as_rgb() -> str:
 
 @check
 def two_hundred_frames_with_four_buffers() -> str:
-    with open_camera(config()) as camera:
+    with connect(config()) as camera:
         frames = [(f.seq, f.captured_ns, time.monotonic_ns()) for f in (camera.read(5.0) for _ in range(200))]
     assert [seq for seq, _, _ in frames] == list(range(200))
     steps = [b[1] - a[1] for a, b in pairwise(frames)]
@@ -125,7 +125,7 @@ def two_hundred_frames_with_four_buffers() -> str:
 
 @check
 def a_lower_rate_is_kept() -> str:
-    with open_camera(config(fps=10.0)) as camera:
+    with connect(config(fps=10.0)) as camera:
         at = [camera.read(5.0).captured_ns for _ in range(20)]
     median_ms = float(np.median(np.diff(at))) / 1e6
     assert 80 < median_ms < 140, median_ms
@@ -134,12 +134,12 @@ def a_lower_rate_is_kept() -> str:
 
 @check
 def rotation_and_mirror() -> str:
-    with open_camera(config()) as camera:
+    with connect(config()) as camera:
         plain = camera.read(5.0).pixels
     done = []
     for rotation in (0, 90, 180, 270):
         for mirror in (False, True):
-            with open_camera(config(rotation=rotation, mirror=mirror)) as camera:
+            with connect(config(rotation=rotation, mirror=mirror)) as camera:
                 got, want = corners(camera.read(5.0).pixels), corners(upright(plain, rotation, mirror))
                 software = (camera._rotation, camera._mirror)  # type: ignore[attr-defined]
             worst = max(abs(a - b) for x, y in zip(got, want, strict=True) for a, b in zip(x, y, strict=True))
@@ -152,7 +152,7 @@ def rotation_and_mirror() -> str:
 
 @check
 def a_wide_main_stream_has_a_small_one_beside_it() -> str:
-    with open_camera(config("wide", width_px=1280, height_px=720, rotation=90)) as camera:
+    with connect(config("wide", width_px=1280, height_px=720, rotation=90)) as camera:
         frame = camera.read(5.0)
     assert frame.size == (720, 1280) and frame.lores is not None
     h, w = frame.lores.shape[:2]
@@ -165,7 +165,7 @@ def a_wide_main_stream_has_a_small_one_beside_it() -> str:
 @check
 def ten_openings_leave_no_thread_and_no_descriptor() -> str:
     def once() -> None:
-        with open_camera(config()) as camera:
+        with connect(config()) as camera:
             camera.read(5.0)
 
     def descriptors() -> int:
@@ -184,16 +184,16 @@ def ten_openings_leave_no_thread_and_no_descriptor() -> str:
 
 @check
 def a_missing_camera_is_one_line() -> str:
-    error = fails(lambda: open_camera(CameraConfig(uri="picamera2:9")))
+    error = fails(lambda: connect(CameraConfig(uri="picamera2:9")))
     assert "No camera number 9" in error.message and "\n" not in str(error)
     return str(error)
 
 
 @check
 def a_busy_camera_is_one_line() -> str:
-    with open_camera(config()) as camera:
+    with connect(config()) as camera:
         camera.read(5.0)
-        error = fails(lambda: open_camera(config()))
+        error = fails(lambda: connect(config()))
         camera.read(5.0)
     assert "busy" in error.message and "\n" not in str(error)
     return str(error)
@@ -214,7 +214,7 @@ def starve(camera: Any) -> list[Any]:
 
 @check
 def a_silent_camera_is_seen_closed_and_reopened() -> str:
-    with open_camera(config()) as camera:
+    with connect(config()) as camera:
         camera.read(5.0)
         held = starve(camera._camera)  # type: ignore[attr-defined]
         error = fails(lambda: camera.read(1.0))
@@ -225,7 +225,7 @@ def a_silent_camera_is_seen_closed_and_reopened() -> str:
             camera.read(5.0)
         starve(camera._camera)  # type: ignore[attr-defined]
         closed_in_time(camera)
-    with open_camera(config()) as again:
+    with connect(config()) as again:
         again.read(5.0)
     return error.message
 
@@ -233,12 +233,12 @@ def a_silent_camera_is_seen_closed_and_reopened() -> str:
 @check
 def a_dead_event_loop_is_seen_closed_and_reopened() -> str:
     """libcamera's own stop, behind picamera2's back: its event loop meets an exception and ends."""
-    with open_camera(config()) as camera:
+    with connect(config()) as camera:
         camera.read(5.0)
         camera._camera.camera.stop()  # type: ignore[attr-defined]
         error = fails(lambda: [camera.read(1.0) for _ in range(9)])
         closed_in_time(camera)
-    with open_camera(config()) as again:
+    with connect(config()) as again:
         again.read(5.0)
     return error.message
 
@@ -253,7 +253,7 @@ def closed_in_time(camera: Any) -> None:
 @check
 def stop_ends_a_wait() -> str:
     stop = threading.Event()
-    with open_camera(config(), stop) as camera:
+    with connect(config(), stop) as camera:
         camera.read(5.0)
         starve(camera._camera)  # type: ignore[attr-defined]
         threading.Timer(0.2, stop.set).start()
