@@ -1,6 +1,6 @@
 """The place of presentation attack detection, proved with a real tiny method: a chip of little contrast is an attack.
 
-It is good for nothing else. It shows that a method enters by compose.build_pad alone, and that nothing passes beside it.
+It is good for nothing else. It shows that a method takes effect everywhere, and that nothing passes it by.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ def plug(monkeypatch: pytest.MonkeyPatch) -> Callable[[LowContrast], Pipeline]:
     """The shipped pipeline with a method in its place."""
 
     def plugged(method: LowContrast) -> Pipeline:
-        monkeypatch.setattr(compose, "build_pad", lambda: method)
+        monkeypatch.setattr(compose, "find_pad", lambda name: method)
         return compose.build_pipeline(CONFIG)
 
     return plugged
