@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import click
 
@@ -64,7 +63,7 @@ def list_(as_json: bool) -> None:
     """List the cameras that this system shows, with the URI to configure."""
     from edge_oneshot.cameras.found import find_cameras
 
-    found: list[dict[str, Any]] = find_cameras()
+    found = find_cameras()
     if as_json:
         print_json({"cameras": found})
         return

@@ -1,4 +1,4 @@
-"""URIs, and what is said when a package is missing. Each import check runs in a process of its own."""
+"""Camera URIs, and the error for a missing package. Each import check runs in a process of its own."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from edge_oneshot.errors import CameraError
         ("", "."),
     ],
 )
-def test_faults_of_a_uri_are_told_at_once(
+def test_faults_of_a_uri_are_reported_at_once(
     uri: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -71,7 +71,7 @@ except CameraError as e:
     [
         ("av", "ImportError('No module named av')", "rtsp://127.0.0.1:9/", "pip install 'edge-oneshot[av]'"),
         ("libcamera", "ImportError('No module named libcamera')", "picamera2:", "sudo apt install python3-picamera2"),
-        # What Bookworm's picamera2 says under numpy 2
+        # the errors of Bookworm's picamera2 with numpy 2
         (
             "libcamera",
             "ValueError('numpy.dtype size changed, may indicate binary incompatibility')",
@@ -81,7 +81,7 @@ except CameraError as e:
         ("libcamera", "AttributeError('_ARRAY_API not found')", "picamera2:", "'numpy<2'"),
     ],
 )
-def test_a_missing_or_mismatched_package_names_its_fix(
+def test_the_error_for_a_missing_or_mismatched_package_gives_the_fix(
     tmp_path: Path, module: str, raises: str, uri: str, fix: str
 ) -> None:
     (tmp_path / f"{module}.py").write_text(f"raise {raises}\n")

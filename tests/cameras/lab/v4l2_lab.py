@@ -47,7 +47,7 @@ def colour_bars_arrive_as_rgb() -> str:
 
 
 @check
-def timestamps_are_the_drivers_and_rise() -> str:
+def timestamps_come_from_the_driver_and_rise() -> str:
     with connect(config()) as camera:
         frames = [(camera.read(20.0).captured_ns, time.monotonic_ns()) for _ in range(20)]
     assert all(b[0] > a[0] for a, b in pairwise(frames)) and all(now - at >= 0 for at, now in frames)
@@ -58,7 +58,7 @@ def timestamps_are_the_drivers_and_rise() -> str:
 
 
 @check
-def pictures_that_queued_up_are_passed_over() -> str:
+def queued_pictures_are_skipped() -> str:
     with connect(config()) as camera:
         camera.read(20.0)
         time.sleep(3.0)
@@ -119,7 +119,7 @@ def a_camera_that_is_unplugged_is_lost_and_comes_back() -> str:
         (VIVID / "unbind").write_text("vivid.0")
         deadline = time.monotonic() + 120
         while box.last_error is None:
-            assert time.monotonic() < deadline, "the loss was not seen"
+            assert time.monotonic() < deadline, "the loss was not detected"
             box.get(0.1)
         lost = str(box.last_error)
         (VIVID / "bind").write_text("vivid.0")
