@@ -1,7 +1,7 @@
-"""Configuration: one TOML file -> frozen dataclasses, one per section. Strict: every fault is named, all at once.
+"""The configuration: one TOML file -> frozen dataclasses, one for each section. All faults of a file are reported at once.
 
-The file's stem is the instance: /etc/edge-oneshot/front.toml configures `edge-oneshot@front.service`, its socket and
-its outbox. Several instances share one gallery.
+The name of the file without .toml is the instance: /etc/edge-oneshot/front.toml configures `edge-oneshot@front.service`,
+its socket and its outbox. All instances share one gallery.
 """
 
 from __future__ import annotations

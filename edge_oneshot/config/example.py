@@ -9,8 +9,8 @@ from edge_oneshot.config.root import SECTIONS, section_keys
 
 
 def example_toml() -> str:
-    """A complete file with every key at its default, commented out, and its explanation."""
-    lines = ["# edge-oneshot: every key with its default. Remove the # before a key to change it."]
+    """A complete file: every key at its default, commented out, with its documentation."""
+    lines = ["# edge-oneshot: every key with its default. To change a key, remove the # before it."]
     for section in SECTIONS:
         lines += ["", f"[{section}]"]
         for key in section_keys(section):
@@ -22,7 +22,7 @@ def example_toml() -> str:
 
 
 def toml_value(value: Any) -> str:
-    """A configuration value as TOML writes it."""
+    """A configuration value in TOML."""
     if isinstance(value, bool):
         return str(value).lower()
     return json.dumps(value, ensure_ascii=False) if isinstance(value, str) else repr(value)

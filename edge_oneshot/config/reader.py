@@ -15,31 +15,32 @@ from edge_oneshot.config.sections import FPIR_FROM, FPIR_TO, DecisionConfig
 from edge_oneshot.errors import ConfigError, did_you_mean
 
 SLUG = re.compile(r"[a-z0-9_-]{1,64}")
-# The ways to state how wrong a decision may be: a configuration uses one of them.
+# The ways to state the accepted error. A configuration uses one of them.
 WAYS = ("target_fmr", "target_fpir", "false_matches_per_day", "threshold")
 
 
 def load_config(path: Path | None) -> Config:
-    """Read and check `path`; None gives the defaults. Raises ConfigError with every fault of the file."""
+    """Read and check the file `path`; None gives the defaults. Raises ConfigError with every fault of the file."""
     if path is None:
         return Config()
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise ConfigError(
-            f"no configuration at {path}", "copy deploy/config.example.toml there, or name one with --config"
+            f"no configuration at {path}",
+            f"create it with `edge-oneshot config example > {path}`, or name another with --config",
         ) from None
     except (OSError, UnicodeDecodeError) as e:
         raise ConfigError(f"cannot read {path}: {e}", "check the path and its permissions") from None
     try:
         data = tomllib.loads(text)
-    except (ValueError, RecursionError) as e:  # not only TOMLDecodeError: endless digits, endless nesting
-        raise ConfigError(f"{path} is not valid TOML: {e}", "mend the line it names") from None
+    except (ValueError, RecursionError) as e:  # also for numbers of thousands of digits and for deep nesting
+        raise ConfigError(f"{path} is not valid TOML: {e}", "correct the line named above") from None
     return parse_config(data, path)
 
 
 def parse_config(data: dict[str, Any], path: Path | None = None) -> Config:
-    """Check a parsed TOML document. Raises ConfigError with every fault."""
+    """Check a parsed TOML document. path: its file, which names the instance. Raises ConfigError with every fault."""
     faults: list[str] = []
     sections: dict[str, Any] = {}
     for name, values in data.items():
@@ -51,13 +52,11 @@ def parse_config(data: dict[str, Any], path: Path | None = None) -> Config:
             sections[name] = _parse_section(name, values, faults)
     instance = path.stem if path else "default"
     if not SLUG.fullmatch(instance):
-        faults.append(f"file name: expected [a-z0-9_-]+.toml (its stem names the instance), got {path and path.name}")
+        faults.append(f"file name: expected [a-z0-9_-]+.toml, since it names the instance, got {path and path.name}")
     decision = data.get("decision")
     stated = [way for way in WAYS if way in decision] if isinstance(decision, dict) else []
     if len(stated) > 1:
-        faults.append(
-            f"decision: expected one statement of how wrong it may be, got {' and '.join(stated)}; keep one of them"
-        )
+        faults.append(f"decision: expected one of {', '.join(WAYS)}, got {' and '.join(stated)}; keep one of them")
     config = None
     if not faults:
         config = Config(**sections, instance=instance, path=path)
@@ -69,7 +68,7 @@ def parse_config(data: dict[str, Any], path: Path | None = None) -> Config:
 
 
 def contradictions(c: Config) -> list[str]:
-    """Keys that are fine alone and wrong together."""
+    """Faults of keys that are valid alone but not together."""
     faults = []
     if c.decision.confirm_frames > c.decision.window_frames:
         faults.append(
@@ -77,8 +76,8 @@ def contradictions(c: Config) -> list[str]:
         )
     if c.decision.gone_after_s < 2 / c.camera.fps:
         faults.append(
-            f"decision.gone_after_s: expected at least two frames at camera.fps ({2 / c.camera.fps:g} s), or every frame "
-            f"shows somebody new, got {c.decision.gone_after_s:g}"
+            f"decision.gone_after_s: expected at least two frames at camera.fps ({2 / c.camera.fps:g} s), else each frame "
+            f"starts a new track, got {c.decision.gone_after_s:g}"
         )
     faults += _strangers(c.decision)
     scheme = re.match(r"([A-Za-z][A-Za-z0-9+.-]+):", c.camera.uri)
@@ -92,32 +91,30 @@ def contradictions(c: Config) -> list[str]:
             f"quality.min_luma: expected less than max_luma ({c.quality.max_luma:g}), got {c.quality.min_luma:g}"
         )
     if c.mqtt.password_file and not c.mqtt.username:
-        faults.append("mqtt.username: expected a name beside password_file, got none")
+        faults.append("mqtt.username: expected a name together with password_file, got none")
     if (c.mqtt.ca_file or c.mqtt.cert_file) and not c.mqtt.tls:
-        faults.append("mqtt.tls: expected true beside ca_file or cert_file, got false")
+        faults.append("mqtt.tls: expected true together with ca_file or cert_file, got false")
     if bool(c.mqtt.cert_file) != bool(c.mqtt.key_file):
         faults.append("mqtt.cert_file and mqtt.key_file: expected both or neither, got one")
     return faults
 
 
 def _strangers(d: DecisionConfig) -> list[str]:
-    """False matches per day and strangers per day: both or neither, and a rate that can be a target_fpir."""
+    """false_matches_per_day and expected_strangers_per_day: both or neither, and a ratio that is a valid target_fpir."""
     matches, strangers = d.false_matches_per_day, d.expected_strangers_per_day
     if matches is None and strangers is None:
         return []
     if strangers is None:
         return [
-            "decision.expected_strangers_per_day: expected beside false_matches_per_day, got none; "
-            "how many visits a day are by people who are not enrolled?"
+            "decision.expected_strangers_per_day: expected a number together with false_matches_per_day, got none; "
+            "estimate how many visits a day are by people who are not enrolled"
         ]
     if matches is None:
-        return [
-            "decision.false_matches_per_day: expected beside expected_strangers_per_day, got none; how many a day do you accept?"
-        ]
+        return ["decision.false_matches_per_day: expected a number together with expected_strangers_per_day, got none"]
     if not FPIR_FROM <= matches / strangers <= FPIR_TO:
         return [
-            f"decision.false_matches_per_day: expected {FPIR_FROM * strangers:g} to {FPIR_TO * strangers:g}, which is {FPIR_FROM:g} to "
-            f"{FPIR_TO:g} of expected_strangers_per_day ({strangers:g}), got {matches:g}; change one of the two"
+            f"decision.false_matches_per_day: expected {FPIR_FROM * strangers:g} to {FPIR_TO * strangers:g} ({FPIR_FROM:g} to "
+            f"{FPIR_TO:g} times expected_strangers_per_day, {strangers:g}), got {matches:g}; change one of the two"
         ]
     return []
 
@@ -138,7 +135,7 @@ def _parse_section(name: str, values: dict[str, Any], faults: list[str]) -> Any:
 
 
 def _fault(kind: Any, meta: Any, value: Any) -> str | None:
-    """What was expected, or None if `value` is acceptable."""
+    """What was expected; None if `value` is valid."""
     wanted: tuple[str, bool] = {
         bool: ("true or false", isinstance(value, bool)),
         int: ("a whole number", isinstance(value, int) and not isinstance(value, bool)),
@@ -152,12 +149,12 @@ def _fault(kind: Any, meta: Any, value: Any) -> str | None:
     if meta["low"] is not None and not meta["low"] <= value <= meta["high"]:
         return f"{word} from {meta['low']:g} to {meta['high']:g}"
     if meta["slug"] and value and not SLUG.fullmatch(value):
-        return "only a-z, 0-9, _ and -, at most 64 of them"
+        return "at most 64 characters of a-z, 0-9, _ and -"
     return None
 
 
 def _is_number(value: Any) -> bool:
-    """A finite number that fits a float; TOML's whole numbers may have hundreds of digits."""
+    """Whether `value` is a finite number that fits a float. Integers in TOML may have hundreds of digits."""
     try:
         return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
     except OverflowError:

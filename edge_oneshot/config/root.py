@@ -24,7 +24,7 @@ SYSTEM_DIR = Path("/etc/edge-oneshot")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Config:
-    """Everything that a daemon or a command needs to know. `instance` and `path` say where it came from."""
+    """The whole configuration. path: the file, None for the defaults. instance: the name of the file without .toml."""
 
     device: DeviceConfig = field(default_factory=DeviceConfig)
     camera: CameraConfig = field(default_factory=CameraConfig)
@@ -37,7 +37,7 @@ class Config:
 
     @property
     def system(self) -> bool:
-        """Whether this configures the system's service and not a user's own run."""
+        """Whether this configures the system service, and not a daemon that a user started."""
         return self.path is not None and self.path.parent == SYSTEM_DIR
 
     @property
@@ -82,5 +82,5 @@ SECTIONS = tuple(f.name for f in dataclasses.fields(Config) if f.name not in ("i
 
 
 def section_keys(section: str) -> tuple[dataclasses.Field[Any], ...]:
-    """The keys of a section, in order, with default and metadata (`doc`, `low`, `high`, `choices`)."""
+    """The keys of a section in order, each with its default and metadata (`doc`, `low`, `high`, `choices`, `example`)."""
     return dataclasses.fields(get_type_hints(Config)[section])

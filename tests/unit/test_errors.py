@@ -1,4 +1,4 @@
-"""The error tree: one base, one exit code each, the tree in the docstring, and errors that survive the control socket."""
+"""The errors: one base class, exit codes, the tree in the docstring, and the way through the control socket and back."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from edge_oneshot.control.protocol import Request, raise_error
 from edge_oneshot.errors import AcquisitionError, ConfigError, EdgeOneshotError, EnrollmentError
 
 OURS = [c for c in vars(errors).values() if isinstance(c, type) and issubclass(c, Exception)]
-# Control flow, and what one module raises for another of its own folder; none of them reaches a person.
+# Control flow, and errors that one module raises for another of its own folder. None of them reaches a user.
 INTERNAL = {"EndOfStream", "DiskFault"}
 
 
@@ -26,7 +26,7 @@ def test_every_class_derives_from_the_base() -> None:
 def test_no_exception_class_is_defined_elsewhere() -> None:
     root = Path(edge_oneshot.__file__).parent
     known = {c.__name__ for c in OURS}
-    strangers = [
+    others = [
         f"{path.relative_to(root)}: {node.name}"
         for path in root.rglob("*.py")
         if path.name != "errors.py"
@@ -36,7 +36,7 @@ def test_no_exception_class_is_defined_elsewhere() -> None:
         and any(re.search(r"(Error|Exception)$", ast.unparse(base)) for base in node.bases)
         and not any(ast.unparse(base).rpartition(".")[2] in known for base in node.bases)
     ]
-    assert strangers == []
+    assert others == []
 
 
 def test_exit_codes() -> None:
@@ -63,23 +63,23 @@ def test_the_tree_in_the_docstring_is_complete() -> None:
 
 
 def test_texts() -> None:
-    assert str(EdgeOneshotError("what", "mend")) == "what (mend)"
+    assert str(EdgeOneshotError("what", "fix")) == "what (fix)"
     assert str(EdgeOneshotError("what")) == "what"
     assert str(ConfigError("two faults", faults=("a", "b"))) == "two faults\n  a\n  b"
 
 
 @pytest.mark.parametrize("cls", OURS, ids=lambda c: c.__name__)
-def test_an_error_comes_back_from_an_answer_as_it_was(cls: type[EdgeOneshotError]) -> None:
+def test_an_error_passes_through_an_answer_unchanged(cls: type[EdgeOneshotError]) -> None:
     request = Request(verb="enroll", arguments={})
     faults = ("too dark", "blurred") if cls in (ConfigError, AcquisitionError, EnrollmentError) else ()
-    request.fail(cls("what", "mend", faults) if faults else cls("what", "mend"))
+    request.fail(cls("what", "fix", faults) if faults else cls("what", "fix"))
     with pytest.raises(cls) as caught:
         raise_error(request.answers.get_nowait())
     assert type(caught.value) is cls
-    assert (caught.value.message, caught.value.hint, getattr(caught.value, "faults", ())) == ("what", "mend", faults)
+    assert (caught.value.message, caught.value.hint, getattr(caught.value, "faults", ())) == ("what", "fix", faults)
 
 
-def test_an_answer_of_an_unknown_kind_is_still_an_error_of_ours() -> None:
+def test_an_answer_of_an_unknown_kind_is_an_edge_oneshot_error() -> None:
     for kind in ("SystemExit", "annotations", None, 5):
         with pytest.raises(EdgeOneshotError, match="what"):
             raise_error({"kind": kind, "error": "what"})
