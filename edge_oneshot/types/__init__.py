@@ -1,6 +1,12 @@
-"""The values that travel through the house. Frozen, slotted, keyword-only; checked when made.
+"""The value types that all parts share: frozen, slotted, keyword-only dataclasses, validated when they are created.
 
-Sizes are (width, height), arrays (H, W, C). Colour is RGB. Names carry their unit (_px _ns _s _deg).
+    image.py      Frame, Box, Face, Chip: from a picture to the encoder's input
+    quality.py    Quality, Fault, PadResult: why a capture may not be used
+    decision.py   Embedding, Template, Candidate, Decision, Sample, Observation: from an embedding to a decision
+    event.py      Event: what is published
+
+Sizes are (width, height), arrays (H, W, C). Colour is RGB. Names carry their unit (_px _ns _s _deg). A value that
+breaks its contract raises ValueError, with what was expected and what was given.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What the value types share: array types, and the checks of `__post_init__`."""
+"""Array types, and the checks that the value types share."""
 
 from __future__ import annotations
 

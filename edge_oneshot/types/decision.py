@@ -15,7 +15,7 @@ from edge_oneshot.types.quality import Fault, PadResult, Quality
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Embedding:
-    """vector: float32 (D,), finite; unit norm when the bundle's comparator is cosine. encoder_id: who made it."""
+    """vector: float32 (D,), finite; of unit norm if the comparator is cosine. encoder_id: "sha256:…" of the encoder."""
 
     vector: Float32Array
     encoder_id: str
@@ -30,7 +30,7 @@ class Embedding:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Template:
-    """A stored reference. It describes itself: another encoder's template is kept, and never compared."""
+    """A stored reference. A template of another encoder is kept in the gallery, and never compared."""
 
     template_id: str
     identity_id: str
@@ -48,7 +48,7 @@ class Template:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Identity:
-    """An enrolled person or thing. identity_id: the slug [a-z0-9_-]+ used in topics. name: as people write it."""
+    """An enrolled person or thing. identity_id: slug [a-z0-9_-]+, used in topics. name: the display name."""
 
     identity_id: str
     name: str
@@ -56,7 +56,7 @@ class Identity:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Candidate:
-    """An identity and the comparison score (higher = more alike) of its best template."""
+    """An identity and the comparison score of its best template; higher = more alike."""
 
     identity_id: str
     score: float
@@ -69,19 +69,21 @@ class DecisionKind(Enum):
 
 
 class Withheld(Enum):
-    """What kept somebody from being told as a match for whom all frames of a track together reached the threshold."""
+    """Why a track is not reported as a match although all its frames together reach the threshold for an identity."""
 
-    NEWEST = "newest"  # the newest frame's best candidate is somebody else
-    DIVIDED = "divided"  # of the frames that reach the threshold alone, no more than two in three name that person
+    NEWEST = "newest"  # the best candidate of the newest frame is another identity
+    DIVIDED = "divided"  # single-frame matches disagree: at most two in three name that identity
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Decision:
-    """What was decided on one capture.
+    """The decision on one capture.
 
-    NOT_COMPARED: the capture failed a gate (faults says which), was taken for an attack, or the gallery holds no comparable template.
-    candidate, runner_up: the best and second-best identity, also of a non-match (they never leave the device then).
-    margin = score - threshold. same_probability: the card's map of the score, None where the card has none.
+    NOT_COMPARED: the capture has faults: it failed a quality gate or is an attack. NON_MATCH without a candidate: the
+    gallery is empty. candidate, runner_up: the best and the second-best identity; those of a non-match are not
+    published. margin = score - threshold.
+    same_probability: probability that both are of one person, from the card's map of the score; None if it has none.
+    target_fmr, target_fpir: the error rate that the threshold was chosen for; both None for a fixed threshold.
     """
 
     kind: DecisionKind
@@ -109,7 +111,7 @@ class Decision:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sample:
-    """One region of a frame on its way to the encoder. face is None for a bundle whose regions are whole frames."""
+    """One region of a frame, before it is encoded. face: None for a bundle whose regions are whole frames."""
 
     face: Face | None
     chip: Chip
@@ -118,13 +120,13 @@ class Sample:
 
     @property
     def faults(self) -> tuple[Fault, ...]:
-        """Why it must not be compared, nor enrolled: failed gates, or an attack. Empty = good."""
+        """Why the sample must be neither compared nor enrolled: failed quality gates, or an attack. Empty = good."""
         return self.quality.faults + self.pad.faults
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Observation:
-    """A sample and what was decided on it. embedding is None when the sample has a fault."""
+    """A sample and the decision on it. embedding: None if the sample has a fault."""
 
     sample: Sample
     embedding: Embedding | None

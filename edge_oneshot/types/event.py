@@ -13,11 +13,11 @@ EVENT_TYPES = ("match", "unknown", "rejected", "gone", "enrolled", "forgotten")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Event:
-    """What leaves the device. `late`, `expires_at`, `clock` and `signature` are computed at each hand-over, not here.
+    """A published message. `late`, `expires_at`, `clock` and `signature` are computed each time it is sent, not here.
 
-    event_id: UUIDv7. event_type: match, unknown, rejected, gone, enrolled, forgotten. ts: capture time, aware UTC.
-    captured_ns: monotonic capture time, and boot_id: the boot it belongs to, so that lateness needs no wall clock.
-    body: the fields of this event type, JSON values only (docs/mqtt.md, events/schema/event-v1.json).
+    event_id: UUIDv7. event_type: one of EVENT_TYPES. ts: capture time, aware, UTC.
+    captured_ns: monotonic capture time. boot_id: the boot that captured_ns belongs to; the age needs no wall clock.
+    body: the fields of this event type, JSON values only (events/schema/event-v1.json, docs/mqtt.md).
     """
 
     event_id: str

@@ -15,10 +15,10 @@ from edge_oneshot.types.checks import Float32Array, Float64Array, UInt8Array, aw
 class Frame:
     """One picture from a camera.
 
-    pixels: uint8 (H, W, 3) RGB, C-contiguous, made read-only here: a frame is shared and never edited.
-    seq: running number within the camera's session. captured_ns: monotonic sensor time (time.monotonic_ns clock).
-    captured_at: the same moment as aware UTC wall-clock time. source: the camera's URI or file name.
-    lores: uint8 (h, w, 3) RGB of the same exposure and field of view, smaller, for the detector; None: use pixels.
+    pixels: uint8 (H, W, 3) RGB, C-contiguous; made read-only here, since a frame is shared.
+    seq: number of the frame since the camera was opened. captured_ns: capture time on the time.monotonic_ns clock.
+    captured_at: the same moment as wall-clock time, aware, UTC. source: URI of the camera or name of the file.
+    lores: uint8 (h, w, 3) RGB, the same exposure and field of view in small, for the detector; None: use pixels.
     """
 
     pixels: UInt8Array
@@ -44,7 +44,7 @@ class Frame:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Box:
-    """Axis-aligned, half-open [x0, x1) x [y0, y1), float px, origin top-left. It may reach over the border."""
+    """An axis-aligned box, half-open [x0, x1) x [y0, y1), float px, origin top left. It may extend beyond the frame."""
 
     x0: float
     y0: float
@@ -78,11 +78,11 @@ class Box:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Face:
-    """A detected face (or, for other domains, region) in frame coordinates.
+    """A detected face, or a region in another domain, in px of the frame.
 
-    landmarks: float32 (K, 2), px, (x, y). landmark_names: K names; left and right as seen in the image.
-    detection_score: the detector's own score in [0, 1]. hidden: the landmark network's probability that one of the
-    landmarks is behind something, [0, 1].
+    landmarks: float32 (K, 2), (x, y) px. landmark_names: K names; left and right are those of the image.
+    detection_score: score of the detector, [0, 1]. hidden: probability, from the landmark network, that something
+    covers one of the landmarks, [0, 1].
     """
 
     box: Box
@@ -104,7 +104,7 @@ class Face:
         require(0.0 <= self.hidden <= 1.0, "Face.hidden", "[0, 1]", self.hidden)
 
     def landmark(self, name: str) -> tuple[float, float]:
-        """(x, y) px of a named landmark. Raises KeyError if the detector has none of that name."""
+        """(x, y) px of a landmark. Raises KeyError if there is none of that name."""
         try:
             x, y = self.landmarks[self.landmark_names.index(name)]
         except ValueError:
@@ -120,10 +120,10 @@ class Face:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Chip:
-    """What the encoder sees.
+    """The input of the encoder: an aligned face, or a whole frame.
 
-    pixels: uint8 (H, W, C); size and channels from the bundle's card, RGB or grey.
-    transform: float64 (2, 3), maps frame px to chip px: chip = transform @ (x, y, 1).
+    pixels: uint8 (H, W, C); size and channels as the card of the bundle states, RGB or grey.
+    transform: float64 (2, 3), from px of the frame to px of the chip: chip = transform @ (x, y, 1).
     """
 
     pixels: UInt8Array

@@ -11,7 +11,7 @@ from edge_oneshot.types.checks import require
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fault:
-    """Why a gate refuses a capture. code: a fixed word for programs. message: what was measured and needed, and the fix."""
+    """Why a capture is refused. code: a fixed word for programs. message: measured and required value, and the fix."""
 
     code: str
     message: str
@@ -19,14 +19,14 @@ class Fault:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Quality:
-    """Measures of one capture, and the faults for which a gate refuses it. It gates and never edits a score.
+    """Measures of one capture, and its faults. Quality decides whether a capture is used; it never changes a score.
 
-    inter_eye_px: px in the frame; 0 for a bundle whose regions are whole frames. sharpness: variance of the Laplacian
-    of the chip's luma (Pech-Pacheco et al. 2000). luma: mean of BT.601 luma, [0, 255]. contrast: its standard
-    deviation. yaw_deg: estimated from the landmarks, 0 = frontal, positive = nose towards the image's right.
-    cropped: share of the chip's area that lies outside the frame, [0, 1]. hidden: probability that one of the landmarks
-    is behind something (a hand, dark glasses, a mask), [0, 1]; 0 where nobody looked.
-    faults: one `Fault` for each gate that it fails; empty = good.
+    inter_eye_px: px of the frame; 0 for a bundle whose regions are whole frames. sharpness: variance of the Laplacian
+    of the chip's luma (Pech-Pacheco et al. 2000). luma: mean of the BT.601 luma, [0, 255]. contrast: its standard
+    deviation. yaw_deg: estimated from the landmarks; 0 = frontal, positive = nose towards the right of the image.
+    cropped: share of the chip's area outside the frame, [0, 1]. hidden: probability that something (a hand, dark
+    glasses, a mask) covers one of the landmarks, [0, 1]; 0 if it was not measured.
+    faults: one `Fault` for each quality gate that the capture fails; empty = good.
     """
 
     inter_eye_px: float
@@ -51,7 +51,7 @@ class Quality:
         return not self.faults
 
     def measures(self) -> dict[str, float]:
-        """The measures without the faults, rounded for people and JSON."""
+        """The measures without the faults, rounded, for output and JSON."""
         return {
             "inter_eye_px": round(self.inter_eye_px, 1),
             "sharpness": round(self.sharpness, 1),
@@ -64,7 +64,7 @@ class Quality:
 
 
 class PadDecision(Enum):
-    """What presentation attack detection (PAD) said of one capture, in the words of ISO/IEC 30107-3."""
+    """The result of presentation attack detection (PAD) for one capture, in the terms of ISO/IEC 30107-3."""
 
     NOT_PERFORMED = "not_performed"
     BONA_FIDE = "bona_fide"
@@ -73,9 +73,9 @@ class PadDecision(Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PadResult:
-    """decision; score: the method's own PAD score, finite, higher = more like an attack; method: its name and version.
+    """decision, score (of the method: finite, higher = more like an attack) and method (name and version).
 
-    Not performed (there is no method, or a quality gate refused the capture first): neither score nor method.
+    NOT_PERFORMED (no method, or a quality gate refused the capture first) has neither score nor method.
     """
 
     decision: PadDecision = PadDecision.NOT_PERFORMED
@@ -88,13 +88,13 @@ class PadResult:
                 self.score is None and self.method is None, "PadResult(NOT_PERFORMED)", "neither score nor method", self
             )
         else:
-            told = bool(self.method) and self.score is not None and math.isfinite(self.score)
-            require(told, f"PadResult({self.decision.name})", "a method and a finite score", self)
+            stated = bool(self.method) and self.score is not None and math.isfinite(self.score)
+            require(stated, f"PadResult({self.decision.name})", "a method and a finite score", self)
 
     @property
     def faults(self) -> tuple[Fault, ...]:
-        """Why the capture must not be compared: an attack is a fault, everything else is none."""
+        """The fault of an attack; () for any other decision."""
         if self.decision is not PadDecision.ATTACK:
             return ()
-        told = f"taken for a picture, a screen or a mask by {self.method} (score {self.score:.3g}): show your own face, uncovered"
-        return (Fault(code="attack", message=told),)
+        message = f"{self.method} detects a picture, a screen or a mask (score {self.score:.3g}): show your own face, uncovered"
+        return (Fault(code="attack", message=message),)
