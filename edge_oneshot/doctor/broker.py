@@ -1,4 +1,4 @@
-"""Whether the broker takes us, with the credentials that are configured."""
+"""Whether the broker accepts the configured credentials."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def check(config: Config, state: StatusReport | None) -> Finding:
         if not os.access(credential, os.R_OK):
             return warning(
                 "broker",
-                f"{where}: only root and the service may read the password in {credential}",
+                f"{where}: not checked; only root and the service may read the password in {credential}",
                 "sudo edge-oneshot doctor",
             )
         mqtt = replace(mqtt, password_file=str(credential))
@@ -36,14 +36,11 @@ def check(config: Config, state: StatusReport | None) -> Finding:
     try:
         with Subscriber(mqtt, topics, lambda message: None, "doctor"):
             pass
-    except (
-        BrokerError,
-        ConfigError,
-    ) as e:  # the daemon works without and keeps events on disk, but nobody hears of them
+    except (BrokerError, ConfigError) as e:  # the daemon keeps events on disk, but subscribers do not get them
         return fault("broker", f"{e.message}{waiting}", e.hint)
     who = f" as {mqtt.username}" if mqtt.username else " without a user name"
     plain = "" if mqtt.tls or mqtt.host in ("localhost", "127.0.0.1", "::1") else "; not encrypted: mqtt.tls is false"
-    text = f"{where} accepts us{who}{plain}{waiting}"
+    text = f"{where} accepts the connection{who}{plain}{waiting}"
     if state is not None:
         return warning("broker", f"{text}, but the daemon is {state.broker}", "journalctl -u 'edge-oneshot*' tells why")
     return ok("broker", text)
@@ -57,7 +54,7 @@ def _waiting(state: StatusReport | None) -> str:
 
 
 def _credential(config: Config) -> Path | None:
-    """The file behind a bare password_file of the service: systemd hands it over from its store (deploy/*.service)."""
+    """The file behind a password_file without /: the unit (deploy/*.service) loads it from the systemd credential store."""
     name = config.mqtt.password_file
     if not config.system or not name or "/" in name or os.environ.get("CREDENTIALS_DIRECTORY"):
         return None

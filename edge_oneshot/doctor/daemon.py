@@ -1,4 +1,4 @@
-"""Whether a daemon runs, and what it says of itself."""
+"""Whether a daemon runs, and the state that it reports."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def ask_status(config: Config) -> tuple[StatusReport | None, Finding]:
     text = f"{state.state}, up {state.uptime_s:.0f} s, {state.frames} frames"
     if supervised.get("ActiveState") == "active":
         watchdog = supervised.get("WatchdogUSec", "0")
-        text += f"; {unit} watches it" + (
+        text += f"; supervised by {unit}" + (
             f" (watchdog {watchdog}, {supervised.get('NRestarts', '?')} restarts)" if watchdog != "0" else ""
         )
     if state.state == "camera_lost":
@@ -43,8 +43,8 @@ def camera(state: StatusReport) -> Finding:
     if state.state == "camera_lost" or age is None:
         return fault(
             "camera",
-            "the daemon has no frame from it",
-            "journalctl -u 'edge-oneshot*' tells why; check cable and power",
+            "the daemon gets no frames",
+            "read the reason in `journalctl -u 'edge-oneshot*'`; check cable and power",
         )
     if state.state == "paused":
         return ok("camera", "owned by the daemon, which is paused")
@@ -54,7 +54,7 @@ def camera(state: StatusReport) -> Finding:
 
 def _absent(config: Config, unit: str, supervised: dict[str, str]) -> Finding:
     if not config.system or not supervised:
-        return ok("daemon", f"none runs (no answer at {config.socket_path}); commands act on their own")
+        return ok("daemon", f"no daemon runs (no answer at {config.socket_path}); commands work without one")
     state, result, code = (
         supervised.get("ActiveState", "?"),
         supervised.get("Result", "?"),
@@ -67,12 +67,12 @@ def _absent(config: Config, unit: str, supervised: dict[str, str]) -> Finding:
     return fault(
         "daemon",
         f"{unit} does not run: {state}, {result}, exit code {code}, {supervised.get('NRestarts', '?')} restarts",
-        f"journalctl -u {unit} -n 20 tells why",
+        f"read the reason in `journalctl -u {unit} -n 20`",
     )
 
 
 def _unit(unit: str) -> dict[str, str]:
-    """What systemd knows of the unit; empty where systemd does not run or does not answer."""
+    """The properties of the unit; {} if systemd does not run or does not answer."""
     if not Path("/run/systemd/system").is_dir():
         return {}
     properties = "LoadState,ActiveState,Result,ExecMainStatus,NRestarts,WatchdogUSec"

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from edge_oneshot.cameras import Camera, EndOfStream, open_camera
+from edge_oneshot.cameras import Camera, EndOfStream, connect
 from edge_oneshot.config import CameraConfig
 from edge_oneshot.errors import EdgeOneshotError
 from edge_oneshot.evaluation.identification import rate
@@ -123,7 +123,7 @@ def frames(config: CameraConfig, film: Path) -> Iterator[Frame]:
 
 def _open(config: CameraConfig, film: Path) -> Camera:
     kind = "folder" if film.is_dir() else "file"
-    return open_camera(replace(config, uri=f"{kind}:{film}", pace="fast"))
+    return connect(replace(config, uri=f"{kind}:{film}", pace="fast"))
 
 
 class Watcher:

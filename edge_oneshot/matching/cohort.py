@@ -1,6 +1,6 @@
 """What a cohort of strangers says about a threshold: the rate at a score, and the score at a rate, for a gallery of any size.
 
-The card's cohort (card.Cohort) was measured on people who are in no gallery. Where its counts run out, a generalized
+The card's cohort (card.CohortScores) was measured on people who are in no gallery. Where its counts run out, a generalized
 Pareto tail goes on (Pickands 1975; Coles 2001, chapter 4), and every answer says whether it was measured.
 
 Words: FMR is per comparison of a probe with one template; FPIR(N) is per probe held against a gallery of N identities
@@ -13,7 +13,7 @@ import math
 from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 
-from edge_oneshot.model.card import Cohort, Tail
+from edge_oneshot.model.card import CohortScores, Tail
 
 MIN_RATE = 1e-12
 
@@ -26,14 +26,14 @@ def effective_size(templates: Iterable[int], exponent: float) -> float:
     return math.fsum(math.pow(k, exponent) for k in templates if k > 0)
 
 
-def score_at_fmr(cohort: Cohort, fmr: float) -> tuple[float, bool]:
+def score_at_fmr(cohort: CohortScores, fmr: float) -> tuple[float, bool]:
     """(score, extrapolated) at a false match rate per comparison, 0 < fmr < 1."""
     if fmr < cohort.measured_to_fmr:
         return _anchored_tail(cohort, fmr), True
     return _interpolate([-math.log(r) for r in cohort.fmrs], cohort.fmr_scores, -math.log(fmr)), fmr > cohort.fmrs[0]
 
 
-def fmr_at(cohort: Cohort, score: float) -> float:
+def fmr_at(cohort: CohortScores, score: float) -> float:
     """The false match rate per comparison at a score: the share of the cohort's non-mated pairs that reach it."""
     end = score_at_fmr(cohort, cohort.measured_to_fmr)[0]
     if score > end:
@@ -41,7 +41,7 @@ def fmr_at(cohort: Cohort, score: float) -> float:
     return math.exp(-_interpolate(cohort.fmr_scores, [-math.log(r) for r in cohort.fmrs], score))
 
 
-def score_at_fpir(cohort: Cohort, fpir: float, size: float) -> tuple[float, bool]:
+def score_at_fpir(cohort: CohortScores, fpir: float, size: float) -> tuple[float, bool]:
     """(score, extrapolated) that keeps a false positive identification rate against `size` identities, size >= 1.
 
     Measured sizes and rates are interpolated in their logarithms. Beyond the largest measured gallery, and below the
@@ -59,7 +59,7 @@ def score_at_fpir(cohort: Cohort, fpir: float, size: float) -> tuple[float, bool
     return a + t * (b - a), beyond_a or beyond_b
 
 
-def fpir_at(cohort: Cohort, score: float, size: float) -> float:
+def fpir_at(cohort: CohortScores, score: float, size: float) -> float:
     """The false positive identification rate of a threshold against `size` identities: score_at_fpir, turned round."""
     low, high = math.log(MIN_RATE), math.log(0.999)
     for _ in range(60):
@@ -71,7 +71,7 @@ def fpir_at(cohort: Cohort, score: float, size: float) -> float:
     return math.exp((low + high) / 2)
 
 
-def fnmr_at(cohort: Cohort, score: float) -> float | None:
+def fnmr_at(cohort: CohortScores, score: float) -> float | None:
     """The share of mated one-shot comparisons below a score, every person weighing the same; None if none was measured."""
     if not cohort.fnmrs:
         return None
@@ -80,7 +80,7 @@ def fnmr_at(cohort: Cohort, score: float) -> float | None:
     return _interpolate(cohort.fnmr_scores, cohort.fnmrs, min(score, cohort.fnmr_scores[-1]))
 
 
-def _at_row(cohort: Cohort, row: int, fpir: float) -> tuple[float, bool]:
+def _at_row(cohort: CohortScores, row: int, fpir: float) -> tuple[float, bool]:
     """The score at a rate for one measured gallery size."""
     limit, size, scores = cohort.measured_to_fpir[row], cohort.gallery_sizes[row], cohort.gallery_scores[row]
     depths = [-math.log(r) for r in cohort.fpirs[: len(scores)]]
@@ -92,7 +92,7 @@ def _at_row(cohort: Cohort, row: int, fpir: float) -> tuple[float, bool]:
     return end + max(0.0, step), True
 
 
-def _anchored_tail(cohort: Cohort, fmr: float) -> float:
+def _anchored_tail(cohort: CohortScores, fmr: float) -> float:
     """The pairs' score at a rate: measured where it was, and beyond it by the tail, which begins where counting ends."""
     limit = cohort.measured_to_fmr
     depths = [-math.log(r) for r in cohort.fmrs]

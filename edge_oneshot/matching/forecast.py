@@ -7,7 +7,7 @@ from typing import Any
 
 from edge_oneshot.matching import cohort as rates
 from edge_oneshot.matching.threshold import Rule
-from edge_oneshot.model.card import Cohort
+from edge_oneshot.model.card import CohortScores
 from edge_oneshot.types import Candidate
 
 MORE = 100  # people
@@ -39,7 +39,7 @@ def growth(rule: Rule, templates: Sequence[int], more: int = MORE) -> list[dict[
     return found
 
 
-def nearest(cohort: Cohort | None, like: Candidate, threshold: float) -> dict[str, Any]:
+def nearest(cohort: CohortScores | None, like: Candidate, threshold: float) -> dict[str, Any]:
     """Who of the gallery the new person is most alike to. cohort_share: share of the cohort's strangers who score less."""
     share = None if cohort is None else max(0.0, 1.0 - rates.fmr_at(cohort, like.score))
     return {

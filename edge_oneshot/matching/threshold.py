@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from edge_oneshot.matching import cohort as rates
-from edge_oneshot.model.card import Cohort, Thresholds
+from edge_oneshot.model.card import CohortScores, Thresholds
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,7 +50,7 @@ class Rule:
 
     target: Target
     thresholds: Thresholds | None
-    cohort: Cohort | None
+    cohort: CohortScores | None
 
     def __post_init__(self) -> None:
         self(())
@@ -61,7 +61,7 @@ class Rule:
 
 
 def threshold_for(
-    target: Target, thresholds: Thresholds | None, cohort: Cohort | None, templates: Sequence[int]
+    target: Target, thresholds: Thresholds | None, cohort: CohortScores | None, templates: Sequence[int]
 ) -> Threshold:
     """The threshold for a gallery. templates: number of comparable templates of each identity; empty = nobody enrolled.
 

@@ -69,7 +69,7 @@ def plug(monkeypatch: pytest.MonkeyPatch) -> Plug:
     """plug(method): the shipped pipeline with this method."""
 
     def plugged(method: LowContrast) -> Pipeline:
-        monkeypatch.setattr(compose, "build_pad", lambda: method)
+        monkeypatch.setattr(compose, "find_pad", lambda name: method)
         return compose.build_pipeline(CONFIG)
 
     return plugged

@@ -84,7 +84,7 @@ def test_two_stated_rates_are_a_fault_of_the_configuration(one: str, other: str)
 def test_false_matches_per_day_are_a_rate_per_stranger() -> None:
     d = parse_config({"decision": WAYS["false_matches_per_day"]}).decision
     assert d.accepted_fpir == 0.1 / 50 and d.target_fpir is None
-    assert d.stated == "false_matches_per_day = 0.1 of expected_strangers_per_day = 50: target_fpir 0.002"
+    assert d.stated == "false_matches_per_day = 0.1 with expected_strangers_per_day = 50, which is target_fpir 0.002"
     assert parse_config({"decision": WAYS["target_fpir"]}).decision.accepted_fpir == 0.01
     assert DecisionConfig().accepted_fpir is None
     assert [parse_config({"decision": w}).decision.stated for w in WAYS.values()][:3] == [
@@ -97,17 +97,21 @@ def test_false_matches_per_day_are_a_rate_per_stranger() -> None:
 @pytest.mark.parametrize(
     ("decision", "needs", "says"),
     [
-        ({"false_matches_per_day": 1.0}, "expected_strangers_per_day", "beside false_matches_per_day, got none"),
-        ({"expected_strangers_per_day": 1.0}, "false_matches_per_day", "beside expected_strangers_per_day, got none"),
+        ({"false_matches_per_day": 1.0}, "expected_strangers_per_day", "together with false_matches_per_day, got none"),
+        (
+            {"expected_strangers_per_day": 1.0},
+            "false_matches_per_day",
+            "together with expected_strangers_per_day, got none",
+        ),
         (
             {"false_matches_per_day": 6.0, "expected_strangers_per_day": 10.0},
             "false_matches_per_day",
-            "expected 1e-06 to 5, which",
+            "expected 1e-06 to 5 (1e-07 to 0.5 times",
         ),
         (
             {"false_matches_per_day": 1e-6, "expected_strangers_per_day": 100.0},
             "false_matches_per_day",
-            "(100), got 1e-06",
+            ", 100), got 1e-06",
         ),
         (
             {"false_matches_per_day": 0.0, "expected_strangers_per_day": 10.0},
@@ -117,7 +121,7 @@ def test_false_matches_per_day_are_a_rate_per_stranger() -> None:
         (
             {"expected_strangers_per_day": 10.0, "target_fmr": 1e-3},
             "false_matches_per_day",
-            "beside expected_strangers_per_day",
+            "together with expected_strangers_per_day",
         ),
     ],
 )
@@ -149,13 +153,16 @@ def test_commands_print_the_rate_as_it_was_stated(tmp_path: Path) -> None:
     path = tmp_path / "front.toml"
     path.write_text("[decision]\nfalse_matches_per_day = 0.2\nexpected_strangers_per_day = 100\n")
     shown = CliRunner().invoke(cli, ["--config", str(path), "config", "show"]).output
-    assert "# accepted: false_matches_per_day = 0.2 of expected_strangers_per_day = 100: target_fpir 0.002" in shown
+    assert (
+        "# accepted: false_matches_per_day = 0.2 with expected_strangers_per_day = 100, which is target_fpir 0.002"
+        in shown
+    )
     said = io.StringIO()
     with contextlib.redirect_stdout(said):
         probe.models(load_config(path))
     lines = {line["check"]: line for line in map(json.loads, said.getvalue().splitlines())}
     assert lines["threshold"]["status"] == "ok"
-    assert "decision.false_matches_per_day = 0.2 of expected_strangers_per_day = 100" in lines["threshold"]["message"]
+    assert "decision.false_matches_per_day = 0.2 with expected_strangers_per_day = 100" in lines["threshold"]["message"]
 
 
 def test_growth_reports_the_error_rates_with_a_hundred_more_people() -> None:

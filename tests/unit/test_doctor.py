@@ -40,9 +40,9 @@ def test_a_sound_device_has_no_fault(tmp_path: Path, portrait_files: dict[str, P
     (folder / "a.png").write_bytes(portrait_files["collins"].read_bytes())
     code, found = findings(write_config(tmp_path, f"folder:{folder}"))
     assert code == 0
-    assert found["camera"]["message"] == f"folder:{folder} gives 512x512, 1 faces in the first frame"
+    assert found["camera"]["message"] == f"folder:{folder} delivers 512x512, 1 face in the first frame"
     assert "numpy" in found["runtime"]["message"]
-    assert "fits its card and was run" in found["model"]["message"]
+    assert "fits its card and ran" in found["model"]["message"]
     assert found["attacks"]["message"].endswith(PAD)
     assert {"config", "daemon", "broker", "clock", "state", "disk"} <= found.keys()
 
@@ -106,7 +106,7 @@ def test_a_crash_of_native_code_is_a_finding(tmp_path: Path) -> None:
 def test_a_hang_of_native_code_is_a_finding_and_earlier_ones_are_kept() -> None:
     said = json.dumps(ok("model", "fine").as_dict())
     code = (
-        f"import time; print('noise'); print({said!r}); print('{{\"step\": \"camera\"}}', flush=True); time.sleep(60)"
+        f"import time; print('noise'); print({first!r}); print('{{\"step\": \"camera\"}}', flush=True); time.sleep(60)"
     )
     before, found = child.run([sys.executable, "-c", code], 3)
     assert before == ok("model", "fine")
@@ -152,7 +152,7 @@ def test_files_that_others_may_read_are_a_fault(tmp_path: Path) -> None:
     assert found.fix == f"chmod 600 {gallery}"
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="giving a file away needs root")
+@pytest.mark.skipif(os.geteuid() != 0, reason="changing the owner of a file needs root")
 def test_a_gallery_of_another_owner_is_a_fault(tmp_path: Path) -> None:
     """As left by `sudo edge-oneshot enroll` without a daemon: the service cannot open it."""
     config = Config(device=DeviceConfig(state_dir=str(tmp_path), socket=str(tmp_path / "s.sock")))

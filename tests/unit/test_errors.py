@@ -47,6 +47,17 @@ def test_exit_codes() -> None:
     assert errors.EXIT_NON_MATCH == 3
 
 
+def test_the_table_of_exit_codes_is_complete() -> None:
+    named = {value for name, value in vars(errors).items() if name.startswith("EXIT_") and isinstance(value, int)}
+    assert set(errors.EXIT_CODES) == named >= {c.exit_code for c in OURS}
+    assert all(text.endswith(".") and "\n" not in text and "|" not in text for text in errors.EXIT_CODES.values())
+
+
+def test_did_you_mean() -> None:
+    assert errors.did_you_mean("picamera3", ["v4l2", "picamera2"]) == "; did you mean picamera2?"
+    assert errors.did_you_mean("http", ["v4l2", "picamera2"]) == ""
+
+
 def test_the_tree_in_the_docstring_is_complete() -> None:
     assert errors.__doc__ is not None
     for cls in OURS:
