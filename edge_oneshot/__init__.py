@@ -50,7 +50,9 @@ _HOME = {
     "Enrollment": "recognition.enrollment",
     "Recognition": "recognition.recognizer",
     "Recognizer": "recognition.recognizer",
-    **dict.fromkeys(("Box", "Decision", "DecisionKind", "Frame", "Identity", "Observation", "Quality", "Sample"), "types"),
+    **dict.fromkeys(
+        ("Box", "Decision", "DecisionKind", "Frame", "Identity", "Observation", "Quality", "Sample"), "types"
+    ),
 }
 
 

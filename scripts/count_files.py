@@ -57,7 +57,9 @@ def paths(folder: Path) -> dict[str, list[str]]:
 
     Image.fromarray(picture).save(file)
     config = Config(
-        device=DeviceConfig(state_dir=str(folder)), model=ModelConfig(threads=1), decision=DecisionConfig(confirm_frames=1)
+        device=DeviceConfig(state_dir=str(folder)),
+        model=ModelConfig(threads=1),
+        decision=DecisionConfig(confirm_frames=1),
     )
     reporter = Reporter(Topics("edge-oneshot", "front"), None, None)
     with Recognizer.open(config) as recognizer:
@@ -80,7 +82,9 @@ def paths(folder: Path) -> dict[str, list[str]]:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--list", action="store_true", help="print the files as well")
-    parser.add_argument("--at-most", type=int, nargs=2, metavar=("MATCH", "ENROLLMENT"), help="exit 1 above these counts")
+    parser.add_argument(
+        "--at-most", type=int, nargs=2, metavar=("MATCH", "ENROLLMENT"), help="exit 1 above these counts"
+    )
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         found = paths(Path(folder))

@@ -94,7 +94,7 @@ def models(config: Config) -> Pipeline:
             )
         )
     if pipeline.pad is not None:
-        tell(ok("attacks", f"presentation attack detection: performed by {pipeline.pad_method}"))
+        report(ok("attacks", f"presentation attack detection: performed by {pipeline.pad_method}"))
     stated, t = config.decision.stated, build_rule(config, pipeline.encoder)([1])
     if t.extrapolated:
         report(

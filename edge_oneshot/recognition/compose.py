@@ -15,7 +15,7 @@ from edge_oneshot.recognition.pipeline import Pipeline
 from edge_oneshot.vision.detector import BlazeFaceDetector
 from edge_oneshot.vision.landmarks import LandmarkPlacer
 from edge_oneshot.vision.locate import FaceLocator
-from edge_oneshot.vision.pad import PadMethod
+from edge_oneshot.vision.pad import find_pad
 
 
 def find_config(path: Path | None = None, instance: str | None = None) -> Config:
@@ -70,12 +70,7 @@ def build_pipeline(config: Config) -> Pipeline:
             f"and the quality gate measures by the nose, got {list(locator.refiner.card.landmarks)}",
             "set model.refiner to another bundle",
         )
-    return Pipeline(encoder, locator, config.quality, build_pad())
-
-
-def build_pad() -> PadMethod | None:
-    """The method of presentation attack detection: none ships yet. The one place to change when one was measured."""
-    return None
+    return Pipeline(encoder, locator, config.quality, find_pad(config.model.pad))
 
 
 def build_rule(config: Config, encoder: TwinEncoder) -> Rule:

@@ -1,6 +1,6 @@
 """Presentation attack detection, tested with a tiny method: a chip of low contrast is an attack.
 
-The method detects no real attack. The tests show that compose.build_pad is the only place to add a method, and that every
+The method detects no real attack. The tests show that a method takes effect everywhere, and that every
 path to a comparison or an enrollment passes through it.
 """
 

@@ -104,7 +104,7 @@ def test_a_crash_of_native_code_is_a_finding(tmp_path: Path) -> None:
 
 
 def test_a_hang_of_native_code_is_a_finding_and_earlier_ones_are_kept() -> None:
-    said = json.dumps(ok("model", "fine").as_dict())
+    first = json.dumps(ok("model", "fine").as_dict())
     code = (
         f"import time; print('noise'); print({first!r}); print('{{\"step\": \"camera\"}}', flush=True); time.sleep(60)"
     )
