@@ -54,7 +54,7 @@ def publisher(port: int, folder: Path, total: int, rate: float, bound: int) -> N
 
     def serve() -> None:
         while (request := door.next_request()) is not None:
-            request.finish({"outbox": box.status().depth})
+            request.finish({"outbox": box.events.status().depth})
         door.next_request()  # sends the answers
 
     link.start()
@@ -63,7 +63,7 @@ def publisher(port: int, folder: Path, total: int, rate: float, bound: int) -> N
         next_at = time.monotonic()
         for number in range(done, total):
             e = event(kinds[number % len(kinds)])
-            if not box.commit(e):
+            if not box.events.commit(e):
                 raise SystemExit("the disk did not take an event")
             notes.write(e.event_id + "\n")
             notes.flush()
@@ -71,10 +71,10 @@ def publisher(port: int, folder: Path, total: int, rate: float, bound: int) -> N
             serve()
             next_at = max(next_at + 1 / rate, time.monotonic() - 1.0)
             time.sleep(max(0.0, next_at - time.monotonic()))
-    while box.status().depth:
+    while box.events.status().depth:
         serve()
         time.sleep(0.05)
-    status = box.status()
+    status = box.events.status()
     link.stop()
     box.close()
     print(json.dumps({"overflow": status.dropped_overflow, "age": status.dropped_age}), flush=True)

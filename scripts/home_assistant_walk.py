@@ -101,7 +101,7 @@ def walk(python: Path, folder: Path, mode: str, out: Walk) -> str:
     box = Outbox(folder / "outbox.sqlite", clock=clock)
     config = MqttConfig(host="127.0.0.1", port=broker.port)
     link = MqttLink(config, "porch", box, clock=clock)
-    ha = HomeAssistant(link, mode, "homeassistant", "Porch camera", "0.1.0")
+    ha = HomeAssistant(link, box.notes, mode, "homeassistant", "Porch camera", "0.1.0")
     now = datetime.now(UTC)
     link.start()
 
@@ -117,9 +117,9 @@ def walk(python: Path, folder: Path, mode: str, out: Walk) -> str:
         e = clock.event(kind, **body)
         if late:
             clock.forward += 3.0
-        box.commit(e)
+        box.events.commit(e)
         link.wake()
-        while box.status().depth:
+        while box.events.status().depth:
             time.sleep(0.02)
 
     health = Health(

@@ -1,13 +1,12 @@
-"""Track results on tracks -> match events. Pure: what an event of each type says, and nothing about how it travels.
+"""Track results -> events. Pure: the body of each type of event, and nothing about its delivery.
 
-Nothing below the threshold ever carries a name: `unknown` and `rejected` name nobody, and a runner-up is only a score.
+Nothing below the threshold has a name: `unknown` and `rejected` name no person, and a runner-up is only a score.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime, timedelta
-from typing import Any
 
 from edge_oneshot.events.ids import boot_id, new_event_id
 from edge_oneshot.matching.track import ResultKind, TrackResult
@@ -19,10 +18,10 @@ def track_event(
 ) -> Event:
     """The event of one result. names: identity_id -> name. now_ns and now: one moment on both clocks.
 
-    ts is the capture time of the track's last frame, put on the wall clock by its distance from `now_ns`.
+    ts is the capture time of the track's last frame: the wall clock minus its distance from `now_ns`.
     """
     decision = result.observation.decision
-    body: dict[str, Any] = {}
+    body: dict[str, object] = {}
     if result.identity_id is not None:
         body |= {"identity": result.identity_id, "name": names.get(result.identity_id, result.identity_id)}
     if result.kind in (ResultKind.MATCH, ResultKind.UNKNOWN):
@@ -37,11 +36,11 @@ def track_event(
             "quality": result.observation.sample.quality.measures(),
         }
     if result.kind is ResultKind.REJECTED:
-        # No fault: the faces were good enough, and still the frames agreed neither on a person nor on a stranger.
+        # Without a fault the best frame was compared: the person left before the track was decided.
         body["faults"] = [fault.code for fault in result.observation.sample.faults] or ["undecided"]
     if result.kind in (ResultKind.GONE, ResultKind.REJECTED):
         body["seconds"] = round((result.last_ns - result.first_ns) / 1e9, 1)
-    pad = result.observation.sample.pad.decision.value  # not_performed: a photograph of an enrolled person passes
+    pad = result.observation.sample.pad.decision.value  # not_performed: a photograph of an enrolled person can match
     body |= {"frames": result.frames, "track": result.track, "camera": camera, "pad": pad, "encoder_id": encoder_id}
     return Event(
         event_id=new_event_id(),

@@ -1,4 +1,4 @@
-"""One reading of every clock that a hand-over needs. A plain function, so that tests pass another one."""
+"""One reading of all clocks that an event needs. A plain function, so that tests can pass another one."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _TIMEX_ROOM = 512  # struct timex is 208 bytes on 64-bit Linux; all zeros means 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Moment:
-    """monotonic_ns stands still while the device sleeps, boottime_ns does not; both start anew at each boot.
+    """monotonic_ns stops while the device sleeps, boottime_ns does not; both restart at each boot.
 
     wall: aware UTC. synced: whether the kernel calls its wall clock synchronised (NTP, PTP, GPS).
     """
@@ -33,7 +33,7 @@ Clock = Callable[[], Moment]
 
 
 def read_clock() -> Moment:
-    """The moment that it is now."""
+    """The present moment."""
     return Moment(
         monotonic_ns=time.monotonic_ns(),
         boottime_ns=time.clock_gettime_ns(time.CLOCK_BOOTTIME),
@@ -44,7 +44,7 @@ def read_clock() -> Moment:
 
 
 def clock_synced() -> bool:
-    """Whether the kernel calls the wall clock synchronised (adjtimex(2)). False where that cannot be asked."""
+    """Whether the kernel calls the wall clock synchronised (adjtimex(2)). False where the kernel cannot be asked."""
     libc = _libc()
     if libc is None:
         return False

@@ -1,4 +1,4 @@
-"""Event ids and the boot id: what an event is called, and which run of the kernel it belongs to."""
+"""Event ids, and the id of the boot that an event belongs to."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ import time
 import uuid
 from pathlib import Path
 
-_TAIL_BITS = 74  # what UUIDv7 leaves beside the millisecond, the version and the variant
+_TAIL_BITS = 74  # what UUIDv7 has beside the millisecond, the version and the variant
 _lock = threading.Lock()
 _last_ms = 0
 _last_tail = 0
 
 
 def new_event_id() -> str:
-    """A UUIDv7 (RFC 9562, section 5.7), text form; ids of one process sort in the order in which they were made.
+    """A UUIDv7 (RFC 9562, section 5.7), text form; the ids of one process sort in the order of their creation.
 
-    Within one millisecond, and while the wall clock steps back, the last id is counted up (RFC 9562, section 6.2,
-    method 2), so the order survives a clock that time synchronisation corrects.
+    Within one millisecond, and after the wall clock was set back, the last id is incremented (RFC 9562, section 6.2,
+    method 2), so a correction of the clock does not change the order.
     """
     global _last_ms, _last_tail
     with _lock:
@@ -39,7 +39,7 @@ def new_event_id() -> str:
 def boot_id() -> str:
     """The kernel's id of this boot. Without one (no /proc): an id of this process, so that a restart counts as a boot.
 
-    The fallback errs on the safe side: events of an earlier process are then handed over as late.
+    With the fallback the events of an earlier process are sent as late, which is the safe error.
     """
     try:
         return Path("/proc/sys/kernel/random/boot_id").read_text().strip()

@@ -1,334 +1,203 @@
-"""Why something was told, or was not: a short record of each track, kept on the device, without pictures or templates.
+"""The journal: a short record of each of the last tracks, for `explain`. It stays on the device.
 
-The daemon offers every frame's observations; a track that has ended becomes one row. It holds names, also of candidates
-who were not matched: it never leaves the device but to somebody who may open its socket. Off with decision.explain_tracks = 0.
+The daemon adds each frame's observations; a track that has left becomes one row. A record names candidates that did not
+match, so only users who may open the control socket can read it. decision.explain_tracks = 0 switches the journal off.
 """
 
 from __future__ import annotations
 
 import json
 import logging
-import os
-import sqlite3
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import TypedDict, cast
 
 from edge_oneshot.config import DecisionConfig
 from edge_oneshot.errors import EdgeOneshotError
-from edge_oneshot.types import Candidate, DecisionKind, Event, Observation, PadDecision, PadResult, Withheld
+from edge_oneshot.events.explain import OpenTrack, TrackRecord, names, select, without
+from edge_oneshot.storage.database import Database, Schema, text
+from edge_oneshot.storage.optional import OptionalDatabase, moved_aside
+from edge_oneshot.types import Event, Observation, Withheld
 
 log = logging.getLogger(__name__)
 
-MAX_REASONS = 12  # kinds of fault kept of one track
-PRUNE_EVERY = 50  # rows between two looks at the limit
-HINDERED = {
-    Withheld.NEWEST: "the newest frame's best candidate was somebody else",
-    Withheld.DIVIDED: "of those that matched alone no more than two in three named that person",
-}
+PRUNE_EVERY = 50  # rows between two deletions of the oldest
+SCHEMA = Schema(
+    kind="journal",
+    application_id=0x454F6A6F,  # "EOjo"
+    table="track",
+    damage_hint="the daemon moves it aside at its next start and begins a new one",
+    busy_timeout_s=2.0,
+    wal=False,
+    synchronous="NORMAL",  # the last records may be lost in a power cut
+    secure_delete=True,
+    # IF NOT EXISTS: the first release wrote no version.
+    steps=(("CREATE TABLE IF NOT EXISTS track (id INTEGER PRIMARY KEY AUTOINCREMENT, record TEXT NOT NULL) STRICT",),),
+)
 
 
-@dataclass(slots=True)
-class _Seen:
-    """A track that is still in sight."""
+class Report(TypedDict):
+    """tracks: oldest first, those in sight last. kept: how many are kept. fault: why none can be stored, or ""."""
 
-    first_at: datetime
-    last_at: datetime
-    frames: int = 0
-    compared: int = 0
-    votes: Counter[str] = field(default_factory=Counter)
-    withheld: Counter[Withheld] = field(default_factory=Counter)
-    refused: dict[str, dict[str, Any]] = field(default_factory=dict)
-    best: Observation | None = None
-    pad: PadResult = field(default_factory=PadResult)  # the last one, but an attack stays
-    events: list[dict[str, str]] = field(default_factory=list)
-    told: set[str] = field(default_factory=set)
-
-    def take(self, observation: Observation, withheld: Withheld | None, at: datetime) -> None:
-        self.frames += 1
-        self.last_at = at
-        decision, pad = observation.decision, observation.sample.pad
-        if pad.decision is PadDecision.ATTACK or (
-            pad.decision is PadDecision.BONA_FIDE and self.pad.decision is not PadDecision.ATTACK
-        ):
-            self.pad = pad
-        if decision.kind is DecisionKind.NOT_COMPARED:
-            for fault in decision.faults:
-                if fault.code in self.refused or len(self.refused) < MAX_REASONS:
-                    entry = self.refused.setdefault(fault.code, {"frames": 0})
-                    entry["frames"] += 1
-                    entry["last"] = fault.message
-            return
-        self.compared += 1
-        if withheld is not None:
-            self.withheld[withheld] += 1
-        if decision.kind is DecisionKind.MATCH and decision.candidate is not None:
-            self.votes[decision.candidate.identity_id] += 1
-        before = None if self.best is None else self.best.decision.score
-        if self.best is None or before is None or (decision.score is not None and decision.score > before):
-            self.best = observation
-
-
-def reason(
-    frames: int,
-    compared: int,
-    votes: Mapping[str, int],
-    withheld: Mapping[Withheld, int],
-    told: Iterable[str],
-    config: DecisionConfig,
-) -> str:
-    """In one sentence: why this track was told as it was, or was not told. Pure."""
-    told = set(told)
-    most = max(votes.values(), default=0)
-    hindered = " and ".join(
-        f"{words} (at {withheld[o]} of {compared} frames)" for o, words in HINDERED.items() if withheld.get(o)
-    )
-    if "match" in told:
-        return f"told as a match: {most} of {compared} compared frames matched alone, and at least {config.confirm_frames} together"
-    if "unknown" in told:
-        return f"told as unknown: {config.unknown_frames} compared frames in a row without a match" + (
-            f"; at least {config.confirm_frames} together reached the threshold for one person, but {hindered}"
-            if hindered
-            else ""
-        )
-    if not compared:
-        few = frames < config.unknown_frames
-        return "nothing was told: every frame was refused by a gate" + (
-            f", and {frames} frames are fewer than the {config.unknown_frames} needed to tell `rejected`" if few else ""
-        )
-    if most:
-        several = " for several people" if len(votes) > 1 else ""
-        return f"not told as a match: {sum(votes.values())} of {compared} compared frames matched{several} alone, " + (
-            f"and at least {config.confirm_frames} together for one person, but {hindered}"
-            if hindered
-            else f"but never at least {config.confirm_frames} frames together"
-        )
-    return (
-        f"not told: {compared} compared frames, none over the threshold; "
-        f"`unknown` needs {config.unknown_frames} in a row"
-    )
+    tracks: list[TrackRecord]
+    kept: int
+    fault: str
 
 
 class Journal:
-    """Tracks of one camera's daemon in a SQLite file (0600), at most config.explain_tracks of them.
+    """The tracks of one camera's daemon in a SQLite file (0600), at most config.explain_tracks of them.
 
-    A file that cannot be written is said once in the log and in `fault`; the daemon goes on without it.
+    If the file cannot be written, the daemon continues without it; the log says so once, and `fault` does.
     """
 
     def __init__(self, path: Path, config: DecisionConfig) -> None:
-        self._config, self.path, self.fault = config, path, ""
-        self._open: dict[int, _Seen] = {}
+        self._config, self.path = config, path
+        self._open: dict[int, OpenTrack] = {}
         self._rows = 0
-        self._db: sqlite3.Connection | None = None
+        self._file = OptionalDatabase(path, SCHEMA, "tracks are not kept for `explain`")
         self.reconfigure(config)
 
+    @property
+    def fault(self) -> str:
+        return self._file.fault
+
     def reconfigure(self, config: DecisionConfig) -> None:
-        """Keep as many tracks as this says from now on. With 0 what was kept stays in the file, as after a restart."""
+        """Keep config.explain_tracks tracks from now on. With 0 the records in the file stay there."""
         self._config = config
-        if not config.explain_tracks:
+        if config.explain_tracks:
+            self._file.run(self._prune, None)
+        else:
             self._open.clear()
-            return
-        try:
-            if self._db is None:
-                self._db = _connect(self.path)
-            self._prune()
-        except (sqlite3.Error, OSError) as e:
-            self._failed(e)
 
     def observe(self, tracks: Sequence[tuple[int, Observation, Withheld | None]], at: datetime) -> None:
-        """One frame, as Tracker.seen_at gives it. at: when it was captured, aware UTC."""
+        """Add one frame, as Tracker.seen_at gives it. at: when it was captured, aware UTC."""
         if not self._config.explain_tracks:
             return
         for number, observation, withheld in tracks:
-            seen = self._open.get(number)
-            if seen is None:
-                seen = self._open[number] = _Seen(first_at=at, last_at=at)
-            seen.take(observation, withheld, at)
+            track = self._open.setdefault(number, OpenTrack(first_at=at, last_at=at))
+            track.add(observation, withheld, at)
 
-    def told(self, event: Event) -> None:
-        """An event of a track went out."""
-        seen = self._open.get(int(event.body.get("track", -1)))
-        if seen is not None:
-            seen.told.add(event.event_type)
-            seen.events.append({"event_id": event.event_id, "event_type": event.event_type})
+    def add_event(self, event: Event) -> None:
+        """Add an event that was published, to the track that caused it."""
+        track = self._open.get(int(event.body.get("track", -1)))
+        if track is not None:
+            track.add_event(event)
 
-    def keep(self, alive: Iterable[int]) -> None:
-        """Write down the tracks that are not in sight any more. alive: numbers of those that are."""
-        here = set(alive)
-        for number in [n for n in self._open if n not in here]:
-            self._write(number, self._open.pop(number))
+    def close_tracks(self, in_sight: Iterable[int]) -> None:
+        """Write the tracks that have left. in_sight: the numbers of those that have not."""
+        stay = set(in_sight)
+        for number in [n for n in self._open if n not in stay]:
+            self._write(self._open.pop(number).record(number, self._config))
 
     def forget(self, identity_id: str) -> None:
-        """Somebody was removed from the gallery: their id leaves the records, too."""
-        for seen in self._open.values():
-            seen.votes.pop(identity_id, None)
-            if seen.best is not None and identity_id in _named(seen.best):
-                seen.best = None
-        if self._db is not None:
-            try:
-                _scrub(self._db, identity_id)
-            except sqlite3.Error as e:
-                self._failed(e)
+        """Remove a person, who was removed from the gallery, from the records, too."""
+        for track in self._open.values():
+            track.forget(identity_id)
+        if self.path.exists():
+            self._file.run(lambda db: _scrub(db, identity_id), None)
+        _delete_moved_aside(self.path)
 
     def keep_only(self, identity_ids: Iterable[str]) -> None:
-        """Forget everybody else: who was removed from the gallery while this daemon did not run."""
-        known = set(identity_ids)
-        try:
-            records = [] if self._db is None else read(self._db)
-        except sqlite3.Error as e:
-            self._failed(e)
+        """Forget all other people: those who were removed from the gallery while the daemon did not run."""
+        if not self.path.exists():
             return
-        for identity_id in {i for r in records for i in _names(r)} - known:
+        records: list[TrackRecord] = self._file.run(_read, [])
+        for identity_id in {i for r in records for i in names(r)} - set(identity_ids):
             self.forget(identity_id)
 
-    def report(self, last_s: float | None = None, event_id: str | None = None) -> dict[str, Any]:
-        """{"tracks": oldest first, those in sight last, "kept": limit, "fault": ""}. Raises EdgeOneshotError when it is off."""
+    def report(self, last_s: float | None = None, event_id: str | None = None) -> Report:
+        """The selected tracks (explain.select). Raises EdgeOneshotError if the journal is off."""
         if not self._config.explain_tracks:
             raise EdgeOneshotError(
-                "nothing is kept to explain: decision.explain_tracks is 0", "set it to the number of tracks to keep"
+                "no tracks are kept: decision.explain_tracks is 0", "set it to the number of tracks to keep"
             )
-        records = [] if self._db is None else read(self._db)
-        records += [self._record(n, s) | {"in_sight": True} for n, s in self._open.items()]
-        return {"tracks": select(records, last_s, event_id), "kept": self._config.explain_tracks, "fault": self.fault}
+        records: list[TrackRecord] = self._file.run(_read, [])
+        for number, track in self._open.items():
+            record = track.record(number, self._config)
+            record["in_sight"] = True
+            records.append(record)
+        return {
+            "tracks": select(records, last_s, event_id),
+            "kept": self._config.explain_tracks,
+            "fault": self._file.fault,
+        }
 
     def close(self) -> None:
-        self.keep(())
-        if self._db is not None:
-            self._db.close()
-            self._db = None
+        """Write the open tracks and close the file."""
+        self.close_tracks(())
+        self._file.close()
 
-    def _record(self, number: int, seen: _Seen) -> dict[str, Any]:
-        record: dict[str, Any] = {
-            "track": number,
-            "first_at": seen.first_at.isoformat(timespec="milliseconds"),
-            "last_at": seen.last_at.isoformat(timespec="milliseconds"),
-            "frames": seen.frames,
-            "compared": seen.compared,
-            "matched_frames": dict(seen.votes),
-            "refused": seen.refused,
-            "best": None,
-            "second": None,
-            "threshold": None,
-            "events": seen.events,
-            "pad": {"decision": seen.pad.decision.value, "score": seen.pad.score, "method": seen.pad.method},
-            "why": reason(seen.frames, seen.compared, seen.votes, seen.withheld, seen.told, self._config),
-        }
-        if seen.best is not None:
-            decision = seen.best.decision
-            record |= {
-                "best": _candidate(decision.candidate),
-                "second": _candidate(decision.runner_up),
-                "threshold": round(decision.threshold, 4),
-                "target_fmr": decision.target_fmr,
-                "target_fpir": decision.target_fpir,
-                "quality": seen.best.sample.quality.measures(),
-            }
-        return record
-
-    def _write(self, number: int, seen: _Seen) -> None:
-        if self._db is None:
-            return
-        try:
-            with self._db:
-                self._db.execute(
-                    "INSERT INTO track (record) VALUES (?)",
-                    (json.dumps(self._record(number, seen), ensure_ascii=False),),
-                )
+    def _write(self, record: TrackRecord) -> None:
+        content = json.dumps(record, ensure_ascii=False)
+        if self._file.run(lambda db: db.execute("INSERT INTO track (record) VALUES (?)", (content,)), 0):
+            self._file.written()
             self._rows += 1
             if self._rows % PRUNE_EVERY == 0:
-                self._prune()
-        except sqlite3.Error as e:
-            self._failed(e)
+                self._file.run(self._prune, None)
 
-    def _prune(self) -> None:
-        assert self._db is not None
-        with self._db:
-            self._db.execute(
-                "DELETE FROM track WHERE id <= (SELECT max(id) FROM track) - ?", (self._config.explain_tracks,)
-            )
-
-    def _failed(self, error: Exception) -> None:
-        if not self.fault:
-            log.warning("tracks cannot be kept for `explain` in %s: %s", self.path, error)
-        self.fault = str(error)
+    def _prune(self, db: Database) -> None:
+        db.execute("DELETE FROM track WHERE id <= (SELECT max(id) FROM track) - ?", (self._config.explain_tracks,))
 
 
-def read_journal(path: Path) -> list[dict[str, Any]]:
-    """The records of a file that no daemon holds. Raises EdgeOneshotError."""
+def read_journal(path: Path) -> list[TrackRecord]:
+    """The records of a file while no daemon runs. Raises StorageError."""
     if not path.exists():
         return []
-    try:
-        with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as db:
-            return read(db)
-    except (sqlite3.Error, ValueError) as e:
-        raise EdgeOneshotError(f"cannot read {path}: {e}", "check its permissions, or remove it") from None
+    with closing(Database(path, SCHEMA, read_only=True)) as db:
+        return [record for _, record in _readable(db, None)]
 
 
 def forget_in_files(state_dir: Path, identity_id: str) -> None:
-    """Somebody was removed while no daemon ran: out of the files of every instance. A file that fails is named in the log."""
-    for path in state_dir.glob("explain-*.sqlite"):
+    """Remove a person from the files of every instance while no daemon runs. A file that fails is logged."""
+    for path in sorted(state_dir.glob("explain-*.sqlite")):
+        file = OptionalDatabase(path, SCHEMA, f"remove {path}: it may still name {identity_id!r}")
+        file.run(lambda db: _scrub(db, identity_id), None)
+        file.close()
+        _delete_moved_aside(path)
+
+
+def _read(db: Database) -> list[TrackRecord]:
+    """All records, oldest first. A row that cannot be read is set aside."""
+    damaged: list[tuple[int, str]] = []
+    records = [record for _, record in _readable(db, damaged)]
+    for number, why in damaged:
+        db.set_aside("track", number, why)
+    return records
+
+
+def _readable(db: Database, damaged: list[tuple[int, str]] | None) -> list[tuple[int, TrackRecord]]:
+    """(row id, record) of the rows that can be read; the others are added to `damaged`."""
+    found: list[tuple[int, TrackRecord]] = []
+    for number, content in db.rows("SELECT id, record FROM track ORDER BY id"):
         try:
-            with closing(_connect(path)) as db:
-                _scrub(db, identity_id)
-        except (sqlite3.Error, OSError) as e:
-            log.warning("cannot remove %s from %s: %s; remove the file", identity_id, path, e)
+            record = json.loads(text(content))
+            if not isinstance(record, dict) or not {"matched_frames", "best", "events", "last_at"} <= record.keys():
+                raise ValueError("expected a track record, got another JSON value")
+            found.append((int(number), cast(TrackRecord, record)))
+        except (ValueError, RecursionError) as e:
+            if damaged is not None:
+                damaged.append((int(number), str(e)))
+    return found
 
 
-def _scrub(db: sqlite3.Connection, identity_id: str) -> None:
-    with db:
-        rows = db.execute("SELECT id, record FROM track WHERE instr(record, ?)", (json.dumps(identity_id),)).fetchall()
-        for number, text in rows:
-            record = json.dumps(_without(json.loads(text), identity_id), ensure_ascii=False)
-            db.execute("UPDATE track SET record = ? WHERE id = ?", (record, number))
+def _scrub(db: Database, identity_id: str) -> None:
+    """Remove a person from all records. A row that cannot be read may name any person, so it is deleted."""
+    damaged: list[tuple[int, str]] = []
+    for number, record in _readable(db, damaged):
+        if identity_id in names(record):
+            content = json.dumps(without(record, identity_id), ensure_ascii=False)
+            db.execute("UPDATE track SET record = ? WHERE id = ?", (content, number))
+    for number, _ in damaged:
+        db.execute("DELETE FROM track WHERE id = ?", (number,))
+    db.delete_set_aside()
 
 
-def read(db: sqlite3.Connection) -> list[dict[str, Any]]:
-    return [json.loads(text) for (text,) in db.execute("SELECT record FROM track ORDER BY id")]
-
-
-def select(records: list[dict[str, Any]], last_s: float | None, event_id: str | None) -> list[dict[str, Any]]:
-    """Those seen within the last seconds, or that an event came from."""
-    if event_id is not None:
-        return [r for r in records if any(e["event_id"] == event_id for e in r["events"])]
-    if last_s is None:
-        return records
-    since = datetime.now(UTC) - timedelta(seconds=last_s)
-    return [r for r in records if datetime.fromisoformat(r["last_at"]) >= since]
-
-
-def _connect(path: Path) -> sqlite3.Connection:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
-    path.chmod(0o600)
-    db = sqlite3.connect(path, timeout=2.0)
-    db.execute("PRAGMA secure_delete = ON")
-    db.execute("PRAGMA synchronous = NORMAL")
-    db.execute("CREATE TABLE IF NOT EXISTS track (id INTEGER PRIMARY KEY AUTOINCREMENT, record TEXT NOT NULL) STRICT")
-    return db
-
-
-def _candidate(candidate: Candidate | None) -> dict[str, Any] | None:
-    return None if candidate is None else {"identity": candidate.identity_id, "score": round(candidate.score, 4)}
-
-
-def _names(record: dict[str, Any]) -> set[str]:
-    places = (record["best"], record["second"])
-    return set(record["matched_frames"]) | {
-        p["identity"] for p in places if p is not None and p["identity"] is not None
-    }
-
-
-def _named(observation: Observation) -> set[str]:
-    return {c.identity_id for c in (observation.decision.candidate, observation.decision.runner_up) if c is not None}
-
-
-def _without(record: dict[str, Any], identity_id: str) -> dict[str, Any]:
-    record["matched_frames"].pop(identity_id, None)
-    for place in ("best", "second"):
-        if record[place] is not None and record[place]["identity"] == identity_id:
-            record[place] = record[place] | {"identity": None}
-    return record
+def _delete_moved_aside(path: Path) -> None:
+    """No person can be removed from a damaged file, so the whole file is deleted."""
+    for aside in moved_aside(path):
+        try:
+            aside.unlink()
+        except OSError as e:
+            log.warning("cannot delete %s, which may name a person who was removed: %s", aside, e.strerror)

@@ -1,10 +1,9 @@
-"""Signatures of events: who holds the key made this, whole, and nobody plays a recording of it.
+"""Signatures of events: a holder of the key made the event, it is complete, and it is not a replay.
 
 A signed payload ends with
     ,"signature":{"alg":"HMAC-SHA256","key_id":"3f9c…","counter":17,"value":"…"}}
-and the signature is over every byte before `,"value":"`. The bytes as sent are the canonical form: no two JSON libraries
-must agree on how to write a number, and no byte of the message is outside the signature. A payload that was parsed and
-written anew on its way cannot be verified any more.
+and the signature covers every byte before `,"value":"`. The bytes as sent are the canonical form, so JSON libraries need
+not agree on how to write a number. A payload that was parsed and written again on its path cannot be verified.
 
 HMAC-SHA256 (RFC 2104): one secret on the device and at each consumer, standard library only.
 Ed25519 (RFC 8032): the consumer has only the public key; needs the `cryptography` package.
@@ -19,7 +18,7 @@ import json
 import os
 import re
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -34,12 +33,12 @@ _KINDS = ("hmac-sha256", "ed25519-private", "ed25519-public")
 
 
 class SignatureRefused(EdgeOneshotError):
-    """The payload must not be acted on. The text says why."""
+    """The payload must not be acted on. The message gives the reason."""
 
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Key:
-    """kind: one of _KINDS. material: 32 bytes. Its repr does not show it."""
+    """kind: one of _KINDS. material: 32 bytes, which the repr does not show."""
 
     kind: str
     material: bytes
@@ -50,7 +49,7 @@ class Key:
 
     @property
     def key_id(self) -> str:
-        """16 hex digits that name the key: of the public key, or of the secret with a label (it tells nothing of it)."""
+        """16 hex digits of a hash that identifies the key: of the public key, or of the secret with a label."""
         material = self.material if self.kind == "hmac-sha256" else self._public_bytes()
         return hashlib.sha256(b"edge-oneshot key id\0" + material).hexdigest()[:16]
 
@@ -62,7 +61,7 @@ class Key:
         return f"{self.kind}:{_encode(self.material).decode()}\n"
 
     def public(self) -> Key:
-        """What a consumer needs: the public key, or the secret itself for HMAC."""
+        """The key for a consumer: the public key, or the secret itself for HMAC."""
         return self if self.kind == "hmac-sha256" else Key("ed25519-public", self._public_bytes())
 
     def sign(self, data: bytes) -> bytes:
@@ -91,42 +90,42 @@ class Key:
 
 
 def new_key(alg: str) -> Key:
-    """A fresh key: alg is "hmac" or "ed25519"."""
+    """A new key. alg: "hmac" or "ed25519"."""
     return Key("hmac-sha256" if alg == "hmac" else "ed25519-private", secrets.token_bytes(32))
 
 
 def read_key(path: Path) -> Key:
-    """Raises ConfigError for a file that is no key."""
+    """Raises ConfigError if the file is not a key file."""
     try:
         kind, _, material = path.read_text(encoding="ascii").strip().partition(":")
         key = Key(kind, base64.urlsafe_b64decode(material + "=" * (-len(material) % 4)))
     except (OSError, ValueError) as e:
-        reason = e.strerror if isinstance(e, OSError) else "something else"
+        reason = e.strerror if isinstance(e, OSError) else "other content"
         raise ConfigError(
-            f"key {path}: expected a key file, got: {reason}", "`edge-oneshot mqtt new-key` makes one"
+            f"key {path}: expected a key file, got: {reason}", "create one with `edge-oneshot mqtt new-key`"
         ) from None
     if kind not in _KINDS or len(key.material) != 32:
         raise ConfigError(
             f"key {path}: expected one of {', '.join(_KINDS)} and 32 bytes, got {kind[:20]!r} and {len(key.material)}",
-            "`edge-oneshot mqtt new-key` makes one",
+            "create one with `edge-oneshot mqtt new-key`",
         )
     return key
 
 
 def write_key(path: Path, key: Key) -> None:
-    """A new file, 0600. Raises FileExistsError."""
+    """Write a new file, mode 0600. Raises FileExistsError."""
     with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as f:
         f.write(key.text())
 
 
 class Sealer:
-    """Signs messages. counter: gives a number that was never given before."""
+    """Signs messages. counter: returns a number that was never used before."""
 
     def __init__(self, key: Key, counter: Callable[[], int]) -> None:
-        key.sign(b"")  # a key that cannot sign is found here, at the start
+        key.sign(b"")  # raises now if the key cannot sign
         self._key, self._counter = key, counter
 
-    def __call__(self, message: dict[str, Any]) -> bytes:
+    def __call__(self, message: Mapping[str, object]) -> bytes:
         """The payload: `message` (without `signature`) and its signature."""
         head = {"alg": self._key.alg, "key_id": self._key.key_id, "counter": self._counter()}
         text = json.dumps({**message, "signature": head}, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
@@ -135,7 +134,7 @@ class Sealer:
 
 
 def verify(payload: bytes, key: Key) -> dict[str, Any]:
-    """The message, if its signature is by this key. Raises SignatureRefused."""
+    """The message, if this key signed it. Raises SignatureRefused."""
     sealed, mark, tail = payload.rpartition(_MARK)
     match = _TAIL.fullmatch(tail)
     if not mark or match is None:
@@ -145,16 +144,16 @@ def verify(payload: bytes, key: Key) -> dict[str, Any]:
         head = message["signature"]
         alg, key_id, counter = head["alg"], head["key_id"], head["counter"]
     except (ValueError, KeyError, TypeError, RecursionError):
-        raise SignatureRefused("no event") from None
+        raise SignatureRefused("not an event") from None
     if (alg, key_id) != (key.alg, key.key_id):
         raise SignatureRefused(f"signed with {alg} by key {key_id}, expected {key.alg} by {key.key_id}")
     try:
         signature = base64.urlsafe_b64decode(match[1] + b"=" * (-len(match[1]) % 4))
     except ValueError:
         signature = b""
-    # One spelling only: the last letter of base64 has bits that decode to nothing.
+    # Only one spelling is accepted: the last letter of base64 has bits that are ignored.
     if _encode(signature) != match[1] or not key.verifies(sealed, signature):
-        raise SignatureRefused("the signature does not hold")
+        raise SignatureRefused("the signature is not valid")
     if not isinstance(counter, int):
         raise SignatureRefused("no counter")
     assert isinstance(message, dict)
@@ -163,17 +162,17 @@ def verify(payload: bytes, key: Key) -> dict[str, Any]:
 
 @dataclass(slots=True)
 class Gate:
-    """What a lock asks: signed, fresh, and never seen. Remembers the highest counter of each device."""
+    """The checks of a consumer that opens a door: signed, fresh, not a replay. Keeps the highest counter of each device."""
 
     key: Key
     counters: dict[str, int] = field(default_factory=dict)
 
     def admit(self, payload: bytes, now: datetime) -> dict[str, Any]:
-        """The event, if it may be acted on at `now` (aware). Raises SignatureRefused with the reason."""
+        """The event, if a consumer may act on it at `now` (aware). Raises SignatureRefused with the reason."""
         event = verify(payload, self.key)
         device, counter = str(event.get("device")), event["signature"]["counter"]
         if counter <= self.counters.get(device, 0):
-            raise SignatureRefused(f"repeated: counter {counter}, and {self.counters[device]} was seen")
+            raise SignatureRefused(f"replayed: counter {counter}, expected more than {self.counters[device]}")
         self.counters[device] = counter
         if event.get("late") is not False:
             raise SignatureRefused("late")

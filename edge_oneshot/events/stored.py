@@ -1,4 +1,4 @@
-"""What the outbox gives back: an event with what was known when it was committed, and how the outbox is."""
+"""An event as the outbox stores it, and the state of the outbox."""
 
 from __future__ import annotations
 
@@ -7,14 +7,16 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from edge_oneshot.events.clock import Moment
+from edge_oneshot.storage.database import Row, Value, text
 from edge_oneshot.types import Event
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+COLUMNS = "seq, event_id, event_type, ts_us, captured_ns, boot_id, captured_boottime_ns, clock_synced, body"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredEvent:
-    """A committed event. seq: its place in the order. captured_boottime_ns: capture, on the clock that counts sleep too.
+    """A committed event. seq: its position in the order. captured_boottime_ns: capture, by the clock that includes sleep.
 
     clock_synced: whether `event.ts` was read from a synchronised wall clock.
     """
@@ -25,7 +27,7 @@ class StoredEvent:
     clock_synced: bool
 
     def age_s(self, now: Moment) -> float | None:
-        """Seconds since capture, without the wall clock; None after a reboot, when no clock spans the two."""
+        """Seconds since capture, without the wall clock; None after a reboot, since no clock covers both boots."""
         if self.event.boot_id != now.boot_id:
             return None
         return (now.boottime_ns - self.captured_boottime_ns) / 1e9
@@ -33,9 +35,10 @@ class StoredEvent:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OutboxStatus:
-    """depth: events that wait. oldest_age_s: of the oldest, None if empty. fault: what is wrong with the disk, or "".
+    """depth: events that wait. oldest_age_s: of the oldest, None if none waits. fault: what is wrong with the disk, or "".
 
-    in_memory: those of `depth` that the end of the process would lose. The counters live in the file.
+    in_memory: those of `depth` that the end of the process would lose. set_aside: stored events that could not be read.
+    The file keeps the counters.
     """
 
     depth: int
@@ -44,20 +47,45 @@ class OutboxStatus:
     committed: int
     dropped_overflow: int
     dropped_age: int
+    set_aside: int
     fault: str
 
 
-def from_row(row: tuple[object, ...]) -> StoredEvent:
-    """A row of the table `events`, in the order of its columns."""
+def to_row(stored: StoredEvent) -> tuple[Value, ...]:
+    """The values of COLUMNS."""
+    event = stored.event
+    return (
+        stored.seq,
+        event.event_id,
+        event.event_type,
+        microseconds(event.ts),
+        event.captured_ns,
+        event.boot_id,
+        stored.captured_boottime_ns,
+        stored.clock_synced,
+        json.dumps(event.body, ensure_ascii=False),
+    )
+
+
+def from_row(row: Row) -> StoredEvent:
+    """The event of a row of COLUMNS. Raises ValueError, TypeError or OverflowError if the row is damaged."""
     seq, event_id, event_type, ts_us, captured_ns, boot, captured_boottime_ns, synced, body = row
+    values = json.loads(text(body))
+    if not isinstance(values, dict):
+        raise ValueError(f"body: expected a JSON object, got {body!r}"[:100])
     event = Event(
-        event_id=str(event_id),
-        event_type=str(event_type),
-        ts=EPOCH + timedelta(microseconds=int(str(ts_us))),
-        captured_ns=int(str(captured_ns)),
-        boot_id=str(boot),
-        body=json.loads(str(body)),
+        event_id=text(event_id),
+        event_type=text(event_type),
+        ts=EPOCH + timedelta(microseconds=int(ts_us)),
+        captured_ns=int(captured_ns),
+        boot_id=text(boot),
+        body=values,
     )
     return StoredEvent(
-        seq=int(str(seq)), event=event, captured_boottime_ns=int(str(captured_boottime_ns)), clock_synced=bool(synced)
+        seq=int(seq), event=event, captured_boottime_ns=int(captured_boottime_ns), clock_synced=bool(synced)
     )
+
+
+def microseconds(moment: datetime) -> int:
+    """Since the Unix epoch."""
+    return (moment - EPOCH) // timedelta(microseconds=1)

@@ -1,4 +1,7 @@
-"""Gallery <-> one JSON file, to move people to another device or keep a copy. It holds biometric data: mode 0600."""
+"""Gallery <-> one JSON file, to move people to another device or to keep a copy.
+
+The file holds biometric data: mode 0600.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ import json
 import os
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 import numpy as np
 
@@ -18,14 +21,37 @@ from edge_oneshot.types import Embedding, Identity, Quality, Template
 
 FORMAT = "edge-oneshot-gallery"
 VERSION = 1
+_FROM_EXPORT = "give a file that `gallery export` wrote"
 
 
-def to_document(gallery: Gallery) -> dict[str, Any]:
-    """Everybody as one JSON document."""
+class TemplateEntry(TypedDict):
+    """vector: float32, little-endian, in base64. quality: the measures of the capture. created_at: ISO 8601."""
+
+    template_id: str
+    encoder_id: str
+    vector: str
+    quality: dict[str, float]
+    created_at: str
+
+
+class PersonEntry(TypedDict):
+    identity_id: str
+    name: str
+    templates: list[TemplateEntry]
+
+
+class Document(TypedDict):
+    format: str
+    version: int
+    identities: list[PersonEntry]
+
+
+def to_document(gallery: Gallery) -> Document:
+    """All people as one JSON document."""
     return {"format": FORMAT, "version": VERSION, "identities": [_encode(p) for p in gallery.people()]}
 
 
-def write_document(document: dict[str, Any], path: Path) -> None:
+def write_document(document: object, path: Path) -> None:
     """Write a document to `path`, which must not exist yet. Raises GalleryError."""
     try:
         with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
@@ -33,27 +59,25 @@ def write_document(document: dict[str, Any], path: Path) -> None:
     except OSError as e:
         raise GalleryError(
             f"cannot write {path}: {e.strerror}", "name a new file in a folder that you may write"
-        ) from None
+        ) from e
 
 
-def read_document(path: Path) -> dict[str, Any]:
-    """Raises GalleryError if the file is unreadable or no JSON object."""
+def read_document(path: Path) -> dict[str, object]:
+    """Raises GalleryError if the file cannot be read or is not a JSON object."""
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as e:
-        raise GalleryError(f"cannot read {path}: {e}", "name a file that `gallery export` wrote") from None
+        raise GalleryError(f"cannot read {path}: {e}", _FROM_EXPORT) from None
     return document if isinstance(document, dict) else {}
 
 
-def from_document(document: dict[str, Any]) -> list[Enrolled]:
-    """Check a document completely, before anything is stored. Raises GalleryError that names the person."""
-    got = document.get("format"), document.get("version")
-    if got != (FORMAT, VERSION) or not isinstance(document.get("identities"), list):
-        raise GalleryError(
-            f"expected a {FORMAT} of version {VERSION}, got {got}", "name a file that `gallery export` wrote"
-        )
+def from_document(document: dict[str, object]) -> list[Enrolled]:
+    """Check a whole document before anything is stored. Raises GalleryError that names the damaged entry."""
+    got, entries = (document.get("format"), document.get("version")), document.get("identities")
+    if got != (FORMAT, VERSION) or not isinstance(entries, list):
+        raise GalleryError(f"expected a file of format {FORMAT}, version {VERSION}, got {got}", _FROM_EXPORT)
     people: list[Enrolled] = []
-    for i, entry in enumerate(document["identities"]):
+    for i, entry in enumerate(entries):
         try:
             people.append(_decode(entry))
         except (KeyError, TypeError, ValueError, GalleryError) as e:
@@ -61,7 +85,7 @@ def from_document(document: dict[str, Any]) -> list[Enrolled]:
     return people
 
 
-def _encode(person: Enrolled) -> dict[str, Any]:
+def _encode(person: Enrolled) -> PersonEntry:
     return {
         "identity_id": person.identity.identity_id,
         "name": person.identity.name,
@@ -78,7 +102,8 @@ def _encode(person: Enrolled) -> dict[str, Any]:
     }
 
 
-def _decode(entry: dict[str, Any]) -> Enrolled:
+def _decode(entry: PersonEntry) -> Enrolled:
+    """entry: of an untrusted file, so each value is checked. Raises KeyError, TypeError, ValueError or GalleryError."""
     identity = Identity(identity_id=check_id(entry["identity_id"]), name=clean_name(entry["name"]))
     templates = tuple(
         Template(
@@ -88,7 +113,7 @@ def _decode(entry: dict[str, Any]) -> Enrolled:
                 vector=np.frombuffer(base64.b64decode(t["vector"], validate=True), dtype="<f4").astype(np.float32),
                 encoder_id=_text(t["encoder_id"]),
             ),
-            quality=Quality(**t["quality"]),
+            quality=Quality(**t["quality"]),  # type: ignore[arg-type]  # a file can hold other keys: TypeError
             created_at=datetime.fromisoformat(t["created_at"]),
         )
         for t in entry["templates"]
@@ -99,7 +124,7 @@ def _decode(entry: dict[str, Any]) -> Enrolled:
 
 
 def _text(value: object) -> str:
-    """Raises TypeError or ValueError for what is no text, or text that no file can hold (half a surrogate pair)."""
+    """Raises TypeError if `value` is not text, ValueError if it cannot be stored (half a surrogate pair)."""
     if not isinstance(value, str):
         raise TypeError(f"expected text, got {value!r}"[:100])
     value.encode()

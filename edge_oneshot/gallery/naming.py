@@ -1,4 +1,4 @@
-"""Names of people -> identity ids: slugs [a-z0-9_-]+ that stand in topics."""
+"""Names of people -> identity ids: slugs [a-z0-9_-]+ that are part of MQTT topics."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ LETTERS = str.maketrans({"ß": "ss", "æ": "ae", "œ": "oe", "ø": "o", "ð": "d
 
 
 def clean_name(name: str) -> str:
-    """The name in Unicode NFC without outer blanks. Raises GalleryError if it is empty, too long, or holds controls."""
+    """The name in Unicode NFC, stripped. Raises GalleryError if it is empty, too long, or has control characters."""
     text = unicodedata.normalize("NFC", name).strip()
     # Cc, Cf, Cs, Zl, Zp: invisible or line-breaking; they would let two different names look alike in a log.
     bad = [c for c in text if unicodedata.category(c) in ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp")]
@@ -28,28 +28,26 @@ def clean_name(name: str) -> str:
 
 
 def propose_id(name: str) -> str:
-    """The slug of a name: "Zoë" -> "zoe". Raises GalleryError if no letter or digit of it can be kept."""
+    """The slug of a name: "Zoë" -> "zoe". Raises GalleryError if the name has other letters than Latin ones, or none."""
     plain = unicodedata.normalize("NFKD", name.casefold().translate(LETTERS))
-    # A letter of another script is not left out in silence: a Cyrillic "а" would make "lice" of "аlice".
+    # A letter of another script is refused and not dropped: the Cyrillic "а" in "аlice" would give "lice".
     if foreign := [c for c in plain if c.isalnum() and not c.isascii()]:
-        raise GalleryError(
-            f"name {name!r}: no id can be made from it, since ids are a-z, 0-9, _ and -, and {foreign[0]!r} is not",
-            "give one with --id",
-        )
-    slug = (
-        re.sub(r"[^a-z0-9]+", "-", "".join(c for c in plain if not unicodedata.combining(c))).strip("-")[:64].strip("-")
-    )
+        raise _no_id(name, f"ids are a-z, 0-9, _ and -, got {foreign[0]!r}")
+    letters = "".join(c for c in plain if not unicodedata.combining(c))
+    slug = re.sub(r"[^a-z0-9]+", "-", letters).strip("-")[:64].strip("-")
     if not slug:
-        raise GalleryError(
-            f"name {name!r}: no id can be made from it, since ids are a-z, 0-9, _ and -", "give one with --id"
-        )
+        raise _no_id(name, "ids are a-z, 0-9, _ and -, got none of these")
     return slug
 
 
 def check_id(identity_id: str) -> str:
-    """Refuses, and never mangles, an id that a person gave. Raises GalleryError."""
+    """The id as it was given. Raises GalleryError if it is no slug."""
     if not SLUG.fullmatch(identity_id):
         raise GalleryError(
             f"id {identity_id!r}: expected 1 to 64 of a-z, 0-9, _ and -, a letter or digit first", "choose such an id"
         )
     return identity_id
+
+
+def _no_id(name: str, why: str) -> GalleryError:
+    return GalleryError(f"name {name!r}: no id can be made from it: {why}", "give one with --id")

@@ -1,6 +1,6 @@
-"""Who is enrolled, as the loop sees it: the gallery on disk, and its comparable templates as a matrix in memory.
+"""The enrolled people in memory: the templates that can be compared, as a matrix, and the names.
 
-The matrix is made again when the file has changed, whoever changed it: this process, another instance, or a command.
+They are read again when the file has changed, whether this process, another instance or a command changed it.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 
 
 class People:
-    """Belongs to the thread that opened the gallery. Call `refresh` now and then; it costs one PRAGMA when nothing changed."""
+    """Belongs to the thread that opened the gallery. Call `refresh` regularly; without a change it costs one PRAGMA."""
 
     def __init__(
         self,
@@ -29,55 +29,58 @@ class People:
         encoder_id: str,
         on_read: Callable[[References], None] = lambda references: None,
     ) -> None:
-        """on_read: told the references whenever they were read. Raises GalleryError, as `refresh` and `check` do."""
+        """on_read: called with the references each time they were read. Raises StorageError, as `refresh` does."""
         self.gallery = gallery
         self._card, self._encoder_id, self._on_read = card, encoder_id, on_read
         self._version = -1
+        self.skipped = 0  # damaged templates at the last reading
         self.references = References(card.comparator, encoder_id, ())
         self.names: dict[str, str] = {}
         self.refresh()
 
     def refresh(self, *, force: bool = False) -> bool:
-        """Read again if another connection committed, or if `force` (after a write of our own). True if it was read."""
+        """Read again if another connection committed, or if `force` (after a write of this process). True if it was read."""
         version = self.gallery.version()
         if version == self._version and not force:
             return False
-        self._version = version
-        templates = self._sound(self.gallery.templates(self._leave_out))
+        self._version, self.skipped = version, 0
+        templates = self._usable(self.gallery.templates(self._skip))
         self.references = References(self._card.comparator, self._encoder_id, templates)
         self.names = {i.identity_id: i.name for i in self.gallery.identities()}
         self._on_read(self.references)
         return True
 
     def comparable(self, template: Template) -> bool:
-        """Whether `template` is this encoder's, and sound."""
-        return template.encoder_id == self._encoder_id and bool(self._sound([template]))
+        """Whether `template` is of this encoder and undamaged."""
+        return template.encoder_id == self._encoder_id and bool(self._usable([template]))
 
-    def _sound(self, templates: Sequence[Template]) -> list[Template]:
-        """Without the damaged ones. One must not keep everybody else out, nor the person themselves from enrolling again."""
-        sound = []
+    def _usable(self, templates: Sequence[Template]) -> list[Template]:
+        """Without the damaged ones: the other people are still compared, and the person can enroll again."""
+        usable = []
         for template in templates:
             try:
                 self.check(template)
-                sound.append(template)
+                usable.append(template)
             except GalleryError as e:
-                self._leave_out(e)
-        return sound
+                self._skip(e)
+        return usable
 
-    @staticmethod
-    def _leave_out(damage: GalleryError) -> None:
-        log.error("left out, and never compared: %s", damage)
+    def _skip(self, damage: GalleryError) -> None:
+        """A damaged row stays in the gallery, so that `remove` and --replace still delete it."""
+        self.skipped += 1
+        log.error("skipped: %s", damage)
 
     def check(self, template: Template) -> None:
-        """Raises GalleryError for a template that says it is this encoder's and cannot be: a longer vector matches everybody."""
+        """Raises GalleryError for a template that this encoder cannot have made: a longer vector matches every person."""
         if template.encoder_id != self._encoder_id:
             return
         vector = template.embedding.vector
         length = float(np.linalg.norm(vector))
         unit = self._card.comparator.kind == "cosine"
         if vector.size != self._card.dimension or (unit and length > 1.001):
+            expected = f"{self._card.dimension} values{' of length 1' if unit else ''}"
             raise GalleryError(
-                f"template {template.template_id} of {template.identity_id!r} is damaged: expected {self._card.dimension} values"
-                f"{' of length 1' if unit else ''}, got {vector.size} of length {length:.3f}",
-                "enroll that person again",
+                f"template {template.template_id} of {template.identity_id!r} is damaged: expected {expected}, "
+                f"got {vector.size} of length {length:.3f}",
+                "enroll that person again with --replace",
             )

@@ -1,35 +1,33 @@
 """The gallery on disk: identities and their templates in SQLite. Never a picture.
 
-WAL, synchronous=FULL: a power cut loses nothing that was told as stored. secure_delete: a removed template is gone from
-the file. Mode 0600. One connection belongs to one thread; several processes may share the file.
+What was reported as stored survives a power cut. A removed template is overwritten in the file. Mode 0600. One `Gallery`
+belongs to one thread; several processes may use the file at once.
 """
 
 from __future__ import annotations
 
 import json
 import logging
-import os
-import sqlite3
 import unicodedata
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from edge_oneshot.errors import GalleryError
-from edge_oneshot.gallery.migrations import migrate
+from edge_oneshot.gallery.schema import SCHEMA
+from edge_oneshot.storage.database import Database, Row, text
 from edge_oneshot.types import Embedding, Identity, Quality, Template
 
 log = logging.getLogger(__name__)
 
-BUSY_TIMEOUT_S = 10.0
-COLUMNS = (
-    "template_id, identity_id, encoder_id, vector, quality, created_at"  # of a template, in the order of its fields
-)
+_TEMPLATE = "template_id, identity_id, encoder_id, vector, quality, created_at"
+_IDENTITY = "identity_id, name, created_at"
+_BY_NAME = "ORDER BY name COLLATE NOCASE, identity_id"
+
+OnDamage = Callable[[GalleryError], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,32 +40,15 @@ class Enrolled:
 
 
 class Gallery:
-    """Opens (and makes, if absent) the gallery at `path`. Raises GalleryError if the file is unreadable or no gallery."""
+    """The gallery at `path`, which is created if it is absent.
+
+    Each method raises StorageError if the file or its disk fails, and GalleryError for a damaged row.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._uncut = False  # the write-ahead log still holds what was removed
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))  # SQLite gives its side files the same mode
-            self._db = sqlite3.connect(path, timeout=BUSY_TIMEOUT_S, isolation_level=None)
-        except (OSError, sqlite3.Error) as e:
-            raise GalleryError(
-                f"cannot open the gallery {path}: {e}", "run as the gallery's owner, or set device.state_dir"
-            ) from None
-        try:
-            self._file = _identify(path)
-            for pragma in ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON", "secure_delete = ON"):
-                self._db.execute(f"PRAGMA {pragma}")
-            migrate(self._db, path)
-        except sqlite3.Error as e:
-            self._db.close()
-            raise GalleryError(
-                f"{path} is no readable gallery: {e}", "restore it from `gallery export`, or move the file away"
-            ) from None
-        except GalleryError:
-            self._db.close()
-            raise
+        self._db = Database(path, SCHEMA)
+        self._log_holds_removed = False  # the write-ahead log still contains templates that were removed
 
     def close(self) -> None:
         self._db.close()
@@ -79,27 +60,33 @@ class Gallery:
         self.close()
 
     def version(self) -> int:
-        """Grows with every change that another connection committed: the cheap question "must I read again?".
+        """A number that changes when another connection has committed: a cheap test whether to read again.
 
-        Raises GalleryError if another file stands at the path, or none: what is written here would be lost.
+        Raises StorageError if the file was moved, removed or replaced.
         """
-        if _identify(self.path) != self._file:
-            raise GalleryError(
-                f"{self.path} was moved, removed or replaced while it was open", "start again; stop first, then restore"
-            )
-        if self._uncut:
-            self._cut_log(0.0)
-        return int(self._read("PRAGMA data_version")[0][0])
+        version = self._db.data_version()
+        if self._log_holds_removed:
+            self._erase_removed(0.0)
+        return version
+
+    # ---- reading
 
     def identities(self) -> list[Identity]:
-        """All identities, by name."""
-        rows = self._read("SELECT identity_id, name FROM identities ORDER BY name COLLATE NOCASE, identity_id")
-        return [Identity(identity_id=i, name=n) for i, n in rows]
-
-    def templates(self, on_damage: Callable[[GalleryError], None] | None = None) -> list[Template]:
-        """All templates of all encoders. A damaged row is named: to on_damage, and left out; without that, raises GalleryError."""
+        """All identities, by name. A damaged name is logged and replaced by the id, so that the person can be removed."""
         found = []
-        for row in self._read(f"SELECT {COLUMNS} FROM templates ORDER BY rowid"):
+        for identity_id, name in self._db.rows(f"SELECT identity_id, name FROM identities {_BY_NAME}"):
+            if not isinstance(identity_id, str):
+                log.error("%s: skipped an identity whose id is damaged: %r", self.path, identity_id)
+                continue
+            if not isinstance(name, str):
+                log.error("%s: the name of %r is damaged; its id is used instead", self.path, identity_id)
+            found.append(Identity(identity_id=identity_id, name=name if isinstance(name, str) else identity_id))
+        return found
+
+    def templates(self, on_damage: OnDamage | None = None) -> list[Template]:
+        """All templates of all encoders. A damaged row goes to on_damage and is skipped; without on_damage it raises."""
+        found = []
+        for row in self._db.rows(f"SELECT {_TEMPLATE} FROM templates ORDER BY rowid"):
             try:
                 found.append(self._template(row))
             except GalleryError as e:
@@ -109,173 +96,147 @@ class Gallery:
         return found
 
     def people(self) -> list[Enrolled]:
-        """Everybody with their templates, by name. Raises GalleryError if a row is damaged."""
+        """All people with their templates, by name. Raises GalleryError if a row is damaged."""
         own: dict[str, list[Template]] = {}
         for template in self.templates():
             own.setdefault(template.identity_id, []).append(template)
-        rows = self._read(
-            "SELECT identity_id, name, created_at FROM identities ORDER BY name COLLATE NOCASE, identity_id"
-        )
-        return [_enrolled(row, own.get(row[0], [])) for row in rows]
+        rows = self._db.rows(f"SELECT {_IDENTITY} FROM identities {_BY_NAME}")
+        return [self._enrolled(row, own.get(row[0], [])) for row in rows]
 
     def find(self, identity_id: str) -> Enrolled:
-        """One person. Raises GalleryError if there is none of that id."""
-        found = self._read("SELECT identity_id, name, created_at FROM identities WHERE identity_id = ?", identity_id)
+        """One person. Raises GalleryError if the id is unknown or a row is damaged."""
+        found = self._db.rows(f"SELECT {_IDENTITY} FROM identities WHERE identity_id = ?", (identity_id,))
         if not found:
-            raise GalleryError(
-                f"nobody with the id {identity_id!r} is enrolled", "`edge-oneshot gallery list` shows who is"
-            )
-        rows = self._read(f"SELECT {COLUMNS} FROM templates WHERE identity_id = ? ORDER BY rowid", identity_id)
-        return _enrolled(found[0], [self._template(r) for r in rows])
+            raise _unknown_id(identity_id)
+        rows = self._db.rows(f"SELECT {_TEMPLATE} FROM templates WHERE identity_id = ? ORDER BY rowid", (identity_id,))
+        return self._enrolled(found[0], [self._template(r) for r in rows])
 
     def lookup(self, name_or_id: str) -> Identity:
-        """The identity that a person means: by id, else by exact name. Raises GalleryError if none or several fit."""
-        everyone = self.identities()
-        name_or_id = unicodedata.normalize(
-            "NFC", name_or_id
-        ).strip()  # as names are stored: some keyboards send ë as e and ¨
-        found = [i for i in everyone if i.identity_id == name_or_id] or [
-            i for i in everyone if i.name.casefold() == name_or_id.casefold()
-        ]
+        """The identity of this id, or else of this name in any case. Raises GalleryError if none or several fit."""
+        identities = self.identities()
+        # Names are stored in NFC; some keyboards send ë as e and a combining mark.
+        name_or_id = unicodedata.normalize("NFC", name_or_id).strip()
+        found = [i for i in identities if i.identity_id == name_or_id]
+        found = found or [i for i in identities if i.name.casefold() == name_or_id.casefold()]
         if len(found) == 1:
             return found[0]
         if found:
+            ids = ", ".join(i.identity_id for i in found)
             raise GalleryError(
-                f"{name_or_id!r} names {len(found)} people: {', '.join(i.identity_id for i in found)}",
-                "name one by its id",
+                f"{name_or_id!r} is the name of {len(found)} people: {ids}", "give the id of one of them"
             )
-        raise GalleryError(f"nobody called {name_or_id!r} is enrolled", "`edge-oneshot gallery list` shows who is")
+        raise GalleryError(
+            f"no person with the name or id {name_or_id!r} is enrolled", "`edge-oneshot gallery list` lists the people"
+        )
+
+    # ---- writing
 
     def add(self, identity: Identity, templates: Sequence[Template], *, replace: bool = False) -> None:
-        """Store a person, all or nothing. Raises GalleryError if the id or the name is taken, unless `replace`."""
+        """Store a person, all or nothing. Raises GalleryError if the id or the name is in use, unless `replace`."""
         self.add_all([(identity, templates)], replace=replace)
 
     def add_all(self, people: Sequence[tuple[Identity, Sequence[Template]]], *, replace: bool = False) -> None:
-        """Store several people in one transaction. Raises GalleryError as `add` does; then nobody is stored."""
-        with self._transaction():
+        """Store several people in one transaction. Raises GalleryError as `add` does; then nothing is stored."""
+        with self._db.transaction():
             for identity, templates in people:
                 self._add(identity, templates, replace)
         if replace:
-            self._cut_log()
+            self._erase_removed(1.0)
 
     def check_free(self, identity: Identity, *, replace: bool = False) -> None:
-        """Raises GalleryError if the id or the name is taken. `replace` allows the very same person, by id and name."""
+        """Raises GalleryError if the id or the name is in use. `replace` allows the same person, by id and name."""
         for other in self.identities():
-            same_id, same_name = (
-                other.identity_id == identity.identity_id,
-                other.name.casefold() == identity.name.casefold(),
-            )
+            same_id = other.identity_id == identity.identity_id
+            same_name = other.name.casefold() == identity.name.casefold()
             if same_id and same_name and not replace:
                 raise GalleryError(
-                    f"{other.name!r} is already enrolled as {other.identity_id!r}", "--replace renews the template"
+                    f"{other.name!r} is already enrolled as {other.identity_id!r}", "--replace replaces the template"
                 )
             if same_id and not same_name:
                 raise GalleryError(
                     f"the id {other.identity_id!r} belongs to {other.name!r}", "give another one with --id"
                 )
             if same_name and not same_id:
-                raise GalleryError(
-                    f"the name {other.name!r} is already enrolled as {other.identity_id!r}", "choose another name"
-                )
+                raise _name_taken(identity.name, other)
             if not same_id:
-                _not_crossed(identity, other)
+                _check_distinct(identity, other)
 
     def _add(self, identity: Identity, templates: Sequence[Template], replace: bool) -> None:
         self.check_free(identity, replace=replace)
-        created = templates[0].created_at.isoformat()
         self._db.execute("DELETE FROM templates WHERE identity_id = ?", (identity.identity_id,))
-        self._db.execute(
-            "INSERT INTO identities VALUES (?, ?, ?) ON CONFLICT (identity_id) DO UPDATE SET name = excluded.name",
-            (identity.identity_id, identity.name, created),
-        )
-        self._db.executemany("INSERT INTO templates VALUES (?, ?, ?, ?, ?, ?)", [_row(t) for t in templates])
-
-    def rename(self, identity_id: str, name: str) -> None:
-        """Change the name for people; the id in topics stays. Raises GalleryError if the id is unknown or the name taken."""
-        with self._transaction():
-            if taken := [
-                i for i in self.identities() if i.name.casefold() == name.casefold() and i.identity_id != identity_id
-            ]:
-                raise GalleryError(
-                    f"the name {name!r} is already enrolled as {taken[0].identity_id!r}", "choose another name"
-                )
-            for other in self.identities():
-                if other.identity_id != identity_id:
-                    _not_crossed(Identity(identity_id=identity_id, name=name), other)
-            if (
-                self._db.execute("UPDATE identities SET name = ? WHERE identity_id = ?", (name, identity_id)).rowcount
-                == 0
+        for template in templates:
+            if used := self._db.rows(
+                "SELECT identity_id FROM templates WHERE template_id = ?", (template.template_id,)
             ):
                 raise GalleryError(
-                    f"nobody with the id {identity_id!r} is enrolled", "`edge-oneshot gallery list` shows who is"
+                    f"template {template.template_id} of {identity.identity_id!r}: the id is in use for {used[0][0]!r}",
+                    "each template needs an id of its own: export or enroll again",
                 )
+        self._db.execute(
+            "INSERT INTO identities VALUES (?, ?, ?) ON CONFLICT (identity_id) DO UPDATE SET name = excluded.name",
+            (identity.identity_id, identity.name, templates[0].created_at.isoformat()),
+        )
+        self._db.execute_many("INSERT INTO templates VALUES (?, ?, ?, ?, ?, ?)", [_row(t) for t in templates])
+
+    def rename(self, identity_id: str, name: str) -> None:
+        """Change the name; the id stays. Raises GalleryError if the id is unknown or the name is in use."""
+        with self._db.transaction():
+            for other in self.identities():
+                if other.identity_id == identity_id:
+                    continue
+                if other.name.casefold() == name.casefold():
+                    raise _name_taken(name, other)
+                _check_distinct(Identity(identity_id=identity_id, name=name), other)
+            if not self._db.execute("UPDATE identities SET name = ? WHERE identity_id = ?", (name, identity_id)):
+                raise _unknown_id(identity_id)
 
     def remove(self, identity_id: str) -> None:
-        """Forget a person; the bytes of the templates are overwritten. Raises GalleryError if there is none of that id."""
-        with self._transaction():
-            if self._db.execute("DELETE FROM identities WHERE identity_id = ?", (identity_id,)).rowcount == 0:
-                raise GalleryError(
-                    f"nobody with the id {identity_id!r} is enrolled", "`edge-oneshot gallery list` shows who is"
-                )
-        self._cut_log()
+        """Remove a person and overwrite the bytes of the templates. Raises GalleryError if the id is unknown."""
+        with self._db.transaction():
+            if not self._db.execute("DELETE FROM identities WHERE identity_id = ?", (identity_id,)):
+                raise _unknown_id(identity_id)
+        self._erase_removed(1.0)
 
-    def _cut_log(self, wait_s: float = 1.0) -> None:
-        """The old pages also stand in the write-ahead log until it is folded back and cut. A busy reader delays that:
-
-        then it is tried again with each `version`.
-        """
-        self._read(f"PRAGMA busy_timeout = {round(wait_s * 1000)}")
-        busy = bool(self._read("PRAGMA wal_checkpoint(TRUNCATE)")[0][0])
-        self._read(f"PRAGMA busy_timeout = {round(BUSY_TIMEOUT_S * 1000)}")
-        if busy and not self._uncut:
+    def _erase_removed(self, wait_s: float) -> None:
+        """Remove the old pages from the write-ahead log, too. A reader delays that: `version` then tries it again."""
+        erased = self._db.truncate_log(wait_s)
+        if not erased and not self._log_holds_removed:
             log.warning(
-                "%s: another program is reading; what was removed is overwritten as soon as it has ended", self.path
+                "%s: another program is reading; the removed templates are overwritten when it has finished", self.path
             )
-        self._uncut = busy
+        self._log_holds_removed = not erased
 
-    def _read(self, sql: str, *values: str) -> list[Any]:
-        try:
-            return self._db.execute(sql, values).fetchall()
-        except sqlite3.Error as e:
-            raise GalleryError(
-                f"cannot read the gallery {self.path}: {e}", "restore it from `gallery export`, or move the file away"
-            ) from None
+    # ---- rows
 
-    @contextmanager
-    def _transaction(self) -> Iterator[None]:
-        try:
-            self._db.execute("BEGIN IMMEDIATE")
-            try:
-                yield
-                self._db.execute("COMMIT")
-            except BaseException:
-                if self._db.in_transaction:  # a full disk has rolled back already
-                    self._db.execute("ROLLBACK")
-                raise
-        except sqlite3.Error as e:
-            raise GalleryError(
-                f"cannot write the gallery {self.path}: {e}", "check the disk's space and the file's owner"
-            ) from None
-
-    def _template(self, row: tuple[str, str, str, bytes, str, str]) -> Template:
+    def _template(self, row: Row) -> Template:
         template_id, identity_id, encoder_id, vector, quality, created_at = row
         try:
             return Template(
-                template_id=template_id,
-                identity_id=identity_id,
+                template_id=text(template_id),
+                identity_id=text(identity_id),
                 embedding=Embedding(
-                    vector=np.frombuffer(vector, dtype="<f4").astype(np.float32), encoder_id=encoder_id
+                    vector=np.frombuffer(vector, dtype="<f4").astype(np.float32), encoder_id=text(encoder_id)
                 ),
-                quality=Quality(**json.loads(quality)),
-                created_at=datetime.fromisoformat(created_at),
+                quality=Quality(**json.loads(text(quality))),
+                created_at=datetime.fromisoformat(text(created_at)),
             )
-        except (ValueError, TypeError) as e:
+        except (ValueError, TypeError, RecursionError) as e:
             what = f"{self.path}: template {template_id} of {identity_id!r} is damaged: {e}"
-            raise GalleryError(what, "enroll that person again") from None
+            raise GalleryError(what, "enroll that person again with --replace") from None
+
+    def _enrolled(self, row: Row, templates: Sequence[Template]) -> Enrolled:
+        identity_id, name, created_at = row
+        try:
+            identity = Identity(identity_id=text(identity_id), name=text(name))
+            created = datetime.fromisoformat(text(created_at))
+        except (ValueError, TypeError) as e:
+            what = f"{self.path}: the entry of {identity_id!r} is damaged: {e}"
+            raise GalleryError(what, "remove that person and enroll again") from None
+        return Enrolled(identity=identity, created_at=created, templates=tuple(templates))
 
 
-def _not_crossed(identity: Identity, other: Identity) -> None:
-    """Raises GalleryError if one's name is the other's id: `remove` and `verify` take both, and would take the wrong person."""
+def _check_distinct(identity: Identity, other: Identity) -> None:
+    """Raises GalleryError if the name of one is the id of the other: `remove` and `verify` accept both."""
     if identity.name.casefold() == other.identity_id:
         raise GalleryError(f"the name {identity.name!r} is the id of {other.name!r}", "choose another name")
     if other.name.casefold() == identity.identity_id:
@@ -284,28 +245,16 @@ def _not_crossed(identity: Identity, other: Identity) -> None:
         )
 
 
-def _identify(path: Path) -> tuple[int, int] | None:
-    """Which file stands at `path`; None: none that can be seen."""
-    try:
-        found = path.stat()
-    except OSError:
-        return None
-    return found.st_dev, found.st_ino
+def _unknown_id(identity_id: str) -> GalleryError:
+    hint = "`edge-oneshot gallery list` lists the people"
+    return GalleryError(f"no person with the id {identity_id!r} is enrolled", hint)
 
 
-def _enrolled(row: tuple[str, str, str], templates: Sequence[Template]) -> Enrolled:
-    identity_id, name, created_at = row
-    identity = Identity(identity_id=identity_id, name=name)
-    return Enrolled(identity=identity, created_at=datetime.fromisoformat(created_at), templates=tuple(templates))
+def _name_taken(name: str, owner: Identity) -> GalleryError:
+    return GalleryError(f"the name {name!r} is already enrolled as {owner.identity_id!r}", "choose another name")
 
 
 def _row(t: Template) -> tuple[str, str, str, bytes, str, str]:
     vector = t.embedding.vector.astype("<f4").tobytes()
-    return (
-        t.template_id,
-        t.identity_id,
-        t.encoder_id,
-        vector,
-        json.dumps(t.quality.measures()),
-        t.created_at.isoformat(),
-    )
+    quality = json.dumps(t.quality.measures())
+    return t.template_id, t.identity_id, t.encoder_id, vector, quality, t.created_at.isoformat()

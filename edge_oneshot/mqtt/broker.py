@@ -1,4 +1,4 @@
-"""A paho client for one connection: address, identity, credentials, TLS, will. And what a broker's refusal means."""
+"""A paho client for one connection: address, client id, credentials, TLS, will; and the meaning of a refusal."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from edge_oneshot.mqtt.payloads import OFFLINE
 V5, V311 = MQTTProtocolVersion.MQTTv5, MQTTProtocolVersion.MQTTv311
 CONNECT_TIMEOUT_S = 5.0
 
-# Reason codes (MQTT 5, section 2.4) after which trying again soon can help: unspecified, implementation specific, server
+# Reason codes (MQTT 5, section 2.4) after which a retry can succeed: unspecified, implementation specific, server
 # unavailable, busy, shutting down, keep alive, receive maximum, message rate, quota, administrative action, connection
-# rate, connect time. Every other failure needs a person.
+# rate, connect time. Any other failure lasts until the configuration of the device or the broker changes.
 _TRANSIENT = {0x80, 0x83, 0x88, 0x89, 0x8B, 0x8D, 0x93, 0x96, 0x97, 0x98, 0x9F, 0xA0}
 UNSUPPORTED_PROTOCOL, TAKEN_OVER = 0x84, 0x8E
 
 
 def is_permanent(reason: ReasonCode) -> bool:
-    """Whether a refusal lasts until a person changes something (credentials, ACL, client id, the broker's limits)."""
+    """Whether a refusal lasts until credentials, ACL, client id or the broker's limits are changed."""
     return reason.is_failure and reason.value not in _TRANSIENT
 
 
@@ -41,7 +41,7 @@ def protocols(config: MqttConfig) -> tuple[MQTTProtocolVersion, ...]:
 
 
 def credential_path(name: str) -> Path:
-    """A file of secrets; a bare name is looked for among systemd's credentials first."""
+    """A file of secrets. A name without a folder is looked up among systemd's credentials first."""
     path = Path(name).expanduser()
     credentials = os.environ.get("CREDENTIALS_DIRECTORY")
     if credentials and path.name == name and (Path(credentials) / name).exists():
@@ -57,13 +57,14 @@ def read_password(config: MqttConfig) -> str | None:
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as e:
-        reason = e.strerror if isinstance(e, OSError) else "not UTF-8"
+        got = e.strerror if isinstance(e, OSError) else "not UTF-8"
         raise ConfigError(
-            f"mqtt.password_file {path}: expected a readable file, got: {reason}", "check path and permissions"
+            f"mqtt.password_file {path}: expected a readable file, got: {got}", "check the path and its permissions"
         ) from None
     if not lines or not lines[0]:
         raise ConfigError(
-            f"mqtt.password_file {path}: expected the password in the first line, got nothing", "write it there"
+            f"mqtt.password_file {path}: expected the password in the first line, got nothing",
+            "write the password to the file",
         )
     return lines[0]
 
@@ -81,16 +82,19 @@ def tls_context(config: MqttConfig) -> ssl.SSLContext | None:
     context.sslsocket_class = _ClosingSocket
     if config.cert_file:
         try:
-            # The password callback only answers "none": without it OpenSSL would ask a terminal, and wait.
+            # Without this callback OpenSSL would prompt for a password on the terminal, and wait.
             context.load_cert_chain(config.cert_file, credential_path(config.key_file), password=lambda: "")
         except OSError as e:
             message = f"mqtt.cert_file {config.cert_file}, mqtt.key_file {config.key_file}: expected a certificate and its unencrypted key"
-            raise ConfigError(f"{message}, got: {e}", "check paths, permissions and pairing") from None
+            raise ConfigError(
+                f"{message}, got: {e}",
+                "check both paths, their permissions, and that key and certificate belong together",
+            ) from None
     return context
 
 
 class _ClosingSocket(ssl.SSLSocket):
-    """Closes when its handshake fails; paho 2 leaves that to the garbage collector, once per attempt."""
+    """Closes when its handshake fails: paho 2 leaves the socket to the garbage collector."""
 
     def do_handshake(self, block: bool = False) -> None:
         try:
@@ -101,7 +105,7 @@ class _ClosingSocket(ssl.SSLSocket):
 
 
 def make_client(config: MqttConfig, client_id: str, protocol: MQTTProtocolVersion) -> Client:
-    """A client that has never been connected, to be used for one connection. Raises ConfigError."""
+    """A new client, for one connection. Raises ConfigError."""
     client = Client(
         CallbackAPIVersion.VERSION2,
         client_id=client_id,
@@ -110,7 +114,7 @@ def make_client(config: MqttConfig, client_id: str, protocol: MQTTProtocolVersio
         clean_session=None if protocol == V5 else True,
     )
     client.connect_timeout = CONNECT_TIMEOUT_S
-    client.max_inflight_messages_set(0)  # no limit and no queue inside paho: the connection keeps its own window
+    client.max_inflight_messages_set(0)  # no limit and no queue inside paho: the sender keeps its own window
     if config.username:
         client.username_pw_set(config.username, read_password(config))
     context = tls_context(config)
@@ -120,7 +124,7 @@ def make_client(config: MqttConfig, client_id: str, protocol: MQTTProtocolVersio
 
 
 def set_will(client: Client, topic: str, protocol: MQTTProtocolVersion, delay_s: int) -> None:
-    """`offline`, retained, when the device is gone for `delay_s` (MQTT 3.1.1: at once)."""
+    """`offline`, retained, which the broker publishes when the device is away for `delay_s` (MQTT 3.1.1: at once)."""
     properties = None
     if protocol == V5:
         properties = new_properties(PacketTypes.WILLMESSAGE)
@@ -131,8 +135,8 @@ def set_will(client: Client, topic: str, protocol: MQTTProtocolVersion, delay_s:
 def connect(client: Client, config: MqttConfig, protocol: MQTTProtocolVersion, session_expiry_s: int) -> None:
     """Open the socket and send CONNECT; blocks for at most CONNECT_TIMEOUT_S after the name is resolved.
 
-    Clean start: what was in flight is in the outbox, and nothing is subscribed to that must not be missed. Raises
-    OSError (ssl.SSLError included).
+    Clean start: unacknowledged events are in the outbox, and missed requests need no delivery. Raises OSError
+    (ssl.SSLError included).
     """
     host, port = address(config)
     if protocol == V5:
@@ -155,7 +159,7 @@ def picture_properties(expiry_s: int) -> Properties:
 
 
 def event_properties(schema_version: int, expiry_s: int) -> Properties:
-    """What MQTT 5 can say beside the payload: its type, its life, and the schema's version."""
+    """The properties of MQTT 5 beside the payload: content type, expiry, and the schema's version."""
     properties = new_properties(PacketTypes.PUBLISH)
     properties.ContentType = "application/json"
     properties.PayloadFormatIndicator = 1

@@ -1,13 +1,14 @@
-"""The second door to the handler: requests over MQTT, off by default. The first one is the local socket (control/).
+"""Requests over MQTT, off by default. The local socket (control/) serves the same requests.
 
     <b>/request/<verb>    {...arguments, "transaction": "x", "ts": "2026-09-30T14:03:22Z"}
     <b>/response/<verb>   {"status": "ok", "data": {...}, "transaction": "x"}
                           {"status": "error", "error": "...", "hint": "...", "transaction": "x"}
                           {"status": "progress", "data": {"progress": "..."}, "transaction": "x"}
 
-Whoever may publish there may enroll himself: the broker's ACL is the permission. Retained requests are ignored, and
-those older than 10 s, by their `ts` or by their wait here. One request runs at a time; `cancel` may join it. A repeated
-transaction is answered as before and not done again. Nothing that arrives can raise, or choose a topic.
+Anyone who may publish there may enroll: the broker's ACL grants the permission. Retained requests are ignored, and so
+are those older than 10 s, by their `ts` or by their time in the queue. One request runs at a time, and `cancel` beside
+it. A repeated transaction gets the same response and is not performed again. No message can raise an error here or
+choose a topic.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ _REMEMBERED = 100  # answered transactions
 
 @dataclass(slots=True)
 class _Asked:
-    """A request on its way. transaction: what the caller wrote, None if nothing."""
+    """A request that waits or runs. transaction: as the requester sent it, None without one."""
 
     pending: PendingRequest
     transaction: str | int | None
@@ -51,12 +52,12 @@ class _Asked:
 
 
 class MqttRequests:
-    """Make it before link.start(). The loop calls `next_request` in each turn, as it does with the local socket."""
+    """Create it before link.start(). The loop calls `next_request` in each turn, as it does for the local socket."""
 
     def __init__(self, link: MqttLink) -> None:
         self._link = link
         self._waiting: queue.Queue[_Asked] = queue.Queue(_MAX_WAITING)
-        self._held: _Asked | None = None  # taken from the queue, and it is not its turn yet
+        self._held: _Asked | None = None  # taken from the queue, but another request still runs
         self._running: list[_Asked] = []
         self._answered: OrderedDict[tuple[str, str | int], dict[str, Any]] = OrderedDict()
         self._flooded = False
@@ -71,7 +72,9 @@ class MqttRequests:
             if self._is_known(asked_next):
                 continue
             if time.monotonic() - asked_next.at > MAX_AGE_S:
-                self._refuse(asked_next, "waited too long", "another request is running: cancel it, or ask again")
+                self._refuse(
+                    asked_next, "waited too long", "another request is running: cancel it, or send this one again"
+                )
                 continue
             if self._running and asked_next.verb != "cancel":
                 self._held = asked_next
@@ -83,7 +86,7 @@ class MqttRequests:
     # ---- on the link's thread
 
     def take(self, message: Incoming) -> None:
-        """A message has come; nothing here raises."""
+        """Queue the request of a message. Never raises."""
         verb = message.topic.rsplit("/", 1)[-1]
         if message.retained or verb not in VERBS:
             log.info(
@@ -91,7 +94,7 @@ class MqttRequests:
             )
             return
         if not message.payload:
-            return  # somebody empties a retained request
+            return  # it empties a retained request
         arguments = _parse(message.payload)
         if arguments is None:
             error = f"expected a JSON object of at most {MAX_BYTES} bytes, got something else"
@@ -142,7 +145,7 @@ class MqttRequests:
         return found.pending
 
     def _is_known(self, asked: _Asked) -> bool:
-        """Whether this transaction was answered (then it is answered alike) or is running (then it is left alone)."""
+        """Whether this transaction was answered (then the response is sent again) or is running."""
         if asked.transaction is None:
             return False
         key = (asked.verb, asked.transaction)
@@ -175,12 +178,12 @@ class MqttRequests:
 
 
 def acl_lines(topics: Topics, device_user: str) -> list[str]:
-    """What a mosquitto ACL needs before requests work, for the log when they are enabled."""
+    """The lines that a mosquitto ACL needs for requests, for the log."""
     return [
         f"user {device_user or '<the device>'}",
         f"topic read {topics.request('x')[:-1]}#",
         f"topic write {topics.response('x')[:-1]}#",
-        "user <who may ask>",
+        "user <the requester>",
         f"topic write {topics.request('x')[:-1]}#",
         f"topic read {topics.response('x')[:-1]}#",
     ]
@@ -201,14 +204,14 @@ def _parse(payload: bytes) -> dict[str, Any] | None:
         return None
     try:
         value = json.loads(payload.decode("utf-8"), parse_constant=_no_constant)
-        json.dumps(value, ensure_ascii=False).encode()  # lone surrogates are no text
+        json.dumps(value, ensure_ascii=False).encode()  # raises for lone surrogates
     except (ValueError, RecursionError):
         return None
     return value if isinstance(value, dict) else None
 
 
 def _no_constant(name: str) -> None:
-    raise ValueError(f"{name} is no JSON")
+    raise ValueError(f"{name} is not JSON")
 
 
 def _is_transaction(value: object) -> bool:

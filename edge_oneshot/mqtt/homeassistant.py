@@ -1,36 +1,37 @@
-"""Home Assistant's MQTT discovery: who the device is, and the entities and triggers that stand for it.
+"""Home Assistant's MQTT discovery: the device, and its entities and triggers.
 
 One message for the whole device ("device", Home Assistant 2024.12 and later), or one per entity ("component", also for
-openHAB). Everybody who is enrolled has an entity and a trigger from enrollment on, not from the first match on.
-Keys are spelled out; Home Assistant's documentation of each platform explains them.
+openHAB). Each enrolled person has an entity and a trigger from enrollment on, not from the first match on.
+The keys are unabbreviated; Home Assistant's documentation of each platform explains them.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Any
 
+from edge_oneshot.events.ledger import Notes
 from edge_oneshot.mqtt.client import MqttLink
 from edge_oneshot.mqtt.shared import Incoming
 from edge_oneshot.mqtt.topics import Topics, slug
 from edge_oneshot.types import EVENT_TYPES
 
-# A trigger opens doors, so it says "act" only where docs/mqtt.md allows it.
+# A trigger can open a door, so its value is "act" only under the conditions of docs/mqtt.md.
 _ACT = """\
 {{ 'act' if value_json.event_type == 'match' and not value_json.late and value_json.clock == 'synced' \
 and as_timestamp(value_json.expires_at) > as_timestamp(utcnow()) else 'ignore' }}"""
 
 
 _NOTE = "discovery"
+Component = dict[str, object]  # the configuration of one entity or trigger
 
 
 class HomeAssistant:
-    """Call `announce` at the start and whenever somebody is enrolled, renamed or forgotten. Make it before link.start()."""
+    """Call `announce` at the start and whenever a person is enrolled, renamed or removed. Create it before link.start()."""
 
-    def __init__(self, link: MqttLink, mode: str, prefix: str, device_name: str, version: str) -> None:
-        """mode: "device" or "component". prefix: Home Assistant's discovery prefix. device_name: for people."""
-        self._link, self._mode, self._prefix = link, mode, slug("discovery prefix", prefix)
+    def __init__(self, link: MqttLink, notes: Notes, mode: str, prefix: str, device_name: str, version: str) -> None:
+        """notes: where it keeps what it announced. mode: "device" or "component". prefix: the discovery prefix."""
+        self._link, self._notes, self._mode, self._prefix = link, notes, mode, slug("discovery prefix", prefix)
         self._node = f"edge_oneshot_{link.topics.device}"
         self._device = {
             "identifiers": [self._node],
@@ -40,20 +41,20 @@ class HomeAssistant:
             "sw_version": version,
         }
         self._origin = {"name": "edge-oneshot", "sw_version": version}
-        self._announced = self._earlier()  # component -> platform, of all that were ever told and not removed since
+        self._announced = self._earlier()  # component -> platform, of all that were announced and not removed since
         link.subscribe(f"{prefix}/status", self._on_birth)
 
     def announce(self, people: Mapping[str, str]) -> None:
-        """people: identity_id -> name, everybody who is enrolled."""
+        """people: identity_id -> name, of all enrolled people."""
         wanted = components(self._link.topics, self._node, people)
         gone = {key: platform for key, platform in self._announced.items() if key not in wanted}
-        told = {key: component["platform"] for key, component in wanted.items()}
+        current = {key: str(component["platform"]) for key, component in wanted.items()}
         if self._mode == "device":
-            # A component with nothing but its platform is removed. It stays so in the retained message, since Home
-            # Assistant may be away just now, and until the next start but one, since we may have been away.
+            # Home Assistant removes a component that has its platform only. The retained message keeps these entries for
+            # two starts, since Home Assistant may be away now, and this device may have been away before.
             removed = {key: {"platform": platform} for key, platform in gone.items()}
-            self._announced = told | gone
-            messages = {
+            self._announced = current | gone
+            messages: dict[str, Component] = {
                 f"{self._prefix}/device/{self._node}/config": {
                     "device": self._device,
                     "origin": self._origin,
@@ -63,22 +64,22 @@ class HomeAssistant:
                 }
             }
         else:
-            self._announced = told
-            messages = {self._topic(c["platform"], key): self._single(c) for key, c in wanted.items()}
+            self._announced = current
+            messages = {self._topic(str(c["platform"]), key): self._single(c) for key, c in wanted.items()}
         for topic, message in messages.items():
             self._link.set_state(topic, message)
         self._link.clear_others(f"{self._prefix}/", messages)
-        self._link.keep_note(_NOTE, json.dumps(told))
+        self._notes.put(_NOTE, json.dumps(current))
 
     def _earlier(self) -> dict[str, str]:
-        """What the last process had announced when it ended."""
+        """What the last process had announced."""
         try:
-            return {str(k): str(v) for k, v in json.loads(self._link.note(_NOTE) or "{}").items()}
+            return {str(k): str(v) for k, v in json.loads(self._notes.get(_NOTE) or "{}").items()}
         except (ValueError, AttributeError):
             return {}
 
-    def _single(self, component: dict[str, Any]) -> dict[str, Any]:
-        """The message of one entity or trigger: it repeats who the device is."""
+    def _single(self, component: Component) -> Component:
+        """The message of one entity or trigger, with the description of the device."""
         message = {k: v for k, v in component.items() if k != "platform"}
         if component["platform"] != "device_automation":
             message["availability_topic"] = self._link.topics.availability
@@ -93,9 +94,9 @@ class HomeAssistant:
             self._link.republish(f"{self._link.topics.base}/")
 
 
-def components(topics: Topics, node: str, people: Mapping[str, str]) -> dict[str, dict[str, Any]]:
+def components(topics: Topics, node: str, people: Mapping[str, str]) -> dict[str, Component]:
     """The entities and triggers: key -> configuration with its `platform`. Keys are unique within the device."""
-    found: dict[str, dict[str, Any]] = {
+    found: dict[str, Component] = {
         "event": {
             "platform": "event",
             "name": "Event",
@@ -155,7 +156,7 @@ def components(topics: Topics, node: str, people: Mapping[str, str]) -> dict[str
     return found
 
 
-def _diagnostic(topics: Topics, name: str, template: str, **more: str) -> dict[str, Any]:
+def _diagnostic(topics: Topics, name: str, template: str, **more: str) -> Component:
     return {
         "platform": "sensor",
         "name": name,

@@ -1,13 +1,12 @@
-"""What the daemon sends, built from typed values. docs/mqtt.md explains each field; events/schema/ checks them."""
+"""The messages that the daemon sends. docs/mqtt.md explains each field; events/schema/ holds their JSON Schemas."""
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 from edge_oneshot.events.clock import Moment
 from edge_oneshot.events.stored import StoredEvent
@@ -16,13 +15,13 @@ SCHEMA_VERSION = 1
 LATE_AFTER_S = 2.0
 ONLINE, OFFLINE = "online", "offline"
 
-# Takes the message without its signature, gives the payload with it (events/signing.py).
-Signer = Callable[[dict[str, Any]], bytes]
+# Takes the message without its signature, returns the payload with it (events/signing.py).
+Signer = Callable[[Mapping[str, object]], bytes]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HandOver:
-    """An event as it is handed to the broker now. expires_in_s: until it expires; 0 if it has, or if nobody can know."""
+    """An event as it is handed to the broker now. expires_in_s: until it expires; 0 if it has, or if that is unknown."""
 
     payload: bytes
     late: bool
@@ -33,8 +32,8 @@ def hand_over(stored: StoredEvent, device: str, ttl_s: float, now: Moment, sign:
     """The payload of `stored` at this moment.
 
     `late`: more than 2 s after capture, or from another boot, or from the future. The age comes from the clock that
-    counts sleep, never from the wall clock. `expires_at` = now + ttl_s - age, so a wall clock that was corrected since
-    capture does not prolong it; of another boot: `ts` + ttl_s, and never later than now.
+    includes sleep, never from the wall clock. `expires_at` = now + ttl_s - age, so a correction of the wall clock since
+    capture does not extend it; from another boot: `ts` + ttl_s, but never later than now.
     """
     event = stored.event
     age_s = stored.age_s(now)
@@ -43,7 +42,7 @@ def hand_over(stored: StoredEvent, device: str, ttl_s: float, now: Moment, sign:
         late, expires_at = True, min(event.ts + ttl, now.wall)
     else:
         late, expires_at = not 0 <= age_s <= LATE_AFTER_S, now.wall + ttl - timedelta(seconds=max(0.0, age_s))
-    message: dict[str, Any] = {
+    message: dict[str, object] = {
         "schema": SCHEMA_VERSION,
         "event_id": event.event_id,
         "event_type": event.event_type,
@@ -61,22 +60,22 @@ def hand_over(stored: StoredEvent, device: str, ttl_s: float, now: Moment, sign:
 def message_expiry_s(hand: HandOver, *, trigger: bool, max_age_s: float) -> int:
     """Seconds for which a broker may keep the message for an absent subscriber.
 
-    A trigger (`match/…`, `unknown`) dies with its event, so that nobody finds it as good as new when he comes back.
-    `event` is the log: it lives as long as the outbox would have kept it.
+    A trigger (`match/…`, `unknown`) expires with its event, so that a subscriber that returns does not act on an old one.
+    `event` is the log: it expires when the outbox would have dropped it.
     """
     return max(1, math.ceil(hand.expires_in_s)) if trigger else max(1, int(max_age_s))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Presence:
-    """Who is in sight. identities: slugs. unknown: how many people who are nobody enrolled. since: of this state."""
+    """The people in sight. identities: slugs. unknown: how many people who are not enrolled. since: of this state."""
 
     identities: tuple[str, ...]
     unknown: int
     since: datetime
     ts: datetime
 
-    def message(self) -> dict[str, Any]:
+    def message(self) -> dict[str, object]:
         return {
             "schema": SCHEMA_VERSION,
             "identities": sorted(self.identities),
@@ -88,7 +87,7 @@ class Presence:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Health:
-    """How the device is. Unknown measures are None.
+    """The state of the device. An unknown measure is None.
 
     state: running, paused, camera_lost. stages_ms: stage -> (p50, p95) of the last frames. camera_age_s: since the last
     frame. throttled: the Pi firmware's throttling bits, 0 = fine. rss_bytes: resident memory.
@@ -112,7 +111,7 @@ class Health:
     templates: int
     ts: datetime
 
-    def message(self) -> dict[str, Any]:
+    def message(self) -> dict[str, object]:
         return {
             "schema": SCHEMA_VERSION,
             "state": self.state,
@@ -138,7 +137,7 @@ class Health:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Info:
-    """What the device is. pad: "not_performed", or the method of presentation attack detection."""
+    """The properties of the device. pad: "not_performed", or the method of presentation attack detection."""
 
     version: str
     encoder_id: str
@@ -151,7 +150,7 @@ class Info:
     ts: datetime
     target_fpir: float | None = None
 
-    def message(self) -> dict[str, Any]:
+    def message(self) -> dict[str, object]:
         return {
             "schema": SCHEMA_VERSION,
             "version": self.version,
@@ -174,6 +173,6 @@ def iso(moment: datetime) -> str:
     return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-def encode(message: dict[str, Any]) -> bytes:
+def encode(message: Mapping[str, object]) -> bytes:
     """Compact JSON, UTF-8, keys in the order given. NaN and infinity are refused."""
     return json.dumps(message, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()

@@ -1,17 +1,18 @@
-"""What the connections of one link have in common, and how they end."""
+"""What the connections of one link share, and how a connection ends."""
 
 from __future__ import annotations
 
 import queue
 import socket
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import Enum
 
 from edge_oneshot.config import MqttConfig
 from edge_oneshot.events.clock import Clock
-from edge_oneshot.events.outbox import Outbox
+from edge_oneshot.events.queue import EventQueue
+from edge_oneshot.mqtt.link_state import LinkState
 from edge_oneshot.mqtt.payloads import Signer
 from edge_oneshot.mqtt.states import RetainedStates
 from edge_oneshot.mqtt.topics import Topics
@@ -22,19 +23,19 @@ class End(Enum):
 
     STOPPED = "stopped"
     UNREACHABLE = "unreachable"  # try again with back-off
-    REFUSED = "refused"  # a person must change something: back off at once to the maximum
-    NO_CONNACK = "no_connack"  # unreachable, and perhaps because the broker does not speak this version of MQTT
-    UNSUPPORTED = "unsupported"  # the broker says that it does not speak this version of MQTT
+    REFUSED = "refused"  # the configuration must be changed: back off to the maximum at once
+    NO_CONNACK = "no_connack"  # unreachable; the broker may not support this version of MQTT
+    UNSUPPORTED = "unsupported"  # the broker answers that it does not support this version of MQTT
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """Times in seconds. They are the contract's; tests shorten them.
+    """Times in seconds. docs/mqtt.md promises these; tests shorten them.
 
-    session_expiry_s: of the session, and the delay of the will. ack_timeout_s: without a PUBACK the connection is cut,
-    and its unsent bytes with it. refused_retry_s: until a refused event is tried again. stop_s: for the last PUBACK.
-    stable_s: a connection that lasted so long starts the back-off anew; a shorter one does not, or two clients with one
-    id would throw each other out for ever, without a pause.
+    session_expiry_s: of the session, and the delay of the will. ack_timeout_s: a connection without a PUBACK for so long
+    is closed, and its unsent bytes are discarded. refused_retry_s: until a refused event is sent again. stop_s: for the
+    last PUBACK. stable_s: a connection that lasted so long resets the back-off. A shorter one does not: two clients with
+    one client id would otherwise disconnect each other forever, without a pause.
     """
 
     connack_s: float = 10.0
@@ -49,30 +50,35 @@ class Limits:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Incoming:
-    """A message that somebody sent to the device. retained: the broker had kept it."""
+    """A message to the device. retained: the broker had stored it."""
 
     topic: str
     payload: bytes
     retained: bool
 
 
-@dataclass(slots=True)
+Handler = Callable[[Incoming], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Shared:
-    """What the connections of a link have in common. Only the link's thread writes it, except `stopping`."""
+    """What the connections of one link share. No field is assigned again, and the link's thread alone reads `wake`.
+
+    Other threads use these parts at the same time, which is safe: `events`, `states` and `state` hold locks of their own,
+    `replies` and `pictures` are thread-safe queues.
+    """
 
     config: MqttConfig
     topics: Topics
     client_id: str
-    outbox: Outbox
+    events: EventQueue
     states: RetainedStates
+    state: LinkState
     clock: Clock
     limits: Limits
     sign: Signer | None
     wake: socket.socket  # readable when there is something to do
     stopping: Callable[[], bool]
-    on_online: Callable[[str], None]
-    on_refusal: Callable[[str, str], None]  # topic, reason; ("topic", "") when it is taken again
-    subscriptions: dict[str, Callable[[Incoming], None]]  # topic filter -> who is called, on the link's thread
-    replies: queue.SimpleQueue[tuple[str, bytes]]  # answers to requests: neither kept nor repeated
-    pictures: deque[bytes]  # JPEG, the newest only, QoS 0: a picture of a moment ago is worth nothing later
-    refused_events: int = 0
+    subscriptions: Mapping[str, Handler]  # topic filter -> what is called, on the link's thread
+    replies: queue.SimpleQueue[tuple[str, bytes]]  # responses to requests: neither stored nor repeated
+    pictures: deque[bytes]  # JPEG, QoS 0, the newest only: an old picture is of no use

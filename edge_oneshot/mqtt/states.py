@@ -1,54 +1,88 @@
-"""Retained states: the newest value of each topic, and which of them the broker still has to be told."""
+"""Retained states: the newest value of each topic, and which of them must still be sent.
+
+The outbox file lists the topics at which the broker keeps a value, so that a later process can empty those that are no
+longer in use.
+"""
 
 from __future__ import annotations
 
 import threading
+from collections.abc import Collection
+
+from edge_oneshot.events.ledger import TopicLedger
 
 
 class RetainedStates:
-    """Written by the daemon's threads, read by the link's. A value of b"" empties the topic at the broker."""
+    """Safe to use from several threads: each method holds one lock, also while it writes to the ledger.
 
-    def __init__(self) -> None:
+    A value of b"" empties the topic at the broker.
+    """
+
+    def __init__(self, ledger: TopicLedger) -> None:
         self._lock = threading.Lock()
-        self._values: dict[str, bytes] = {}
-        self._dirty: dict[str, None] = {}  # a set that keeps its order
+        self._ledger = ledger
+        self._retained = set(ledger.retained())  # topics in use, those of earlier processes included
+        self._emptying = set(ledger.to_empty())  # to be emptied, and the broker has not acknowledged it
+        self._retained -= self._emptying
+        self._values: dict[str, bytes] = dict.fromkeys(sorted(self._emptying), b"")
+        self._unsent: dict[str, None] = dict.fromkeys(self._values)  # a set that keeps its order
 
     def set(self, topic: str, payload: bytes) -> bool:
-        """Remember the value; True if the broker must be told."""
+        """Store the value. True if it must be sent."""
         with self._lock:
+            if not payload:
+                self._empty(topic)
+            elif topic not in self._retained:
+                self._ledger.add(topic)
+                self._retained.add(topic)
+                self._emptying.discard(topic)
             if self._values.get(topic) == payload:
                 return False
             self._values[topic] = payload
-            self._dirty[topic] = None
+            self._unsent[topic] = None
             return True
 
-    def all_dirty(self) -> None:
-        """A new connection: the broker may have forgotten everything."""
+    def empty_others(self, below: str, keep: Collection[str]) -> bool:
+        """Empty the topics that begin with `below` and are not in `keep`. True if there were any."""
         with self._lock:
-            self._dirty = dict.fromkeys(self._values)
+            others = sorted(t for t in self._retained if t.startswith(below) and t not in keep)
+            for topic in others:
+                self._empty(topic)
+                self._values[topic] = b""
+                self._unsent[topic] = None
+            return bool(others)
 
-    def dirty_below(self, prefix: str) -> None:
+    def send_all(self) -> None:
+        """Send every value again: after a new connection the broker may have lost them."""
         with self._lock:
-            self._dirty.update(dict.fromkeys(t for t in self._values if t.startswith(prefix)))
+            self._unsent = dict.fromkeys(self._values)
 
-    def next_dirty(self) -> tuple[str, bytes] | None:
-        """Take one topic to publish."""
+    def send_below(self, prefix: str) -> None:
+        """Send the values again whose topics begin with `prefix`."""
         with self._lock:
-            if not self._dirty:
+            self._unsent.update(dict.fromkeys(t for t in self._values if t.startswith(prefix)))
+
+    def next_unsent(self) -> tuple[str, bytes] | None:
+        """Take one topic and its value to send."""
+        with self._lock:
+            if not self._unsent:
                 return None
-            topic = next(iter(self._dirty))
-            del self._dirty[topic]
+            topic = next(iter(self._unsent))
+            del self._unsent[topic]
             return topic, self._values[topic]
 
-    def acknowledged(self, topic: str, payload: bytes) -> bool:
-        """The broker took this value; True if the topic is emptied now and can be forgotten."""
+    def acknowledged(self, topic: str, payload: bytes) -> None:
+        """The broker has this value. A topic that it has emptied is removed from the ledger."""
         with self._lock:
             if payload or self._values.get(topic) != b"":
-                return False
+                return
             del self._values[topic]
-            self._dirty.pop(topic, None)
-            return True
+            self._unsent.pop(topic, None)
+            self._emptying.discard(topic)
+            self._ledger.emptied(topic)
 
-    def topics(self) -> list[str]:
-        with self._lock:
-            return sorted(self._values)
+    def _empty(self, topic: str) -> None:
+        self._retained.discard(topic)
+        if topic not in self._emptying:
+            self._emptying.add(topic)
+            self._ledger.empty(topic)

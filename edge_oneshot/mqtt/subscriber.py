@@ -1,4 +1,4 @@
-"""A blocking subscriber in the caller's thread: for `listen`, `mqtt test` and `mqtt unpublish`, not for the daemon."""
+"""A blocking subscriber on the caller's thread, for `listen`, `mqtt test` and `mqtt unpublish`. The daemon has none."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ import socket
 import ssl
 import time
 from collections.abc import Callable, Sequence
-from typing import Any
 
-from paho.mqtt.client import Client, MQTTMessage
+from paho.mqtt.client import Client, ConnectFlags, MQTTMessage, MQTTMessageInfo
+from paho.mqtt.properties import Properties
+from paho.mqtt.reasoncodes import ReasonCode
 
 from edge_oneshot.config import MqttConfig
 from edge_oneshot.errors import BrokerRefused, BrokerUnreachable
@@ -19,7 +20,7 @@ _CREDENTIALS_HINT = "check mqtt.username, mqtt.password_file and the broker's AC
 
 
 class Subscriber:
-    """One connection and its subscriptions. MQTT 5, and 3.1.1 if the broker knows no 5. Use as a context manager."""
+    """One connection and its subscriptions: MQTT 5, or 3.1.1 if the broker does not support 5. A context manager."""
 
     def __init__(
         self, config: MqttConfig, topics: Sequence[str], on_message: Callable[[MQTTMessage], None], role: str
@@ -52,13 +53,13 @@ class Subscriber:
             try:
                 broker.connect(client, self._config, protocol, session_expiry_s=0)
             except ssl.SSLCertVerificationError as e:
-                hint = "set mqtt.ca_file to the authority of the broker, and mqtt.host to the name in its certificate"
+                hint = "set mqtt.ca_file to the CA of the broker, and mqtt.host to the name in its certificate"
                 raise BrokerRefused(
                     f"broker {where}: expected a trusted certificate, got: {e.verify_message}", hint
                 ) from None
             except OSError as e:
                 raise BrokerUnreachable(
-                    f"broker {where}: cannot be reached: {e}", "check mqtt.host, mqtt.port, and that it runs"
+                    f"broker {where}: cannot be reached: {e}", "check mqtt.host, mqtt.port, and that the broker runs"
                 ) from None
             end = time.monotonic() + timeout_s
             while not self._ready and not self._refused and client.socket() is not None and time.monotonic() < end:
@@ -70,7 +71,7 @@ class Subscriber:
                 raise BrokerRefused(f"broker {where}: {self._refused}", _CREDENTIALS_HINT)
         raise BrokerUnreachable(
             f"broker {where}: expected a CONNACK and a SUBACK within {timeout_s:g} s, got none",
-            "is it an MQTT broker, and does mqtt.tls fit its port?",
+            "check that it is an MQTT broker, and that mqtt.tls fits its port",
         )
 
     def step(self, timeout_s: float) -> bool:
@@ -80,8 +81,8 @@ class Subscriber:
             self._client.loop(timeout_s)
         return self._client.socket() is not None
 
-    def publish(self, topic: str, payload: bytes, *, retain: bool) -> Any:
-        """Hand a QoS 1 message to paho; `is_published()` of the result turns true during later steps."""
+    def publish(self, topic: str, payload: bytes, *, retain: bool) -> MQTTMessageInfo:
+        """Hand a QoS 1 message to paho; `is_published()` of the result becomes true in a later step."""
         assert self._client is not None
         return self._client.publish(topic, payload, qos=1, retain=retain)
 
@@ -91,13 +92,17 @@ class Subscriber:
                 self._client.disconnect()
             self._client = None
 
-    def _connected(self, client: Client, _: Any, flags: Any, reason: Any, properties: Any) -> None:
+    def _connected(
+        self, client: Client, _: object, flags: ConnectFlags, reason: ReasonCode, properties: Properties | None
+    ) -> None:
         if reason.is_failure:
             self._refused = str(reason)
         else:
             client.subscribe([(topic, 1) for topic in self._topics])
 
-    def _subscribed(self, client: Client, _: Any, mid: int, reasons: Any, properties: Any) -> None:
+    def _subscribed(
+        self, client: Client, _: object, mid: int, reasons: list[ReasonCode], properties: Properties | None
+    ) -> None:
         failed = [
             f"{topic}: {reason}" for topic, reason in zip(self._topics, reasons, strict=False) if reason.is_failure
         ]

@@ -1,4 +1,4 @@
-"""Every topic that the daemon uses, from typed code. A slug is checked and refused, never mangled: no wildcard gets in."""
+"""Every topic that the daemon uses. Each variable level must be a slug, so no wildcard can get in."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ class Topics:
         return f"{self.base}/response/{slug('verb', verb)}"
 
     def of_event(self, event_type: str, identity_id: str | None) -> tuple[str, ...]:
-        """Where an event goes: always `event`; a match and an unknown also to the topic that people subscribe to."""
+        """The topics of an event: always `event`; a match and an unknown also have one of their own, as a trigger."""
         if event_type == "match":
             return self.match(identity_id or ""), self.event
         if event_type == "unknown":

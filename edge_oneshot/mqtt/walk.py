@@ -1,9 +1,8 @@
-"""`mqtt test`: walk what the daemon will do at this broker, step by step, and find out what its ACL forbids.
+"""`mqtt test`: do each step that the daemon will do at this broker, and find what the broker's ACL forbids.
 
-Under MQTT 5 a broker answers a forbidden publish with a reason. Under 3.1.1 it acknowledges it and throws it away; that
-shows only if somebody who may read sees nothing arrive. So every publish is looked for by a second connection, too.
-Nothing here can open a door: the test's own topics end in `mqtt-test`, what goes to `event` and `unknown` says `late`,
-and states get the value that they have.
+With MQTT 5 a broker answers a forbidden publish with a reason. With 3.1.1 it acknowledges the message and drops it, which
+only a subscriber can notice. So a second connection checks that each message arrives. The test cannot open a door: its
+own topics end in `mqtt-test`, its events on `event` and `unknown` are `late`, and states keep their values.
 """
 
 from __future__ import annotations
@@ -11,10 +10,11 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from typing import Any
 
-from paho.mqtt.client import Client, MQTTMessage
+from paho.mqtt.client import Client, ConnectFlags, MQTTMessage
 from paho.mqtt.enums import MQTTProtocolVersion
+from paho.mqtt.properties import Properties
+from paho.mqtt.reasoncodes import ReasonCode
 
 from edge_oneshot.config import MqttConfig
 from edge_oneshot.errors import BrokerError, BrokerUnreachable
@@ -30,7 +30,7 @@ _PROBE = {"schema": 1, "event_type": "test", "late": True, "expires_at": "1970-0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
-    """ok: True, False, or None where this account cannot find it out. fix: what to change at the broker, or ""."""
+    """ok: True, False, or None if this account cannot tell. fix: what to change at the broker, or ""."""
 
     name: str
     ok: bool | None
@@ -39,22 +39,24 @@ class Step:
 
 
 class _Publisher:
-    """A connection with the daemon's will and account, that notes the reason of each acknowledgement."""
+    """A connection with the daemon's will and account, which keeps the reason of each acknowledgement."""
 
     def __init__(self, config: MqttConfig, topics: Topics, protocol: MQTTProtocolVersion) -> None:
-        self.connack: Any = None
-        self.properties: Any = None
-        self.acks: dict[int, Any] = {}
+        self.connack: ReasonCode | None = None
+        self.properties: Properties | None = None
+        self.acks: dict[int, ReasonCode] = {}
         self.client = broker.make_client(config, f"edge-oneshot-test-{topics.device}", protocol)
         broker.set_will(self.client, topics.availability, protocol, 30)
         self.client.on_connect, self.client.on_publish = self._connected, self._published
         broker.connect(self.client, config, protocol, session_expiry_s=0)
         self.until(lambda: self.connack is not None)
 
-    def _connected(self, client: Client, _: Any, flags: Any, reason: Any, properties: Any) -> None:
+    def _connected(
+        self, client: Client, _: object, flags: ConnectFlags, reason: ReasonCode, properties: Properties | None
+    ) -> None:
         self.connack, self.properties = reason, properties
 
-    def _published(self, client: Client, _: Any, mid: int, reason: Any, properties: Any) -> None:
+    def _published(self, client: Client, _: object, mid: int, reason: ReasonCode, _p: Properties | None) -> None:
         self.acks[mid] = reason
 
     def until(self, done: Callable[[], bool], also: Subscriber | None = None, timeout_s: float = _ANSWER_S) -> bool:
@@ -67,7 +69,7 @@ class _Publisher:
 
 
 def walk(config: MqttConfig, device: str, watch: MqttConfig | None = None) -> Iterator[Step]:
-    """The steps, as they are done. watch: an account that may read below the prefix, if the daemon's own may not."""
+    """The steps, as they are done. watch: an account that may read below the prefix, if the daemon's account may not."""
     topics = Topics(config.prefix, device)
     where = "{}:{}".format(*broker.address(config))
     publisher = None
@@ -89,7 +91,7 @@ def walk(config: MqttConfig, device: str, watch: MqttConfig | None = None) -> It
             name="connect",
             ok=False,
             detail=f"{where}: no CONNACK",
-            fix="is it an MQTT broker, and does mqtt.tls fit its port?",
+            fix="check that it is an MQTT broker, and that mqtt.tls fits its port",
         )
         return
     if publisher.connack.is_failure:
@@ -98,14 +100,14 @@ def walk(config: MqttConfig, device: str, watch: MqttConfig | None = None) -> It
     version = (
         "MQTT 5"
         if protocol == broker.V5
-        else "MQTT 3.1.1: a forbidden publish is acknowledged and dropped, so look below"
+        else "MQTT 3.1.1, where a forbidden publish is acknowledged and dropped: see the steps below"
     )
     yield Step(
         name="connect",
         ok=True,
         detail=f"{where}, {'TLS, ' if config.tls else ''}{version}{_limits(publisher.properties)}",
     )
-    # mosquitto holds a will against its ACL only when it sends it: the publish to the same topic below tells more.
+    # mosquitto checks a will against its ACL only when it publishes it: the publish to the same topic below tests that.
     yield Step(name="will", ok=True, detail=f"accepted on {topics.availability}")
     try:
         yield from _publishes(publisher, watch or config, topics, own=watch is None)
@@ -114,7 +116,7 @@ def walk(config: MqttConfig, device: str, watch: MqttConfig | None = None) -> It
 
 
 def _refused_connect(config: MqttConfig, topics: Topics, protocol: MQTTProtocolVersion, reason: str) -> Iterator[Step]:
-    """Was it the account or the will? Connect without a will to tell."""
+    """Find whether the account or the will was refused: connect without a will."""
     same = replace(config, protocol="5" if protocol == broker.V5 else "3.1.1")
     try:
         with Subscriber(same, [topics.request("test")], lambda message: None, "test"):
@@ -132,7 +134,7 @@ def _refused_connect(config: MqttConfig, topics: Topics, protocol: MQTTProtocolV
     yield Step(name="will", ok=False, detail=f"refused: {reason}", fix=f"allow: topic write {topics.availability}")
 
 
-def _limits(properties: Any) -> str:
+def _limits(properties: Properties | None) -> str:
     words = {
         "ReceiveMaximum": "receive maximum",
         "MaximumPacketSize": "packets up to",
@@ -147,10 +149,10 @@ def _publishes(publisher: _Publisher, watch: MqttConfig, topics: Topics, own: bo
     arrived: dict[str, bytes] = {}
     kept: dict[str, bytes] = {}
 
-    def hear(message: MQTTMessage) -> None:
+    def on_message(message: MQTTMessage) -> None:
         (kept if message.retain else arrived)[message.topic] = bytes(message.payload)
 
-    watcher = Subscriber(watch, [f"{topics.base}/#"], hear, "watch")
+    watcher = Subscriber(watch, [f"{topics.base}/#"], on_message, "watch")
     account = "this account" if own else f"account {watch.username}"
     try:
         watcher.connect()
@@ -162,8 +164,8 @@ def _publishes(publisher: _Publisher, watch: MqttConfig, topics: Topics, own: bo
         yield Step(
             name="subscribe",
             ok=None,
-            detail=f"{account} may not read {topics.base}/# ({e.message}); the daemon need not",
-            fix="to look for dropped messages name an account that may: --watch-username and --watch-password-file",
+            detail=f"{account} may not read {topics.base}/# ({e.message}); the daemon does not need to",
+            fix="to find dropped messages give an account that may: --watch-username and --watch-password-file",
         )
         watcher.close()
     _settle(watcher)
@@ -179,34 +181,36 @@ def _publishes(publisher: _Publisher, watch: MqttConfig, topics: Topics, own: bo
     finally:
         watcher.close()
     for topic, mid in mids.items():
-        yield _verdict(
+        yield _check(
             topic, publisher.acks.get(mid), topic in arrived, bool(arrived), publisher.client.protocol == broker.V5
         )
     if not arrived and publisher.client.protocol != broker.V5:
         yield Step(
             name="publish",
             ok=None,
-            detail=f"{account} saw nothing arrive: it may read nothing, or nothing may be published",
-            fix="name an account that may read: --watch-username and --watch-password-file",
+            detail=f"{account} received nothing: it may read nothing, or nothing may be published",
+            fix="give an account that may read: --watch-username and --watch-password-file",
         )
 
 
-def _verdict(topic: str, reason: Any, arrived: bool, any_arrived: bool, mqtt5: bool) -> Step:
-    """One publish: what the acknowledgement says, held against what was seen to arrive."""
+def _check(topic: str, reason: ReasonCode | None, arrived: bool, any_arrived: bool, mqtt5: bool) -> Step:
+    """One publish: its acknowledgement, and whether it arrived."""
     fix = f"allow: topic write {topic.replace('/' + TEST_IDENTITY, '/+')}"
     if reason is None:
-        return Step(name="publish", ok=False, detail=f"{topic}: no acknowledgement", fix="look into the broker's log")
+        return Step(name="publish", ok=False, detail=f"{topic}: no acknowledgement", fix="read the broker's log")
     if reason.is_failure:
         return Step(name="publish", ok=False, detail=f"{topic}: {reason}", fix=fix)
     if arrived:
         return Step(name="publish", ok=True, detail=f"{topic}: acknowledged, and it arrived")
     if any_arrived:
-        return Step(name="publish", ok=False, detail=f"{topic}: acknowledged, and dropped without a word", fix=fix)
-    return Step(name="publish", ok=True if mqtt5 else None, detail=f"{topic}: acknowledged; nobody saw it arrive")
+        return Step(name="publish", ok=False, detail=f"{topic}: acknowledged, but dropped", fix=fix)
+    return Step(
+        name="publish", ok=True if mqtt5 else None, detail=f"{topic}: acknowledged; whether it arrived is unknown"
+    )
 
 
 def _settle(watcher: Subscriber) -> None:
-    """Retained values come right after the SUBACK; there is no sign of the last one."""
+    """Wait for the retained values: they come right after the SUBACK, and nothing marks the last one."""
     end = time.monotonic() + 0.5
     while watcher.subscribed and time.monotonic() < end:
         watcher.step(0.1)

@@ -102,7 +102,7 @@ class Daemon:
             self.requests.tick(now_ns)
         events = [self._publish(result) for result in results]
         if self.journal is not None:
-            self.journal.keep(self.tracker.numbers)
+            self.journal.close_tracks(self.tracker.numbers)
         self.reporter.presence(*self.tracker.present)
         return events
 

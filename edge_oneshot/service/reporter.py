@@ -6,7 +6,7 @@ import logging
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 
-from edge_oneshot.events.outbox import Outbox
+from edge_oneshot.events.queue import EventQueue
 from edge_oneshot.mqtt.client import MqttLink
 from edge_oneshot.mqtt.homeassistant import HomeAssistant
 from edge_oneshot.mqtt.payloads import Health, Info, Presence
@@ -20,7 +20,7 @@ class Reporter:
     """Called by the loop's thread. outbox and link are both None when MQTT is off, home when discovery is."""
 
     def __init__(
-        self, topics: Topics, outbox: Outbox | None, link: MqttLink | None, home: HomeAssistant | None = None
+        self, topics: Topics, outbox: EventQueue | None, link: MqttLink | None, home: HomeAssistant | None = None
     ) -> None:
         self._topics, self.outbox, self.link, self._home = topics, outbox, link, home
         self.events = 0

@@ -1,9 +1,8 @@
-"""The journal: what it says of a track, that it stays small, keeps no picture, and forgets whom it must."""
+"""The journal: the explanation of a track, its size, no pictures in it, and forgetting a person."""
 
 from __future__ import annotations
 
 import json
-import sqlite3
 import stat
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -13,8 +12,9 @@ import pytest
 from samples import score, seen, unit, view_of
 
 from edge_oneshot.config import DecisionConfig
-from edge_oneshot.errors import EdgeOneshotError
-from edge_oneshot.events.journal import Journal, forget_in_files, read_journal, reason, select
+from edge_oneshot.errors import EdgeOneshotError, StorageError
+from edge_oneshot.events.explain import reason, select
+from edge_oneshot.events.journal import Journal, forget_in_files, read_journal
 from edge_oneshot.matching.track import Tracker
 from edge_oneshot.types import Embedding, Event, Observation
 
@@ -31,17 +31,17 @@ def watch(j: Journal, number: int, *observations: Observation, at: datetime = NO
         j.observe([(number, observation, None)], at + timedelta(milliseconds=100 * i))
 
 
-def told(event_type: str, track: int, event_id: str = "e-1") -> Event:
+def published(event_type: str, track: int, event_id: str = "e-1") -> Event:
     return Event(event_id=event_id, event_type=event_type, ts=NOW, captured_ns=1, boot_id="b", body={"track": track})
 
 
 def test_a_track_that_matched(tmp_path: Path) -> None:
     j = journal(tmp_path)
     watch(j, 3, seen(None), seen(None), seen("alice", score=0.7), seen("alice", score=0.9), seen("alice", score=0.8))
-    j.told(told("match", 3))
+    j.add_event(published("match", 3))
     (open_track,) = j.report()["tracks"]
-    assert open_track["in_sight"] and open_track["why"].startswith("told as a match: 3 ")
-    j.keep([])
+    assert open_track["in_sight"] and open_track["why"].startswith("reported as a match: 3 ")
+    j.close_tracks([])
     (t,) = j.report()["tracks"]
     assert (t["frames"], t["compared"], t["matched_frames"]) == (5, 3, {"alice": 3})
     assert t["best"] == {"identity": "alice", "score": 0.9} and t["second"] == {"identity": "runner-up", "score": 0.2}
@@ -54,14 +54,27 @@ def test_a_track_that_matched(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("frames", "compared", "votes", "events", "says"),
     [
-        (3, 0, {}, [], "every frame was refused"),
+        (9, 0, {}, [], "nothing was reported: every frame failed a gate"),
         (3, 0, {}, [], "fewer than the 8"),
-        (20, 0, {}, ["rejected"], "every frame was refused"),
-        (9, 2, {"alice": 2}, [], "not told as a match: 2 of 2 compared frames matched alone"),
-        (9, 2, {"a": 1, "b": 1}, [], "2 of 2 compared frames matched for several people alone"),
-        (9, 4, {}, [], "none over the threshold"),
-        (9, 9, {}, ["unknown"], "told as unknown"),
-        (9, 9, {"a": 3}, ["match", "gone"], "told as a match"),
+        (
+            20,
+            0,
+            {},
+            ["rejected"],
+            "reported as rejected: the person left before the track was decided; every frame failed a gate",
+        ),
+        (
+            8,
+            8,
+            {},
+            ["rejected"],
+            "reported as rejected: the person left before the track was decided; none of 8 compared",
+        ),
+        (9, 2, {"alice": 2}, [], "nothing was reported: 2 of 2 compared frames matched on their own; but never"),
+        (9, 2, {"a": 1, "b": 1}, [], "2 of 2 compared frames matched on their own for several people"),
+        (9, 4, {}, [], "none of 4 compared frames reached the threshold"),
+        (9, 9, {}, ["unknown"], "reported as unknown"),
+        (9, 9, {"a": 3}, ["match", "gone"], "reported as a match"),
     ],
 )
 def test_every_ending_has_its_reason(
@@ -74,36 +87,36 @@ def never(a: Embedding, b: Embedding) -> bool:
     return False
 
 
-NEWEST = "at least 3 together for one person, but the newest frame's best candidate was somebody else (at "
-DIVIDED = "at least 3 together for one person, but of those that matched alone no more than two in three named that person (at "
+START = "at least 3 frames together reached the threshold for one person, but "
+NEWEST = f"{START}the newest frame's best candidate was another person (at "
+DIVIDED = f"{START}single-frame matches disagreed on the identity (at "
 
 
 @pytest.mark.parametrize(
     ("shown", "says", "says_not"),
     [
-        ("aa.", f"2 of 3 compared frames matched alone, and {NEWEST}1 of 3 frames)", "no more than two in three"),
+        ("aa.", f"2 of 3 compared frames matched on their own; {NEWEST}1 of 3 frames)", "disagreed"),
         (
             "aa...",
-            f"2 of 5 compared frames matched alone, and {NEWEST}2 of 5 frames)",
+            f"2 of 5 compared frames matched on their own; {NEWEST}2 of 5 frames)",
             "never",
         ),  # then together no more
         (
             "ababab",
-            f"6 of 6 compared frames matched for several people alone, and {DIVIDED}4 of 6 frames)",
-            "somebody else",
+            f"6 of 6 compared frames matched on their own for several people; {DIVIDED}4 of 6 frames)",
+            "another person",
         ),
-        ("aa.xb", "no more than two in three named that person (at 1 of 4 frames)", "never"),
-        ("a...", "1 of 4 compared frames matched alone, but never at least 3 frames together", "somebody else"),
+        ("aa.xb", "disagreed on the identity (at 1 of 4 frames)", "never"),
+        ("a...", "1 of 4 compared frames matched on their own; but never at least 3 frames together", "another person"),
         (
             "aa........",
-            "told as unknown: 8 compared frames in a row without a match; at least 3 together reached the threshold for one "
-            "person, but the newest frame's best candidate was somebody else (at 2 of 10 frames)",
+            f"reported as unknown: 8 compared frames in a row without a match; {NEWEST}2 of 10 frames)",
             "never",
         ),
-        ("aa.a", "told as a match: 3 of 4", "somebody else"),
+        ("aa.a", "reported as a match: 3 of 4", "another person"),
     ],
 )
-def test_what_stood_in_the_way_of_a_match_is_said(tmp_path: Path, shown: str, says: str, says_not: str) -> None:
+def test_the_obstacle_to_a_match_is_named(tmp_path: Path, shown: str, says: str, says_not: str) -> None:
     """a, b = a match with alice or bob at 0.85, others 0.2; . = a frame that matches nobody, x = one too poor to compare."""
     j, tracker = journal(tmp_path), Tracker(CONFIG, never, score)
     for i, c in enumerate(shown, start=1):
@@ -116,8 +129,8 @@ def test_what_stood_in_the_way_of_a_match_is_said(tmp_path: Path, shown: str, sa
         found = tracker.update([frame], i)
         j.observe(tracker.seen_at(i), NOW)
         for result in found:
-            j.told(told(result.kind.value, result.track))
-    j.keep([])
+            j.add_event(published(result.kind.value, result.track))
+    j.close_tracks([])
     j.close()
     (t,) = read_journal(j.path)
     assert says in t["why"] and says_not not in t["why"]
@@ -128,7 +141,7 @@ def test_the_file_is_bounded_private_and_without_vectors(tmp_path: Path) -> None
     j = journal(tmp_path)
     for number in range(400):
         watch(j, number, seen("alice"), seen(""), seen(None))
-        j.keep([])
+        j.close_tracks([])
     j.close()
     records = read_journal(j.path)
     assert 20 <= len(records) < 20 + 50 and records[-1]["track"] == 399
@@ -137,7 +150,7 @@ def test_the_file_is_bounded_private_and_without_vectors(tmp_path: Path) -> None
     assert max(len(json.dumps(r)) for r in records) < 1500, "text of one track, no vector, no picture"
 
 
-def test_open_tracks_stay_small_however_long_somebody_stands_there(tmp_path: Path) -> None:
+def test_open_tracks_stay_small_however_long_a_person_stays(tmp_path: Path) -> None:
     j = journal(tmp_path)
     watch(j, 1, *[seen("alice"), seen(None)] * 5000)
     (t,) = j.report()["tracks"]
@@ -148,20 +161,20 @@ def test_the_last_minutes_and_an_event(tmp_path: Path) -> None:
     j = journal(tmp_path)
     now = datetime.now(UTC)
     watch(j, 1, seen("alice"), at=now - timedelta(hours=2))
-    j.told(told("match", 1, "old"))
+    j.add_event(published("match", 1, "old"))
     watch(j, 2, seen("bob"), at=now - timedelta(seconds=20))
-    j.told(told("match", 2, "new"))
-    j.keep([2])
+    j.add_event(published("match", 2, "new"))
+    j.close_tracks([2])
     assert [t["track"] for t in j.report(last_s=600)["tracks"]] == [2]
     assert [t["track"] for t in j.report(event_id="old")["tracks"]] == [1]
     assert j.report(event_id="none")["tracks"] == [] and len(j.report()["tracks"]) == 2
     assert select(read_journal(j.path), 600, None) == []
 
 
-def test_somebody_who_was_forgotten_leaves_the_file(tmp_path: Path) -> None:
+def test_a_forgotten_person_is_removed_from_the_file(tmp_path: Path) -> None:
     j = journal(tmp_path)
     watch(j, 1, seen("alice"))
-    j.keep([])
+    j.close_tracks([])
     watch(j, 2, seen("alice"), seen("bob"))
     j.forget("alice")
     assert "alice" not in json.dumps(j.report())
@@ -170,7 +183,7 @@ def test_somebody_who_was_forgotten_leaves_the_file(tmp_path: Path) -> None:
     assert read_journal(j.path)[0]["best"]["identity"] is None
 
 
-def test_somebody_who_was_forgotten_while_no_daemon_ran_leaves_every_instances_file(tmp_path: Path) -> None:
+def test_a_person_forgotten_while_no_daemon_ran_is_removed_from_every_file(tmp_path: Path) -> None:
     for instance in ("front", "back"):
         j = Journal(tmp_path / f"explain-{instance}.sqlite", CONFIG)
         watch(j, 1, seen("alice"), seen("bob"))
@@ -188,34 +201,61 @@ def test_somebody_who_was_forgotten_while_no_daemon_ran_leaves_every_instances_f
 def test_off_means_no_file(tmp_path: Path) -> None:
     j = journal(tmp_path, DecisionConfig(explain_tracks=0))
     watch(j, 1, seen("alice"))
-    j.keep([])
+    j.close_tracks([])
     j.close()
     assert not j.path.exists() and read_journal(j.path) == []
     with pytest.raises(EdgeOneshotError, match="explain_tracks is 0"):
         j.report()
 
 
-def test_a_disk_that_fails_does_not_stop_the_daemon_and_is_told(tmp_path: Path) -> None:
+def test_a_file_that_cannot_be_opened_does_not_stop_the_daemon(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     (tmp_path / "explain.sqlite").mkdir()
     j = journal(tmp_path)
-    watch(j, 1, seen("alice"))
-    j.keep([])
-    assert j.report() == {"tracks": [], "kept": 20, "fault": j.fault} and j.fault
-    (other := tmp_path / "other.sqlite").write_bytes(b"no database at all" * 100)
-    broken = Journal(other, CONFIG)
-    assert broken.fault
-    with pytest.raises(EdgeOneshotError, match="cannot read"):
-        read_journal(other)
-    again = journal(tmp_path / "deep")
-    assert again.fault == ""
-    again._db.close() if again._db else None
-    again._db = sqlite3.connect(":memory:")
-    watch(again, 1, seen("alice"))
-    again.keep([])
-    assert "no such table" in again.fault
+    for number in range(3):
+        watch(j, number, seen("alice"))
+        j.close_tracks([])
+    assert j.report() == {"tracks": [], "kept": 20, "fault": j.fault}
+    assert "Is a directory" in j.fault and caplog.text.count("tracks are not kept for `explain`") == 1
+    (tmp_path / "explain.sqlite").rmdir()
+    watch(j, 4, seen("alice"))
+    j.close_tracks([])
+    assert j.fault == "" and [t["track"] for t in j.report()["tracks"]] == [4]
+    j.close()
 
 
-def test_the_tracker_says_which_track_saw_what() -> None:
+def test_a_damaged_file_is_moved_aside_and_deleted_when_a_person_is_forgotten(tmp_path: Path) -> None:
+    (path := tmp_path / "explain.sqlite").write_bytes(b"not a database, but it may name alice" * 100)
+    with pytest.raises(StorageError, match="the file is damaged"):
+        read_journal(path)
+    j = journal(tmp_path)
+    watch(j, 1, seen("bob"))
+    j.close_tracks([])
+    assert j.fault == "" and len(j.report()["tracks"]) == 1
+    assert len(list(tmp_path.glob("explain.sqlite.damaged-*"))) == 1
+    j.forget("alice")
+    assert list(tmp_path.glob("explain.sqlite.damaged-*")) == []
+    j.close()
+
+
+def test_a_record_that_cannot_be_read_is_set_aside_and_goes_with_the_next_person(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    j = journal(tmp_path)
+    for number in (1, 2, 3):
+        watch(j, number, seen("alice"))
+        j.close_tracks([])
+    j._file.run(lambda db: db.execute("UPDATE track SET record = substr(record, 1, 99) WHERE id = 2"), 0)
+    assert [t["track"] for t in j.report()["tracks"]] == [1, 3]
+    assert j._file.run(lambda db: db.count_set_aside(), -1) == 1
+    assert "row 2 of the table track cannot be read and is set aside" in caplog.text
+    j.forget("bob")
+    assert j._file.run(lambda db: db.count_set_aside(), -1) == 0
+    j.close()
+
+
+def test_the_tracker_returns_the_track_of_each_observation() -> None:
     tracker = Tracker(DecisionConfig(), never, score)
     tracker.update([seen("alice", x=0.0), seen("", x=500.0)], 1)
     who = [(n, o.decision.candidate and o.decision.candidate.identity_id) for n, o, _ in tracker.seen_at(1)]

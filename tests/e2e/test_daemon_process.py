@@ -377,6 +377,6 @@ def test_requests_over_mqtt_and_discovery(
     device.wait(lambda: "eileen" in subscriber.on(discovery)[-1].payload.decode(), "her entity")
     assert [p["name"] for p in ask("list")["data"]["identities"]] == ["Eileen"]
     assert ask("forget", name="eileen")["status"] == "ok"
-    assert "nobody called" in ask("rename", name="eileen", to="Zoë")["error"]
+    assert "no person with the name or id" in ask("rename", name="eileen", to="Zoë")["error"]
     assert "the broker's access list" in device.log()
     assert device.stop() == 0

@@ -289,7 +289,7 @@ def test_the_acl_lines_name_both_sides() -> None:
         "user porch",
         f"topic read {B}/request/#",
         f"topic write {B}/response/#",
-        "user <who may ask>",
+        "user <the requester>",
         f"topic write {B}/request/#",
         f"topic read {B}/response/#",
     ]

@@ -26,10 +26,10 @@ MakeLink = Callable[..., MqttLink]
 
 def deliver(link: MqttLink, outbox: Outbox, first: Event) -> None:
     """Start, and deliver an event: now no acknowledgement is on its way that a fault could meet instead of those it is for."""
-    outbox.commit(first)
+    outbox.events.commit(first)
     link.start()
     wait_until(
-        lambda: link.status().state == "online" and outbox.status().depth == 0, "the first event to be delivered"
+        lambda: link.status().state == "online" and outbox.events.status().depth == 0, "the first event to be delivered"
     )
 
 
@@ -41,19 +41,19 @@ def test_nothing_is_lost(broker: Mosquitto, outbox: Outbox, make_link: MakeLink,
         deliver(link, outbox, events[0])
         proxy.fault = kind
         for e in events[1:40]:
-            outbox.commit(e)
+            outbox.events.commit(e)
             link.wake()
         if kind != "slow":
             wait_until(
-                lambda: outbox.status().depth == 0 or link.status().connects > 1 or link.status().error,
+                lambda: outbox.events.status().depth == 0 or link.status().connects > 1 or link.status().error,
                 "the fault to bite",
             )
         wait_until(lambda: proxy.hits, "the fault to do something")
         for e in events[40:]:
-            outbox.commit(e)
+            outbox.events.commit(e)
             link.wake()
         proxy.fault = ""
-        wait_until(lambda: outbox.status().depth == 0, f"an empty outbox, got {link.status()}")
+        wait_until(lambda: outbox.events.status().depth == 0, f"an empty outbox, got {link.status()}")
         listener.wait("/event", len(events))
         counts = Counter(h.json["event_id"] for h in listener.on("/event"))
         late = {h.json["event_id"]: h.json["late"] for h in reversed(listener.on("/event"))}  # of the first copies
@@ -74,13 +74,13 @@ def test_the_second_copy_after_a_long_cut_says_late(broker: Mosquitto, tmp_path:
         link = make_link(proxy.port, box=box, clock=clock)
         deliver(link, box, clock.event(identity="bob"))
         proxy.fault = "cut_at_puback"
-        box.commit(clock.event())
+        box.events.commit(clock.event())
         link.wake()
         wait_until(lambda: proxy.hits, "the cut")
         proxy.fault = "refuse"
         clock.forward = 2.5
         proxy.fault = ""
-        wait_until(lambda: box.status().depth == 0, "the delivery")
+        wait_until(lambda: box.events.status().depth == 0, "the delivery")
         copies = [h.json for h in listener.wait("/match/alice", 2)]
         late = [c["late"] for c in copies]
         assert late == sorted(late) and not late[0] and late[-1], "the first copy is fresh, the last says late"
@@ -96,7 +96,7 @@ def test_a_fresh_event_does_not_wait_behind_a_backlog(broker: Mosquitto, tmp_pat
     box = Outbox(tmp_path / "o.sqlite", clock=clock)
     old = [clock.event() for _ in range(400)]
     for e in old:
-        box.commit(e)
+        box.events.commit(e)
     clock.forward = 3600.0
     first, second = clock.event(), clock.event()
     with FaultProxy(broker.port) as proxy, Subscriber(broker.port) as listener:
@@ -104,14 +104,14 @@ def test_a_fresh_event_does_not_wait_behind_a_backlog(broker: Mosquitto, tmp_pat
         link = make_link(proxy.port, box=box, clock=clock, limits=replace(QUICK, ack_timeout_s=60.0))
         link.start()
         wait_until(lambda: link.status().state == "unreachable", "the outage")
-        box.commit(first)
+        box.events.commit(first)
         proxy.fault = "slow"  # so that most of the backlog is still there when the second one comes
         listener.wait("/match/alice", 20)
-        box.commit(second)
+        box.events.commit(second)
         link.wake()
         proxy.fault = ""
         heard = [h.json["event_id"] for h in listener.wait("/match/alice", len(old) + 2)]
-        wait_until(lambda: box.status().depth == 0, "an empty outbox")
+        wait_until(lambda: box.events.status().depth == 0, "an empty outbox")
         link.stop()
     late = {h.json["event_id"]: h.json["late"] for h in listener.on("/match/alice")}
     assert [i for i in heard if late[i]] == [e.event_id for e in old], "the old ones in their order, once each"
@@ -129,13 +129,13 @@ def test_what_becomes_late_on_its_way_goes_past_nobody(broker: Mosquitto, tmp_pa
     box = Outbox(tmp_path / "o.sqlite", clock=clock)
     events = [clock.event() for _ in range(60)]
     for e in events[:-5]:
-        box.commit(e)
+        box.events.commit(e)
     clock.forward = 3600.0
     events[-5:] = [
         clock.event() for _ in range(5)
     ]  # fresh when the outbox is asked, and late when they are handed over
     for e in events[-5:]:
-        box.commit(e)
+        box.events.commit(e)
     with Subscriber(broker.port) as listener:
         link = make_link(broker.port, box=box, clock=five_seconds_later)
         link.start()
@@ -148,7 +148,7 @@ def test_no_more_messages_wait_for_their_acknowledgement_than_promised(
     broker: Mosquitto, outbox: Outbox, make_link: MakeLink
 ) -> None:
     for _ in range(60):
-        outbox.commit(event())  # two messages each
+        outbox.events.commit(event())  # two messages each
     with FaultProxy(broker.port) as proxy, Subscriber(broker.port) as listener:
         proxy.fault = "drop_pubacks"
         link = make_link(proxy.port, limits=replace(QUICK, ack_timeout_s=60.0))
@@ -163,7 +163,7 @@ def test_a_broker_of_3_1_1_gets_3_1_1(broker: Mosquitto, outbox: Outbox, make_li
     with FaultProxy(broker.port, v5="refuse") as proxy, Subscriber(broker.port) as listener:
         link = make_link(proxy.port)
         link.start()
-        outbox.commit(event())
+        outbox.events.commit(event())
         link.wake()
         listener.wait("/match/alice")
         assert link.status().protocol == "3.1.1"
@@ -198,11 +198,11 @@ def test_a_half_open_connection_is_noticed_by_the_missing_acknowledgement(
         link.start()
         wait_until(lambda: link.status().state == "online", "online")
         proxy.fault = "half_open"
-        outbox.commit(event())
+        outbox.events.commit(event())
         link.wake()
         wait_until(lambda: "no PUBACK" in link.status().error or "no CONNACK" in link.status().error, "the cut")
         proxy.fault = ""
-        wait_until(lambda: outbox.status().depth == 0, "the delivery")
+        wait_until(lambda: outbox.events.status().depth == 0, "the delivery")
         link.stop()
 
 
@@ -240,6 +240,6 @@ def test_a_small_run_of_the_fault_script(tmp_path: Path) -> None:
 
 
 def test_the_real_clock_is_never_behind_the_events(outbox: Outbox) -> None:
-    outbox.commit(event())
-    age = outbox.pending(0, 1)[0].age_s(read_clock())
+    outbox.events.commit(event())
+    age = outbox.events.pending(0, 1)[0].age_s(read_clock())
     assert age is not None and 0 <= age < 60

@@ -32,7 +32,7 @@ def state_validator(name: str) -> Draft202012Validator:
 
 
 def handed(outbox: Outbox, clock: SetClock, **options: Any) -> tuple[HandOver, dict[str, Any]]:
-    hand = hand_over(outbox.pending(0, 1)[0], "porch", 10.0, clock(), **options)
+    hand = hand_over(outbox.events.pending(0, 1)[0], "porch", 10.0, clock(), **options)
     return hand, json.loads(hand.payload)
 
 
@@ -53,7 +53,7 @@ def expires_in(message: dict[str, Any], clock: SetClock) -> float:
 
 
 def test_fresh_then_late_then_expired(box: Outbox, clock: SetClock) -> None:
-    box.commit(clock.event())
+    box.events.commit(clock.event())
     hand, message = handed(box, clock)
     assert message["late"] is False and message["clock"] == "synced" and message["signature"] is None
     assert expires_in(message, clock) == pytest.approx(10, abs=0.001)
@@ -68,41 +68,41 @@ def test_fresh_then_late_then_expired(box: Outbox, clock: SetClock) -> None:
 
 
 def test_a_wall_clock_that_steps_changes_neither_lateness_nor_the_time_left(box: Outbox, clock: SetClock) -> None:
-    box.commit(clock.event())
+    box.events.commit(clock.event())
     clock.forward, clock.wall = 1.0, -86400.0  # time synchronisation puts the clock a day back
     message = handed(box, clock)[1]
     assert message["late"] is False and expires_in(message, clock) == pytest.approx(9, abs=0.001)
 
 
 def test_sleep_counts(box: Outbox, clock: SetClock) -> None:
-    box.commit(clock.event())
+    box.events.commit(clock.event())
     clock.forward = clock.asleep = 3600.0  # the monotonic clock stood still meanwhile
     hand, message = handed(box, clock)
     assert message["late"] is True and hand.expires_in_s == 0
 
 
 def test_after_a_reboot_it_is_late_and_expired_whatever_the_clocks_say(box: Outbox, clock: SetClock) -> None:
-    box.commit(clock.event())
+    box.events.commit(clock.event())
     clock.boot, clock.wall = "another", -3600.0  # no real-time clock: it starts an hour early
     hand, message = handed(box, clock)
     assert message["late"] is True and hand.expires_in_s == 0 and expires_in(message, clock) <= 0
 
 
 def test_a_capture_in_the_future_is_late(box: Outbox, clock: SetClock) -> None:
-    box.commit(replace(e := clock.event(), captured_ns=e.captured_ns + 10**9))
+    box.events.commit(replace(e := clock.event(), captured_ns=e.captured_ns + 10**9))
     assert handed(box, clock)[1]["late"] is True
 
 
 def test_the_time_between_capture_and_commit_counts(box: Outbox, clock: SetClock) -> None:
     e = clock.event()
     clock.forward = 3.0
-    box.commit(e)
+    box.events.commit(e)
     assert handed(box, clock)[1]["late"] is True
 
 
 def test_unsynced_at_capture_stays_unsynced(box: Outbox, clock: SetClock) -> None:
     clock.synced = False
-    box.commit(clock.event())
+    box.events.commit(clock.event())
     assert handed(box, clock)[1]["clock"] == "unsynced"
     clock.synced = True
     assert handed(box, clock)[1]["clock"] == "unsynced"
@@ -122,7 +122,7 @@ def test_the_real_clock_reads() -> None:
 
 @pytest.mark.parametrize("event_type", BODIES)
 def test_every_event_type_fits_the_schema(box: Outbox, clock: SetClock, event_type: str) -> None:
-    box.commit(clock.event(event_type))
+    box.events.commit(clock.event(event_type))
     message = handed(box, clock)[1]
     EVENT.validate(message)
     for broken in (
@@ -138,7 +138,7 @@ def test_every_event_type_fits_the_schema(box: Outbox, clock: SetClock, event_ty
 
 @pytest.mark.parametrize("event_type", ["unknown", "rejected"])
 def test_the_schema_refuses_a_name_where_nobody_was_recognised(box: Outbox, clock: SetClock, event_type: str) -> None:
-    box.commit(clock.event(event_type))
+    box.events.commit(clock.event(event_type))
     message = handed(box, clock)[1]
     for extra in ({"identity": "alice"}, {"name": "Alice"}):
         with pytest.raises(ValidationError):

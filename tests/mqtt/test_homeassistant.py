@@ -1,4 +1,4 @@
-"""Discovery: entities from enrollment on, cleaned up on forget, told again when Home Assistant comes up."""
+"""Discovery: entities from enrollment on, removed with the person, and sent again when Home Assistant starts."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from mosquitto import Mosquitto, Subscriber
 from mqtt_parts import wait_until
 
 from edge_oneshot.config import MqttConfig
+from edge_oneshot.events.outbox import Outbox
 from edge_oneshot.mqtt.client import MqttLink
 from edge_oneshot.mqtt.homeassistant import HomeAssistant, components
 from edge_oneshot.mqtt.subscriber import Subscriber as Client
@@ -32,17 +33,17 @@ def publish(broker: Mosquitto) -> Iterator[Callable[[str, bytes], None]]:
 
 
 def kept(broker: Mosquitto, count: int) -> dict[str, Any]:
-    """The retained discovery messages; one that is emptied while we listen, and so arrives empty, is none."""
+    """The retained discovery messages. One that is emptied meanwhile arrives empty and is left out."""
     with Subscriber(broker.port, "homeassistant/#") as latecomer:
         last = {h.topic: h for h in latecomer.wait("/config", count)}
     return {topic: h.json for topic, h in last.items() if h.payload}
 
 
-def test_one_message_for_the_device_with_an_entity_and_a_trigger_for_everybody(
-    broker: Mosquitto, make_link: MakeLink
+def test_one_message_for_the_device_with_an_entity_and_a_trigger_for_each_person(
+    broker: Mosquitto, outbox: Outbox, make_link: MakeLink
 ) -> None:
     link = make_link(broker.port)
-    ha = HomeAssistant(link, "device", "homeassistant", "Porch camera", "0.1.0")
+    ha = HomeAssistant(link, outbox.notes, "device", "homeassistant", "Porch camera", "0.1.0")
     ha.announce({"alice": "Alice"})
     link.start()
     topic = "homeassistant/device/edge_oneshot_porch/config"
@@ -68,7 +69,7 @@ def test_one_message_for_the_device_with_an_entity_and_a_trigger_for_everybody(
     assert len(unique) == len(set(unique)) == len(cmps) - 1
     with Subscriber(broker.port, "homeassistant/#") as listener:
         listener.wait("/config")
-        ha.announce({"zoe": "Zoë"})  # alice is forgotten
+        ha.announce({"zoe": "Zoë"})  # alice was removed
         cmps = listener.wait("/config", 2)[-1].json["components"]
     assert cmps["person_alice"] == {"platform": "binary_sensor"} and cmps["match_alice"] == {
         "platform": "device_automation"
@@ -76,9 +77,11 @@ def test_one_message_for_the_device_with_an_entity_and_a_trigger_for_everybody(
     assert cmps["person_zoe"]["name"] == "Zoë"
 
 
-def test_one_message_per_entity_and_empty_ones_for_those_forgotten(broker: Mosquitto, make_link: MakeLink) -> None:
+def test_one_message_per_entity_and_empty_ones_for_removed_people(
+    broker: Mosquitto, outbox: Outbox, make_link: MakeLink
+) -> None:
     link = make_link(broker.port)
-    ha = HomeAssistant(link, "component", "homeassistant", "Porch", "0.1.0")
+    ha = HomeAssistant(link, outbox.notes, "component", "homeassistant", "Porch", "0.1.0")
     ha.announce({"alice": "Alice", "bob": "Bob"})
     link.start()
     first = kept(broker, 11)
@@ -86,15 +89,15 @@ def test_one_message_per_entity_and_empty_ones_for_those_forgotten(broker: Mosqu
     assert "homeassistant/device_automation/edge_oneshot_porch/match_bob/config" in first
     assert all(m["device"]["identifiers"] == ["edge_oneshot_porch"] for m in first.values())
     ha.announce({"bob": "Robert"})
-    wait_until(lambda: len(kept(broker, 9)) == 9, "alice's two to be gone")
+    wait_until(lambda: len(kept(broker, 9)) == 9, "alice's two messages to be emptied")
     assert kept(broker, 9)["homeassistant/binary_sensor/edge_oneshot_porch/person_bob/config"]["name"] == "Robert"
 
 
-def test_it_is_told_again_when_home_assistant_comes_up(
-    broker: Mosquitto, make_link: MakeLink, publish: Callable[[str, bytes], None]
+def test_all_is_sent_again_when_home_assistant_starts(
+    broker: Mosquitto, outbox: Outbox, make_link: MakeLink, publish: Callable[[str, bytes], None]
 ) -> None:
     link = make_link(broker.port)
-    HomeAssistant(link, "device", "homeassistant", "Porch", "0.1.0").announce({})
+    HomeAssistant(link, outbox.notes, "device", "homeassistant", "Porch", "0.1.0").announce({})
     link.set_state(link.topics.presence, {"identities": []})
     with Subscriber(broker.port) as listener:
         link.start()
@@ -109,15 +112,15 @@ def test_it_is_told_again_when_home_assistant_comes_up(
         assert len(listener.wait("/config", 2)) == 2 and len(listener.wait("/presence", 2)) == 2
 
 
-def test_a_renamed_person_keeps_his_entity() -> None:
+def test_a_renamed_person_keeps_the_entity() -> None:
     before, after = (
         components(Topics("edge-oneshot", "porch"), "edge_oneshot_porch", {"a": name}) for name in ("A", "B")
     )
     assert before["person_a"]["unique_id"] == after["person_a"]["unique_id"] and after["person_a"]["name"] == "B"
 
 
-def test_the_example_acl_lets_the_device_announce_itself(tmp_path: Path, make_broker: Callable[..., Mosquitto]) -> None:
-    """`%u` inside a level: not in mosquitto's manual, so it is tried."""
+def test_the_example_acl_allows_the_discovery_messages(tmp_path: Path, make_broker: Callable[..., Mosquitto]) -> None:
+    """mosquitto's manual does not say that `%u` works inside a level."""
     from mosquitto import passwords
 
     acl = tmp_path / "acl"
@@ -142,12 +145,12 @@ def test_the_example_acl_lets_the_device_announce_itself(tmp_path: Path, make_br
 
 
 @pytest.mark.parametrize("mode", ["device", "component"])
-def test_who_was_forgotten_while_the_daemon_was_away_disappears_too(
-    broker: Mosquitto, make_link: MakeLink, mode: str
+def test_a_person_removed_while_the_daemon_was_away_is_removed_too(
+    broker: Mosquitto, outbox: Outbox, make_link: MakeLink, mode: str
 ) -> None:
     for people in ({"alice": "Alice", "bob": "Bob"}, {"bob": "Bob"}):
         link = make_link(broker.port)
-        ha = HomeAssistant(link, mode, "homeassistant", "Porch", "0.1.0")
+        ha = HomeAssistant(link, outbox.notes, mode, "homeassistant", "Porch", "0.1.0")
         for identity in people:
             link.set_state(link.topics.person_state(identity), "OFF")
         link.clear_others(f"{link.topics.base}/person/", [link.topics.person_state(i) for i in people])
@@ -168,10 +171,12 @@ def test_who_was_forgotten_while_the_daemon_was_away_disappears_too(
             )
 
 
-def test_a_changed_mode_removes_the_messages_of_the_other(broker: Mosquitto, make_link: MakeLink) -> None:
+def test_a_changed_mode_removes_the_messages_of_the_other(
+    broker: Mosquitto, outbox: Outbox, make_link: MakeLink
+) -> None:
     for mode in ("component", "device", "component"):
         link = make_link(broker.port)
-        HomeAssistant(link, mode, "homeassistant", "Porch", "0.1.0").announce({})
+        HomeAssistant(link, outbox.notes, mode, "homeassistant", "Porch", "0.1.0").announce({})
         link.start()
         wait_until(lambda n=link: n.status().state == "online", "online")
         link.stop()

@@ -36,7 +36,7 @@ def test_lines_count_and_marks(broker: Mosquitto, outbox: Outbox, make_link: Mak
     process = listen(broker.port, "--count", "3")
     subscribed(broker)
     for e in (event("match", name="Al\x1b[2Jice"), event("match", ago_s=60), event("unknown")):
-        outbox.commit(e)
+        outbox.events.commit(e)
     link.wake()
     out, err = process.communicate(timeout=60)
     first, second, third = out.splitlines()
@@ -53,7 +53,7 @@ def test_json_lines_are_the_payloads_as_they_came(broker: Mosquitto, outbox: Out
     subscribed(broker)
     made = [event("enrolled"), event("gone")]
     for e in made:
-        outbox.commit(e)
+        outbox.events.commit(e)
     link.wake()
     out, _ = process.communicate(timeout=60)
     assert [json.loads(line)["event_id"] for line in out.splitlines()] == [e.event_id for e in made]
@@ -88,7 +88,7 @@ def test_ctrl_c_ends_it_without_a_traceback_and_a_restarted_broker_does_not(
     before = broker.log().count("SUBACK to edge-oneshot-listen")
     broker.restart()
     wait_until(lambda: broker.log().count("SUBACK to edge-oneshot-listen") > before, "its return")
-    outbox.commit(event())
+    outbox.events.commit(event())
     link.wake()
     assert process.stdout is not None
     assert "porch match alice" in process.stdout.readline()
@@ -104,7 +104,7 @@ def test_live_shows_a_row_per_device(broker: Mosquitto, outbox: Outbox, make_lin
     link.start()
     process = listen(broker.port, "--live", "--count", "1")
     subscribed(broker)
-    outbox.commit(event())
+    outbox.events.commit(event())
     link.wake()
     out, err = process.communicate(timeout=60)
     assert process.returncode == 0, err

@@ -47,8 +47,8 @@ def clock() -> SetClock:
 @pytest.fixture
 def payload(tmp_path: Path, clock: SetClock, key: Key) -> bytes:
     box = Outbox(tmp_path / "o.sqlite", clock=clock)
-    box.commit(clock.event("match", name='Zoë "Ж" \\ \u2028'))
-    made = hand_over(box.pending(0, 1)[0], "porch", 10.0, clock(), Sealer(key, box.next_counter)).payload
+    box.events.commit(clock.event("match", name='Zoë "Ж" \\ \u2028'))
+    made = hand_over(box.events.pending(0, 1)[0], "porch", 10.0, clock(), Sealer(key, box.counter.next)).payload
     box.close()
     return made
 
@@ -109,19 +109,19 @@ def test_any_bytes_are_refused_and_nothing_else_happens(junk: bytes) -> None:
 
 def test_the_gate_admits_once_and_only_fresh(tmp_path: Path, clock: SetClock) -> None:
     box = Outbox(tmp_path / "o.sqlite", clock=clock)
-    gate, sealer = Gate(HMAC_KEY), Sealer(HMAC_KEY, box.next_counter)
+    gate, sealer = Gate(HMAC_KEY), Sealer(HMAC_KEY, box.counter.next)
 
     def payload(**changes: object) -> bytes:
         e = clock.event()
-        box.commit(e)
+        box.events.commit(e)
         clock.forward += float(str(changes.get("wait", 0)))
-        stored = box.pending(0, 1)[0]
-        box.delete([e.event_id])
+        stored = box.events.pending(0, 1)[0]
+        box.events.delete([e.event_id])
         return hand_over(stored, "porch", 10.0, clock(), sealer).payload
 
     first = payload()
     assert gate.admit(first, clock().wall)["identity"] == "alice"
-    with pytest.raises(SignatureRefused, match="repeated"):
+    with pytest.raises(SignatureRefused, match="replayed"):
         gate.admit(first, clock().wall)
     with pytest.raises(SignatureRefused, match="late"):
         gate.admit(payload(wait=3), clock().wall)
@@ -134,7 +134,7 @@ def test_the_gate_admits_once_and_only_fresh(tmp_path: Path, clock: SetClock) ->
     clock.synced = True
     older, newer = payload(), payload()
     gate.admit(newer, clock().wall)
-    with pytest.raises(SignatureRefused, match="repeated"):
+    with pytest.raises(SignatureRefused, match="replayed"):
         gate.admit(older, clock().wall)
     box.close()
 
@@ -143,7 +143,7 @@ def test_counters_rise_over_restarts_and_a_lost_file(tmp_path: Path) -> None:
     path, seen = tmp_path / "o.sqlite", []
     for round_ in range(4):
         box = Outbox(path)
-        seen += [box.next_counter() for _ in range(2500)]
+        seen += [box.counter.next() for _ in range(2500)]
         box.close()
         if round_ == 2:
             path.write_bytes(b"damaged" * 1000)
@@ -182,7 +182,7 @@ def test_from_the_key_over_the_broker_to_verify_event(
     with Subscriber(config, ["edge-oneshot/+/event"], lambda m: got.append(bytes(m.payload)), "t") as s:
         link.start()
         for kind in BODIES:
-            outbox.commit(event(kind))
+            outbox.events.commit(event(kind))
         link.wake()
         wait_until(lambda: s.step(0.1) and len(got) == len(BODIES), "the events")
     done = CliRunner().invoke(
@@ -192,7 +192,7 @@ def test_from_the_key_over_the_broker_to_verify_event(
     state = str(tmp_path / "state")
     for _ in range(2):
         done = CliRunner().invoke(verify_event, ["--key", str(tmp_path / "key.pub"), "--state", state], input=got[0])
-    assert "refused: repeated" in done.output
+    assert "refused: replayed" in done.output
 
 
 def test_new_key_makes_files_that_work_and_overwrites_none(tmp_path: Path) -> None:
@@ -215,10 +215,10 @@ def test_the_reference_consumer_opens_once_and_refuses_a_recording(broker: Mosqu
     made = {}
     for who in ("alice", "bob"):
         e = clock.event("match", identity=who)
-        box.commit(e)
-        stored = box.pending(0, 1)[0]
-        box.delete([e.event_id])
-        made[who] = hand_over(stored, "porch", 30.0, clock(), Sealer(HMAC_KEY, box.next_counter)).payload
+        box.events.commit(e)
+        stored = box.events.pending(0, 1)[0]
+        box.events.delete([e.event_id])
+        made[who] = hand_over(stored, "porch", 30.0, clock(), Sealer(HMAC_KEY, box.counter.next)).payload
     box.close()
     script = Path(__file__).parents[2] / "docs" / "consumer.py"
     command = [sys.executable, script, f"127.0.0.1:{broker.port}", tmp_path / "key", "alice"]

@@ -43,9 +43,9 @@ def sent(tmp_path_factory: pytest.TempPathFactory) -> Any:
     box = Outbox(tmp_path_factory.mktemp("sent") / "o.sqlite")
 
     def send(event: Event) -> dict[str, Any]:
-        box.commit(event)
-        stored = box.pending(0, 1)[0]
-        box.delete([event.event_id])
+        box.events.commit(event)
+        stored = box.events.pending(0, 1)[0]
+        box.events.delete([event.event_id])
         message: dict[str, Any] = json.loads(hand_over(stored, "porch", 10.0, read_clock()).payload)
         return message
 

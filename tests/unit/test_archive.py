@@ -1,4 +1,4 @@
-"""Export and import: a round trip through a file, and damaged files of which nothing is stored."""
+"""Export and import: a round trip through a file; nothing of a damaged file is imported."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_an_existing_file_is_never_overwritten(gallery: Gallery, tmp_path: Path)
 @pytest.mark.parametrize(
     "content", [b"", b"{", b"\xff", b"[" * 10**5, b"1" * 5000], ids=["empty", "syntax", "not utf-8", "nested", "number"]
 )
-def test_a_file_that_is_no_json(tmp_path: Path, content: bytes) -> None:
+def test_a_file_that_is_not_json(tmp_path: Path, content: bytes) -> None:
     (path := tmp_path / "people.json").write_bytes(content)
     with pytest.raises(GalleryError, match="cannot read"):
         read_document(path)
@@ -73,7 +73,7 @@ def test_a_missing_file(tmp_path: Path) -> None:
     ],
 )
 def test_another_document_is_refused(document: dict[str, Any]) -> None:
-    with pytest.raises(GalleryError, match="expected a edge-oneshot-gallery of version 1"):
+    with pytest.raises(GalleryError, match="expected a file of format edge-oneshot-gallery, version 1"):
         from_document(document)
 
 
@@ -112,7 +112,7 @@ DAMAGE: dict[str, Any] = {
 
 
 @pytest.mark.parametrize("damage", DAMAGE)
-def test_a_damaged_person_is_named_and_nothing_is_taken(gallery: Gallery, damage: str) -> None:
+def test_a_damaged_entry_is_named_and_nothing_is_imported(gallery: Gallery, damage: str) -> None:
     document = copy.deepcopy(to_document(gallery))
     document["identities"][1] = DAMAGE[damage](document["identities"][1])
     with pytest.raises(GalleryError, match=r"identities\[1\] is damaged: .*; nothing was imported"):

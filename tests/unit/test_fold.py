@@ -12,8 +12,8 @@ from samples import ENCODER, person, seen
 
 from edge_oneshot.events.build import gallery_event, track_event
 from edge_oneshot.events.clock import read_clock
-from edge_oneshot.events.outbox import StoredEvent
 from edge_oneshot.events.schema import load
+from edge_oneshot.events.stored import StoredEvent
 from edge_oneshot.matching.track import ResultKind, TrackResult
 from edge_oneshot.mqtt.payloads import hand_over
 from edge_oneshot.types import Event, Observation
@@ -72,7 +72,7 @@ def test_nothing_below_the_threshold_carries_a_name(case: str) -> None:
         assert identity_id not in text and name not in text
 
 
-def test_a_match_names_its_person_and_nobody_else() -> None:
+def test_a_match_names_its_person_only() -> None:
     text = json.dumps(sent(CASES["match"][0]), ensure_ascii=False)
     assert "Alice Übermut" in text
     assert "runner-up" not in text and "Runner Up" not in text and "lookalike" not in text
@@ -92,7 +92,7 @@ def test_times_are_those_of_the_capture() -> None:
     assert made.body["seconds"] == 5.0
 
 
-def test_somebody_renamed_or_forgotten_meanwhile_still_has_an_id() -> None:
+def test_a_person_removed_meanwhile_still_has_an_id() -> None:
     made = event(ResultKind.GONE, seen("bob"), "bob")
     assert (made.body["identity"], made.body["name"]) == ("bob", "bob")
 

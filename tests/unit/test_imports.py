@@ -34,7 +34,7 @@ HEAVY = {
     "av": {"cameras"},
     "picamera2": {"cameras", "cli"},
     "libcamera": {"cameras"},
-    "sqlite3": {"gallery", "events"},
+    "sqlite3": {"storage"},
     "PIL": {"cameras", "vision", "cli", "evaluation"},
     "ai_edge_litert": {"model"},
     "tflite_runtime": {"model"},

@@ -29,7 +29,7 @@ from edge_oneshot.control.protocol import PendingRequest, answer_json, make_requ
 from edge_oneshot.control.requests import Forget, Identify, List, Status
 from edge_oneshot.control.responses import People
 from edge_oneshot.control.server import ControlServer
-from edge_oneshot.errors import CameraError, ConfigError, ControlError, GalleryError
+from edge_oneshot.errors import CameraError, ConfigError, ControlError, GalleryError, StorageError
 from edge_oneshot.events import signing
 from edge_oneshot.events.outbox import Outbox
 from edge_oneshot.gallery.archive import to_document
@@ -236,9 +236,9 @@ def test_a_gallery_whose_file_was_replaced_or_removed_is_not_written(gallery: Ga
 
 
 def test_a_full_disk_is_named_and_the_gallery_goes_on(gallery: Gallery) -> None:
-    pages = gallery._db.execute("PRAGMA page_count").fetchone()[0]
+    pages = gallery._db.rows("PRAGMA page_count")[0][0]
     gallery._db.execute(f"PRAGMA max_page_count = {pages + 1}")
-    with pytest.raises(GalleryError, match="disk is full"):
+    with pytest.raises(StorageError, match="is full"):
         for i in range(100):
             add(gallery, "p" + "x" * i, f"Person {i}")
     before = len(gallery.identities())
@@ -261,7 +261,7 @@ def test_a_removed_template_is_overwritten_when_a_busy_reader_has_ended(
     reader.execute("SELECT * FROM templates").fetchall()
     gallery.remove("alice")
     assert stands()
-    assert "overwritten as soon as it has ended" in caplog.text
+    assert "overwritten when it has finished" in caplog.text
     reader.close()
     gallery.version()
     assert not stands()
@@ -352,8 +352,8 @@ def test_the_broker_forgets_a_person_who_was_removed_while_no_daemon_ran(tmp_pat
     for people in ({"alice": "Alice", "bob": "Bob"}, {"alice": "Alice"}):
         outbox = Outbox(tmp_path / "outbox.sqlite")
         link = MqttLink(MqttConfig(prefix="p"), "d", outbox)
-        Reporter(topics, outbox, link).people(people)
-        cleared = outbox.clears()
+        Reporter(topics, outbox.events, link).people(people)
+        cleared = outbox.topics.to_empty()
         link.stop()
         outbox.close()
     assert cleared == [topics.person_state("bob")]

@@ -1,0 +1,93 @@
+"""What the outbox file keeps beside the events: retained topics, short texts, and the counter of signatures."""
+
+from __future__ import annotations
+
+import time
+
+from edge_oneshot.storage.database import Database
+from edge_oneshot.storage.optional import OptionalDatabase
+
+_RESERVED = 1000  # counter values that one write to the disk reserves
+
+
+class TopicLedger:
+    """The topics at which the broker keeps a value of this device, those of earlier processes included."""
+
+    def __init__(self, file: OptionalDatabase) -> None:
+        self._file = file
+
+    def retained(self) -> list[str]:
+        """The topics at which the broker keeps a value."""
+        return self._topics("retained")
+
+    def to_empty(self) -> list[str]:
+        """The topics that must still be emptied at the broker."""
+        return self._topics("clears")
+
+    def add(self, topic: str) -> None:
+        """The broker is to keep a value at `topic`; a request to empty it is withdrawn."""
+
+        def work(db: Database) -> None:
+            db.execute("INSERT OR IGNORE INTO retained VALUES (?)", (topic,))
+            db.execute("DELETE FROM clears WHERE topic = ?", (topic,))
+
+        self._file.run(work, None)
+
+    def empty(self, topic: str) -> None:
+        """`topic` must be emptied at the broker, by a later process if this one ends before."""
+        self._file.run(lambda db: db.execute("INSERT OR IGNORE INTO clears VALUES (?)", (topic,)), 0)
+
+    def emptied(self, topic: str) -> None:
+        """The broker has acknowledged that `topic` is empty."""
+
+        def work(db: Database) -> None:
+            db.execute("DELETE FROM clears WHERE topic = ?", (topic,))
+            db.execute("DELETE FROM retained WHERE topic = ?", (topic,))
+
+        self._file.run(work, None)
+
+    def _topics(self, table: str) -> list[str]:
+        return [str(row[0]) for row in self._file.rows(f"SELECT topic FROM {table} ORDER BY topic")]
+
+
+class Notes:
+    """Short texts that a later process needs."""
+
+    def __init__(self, file: OptionalDatabase) -> None:
+        self._file = file
+
+    def get(self, name: str) -> str | None:
+        """The text that `put` stored; None if there is none."""
+        rows = self._file.rows("SELECT value FROM notes WHERE name = ?", (name,))
+        return str(rows[0][0]) if rows else None
+
+    def put(self, name: str, value: str) -> None:
+        self._file.run(lambda db: db.execute("INSERT OR REPLACE INTO notes VALUES (?, ?)", (name, value)), 0)
+
+
+class SignatureCounter:
+    """Numbers that rise over all processes, for signatures. One write to the disk reserves 1,000 of them."""
+
+    def __init__(self, file: OptionalDatabase) -> None:
+        self._file = file
+        self._last = self._end = 0
+
+    def next(self) -> int:
+        """A number that was never given before."""
+        with self._file.lock:
+            if self._last >= self._end:
+                # Without a disk the wall clock still makes the numbers rise, unless it is set back.
+                end = self._file.run(_reserve, 0) or max(self._end, time.time_ns() // 1_000) + _RESERVED
+                self._last, self._end = max(self._end, end - _RESERVED), end
+            self._last += 1
+            return self._last
+
+
+def _reserve(db: Database) -> int:
+    """The end of a block of numbers. It begins at the wall clock, so that a file that was moved aside repeats none."""
+    rows = db.rows(
+        """INSERT INTO counters VALUES ('signature', ?) ON CONFLICT (name)
+        DO UPDATE SET value = max(value, excluded.value) + ? RETURNING value""",
+        (time.time_ns() // 1_000, _RESERVED),
+    )
+    return int(rows[0][0])

@@ -1,0 +1,37 @@
+"""The gallery's file: its tables, as ordered steps, and how it is kept."""
+
+from __future__ import annotations
+
+from edge_oneshot.storage.database import Schema
+
+BUSY_TIMEOUT_S = 10.0
+
+SCHEMA = Schema(
+    kind="gallery",
+    application_id=0x454F6761,  # "EOga"
+    table="identities",
+    damage_hint="restore a backup, or import a file of `gallery export` into a new gallery; keep the damaged file",
+    busy_timeout_s=BUSY_TIMEOUT_S,
+    wal=True,
+    synchronous="FULL",  # a power cut loses nothing that was reported as stored
+    secure_delete=True,  # the bytes of a removed template are overwritten
+    foreign_keys=True,
+    steps=(
+        (
+            """CREATE TABLE identities (
+                identity_id TEXT PRIMARY KEY,
+                name        TEXT NOT NULL,
+                created_at  TEXT NOT NULL
+            ) STRICT""",
+            """CREATE TABLE templates (
+                template_id TEXT PRIMARY KEY,
+                identity_id TEXT NOT NULL REFERENCES identities ON DELETE CASCADE ON UPDATE CASCADE,
+                encoder_id  TEXT NOT NULL,
+                vector      BLOB NOT NULL,  -- float32, little-endian, as many as the encoder's dimension
+                quality     TEXT NOT NULL,  -- JSON: the measures of the capture
+                created_at  TEXT NOT NULL
+            ) STRICT""",
+            "CREATE INDEX templates_by_identity ON templates (identity_id)",
+        ),
+    ),
+)

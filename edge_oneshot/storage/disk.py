@@ -1,0 +1,88 @@
+"""The disk under a file: where it is mounted, what is free, and why a file on it could not be opened, read or written."""
+
+from __future__ import annotations
+
+import errno
+import os
+import pwd
+from dataclasses import dataclass
+from pathlib import Path
+
+# SQLite reports a full disk in several ways, some of them as an input/output error. Below this it was the disk.
+_LITTLE_BYTES = 64 * 1024
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Disk:
+    """mount: its mount point. free_bytes: what this user may still write."""
+
+    mount: Path
+    free_bytes: int
+    read_only: bool
+
+
+def disk_of(path: Path) -> Disk:
+    """The disk that holds `path`, or would. Raises OSError."""
+    folder = path.absolute().parent
+    while not folder.is_dir():
+        folder = folder.parent
+    found = os.statvfs(folder)
+    blocks = found.f_bfree if os.geteuid() == 0 else found.f_bavail
+    mount = folder.resolve()
+    while not os.path.ismount(mount):
+        mount = mount.parent
+    return Disk(mount=mount, free_bytes=blocks * found.f_frsize, read_only=bool(found.f_flag & os.ST_RDONLY))
+
+
+def explain(number: int, message: str, path: Path, kind: str) -> tuple[str, str]:
+    """(why, hint) of a failure on `path`. number: the system error, 0 if unknown. message: what to say if it is unknown.
+
+    kind: what the file is, for the hint. A failure of the disk leaves what was stored before as it was.
+    """
+    try:
+        disk = disk_of(path)
+    except OSError:
+        return message, "check device.state_dir"
+    unchanged = f"the {kind} itself is unchanged"
+    access = number in (errno.EACCES, errno.EPERM, errno.EROFS)
+    if disk.read_only and (access or number == errno.EIO):
+        return (
+            f"the file system {disk.mount} is mounted read-only",
+            f"look for disk errors with dmesg, then remount {disk.mount} read-write; {unchanged}",
+        )
+    if access and (blocked := _not_writable(path)) is not None:
+        return (
+            f"{_user(os.geteuid())} may not write {blocked}, which belongs to {_user(blocked.stat().st_uid)}",
+            "run as that user, or set device.state_dir to a folder that this user may write",
+        )
+    if number in (errno.ENOSPC, errno.EDQUOT) or (disk.free_bytes < _LITTLE_BYTES and (access or number == errno.EIO)):
+        limit = "disk" if disk.free_bytes < _LITTLE_BYTES else "disk, or this user's quota,"
+        return f"the {limit} is full ({disk.free_bytes} bytes free on {disk.mount})", f"free space; {unchanged}"
+    if number == errno.EIO:
+        return f"{message} (disk {disk.mount})", "look for disk errors with dmesg; keep the file, it may be intact"
+    return message, "check device.state_dir"
+
+
+def _not_writable(path: Path) -> Path | None:
+    """The file, or the nearest folder above it, if this user may not write it."""
+    at = path.absolute()
+    while not _exists(at):
+        at = at.parent
+    if not os.access(at, os.W_OK, effective_ids=True):
+        return at
+    # SQLite keeps its side files in the folder.
+    return None if at.is_dir() or os.access(at.parent, os.W_OK | os.X_OK, effective_ids=True) else at.parent
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except PermissionError:  # a folder above it is closed to this user
+        return False
+
+
+def _user(uid: int) -> str:
+    try:
+        return f"user {pwd.getpwuid(uid).pw_name}"
+    except KeyError:
+        return f"user {uid}"

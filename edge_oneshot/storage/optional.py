@@ -1,0 +1,108 @@
+"""A SQLite file that the daemon can work without: the outbox and the journal."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TypeVar
+
+from edge_oneshot.errors import StorageError, UnusableFile
+from edge_oneshot.storage import disk
+from edge_oneshot.storage.database import Database, Row, Schema, Value, create_private
+
+log = logging.getLogger(__name__)
+T = TypeVar("T")
+
+
+class OptionalDatabase:
+    """A database that the daemon can work without. Safe to use from several threads.
+
+    A failure is logged once and kept in `fault`. A damaged or newer file is moved aside, and a new one is begun.
+    """
+
+    def __init__(self, path: Path, schema: Schema, consequence: str) -> None:
+        """consequence: what a failure means, for the log. The file is opened by the first `run`."""
+        self.path, self.lock, self.fault, self.closed = path, threading.RLock(), "", False
+        self._schema, self._consequence = schema, consequence
+        self._db: Database | None = None
+
+    def require_permission(self) -> None:
+        """Raises StorageError if this user may not write the file. Any other failure is left to `run`."""
+        try:
+            create_private(self.path)
+        except PermissionError as e:
+            why, hint = disk.explain(e.errno or 0, str(e.strerror), self.path, self._schema.kind)
+            raise StorageError(f"cannot open the {self._schema.kind} {self.path}: {why}", hint) from None
+        except OSError:
+            pass
+
+    def run(self, work: Callable[[Database], T], otherwise: T) -> T:
+        """The result of `work` in one transaction, or `otherwise` if the file cannot be used."""
+        with self.lock:
+            if self.closed:
+                return otherwise
+            try:
+                return self._run(work)
+            except StorageError as e:
+                if not self.fault:
+                    log.error("%s; %s", e, self._consequence)
+                self.fault = str(e)
+                return otherwise
+
+    def rows(self, sql: str, values: Sequence[Value] = ()) -> list[Row]:
+        """All rows of a query; none if the file cannot be used."""
+        nothing: list[Row] = []
+        return self.run(lambda db: db.rows(sql, values), nothing)
+
+    def written(self) -> None:
+        """A write has reached the disk, so an earlier fault is over. Reading proves nothing: a full disk can be read."""
+        if self.fault:
+            log.warning("the %s %s can be written again", self._schema.kind, self.path)
+            self.fault = ""
+
+    def close(self) -> None:
+        """Close the file; every later `run` gives `otherwise`."""
+        with self.lock:
+            self.closed = True
+            self._disconnect()
+
+    def _run(self, work: Callable[[Database], T]) -> T:
+        for attempt in (1, 2):
+            try:
+                if self._db is None:
+                    self._db = Database(self.path, self._schema, any_thread=True)
+                with self._db.transaction():
+                    return work(self._db)
+            except UnusableFile as e:
+                self._disconnect()
+                if attempt == 2:
+                    raise
+                try:
+                    aside = move_aside(self.path, e.state)
+                except OSError as failed:
+                    raise StorageError(f"{e.message}; it cannot be moved aside: {failed}", e.hint) from e
+                log.error("%s; moved aside to %s, and an empty %s is begun", e.message, aside.name, self._schema.kind)
+        raise AssertionError("unreachable")
+
+    def _disconnect(self) -> None:
+        if self._db is not None:
+            self._db.close()
+            self._db = None
+
+
+def move_aside(path: Path, state: str) -> Path:
+    """Rename a file and its side files to `<name>.<state>-<time>`. Raises OSError."""
+    aside = path.with_name(f"{path.name}.{state}-{datetime.now(UTC).strftime('%Y%m%dT%H%M%S%f')}")
+    for suffix in ("-wal", "-shm", "-journal", ""):
+        source = path.with_name(path.name + suffix)
+        if source.exists():
+            source.rename(aside.with_name(aside.name + suffix))
+    return aside
+
+
+def moved_aside(path: Path) -> list[Path]:
+    """The damaged and newer files that were moved aside from `path`."""
+    return [p for state in ("damaged", "newer") for p in sorted(path.parent.glob(f"{path.name}.{state}-*"))]
