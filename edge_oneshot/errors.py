@@ -8,6 +8,7 @@
     |-- EnrollmentError           exit 4   the capture cannot become a template
     |-- GalleryError              exit 1   an unknown or colliding identity, an unreadable or too new database
     |-- StorageError              exit 1   a disk that is full or read-only, or a file that permissions protect
+    |   `-- UnusableFile                   the file itself is damaged, newer than this release, or another program's
     |-- ControlError              exit 1   a running daemon refused a request, or did not answer
     `-- BrokerError               exit 1
         |-- BrokerUnreachable              transient: retry with back-off
@@ -108,6 +109,14 @@ class GalleryError(EdgeOneshotError):
 
 class StorageError(EdgeOneshotError):
     pass
+
+
+class UnusableFile(StorageError):
+    """No retry helps. state: "damaged", "newer" (written by a later release) or "foreign" (by another program)."""
+
+    def __init__(self, message: str, hint: str = "", state: str = "damaged") -> None:
+        super().__init__(message, hint)
+        self.state = state
 
 
 class ControlError(EdgeOneshotError):

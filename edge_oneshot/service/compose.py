@@ -51,7 +51,7 @@ def reporter(config: Config) -> Iterator[tuple[Reporter, list[RequestSource]]]:
         home = None
         if mqtt.discovery != "off":
             name = config.device.name or config.device_slug
-            home = HomeAssistant(link, mqtt.discovery, mqtt.discovery_prefix, name, __version__)
+            home = HomeAssistant(link, outbox.notes, mqtt.discovery, mqtt.discovery_prefix, name, __version__)
         sources: list[RequestSource] = [MqttRequests(link)] if mqtt.requests else []
         if sources:
             log.info(
@@ -60,7 +60,7 @@ def reporter(config: Config) -> Iterator[tuple[Reporter, list[RequestSource]]]:
             )
         link.start()
         try:
-            yield Reporter(topics, outbox, link, home), sources
+            yield Reporter(topics, outbox.events, link, home), sources
         finally:
             link.stop()
     finally:

@@ -118,7 +118,7 @@ class Daemon:
         event = track_event(result, names, self.config.camera.name, encoder_id, time.monotonic_ns(), datetime.now(UTC))
         self.reporter.event(event)
         if self.journal is not None:
-            self.journal.told(event)
+            self.journal.add_event(event)
         if self.config.mqtt.snapshot and result.kind in (ResultKind.MATCH, ResultKind.UNKNOWN):
             self.reporter.picture(to_jpeg(result.observation.sample.chip.pixels))
         return event

@@ -18,7 +18,8 @@ from edge_oneshot.control.client import ask
 from edge_oneshot.control.protocol import Answer, PendingRequest, Progress, result_of
 from edge_oneshot.control.responses import Explained, Forgotten
 from edge_oneshot.errors import CameraError, ControlError, GalleryError
-from edge_oneshot.events.journal import forget_in_files, read_journal, select
+from edge_oneshot.events.explain import select
+from edge_oneshot.events.journal import forget_in_files, read_journal
 from edge_oneshot.mqtt.topics import Topics
 from edge_oneshot.recognition.recognizer import Recognizer
 from edge_oneshot.service.compose import build_tracker
