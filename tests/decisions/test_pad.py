@@ -107,7 +107,7 @@ def events_of(recognizer: Recognizer, pixels: list[Pixels], path: Path) -> tuple
             journal.observe(tracker.seen_at(ns), now)
         events += [track_event(r, recognizer.people.names, "cam0", recognizer.encoder_id, ns, now) for r in results]
         for event in events:
-            journal.told(event)
+            journal.add_event(event)
     (record,) = journal.report()["tracks"]
     journal.close()
     return events, record
