@@ -142,22 +142,7 @@ def test_the_installer_refuses_what_it_does_not_know(arguments: list[str], word:
     assert "fix: " in answer.stderr
 
 
-def test_operations_lists_every_request_and_every_exit_code() -> None:
-    from edge_oneshot import errors
-    from edge_oneshot.gallery.people import People
-    from edge_oneshot.recognition.pipeline import Pipeline
-    from edge_oneshot.service.requests import Handler
-
-    text = (DEPLOY.parent / "docs/how-to/operate.md").read_text(encoding="utf-8")
-    handler = Handler(Pipeline.__new__(Pipeline), People.__new__(People), lambda event: None, dict)
-    assert [verb for verb in handler._verbs if f"`{verb}`" not in text] == []
-    codes = {
-        e.exit_code for e in vars(errors).values() if isinstance(e, type) and issubclass(e, errors.EdgeOneshotError)
-    }
-    assert [code for code in (*codes, errors.EXIT_NON_MATCH) if f"| {code} |" not in text] == []
-
-
-def test_operations_states_the_exposure_that_systemd_gives() -> None:
+def test_the_documents_state_the_exposure_that_systemd_gives() -> None:
     analyze = shutil.which("systemd-analyze")
     if analyze is None:
         pytest.skip("no systemd-analyze here: apt-get install systemd")
@@ -165,7 +150,7 @@ def test_operations_states_the_exposure_that_systemd_gives() -> None:
     if version != "252":
         pytest.skip(f"the figure is systemd 252's, this is {version}")
     told = re.search(
-        r"rates its exposure ([\d.]+) of 10", (DEPLOY.parent / "docs/how-to/operate.md").read_text(encoding="utf-8")
+        r"rates its exposure ([\d.]+) of 10", (DEPLOY.parent / "docs/reference/service.md").read_text(encoding="utf-8")
     )
     answer = subprocess.run(
         [analyze, "security", "--offline=yes", str(DEPLOY / UNITS[0])],
