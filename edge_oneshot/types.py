@@ -371,7 +371,7 @@ class Event:
 
     event_id: UUIDv7. event_type: match, unknown, rejected, gone, enrolled, forgotten. ts: capture time, aware UTC.
     captured_ns: monotonic capture time, and boot_id: the boot it belongs to, so that lateness needs no wall clock.
-    body: the fields of this event type, JSON values only (docs/mqtt.md, events/schema/event-v1.json).
+    body: the fields of this event type, JSON values only (docs/reference/mqtt.md, events/schema/event-v1.json).
     """
 
     event_id: str

@@ -16,7 +16,7 @@ from edge_oneshot.doctor import Finding, fault
 if TYPE_CHECKING:
     from edge_oneshot.config import Config
 
-NUMPY_HINT = "a mismatch of compiled parts is likely: compare numpy's version with what docs/install.md asks for"
+NUMPY_HINT = "a mismatch of compiled parts is likely: compare numpy's version with what docs/how-to/install.md asks for"
 
 
 def probe(config: Config, *, open_camera: bool, limit_s: float) -> Iterator[Finding]:

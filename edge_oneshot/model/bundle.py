@@ -1,7 +1,7 @@
 """The bundle: one .tflite file with its card (card.json) appended as a zip entry, as TFLite metadata does.
 
 A flatbuffer ignores what follows it and a zip archive ignores what stands before it, so one file is both.
-The card says what the model needs and what it was measured to do; docs/bundle.md describes every field.
+The card says what the model needs and what it was measured to do; docs/reference/bundle.md describes every field.
 """
 
 from __future__ import annotations

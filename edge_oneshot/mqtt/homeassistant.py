@@ -16,7 +16,7 @@ from edge_oneshot.mqtt.shared import Incoming
 from edge_oneshot.mqtt.topics import Topics, slug
 from edge_oneshot.types import EVENT_TYPES
 
-# A trigger opens doors, so it says "act" only where docs/mqtt.md allows it.
+# A trigger opens doors, so it says "act" only where docs/reference/mqtt.md allows it.
 _ACT = """\
 {{ 'act' if value_json.event_type == 'match' and not value_json.late and value_json.clock == 'synced' \
 and as_timestamp(value_json.expires_at) > as_timestamp(utcnow()) else 'ignore' }}"""

@@ -1,4 +1,4 @@
-"""What the daemon sends, built from typed values. docs/mqtt.md explains each field; events/schema/ checks them."""
+"""What the daemon sends, built from typed values. docs/reference/mqtt.md explains each field; events/schema/ checks them."""
 
 from __future__ import annotations
 

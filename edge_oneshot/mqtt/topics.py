@@ -16,7 +16,7 @@ def slug(what: str, text: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Topics:
-    """The topics of one device: `<prefix>/<device>/…`. docs/mqtt.md says what each carries."""
+    """The topics of one device: `<prefix>/<device>/…`. docs/reference/mqtt.md says what each carries."""
 
     prefix: str
     device: str
