@@ -88,7 +88,7 @@ fi
 
 # ---- requirements
 
-command -v apt-get >/dev/null || fail "expected Raspberry Pi OS or Debian, got a system without apt-get" "see docs/install.md for other systems"
+command -v apt-get >/dev/null || fail "expected Raspberry Pi OS or Debian, got a system without apt-get" "see docs/how-to/install.md for other systems"
 arch=$(dpkg --print-architecture)
 case $arch in
     arm64 | amd64) ;;

@@ -16,7 +16,7 @@ from edge_oneshot.doctor import Finding, fault
 if TYPE_CHECKING:
     from edge_oneshot.config import Config
 
-NUMPY_HINT = "compiled packages probably do not fit together: compare the numpy version with docs/install.md"
+NUMPY_HINT = "compiled packages probably do not fit together: compare the numpy version with docs/how-to/install.md"
 
 
 def probe(config: Config, *, open_camera: bool, limit_s: float) -> Iterator[Finding]:

@@ -9,7 +9,7 @@ more as they differ. With CREDIT = 0 more frames would only average; with 1/2 th
 the pooled embedding (s sqrt(neff) = cos(e_1 + ... + e_n, template)), the log-likelihood ratio of independent frames up
 to a factor. Frames of one person are not independent against one template: whoever resembles bob does so in every frame.
 CREDIT lies between: the largest, on LFW sets 1-4, with which visits of strangers kept near the rate that was stated for one
-comparison. docs/evaluation.md, "Evidence over time", has the figures and where it was not kept.
+comparison. docs/explanation/evaluation.md, "Evidence over time", has the figures and where it was not kept.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The bundle: one .tflite file with its card (card.json) appended as a zip entry, like TFLite metadata.
 
 A flatbuffer ignores data after it, and a zip archive ignores data before it, so one file is both. The card states what
-the model needs and how it was measured; docs/bundle.md describes every field.
+the model needs and how it was measured; docs/reference/bundle.md describes every field.
 """
 
 from __future__ import annotations

@@ -98,12 +98,12 @@ class MqttRequests:
         arguments = _parse(message.payload)
         if arguments is None:
             error = f"expected a JSON object of at most {MAX_BYTES} bytes, got something else"
-            self._reply(verb, {"status": "error", "error": error, "hint": "see docs/mqtt.md"})
+            self._reply(verb, {"status": "error", "error": error, "hint": "see docs/reference/mqtt.md"})
             return
         transaction, sent_at = arguments.pop("transaction", None), arguments.pop("ts", None)
         if not _is_transaction(transaction):
             error = "transaction: expected at most 64 printable characters, or a whole number"
-            self._reply(verb, {"status": "error", "error": error, "hint": "see docs/mqtt.md"})
+            self._reply(verb, {"status": "error", "error": error, "hint": "see docs/reference/mqtt.md"})
             return
         if sent_at is not None and not _is_fresh(sent_at):
             error = f"ts: expected a time of the last {MAX_AGE_S:g} s, got {str(sent_at)[:40]!r}"

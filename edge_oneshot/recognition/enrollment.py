@@ -17,7 +17,7 @@ from edge_oneshot.vision.quality import reference_faults
 
 BURST_NS = 1_000_000_000  # after the first good frame, the best ones of this long make the template
 BURST_FRAMES = 10
-POOLED_FRAMES = 3  # the best ones: as good as all, and nearer to the claimed rate (docs/evaluation.md)
+POOLED_FRAMES = 3  # the best ones: as good as all, and nearer to the claimed rate (docs/explanation/evaluation.md)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

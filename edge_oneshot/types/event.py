@@ -17,7 +17,7 @@ class Event:
 
     event_id: UUIDv7. event_type: one of EVENT_TYPES. ts: capture time, aware, UTC.
     captured_ns: monotonic capture time. boot_id: the boot that captured_ns belongs to; the age needs no wall clock.
-    body: the fields of this event type, JSON values only (events/schema/event-v1.json, docs/mqtt.md).
+    body: the fields of this event type, JSON values only (events/schema/event-v1.json, docs/reference/mqtt.md).
     """
 
     event_id: str

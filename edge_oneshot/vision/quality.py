@@ -87,7 +87,7 @@ def reference_faults(quality: Quality, gates: QualityConfig) -> tuple[Fault, ...
     """What a capture must not have to be enrolled, although it may be compared: a hidden part of the face.
 
     A scarf or dark glasses cost matches, no false ones; whoever is recognised in spite of them should be. But a template of
-    half a face stays. docs/evaluation.md has the figures.
+    half a face stays. docs/explanation/evaluation.md has the figures.
     """
     if quality.faults or quality.hidden <= gates.max_hidden:
         return quality.faults

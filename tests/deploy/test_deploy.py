@@ -148,7 +148,7 @@ def test_operations_lists_every_request_and_every_exit_code() -> None:
     from edge_oneshot.recognition.pipeline import Pipeline
     from edge_oneshot.service.requests import Handler
 
-    text = (DEPLOY.parent / "docs/operations.md").read_text(encoding="utf-8")
+    text = (DEPLOY.parent / "docs/reference/service.md").read_text(encoding="utf-8")
     handler = Handler(Pipeline.__new__(Pipeline), People.__new__(People), lambda event: None, dict)
     assert [verb for verb in handler._verbs if f"`{verb}`" not in text] == []
     codes = {
@@ -165,7 +165,7 @@ def test_operations_states_the_exposure_that_systemd_gives() -> None:
     if version != "252":
         pytest.skip(f"the documented figure is from systemd 252, this is {version}")
     stated = re.search(
-        r"rates its exposure ([\d.]+) of 10", (DEPLOY.parent / "docs/operations.md").read_text(encoding="utf-8")
+        r"rates its exposure ([\d.]+) of 10", (DEPLOY.parent / "docs/reference/service.md").read_text(encoding="utf-8")
     )
     answer = subprocess.run(
         [analyze, "security", "--offline=yes", str(DEPLOY / UNITS[0])],

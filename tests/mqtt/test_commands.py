@@ -207,7 +207,7 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MqttRequests]:
     """A source whose link is never started; its replies stay in the queue."""
     box = Outbox(tmp_path_factory.mktemp("source") / "o.sqlite")
     link = MqttLink(MqttConfig(), "porch", box)
-    link._set(state="online")  # replies are dropped while offline
+    link._state.set("online")  # replies are dropped while offline
     yield MqttRequests(link)
     link.stop()
     box.close()

@@ -220,7 +220,7 @@ def test_the_reference_consumer_opens_once_and_refuses_a_recording(broker: Mosqu
         box.events.delete([e.event_id])
         made[who] = hand_over(stored, "porch", 30.0, clock(), Sealer(HMAC_KEY, box.counter.next)).payload
     box.close()
-    script = Path(__file__).parents[2] / "docs" / "consumer.py"
+    script = Path(__file__).parents[2] / "docs" / "how-to" / "consumer.py"
     command = [sys.executable, script, f"127.0.0.1:{broker.port}", tmp_path / "key", "alice"]
     consumer = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     assert consumer.stdout is not None
