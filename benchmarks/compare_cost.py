@@ -19,7 +19,7 @@ from common import headline
 
 from edge_oneshot.config import Config, DecisionConfig
 from edge_oneshot.evaluation.benchmarking import strangers
-from edge_oneshot.matching.decide import decide
+from edge_oneshot.matching.compare import decide
 from edge_oneshot.recognition.compose import build_pipeline
 from edge_oneshot.types import Embedding
 

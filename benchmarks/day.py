@@ -31,8 +31,7 @@ from edge_oneshot.config import Config, DecisionConfig, ModelConfig
 from edge_oneshot.errors import EdgeOneshotError
 from edge_oneshot.evaluation.pages import video_page
 from edge_oneshot.evaluation.visits import Visit, Watcher, report
-from edge_oneshot.matching.compare import References, score_all
-from edge_oneshot.matching.decide import decide
+from edge_oneshot.matching.compare import References, decide, score_all
 from edge_oneshot.matching.threshold import Rule, Target
 from edge_oneshot.matching.track import Tracker
 from edge_oneshot.recognition.compose import build_pipeline, build_rule

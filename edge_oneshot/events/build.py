@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 
-from edge_oneshot.events.ids import boot_id, new_event_id
+from edge_oneshot.events.clock import boot_id, new_event_id
 from edge_oneshot.matching.track import ResultKind, TrackResult
 from edge_oneshot.types import Event, Identity
 

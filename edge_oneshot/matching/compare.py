@@ -1,4 +1,4 @@
-"""Embeddings -> comparison scores. Pure numpy; higher = more alike."""
+"""Embeddings -> comparison scores (higher = more alike) -> decision on one capture. Pure."""
 
 from __future__ import annotations
 
@@ -6,8 +6,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from edge_oneshot.model.card import Comparator
-from edge_oneshot.types import Candidate, Embedding, Float32Array, Template
+from edge_oneshot.matching.threshold import Threshold
+from edge_oneshot.model.card import Comparator, EncoderCard
+from edge_oneshot.types import Candidate, Decision, DecisionKind, Embedding, Fault, Float32Array, Template
+
+EMPTY_GALLERY = Fault(code="empty_gallery", message="the gallery holds no template of this encoder")
 
 
 def score_all(comparator: Comparator, vectors: Float32Array, probe: Float32Array) -> Float32Array:
@@ -96,3 +99,37 @@ def first(scores: Float32Array, limit: int) -> list[int]:
         places.append(place)
         left[place] = -np.inf
     return places
+
+
+def decide(probe: Embedding, references: References, threshold: Threshold, card: EncoderCard) -> Decision:
+    """Open-set identification, 1:N. An empty gallery gives NON_MATCH without a candidate: the person is unknown."""
+    ranked = references.rank(probe)
+    if not ranked:
+        return Decision(
+            kind=DecisionKind.NON_MATCH,
+            threshold=threshold.value,
+            target_fmr=threshold.target_fmr,
+            target_fpir=threshold.target_fpir,
+            faults=(EMPTY_GALLERY,),
+        )
+    best = ranked[0]
+    return Decision(
+        kind=DecisionKind.MATCH if best.score >= threshold.value else DecisionKind.NON_MATCH,
+        threshold=threshold.value,
+        target_fmr=threshold.target_fmr,
+        target_fpir=threshold.target_fpir,
+        candidate=best,
+        runner_up=ranked[1] if len(ranked) > 1 else None,
+        same_probability=None if card.probability is None else card.probability(best.score),
+    )
+
+
+def not_compared(faults: tuple[Fault, ...], threshold: Threshold) -> Decision:
+    """A failure to acquire: the capture failed a quality gate, so no comparison took place."""
+    return Decision(
+        kind=DecisionKind.NOT_COMPARED,
+        threshold=threshold.value,
+        target_fmr=threshold.target_fmr,
+        target_fpir=threshold.target_fpir,
+        faults=faults,
+    )

@@ -13,8 +13,7 @@ from edge_oneshot.cameras.images import to_frame
 from edge_oneshot.errors import GalleryError
 from edge_oneshot.gallery.naming import check_id, clean_name, propose_id
 from edge_oneshot.gallery.people import People
-from edge_oneshot.matching.compare import References, score_all
-from edge_oneshot.matching.decide import decide, not_compared
+from edge_oneshot.matching.compare import References, decide, not_compared, score_all
 from edge_oneshot.matching.threshold import Rule, Threshold
 from edge_oneshot.recognition.enrollment import CaptureSession, Enrollment, enroll_from_frame, probe_from_frame
 from edge_oneshot.types import Box, Decision, DecisionKind, Embedding, Frame, Identity, Observation, Sample, UInt8Array

@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 from samples import BLURRED, ENCODER, OTHER, embedding, random_unit, template, unit
 
-from edge_oneshot.matching.compare import References, score_all
-from edge_oneshot.matching.decide import decide, not_compared
+from edge_oneshot.matching.compare import References, decide, not_compared, score_all
 from edge_oneshot.matching.threshold import Threshold, threshold_for_fmr
 from edge_oneshot.model.bundle import Bundle
 from edge_oneshot.model.card import Comparator, ThresholdPoint, Thresholds
