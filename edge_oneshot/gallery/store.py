@@ -26,6 +26,7 @@ from edge_oneshot.types import Embedding, Identity, Quality, Template
 
 log = logging.getLogger(__name__)
 
+IN_MEMORY = Path(":memory:")  # the path of a gallery that ends with its connection
 BUSY_TIMEOUT_S = 10.0
 COLUMNS = (
     "template_id, identity_id, encoder_id, vector, quality, created_at"  # of a template, in the order of its fields
@@ -42,14 +43,18 @@ class Enrolled:
 
 
 class Gallery:
-    """Opens (and makes, if absent) the gallery at `path`. Raises GalleryError if the file is unreadable or no gallery."""
+    """Opens (and makes, if absent) the gallery at `path`, which may be IN_MEMORY.
+
+    Raises GalleryError if the file is unreadable or no gallery.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self._uncut = False  # the write-ahead log still holds what was removed
         try:
-            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))  # SQLite gives its side files the same mode
+            if path != IN_MEMORY:
+                path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+                os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))  # SQLite gives its side files the same mode
             self._db = sqlite3.connect(path, timeout=BUSY_TIMEOUT_S, isolation_level=None)
         except (OSError, sqlite3.Error) as e:
             raise GalleryError(
@@ -285,7 +290,9 @@ def _not_crossed(identity: Identity, other: Identity) -> None:
 
 
 def _identify(path: Path) -> tuple[int, int] | None:
-    """Which file stands at `path`; None: none that can be seen."""
+    """The file at `path`; None: there is none, or it cannot be seen."""
+    if path == IN_MEMORY:
+        return None
     try:
         found = path.stat()
     except OSError:
