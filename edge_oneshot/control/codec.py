@@ -126,7 +126,7 @@ def _scalar(kind: Any, value: Any, name: str, at_most: float | None, strict: boo
         # A request comes from outside, so its texts are short and none is empty.
         if isinstance(value, str) and (not strict or 0 < len(value) <= MAX_TEXT):
             return value
-        raise wrong(name, f"text of 1 to {MAX_TEXT} characters", value)
+        raise wrong(name, f"text of 1 to {MAX_TEXT} characters" if strict else "text", value)
     if kind is bytes:
         try:
             return base64.b64decode(value, validate=True)

@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from edge_oneshot.gallery.store import Gallery
     from edge_oneshot.recognition.pipeline import Pipeline
 
-IN_MEMORY = ":memory:"
 Picture = str | os.PathLike[str] | bytes | UInt8Array | Frame
 """A path, the bytes of a picture file, uint8 (H, W, 3) RGB, or a Frame."""
 
@@ -90,7 +89,12 @@ class Recognizer:
             config = compose.find_config(None if config is None else Path(config))
         pipeline = compose.build_pipeline(config)
         rule = compose.build_rule(config, pipeline.encoder)
-        return cls(pipeline, rule, compose.open_gallery(config.gallery_path if gallery is None else gallery))
+        opened = compose.open_gallery(config.gallery_path if gallery is None else gallery)
+        try:
+            return cls(pipeline, rule, opened)
+        except BaseException:
+            opened.close()
+            raise
 
     def close(self) -> None:
         self.people.gallery.close()
@@ -207,6 +211,7 @@ class Recognizer:
         identity_id: the id in topics; made from the name if None. replace: renew a person who is enrolled already.
         Raises EnrollmentError with every fault, GalleryError if the name or the id is taken; then nothing is stored.
         """
+        self.people.refresh()
         identity = self.new_identity(name, identity_id)
         self.people.gallery.check_free(identity, replace=replace)
         enrollment = enroll_from_frame(self.pipeline, to_frame(picture), identity, self.references)
