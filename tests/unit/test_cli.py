@@ -174,7 +174,7 @@ def test_errors_say_what_and_how_to_mend_it_and_print_no_data(
         (("gallery", "import", str(junk)), 1, "cannot read"),
         (("status",), 1, "no daemon is running"),
         (("model", "info", str(junk)), 1, "expected a TFLite file|cannot read"),
-        (("model", "check", "resnet"), 1, "no shipped bundle"),
+        (("model", "check", "resnet"), 1, "one of the shipped bundles"),
     ]
     for arguments, code, says in cases:
         done = call(*arguments)
