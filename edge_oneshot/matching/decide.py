@@ -1,4 +1,4 @@
-"""Score -> decision on one capture: the best identity, unless even that is too unlike: then it was never seen before."""
+"""Scores -> decision on one capture: a match with the best identity if its score reaches the threshold, else a non-match."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from edge_oneshot.matching.threshold import Threshold
 from edge_oneshot.model.card import EncoderCard
 from edge_oneshot.types import Decision, DecisionKind, Embedding, Fault
 
-EMPTY_GALLERY = Fault(code="empty_gallery", message="nobody is enrolled with this encoder: nothing to compare with")
+EMPTY_GALLERY = Fault(code="empty_gallery", message="no person is enrolled with this encoder: enroll one")
 
 
 def decide(probe: Embedding, references: References, threshold: Threshold, card: EncoderCard) -> Decision:
-    """Open-set identification, 1:N. An empty gallery gives NON_MATCH without a candidate: whoever it is, is unknown."""
+    """Open-set identification, 1:N. An empty gallery gives NON_MATCH without a candidate: every person is unknown."""
     ranked = references.rank(probe)
     if not ranked:
         return Decision(
@@ -34,7 +34,7 @@ def decide(probe: Embedding, references: References, threshold: Threshold, card:
 
 
 def not_compared(faults: tuple[Fault, ...], threshold: Threshold) -> Decision:
-    """A failure to acquire: the capture failed a quality gate, so no comparison took place."""
+    """The decision for a failure to acquire: the capture has faults, so no comparison took place."""
     return Decision(
         kind=DecisionKind.NOT_COMPARED,
         threshold=threshold.value,

@@ -59,7 +59,7 @@ def test_by_hand_is_by_hand() -> None:
 def test_a_target_is_one_statement() -> None:
     with pytest.raises(ValueError, match="exactly one"):
         Target(fmr=0.1, fpir=0.1)
-    with pytest.raises(ValueError, match="expected a table or a cohort"):
+    with pytest.raises(ValueError, match="expected a table or cohort scores"):
         Rule(target=Target(fmr=0.1), thresholds=None, cohort=None)
 
 
