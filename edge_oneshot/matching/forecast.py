@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TypedDict
 
 from edge_oneshot.matching import cohort as rates
 from edge_oneshot.matching.threshold import Rule
@@ -13,7 +13,26 @@ from edge_oneshot.types import Candidate
 MORE = 100  # people
 
 
-def growth(rule: Rule, templates: Sequence[int], more: int = MORE) -> list[dict[str, Any]] | None:
+class Forecast(TypedDict):
+    """JSON values for one size of the gallery; `growth` describes them."""
+
+    identities: int
+    threshold: float
+    fpir: float
+    fnir: float | None
+    extrapolated: bool
+
+
+class Nearest(TypedDict):
+    """JSON values for the enrolled identity nearest to a new person; `nearest` describes them."""
+
+    identity: str
+    score: float
+    threshold: float
+    cohort_share: float | None
+
+
+def growth(rule: Rule, templates: Sequence[int], more: int = MORE) -> list[Forecast] | None:
     """The gallery now, and with `more` people with one template each; None without cohort scores.
 
     templates: number of comparable templates of each identity. Each entry: identities, threshold, fpir (expected share
@@ -23,7 +42,7 @@ def growth(rule: Rule, templates: Sequence[int], more: int = MORE) -> list[dict[
     cohort = rule.cohort
     if cohort is None:
         return None
-    found = []
+    found: list[Forecast] = []
     for counts in (list(templates), [*templates, *[1] * more]):
         threshold = rule(counts)
         size = rates.effective_size(counts, cohort.template_exponent)
@@ -40,7 +59,7 @@ def growth(rule: Rule, templates: Sequence[int], more: int = MORE) -> list[dict[
     return found
 
 
-def nearest(cohort: CohortScores | None, like: Candidate, threshold: float) -> dict[str, Any]:
+def nearest(cohort: CohortScores | None, like: Candidate, threshold: float) -> Nearest:
     """The enrolled identity with the highest score against a new person, as JSON values.
 
     cohort_share: share of the non-mated comparisons of the cohort that score lower; None without cohort scores.

@@ -1,6 +1,6 @@
-"""The place of presentation attack detection, proved with a real tiny method: a chip of little contrast is an attack.
+"""Presentation attack detection, tested with a real tiny method: a chip of low contrast is an attack.
 
-It is good for nothing else. It shows that a method takes effect everywhere, and that nothing passes it by.
+The method is useless otherwise. It shows that a method is applied everywhere, and that no path avoids it.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ LIMIT = 42.0
 
 
 class LowContrast:
-    """Standard deviation of the chip's values below LIMIT = attack."""
+    """An attack if the standard deviation of the chip's values is below LIMIT."""
 
     name = "low-contrast 1"
 
@@ -64,7 +64,7 @@ class Undecided(LowContrast):
 
 @pytest.fixture
 def plug(monkeypatch: pytest.MonkeyPatch) -> Callable[[LowContrast], Pipeline]:
-    """The shipped pipeline with a method in its place."""
+    """The shipped pipeline with a method."""
 
     def plugged(method: LowContrast) -> Pipeline:
         monkeypatch.setattr(compose, "find_pad", lambda name: method)
@@ -86,14 +86,14 @@ def enrolled(pipeline: Pipeline, collins: Pixels) -> References:
 
 
 def faded(pixels: Pixels) -> Pixels:
-    """Good enough for every quality gate, and too flat for the method."""
+    """Good enough for every quality gate, but with too little contrast for the method."""
     return (110 + 0.5 * (pixels.astype(np.float32) - 110)).astype(np.uint8)
 
 
 def events_of(
     pipeline: Pipeline, references: References, pixels: list[Pixels], path: Path
 ) -> tuple[list[Event], dict[str, Any]]:
-    """What a visit of these pictures tells, and the record of its first track."""
+    """The events of a visit with these pictures, and the record of its first track."""
     decision = DecisionConfig(gone_after_s=0.5)
     tracker, journal = Tracker(decision, lambda a, b: True, references.score), Journal(path, decision)
     now, ns, told = datetime.now(UTC), 0, []
@@ -142,7 +142,7 @@ def test_an_attack_is_never_compared_and_never_a_match(
     assert "every frame was refused" in record["why"]
 
 
-def test_who_passes_is_told_as_bona_fide(
+def test_a_bona_fide_person_is_reported_as_such(
     guarded: Pipeline, enrolled: References, collins: Pixels, tmp_path: Path
 ) -> None:
     told, record = events_of(guarded, enrolled, [view(collins, n) for n in range(9)], tmp_path / "e.sqlite")
@@ -151,7 +151,7 @@ def test_who_passes_is_told_as_bona_fide(
     assert guarded.pad_method == "low-contrast 1" and "pad" in guarded.stopwatch.seconds
 
 
-def test_one_attack_among_good_frames_stays_in_the_record(
+def test_one_attack_among_good_frames_is_kept_in_the_record(
     guarded: Pipeline, enrolled: References, collins: Pixels, tmp_path: Path
 ) -> None:
     pictures = [view(collins, n) for n in range(9)]
@@ -169,7 +169,7 @@ def test_every_event_fits_the_schema(guarded: Pipeline, enrolled: References, co
         jsonschema.validate("probably", pads)
 
 
-def test_a_poor_frame_is_not_put_before_the_method(plug: Callable[[LowContrast], Pipeline], hopper: Pixels) -> None:
+def test_a_poor_frame_does_not_reach_the_method(plug: Callable[[LowContrast], Pipeline], hopper: Pixels) -> None:
     method = LowContrast()
     guarded = plug(method)
     (sample,) = guarded.samples(frame((hopper * 0.1).astype(np.uint8)))
@@ -204,7 +204,9 @@ def test_an_attack_is_neither_enrolled_nor_identified(guarded: Pipeline, collins
     gallery.close()
 
 
-def test_an_attack_before_the_camera_is_not_enrolled_and_told_to_the_person(guarded: Pipeline, collins: Pixels) -> None:
+def test_an_attack_in_front_of_the_camera_is_not_enrolled_and_the_person_gets_the_reason(
+    guarded: Pipeline, collins: Pixels
+) -> None:
     nobody = References(guarded.encoder.card.comparator, guarded.encoder.encoder_id, ())
     session = CaptureSession(guarded, EILEEN, nobody, prompt_ns=0, timeout_s=5.0)
     for i in range(12):
@@ -215,7 +217,7 @@ def test_an_attack_before_the_camera_is_not_enrolled_and_told_to_the_person(guar
     assert "show your own face" in caught.value.faults[0]
 
 
-def test_a_method_that_cannot_tell_must_not_let_pass(plug: Callable[[LowContrast], Pipeline], collins: Pixels) -> None:
+def test_a_method_without_a_decision_is_an_error(plug: Callable[[LowContrast], Pipeline], collins: Pixels) -> None:
     with pytest.raises(ValueError, match="low-contrast 1: expected bona_fide or attack"):
         plug(Undecided()).samples(frame(collins))
 
@@ -230,7 +232,7 @@ def test_a_method_that_cannot_tell_must_not_let_pass(plug: Callable[[LowContrast
         {"method": "m"},
     ],
 )
-def test_a_result_says_who_judged_and_how(fields: dict[str, Any]) -> None:
+def test_a_result_needs_its_method_and_score(fields: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="PadResult"):
         PadResult(**fields)
 
@@ -240,16 +242,16 @@ def said(capsys: pytest.CaptureFixture[str]) -> Iterator[Callable[[], dict[str, 
     yield lambda: {f["check"]: f for f in map(json.loads, capsys.readouterr().out.splitlines())}
 
 
-def test_doctor_names_a_method_and_only_then(
+def test_doctor_reports_a_method_if_there_is_one(
     plug: Callable[[LowContrast], Pipeline], said: Callable[[], dict[str, dict[str, str]]]
 ) -> None:
     probe.models(CONFIG)
-    assert "attacks" not in said()  # then the doctor itself says that nothing is performed (tests/unit/test_doctor.py)
+    assert "attacks" not in said()  # the doctor then reports that PAD is not performed (tests/unit/test_doctor.py)
     plug(LowContrast())
     probe.models(CONFIG)
     assert said()["attacks"]["message"] == "presentation attack detection: performed by low-contrast 1"
 
 
-def test_a_sample_made_without_a_result_says_not_performed(pipeline: Pipeline, collins: Pixels) -> None:
+def test_a_sample_without_a_result_is_not_performed(pipeline: Pipeline, collins: Pixels) -> None:
     (sample,) = pipeline.samples(frame(collins))
     assert Sample(face=sample.face, chip=sample.chip, quality=sample.quality).pad.decision is PadDecision.NOT_PERFORMED
