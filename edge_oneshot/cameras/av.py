@@ -11,7 +11,6 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from edge_oneshot.cameras.base import WAIT_SLICE_S, Adapter, EndOfStream, Pacer, Shot, Thinner, upright
 from edge_oneshot.config import CameraConfig
@@ -75,7 +74,7 @@ class FileCamera(Adapter):
         if shown == 0:
             raise CameraError(f"{self.source}: cannot decode any picture", "record or export the video again")
 
-    def _decoded(self) -> Iterator[Any]:
+    def _decoded(self) -> Iterator[av.VideoFrame]:
         """Decoded frames. Damaged parts are skipped and reported once, in the log."""
         damaged = 0
         packets = self._container.demux(self._stream)
@@ -173,7 +172,7 @@ class V4l2Camera(Adapter):
         codec = stream.codec_context
         log.info("%s: %dx%d %s at %s/s", self.source, codec.width, codec.height, codec.name, stream.average_rate)
 
-    def _negotiate(self, device: str, config: CameraConfig) -> Any:
+    def _negotiate(self, device: str, config: CameraConfig) -> av.container.InputContainer:
         """Open with the configured size and rate; without them if the driver has no such setting.
 
         Above VGA, USB 2 carries only a few uncompressed pictures a second, so MJPEG is tried first.
@@ -247,14 +246,14 @@ def without_password(url: str) -> str:
     return re.sub(r"//[^/]*@", "//", url)
 
 
-def _video_stream(container: Any, source: str) -> Any:
+def _video_stream(container: av.container.InputContainer, source: str) -> av.VideoStream:
     if not container.streams.video:
         container.close()
         raise CameraError(f"{source}: expected a video stream, got none", "name a source that has video")
     return container.streams.video[0]
 
 
-def _displayed(frame: Any) -> UInt8Array:
+def _displayed(frame: av.VideoFrame) -> UInt8Array:
     """uint8 (H, W, 3) RGB, rotated by the display matrix (PyAV gives degrees counter-clockwise)."""
     return upright(frame.to_ndarray(format="rgb24"), -round(frame.rotation / 90) * 90 % 360, False)
 

@@ -99,7 +99,7 @@ class Picamera2Camera(Adapter):
         self._limited_range = got["colour_space"].range == libcamera.ColorSpace.Range.Limited
         log.info("%s: %s, transform %s", self.source, self._streams, got["transform"])
 
-    def _transform(self, config: CameraConfig) -> Any:
+    def _transform(self, config: CameraConfig) -> libcamera.Transform:
         """The flips for the sensor; `_rotation` and `_mirror` keep what is left for software, such as a quarter turn.
 
         Only sensors that libcamera drives itself (they have a colour filter) get a transform. Another pipeline may

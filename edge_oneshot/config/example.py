@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from typing import Any
 
 from edge_oneshot.config.root import SECTIONS, section_keys
 
@@ -21,7 +20,7 @@ def example_toml() -> str:
     return "\n".join(lines) + "\n"
 
 
-def toml_value(value: Any) -> str:
+def toml_value(value: object) -> str:
     """A configuration value in TOML."""
     if isinstance(value, bool):
         return str(value).lower()

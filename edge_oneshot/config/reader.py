@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 import re
 import tomllib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any, TypeGuard, get_type_hints
 
 from edge_oneshot import plugins
 from edge_oneshot.config.root import SECTIONS, Config, section_keys
@@ -39,7 +39,7 @@ def load_config(path: Path | None) -> Config:
     return parse_config(data, path)
 
 
-def parse_config(data: dict[str, Any], path: Path | None = None) -> Config:
+def parse_config(data: Mapping[str, object], path: Path | None = None) -> Config:
     """Check a parsed TOML document. path: its file, which names the instance. Raises ConfigError with every fault."""
     faults: list[str] = []
     sections: dict[str, Any] = {}
@@ -119,41 +119,44 @@ def _strangers(d: DecisionConfig) -> list[str]:
     return []
 
 
-def _parse_section(name: str, values: dict[str, Any], faults: list[str]) -> Any:
+def _parse_section(name: str, values: Mapping[str, object], faults: list[str]) -> Any:
     cls = get_type_hints(Config)[name]
     hints = get_type_hints(cls)
     known = {f.name: f for f in section_keys(name)}
-    accepted = {}
+    accepted: dict[str, object] = {}
     for key, value in values.items():
         if key not in known:
             faults.append(f"{name}.{key}: no such key{_known(key, known)}")
         elif fault := _fault(hints[key], known[key].metadata, value):
             faults.append(f"{name}.{key}: expected {fault}, got {value!r}")
+        elif hints[key] in (float, float | None) and _is_number(value):
+            accepted[key] = float(value)
         else:
-            accepted[key] = float(value) if hints[key] in (float, float | None) else value
+            accepted[key] = value
     return cls(**accepted)
 
 
-def _fault(kind: Any, meta: Any, value: Any) -> str | None:
-    """What was expected; None if `value` is valid."""
-    wanted: tuple[str, bool] = {
-        bool: ("true or false", isinstance(value, bool)),
-        int: ("a whole number", isinstance(value, int) and not isinstance(value, bool)),
-        str: ("text", isinstance(value, str)),
-    }.get(kind, ("a number", _is_number(value)))
-    word, ok = wanted
-    if not ok:
+def _fault(kind: object, meta: Mapping[str, Any], value: object) -> str | None:
+    """What was expected; None if `value` is valid. meta: the metadata of the key (sections.py)."""
+    word, valid = "a number", _is_number(value)
+    if kind is bool:
+        word, valid = "true or false", isinstance(value, bool)
+    elif kind is int:
+        word, valid = "a whole number", isinstance(value, int) and not isinstance(value, bool)
+    elif kind is str:
+        word, valid = "text", isinstance(value, str)
+    if not valid:
         return word
     if meta["choices"] and value not in meta["choices"]:
         return f"one of {', '.join(map(str, meta['choices']))}"
-    if meta["low"] is not None and not meta["low"] <= value <= meta["high"]:
+    if meta["low"] is not None and not (isinstance(value, (int, float)) and meta["low"] <= value <= meta["high"]):
         return f"{word} from {meta['low']:g} to {meta['high']:g}"
-    if meta["slug"] and value and not SLUG.fullmatch(value):
+    if meta["slug"] and value and not SLUG.fullmatch(str(value)):
         return "at most 64 characters of a-z, 0-9, _ and -"
     return None
 
 
-def _is_number(value: Any) -> bool:
+def _is_number(value: object) -> TypeGuard[float]:
     """Whether `value` is a finite number that fits a float. Integers in TOML may have hundreds of digits."""
     try:
         return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)

@@ -14,10 +14,10 @@ EMPTY_GALLERY = Fault(code="empty_gallery", message="the gallery holds no templa
 
 
 def score_all(comparator: Comparator, vectors: Float32Array, probe: Float32Array) -> Float32Array:
-    """Scores of one probe float32 (D,) against references float32 (N, D): float32 (N,).
+    """Scores, float32 (N,), of one probe, float32 (D,), against references, float32 (N, D).
 
     cosine: dot product of unit vectors, in [-1, 1]. weighted-l1: bias - sum_i w_i |a_i - b_i|, the logit of "same"
-    (Koch, Zemel, Salakhutdinov 2015, section 3.1; w_i >= 0, so that a vector is most alike to itself).
+    (Koch, Zemel, Salakhutdinov 2015, section 3.1). Since w_i >= 0, a vector scores highest against itself.
     """
     if comparator.kind == "cosine":
         scores: Float32Array = vectors @ probe
@@ -28,9 +28,9 @@ def score_all(comparator: Comparator, vectors: Float32Array, probe: Float32Array
 
 
 class References:
-    """The comparable part of a gallery as one matrix: templates of this encoder, and whose they are.
+    """The comparable templates of a gallery, as one matrix, and the identity of each.
 
-    Templates of another encoder are left out here, counted in `foreign`, and never compared.
+    Templates of another encoder are skipped and counted in `foreign`. They are never compared.
     """
 
     def __init__(self, comparator: Comparator, encoder_id: str, templates: Sequence[Template]) -> None:
@@ -48,11 +48,11 @@ class References:
 
     @property
     def template_counts(self) -> list[int]:
-        """Number of comparable templates of each identity of `identity_ids`."""
+        """Number of comparable templates of each identity, in the order of `identity_ids`."""
         return [int(n) for n in np.bincount(self._owner, minlength=len(self.identity_ids))]
 
     def alike(self, threshold: float) -> list[tuple[str, str, float]]:
-        """Pairs of identities whose best templates score at least `threshold`: (id, id, score), most alike first."""
+        """Pairs of identities whose best templates score at least `threshold`: (id, id, score), highest score first."""
         best: dict[tuple[int, int], float] = {}
         for i in range(len(self)):
             scores = score_all(self.comparator, self._vectors[i + 1 :], self._vectors[i])
@@ -64,14 +64,14 @@ class References:
         return [(self.identity_ids[a], self.identity_ids[b], score) for (a, b), score in ranked]
 
     def score(self, identity_id: str, probe: Embedding) -> float | None:
-        """The score of one identity's best template; None if nobody of that id has a comparable one."""
+        """The score of the best template of one identity; None if it has no comparable one."""
         if identity_id not in self._index or probe.encoder_id != self.encoder_id:
             return None
         rows = np.flatnonzero(self._owner == self._index[identity_id])
         return float(score_all(self.comparator, self._vectors[rows], probe.vector).max())
 
     def rank(self, probe: Embedding, limit: int = 2) -> list[Candidate]:
-        """The best identities, each with its best template's score, best first; equal scores in order of identity_id.
+        """The `limit` best identities, each with the score of its best template; equal scores in order of identity_id.
 
         Raises ValueError for a probe of another encoder.
         """
@@ -88,14 +88,14 @@ class References:
 
 
 def first(scores: Float32Array, limit: int) -> list[int]:
-    """The places of the `limit` highest scores, highest first; of equal ones the earlier place first.
+    """The indices of the `limit` highest scores, highest first; of equal scores the lower index first.
 
-    Looking for the highest `limit` times is hundreds of times faster than sorting ten thousand.
+    Searching the maximum `limit` times is hundreds of times faster than sorting ten thousand scores.
     """
     left = scores.copy()
     places = []
     for _ in range(min(limit, len(left))):
-        place = int(left.argmax())  # the first of equal ones
+        place = int(left.argmax())  # the first of equal scores
         places.append(place)
         left[place] = -np.inf
     return places

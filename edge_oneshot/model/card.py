@@ -31,8 +31,8 @@ class InputSpec:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ThresholdPoint:
-    """fmr: false match rate per comparison. threshold: the score that gives it. ci95: 95 % interval of fmr, tar: true
-    accept rate, both as measured or None."""
+    """fmr: false match rate per comparison. threshold: the score that gives it. ci95: 95 % interval of the threshold,
+    tar: true accept rate at it; both as measured, or None."""
 
     fmr: float
     threshold: float

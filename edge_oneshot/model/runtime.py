@@ -28,7 +28,7 @@ class Tensor:
     name: str
     index: int
     shape: tuple[int, ...]
-    dtype: np.dtype[Any]
+    dtype: np.dtype[np.generic]
     scale: float
     zero_point: int
 

@@ -42,7 +42,7 @@ LIMIT = 42.0
 
 
 class LowContrast:
-    """Standard deviation of the chip's values below LIMIT = attack."""
+    """An attack if the standard deviation of the chip's values is below LIMIT."""
 
     name = "low-contrast 1"
 

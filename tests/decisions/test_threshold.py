@@ -60,7 +60,7 @@ def test_a_threshold_set_by_hand_is_used_unchanged() -> None:
 def test_a_target_states_exactly_one_rate() -> None:
     with pytest.raises(ValueError, match="exactly one"):
         Target(fmr=0.1, fpir=0.1)
-    with pytest.raises(ValueError, match="expected a table or a cohort"):
+    with pytest.raises(ValueError, match="expected a table or cohort scores"):
         Rule(target=Target(fmr=0.1), thresholds=None, cohort=None)
 
 

@@ -22,7 +22,7 @@ from edge_oneshot.errors import CameraError
 
 @pytest.fixture
 def config(tmp_path: Path, portrait_files: dict[str, Path]) -> Path:
-    """A camera that shows one portrait, often enough that one frame comes after the request."""
+    """A camera that shows one portrait 50 times, so that a frame comes after the request."""
     folder = tmp_path / "pictures"
     folder.mkdir()
     for i in range(50):
@@ -93,7 +93,7 @@ def test_a_poor_face_is_drawn_in_another_colour_with_its_faults(collins: np.ndar
     assert near(good, GOOD) > near(poor, GOOD) + 300
 
 
-def test_a_box_over_the_border_is_drawn(collins: np.ndarray) -> None:
+def test_a_box_beyond_the_border_is_drawn(collins: np.ndarray) -> None:
     import io
 
     jpeg = io.BytesIO()

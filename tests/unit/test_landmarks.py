@@ -150,7 +150,7 @@ def test_a_model_that_contradicts_its_card_is_refused(bundle: Bundle, tmp_path: 
     names = ["nose", "mouth"]
     fewer = card | {"output": card["output"] | {"landmarks": names}, "points": {n: card["points"][n] for n in names}}
     with pytest.raises(
-        ModelError, match=r"output shape \(batch, values\): the card expects \(1, 6\), the model has \(1, 12\)"
+        ModelError, match=r"output shape \(batch, values\): expected \(1, 6\) \(from the card\), got \(1, 12\)"
     ):
         LandmarkPlacer(write_bundle(tmp_path / "fewer.tflite", bundle.model, fewer))
 
