@@ -27,9 +27,9 @@ from PIL import Image
 from edge_oneshot.cli.common import progress
 from edge_oneshot.errors import EnrollmentError
 from edge_oneshot.evaluation.cohort import rows, weighted_quantiles
+from edge_oneshot.evaluation.comparisons import identity_numbers
+from edge_oneshot.evaluation.dataset import embed
 from edge_oneshot.evaluation.metrics import Ints
-from edge_oneshot.evaluation.pairs import identity_numbers
-from edge_oneshot.evaluation.pictures import embed
 from edge_oneshot.matching.compare import References, score_all
 from edge_oneshot.matching.threshold import Rule, Target
 from edge_oneshot.model.card import Comparator

@@ -18,8 +18,8 @@ import numpy as np
 
 from edge_oneshot.cli.common import progress
 from edge_oneshot.config import Config, ModelConfig, QualityConfig
+from edge_oneshot.evaluation.dataset import Picture
 from edge_oneshot.evaluation.metrics import Interval
-from edge_oneshot.evaluation.pictures import Picture
 from edge_oneshot.recognition.pipeline import Pipeline
 from edge_oneshot.service.compose import build_pipeline
 from edge_oneshot.types import Float64Array

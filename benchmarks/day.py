@@ -29,7 +29,7 @@ from PIL import Image
 from edge_oneshot.cameras.images import load_image
 from edge_oneshot.config import Config, DecisionConfig, ModelConfig
 from edge_oneshot.errors import EdgeOneshotError
-from edge_oneshot.evaluation.pages import video_page
+from edge_oneshot.evaluation.reports.pages import video_page
 from edge_oneshot.evaluation.visits import Visit, Watcher, report
 from edge_oneshot.matching.compare import References, score_all
 from edge_oneshot.matching.decide import decide

@@ -24,8 +24,8 @@ from numpy.typing import NDArray
 
 from edge_oneshot.cli.common import progress
 from edge_oneshot.config import DecisionConfig
+from edge_oneshot.evaluation.dataset import embed, find_pictures
 from edge_oneshot.evaluation.metrics import wilson
-from edge_oneshot.evaluation.pictures import embed, find_pictures
 from edge_oneshot.matching.evidence import CREDIT, Evidence
 from edge_oneshot.types import Candidate, Chip, Decision, DecisionKind, Embedding, Observation, Quality, Sample
 

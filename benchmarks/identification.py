@@ -19,8 +19,8 @@ from common import headline, shipped
 
 from edge_oneshot.cli.common import progress
 from edge_oneshot.config import Config, DecisionConfig
+from edge_oneshot.evaluation.dataset import Embedded, embed, find_pictures
 from edge_oneshot.evaluation.identification import draw, report
-from edge_oneshot.evaluation.pictures import Embedded, embed, find_pictures
 from edge_oneshot.service.compose import build_rule
 
 CLAIMS = (0.1, 0.01)

@@ -22,8 +22,8 @@ from crops import MIDDLE
 from PIL import Image, ImageDraw
 
 from edge_oneshot.cameras.images import load_image
+from edge_oneshot.evaluation.dataset import Picture
 from edge_oneshot.evaluation.identification import rate
-from edge_oneshot.evaluation.pictures import Picture
 from edge_oneshot.matching.compare import score_all
 from edge_oneshot.matching.threshold import Rule, Target
 from edge_oneshot.types import Face, Float32Array, Frame, UInt8Array

@@ -21,8 +21,8 @@ from edge_oneshot.cli.common import progress
 from edge_oneshot.config import Config
 from edge_oneshot.evaluation import metrics
 from edge_oneshot.evaluation.cohort import fit
-from edge_oneshot.evaluation.pairs import all_pairs, identity_numbers, score_pairs
-from edge_oneshot.evaluation.pictures import Embedded, embed, find_pictures
+from edge_oneshot.evaluation.comparisons import all_pairs, identity_numbers, score_pairs
+from edge_oneshot.evaluation.dataset import Embedded, embed, find_pictures
 from edge_oneshot.matching.cohort import score_at_fmr
 from edge_oneshot.model.bundle import read_bundle, split, write_bundle
 from edge_oneshot.model.card import Comparator

@@ -7,8 +7,8 @@ import html
 import numpy as np
 
 from converters.certify import Certificate, as_text
-from edge_oneshot.evaluation.page import densities, dets, table
-from edge_oneshot.evaluation.page import page as whole_page
+from edge_oneshot.evaluation.reports.html import densities, dets, table
+from edge_oneshot.evaluation.reports.html import page as whole_page
 
 
 def page(certificate: Certificate, name: str, latency_ms: dict[str, float], passes: tuple[str, ...]) -> str:

@@ -39,7 +39,7 @@ def calibrate(ctx: click.Context, cohort: Path, out: Path, protocol: str, worker
 
     from edge_oneshot.cli.evaluate import encode
     from edge_oneshot.evaluation.cohort import fit
-    from edge_oneshot.evaluation.pictures import find_pictures
+    from edge_oneshot.evaluation.dataset import find_pictures
     from edge_oneshot.model.card_reader import parse_cohort
     from edge_oneshot.service.compose import build_encoder
 

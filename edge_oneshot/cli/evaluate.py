@@ -15,7 +15,7 @@ from edge_oneshot.cli.common import find_config, json_option, print_json, progre
 
 if TYPE_CHECKING:
     from edge_oneshot.config import Config
-    from edge_oneshot.evaluation.pictures import Embedded, Picture
+    from edge_oneshot.evaluation.dataset import Embedded, Picture
 
 Command = Callable[..., None]
 images_option = click.option(
@@ -47,7 +47,7 @@ def common(command: Command) -> Command:
 
 
 def encode(pictures: list[Picture], config: Config, workers: int) -> Embedded:
-    from edge_oneshot.evaluation.pictures import embed
+    from edge_oneshot.evaluation.dataset import embed
     from edge_oneshot.service.compose import build_pipeline
 
     config = replace(config, model=replace(config.model, threads=1))
@@ -81,9 +81,9 @@ def verification(
     ctx: click.Context, images: Path, pairs_file: str, workers: int, html_file: Path | None, as_json: bool
 ) -> None:
     """Compare pairs of pictures (1:1): accuracy, EER, TAR at fixed false match rates."""
-    from edge_oneshot.evaluation.pages import verification_page
-    from edge_oneshot.evaluation.pairs import all_pairs, only_used, read_pairs, score_pairs
-    from edge_oneshot.evaluation.pictures import find_pictures
+    from edge_oneshot.evaluation.comparisons import all_pairs, only_used, read_pairs, score_pairs
+    from edge_oneshot.evaluation.dataset import find_pictures
+    from edge_oneshot.evaluation.reports.pages import verification_page
     from edge_oneshot.evaluation.verification import report
     from edge_oneshot.service.compose import build_pipeline
 
@@ -123,8 +123,8 @@ def identification(
 ) -> None:
     """Look for people in a gallery of N (1:N, open-set), at the threshold that the card gives for P and N."""
     from edge_oneshot.evaluation import identification as measure
-    from edge_oneshot.evaluation.pages import identification_page
-    from edge_oneshot.evaluation.pictures import find_pictures
+    from edge_oneshot.evaluation.dataset import find_pictures
+    from edge_oneshot.evaluation.reports.pages import identification_page
     from edge_oneshot.matching.threshold import Rule, Target
 
     config = find_config(ctx)
@@ -154,9 +154,9 @@ def calibration(
     ctx: click.Context, images: Path, groups: Path | None, workers: int, html_file: Path | None, as_json: bool
 ) -> None:
     """Hold the card's claims against people it has never seen: claimed and measured FMR and FPIR, with intervals."""
-    from edge_oneshot.evaluation.calibration import report
-    from edge_oneshot.evaluation.pages import calibration_page
-    from edge_oneshot.evaluation.pictures import find_pictures
+    from edge_oneshot.evaluation.claims import report
+    from edge_oneshot.evaluation.dataset import find_pictures
+    from edge_oneshot.evaluation.reports.pages import calibration_page
 
     config = find_config(ctx)
     comparator, rule = _card(config)
@@ -170,9 +170,9 @@ def calibration(
 def quality(ctx: click.Context, images: Path, workers: int, html_file: Path | None, as_json: bool) -> None:
     """Measure what each quality measure is worth as a gate: the error-versus-discard curve."""
     from edge_oneshot.config import QualityConfig
+    from edge_oneshot.evaluation.dataset import find_pictures
     from edge_oneshot.evaluation.discard import report
-    from edge_oneshot.evaluation.pages import quality_page
-    from edge_oneshot.evaluation.pictures import find_pictures
+    from edge_oneshot.evaluation.reports.pages import quality_page
     from edge_oneshot.service.compose import build_pipeline
 
     config = find_config(ctx)
@@ -210,8 +210,8 @@ def video(ctx: click.Context, visits_file: Path, references: Path, html_file: Pa
     Videos are files, or folders of pictures shown at camera.fps, relative to FILE.
     """
     from edge_oneshot.evaluation import visits as measure
-    from edge_oneshot.evaluation.pages import video_page
-    from edge_oneshot.evaluation.pictures import enroll_first
+    from edge_oneshot.evaluation.dataset import enroll_first
+    from edge_oneshot.evaluation.reports.pages import video_page
     from edge_oneshot.service.compose import build_pipeline, build_tracker
 
     config = find_config(ctx)

@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 
 from edge_oneshot.errors import EdgeOneshotError
+from edge_oneshot.evaluation.comparisons import identity_numbers
+from edge_oneshot.evaluation.dataset import Embedded
 from edge_oneshot.evaluation.metrics import Ints
-from edge_oneshot.evaluation.pairs import identity_numbers
-from edge_oneshot.evaluation.pictures import Embedded
 from edge_oneshot.matching.compare import score_all
 from edge_oneshot.model.card import Comparator
 from edge_oneshot.types import Float32Array, Float64Array

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 
 from edge_oneshot.config import QualityConfig
+from edge_oneshot.evaluation.comparisons import identity_numbers, rows_of_pairs
+from edge_oneshot.evaluation.dataset import Embedded
 from edge_oneshot.evaluation.metrics import balanced_match_rate
-from edge_oneshot.evaluation.pairs import identity_numbers, rows_of_pairs
-from edge_oneshot.evaluation.pictures import Embedded
 from edge_oneshot.matching.threshold import Threshold
 from edge_oneshot.model.card import Comparator
 from edge_oneshot.types import Float64Array, Quality

@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 
 from edge_oneshot.errors import EdgeOneshotError
 from edge_oneshot.evaluation.cohort import rows
+from edge_oneshot.evaluation.comparisons import identity_numbers
+from edge_oneshot.evaluation.dataset import Embedded
 from edge_oneshot.evaluation.metrics import Interval, Ints, wilson
-from edge_oneshot.evaluation.pairs import identity_numbers
-from edge_oneshot.evaluation.pictures import Embedded
 from edge_oneshot.matching.threshold import Threshold
 from edge_oneshot.model.card import Comparator
 from edge_oneshot.types import Float32Array

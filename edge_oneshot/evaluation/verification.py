@@ -8,8 +8,8 @@ import numpy as np
 
 from edge_oneshot.errors import EdgeOneshotError
 from edge_oneshot.evaluation import metrics
-from edge_oneshot.evaluation.pairs import Pairs, identity_numbers, score_pairs
-from edge_oneshot.evaluation.pictures import Embedded
+from edge_oneshot.evaluation.comparisons import Pairs, identity_numbers, score_pairs
+from edge_oneshot.evaluation.dataset import Embedded
 from edge_oneshot.matching.threshold import Threshold
 from edge_oneshot.model.card import Comparator
 

@@ -10,7 +10,7 @@ import numpy as np
 from samples import ENCODER
 
 from edge_oneshot.evaluation.cohort import fit
-from edge_oneshot.evaluation.pictures import Embedded, Picture
+from edge_oneshot.evaluation.dataset import Embedded, Picture
 from edge_oneshot.model.card import Cohort, Comparator
 from edge_oneshot.model.card_reader import parse_cohort
 

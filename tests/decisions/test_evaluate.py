@@ -18,11 +18,12 @@ from samples import ENCODER, QUALITY
 from edge_oneshot.cli import cli
 from edge_oneshot.config import QualityConfig
 from edge_oneshot.errors import EdgeOneshotError
-from edge_oneshot.evaluation import calibration, discard, identification
+from edge_oneshot.evaluation import claims as calibration
+from edge_oneshot.evaluation import discard, identification
 from edge_oneshot.evaluation.cohort import gallery_curves
-from edge_oneshot.evaluation.page import Axis, table
-from edge_oneshot.evaluation.pages import calibration_page, identification_page, quality_page
-from edge_oneshot.evaluation.pictures import Embedded, Picture
+from edge_oneshot.evaluation.dataset import Embedded, Picture
+from edge_oneshot.evaluation.reports.html import Axis, table
+from edge_oneshot.evaluation.reports.pages import calibration_page, identification_page, quality_page
 from edge_oneshot.matching.threshold import Rule, Target, Threshold
 
 KEYS = {

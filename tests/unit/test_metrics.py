@@ -9,8 +9,8 @@ import pytest
 
 from edge_oneshot.errors import EdgeOneshotError
 from edge_oneshot.evaluation import metrics
-from edge_oneshot.evaluation.pairs import all_pairs, only_used, read_pairs, score_pairs
-from edge_oneshot.evaluation.pictures import Embedded, Picture, find_pictures
+from edge_oneshot.evaluation.comparisons import all_pairs, only_used, read_pairs, score_pairs
+from edge_oneshot.evaluation.dataset import Embedded, Picture, find_pictures
 from edge_oneshot.evaluation.verification import report
 from edge_oneshot.matching.threshold import Threshold
 from edge_oneshot.model.card import Comparator

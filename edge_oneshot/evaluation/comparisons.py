@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_oneshot.errors import EdgeOneshotError
+from edge_oneshot.evaluation.dataset import Embedded, Picture
 from edge_oneshot.evaluation.metrics import Ints
-from edge_oneshot.evaluation.pictures import Embedded, Picture
 from edge_oneshot.matching.compare import score_all
 from edge_oneshot.model.card import Comparator
 from edge_oneshot.types import Float32Array

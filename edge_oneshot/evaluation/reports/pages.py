@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from edge_oneshot.evaluation import identification
-from edge_oneshot.evaluation.page import Axis, Line, chart, det, histograms, page, table
-from edge_oneshot.evaluation.pairs import Pairs
-from edge_oneshot.evaluation.pictures import Embedded
+from edge_oneshot.evaluation.comparisons import Pairs
+from edge_oneshot.evaluation.dataset import Embedded
+from edge_oneshot.evaluation.reports.html import Axis, Line, chart, det, histograms, page, table
 from edge_oneshot.evaluation.visits import Told
 from edge_oneshot.matching.track import ResultKind
 from edge_oneshot.types import Float32Array

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 from edge_oneshot.evaluation.cohort import CohortScores, kish
+from edge_oneshot.evaluation.dataset import Embedded
 from edge_oneshot.evaluation.metrics import Ints
-from edge_oneshot.evaluation.pictures import Embedded
 from edge_oneshot.matching.threshold import Rule, Target
 from edge_oneshot.model.card import Comparator
 from edge_oneshot.types import Float32Array, Float64Array

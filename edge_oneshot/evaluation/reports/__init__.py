@@ -1,0 +1,1 @@
+"""Each evaluation as text lines and as an HTML page."""
