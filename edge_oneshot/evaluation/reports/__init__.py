@@ -1,1 +1,1 @@
-"""Each evaluation as text lines and as an HTML page."""
+"""One file for each evaluation: its result as lines of text, and as an HTML page."""

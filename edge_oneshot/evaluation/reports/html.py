@@ -1,191 +1,146 @@
-"""Reports as one HTML page that needs nothing else: no script, no font, no picture from elsewhere. Names, never faces."""
+"""A report as one HTML page that loads nothing: no script, no font, no image. People are named, never shown.
+
+Every page of the project uses this stylesheet. A chart is inline SVG (charts.py).
+"""
 
 from __future__ import annotations
 
 import html
 import json
-import math
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
-from statistics import NormalDist
+from pathlib import Path
 from typing import Any
 
-import numpy as np
+from edge_oneshot import __version__
+from edge_oneshot.errors import EdgeOneshotError
 
-from edge_oneshot.types import Float64Array
+LIGHT = (
+    "--page:#fff;--text:#1b1f23;--soft:#57606a;--rule:#d3d9de;--band:#f3f5f7;--link:#0a58a8;"
+    "--s0:#0a62b4;--s1:#b5321e;--s2:#1f7446;--s3:#855600;--s4:#6a41a6;--s5:#4d5761"
+)
+DARK = (
+    "--page:#14171a;--text:#e3e7eb;--soft:#a2acb6;--rule:#3a434c;--band:#1d2227;--link:#7fb9f2;"
+    "--s0:#6cb0f3;--s1:#ff9182;--s2:#6bcf98;--s3:#edb64c;--s4:#c4a8f6;--s5:#b4bec8"
+)
+STYLE = f"""
+:root{{color-scheme:light dark;{LIGHT}}}
+@media (prefers-color-scheme:dark){{:root{{{DARK}}}}}
+@media print{{:root{{color-scheme:light;{LIGHT}}}}}
+*{{box-sizing:border-box}}
+body{{margin:0;background:var(--page);color:var(--text);font:1rem/1.55 system-ui,-apple-system,"Segoe UI",sans-serif}}
+main{{max-width:70rem;margin:0 auto;padding:1.5rem 1rem 3rem}}
+h1{{font-size:1.7rem;line-height:1.2;margin:.3rem 0 .8rem}}
+h2{{font-size:1.2rem;line-height:1.3;margin:2rem 0 .5rem}}
+p,ul,ol{{max-width:46rem;margin:.5rem 0}}
+a{{color:var(--link)}}
+pre{{background:var(--band);padding:.8rem 1rem;overflow-x:auto;font-size:.82rem;line-height:1.45}}
+footer{{margin-top:2.5rem;padding-top:.8rem;border-top:1px solid var(--rule);color:var(--soft);font-size:.88rem;
+overflow-wrap:anywhere}}
+.scroll{{overflow-x:auto;margin:.8rem 0}}
+table{{border-collapse:collapse;font-size:.92rem;font-variant-numeric:tabular-nums}}
+caption{{text-align:left;color:var(--soft);font-size:.88rem;padding-bottom:.3rem}}
+th,td{{padding:.3rem .8rem .3rem 0;text-align:left;vertical-align:bottom;border-bottom:1px solid var(--rule)}}
+th:not(:first-child),td{{padding-left:.8rem}}
+td,tbody th{{white-space:nowrap}}
+thead th{{font-weight:600}}
+tbody th{{font-weight:400}}
+.n{{text-align:right}}
+.charts{{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,26rem),1fr));gap:1rem 2rem}}
+figure{{margin:.8rem 0;max-width:36rem;min-width:0}}
+figure svg.chart{{display:block;width:100%;height:auto;margin:.4rem 0}}
+figcaption strong{{display:block}}
+figcaption,.legend{{font-size:.92rem}}
+.legend{{list-style:none;padding:0;display:flex;flex-wrap:wrap;gap:.1rem 1.2rem}}
+.legend svg{{width:30px;height:10px;margin-right:.4rem;vertical-align:middle}}
+svg text{{font:13px system-ui,-apple-system,"Segoe UI",sans-serif;fill:var(--text)}}
+svg path,svg polyline{{fill:none}}
+.grid{{stroke:var(--rule)}}
+.axis{{stroke:var(--soft)}}
+.mark{{stroke:var(--soft);stroke-dasharray:2 3;stroke-width:1.5}}
+""" + "".join(f".s{i}{{stroke:var(--s{i});stroke-width:2}}circle.s{i}{{fill:var(--s{i})}}\n" for i in range(6))
 
-COLOURS = ("#1b6ca8", "#d1495b", "#2d6a4f", "#b8860b", "#6a4c93", "#555555")
-WIDTH, HEIGHT, LEFT, RIGHT, BOTTOM, TOP = 580, 330, 64, 28, 44, 14
-RATES = (1e-5, 1e-4, 1e-3, 1e-2, 0.05, 0.1, 0.2, 0.4)
-STYLE = """body{font:16px/1.5 system-ui,sans-serif;max-width:76rem;margin:2rem auto;padding:0 1rem;color:#222}
-pre{background:#f5f5f2;padding:1rem;overflow-x:auto;font-size:13px}figure{display:inline-block;margin:0 1rem 1rem 0;vertical-align:top}
-figcaption{font-size:14px;max-width:560px}svg text{font:11px system-ui,sans-serif;fill:#444}
-table{border-collapse:collapse;font-size:14px;margin:.5rem 0}td,th{padding:.15rem .8rem;text-align:right;border-bottom:1px solid #eee}
-td:first-child,th:first-child{text-align:left}"""
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Page:
+    """lead: what was measured and how, one paragraph each. sections: HTML. encoder_id: of the measured model."""
 
-@dataclass(frozen=True, slots=True)
-class Axis:
-    """kind: "linear", "log", or "deviate" (normal deviate, for rates: ISO/IEC 19795-1). ticks: the values that are labelled."""
+    title: str
+    lead: Sequence[str]
+    sections: Sequence[str]
+    encoder_id: str = ""
 
-    label: str
-    low: float
-    high: float
-    kind: str = "linear"
-    ticks: tuple[float, ...] = ()
-
-    def at(self, value: float) -> float:
-        """0 at the low end, 1 at the high end; clipped to them."""
-        v = min(max(value, self.low), self.high)
-        a, b, c = (self._scale(x) for x in (self.low, self.high, v))
-        return (c - a) / (b - a) if b > a else 0.0
-
-    def _scale(self, value: float) -> float:
-        if self.kind == "log":
-            return math.log(value)
-        return NormalDist().inv_cdf(min(max(value, 1e-9), 1 - 1e-9)) if self.kind == "deviate" else value
-
-    def labelled(self) -> tuple[float, ...]:
-        return tuple(t for t in self.ticks if self.low <= t <= self.high) or tuple(
-            float(v) for v in np.linspace(self.low, self.high, 6)
+    def html(self, record: str = "") -> str:
+        """The whole page. record: the name of a JSON file beside it, to link to."""
+        title = html.escape(self.title)
+        encoder = f", encoder {html.escape(self.encoder_id)}" if self.encoder_id else ""
+        link = f' <a href="{html.escape(record)}">All values as JSON</a>.' if record else ""
+        return (
+            '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
+            '<meta name="viewport" content="width=device-width, initial-scale=1">'
+            f'<meta name="color-scheme" content="light dark"><title>{title}</title><style>{STYLE}</style></head>\n'
+            f"<body><main><header><h1>{title}</h1>{''.join(map(paragraph, self.lead))}</header>\n"
+            + "\n".join(self.sections)
+            + f"\n<footer><p>edge-oneshot {html.escape(__version__)}{encoder}.{link}</p></footer>"
+            "</main></body></html>\n"
         )
 
+    def write(self, path: Path, result: dict[str, Any]) -> tuple[Path, Path]:
+        """Write the page, and the result as JSON beside it. Returns both paths. Raises EdgeOneshotError."""
+        record = path.with_suffix(".json")
+        if record == path:
+            raise EdgeOneshotError(
+                f"cannot write the page to {path}: its values are written to the .json file beside it",
+                "give the page a name that ends in .html",
+            )
+        try:
+            path.write_text(self.html(record.name), encoding="utf-8")
+            record.write_text(json.dumps(result, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        except OSError as e:
+            raise EdgeOneshotError(
+                f"cannot write {e.filename}: {e.strerror}", "give a file in a writable folder"
+            ) from None
+        return path, record
 
-@dataclass(frozen=True, slots=True)
-class Line:
-    """x, y: numbers of the same length. dash: an SVG dash pattern. marks: draw the points, too."""
 
-    name: str
-    x: Sequence[float]
-    y: Sequence[float]
-    dash: str = ""
-    marks: bool = False
+def paragraph(text: str) -> str:
+    return f"<p>{html.escape(text)}</p>"
 
 
-def chart(
-    title: str, x: Axis, y: Axis, lines: Sequence[Line], upright: float | None = None, *, names_left: bool = False
-) -> str:
-    """Lines as SVG. upright: a vertical rule at this x, such as the threshold. names_left: for lines that rise to the right."""
-    names = LEFT + 14 if names_left else WIDTH - 180
+def section(heading: str, *parts: str) -> str:
+    return f"<section><h2>{html.escape(heading)}</h2>{''.join(parts)}</section>"
 
-    def px(value: float) -> float:
-        return LEFT + x.at(value) * (WIDTH - LEFT - RIGHT)
 
-    def py(value: float) -> float:
-        return HEIGHT - BOTTOM - y.at(value) * (HEIGHT - BOTTOM - TOP)
+def items(texts: Sequence[str], tag: str = "ul") -> str:
+    """A list; tag: "ul" or "ol"."""
+    return f"<{tag}>{''.join(f'<li>{html.escape(t)}</li>' for t in texts)}</{tag}>"
 
-    body = []
-    for t in x.labelled():
-        body.append(
-            f'<path d="M{px(t):.1f} {TOP} V{HEIGHT - BOTTOM}" stroke="#eee"/>'
-            f'<text x="{px(t):.1f}" y="{HEIGHT - BOTTOM + 16}" text-anchor="middle">{t:.3g}</text>'
-        )
-    for t in y.labelled():
-        body.append(
-            f'<path d="M{LEFT} {py(t):.1f} H{WIDTH - RIGHT}" stroke="#eee"/>'
-            f'<text x="{LEFT - 6}" y="{py(t) + 4:.1f}" text-anchor="end">{t:.3g}</text>'
-        )
-    if upright is not None:
-        body.append(f'<path d="M{px(upright):.1f} {TOP} V{HEIGHT - BOTTOM}" stroke="#888" stroke-dasharray="2 3"/>')
-    for i, line in enumerate(lines):
-        colour, points = COLOURS[i % len(COLOURS)], [(px(a), py(b)) for a, b in zip(line.x, line.y, strict=True)]
-        path = " ".join(f"{a:.1f},{b:.1f}" for a, b in points)
-        body.append(
-            f'<polyline fill="none" stroke="{colour}" stroke-width="1.7" stroke-dasharray="{line.dash}" points="{path}"/>'
-        )
-        body += (
-            [f'<circle cx="{a:.1f}" cy="{b:.1f}" r="2.6" fill="{colour}"/>' for a, b in points] if line.marks else []
-        )
-        body.append(
-            f'<path d="M{names} {TOP + 11 + 15 * i} h20" stroke="{colour}" stroke-width="2" stroke-dasharray="{line.dash}"/>'
-            f'<text x="{names + 26}" y="{TOP + 15 + 15 * i}">{html.escape(line.name)}</text>'
-        )
-    body.append(
-        f'<path d="M{LEFT} {TOP} V{HEIGHT - BOTTOM} H{WIDTH - RIGHT}" fill="none" stroke="#888"/>'
-        f'<text x="{(WIDTH + LEFT) / 2}" y="{HEIGHT - 8}" text-anchor="middle">{html.escape(x.label)}</text>'
-        f'<text x="14" y="{HEIGHT / 2}" text-anchor="middle" transform="rotate(-90 14 {HEIGHT / 2})">{html.escape(y.label)}</text>'
-    )
+
+def charts(*figures: str) -> str:
+    """Charts side by side where there is room."""
+    return f'<div class="charts">{"".join(figures)}</div>'
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[object]], caption: str = "") -> str:
+    """The first column names the row. A column of numbers is aligned to the right."""
+    texts = [["" if v is None else str(v) for v in row] for row in rows]
+    numeric = [
+        bool(texts) and all(re.match(r"[-+]?\d|not measured|$", row[i]) for row in texts) for i in range(len(head))
+    ]
+    numeric[0] = False
+
+    def cell(i: int, text: str, tag: str) -> str:
+        kind = ' class="n"' if numeric[i] else ""
+        return f"<{tag}{kind}>{html.escape(text)}</{tag.split()[0]}>"
+
+    def line(row: Sequence[str]) -> str:
+        return "<tr>" + "".join(cell(i, t, "td" if i else 'th scope="row"') for i, t in enumerate(row)) + "</tr>"
+
+    top = "".join(cell(i, name, 'th scope="col"') for i, name in enumerate(head))
+    named = html.escape(caption or ", ".join(h for h in head if h))
+    above = f"<caption>{html.escape(caption)}</caption>" if caption else ""
     return (
-        f'<figure><svg width="{WIDTH}" height="{HEIGHT}" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{html.escape(title)}">'
-        + "".join(body)
-        + f"</svg><figcaption>{html.escape(title)}</figcaption></figure>"
-    )
-
-
-def histograms(mated: Float64Array, non_mated: Float64Array, threshold: float | None = None) -> str:
-    """Densities of the two kinds of scores (finite ones)."""
-    title = "Comparison scores" + (": the rule is the threshold" if threshold is not None else "")
-    return densities(title, {"mated": mated, "non-mated": non_mated}, threshold)
-
-
-def densities(title: str, scores: Mapping[str, Float64Array], threshold: float | None = None) -> str:
-    """Densities of several kinds of scores (finite ones) over one range."""
-    finite = {name: s[np.isfinite(s)] for name, s in scores.items()}
-    both = np.concatenate(list(finite.values()))
-    if not both.size:
-        return ""
-    edges = np.linspace(float(both.min()), float(both.max()) + 1e-9, 61)
-    middle = ((edges[1:] + edges[:-1]) / 2).tolist()
-    curves = [(name, np.histogram(s, edges, density=True)[0]) for name, s in finite.items() if s.size]
-    top = max(float(c.max()) for _, c in curves)
-    return chart(
-        title,
-        Axis("comparison score", float(edges[0]), float(edges[-1])),
-        Axis("density", 0.0, top),
-        [Line(name, middle, c.tolist()) for name, c in curves],
-        threshold,
-    )
-
-
-def det(title: str, false_positive: str, false_negative: str, missed: Float64Array, positive: Float64Array) -> str:
-    """Detection error trade-off on normal deviate axes.
-
-    missed: per mated trial, the score at which it stops being found (-inf: never found). positive: per non-mated trial,
-    its score.
-    """
-    return dets(title, false_positive, false_negative, {"measured": (missed, positive)})
-
-
-def dets(
-    title: str, false_positive: str, false_negative: str, trials: Mapping[str, tuple[Float64Array, Float64Array]]
-) -> str:
-    """Several trade-offs in one figure: name -> (missed, positive), as `det` takes them."""
-    lines, lowest = [], 0.4
-    for name, (missed, positive) in trials.items():
-        other, own = np.sort(positive), np.sort(missed)
-        if not other.size or not own.size:
-            continue
-        least = max(1e-5, 1.0 / other.size)
-        at = np.quantile(other, 1 - np.geomspace(least, 0.4, 120), method="higher")
-        x = (other.size - np.searchsorted(other, at, side="right")) / other.size
-        y = np.searchsorted(own, at, side="right") / own.size
-        lines.append(Line(name, x[x >= least].tolist(), y[x >= least].tolist()))
-        lowest = min(lowest, least)
-    return (
-        chart(
-            title,
-            Axis(false_positive, lowest, 0.4, "deviate", RATES),
-            Axis(false_negative, 1e-3, 0.4, "deviate", RATES),
-            lines,
-        )
-        if lines
-        else ""
-    )
-
-
-def table(head: Sequence[str], lines: Sequence[Sequence[object]]) -> str:
-    def cells(values: Sequence[object], tag: str) -> str:
-        return "".join(f"<{tag}>{html.escape('' if v is None else str(v))}</{tag}>" for v in values)
-
-    return (
-        f"<table><tr>{cells(head, 'th')}</tr>" + "".join(f"<tr>{cells(row, 'td')}</tr>" for row in lines) + "</table>"
-    )
-
-
-def page(title: str, protocol: str, parts: Sequence[str], result: dict[str, Any]) -> str:
-    """The whole page; `parts` are HTML already, and the result stands below them as JSON."""
-    return (
-        f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{html.escape(title)}</title><style>{STYLE}</style></head>'
-        f"<body><h1>{html.escape(title)}</h1><p>{html.escape(protocol)}</p>{''.join(parts)}"
-        f"<h2>Record</h2><pre>{html.escape(json.dumps(result, indent=1, ensure_ascii=False))}</pre></body></html>\n"
+        f'<div class="scroll" role="region" tabindex="0" aria-label="{named}"><table>{above}'
+        f"<thead><tr>{top}</tr></thead><tbody>{''.join(map(line, texts))}</tbody></table></div>"
     )
