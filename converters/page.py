@@ -8,7 +8,7 @@ import numpy as np
 
 from converters.certify import Certificate, as_text
 from edge_oneshot.evaluation.reports.charts import densities, trade_off
-from edge_oneshot.evaluation.reports.html import Page, charts, items, paragraph, section, table
+from edge_oneshot.evaluation.reports.html import Page, items, paragraph, section, side_by_side, table
 
 
 def page(certificate: Certificate, name: str, latency_ms: dict[str, float], passes: tuple[str, ...]) -> str:
@@ -24,7 +24,7 @@ def page(certificate: Certificate, name: str, latency_ms: dict[str, float], pass
     }
     times = ", ".join(f"{side} {ms:.1f} ms" for side, ms in latency_ms.items())
     trials = {side: (s[mated], s[~mated]) for side, s in scores.items()}
-    rates = ("false match rate, FMR", "false non-match rate, FNMR")
+    rates = ("FMR", "FNMR")
     layers = [(f"{n.kind} {n.name}", f"{n.snr_db:.1f}", f"{n.lost_db:.1f}") for n in certificate.layers]
     return Page(
         title=f"{name}: {'certified' if r['passed'] else 'not certified'}",
@@ -33,13 +33,13 @@ def page(certificate: Certificate, name: str, latency_ms: dict[str, float], pass
             section("Certificate", items(r["reasons"]), f"<pre>{html.escape(as_text(certificate, 0))}</pre>"),
             section(
                 "Scores and errors",
-                charts(
+                side_by_side(
                     densities(
                         "Comparison scores", "Distribution of the scores of the float and the int8 model.", kinds
                     ),
                     trade_off(
                         "Detection error trade-off (DET)",
-                        "FNMR against FMR as the threshold moves; lower and further left is better.",
+                        "The false non-match rate (FNMR) against the false match rate (FMR) as the threshold moves.",
                         rates,
                         trials,
                     ),

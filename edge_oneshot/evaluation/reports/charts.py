@@ -157,7 +157,8 @@ def densities(title: str, text: str, scores: Mapping[str, Float64Array], thresho
     both = np.concatenate(list(finite.values()))
     if not both.size:
         return ""
-    edges = np.linspace(float(both.min()), float(both.max()) + 1e-9, 61)
+    bins = int(np.clip(2.5 * np.sqrt(min(s.size for s in finite.values() if s.size)), 12, 60))
+    edges = np.linspace(float(both.min()), float(both.max()) + 1e-9, bins + 1)
     middle = ((edges[1:] + edges[:-1]) / 2).tolist()
     curves = [(name, np.histogram(s, edges, density=True)[0]) for name, s in finite.items() if s.size]
     top = max(float(c.max()) for _, c in curves)

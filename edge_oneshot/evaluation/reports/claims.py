@@ -22,7 +22,8 @@ def _threshold(c: Claim) -> str:
 def lines(r: ClaimsResult) -> list[str]:
     """The report for a terminal."""
     found = [
-        f"{count(r.identities, 'person', 'people')}, {count(r.pictures, 'image')}, {r.failures_to_acquire} failures to acquire",
+        f"{count(r.identities, 'person', 'people')}, {count(r.pictures, 'image')}, "
+        f"{count(r.failures_to_acquire, 'failure', 'failures')} to acquire",
         f"thresholds from: {r.protocol or 'the table of the model card'}",
     ]
     for c in r.claims:

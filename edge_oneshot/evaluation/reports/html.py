@@ -18,11 +18,11 @@ from edge_oneshot.errors import EdgeOneshotError
 
 LIGHT = (
     "--page:#fff;--text:#1b1f23;--soft:#57606a;--rule:#d3d9de;--band:#f3f5f7;--link:#0a58a8;"
-    "--s0:#0a62b4;--s1:#b5321e;--s2:#1f7446;--s3:#855600;--s4:#6a41a6;--s5:#4d5761"
+    "--s0:#0a62b4;--s1:#b5321e;--s2:#1f7446;--s3:#855600;--s4:#6a41a6;--s5:#00727d"
 )
 DARK = (
     "--page:#14171a;--text:#e3e7eb;--soft:#a2acb6;--rule:#3a434c;--band:#1d2227;--link:#7fb9f2;"
-    "--s0:#6cb0f3;--s1:#ff9182;--s2:#6bcf98;--s3:#edb64c;--s4:#c4a8f6;--s5:#b4bec8"
+    "--s0:#6cb0f3;--s1:#ff9182;--s2:#6bcf98;--s3:#edb64c;--s4:#c4a8f6;--s5:#56d0d9"
 )
 STYLE = f"""
 :root{{color-scheme:light dark;{LIGHT}}}
@@ -38,24 +38,27 @@ a{{color:var(--link)}}
 pre{{background:var(--band);padding:.8rem 1rem;overflow-x:auto;font-size:.82rem;line-height:1.45}}
 footer{{margin-top:2.5rem;padding-top:.8rem;border-top:1px solid var(--rule);color:var(--soft);font-size:.88rem;
 overflow-wrap:anywhere}}
-.scroll{{overflow-x:auto;margin:.8rem 0}}
+.scroll{{overflow-x:auto;margin:.8rem 0;min-width:0}}
 table{{border-collapse:collapse;font-size:.92rem;font-variant-numeric:tabular-nums}}
-caption{{text-align:left;color:var(--soft);font-size:.88rem;padding-bottom:.3rem}}
+.caption{{color:var(--soft);font-size:.88rem;margin:1rem 0 -.6rem}}
 th,td{{padding:.3rem .8rem .3rem 0;text-align:left;vertical-align:bottom;border-bottom:1px solid var(--rule)}}
 th:not(:first-child),td{{padding-left:.8rem}}
 td,tbody th{{white-space:nowrap}}
 thead th{{font-weight:600}}
 tbody th{{font-weight:400}}
 .n{{text-align:right}}
-.charts{{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,26rem),1fr));gap:1rem 2rem}}
-figure{{margin:.8rem 0;max-width:36rem;min-width:0}}
+.columns>*{{min-width:0}}
+.columns{{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,26rem),1fr));gap:1rem 2rem}}
+figure{{margin:.8rem 0;max-width:33rem;min-width:0}}
 figure svg.chart{{display:block;width:100%;height:auto;margin:.4rem 0}}
 figcaption strong{{display:block}}
 figcaption,.legend{{font-size:.92rem}}
 .legend{{list-style:none;padding:0;display:flex;flex-wrap:wrap;gap:.1rem 1.2rem}}
 .legend svg{{width:30px;height:10px;margin-right:.4rem;vertical-align:middle}}
-svg text{{font:13px system-ui,-apple-system,"Segoe UI",sans-serif;fill:var(--text)}}
+svg text{{font:14px system-ui,-apple-system,"Segoe UI",sans-serif;fill:var(--text)}}
 svg path,svg polyline{{fill:none}}
+@media (max-width:36rem){{tbody th{{white-space:normal;min-width:5.5rem}}table{{font-size:.85rem}}
+th:not(:first-child),td{{padding-left:.4rem}}th,td{{padding-right:.4rem}}}}
 .grid{{stroke:var(--rule)}}
 .axis{{stroke:var(--soft)}}
 .mark{{stroke:var(--soft);stroke-dasharray:2 3;stroke-width:1.5}}
@@ -74,20 +77,24 @@ class Page:
     def html(self, record: str = "") -> str:
         """The whole page. record: the name of a JSON file beside it, to link to."""
         title = html.escape(self.title)
-        encoder = f", encoder {html.escape(self.encoder_id)}" if self.encoder_id else ""
-        link = f' <a href="{html.escape(record)}">All values as JSON</a>.' if record else ""
+        name = html.escape(record)
+        link = f'<p>All values as JSON: <a href="{name}">{name}</a></p>' if record else ""
+        encoder = f"; encoder {html.escape(self.encoder_id)}" if self.encoder_id else ""
         return (
             '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
             '<meta name="viewport" content="width=device-width, initial-scale=1">'
             f'<meta name="color-scheme" content="light dark"><title>{title}</title><style>{STYLE}</style></head>\n'
             f"<body><main><header><h1>{title}</h1>{''.join(map(paragraph, self.lead))}</header>\n"
             + "\n".join(self.sections)
-            + f"\n<footer><p>edge-oneshot {html.escape(__version__)}{encoder}.{link}</p></footer>"
+            + f"\n<footer>{link}<p>edge-oneshot {html.escape(__version__)}{encoder}</p></footer>"
             "</main></body></html>\n"
         )
 
     def write(self, path: Path, result: dict[str, Any]) -> tuple[Path, Path]:
-        """Write the page, and the result as JSON beside it. Returns both paths. Raises EdgeOneshotError."""
+        """Write the page, and beside it the result as JSON, as --json prints it. Returns both paths.
+
+        Raises EdgeOneshotError.
+        """
         record = path.with_suffix(".json")
         if record == path:
             raise EdgeOneshotError(
@@ -117,9 +124,9 @@ def items(texts: Sequence[str], tag: str = "ul") -> str:
     return f"<{tag}>{''.join(f'<li>{html.escape(t)}</li>' for t in texts)}</{tag}>"
 
 
-def charts(*figures: str) -> str:
-    """Charts side by side where there is room."""
-    return f'<div class="charts">{"".join(figures)}</div>'
+def side_by_side(*parts: str) -> str:
+    """Charts or tables side by side where there is room."""
+    return f'<div class="columns">{"".join(parts)}</div>'
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[object]], caption: str = "") -> str:
@@ -139,8 +146,8 @@ def table(head: Sequence[str], rows: Sequence[Sequence[object]], caption: str = 
 
     top = "".join(cell(i, name, 'th scope="col"') for i, name in enumerate(head))
     named = html.escape(caption or ", ".join(h for h in head if h))
-    above = f"<caption>{html.escape(caption)}</caption>" if caption else ""
+    above = f'<p class="caption">{html.escape(caption)}</p>' if caption else ""
     return (
-        f'<div class="scroll" role="region" tabindex="0" aria-label="{named}"><table>{above}'
-        f"<thead><tr>{top}</tr></thead><tbody>{''.join(map(line, texts))}</tbody></table></div>"
+        f'<div>{above}<div class="scroll" role="region" tabindex="0" aria-label="{named}"><table>'
+        f"<thead><tr>{top}</tr></thead><tbody>{''.join(map(line, texts))}</tbody></table></div></div>"
     )

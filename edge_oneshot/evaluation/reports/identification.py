@@ -9,7 +9,7 @@ import numpy as np
 from edge_oneshot.evaluation.dataset import EncodedDataset
 from edge_oneshot.evaluation.identification import IdentificationResult, Trials, highest_non_mated, lowest_mated
 from edge_oneshot.evaluation.reports.charts import Axis, Line, chart, densities, trade_off
-from edge_oneshot.evaluation.reports.html import Page, charts, paragraph, section, table
+from edge_oneshot.evaluation.reports.html import Page, paragraph, section, side_by_side, table
 from edge_oneshot.evaluation.reports.numbers import (
     count,
     exact_percent,
@@ -28,7 +28,8 @@ def lines(r: IdentificationResult) -> list[str]:
     found = [
         f"{count(r.gallery, 'person', 'people')} enrolled with one image each; {count(r.mated_probes, 'mated probe')} of "
         f"{count(r.mated_identities, 'person', 'people')}, {count(r.non_mated_probes, 'non-mated probe')} of "
-        f"{count(r.non_mated_identities, 'other person', 'other people')}; {r.failures_to_acquire} failures to acquire",
+        f"{count(r.non_mated_identities, 'other person', 'other people')}; "
+        f"{count(r.failures_to_acquire, 'failure', 'failures')} to acquire",
         f"threshold {score(r.threshold)}, from the card for FPIR {exact_percent(r.claimed_fpir)} and "
         f"{count(r.gallery, 'person', 'people')}" + (", extrapolated" if r.threshold_extrapolated else ""),
         f"FPIR {percent_with_interval(r.fpir, r.ci95['fpir'])}",
@@ -69,18 +70,20 @@ def page(
                     f"another identity. Failures to acquire: {r.failures_to_acquire}."
                 ),
             ),
-            section("Scores and errors", charts(*_charts(r, trials, by_size))),
+            section("Scores and errors", side_by_side(*_charts(r, trials, by_size))),
             section(
                 "Extreme probes",
-                table(
-                    ("probe", "most similar enrolled person", "score"),
-                    [(a, b, score(s)) for a, b, s in highest_non_mated(dataset, trials, SHOWN)],
-                    "Non-mated probes, highest scores first",
-                ),
-                table(
-                    ("probe", "highest-scoring enrolled person", "score"),
-                    [(a, b, score(s)) for a, b, s in lowest_mated(dataset, trials, SHOWN)],
-                    "Mated probes, lowest score for their own identity first",
+                side_by_side(
+                    table(
+                        ("probe", "most similar enrolled person", "score"),
+                        [(a, b, score(s)) for a, b, s in highest_non_mated(dataset, trials, SHOWN)],
+                        "Non-mated probes, highest scores first",
+                    ),
+                    table(
+                        ("probe", "highest-scoring enrolled person", "score"),
+                        [(a, b, score(s)) for a, b, s in lowest_mated(dataset, trials, SHOWN)],
+                        "Mated probes, lowest score for their own identity first",
+                    ),
                 ),
             ),
         ),
@@ -100,8 +103,8 @@ def _charts(r: IdentificationResult, trials: Trials, by_size: Sequence[Identific
         ),
         trade_off(
             "Identification error trade-off",
-            "FNIR against FPIR as the threshold moves, for this gallery; lower and further left is better.",
-            ("false positive identification rate, FPIR", "false negative identification rate, FNIR"),
+            "The false negative (FNIR) against the false positive identification rate (FPIR) as the threshold moves, for this gallery.",
+            ("FPIR", "FNIR"),
             {"": (found, non_mated)},
         ),
     ]

@@ -19,7 +19,7 @@ def percent(rate: float | None, ci95: Interval | None = None) -> str:
         decimals = 0 if distance == 0 else max(1, _decimals(distance))
     else:
         decimals = _decimals(100 * (ci95.high - ci95.low))
-    return f"{value:.{decimals}f} %"
+    return f"{_number(value, decimals)} %"
 
 
 def interval(ci95: Interval | None) -> str:
@@ -27,7 +27,7 @@ def interval(ci95: Interval | None) -> str:
     if ci95 is None:
         return NOT_MEASURED
     decimals = _decimals(100 * (ci95.high - ci95.low))
-    return f"{100 * ci95.low:.{decimals}f} to {100 * ci95.high:.{decimals}f} %"
+    return f"{_number(100 * ci95.low, decimals)} to {_number(100 * ci95.high, decimals)} %"
 
 
 def percent_with_interval(rate: float | None, ci95: Interval | None) -> str:
@@ -49,6 +49,11 @@ def count(value: int, one: str, many: str = "") -> str:
     return f"{value:,} {one if value == 1 else many or one + 's'}"
 
 
+def _number(value: float, decimals: int) -> str:
+    """Exactly 0 and 100 have no decimals."""
+    return f"{value:.{0 if value in (0.0, 100.0) else decimals}f}"
+
+
 def _decimals(size: float) -> int:
     """So many decimals show two significant digits of `size`."""
-    return 1 if size <= 0 else min(7, max(0, 1 - math.floor(math.log10(size))))
+    return 0 if size <= 0 else min(7, max(0, 1 - math.floor(math.log10(size))))

@@ -7,7 +7,7 @@ import numpy as np
 from edge_oneshot.evaluation.comparisons import Comparisons
 from edge_oneshot.evaluation.dataset import EncodedDataset
 from edge_oneshot.evaluation.reports.charts import densities, trade_off
-from edge_oneshot.evaluation.reports.html import Page, charts, paragraph, section, table
+from edge_oneshot.evaluation.reports.html import Page, paragraph, section, side_by_side, table
 from edge_oneshot.evaluation.reports.numbers import (
     count,
     exact_percent,
@@ -59,10 +59,12 @@ def page(r: VerificationResult, dataset: EncodedDataset, comparisons: Comparison
         for name, fmr in FMRS.items()
     ]
     summary = [
-        ("Accuracy, cross-validated", f"{percent(r.accuracy)} (standard deviation {percent(r.accuracy_std)})"),
+        (f"Accuracy, cross-validated over {r.folds} folds", percent(r.accuracy)),
+        ("Standard deviation of the accuracy", percent(r.accuracy_std)),
         ("Equal error rate (EER)", percent(r.eer)),
-        ("Failure to acquire (FTA)", percent_with_interval(r.failure_to_acquire_rate, r.failure_to_acquire_ci95)),
-        ("Configured threshold, score", score(r.threshold)),
+        ("Failure to acquire (FTA)", percent(r.failure_to_acquire_rate, r.failure_to_acquire_ci95)),
+        ("95 % interval of the FTA", interval(r.failure_to_acquire_ci95)),
+        ("Configured threshold (score)", score(r.threshold)),
         ("TAR at the configured threshold", percent(r.at_threshold["tar"])),
         ("FMR at the configured threshold", percent(r.at_threshold["fmr"])),
     ]
@@ -84,7 +86,7 @@ def page(r: VerificationResult, dataset: EncodedDataset, comparisons: Comparison
                 ),
             ),
             section("Summary", table(("Measure", "Value"), summary)),
-            section("Scores and errors", charts(*_charts(r, mated, non_mated))),
+            section("Scores and errors", side_by_side(*_charts(r, mated, non_mated))),
             section("Extreme comparisons", _extremes(dataset, comparisons, scores)),
         ),
         encoder_id=r.encoder_id,
@@ -101,8 +103,8 @@ def _charts(r: VerificationResult, mated: np.ndarray, non_mated: np.ndarray) -> 
         ),
         trade_off(
             "Detection error trade-off (DET)",
-            "FNMR against FMR as the threshold moves; lower and further left is better. Both axes are normal deviates.",
-            ("false match rate, FMR", "false non-match rate, FNMR"),
+            "The false non-match rate (FNMR) against the false match rate (FMR) as the threshold moves, on normal deviate axes.",
+            ("FMR", "FNMR"),
             {"": (mated, non_mated)},
         ),
     )
@@ -116,6 +118,9 @@ def _extremes(dataset: EncodedDataset, comparisons: Comparisons, scores: Float32
         return [(names[comparisons.first[i]], names[comparisons.second[i]], score(float(scores[i]))) for i in places]
 
     mated = [(one, value) for one, _, value in rows(scores, comparisons.mated)]
-    return table(
-        ("person", "other person", "score"), rows(-scores, ~comparisons.mated), "Non-mated, highest scores first"
-    ) + table(("person", "score"), mated, "Mated, lowest scores first")
+    return side_by_side(
+        table(
+            ("person", "other person", "score"), rows(-scores, ~comparisons.mated), "Non-mated, highest scores first"
+        ),
+        table(("person", "score"), mated, "Mated, lowest scores first"),
+    )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from edge_oneshot.evaluation.reports.charts import Axis, Line, chart
-from edge_oneshot.evaluation.reports.html import Page, section, table
+from edge_oneshot.evaluation.reports.html import Page, section, side_by_side, table
 from edge_oneshot.evaluation.reports.numbers import NOT_MEASURED, count, interval, percent, percent_with_interval, score
 from edge_oneshot.evaluation.visit_rates import SLACK_S, VideoResult, VisitRate
 from edge_oneshot.evaluation.visits import VideoEvent
@@ -39,10 +39,14 @@ def _claimed(r: VideoResult) -> str:
     return "" if r.claimed_false_matches is None else f"{r.claimed_false_matches:.3g} claimed"
 
 
+def _duration(hours: float) -> str:
+    return f"{hours:.3g} h" if hours >= 1 else f"{60 * hours:.1f} min"
+
+
 def _summary(r: VideoResult) -> str:
     return (
         f"{count(r.visits, 'visit')} ({r.enrolled_visits} by enrolled people, {r.stranger_visits} by strangers) in "
-        f"{r.hours:.3g} h of video"
+        f"{_duration(r.hours)} of video"
     )
 
 
@@ -78,7 +82,10 @@ def page(r: VideoResult, events: Sequence[VideoEvent], encoder_id: str) -> Page:
     kinds = [(name, getattr(r, key)) for key, name in EVENTS.items()]
     sections = [
         section("Error rates per visit", table(("Error", "visits", "of", "people", "rate", "95 % interval"), rates)),
-        section("Events", table(("Event", "number"), kinds), table(("False matches", "number"), _false_matches(r))),
+        section(
+            "Events",
+            side_by_side(table(("Event", "number"), kinds), table(("False matches", "number"), _false_matches(r))),
+        ),
     ]
     if r.seconds_to_match and r.compared_frames_to_match:
         seconds, frames = r.seconds_to_match, r.compared_frames_to_match
