@@ -54,7 +54,7 @@ def export(checkout: Path, folder: Path) -> None:
         tar.extractall(folder, filter="data")
 
 
-def build(project: Path, kind: str, out: Path, epoch: int, conditions: dict[str, str] = CONDITIONS[0]) -> Path:  # noqa: B006
+def build(project: Path, kind: str, out: Path, epoch: int, conditions: dict[str, str] = CONDITIONS[0]) -> Path:
     """Build a "wheel" or an "sdist" of a project. Returns the file."""
     out.mkdir(parents=True, exist_ok=True)
     environment = {**conditions, "SOURCE_DATE_EPOCH": str(epoch)}
@@ -128,7 +128,9 @@ def check_wheel(wheel: Path, checkout: Path) -> Message:
     tracked = set(run(["git", "ls-files", package], checkout).splitlines()) - {f"{package}/{f}" for f in NOT_PACKAGED}
     packed = {name for name in files if not name.startswith(info)}
     if packed != tracked:
-        raise ReleaseError(f"{wheel.name}: expected the committed files of {package}/; different: {sorted(packed ^ tracked)}")
+        raise ReleaseError(
+            f"{wheel.name}: expected the committed files of {package}/; different: {sorted(packed ^ tracked)}"
+        )
     return metadata
 
 

@@ -17,9 +17,9 @@ RATES = {
 }
 EVENTS = {
     "match_events": "match",
-    "false_match_events": "of these, false",
+    "false_match_events": "match, of these false",
     "unknown_events": "unknown",
-    "false_unknown_events": "of these, false",
+    "false_unknown_events": "unknown, of these false",
     "rejected_events": "rejected",
     "events_outside_visits": "outside every visit",
     "repeated_match_events": "a name repeated within one visit",
