@@ -53,7 +53,7 @@ def _serve(config: Config, request: rq.AnyRequest, on_progress: OnProgress) -> A
         records = select(read_journal(config.explain_path), request.last_s, request.event_id)
         pending.finish(Explained(tracks=records, kept=config.decision.explain_tracks, fault=""))
         return pending.answers.get()
-    _require_owner(config.state_dir)
+    require_owner(config.state_dir)
     with Recognizer.open(config) as recognizer:
         if isinstance(request, rq.Capture) or (isinstance(request, rq.Enroll) and request.image is None):
             return _from_camera(config, recognizer, pending, on_progress)
@@ -113,7 +113,7 @@ def _from_camera(config: Config, recognizer: Recognizer, pending: PendingRequest
     return answers.last
 
 
-def _require_owner(state_dir: Path) -> None:
+def require_owner(state_dir: Path) -> None:
     """Without a daemon only the gallery's owner acts on it: root would create files that the service cannot open."""
     if not state_dir.exists() or (owner := state_dir.stat().st_uid) == os.geteuid():
         return

@@ -77,11 +77,7 @@ class Database:
                 if not read_only:
                     create_private(path)
             self._db = sqlite3.connect(
-                uri,
-                uri=True,
-                timeout=schema.busy_timeout_s,
-                isolation_level=None,
-                check_same_thread=not any_thread,
+                uri, uri=True, timeout=schema.busy_timeout_s, isolation_level=None, check_same_thread=not any_thread
             )
         except (OSError, sqlite3.Error) as e:
             raise self._error("open", e) from e

@@ -177,3 +177,15 @@ def test_a_picture_with_malformed_exif_is_read(tmp_path: Path) -> None:
     path = tmp_path / "a.jpg"
     Image.fromarray(UPRIGHT).save(path, exif=b"Exif\0\0II*\0\x08\0\0\0\xff\xff" + b"\xff" * 40)
     assert load_image(path).size == (32, 24)
+
+
+def test_a_large_jpeg_is_decoded_at_reduced_size(tmp_path: Path) -> None:
+    for width, expected in ((6400, 1600), (1000, 1000)):
+        Image.new("RGB", (width, width)).save(tmp_path / "a.jpg")
+        assert load_image(tmp_path / "a.jpg").size == (expected, expected)
+
+
+def test_a_format_that_would_start_another_program_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n%%EndComments\n")
+    with pytest.raises(CameraError, match="not an image"):
+        load_image(tmp_path / "a.png")

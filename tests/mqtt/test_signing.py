@@ -239,3 +239,13 @@ def test_the_reference_consumer_opens_once_and_refuses_a_recording(broker: Mosqu
         consumer.kill()
         consumer.wait()
         consumer.stdout.close()
+
+
+def test_verify_event_names_a_fault_in_its_state_file(tmp_path: Path) -> None:
+    key, state, event = tmp_path / "key", tmp_path / "state", tmp_path / "event"
+    write_key(key, new_key("hmac"))
+    state.write_text("no JSON")
+    event.write_text("{}")
+    result = CliRunner().invoke(verify_event, [str(event), "--key", str(key), "--state", str(state)])
+    assert isinstance(result.exception, ConfigError)
+    assert "expected the counters of an earlier call" in str(result.exception)

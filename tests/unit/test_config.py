@@ -173,3 +173,17 @@ def test_the_example_has_every_key_at_its_default() -> None:
 def test_the_example_in_deploy_is_the_generated_one() -> None:
     path = ROOT / "deploy" / "config.example.toml"
     assert path.read_text() == example_toml(), "edge-oneshot config example > deploy/config.example.toml"
+
+
+def test_an_unknown_kind_of_camera_is_a_fault() -> None:
+    with pytest.raises(ConfigError) as caught:
+        parse_config({"camera": {"uri": "foldr:x"}})
+    assert "foldr:" in caught.value.faults[0]
+    assert parse_config({"camera": {"uri": "/a/plain/path"}}).camera.uri == "/a/plain/path"
+
+
+def test_a_frame_rate_too_low_for_a_track_is_a_fault() -> None:
+    with pytest.raises(ConfigError) as caught:
+        parse_config({"camera": {"fps": 0.4}})
+    assert "gone_after_s" in caught.value.faults[0]
+    parse_config({"camera": {"fps": 0.4}, "decision": {"gone_after_s": 6.0}})
