@@ -1,12 +1,12 @@
-"""What to keep of an enrollment's burst: one frame, several templates, or a mean of frames.
+"""What to store of the frames of an enrollment (a burst): one frame, several templates, or a mean of frames.
 
     python benchmarks/burst.py --lfw DIR [--workers 2] > benchmarks/results/burst.txt      # --people 6: a quick look
 
-LFW sets 1-4. One picture of everybody who has two usable ones or more is moved by script into ten frames of 640x480, which
-the device's own CaptureSession takes; if it finds no good frame, the person's next picture is tried. What is kept of the
-good frames is compared with the person's other pictures as they are, and with the pictures of everybody else. FNMR weighs
-every person alike, FMR every ordered pair of people. Thresholds come from the card, for as many templates as each person
-has. Intervals are 95 %, people drawn again; differences are paired.
+LFW sets 1-4. For every person with at least two usable images, a script moves one image through ten frames of 640x480, and
+the device's CaptureSession enrolls from them. If it finds no good frame, the person's next image is tried. What is stored
+is compared with the person's other images, unchanged, and with the images of all other people. FNMR gives every person the
+same weight, FMR every ordered pair of people. Thresholds come from the card, for the number of templates of each person.
+Intervals are 95 %, by bootstrap over people; differences are paired.
 """
 
 from __future__ import annotations
@@ -14,22 +14,21 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
 import numpy as np
-from common import headline, in_processes, lfw_pictures, over_people, shipped
-from day import SIZE, Walk, film, picture, smear
+from common import headline, in_processes, lfw_images, over_people, shipped, shipped_rule
+from day import SIZE, Walk, open_image, render, smear
 from PIL import Image
 
 from edge_oneshot.cli.common import progress
 from edge_oneshot.errors import EnrollmentError
-from edge_oneshot.evaluation.cohort import rows, weighted_quantiles
-from edge_oneshot.evaluation.metrics import Ints
-from edge_oneshot.evaluation.pairs import identity_numbers
-from edge_oneshot.evaluation.pictures import embed
+from edge_oneshot.evaluation.comparisons import score_matrix
+from edge_oneshot.evaluation.dataset import EncodedDataset, LabelledImage, encode_images
+from edge_oneshot.evaluation.metrics import Ints, weighted_quantiles
 from edge_oneshot.matching.compare import References, score_all
 from edge_oneshot.matching.threshold import Rule, Target
 from edge_oneshot.model.card import Comparator
@@ -38,17 +37,17 @@ from edge_oneshot.types import Float32Array, Float64Array, Frame, Identity
 
 FMR, FPIR, ENROLLED = 1e-4, 0.01, 500
 COLUMNS = (
-    f"{'kept of it':34}{'each':>5}{'at':>7}{'FNMR, claimed FMR':>21}{'FMR':>10}{'difference':>23}"
+    f"{'stored':34}{'each':>5}{'at':>7}{'FNMR, claimed FMR':>21}{'FMR':>10}{'difference':>23}"
     f"{f'FPIR {100 * FPIR:g} %, {ENROLLED} enrolled':>24}{'same measured FMR':>23}"
 )
-APART = 0.90  # a further template must score less with every one that is kept
-NEAR = 1.6  # the 250 px of an LFW picture are shown as 400
-HALF_WIDTH, HALF_HEIGHT = 0.375, 0.45  # of a head, as shares of what `picture` shows
+APART = 0.90  # a further template must score less than this with every stored one
+NEAR = 1.6  # the 250 px of an LFW image are shown as 400 px
+HALF_WIDTH, HALF_HEIGHT = 0.375, 0.45  # of a head, as shares of what `open_image` returns
 
 
 @dataclass(frozen=True, slots=True)
 class Motion:
-    """How far a frame may lie to either side, drawn evenly; noise: standard deviation, levels; people: so many, None: everybody."""
+    """The range of each motion to either side, drawn uniformly. noise: standard deviation in levels. people: None for all."""
 
     shift_px: float
     scale: float
@@ -70,7 +69,7 @@ BURSTS = {
 
 @dataclass(frozen=True, slots=True)
 class Burst:
-    """Good frames, best first, as vectors (N, D); what the device stores (D,); which of the usable pictures was moved."""
+    """good: vectors of the good frames (N, D), best first. stored: what the device stores (D,). source: the image used."""
 
     good: Float32Array
     stored: Float32Array
@@ -78,7 +77,7 @@ class Burst:
 
 
 def turn(image: Image.Image, yaw_deg: float) -> Image.Image:
-    """The head as an upright ellipsoid, as deep as wide, that turns about its own axis; around it nothing moves."""
+    """Turn the head, modelled as an upright ellipsoid that is as deep as wide, about its vertical axis. The rest does not move."""
     pixels, yaw = np.asarray(image, np.float32), np.radians(yaw_deg)
     height, width = pixels.shape[:2]
     row, x = np.arange(height)[:, None], np.arange(width) - (width - 1) / 2
@@ -91,8 +90,8 @@ def turn(image: Image.Image, yaw_deg: float) -> Image.Image:
 
 
 def move(path: Path, motion: Motion, rng: np.random.Generator) -> Walk:
-    """BURST_FRAMES long: somebody who stands in the middle."""
-    image = picture(path)
+    """BURST_FRAMES frames of a person who stands in the middle."""
+    image = open_image(path)
     for _ in range(BURST_FRAMES):
         right, down, nearer, roll, yaw, brighter = rng.uniform(-1, 1, 6)
         scale = NEAR * (1 + motion.scale * nearer)
@@ -110,16 +109,17 @@ def move(path: Path, motion: Motion, rng: np.random.Generator) -> Walk:
 
 
 def enroll(kind: str, person: Sequence[tuple[int, Path]]) -> Burst | None:
-    """The burst of the first of a person's pictures (its number, its file) that gives one; None: of none."""
+    """The burst from the first of a person's images (number, file) that can be enrolled; None if there is none."""
     pipeline = shipped()
-    nobody = References(pipeline.encoder.card.comparator, pipeline.encoder.encoder_id, ())
+    empty = References(pipeline.encoder.card.comparator, pipeline.encoder.encoder_id, ())
     for number, path in person:
         rng = np.random.default_rng(list(f"{kind} {path.stem}".encode()))
+        subject = Identity(identity_id="subject", name="Subject")
         session = CaptureSession(
-            pipeline, Identity(identity_id="somebody", name="Somebody"), nobody, prompt_ns=0, timeout_s=BURST_NS / 1e9
+            pipeline, subject, empty, shipped_rule()(()).value, prompt_ns=0, timeout_s=BURST_NS / 1e9
         )
         done = None
-        for i, pixels in enumerate(film([move(path, BURSTS[kind], rng)], rng, BURSTS[kind].noise), start=1):
+        for i, pixels in enumerate(render([move(path, BURSTS[kind], rng)], rng, BURSTS[kind].noise), start=1):
             at_ns = i * BURST_NS // (BURST_FRAMES + 1)
             done = session.offer(
                 Frame(pixels=pixels, seq=i, captured_ns=at_ns, captured_at=datetime.now(UTC), source=kind)
@@ -134,8 +134,8 @@ def enroll(kind: str, person: Sequence[tuple[int, Path]]) -> Burst | None:
     return None
 
 
-def ways(burst: Burst, comparator: Comparator, threshold: float) -> dict[str, Float32Array]:
-    """What may be kept of a burst, as vectors (templates, D)."""
+def stored_variants(burst: Burst, comparator: Comparator, threshold: float) -> dict[str, Float32Array]:
+    """What could be stored of a burst: vectors (templates, D) by description."""
     good, apart = burst.good, [0]
     for i in range(1, len(good)):
         if len(apart) < POOLED_FRAMES and score_all(comparator, good[apart], good[i]).max() < APART:
@@ -151,21 +151,21 @@ def ways(burst: Burst, comparator: Comparator, threshold: float) -> dict[str, Fl
 
 
 def measure(bursts: list[Burst], vectors: Float32Array, people: Ints, rule: Rule, comparator: Comparator) -> list[str]:
-    """A line for each way. vectors: of all usable pictures; people: whose they are."""
+    """One line for each variant. vectors: of all usable images. people: the identity number of each image."""
     sources = np.array([b.source for b in bursts])[:, None]
     own = people == people[sources]
     mated = own & (np.arange(len(people)) != sources)
     weight = np.where(own, 0.0, 1.0 / np.bincount(people)[people])
     weight /= weight.sum()
     gallery_rule = Rule(target=Target(fpir=FPIR), thresholds=rule.thresholds, cohort=rule.cohort)
-    kept = [ways(b, comparator, rule(()).value) for b in bursts]
+    kept = [stored_variants(b, comparator, rule(()).value) for b in bursts]
     best: list[Float64Array] = []
-    lines = [f"{mated.sum()} mated probes; {people.max()} others for each person", COLUMNS]
-    for way in kept[0]:
-        templates = [k[way] for k in kept]
+    lines = [f"{mated.sum()} mated probes; {people.max()} other people for each person", COLUMNS]
+    for variant in kept[0]:
+        templates = [k[variant] for k in kept]
         counts = [len(t) for t in templates]
         score = np.maximum.reduceat(
-            rows(vectors, comparator, np.concatenate(templates)), np.cumsum([0, *counts[:-1]]), axis=0
+            score_matrix(vectors, comparator, np.concatenate(templates)), np.cumsum([0, *counts[:-1]]), axis=0
         )
         thresholds = [
             rule(counts).value,
@@ -173,7 +173,7 @@ def measure(bursts: list[Burst], vectors: Float32Array, people: Ints, rule: Rule
             weighted_quantiles(score[~own], weight[~own], (1 - FMR,))[0],
         ]
         missed = [((score < t) & mated).sum(axis=1) / mated.sum(axis=1) for t in thresholds]
-        line = f"{way:34}{np.mean(counts):5.2f}{thresholds[0]:7.3f}{over_people(missed[0]):>21}"
+        line = f"{variant:34}{np.mean(counts):5.2f}{thresholds[0]:7.3f}{over_people(missed[0]):>21}"
         line += f"{weight[score >= thresholds[0]].sum():10.2e}"
         if best:
             line += "".join(
@@ -184,44 +184,48 @@ def measure(bursts: list[Burst], vectors: Float32Array, people: Ints, rule: Rule
     return lines
 
 
+def usable_images(images: list[LabelledImage], people: int | None, workers: int) -> EncodedDataset:
+    """The images that were acquired. people: take so many people with several images, and ten times as many others."""
+    if people is not None:
+        several, names = ({image.person for image in images if image.number == n} for n in (2, 1))
+        random = np.random.default_rng(0)
+        names = {
+            *random.choice(sorted(several), people, replace=False),
+            *random.choice(sorted(names), 10 * people, replace=False),
+        }
+        images = [image for image in images if image.person in names]
+    with progress(len(images), "encoding") as done:
+        dataset = encode_images(images, shipped.__wrapped__, workers, done)
+    used = dataset.acquired
+    return replace(dataset, images=[images[i] for i in used], vectors=dataset.vectors[used], faults={}, qualities=())
+
+
 def main() -> int:
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--lfw", type=Path, required=True, help="folder with images/ and people_sets.json")
-    options.add_argument("--people", type=int, help="a quick look: so many enrolled, and ten times as many others")
+    options.add_argument("--people", type=int, help="quick run: so many people enrolled, and ten times as many others")
     options.add_argument("--workers", type=int, default=2)
     o = options.parse_args()
-    pictures = lfw_pictures(o.lfw, "1234")
-    if o.people is not None:
-        several, names = ({p.person for p in pictures if p.number == n} for n in (2, 1))
-        random = np.random.default_rng(0)
-        names = {
-            *random.choice(sorted(several), o.people, replace=False),
-            *random.choice(sorted(names), 10 * o.people, replace=False),
-        }
-        pictures = [p for p in pictures if p.person in names]
-    with progress(len(pictures), "encoding") as done:
-        embedded = embed(pictures, shipped.__wrapped__, o.workers, done)
-    used = embedded.acquired
-    vectors, people = embedded.vectors[used], identity_numbers([pictures[i] for i in used])
+    dataset = usable_images(lfw_images(o.lfw, "1234"), o.people, o.workers)
+    images, vectors, people = dataset.images, dataset.vectors, dataset.people
     persons = [
-        [(int(n), pictures[used[n]].path) for n in np.flatnonzero(people == person)]
-        for person in range(people.max() + 1)
+        [(int(n), images[int(n)].path) for n in np.flatnonzero(people == person)] for person in range(people.max() + 1)
     ]
     several = [persons[i] for i in np.random.default_rng(0).permutation(len(persons)) if len(persons[i]) > 1]
-    comparator, rule = shipped().encoder.card.comparator, shipped().rule
+    comparator, rule = shipped().encoder.card.comparator, shipped_rule()
     text = [
-        headline("What is kept of a burst (benchmarks/burst.py)"),
-        f"LFW sets 1-4: {len(used)} of {len(pictures)} pictures usable, {len(persons)} people, encoder {embedded.encoder_id[:19]}",
-        "FNMR and its differences against the best frame in percent and points (95 %): at the card's threshold for FMR "
-        f"{FMR:g},",
+        headline("What to store of an enrollment (benchmarks/burst.py)"),
+        f"LFW sets 1-4: {len(images)} usable images, {len(persons)} people, encoder {dataset.encoder_id[:19]}",
+        "FNMR, and its difference from that of the best frame, in per cent and percentage points (95 % interval): at the "
+        f"card's threshold for FMR {FMR:g},",
         f"at that for FPIR {100 * FPIR:g} % with {ENROLLED} enrolled, and at the threshold where FMR {FMR:g} was measured",
     ]
     for kind, motion in BURSTS.items():
-        asked = several[: min(motion.people or len(several), o.people or len(several))]
-        found = in_processes(partial(enroll, kind), asked, o.workers, kind)
+        chosen = several[: min(motion.people or len(several), o.people or len(several))]
+        found = in_processes(partial(enroll, kind), chosen, o.workers, kind)
         bursts = [b for b in found if b is not None]
         text.append(
-            f"\n{kind}: {len(bursts)} of {len(asked)} people enrolled, {np.mean([len(b.good) for b in bursts]):.1f} good frames "
+            f"\n{kind}: {len(bursts)} of {len(chosen)} people enrolled, {np.mean([len(b.good) for b in bursts]):.1f} good frames "
             f"of {BURST_FRAMES}"
         )
         text += measure(bursts, vectors, people, rule, comparator)

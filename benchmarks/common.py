@@ -1,4 +1,4 @@
-"""What the benchmarks share: the head line of a result, pictures, worker processes, intervals, and a process's memory."""
+"""Shared by the benchmarks: the head of a result, LFW's images, worker processes, intervals, the memory of a process."""
 
 from __future__ import annotations
 
@@ -18,10 +18,11 @@ import numpy as np
 
 from edge_oneshot.cli.common import progress
 from edge_oneshot.config import Config, ModelConfig, QualityConfig
+from edge_oneshot.evaluation.dataset import LabelledImage
 from edge_oneshot.evaluation.metrics import Interval
-from edge_oneshot.evaluation.pictures import Picture
+from edge_oneshot.matching.threshold import Rule
+from edge_oneshot.recognition.compose import build_pipeline, build_rule
 from edge_oneshot.recognition.pipeline import Pipeline
-from edge_oneshot.service.compose import build_pipeline
 from edge_oneshot.types import Float64Array
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -29,7 +30,7 @@ Task, Result = TypeVar("Task"), TypeVar("Result")
 
 
 def headline(title: str) -> str:
-    """Title, commit (and whether files differ from it), machine, load, date: a result without them says nothing."""
+    """The head of a result: title, commit (and whether files differ from it), machine, load and date."""
 
     def git(*words: str) -> str:
         return subprocess.run(
@@ -46,17 +47,17 @@ def headline(title: str) -> str:
 
 
 def portrait() -> Path:
-    """Eileen Collins, from scikit-image's own files."""
+    """A portrait of Eileen Collins, from the files of scikit-image."""
     import skimage
 
     return Path(skimage.__file__).parent / "data" / "astronaut.png"
 
 
-def lfw_pictures(lfw: Path, sets: str) -> list[Picture]:
-    """All pictures of everybody in these sets of View 2, person by person. lfw: folder with images/ and people_sets.json."""
+def lfw_images(lfw: Path, sets: str) -> list[LabelledImage]:
+    """All images of all people in these sets of View 2, person by person. lfw: folder with images/ and people_sets.json."""
     people = json.loads((lfw / "people_sets.json").read_text())
     return [
-        Picture(path=lfw / "images" / name / f"{name}_{i:04d}.jpg", person=name, number=i)
+        LabelledImage(path=lfw / "images" / name / f"{name}_{i:04d}.jpg", person=name, number=i)
         for number in sets
         for name, count in people[number]
         for i in range(1, count + 1)
@@ -65,12 +66,17 @@ def lfw_pictures(lfw: Path, sets: str) -> list[Picture]:
 
 @cache
 def shipped(**gates: float) -> Pipeline:
-    """The shipped pipeline on one thread, one for each process. gates: what differs from the shipped QualityConfig."""
+    """The shipped pipeline with one inference thread, one for each process. gates: differences from the shipped QualityConfig."""
     return build_pipeline(Config(model=ModelConfig(threads=1), quality=QualityConfig(**gates)))
 
 
+def shipped_rule() -> Rule:
+    """The threshold rule of the shipped encoder and the default configuration; `rule(())` is for an empty gallery."""
+    return build_rule(Config(), shipped().encoder)
+
+
 def in_processes(do: Callable[[Task], Result], tasks: Sequence[Task], workers: int, label: str) -> list[Result]:
-    """The answers in order; `do` is a function of a module. Processes are started afresh: an interpreter survives no fork."""
+    """The results in order. do: a function of a module. New processes are spawned: an interpreter does not survive a fork."""
     with progress(len(tasks), label) as done, ProcessPoolExecutor(workers, get_context("spawn")) as pool:
         found = []
         for result in pool.map(do, tasks):
@@ -80,12 +86,12 @@ def in_processes(do: Callable[[Task], Result], tasks: Sequence[Task], workers: i
 
 
 def percent(rate: float, interval: Interval, sign: str = "") -> str:
-    """As a table shows it; sign: "+" for a difference."""
+    """`1.4 (0.7 to 2.9)`, in per cent. sign: "+" for a difference."""
     return f"{100 * rate:{sign}.1f} ({100 * interval.low:{sign}.1f} to {100 * interval.high:{sign}.1f})"
 
 
 def over_people(values: Float64Array, sign: str = "") -> str:
-    """The mean of one rate a person (N,), with its 95 % interval: people drawn again, for the same N the same ones."""
+    """The mean of one rate for each person (N,), with its 95 % interval by bootstrap over people (the same draws for the same N)."""
     n = len(values)
     draws = np.random.default_rng(0).multinomial(n, np.full(n, 1 / n), size=1000)
     low, high = np.percentile(draws @ values / n, [2.5, 97.5])
@@ -93,7 +99,7 @@ def over_people(values: Float64Array, sign: str = "") -> str:
 
 
 def resident_mb(pid: int) -> float:
-    """VmRSS of another process, MB (10^6 bytes)."""
+    """VmRSS of another process in MB (10^6 bytes)."""
     for line in Path(f"/proc/{pid}/status").read_text().splitlines():
         if line.startswith("VmRSS:"):
             return int(line.split()[1]) * 1024 / 1e6

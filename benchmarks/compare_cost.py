@@ -1,8 +1,9 @@
-"""Comparing one probe with 10,000 templates, beside one encoder invoke. Goal: at most a tenth of it.
+"""Cost of comparing one probe with 10,000 templates, relative to one encoder invoke. Goal: at most a tenth.
 
     python benchmarks/compare_cost.py > benchmarks/results/compare_cost.txt
 
-Both take turns in one process; medians. Each template belongs to somebody else: the ranking by identity is included.
+Both are measured alternately in one process; figures are medians. Each template belongs to another person, so the
+ranking by identity is included.
 """
 
 from __future__ import annotations
@@ -18,24 +19,24 @@ import numpy as np
 from common import headline
 
 from edge_oneshot.config import Config, DecisionConfig
-from edge_oneshot.evaluation.benchmarking import strangers
-from edge_oneshot.matching.decide import decide
-from edge_oneshot.service.compose import build_pipeline
+from edge_oneshot.evaluation.benchmarking import random_references
+from edge_oneshot.evaluation.under_test import open_recognizer
+from edge_oneshot.matching.compare import decide
 from edge_oneshot.types import Embedding
 
 TURNS = 300
 
 
 def main() -> None:
-    print(headline("A decision among N templates of N people, beside an encoder invoke; median of ms"))
+    print(headline("A decision among N templates of N people, and an encoder invoke; medians in ms"))
     print(f"OPENBLAS_NUM_THREADS={os.environ['OPENBLAS_NUM_THREADS']}")
     for threads in (1, 2):
         config = Config(decision=DecisionConfig(threshold=0.5))
-        pipeline = build_pipeline(replace(config, model=replace(config.model, threads=threads)))
-        encoder = pipeline.encoder
+        recognizer = open_recognizer(replace(config, model=replace(config.model, threads=threads)))
+        encoder, threshold = recognizer.pipeline.encoder, recognizer.threshold
         probe = np.random.default_rng(1).standard_normal(encoder.card.dimension).astype(np.float32)
         embedding = Embedding(vector=probe / np.float32(np.linalg.norm(probe)), encoder_id=encoder.encoder_id)
-        galleries = {n: strangers(pipeline, n) for n in (100, 1000, 10_000)}
+        galleries = {n: random_references(encoder, n) for n in (100, 1000, 10_000)}
         times: dict[object, list[float]] = {n: [] for n in (*galleries, "invoke")}
         for turn in range(TURNS + 20):
             start = time.perf_counter()
@@ -43,7 +44,7 @@ def main() -> None:
             took = {"invoke": time.perf_counter() - start}
             for n, references in galleries.items():
                 start = time.perf_counter()
-                decide(embedding, references, pipeline.threshold, encoder.card)
+                decide(embedding, references, threshold, encoder.card)
                 took[n] = time.perf_counter() - start
             if turn >= 20:
                 for key, value in took.items():

@@ -1,12 +1,12 @@
-"""What frames of one visit are worth together: visits made of different photographs of one person.
+"""Error rates of decisions on several frames of one visit; the visits consist of different photographs of one person.
 
     python benchmarks/evidence.py --images DIR [--gallery 100 300] [--frames 5 8] [--draws 20]
 
-DIR/Name/Name_0001.jpg. Half of the people with enough pictures are enrolled from one of them, others fill the gallery.
-The rest are strangers. A visit shows `frames` other photographs of one person in random order: less alike than the frames
-of any camera, so the worst case for a rule that takes many looks. The threshold is the one that gives an FPIR of 1 % for
-single pictures of all strangers of that draw; every rule is held against it. Evidence is the daemon's own, with the
-limits of the configuration as shipped; credits other than the shipped one are for comparison.
+DIR/Name/Name_0001.jpg. Half of the people with enough images are enrolled from one of them; other people fill the gallery.
+The rest are strangers. A visit shows `frames` other photographs of one person in random order. These differ more than the
+frames of any camera, so they are the worst case for a rule that combines many frames. The threshold gives an FPIR of 1 % for
+single images of all strangers of that draw; all rules use it. The evidence rule is the daemon's own, with the limits of the
+default configuration; credits other than the default are for comparison.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ from numpy.typing import NDArray
 
 from edge_oneshot.cli.common import progress
 from edge_oneshot.config import DecisionConfig
+from edge_oneshot.evaluation.dataset import encode_images, find_images
 from edge_oneshot.evaluation.metrics import wilson
-from edge_oneshot.evaluation.pictures import embed, find_pictures
 from edge_oneshot.matching.evidence import CREDIT, Evidence
 from edge_oneshot.types import Candidate, Chip, Decision, DecisionKind, Embedding, Observation, Quality, Sample
 
 Vectors = NDArray[np.float32]
 CLAIM, CREDITS = 0.01, sorted({0.0, 0.15, 0.35, 0.5, CREDIT})
 SHIPPED = DecisionConfig()
-# Evidence looks at embeddings and decisions alone.
+# Evidence uses embeddings and decisions only.
 SAMPLE = Sample(
     face=None,
     chip=Chip(pixels=np.zeros((1, 1, 3), np.uint8), transform=np.eye(2, 3)),
@@ -42,7 +42,7 @@ SAMPLE = Sample(
 
 @dataclass(frozen=True, slots=True)
 class Visit:
-    """frames: unit vectors (frames, D). gallery: (N, D), one a person. An answer is a place in the gallery, or None: nobody."""
+    """frames: unit vectors (frames, D). gallery: (N, D), one for each person. A rule returns a place in the gallery, or None."""
 
     frames: Vectors
     gallery: Vectors
@@ -53,11 +53,11 @@ class Visit:
         return self.frames @ self.gallery.T
 
     def singly(self) -> list[int | None]:
-        """Who each frame alone is told as."""
+        """The match of each frame alone."""
         return [int(s.argmax()) if s.max() >= self.threshold else None for s in self.scores()]
 
     def observations(self) -> list[Observation]:
-        """The frames as the pipeline hands them to a track."""
+        """The frames as the pipeline passes them to a track."""
         found = []
         for vector, scores in zip(self.frames, self.scores(), strict=True):
             best = Candidate(identity_id=str(scores.argmax()), score=float(scores.max()))
@@ -76,14 +76,14 @@ def evidence(visit: Visit, credit: float = CREDIT) -> int | None:
     together = Evidence(SHIPPED.window_frames, visit.score, unit=True, credit=credit)
     for observation in visit.observations():
         together.add(observation)
-        told = together.judge(visit.threshold, SHIPPED.confirm_frames).identity_id
-        if told is not None:
-            return int(told)
+        identity_id = together.judge(visit.threshold, SHIPPED.confirm_frames).identity_id
+        if identity_id is not None:
+            return int(identity_id)
     return None
 
 
 def votes(visit: Visit) -> int | None:
-    """Three of the last five frames that match the same identity: the rule before."""
+    """Three of the last five frames match the same identity: the former rule."""
     alone = visit.singly()
     for n in range(1, len(alone) + 1):
         window = alone[max(0, n - 5) : n]
@@ -100,11 +100,11 @@ def main() -> int:
     options.add_argument("--frames", type=int, nargs="+", default=[5, 8])
     options.add_argument("--draws", type=int, default=20)
     o = options.parse_args()
-    pictures = find_pictures(o.images)
-    with progress(len(pictures), "encoding") as done:
-        embedded = embed(pictures, shipped.__wrapped__, 1, done)
-    used = embedded.acquired
-    vectors, who = embedded.vectors[used], np.array([pictures[i].person for i in used])
+    images = find_images(o.images)
+    with progress(len(images), "encoding") as done:
+        dataset = encode_images(images, shipped.__wrapped__, 1, done)
+    used = dataset.acquired
+    vectors, who = dataset.vectors[used], np.array([images[i].person for i in used])
     print(headline("Evidence over time (benchmarks/evidence.py)"))
     for size in o.gallery:
         for frames in o.frames:
@@ -137,19 +137,19 @@ def measure(vectors: Vectors, who: NDArray[np.str_], size: int, frames: int, dra
             visit = Visit(vectors[shown], gallery, threshold)
             own = enrolled.index(person) if person in enrolled else None
             for name, rule in rules.items():
-                told = rule(visit)
+                found = rule(visit)
                 if own is None:
-                    positive[name].append(told is not None)
+                    positive[name].append(found is not None)
                 else:
-                    missed[name].append(told != own)
+                    missed[name].append(found != own)
     print(
-        f"\ngallery {size}, {frames} photographs a visit, {len(many)} people with enough, {draws} draws: "
+        f"\ngallery {size}, {frames} photographs per visit, {len(many)} people with enough images, {draws} draws: "
         f"{len(positive['3 of 5 votes'])} visits of strangers, {len(missed['3 of 5 votes'])} of enrolled people"
     )
     for name in rules:
         bounds = wilson(sum(positive[name]), len(positive[name]))
         print(
-            f"  {name:22} FPIR a visit {100 * np.mean(positive[name]):5.2f} % ({100 * bounds.low:.2f} to {100 * bounds.high:.2f})   "
+            f"  {name:22} FPIR per visit {100 * np.mean(positive[name]):5.2f} % ({100 * bounds.low:.2f} to {100 * bounds.high:.2f})   "
             f"FNIR {100 * np.mean(missed[name]):5.2f} %",
             flush=True,
         )

@@ -1,10 +1,10 @@
-"""What is not an interpreter invoke in a 640x480 frame with one face. Goal: at most 15 %, JPEG decoding excluded.
+"""Share of a 640x480 frame with one face that is not interpreter invokes. Goal: at most 15 %, without JPEG decoding.
 
     python benchmarks/frame_cost.py [ROUNDS] > benchmarks/results/frame_cost.txt
 
-Frames with one and with two inference threads take turns, so that both meet the same machine. A frame's share is taken
-within that frame; the figure is the median over all frames. On a machine that others use, both parts stretch, and what
-waits for a core shows in p95: the median of the fastest tenth of frames stands beside it.
+Blocks of frames with one and with two inference threads alternate, so that both see the same load. The share is computed
+for each frame; the figure is the median over all frames. On a shared machine all times grow, and p95 contains waiting for
+a core: the median of the fastest tenth of the frames is printed too.
 """
 
 from __future__ import annotations
@@ -18,8 +18,15 @@ from common import headline, portrait
 
 from edge_oneshot.cameras.images import load_image
 from edge_oneshot.config import Config, DecisionConfig
-from edge_oneshot.evaluation.benchmarking import WARM_UP_FRAMES, InvokeTimer, decode_ms, frame_of, machine, strangers
-from edge_oneshot.service.compose import build_pipeline
+from edge_oneshot.evaluation.benchmarking import (
+    WARM_UP_FRAMES,
+    InvokeTimer,
+    decode_ms,
+    machine,
+    make_frame,
+    random_references,
+)
+from edge_oneshot.evaluation.under_test import open_recognizer
 
 BLOCK = 25
 
@@ -27,49 +34,39 @@ BLOCK = 25
 def main(rounds: int) -> None:
     config, frame = (
         Config(decision=DecisionConfig(threshold=0.5)),
-        frame_of(load_image(portrait()).pixels, "astronaut", (640, 480)),
+        make_frame(load_image(portrait()).pixels, "astronaut", (640, 480)),
     )
     setups = {}
     for threads in (1, 2):
-        pipeline = build_pipeline(replace(config, model=replace(config.model, threads=threads)))
-        assert pipeline.locator is not None
-        locator = pipeline.locator
-        timer = InvokeTimer(
-            {
-                "finder": locator.finder.runtime,
-                "refiner": locator.refiner.runtime,
-                "landmarks": locator.placer.runtime,
-                "encoder": pipeline.encoder.runtime,
-            }
-        )
-        setups[threads] = (pipeline, timer, strangers(pipeline, 1000))
+        recognizer = open_recognizer(replace(config, model=replace(config.model, threads=threads)))
+        recognizer.people.use(random_references(recognizer.pipeline.encoder, 1000), {})
+        setups[threads] = (recognizer, InvokeTimer.of_pipeline(recognizer.pipeline))
     rows: dict[int, list[dict[str, float]]] = {1: [], 2: []}
     for _ in range(rounds):
-        for threads, (pipeline, timer, references) in setups.items():
+        for threads, (recognizer, timer) in setups.items():
             with timer.running():
                 for number in range(BLOCK + WARM_UP_FRAMES):
                     timer.reset()
                     start = time.perf_counter()
-                    pipeline.observe(frame, references)
+                    recognizer.observe(frame)
                     wall = time.perf_counter() - start
                     if number >= WARM_UP_FRAMES:
                         rows[threads].append(
                             {
-                                **pipeline.stopwatch.seconds,
+                                **recognizer.pipeline.stage_seconds,
                                 **{f"invoke {k}": v for k, v in timer.seconds.items()},
                                 "frame": wall,
                                 "not an invoke": wall - sum(timer.seconds.values()),
                             }
                         )
     print(headline("One 640x480 frame with one face, 1,000 templates; times in ms"))
-    about = machine(setups[1][0].encoder.runtime)
-    print(
-        f"{about['runtime']}, numpy {about['numpy']}, Pillow {about['pillow']}; encoder {setups[1][0].encoder.card.name}\n"
-    )
+    encoder = setups[1][0].pipeline.encoder
+    about = machine(encoder.runtime)
+    print(f"{about.runtime}, numpy {about.numpy}, Pillow {about.pillow}; encoder {encoder.card.name}\n")
     for threads, frames in rows.items():
         report(threads, frames)
     d = decode_ms(frame, 100)
-    print(f"JPEG decoding of the frame (Pillow), not in the figures above: p50 {d['p50']:.2f}, p95 {d['p95']:.2f}")
+    print(f"JPEG decoding of the frame (Pillow), not included above: p50 {d.p50:.2f}, p95 {d.p95:.2f}")
 
 
 def report(threads: int, frames: list[dict[str, float]]) -> None:
@@ -82,7 +79,7 @@ def report(threads: int, frames: list[dict[str, float]]) -> None:
     share = np.array([f["not an invoke"] / f["frame"] for f in frames])
     quick = np.argsort([f["frame"] for f in frames])[: max(1, len(frames) // 10)]
     print(
-        f"  not an invoke: {100 * np.median(share):.1f} % of a frame in the median (goal 15); "
+        f"  not an invoke: {100 * np.median(share):.1f} % of a frame, median (goal 15); "
         f"of the fastest tenth of frames {100 * np.median(share[quick]):.1f} %\n"
     )
 

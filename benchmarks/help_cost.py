@@ -1,8 +1,8 @@
-"""`edge-oneshot --help` beside a click program that does nothing. Goal: at most 1.3 times as long.
+"""Duration of `edge-oneshot --help`, relative to a click program that does nothing. Goal: at most 1.3 times as long.
 
     python benchmarks/help_cost.py > benchmarks/results/help_cost.txt
 
-Both start as installed console scripts do, in turns; medians.
+Both start as installed console scripts do, alternately; figures are medians.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ def main() -> None:
             subprocess.run([sys.executable, "-c", code], stdout=subprocess.DEVNULL, check=True)
             if turn >= 3:
                 times[name].append(time.perf_counter() - start)
-    print(headline(f"Start to end of a process, {TURNS} times each in turns; median of ms"))
+    print(headline(f"Start to end of a process, {TURNS} runs each, alternately; medians in ms"))
     for name, values in times.items():
         print(f"  {name:24} {np.median(values) * 1e3:7.1f}")
     ratios = np.array(times["edge-oneshot --help"]) / np.array(times["trivial click program"])
-    print(f"ratio, median over turns: {np.median(ratios):.2f} (goal 1.3)")
+    print(f"ratio, median over runs: {np.median(ratios):.2f} (goal 1.3)")
 
 
 if __name__ == "__main__":

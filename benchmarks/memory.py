@@ -2,8 +2,8 @@
 
     python benchmarks/memory.py [SECONDS] > benchmarks/results/memory.txt
 
-The real daemon as a process, its camera a folder of 640x480 pictures of one face, ten a second; MQTT on, with no broker
-there, so that the link's thread and the outbox are there too.
+The real daemon runs as a process. Its camera is a folder of 640x480 images of one face, ten frames per second. MQTT is on
+without a broker, so that the memory of the MQTT thread and of the outbox is included.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from PIL import Image
 
 from edge_oneshot.cameras.images import load_image
 from edge_oneshot.config import Config
-from edge_oneshot.evaluation.benchmarking import frame_of
+from edge_oneshot.evaluation.benchmarking import make_frame
 from edge_oneshot.events.clock import read_clock
 from edge_oneshot.gallery.store import Gallery
-from edge_oneshot.service.compose import build_encoder
+from edge_oneshot.recognition.compose import build_encoder
 from edge_oneshot.types import Embedding, Identity, Quality, Template
 
 
@@ -57,10 +57,10 @@ def main(seconds: int) -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         (folder / "pictures").mkdir()
-        frame = frame_of(load_image(portrait()).pixels, "astronaut", (640, 480))
+        frame = make_frame(load_image(portrait()).pixels, "astronaut", (640, 480))
         for i in range(40):
             Image.fromarray(np.roll(frame.pixels, i - 20, axis=1)).save(folder / f"{i}.jpg", quality=90)
-        for i in range(10 * (seconds + 120)):  # more than it will see: the last picture would end the daemon
+        for i in range(10 * (seconds + 120)):  # more than it will read: the daemon ends after the last image
             (folder / "pictures" / f"{i:05}.jpg").symlink_to(folder / f"{i % 40}.jpg")
         (folder / "state").mkdir(mode=0o700)
         fill(folder / "state" / "gallery.sqlite", 1000)

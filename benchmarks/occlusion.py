@@ -1,11 +1,11 @@
-"""What a hidden part of a face costs, what the gate of enrollment refuses, and whether other measures would notice it.
+"""Hidden parts of a face: their FNMR, what the enrollment gate refuses, and whether other measures would detect them.
 
     python benchmarks/occlusion.py --lfw DIR [--sets 4] [--workers 2] > benchmarks/results/occlusion.txt
 
-Dark glasses, a mask, a scarf and a hand over one half are drawn onto pictures of people with two or more (at most two
-pictures a person), which then go the device's way and are compared with the person's first picture as it is, and with
-those of everybody else. Drawn, not worn: the shapes are flat and of one colour. A measure's limit is where it would refuse
-1 % of the pictures with nothing drawn.
+Dark glasses, a mask, a scarf, and a hand over one half of the face are drawn onto images (at most two for each person). The
+images go through the device's recognition path, and are compared with the person's first image, unchanged, and with the
+first images of all other people. The shapes are drawn, not worn: flat and of one colour. The limit of a measure is where it
+would refuse 1 % of the images with nothing drawn.
 """
 
 from __future__ import annotations
@@ -17,19 +17,19 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
-from common import headline, in_processes, lfw_pictures, percent, shipped
+from common import headline, in_processes, lfw_images, percent, shipped, shipped_rule
 from crops import MIDDLE
 from PIL import Image, ImageDraw
 
 from edge_oneshot.cameras.images import load_image
-from edge_oneshot.evaluation.identification import rate
-from edge_oneshot.evaluation.pictures import Picture
+from edge_oneshot.evaluation.dataset import LabelledImage
+from edge_oneshot.evaluation.metrics import rate_over_people
 from edge_oneshot.matching.compare import score_all
 from edge_oneshot.matching.threshold import Rule, Target
 from edge_oneshot.types import Face, Float32Array, Frame, UInt8Array
 
 KINDS = ("nothing", "dark glasses", "mask", "scarf", "hand")
-# name -> whether a low value is the suspicious one
+# name -> whether a low value is suspicious
 MEASURES = {
     "probability of a hidden landmark": False,
     "likeness to its mirror image": True,
@@ -38,13 +38,13 @@ MEASURES = {
     "shift from second look to landmark network": False,
 }
 REFUSED = 0.01
-FMR = 1e-3  # so that strangers can be counted, at the card's threshold for it
+FMR = 1e-3  # high enough to count false matches of strangers; at the card's threshold for it
 Point = tuple[float, float]
 
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """person, and the score with their first picture; -inf: not acquired. measures: in the order of MEASURES. vector: (D,)."""
+    """score: with the person's first image; -inf: not acquired. measures: in the order of MEASURES. vector: (D,)."""
 
     person: str
     score: float
@@ -53,7 +53,7 @@ class Look:
 
 
 def draw(pixels: UInt8Array, face: Face, kind: str, random: np.random.Generator) -> UInt8Array:
-    """The picture with one thing drawn over the face. Lengths are inter-eye distances, along the eyes and across them."""
+    """The image with one object drawn over the face. Lengths are in inter-eye distances, along and across the eye line."""
     left, right, nose, mouth = (
         np.array(face.landmark(n)) for n in ("image_left_eye", "image_right_eye", "nose", "mouth")
     )
@@ -104,7 +104,7 @@ def draw(pixels: UInt8Array, face: Face, kind: str, random: np.random.Generator)
 
 
 def look(pixels: UInt8Array, reference: Float32Array, person: str) -> tuple[Look, Face | None]:
-    """What is seen of the subject, and its face."""
+    """The look of the subject, and its face."""
     pipeline = shipped()
     assert pipeline.locator is not None
     frame = Frame(
@@ -131,23 +131,20 @@ def look(pixels: UInt8Array, reference: Float32Array, person: str) -> tuple[Look
     return Look(person, score, (face.hidden, likeness, length, face.detection_score, shift), vector), face
 
 
-def measure(person: list[Picture]) -> tuple[Look, list[list[Look]]]:
-    """The first picture as it is; and for each further one a look with each of KINDS, none if the first is not usable."""
+def measure(person: list[LabelledImage]) -> tuple[Look, list[list[Look]]]:
+    """The look of the first image; and for each further image, one look for each of KINDS. None if the first is not usable."""
     zeros = np.zeros(shipped().encoder.card.dimension, np.float32)
     reference, _ = look(load_image(person[0].path).pixels, zeros, person[0].person)
     found = []
-    for picture in person[1:] if reference.vector is not None else []:
-        pixels = load_image(picture.path).pixels
-        plain, face = look(pixels, reference.vector, picture.person)
+    for image in person[1:] if reference.vector is not None else []:
+        pixels = load_image(image.path).pixels
+        plain, face = look(pixels, reference.vector, image.person)
         if face is not None:
-            random = np.random.default_rng(list(picture.path.stem.encode()))
+            random = np.random.default_rng(list(image.path.stem.encode()))
             found.append(
                 [
                     plain,
-                    *(
-                        look(draw(pixels, face, kind, random), reference.vector, picture.person)[0]
-                        for kind in KINDS[1:]
-                    ),
+                    *(look(draw(pixels, face, kind, random), reference.vector, image.person)[0] for kind in KINDS[1:]),
                 ]
             )
     return reference, found
@@ -157,45 +154,46 @@ def main() -> int:
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--lfw", type=Path, required=True, help="folder with images/ and people_sets.json")
     options.add_argument("--sets", default="4", help='such as "34"')
-    options.add_argument("--people", type=int, help="a quick look: so many people")
+    options.add_argument("--people", type=int, help="quick run: so many people")
     options.add_argument("--workers", type=int, default=2)
     o = options.parse_args()
-    own: dict[str, list[Picture]] = {}
-    for p in lfw_pictures(o.lfw, o.sets):
+    own: dict[str, list[LabelledImage]] = {}
+    for p in lfw_images(o.lfw, o.sets):
         own.setdefault(p.person, []).append(p)
-    everybody = in_processes(measure, [pictures[:3] for pictures in own.values()][: o.people], o.workers, "people")
-    looks = [row for _, rows in everybody for row in rows]
-    references = [reference for reference, _ in everybody if reference.vector is not None]
+    measured = in_processes(measure, [images[:3] for images in own.values()][: o.people], o.workers, "people")
+    looks = [row for _, rows in measured for row in rows]
+    references = [reference for reference, _ in measured if reference.vector is not None]
     names, vectors = (
         np.array([r.person for r in references]),
         np.stack([r.vector for r in references if r.vector is not None]),
     )
-    threshold, rule, comparator = shipped().threshold.value, shipped().rule, shipped().encoder.card.comparator
+    rule, comparator = shipped_rule(), shipped().encoder.card.comparator
+    threshold = rule(()).value
     moderate = Rule(target=Target(fmr=FMR), thresholds=rule.thresholds, cohort=rule.cohort)(()).value
     print(headline("Hidden parts of a face (benchmarks/occlusion.py)"))
     print(
-        f"LFW set {o.sets}: {len({r[0].person for r in looks})} people, {len(looks)} pictures, threshold {threshold:.3f}, "
+        f"LFW set {o.sets}: {len({r[0].person for r in looks})} people, {len(looks)} images, threshold {threshold:.3f}, "
         f"encoder {shipped().encoder.encoder_id[:19]}\n"
     )
     print(
-        f"noticed: share of the acquired, where a measure refuses {100 * REFUSED:g} % with nothing drawn, by {'; '.join(MEASURES)}"
+        f"detected: share of the acquired images, by measures that refuse {100 * REFUSED:g} % with nothing drawn: {'; '.join(MEASURES)}"
     )
     gate = shipped().gates.max_hidden
     print(
-        f"FMR: in 1e-3 (95 %), with the {len(names)} first pictures of others, at the threshold {moderate:.3f} for {FMR:g}"
+        f"FMR: in 1e-3 (95 %), with the first images of {len(names)} people, at the threshold {moderate:.3f} for FMR {FMR:g}"
     )
     print(
-        f"refused: share of the acquired whose probability of a hidden landmark is above {gate:g}, as the gate of enrollment has it\n"
+        f"refused: share of the acquired images with a probability of a hidden landmark above {gate:g}, the enrollment gate\n"
     )
-    print(f"{'drawn over it':16}{'acquired':>10}{'FNMR of those, % (95 %)':>26}{'refused':>10}{'FMR':>24}   noticed")
+    print(f"{'drawn over it':16}{'acquired':>10}{'FNMR of those, % (95 %)':>26}{'refused':>10}{'FMR':>24}   detected")
     values = [np.array([r[k].measures for r in looks if r[k].measures]) for k in range(len(KINDS))]
     limits = [np.quantile(values[0][:, m], REFUSED if low else 1 - REFUSED) for m, low in enumerate(MEASURES.values())]
     for k, kind in enumerate(KINDS):
         seen = [r[k] for r in looks if r[k].measures]
-        missed, interval = rate(
+        missed, interval = rate_over_people(
             np.array([s.score < threshold for s in seen]), np.unique([s.person for s in seen], return_inverse=True)[1]
         )
-        noticed = [
+        detected = [
             np.mean(v < limit if low else v > limit)
             for v, limit, low in zip(values[k].T, limits, MEASURES.values(), strict=True)
         ]
@@ -206,11 +204,11 @@ def main() -> int:
             if s.vector is not None
         ]
         owners = np.repeat(np.unique([s.person for s in seen], return_inverse=True)[1], [len(o) for o in others])
-        false, around = rate(np.concatenate(others), owners)
+        false, around = rate_over_people(np.concatenate(others), owners)
         strangers = f"{1e3 * false:.2f} ({1e3 * around.low:.2f} to {1e3 * around.high:.2f})"
         print(
             f"{kind:16}{100 * len(seen) / len(looks):8.1f} %{percent(missed, interval):>26}{refused:8.1f} %{strangers:>24}   "
-            + "; ".join(f"{100 * n:.0f} %" for n in noticed)
+            + "; ".join(f"{100 * n:.0f} %" for n in detected)
         )
     return 0
 

@@ -20,19 +20,19 @@ import numpy as np
 from edge_oneshot.cli.common import progress
 from edge_oneshot.config import Config
 from edge_oneshot.evaluation import metrics
-from edge_oneshot.evaluation.cohort import fit
-from edge_oneshot.evaluation.pairs import all_pairs, identity_numbers, score_pairs
-from edge_oneshot.evaluation.pictures import Embedded, embed, find_pictures
+from edge_oneshot.evaluation.cohort_fit import fit
+from edge_oneshot.evaluation.comparisons import all_comparisons, score_comparisons
+from edge_oneshot.evaluation.dataset import EncodedDataset, encode_images, find_images
 from edge_oneshot.matching.cohort import score_at_fmr
 from edge_oneshot.model.bundle import read_bundle, split, write_bundle
 from edge_oneshot.model.card import Comparator
 from edge_oneshot.model.card_reader import parse_cohort
-from edge_oneshot.service.compose import build_pipeline
+from edge_oneshot.recognition.compose import build_pipeline
 
 FMRS = [1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6]
 
 
-def measure(embedded: Embedded, comparator: Comparator, protocol: str) -> dict[str, Any]:
+def measure(embedded: EncodedDataset, comparator: Comparator, protocol: str) -> dict[str, Any]:
     """The card's `cohort`, `thresholds` and `probability`, from the acquired pictures.
 
     Non-mated rates weigh every pair of people alike; `tar` is the share of all mated pairs, `balanced_tar` its mean over
@@ -41,11 +41,9 @@ def measure(embedded: Embedded, comparator: Comparator, protocol: str) -> dict[s
     fitted = fit(embedded, comparator, protocol)
     cohort = parse_cohort(fitted, "the cohort")
     kept = embedded.acquired
-    embedded = replace(
-        embedded, pictures=[embedded.pictures[i] for i in kept], vectors=embedded.vectors[kept], faults={}
-    )
-    people, pairs = identity_numbers(embedded.pictures), all_pairs(embedded.pictures)
-    scores = score_pairs(embedded, pairs, comparator)
+    embedded = replace(embedded, images=[embedded.images[i] for i in kept], vectors=embedded.vectors[kept], faults={})
+    people, pairs = embedded.people, all_comparisons(embedded.images)
+    scores = score_comparisons(embedded, pairs, comparator)
     mated, non_mated = scores[pairs.mated], scores[~pairs.mated]
     owners = people[pairs.first[pairs.mated]]
     # A gallery of one identity is one comparison: its intervals are those of the false match rate.
@@ -95,9 +93,9 @@ def main(bundle: Path, images: Path, protocol: str, workers: int) -> None:
     # Any threshold will do here: pairs are scored, none is decided.
     model = replace(base.model, encoder=str(bundle.resolve()), threads=1)
     config = replace(base, model=model, decision=replace(base.decision, threshold=0.0))
-    pictures = find_pictures(images)
+    pictures = find_images(images)
     with progress(len(pictures), "encoding") as done:
-        embedded = embed(pictures, lambda: build_pipeline(config), workers, done)
+        embedded = encode_images(pictures, lambda: build_pipeline(config), workers, done)
     found = measure(embedded, read_bundle(bundle).encoder.comparator, protocol)
     model_bytes, card = split(bundle.read_bytes(), bundle)
     write_bundle(bundle, model_bytes, {**(card or {}), **found})

@@ -4,7 +4,7 @@
 
 LFW_DIR holds images/NAME/NAME_0001.jpg and people_sets.json. Calibration sees sets 1-4 alone; the certificate compares
 float and int8 on sets 5-6. The same inputs give the same bytes. Thresholds are measured afterwards, by
-converters.calibrate. docs/encoder.md tells what was tried.
+converters.calibrate. docs/explanation/encoder.md tells what was tried.
 """
 
 from __future__ import annotations

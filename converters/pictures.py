@@ -57,7 +57,7 @@ class ChipReader:
 
     def __init__(self, card: EncoderCard) -> None:
         from edge_oneshot.config import Config, ModelConfig
-        from edge_oneshot.service.compose import build_locator
+        from edge_oneshot.recognition.compose import build_locator
 
         self.card = card
         self._locator = build_locator(Config(model=ModelConfig(threads=1))) if card.regions == "face" else None

@@ -1,34 +1,57 @@
-"""The error tree.
+"""The errors that the package raises on purpose, and the exit codes of its commands.
 
-    EdgeOneshotError              exit 1   message = what, where, expected, got; hint = the fix
-    |-- ConfigError               exit 78  all faults of a file at once; systemd does not restart on it
-    |-- ModelError                exit 1   a bundle that is no model, truncated, or contradicts its card
-    |-- CameraError               exit 1   a camera that cannot be opened, stalls, or has disappeared
+    EdgeOneshotError              exit 1   message = what failed, where, expected and got; hint = the fix
+    |-- ConfigError               exit 78  every fault of a file at once; systemd does not restart the service
+    |-- ModelError                exit 1   a bundle that is not a model, is truncated or contradicts its card
+    |-- CameraError               exit 1   a camera or picture that cannot be opened, or a camera that stalls or disappears
     |-- AcquisitionError          exit 6   no usable face in a probe, while a person waits for the answer
     |-- EnrollmentError           exit 4   the capture cannot become a template
-    |-- GalleryError              exit 1   an unknown or colliding identity, or a damaged template
+    |-- GalleryError              exit 1   an unknown or colliding identity, an unreadable or too new database
     |-- StorageError              exit 1   a disk that is full or read-only, or a file that permissions protect
     |   `-- UnusableFile                   the file itself is damaged, newer than this release, or another program's
     |-- ControlError              exit 1   a running daemon refused a request, or did not answer
     `-- BrokerError               exit 1
-        |-- BrokerUnreachable              transient: try again with back-off
-        `-- BrokerRefused                  permanent until a person changes something: credentials, ACL
+        |-- BrokerUnreachable              transient: retry with back-off
+        `-- BrokerRefused                  permanent until the configuration changes: credentials, access list
 
 In the live loop a frame without a face, a poor frame and a non-match are values, not errors.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
+EXIT_OK = 0
+EXIT_ERROR = 1
+EXIT_USAGE = 2
 EXIT_NON_MATCH = 3
+EXIT_NOT_ENROLLED = 4
+EXIT_NOT_CERTIFIED = 5
+EXIT_NOT_ACQUIRED = 6
+EXIT_CONFIG = 78
+EXIT_INTERRUPTED = 130
+
+# Every exit code of `edge-oneshot` and `edge-oneshot-convert`, with its meaning. The documentation is generated from it.
+EXIT_CODES: dict[int, str] = {
+    EXIT_OK: "Success. `run`: ended by SIGTERM, SIGINT, or the end of a video or folder.",
+    EXIT_ERROR: "An error at run time. `doctor`: at least one fault. `verify-event`: the event must not be acted on.",
+    EXIT_USAGE: "An unknown command or option, or a value that an option does not accept.",
+    EXIT_NON_MATCH: "`verify`: non-match. `identify`: unknown; no enrolled person matches.",
+    EXIT_NOT_ENROLLED: "Failure to enroll: nothing was stored.",
+    EXIT_NOT_CERTIFIED: "`edge-oneshot-convert`: the certificate was refused; the int8 model loses more than is allowed.",
+    EXIT_NOT_ACQUIRED: "Failure to acquire: the probe holds no usable face, so nothing was compared.",
+    EXIT_CONFIG: "A faulty configuration. systemd does not restart the service.",
+    EXIT_INTERRUPTED: "Interrupted from the keyboard.",
+}
 
 
 class EdgeOneshotError(Exception):
     """Base of every error that the package raises on purpose.
 
-    message: what, where, expected and got, in one line. hint: how to mend it, in one line, or "".
+    message: what failed, where, expected and got, in one line. hint: how to fix it, in one line, or "".
     """
 
-    exit_code = 1
+    exit_code = EXIT_ERROR
 
     def __init__(self, message: str, hint: str = "") -> None:
         super().__init__(message)
@@ -40,9 +63,9 @@ class EdgeOneshotError(Exception):
 
 
 class ConfigError(EdgeOneshotError):
-    """The configuration has faults; `faults` lists every one of them, so that one edit mends the file."""
+    """The configuration has faults. `faults` lists all of them, so that one edit can fix the file."""
 
-    exit_code = 78
+    exit_code = EXIT_CONFIG
 
     def __init__(self, message: str, hint: str = "", faults: tuple[str, ...] = ()) -> None:
         super().__init__(message, hint)
@@ -63,7 +86,7 @@ class CameraError(EdgeOneshotError):
 class AcquisitionError(EdgeOneshotError):
     """Failure to acquire (ISO/IEC 19795-1): the probe holds no usable sample, so nothing was compared."""
 
-    exit_code = 6
+    exit_code = EXIT_NOT_ACQUIRED
 
     def __init__(self, message: str, hint: str = "", faults: tuple[str, ...] = ()) -> None:
         super().__init__(message, hint)
@@ -73,7 +96,7 @@ class AcquisitionError(EdgeOneshotError):
 class EnrollmentError(EdgeOneshotError):
     """Failure to enroll (ISO/IEC 19795-1). `faults` names the quality faults, if those were the reason."""
 
-    exit_code = 4
+    exit_code = EXIT_NOT_ENROLLED
 
     def __init__(self, message: str, hint: str = "", faults: tuple[str, ...] = ()) -> None:
         super().__init__(message, hint)
@@ -110,3 +133,11 @@ class BrokerUnreachable(BrokerError):
 
 class BrokerRefused(BrokerError):
     pass
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """'; did you mean X?' for a word that resembles a known one, else ''. To append to a message."""
+    import difflib
+
+    close = difflib.get_close_matches(word, list(known), n=1)
+    return f"; did you mean {close[0]}?" if close else ""

@@ -1,4 +1,4 @@
-"""The demo behind scripts/demo: real model, real daemon process, real broker, two public-domain portraits."""
+"""The demo of scripts/demo: the real model, a real daemon process, a real broker, and two public-domain portraits."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ from PIL import Image, ImageEnhance, ImageFilter
 
 FPS = 10
 SIZE = (640, 480)
-# (who is in front of the camera, frames): each stay is long enough to be told, each absence for `gone`.
-SCRIPT = (("eileen", 40), ("nobody", 32), ("grace", 40), ("nobody", 32))
+# (person in view, frames): long enough in view to be reported, and long enough away for `gone`.
+SCRIPT = (("eileen", 40), ("empty", 32), ("grace", 40), ("empty", 32))
 EXPECTED = [("match", "eileen-collins"), ("gone", "eileen-collins"), ("unknown", None), ("gone", None)]
 
 
 def portrait(package: str, *parts: str) -> Path:
-    """A public-domain portrait that an installed package carries."""
+    """A public-domain portrait from the files of an installed package."""
     spec = find_spec(package)
     assert spec is not None and spec.submodule_search_locations, f"{package} is not installed"
     return Path(spec.submodule_search_locations[0]).joinpath(*parts)
 
 
 def show(picture: Image.Image | None, room: Image.Image, at: float, rng: np.random.Generator) -> Image.Image:
-    """One frame: the person (or nobody) somewhere in the room, with the light, blur and noise of a camera."""
+    """One frame: the person (or an empty room), with changing position, light, blur and noise."""
     frame = room.copy()
     if picture is not None:
         scale = 0.62 + 0.2 * np.sin(2.1 * at) + rng.uniform(-0.01, 0.01)
@@ -51,14 +51,14 @@ def show(picture: Image.Image | None, room: Image.Image, at: float, rng: np.rand
 
 
 def film(folder: Path) -> int:
-    """Write the camera's frames as JPEG files; how many."""
+    """Write the frames of the camera as JPEG files. Returns their number."""
     rng = np.random.default_rng(1)
     gradient = np.linspace(70, 130, SIZE[0])[None, :, None] + np.linspace(0, 25, SIZE[1])[:, None, None]
     room = Image.fromarray(np.broadcast_to(gradient, (SIZE[1], SIZE[0], 3)).astype(np.uint8))
     people = {
         "eileen": Image.open(portrait("skimage", "data", "astronaut.png")).convert("RGB"),
         "grace": Image.open(portrait("matplotlib", "mpl-data", "sample_data", "grace_hopper.jpg")).convert("RGB"),
-        "nobody": None,
+        "empty": None,
     }
     number = 0
     for who, frames in SCRIPT:
@@ -70,7 +70,7 @@ def film(folder: Path) -> int:
 
 
 def start_broker(folder: Path) -> tuple[subprocess.Popen[bytes], int, str]:
-    """A broker on a free loopback port: mosquitto, else amqtt. Returns process, port and what it is."""
+    """Start a broker on a free loopback port: mosquitto, or else amqtt. Returns its process, port and name."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -134,7 +134,7 @@ class Demo:
 
     def run(self) -> int:
         (self.folder / "camera").mkdir()
-        print("filming the camera: Eileen Collins, nobody, Grace Hopper, nobody …")
+        print("making the frames of the camera: Eileen Collins, empty room, Grace Hopper, empty room …")
         frames = film(self.folder / "camera")
         broker, port, name = start_broker(self.folder)
         self.children.append(broker)
@@ -150,7 +150,9 @@ class Demo:
         threading.Thread(
             target=lambda out: [lines.put(line) for line in out], args=(listener.stdout,), daemon=True
         ).start()
-        time.sleep(1.5)  # the subscription stands before the first event: brokers keep none for later subscribers
+        time.sleep(
+            1.5
+        )  # the subscription must exist before the first event: brokers do not store events for later subscribers
         print(f"$ edge-oneshot run        ({frames} frames, {frames / FPS:.0f} s)")
         daemon = self.spawn("run", log="daemon.log")
         seen, status = self.watch(daemon, lines)
@@ -160,7 +162,7 @@ class Demo:
     def watch(
         self, daemon: subprocess.Popen[str], lines: queue.SimpleQueue[str]
     ) -> tuple[list[dict[str, Any]], dict[str, Any]]:
-        """Collect events until the daemon has ended; then wait a moment for the last. Returns them and the last status."""
+        """Collect events until two seconds after the daemon has ended. Returns them, and the last status."""
         seen: list[dict[str, Any]] = []
         status: dict[str, Any] = {}
         quiet_until, deadline, next_status = 0.0, time.monotonic() + 120, time.monotonic() + 2
@@ -183,7 +185,7 @@ class Demo:
                     try:
                         status = json.loads(self.call("status", "--json"))
                     except RuntimeError:
-                        continue  # it has just ended, or has not begun
+                        continue  # it has just ended, or has not started yet
             elif not quiet_until:
                 quiet_until = time.monotonic() + 2
             elif time.monotonic() > quiet_until:
@@ -191,7 +193,7 @@ class Demo:
         sys.exit("the daemon did not end within two minutes; its log:\n" + (self.folder / "daemon.log").read_text())
 
     def report(self, seen: list[dict[str, Any]], status: dict[str, Any], code: int | None, frames: int) -> int:
-        print(f"\n{status.get('frames', 0)} of {frames} frames seen when last asked")
+        print(f"\n{status.get('frames', 0)} of {frames} frames processed at the last status")
         for stage, ms in status.get("stages_ms", {}).items():
             print(f"  {stage:8} p50 {ms['p50']:6.2f} ms   p95 {ms['p95']:6.2f} ms")
         got = [(e["event_type"], e.get("identity")) for e in seen]
@@ -200,8 +202,8 @@ class Demo:
             print((self.folder / "daemon.log").read_text())
             return 1
         print("""
-The expected events arrived, and only they. Both people were shown as views of one picture each: this proves the path
-from camera to broker, and not how well faces are recognised. README.md has the measured rates.
+All expected events arrived, and no others. Each person was shown in views of one image only: this tests the path from
+camera to broker, but not the recognition of faces. README.md has the measured error rates.
 
 Next, with a camera of your own:
   edge-oneshot camera test --camera v4l2:/dev/video0 --out aim.jpg

@@ -1,7 +1,7 @@
-"""Runs in Home Assistant's own Python: starts it, adds the MQTT integration by its config flow, answers questions.
+"""Runs in Home Assistant's own Python: starts it, adds the MQTT integration with the config flow, and answers queries.
 
-One word per line on standard input: entities, triggers, arm, fired, opened, quit. One JSON line each on standard output.
-Started by scripts/home_assistant_walk.py; it imports nothing of this project.
+A query is one word per line on standard input: entities, triggers, arm, fired, opened, quit. The answer is one line of JSON
+on standard output. Started by scripts/home_assistant_walk.py; imports nothing of this project.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ async def main(config_dir: str, port: int) -> None:
     flow = await hass.config_entries.flow.async_init("mqtt", context={"source": "user"})
     flow = await hass.config_entries.flow.async_configure(flow["flow_id"], {"broker": "127.0.0.1", "port": port})
     say({"version": __version__, "flow": str(flow["type"]), "errors": flow.get("errors")})
-    # The automation comes after the integration that it listens with, as it would with a person.
+    # The automation is added after the integration that it listens with, as a user would do it.
     shutil.copy(Path(config_dir) / "door.yaml", Path(config_dir) / "automations.yaml")
     await hass.services.async_call("automation", "reload", blocking=True)
     fired: list[str] = []
@@ -64,7 +64,7 @@ def say(value: Any) -> None:
 
 
 def entities(hass: Any) -> dict[str, str]:
-    """entity_id -> state, with the event type of an event entity."""
+    """entity_id -> state; for an event entity, the event type."""
     found = {}
     for entry in entity_registry.async_get(hass).entities.values():
         if entry.platform == "mqtt":

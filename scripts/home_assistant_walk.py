@@ -1,7 +1,7 @@
-"""What a real Home Assistant makes of our discovery: entities, triggers, what fires, what disappears.
+"""Check the discovery messages with a real Home Assistant: its entities, its triggers, and what fires or disappears.
 
-Starts mosquitto, our link, and Home Assistant (scripts/home_assistant_inside.py, in a virtual environment of its own), and
-walks through enroll, match, late match, retained match, forget, Home Assistant's restart, unpublish, in both modes.
+Starts mosquitto, the MQTT link, and Home Assistant (scripts/home_assistant_inside.py, in a virtual environment of its own).
+The steps are enroll, match, late match, retained match, forget, a restart of Home Assistant, and unpublish, in both modes.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ class Inside:
         raise SystemExit(f"Home Assistant ended:\n{(self.log.parent / 'stderr').read_text()[-3000:]}")
 
     def until(self, word: str, good: Callable[[Any], bool]) -> Any:
-        """Ask until the answer is good; the last answer after 20 s."""
+        """Ask until the answer is good, for at most 20 s. Returns the last answer."""
         end = time.monotonic() + 20
         while not good(answer := self.ask(word)) and time.monotonic() < end:
             time.sleep(0.2)
@@ -79,7 +79,7 @@ class Inside:
 
 
 class Walk:
-    """Checks and their lines for the report."""
+    """The checks, and their lines in the report."""
 
     def __init__(self) -> None:
         self.lines: list[str] = []
@@ -95,118 +95,77 @@ class Walk:
         self.lines.append(f"\n{title}:\n\n```\n" + "\n".join(rows) + "\n```\n\n| | |\n|---|---|")
 
 
-def walk(python: Path, folder: Path, mode: str, out: Walk) -> str:
-    broker = Mosquitto(folder / "broker").start()
-    clock = SetClock()
-    box = Outbox(folder / "outbox.sqlite", clock=clock)
-    config = MqttConfig(host="127.0.0.1", port=broker.port)
-    link = MqttLink(config, "porch", box, clock=clock)
-    ha = HomeAssistant(link, box.notes, mode, "homeassistant", "Porch camera", "0.1.0")
-    now = datetime.now(UTC)
-    link.start()
+class Porch:
+    """The daemon's side: a broker, an outbox, the MQTT link and the discovery, with a clock that the checks set."""
 
-    def people(who: dict[str, str], here: set[str]) -> None:
-        ha.announce(who)
-        for identity in who:
-            link.set_state(link.topics.person_state(identity), "ON" if identity in here else "OFF")
-        link.set_state(link.topics.presence, Presence(identities=tuple(here), unknown=0, since=now, ts=now).message())
+    def __init__(self, folder: Path, mode: str) -> None:
+        self.broker = Mosquitto(folder / "broker").start()
+        self.clock = SetClock()
+        self.outbox = Outbox(folder / "outbox.sqlite", clock=self.clock)
+        self.config = MqttConfig(host="127.0.0.1", port=self.broker.port)
+        self.link = MqttLink(self.config, "porch", self.outbox, clock=self.clock)
+        self.discovery = HomeAssistant(self.link, mode, "homeassistant", "Porch camera", "0.1.0")
+        self.now = datetime.now(UTC)
+        self.link.start()
 
-    def event(kind: str, late: bool = False, **body: Any) -> None:
-        """An event that is fresh by this machine's wall clock, which Home Assistant goes by, too."""
+    def people(self, names: dict[str, str], present: set[str]) -> None:
+        link = self.link
+        self.discovery.announce(names)
+        for identity in names:
+            link.set_state(link.topics.person_state(identity), "ON" if identity in present else "OFF")
+        presence = Presence(identities=tuple(present), unknown=0, since=self.now, ts=self.now)
+        link.set_state(link.topics.presence, presence.message())
+
+    def health(self) -> None:
+        health = Health(
+            state="running",
+            fps=9.7,
+            stages_ms={},
+            camera_age_s=0.1,
+            temperature_c=51.5,
+            throttled=0,
+            rss_bytes=1,
+            uptime_s=1.0,
+            outbox_depth=0,
+            outbox_oldest_age_s=None,
+            outbox_dropped=0,
+            outbox_refused=0,
+            outbox_fault="",
+            encoder_id=ENCODER,
+            identities=1,
+            templates=1,
+            ts=self.now,
+        )
+        self.link.set_state(self.link.topics.health, health.message())
+
+    def event(self, kind: str, late: bool = False, **body: Any) -> None:
+        """Publish an event that is fresh by the wall clock of this machine, which Home Assistant uses too."""
+        clock = self.clock
         clock.forward = (datetime.now(UTC) - clock().wall).total_seconds() + clock.forward
         e = clock.event(kind, **body)
         if late:
             clock.forward += 3.0
-        box.events.commit(e)
-        link.wake()
-        while box.events.status().depth:
+        self.outbox.commit(e)
+        self.link.wake()
+        while self.outbox.status().depth:
             time.sleep(0.02)
 
-    health = Health(
-        state="running",
-        fps=9.7,
-        stages_ms={},
-        camera_age_s=0.1,
-        temperature_c=51.5,
-        throttled=0,
-        rss_bytes=1,
-        uptime_s=1.0,
-        outbox_depth=0,
-        outbox_oldest_age_s=None,
-        outbox_dropped=0,
-        outbox_refused=0,
-        outbox_fault="",
-        encoder_id=ENCODER,
-        identities=1,
-        templates=1,
-        ts=now,
-    )
-    people({"alice": "Alice"}, set())
-    link.set_state(link.topics.health, health.message())
-    inside = Inside(python, folder / "ha", broker.port)
+
+def walk(python: Path, folder: Path, mode: str, out: Walk) -> str:
+    """All checks in one discovery mode. Returns Home Assistant's version."""
+    porch = Porch(folder, mode)
+    porch.people({"alice": "Alice"}, set())
+    porch.health()
+    inside = Inside(python, folder / "ha", porch.broker.port)
     version = str(inside.started["version"])
     out.lines.append(f'\n## discovery = "{mode}"\n\n| | |\n|---|---|')
-    out.check("its config flow accepts the broker", inside.started["flow"].endswith("create_entry"), inside.started)
-    told = {"off", "9.7", "51.5", "running"}
-    found = inside.until(
-        "entities", lambda e: told <= set(e.values()) and e.get("binary_sensor.porch_camera_alice") == "off"
-    )
-    out.check("Alice has an entity before her first match", any(e.endswith("_alice") for e in found), found)
-    out.check("and a trigger", inside.until("triggers", bool) == ["match Alice"], inside.ask("triggers"))
-    out.check("her state and the device's health are read", told <= set(found.values()), found)
-    out.show("Entities after the start", found)
-
-    people({"alice": "Alice", "zoe": "Zoë"}, {"alice"})
-    found = inside.until("entities", lambda e: any(x.endswith("_zoe") for x in e) and "on" in e.values())
-    out.check("Zoë's entity is there from enrollment on", any(x.endswith("_zoe") for x in found), found)
-    out.check("Alice's presence is on", [v for k, v in found.items() if k.endswith("_alice")] == ["on"], found)
-    both = inside.until("triggers", lambda t: len(t) == 2)
-    out.check("both triggers can be armed", both == ["match Alice", "match Zoë"] and inside.ask("arm") == 2, both)
-
-    event("match")
-    out.check("a fresh match fires Alice's trigger once", inside.until("fired", bool) == ["match Alice"])
-    opened = inside.until("opened", bool)
-    out.check("and the example automation opens the door", opened == [["lock.front_door"]], opened)
-    found = inside.until("entities", lambda e: "match" in e.values())
-    out.check("the event entity says match", "match" in found.values(), found)
-    out.check("the last person is Alice", "Alice" in found.values(), found)
-    time.sleep(6.0)  # the automation's own pause
-    event("match", late=True)
-    time.sleep(1.0)
-    fired = inside.ask("fired")
-    out.check("a late match fires nothing", fired == [], fired)
-    clock.synced = False
-    event("match")
-    clock.synced = True
-    time.sleep(1.0)
-    fired = inside.ask("fired")
-    out.check("nor does one by an unsynchronised clock", fired == [], fired)
-    opened = inside.ask("opened")
-    out.check("and the door stays shut on both", opened == [], opened)
-    event("gone")
-    found = inside.until("entities", lambda e: e.get("event.porch_camera_event") == "gone")
-    out.check("the event entity says gone", found.get("event.porch_camera_event") == "gone", found)
-
-    people({"zoe": "Zoë"}, set())
-    link.clear_state(link.topics.person_state("alice"))
-    found = inside.until("entities", lambda e: not any(x.endswith("_alice") for x in e))
-    out.check("forget: Alice's entity is gone from the registry", not any(x.endswith("_alice") for x in found), found)
-    left = inside.until("triggers", lambda t: len(t) == 1)
-    out.check("and so is her trigger", left == ["match Zoë"], left)
-
+    check_start(inside, out)
+    check_enrollment(porch, inside, out)
+    check_events(porch, inside, out)
+    check_forget(porch, inside, out)
     inside.stop()
-    inside = Inside(python, folder / "ha2", broker.port)
-    found = inside.until("entities", lambda e: any(x.endswith("_zoe") for x in e))
-    names = {x.rsplit("_", 1)[1] for x in found}
-    out.check("a new Home Assistant finds Zoë and not Alice", "zoe" in names and "alice" not in names, found)
-    inside.ask("arm")
-    out.check("and no trigger fires by what the broker kept", inside.ask("fired") == [])
-    link.stop()
-    found = inside.until("entities", lambda e: set(e.values()) == {"unavailable"})
-    out.check("offline makes every entity unavailable", set(found.values()) == {"unavailable"}, found)
-    unpublish(config, "porch")
-    found = inside.until("entities", lambda e: not e)
-    out.check("mqtt unpublish leaves no entity and no trigger", not found and inside.ask("triggers") == [], found)
+    inside = Inside(python, folder / "ha2", porch.broker.port)
+    check_restart(porch, inside, out)
     inside.stop()
     lines = [
         line
@@ -215,10 +174,80 @@ def walk(python: Path, folder: Path, mode: str, out: Walk) -> str:
         if "mqtt" in line.lower()
     ]
     complaints = [line for line in lines if " ERROR " in line or " WARNING " in line]
-    out.check("Home Assistant's log has no complaint about MQTT", not complaints, complaints[:3])
-    broker.stop()
-    box.close()
+    out.check("Home Assistant's log has no error or warning about MQTT", not complaints, complaints[:3])
+    porch.broker.stop()
+    porch.outbox.close()
     return version
+
+
+def check_start(inside: Inside, out: Walk) -> None:
+    out.check("the config flow accepts the broker", inside.started["flow"].endswith("create_entry"), inside.started)
+    expected = {"off", "9.7", "51.5", "running"}
+    found = inside.until(
+        "entities", lambda e: expected <= set(e.values()) and e.get("binary_sensor.porch_camera_alice") == "off"
+    )
+    out.check("Alice has an entity before her first match", any(e.endswith("_alice") for e in found), found)
+    out.check("and a trigger", inside.until("triggers", bool) == ["match Alice"], inside.ask("triggers"))
+    out.check("her state and the health of the device are shown", expected <= set(found.values()), found)
+    out.show("Entities after the start", found)
+
+
+def check_enrollment(porch: Porch, inside: Inside, out: Walk) -> None:
+    porch.people({"alice": "Alice", "zoe": "Zoë"}, {"alice"})
+    found = inside.until("entities", lambda e: any(x.endswith("_zoe") for x in e) and "on" in e.values())
+    out.check("Zoë has an entity after her enrollment", any(x.endswith("_zoe") for x in found), found)
+    out.check("Alice's presence is on", [v for k, v in found.items() if k.endswith("_alice")] == ["on"], found)
+    both = inside.until("triggers", lambda t: len(t) == 2)
+    out.check("both triggers can be armed", both == ["match Alice", "match Zoë"] and inside.ask("arm") == 2, both)
+
+
+def check_events(porch: Porch, inside: Inside, out: Walk) -> None:
+    porch.event("match")
+    out.check("a fresh match fires Alice's trigger once", inside.until("fired", bool) == ["match Alice"])
+    opened = inside.until("opened", bool)
+    out.check("and the example automation opens the door", opened == [["lock.front_door"]], opened)
+    found = inside.until("entities", lambda e: "match" in e.values())
+    out.check("the event entity shows match", "match" in found.values(), found)
+    out.check("the last person is Alice", "Alice" in found.values(), found)
+    time.sleep(6.0)  # the automation's own pause
+    porch.event("match", late=True)
+    time.sleep(1.0)
+    fired = inside.ask("fired")
+    out.check("a late match fires no trigger", fired == [], fired)
+    porch.clock.synced = False
+    porch.event("match")
+    porch.clock.synced = True
+    time.sleep(1.0)
+    fired = inside.ask("fired")
+    out.check("a match by an unsynchronised clock fires no trigger", fired == [], fired)
+    opened = inside.ask("opened")
+    out.check("and the door stays shut on both", opened == [], opened)
+    porch.event("gone")
+    found = inside.until("entities", lambda e: e.get("event.porch_camera_event") == "gone")
+    out.check("the event entity shows gone", found.get("event.porch_camera_event") == "gone", found)
+
+
+def check_forget(porch: Porch, inside: Inside, out: Walk) -> None:
+    porch.people({"zoe": "Zoë"}, set())
+    porch.link.clear_state(porch.link.topics.person_state("alice"))
+    found = inside.until("entities", lambda e: not any(x.endswith("_alice") for x in e))
+    out.check("forget removes Alice's entity from the registry", not any(x.endswith("_alice") for x in found), found)
+    left = inside.until("triggers", lambda t: len(t) == 1)
+    out.check("and her trigger", left == ["match Zoë"], left)
+
+
+def check_restart(porch: Porch, inside: Inside, out: Walk) -> None:
+    found = inside.until("entities", lambda e: any(x.endswith("_zoe") for x in e))
+    names = {x.rsplit("_", 1)[1] for x in found}
+    out.check("a new Home Assistant finds Zoë and not Alice", "zoe" in names and "alice" not in names, found)
+    inside.ask("arm")
+    out.check("and retained messages fire no trigger", inside.ask("fired") == [])
+    porch.link.stop()
+    found = inside.until("entities", lambda e: set(e.values()) == {"unavailable"})
+    out.check("offline makes every entity unavailable", set(found.values()) == {"unavailable"}, found)
+    unpublish(porch.config, "porch")
+    found = inside.until("entities", lambda e: not e)
+    out.check("mqtt unpublish leaves no entity and no trigger", not found and inside.ask("triggers") == [], found)
 
 
 def main() -> int:
@@ -232,8 +261,8 @@ def main() -> int:
             version = walk(options.python, Path(folder) / mode, mode, out)
     head = f"""# Home Assistant {version}
 
-Written by `scripts/home-assistant` on {datetime.now(UTC):%Y-%m-%d}: what Home Assistant's own code makes of the discovery.
-Real Home Assistant in a Python of its own, real mosquitto, the daemon's own link."""
+Written by `scripts/home-assistant` on {datetime.now(UTC):%Y-%m-%d}: the discovery messages in a real Home Assistant, with a
+real mosquitto and the daemon's MQTT link."""
     options.out.write_text(head + "\n" + "\n".join(out.lines) + "\n")
     return 1 if out.failed else 0
 

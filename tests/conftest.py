@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
@@ -10,10 +11,12 @@ import pytest
 from numpy.typing import NDArray
 from pictures import Lfw, collins_pixels, hopper_pixels, lfw_or_reason
 
-from edge_oneshot.config import Config, ModelConfig
+from edge_oneshot.config import Config, DecisionConfig, ModelConfig
+from edge_oneshot.gallery.store import Gallery
 from edge_oneshot.model.bundle import Bundle, find_bundle, read_bundle
+from edge_oneshot.recognition.compose import build_pipeline, build_rule
 from edge_oneshot.recognition.pipeline import Pipeline
-from edge_oneshot.service.compose import build_pipeline
+from edge_oneshot.recognition.recognizer import Recognizer
 
 Pixels = NDArray[np.uint8]
 
@@ -52,8 +55,32 @@ def portrait_files(portraits: dict[str, Pixels], tmp_path_factory: pytest.TempPa
 
 @pytest.fixture(scope="session")
 def pipeline() -> Pipeline:
-    """The shipped pipeline, one thread, the default gates and threshold."""
+    """The shipped models in one thread, with the default quality gates."""
     return build_pipeline(Config(model=ModelConfig(threads=1)))
+
+
+@pytest.fixture
+def make_recognizer(pipeline: Pipeline, tmp_path: Path) -> Iterator[Callable[..., Recognizer]]:
+    """make_recognizer(path, pipeline=…, **keys of [decision]): a recognizer on the gallery at `path`, closed after the test.
+
+    Default: gallery.sqlite in tmp_path, the shared pipeline, the default threshold rule.
+    """
+    with ExitStack() as stack:
+
+        def make(
+            path: Path = tmp_path / "gallery.sqlite", *, pipeline: Pipeline = pipeline, **decision: float
+        ) -> Recognizer:
+            config = Config(decision=DecisionConfig(**decision))  # type: ignore[arg-type]
+            rule = build_rule(config, pipeline.encoder)
+            return stack.enter_context(Recognizer(pipeline, rule, Gallery(path)))
+
+        yield make
+
+
+@pytest.fixture
+def recognizer(make_recognizer: Callable[..., Recognizer]) -> Recognizer:
+    """A recognizer on an empty gallery of this test."""
+    return make_recognizer()
 
 
 @pytest.fixture(scope="session")

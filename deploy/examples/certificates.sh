@@ -1,7 +1,7 @@
 #!/bin/sh
-# A small authority of your own: its certificate, the broker's, and one per device. For people who have no other.
+# Creates a certificate authority, a certificate for the broker, and one for each device.
 #   certificates.sh FOLDER BROKER-HOST-NAME [DEVICE ...]
-# Keep ca.key off the broker once the certificates are made. Give a device ca.crt and its own .crt and .key.
+# Then move ca.key to a safe place away from the broker. A device needs ca.crt and its own .crt and .key.
 set -eu
 [ $# -ge 2 ] || { echo "usage: $0 FOLDER BROKER-HOST-NAME [DEVICE ...]" >&2; exit 2; }
 folder=$1 host=$2

@@ -11,7 +11,6 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from edge_oneshot.cameras.base import WAIT_SLICE_S, Adapter, EndOfStream, Pacer, Shot, Thinner, upright
 from edge_oneshot.config import CameraConfig
@@ -25,16 +24,16 @@ except ImportError as e:
 
 log = logging.getLogger(__name__)
 
-# AVFMT_NOTIMESTAMPS and AVFMT_TS_DISCONT in libavformat/avformat.h: no timestamps, or some that may jump
+# AVFMT_NOTIMESTAMPS | AVFMT_TS_DISCONT of libavformat/avformat.h: no timestamps, or timestamps that may jump
 GUESSED = 0x80 | 0x200
-MAX_SENSOR_AGE_S = 10.0  # an older (or a future) device timestamp is of another clock, or nonsense
+MAX_SENSOR_AGE_S = 10.0  # an older or a future device timestamp belongs to another clock, or is invalid
 
 
 class FileCamera(Adapter):
-    """A video file, shown once from its start, at config.fps where the video has more. Its rotation tag is honoured."""
+    """A video file, shown once, at most at config.fps. The rotation tag of the file is applied."""
 
     def __init__(self, path: Path, config: CameraConfig, stop: threading.Event | None = None) -> None:
-        """Raises CameraError for a file that is missing, unreadable, or no video."""
+        """Raises CameraError for a file that is missing, unreadable or not a video."""
         super().__init__(f"file:{path}", rotation=config.rotation, mirror=config.mirror, stop=stop)
         self.live = config.pace == "camera"
         try:
@@ -42,39 +41,41 @@ class FileCamera(Adapter):
         except FileNotFoundError:
             raise CameraError(f"no video at {path}", "check the path") from None
         except (av.FFmpegError, OSError) as e:
-            raise CameraError(f"cannot open video {path}: {_reason(e)}", "expected a video that FFmpeg reads") from None
+            raise CameraError(
+                f"cannot open video {path}: {_reason(e)}", "name a video file that FFmpeg can read"
+            ) from None
         self._stream = _video_stream(self._container, self.source)
-        # There the duration is FFmpeg's guess, from the bit rate or from the first and the last timestamp: too short for some.
+        # For GUESSED formats the duration is FFmpeg's estimate (from bit rate or timestamps), and too short for some files.
         if self._container.duration is not None and not self._container.format.flags & GUESSED:
             self.length_s = self._container.duration / av.time_base
-        self._shots = self._play(Pacer(config.pace, self._stop), Thinner(config.fps))
+        self._shots = self._play(Pacer(config.pace, self.stop), Thinner(config.fps))
 
-    def _grab(self, timeout_s: float) -> Shot:
+    def grab(self, timeout_s: float) -> Shot:
         try:
             return next(self._shots)
         except StopIteration:
-            raise EndOfStream("the video is over") from None
+            raise EndOfStream("end of the video") from None
 
     def _play(self, pacer: Pacer, thinner: Thinner) -> Iterator[Shot]:
         rate = float(self._stream.average_rate or 25)
         first_s: float | None = None
         media_s, shown = 0.0, 0
         for frame in self._decoded():
-            if self._stop.is_set():
-                raise EndOfStream("told to stop")
+            if self.stop.is_set():
+                raise EndOfStream("stopped")
             time_s = media_s + 1 / rate if frame.pts is None else float(frame.pts * frame.time_base)
             first_s = time_s if first_s is None else first_s
-            media_s = max(media_s, time_s - first_s)  # joined files may jump back; time may not
+            media_s = max(media_s, time_s - first_s)  # timestamps of joined files may jump back; media_s may not
             if not thinner.wanted(media_s):
                 continue
             pixels = _displayed(frame)
             shown += 1
             yield Shot(pixels=pixels, captured_ns=pacer.release(media_s))
         if shown == 0:
-            raise CameraError(f"{self.source}: no picture could be decoded", "record or export it again")
+            raise CameraError(f"{self.source}: cannot decode any picture", "record or export the video again")
 
-    def _decoded(self) -> Iterator[Any]:
-        """Decoded frames; damaged parts are left out and told once."""
+    def _decoded(self) -> Iterator[av.VideoFrame]:
+        """Decoded frames. Damaged parts are skipped and reported once, in the log."""
         damaged = 0
         packets = self._container.demux(self._stream)
         while True:
@@ -84,15 +85,15 @@ class FileCamera(Adapter):
                 break
             except av.InvalidDataError:
                 damaged += 1
-                break  # the container itself is cut off here
+                break  # the container is truncated here
             except (av.FFmpegError, OSError) as e:
-                raise CameraError(f"{self.source} cannot be read on: {_reason(e)}", "check the disk it is on") from None
+                raise CameraError(f"{self.source}: cannot read: {_reason(e)}", "check the disk of the file") from None
             try:
                 yield from packet.decode()
             except av.InvalidDataError:
                 damaged += 1
         if damaged:
-            log.warning("%s: %d damaged parts were left out", self.source, damaged)
+            log.warning("%s: skipped %d damaged parts", self.source, damaged)
 
     def close(self) -> None:
         self._shots = iter(())
@@ -100,15 +101,15 @@ class FileCamera(Adapter):
 
 
 class RtspCamera(Adapter):
-    """A network camera over RTSP, interleaved in TCP. captured_ns is the arrival of the frame's first packet."""
+    """A network camera: RTSP interleaved in TCP. captured_ns is the arrival time of the frame's packet."""
 
     def __init__(self, url: str, config: CameraConfig, stop: threading.Event | None = None) -> None:
-        """Raises CameraError within twice config.stall_timeout_s for a camera that cannot be reached or played."""
+        """Raises CameraError, within twice config.stall_timeout_s, for a camera that cannot be reached or played."""
         super().__init__(without_password(url), rotation=config.rotation, mirror=config.mirror, stop=stop)
         limit_s = config.stall_timeout_s
         options = {
-            "rtsp_transport": "tcp",  # UDP loses parts of frames, and a firewall may swallow it silently
-            "timeout": str(round(limit_s * 1e6)),  # of the socket, microseconds
+            "rtsp_transport": "tcp",  # UDP loses parts of frames, and a firewall may drop it silently
+            "timeout": str(round(limit_s * 1e6)),  # of the socket, in microseconds
             "fflags": "nobuffer",
             "flags": "low_delay",
         }
@@ -125,20 +126,20 @@ class RtspCamera(Adapter):
         self._thinner = Thinner(config.fps)
         self._arrived: dict[int | None, int] = {}
 
-    def _grab(self, timeout_s: float) -> Shot:
+    def grab(self, timeout_s: float) -> Shot:
         deadline = time.monotonic() + timeout_s
-        while not self._stop.is_set():
+        while not self.stop.is_set():
             try:
                 packet = next(self._packets)
                 now_ns = time.monotonic_ns()
                 self._arrived[packet.pts] = now_ns
                 frames = packet.decode() if packet.size else []
             except StopIteration:
-                raise CameraError(f"{self.source}: the camera ended the stream", "see the camera's own log") from None
+                raise CameraError(f"{self.source}: the camera ended the stream", "read the log of the camera") from None
             except av.InvalidDataError:
-                frames = []  # a damaged picture; the next key frame mends it, or the deadline tells
+                frames = []  # a damaged picture: the next key frame repairs it, or the deadline passes
             except (av.FFmpegError, OSError) as e:
-                raise CameraError(f"{self.source} is lost: {_reason(e)}", _rtsp_hint(e)) from None
+                raise CameraError(f"{self.source}: lost the camera: {_reason(e)}", _rtsp_hint(e)) from None
             for frame in frames:
                 captured_ns = self._arrived.pop(frame.pts, now_ns)
                 if self._thinner.wanted(captured_ns / 1e9):
@@ -146,35 +147,35 @@ class RtspCamera(Adapter):
                     return Shot(pixels=_displayed(frame), captured_ns=captured_ns)
             if time.monotonic() > deadline:
                 raise CameraError(
-                    f"{self.source}: no picture within {timeout_s:g} s", "see whether another player shows it"
+                    f"{self.source}: no picture within {timeout_s:g} s", "check whether another player shows the stream"
                 )
-        raise EndOfStream("told to stop")
+        raise EndOfStream("stopped")
 
     def close(self) -> None:
         self._container.close()
 
 
 class V4l2Camera(Adapter):
-    """A USB camera. captured_ns is the driver's timestamp; of pictures that queued up, only the newest is decoded."""
+    """A USB camera. captured_ns is the driver's timestamp. If pictures have queued up, only the newest is decoded."""
 
     def __init__(self, device: str, config: CameraConfig, stop: threading.Event | None = None) -> None:
-        """Raises CameraError for a device that is missing, busy, forbidden, or no camera."""
+        """Raises CameraError for a device that is missing, busy, closed to this user, or not a camera."""
         super().__init__(f"v4l2:{device}", rotation=config.rotation, mirror=config.mirror, stop=stop)
         before = _descriptors(device)
         self._container = self._negotiate(device, config)
         opened = _descriptors(device) - before
         stream = _video_stream(self._container, self.source)
-        # FFmpeg waits for a picture in a system call without a limit, so it is asked only when one is ready.
+        # FFmpeg waits for a picture in a system call without a time limit, so it is called only when one is ready.
         self._descriptor = min(opened) if opened else None
         self._packets = self._container.demux(stream)
         self._thinner = Thinner(config.fps)
         codec = stream.codec_context
         log.info("%s: %dx%d %s at %s/s", self.source, codec.width, codec.height, codec.name, stream.average_rate)
 
-    def _negotiate(self, device: str, config: CameraConfig) -> Any:
-        """Open with what was asked; without the rate, or the size, where the driver knows no such setting.
+    def _negotiate(self, device: str, config: CameraConfig) -> av.container.InputContainer:
+        """Open with the configured size and rate; without them if the driver has no such setting.
 
-        Above VGA, USB 2 carries uncompressed pictures at a few frames a second only, so MJPEG is asked first.
+        Above VGA, USB 2 carries only a few uncompressed pictures a second, so MJPEG is tried first.
         """
         size = {"video_size": f"{config.width_px}x{config.height_px}"}
         rate = {"framerate": f"{config.fps:g}"}
@@ -192,13 +193,13 @@ class V4l2Camera(Adapter):
         assert error is not None
         raise CameraError(f"cannot open camera {device}: {_reason(error)}", _v4l2_hint(error)) from None
 
-    def _grab(self, timeout_s: float) -> Shot:
+    def grab(self, timeout_s: float) -> Shot:
         deadline = time.monotonic() + timeout_s
-        while not self._stop.is_set():
+        while not self.stop.is_set():
             if not self._ready(WAIT_SLICE_S):
                 if time.monotonic() > deadline:
                     raise CameraError(
-                        f"{self.source}: no picture within {timeout_s:g} s", "unplug it and plug it in again"
+                        f"{self.source}: no picture within {timeout_s:g} s", "unplug the camera and plug it in again"
                     )
                 continue
             try:
@@ -210,15 +211,15 @@ class V4l2Camera(Adapter):
                     continue
                 frames = packet.decode()
             except (StopIteration, av.InvalidDataError):
-                continue  # a torn JPEG; USB cameras send one now and then
+                continue  # an incomplete JPEG; USB cameras send one now and then
             except (av.FFmpegError, OSError) as e:
-                raise CameraError(f"{self.source} is lost: {_reason(e)}", _v4l2_hint(e)) from None
+                raise CameraError(f"{self.source}: lost the camera: {_reason(e)}", _v4l2_hint(e)) from None
             if frames:
                 return Shot(pixels=frames[-1].to_ndarray(format="rgb24"), captured_ns=captured_ns)
-        raise EndOfStream("told to stop")
+        raise EndOfStream("stopped")
 
     def _ready(self, wait_s: float) -> bool:
-        """Whether a picture (or an error) waits in the driver."""
+        """Whether the driver has a picture, or an error, ready."""
         if self._descriptor is None:
             return True
         readable, _, broken = select.select([self._descriptor], [], [self._descriptor], wait_s)
@@ -230,7 +231,7 @@ class V4l2Camera(Adapter):
 
 
 def sensor_time_ns(stamp_us: int | None) -> int:
-    """A V4L2 timestamp on the time.monotonic_ns clock. Most drivers use that clock; a few the wall clock, or none."""
+    """A V4L2 timestamp (us) on the time.monotonic_ns clock. Most drivers use that clock, a few the wall clock or none."""
     now_ns = time.monotonic_ns()
     if stamp_us is not None:
         for clock_now_ns in (now_ns, time.time_ns()):
@@ -245,15 +246,15 @@ def without_password(url: str) -> str:
     return re.sub(r"//[^/]*@", "//", url)
 
 
-def _video_stream(container: Any, source: str) -> Any:
+def _video_stream(container: av.container.InputContainer, source: str) -> av.VideoStream:
     if not container.streams.video:
         container.close()
-        raise CameraError(f"{source}: expected a video stream, got none", "name a source with pictures")
+        raise CameraError(f"{source}: expected a video stream, got none", "name a source that has video")
     return container.streams.video[0]
 
 
-def _displayed(frame: Any) -> UInt8Array:
-    """The frame as RGB, turned as its display matrix says (PyAV gives degrees counter-clockwise)."""
+def _displayed(frame: av.VideoFrame) -> UInt8Array:
+    """uint8 (H, W, 3) RGB, rotated by the display matrix (PyAV gives degrees counter-clockwise)."""
     return upright(frame.to_ndarray(format="rgb24"), -round(frame.rotation / 90) * 90 % 360, False)
 
 
@@ -264,22 +265,22 @@ def _descriptors(device: str) -> set[int]:
         try:
             if os.path.realpath(link) == real:
                 found.add(int(link.name))
-        except OSError:  # closed meanwhile
+        except OSError:  # was closed in the meantime
             continue
     return found
 
 
 def _reason(error: Exception) -> str:
-    """The error's own words without the URL, which may hold a password."""
+    """The text of the error without the URL, which may contain a password."""
     return getattr(error, "strerror", None) or type(error).__name__
 
 
 def _rtsp_hint(error: Exception) -> str:
     if isinstance(error, (av.HTTPUnauthorizedError, av.HTTPForbiddenError)):
-        return "check user and password: rtsp://USER:PASSWORD@HOST/PATH, special signs as %XX"
+        return "check user and password: rtsp://USER:PASSWORD@HOST/PATH, special characters as %XX"
     if isinstance(error, av.HTTPNotFoundError):
-        return "check the path behind the host; it differs from maker to maker"
-    return "check address, port and path, and that the camera is on and speaks RTSP over TCP"
+        return "check the path after the host; each manufacturer has its own"
+    return "check address, port and path, and that the camera is on and supports RTSP over TCP"
 
 
 def _v4l2_hint(error: Exception) -> str:
@@ -287,6 +288,6 @@ def _v4l2_hint(error: Exception) -> str:
     if number == errno.EACCES:
         return "add the user to the group video: sudo usermod -aG video USER, then log in again"
     if number == errno.EBUSY:
-        return "another program has it open; fuser -v /dev/video* names it"
+        return "another program uses the camera; `fuser -v /dev/video*` lists it"
     have = ", ".join(sorted(str(p) for p in Path("/dev").glob("video*"))) or "none"
-    return f"plug it in and name its device; there are: {have}"
+    return f"plug the camera in and name its device; devices found: {have}"

@@ -1,4 +1,4 @@
-"""What every camera shares: the `Camera` that the rest of the house sees, and the one place that turns pictures upright."""
+"""What all cameras share: the `Camera` interface, its base class `Adapter`, upright pictures, and pace."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ import numpy as np
 
 from edge_oneshot.types import Frame, UInt8Array
 
-WAIT_SLICE_S = 0.1  # the longest that a wait goes without a look at the stop Event
+WAIT_SLICE_S = 0.1  # a wait checks the stop event at least this often
 
 
 class EndOfStream(Exception):
-    """The file or folder has no more frames, or the camera was told to stop. Not an error."""
+    """The file or folder has no more frames, or `stop` was set. Not an error."""
 
 
 class Camera(Protocol):
-    """A source of frames. It belongs to the thread that opened it; only the stop Event may be set from another.
+    """A source of frames. It belongs to the thread that opened it; only the stop event may be set from another thread.
 
-    source: the URI without its password, for people and logs. live: frames that nobody takes in time are lost, as with
-    any camera; False: every frame waits until it is taken (files with pace = "fast"). length_s: the most seconds that may
-    lie between the first frame and the last; inf: there is no end, or it is not known beforehand.
+    source: the URI without its password, for messages and logs. live: True: a frame that is not taken in time is
+    dropped; False: every frame waits until it is taken (files with pace = "fast"). length_s: the largest possible time
+    between first and last frame, in seconds; inf: endless or unknown.
     """
 
     source: str
@@ -35,7 +35,7 @@ class Camera(Protocol):
     length_s: float
 
     def read(self, timeout_s: float) -> Frame:
-        """The next frame. Raises CameraError on a stall of timeout_s or a loss, EndOfStream at the end."""
+        """The next frame. Raises CameraError after timeout_s without one or on a loss, EndOfStream at the end."""
         ...
 
     def close(self) -> None:
@@ -51,9 +51,11 @@ class Camera(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shot:
-    """What an adapter delivers: pixels and lores uint8 (H, W, 3) RGB as the sensor saw them, not yet upright.
+    """What an adapter delivers.
 
-    captured_ns: sensor time on the time.monotonic_ns clock. The adapter hands the arrays over and keeps no view of them.
+    pixels: uint8 (H, W, 3) RGB as the sensor sees them, not yet upright. captured_ns: sensor time on the
+    time.monotonic_ns clock. lores: uint8 (h, w, 3) RGB, the same picture in small, or None. The adapter keeps no view
+    of the arrays.
     """
 
     pixels: UInt8Array
@@ -62,28 +64,29 @@ class Shot:
 
 
 class Adapter(ABC):
-    """Base of the real cameras: numbers frames, turns them upright, and adds the wall clock. Satisfies `Camera`."""
+    """Base class of cameras: numbers the frames, turns them upright and adds wall-clock time. Implements `Camera`."""
 
     live = True
     length_s = math.inf
 
     def __init__(self, source: str, *, rotation: int = 0, mirror: bool = False, stop: threading.Event | None = None):
-        """rotation, mirror: what is left to do in software. stop: set it from any thread, and every wait ends soon."""
+        """rotation (degrees clockwise), mirror: applied in software. stop: when it is set, every wait ends soon."""
         self.source = source
         self._rotation, self._mirror = rotation, mirror
-        self._stop = stop or threading.Event()
+        self.stop = stop or threading.Event()
         self._seq = 0
 
     @abstractmethod
-    def _grab(self, timeout_s: float) -> Shot:
-        """The next picture. Raises CameraError on a stall or loss, EndOfStream at the end or when `stop` is set."""
+    def grab(self, timeout_s: float) -> Shot:
+        """The next picture. Raises CameraError after timeout_s or on a loss, EndOfStream at the end or when `stop` is set."""
 
     @abstractmethod
-    def close(self) -> None: ...
+    def close(self) -> None:
+        """Release the device. May be called twice."""
 
     def read(self, timeout_s: float) -> Frame:
-        """The next frame, upright. Raises CameraError on a stall of timeout_s or a loss, EndOfStream at the end."""
-        shot = self._grab(timeout_s)
+        """The next frame, upright. Raises CameraError after timeout_s or on a loss, EndOfStream at the end."""
+        shot = self.grab(timeout_s)
         lores = None
         if shot.lores is not None:
             lores = upright(shot.lores, self._rotation, self._mirror)
@@ -109,23 +112,26 @@ class Adapter(ABC):
 
 
 def upright(pixels: UInt8Array, rotation: int, mirror: bool) -> UInt8Array:
-    """Turn (H, W, 3) clockwise by `rotation` degrees, then flip left and right if `mirror`. C-contiguous result."""
+    """Rotate uint8 (H, W, 3) clockwise by `rotation` degrees, then flip left and right if `mirror`. C-contiguous result.
+
+    Raises ValueError for another angle than 0, 90, 180 and 270.
+    """
     if rotation not in (0, 90, 180, 270):
         raise ValueError(f"rotation: expected 0, 90, 180 or 270 degrees clockwise, got {rotation}")
-    turned = np.rot90(pixels, k=-rotation // 90)  # rot90 turns counter-clockwise for positive k
+    turned = np.rot90(pixels, k=-rotation // 90)  # rot90 rotates counter-clockwise for positive k
     return np.ascontiguousarray(turned[:, ::-1] if mirror else turned)
 
 
 def utc_of(captured_ns: int) -> datetime:
-    """The wall-clock time of a moment on the time.monotonic_ns clock, by the offset between the two clocks now."""
+    """The wall-clock time (aware, UTC) of a time.monotonic_ns value, by the present offset between the two clocks."""
     return datetime.now(UTC) - timedelta(microseconds=(time.monotonic_ns() - captured_ns) / 1000)
 
 
 class Pacer:
-    """The timeline of a file: shows each picture when a camera would have (pace "camera"), or at once ("fast").
+    """The timeline of a file: each picture comes when a camera would deliver it (pace "camera"), or at once ("fast").
 
-    In both, captured_ns moves on by the media's own time, so that what depends on time (tracks, `gone`) decides alike
-    however fast the machine is. With "fast" it may therefore run ahead of the clock.
+    In both cases captured_ns follows the time of the media, so results that depend on time (tracks, `gone`) do not
+    depend on the speed of the machine. With "fast", captured_ns may run ahead of the clock.
     """
 
     def __init__(self, pace: str, stop: threading.Event) -> None:
@@ -134,7 +140,7 @@ class Pacer:
         self._start_ns: int | None = None
 
     def release(self, media_s: float) -> int:
-        """Wait until the picture at media_s (seconds from the first) is due; its captured_ns. Raises EndOfStream."""
+        """Wait until the picture at media_s (seconds after the first) is due; returns its captured_ns. Raises EndOfStream."""
         now_ns = time.monotonic_ns()
         media_ns = round(media_s * 1e9)
         if self._start_ns is None:
@@ -142,18 +148,18 @@ class Pacer:
         due_ns = self._start_ns + media_ns
         if not self._camera_like:
             return due_ns
-        if due_ns < now_ns:  # decoding was slow: move the timeline rather than hurry to catch up
+        if due_ns < now_ns:  # decoding was slow: shift the timeline instead of catching up
             self._start_ns += now_ns - due_ns
             return now_ns
         if self._stop.wait((due_ns - now_ns) / 1e9):
-            raise EndOfStream("told to stop")
+            raise EndOfStream("stopped")
         return due_ns
 
 
 class Thinner:
-    """Brings a source down to the asked rate by leaving out pictures; a source that is slower loses none.
+    """Reduces a source to the configured rate by skipping pictures. A source that is slower loses none.
 
-    A quarter of a period of tolerance takes up rounding and jitter: of 30 a second, 10 are exactly every third.
+    A tolerance of a quarter of a period absorbs rounding and jitter: 10 of 30 a second are exactly every third.
     """
 
     def __init__(self, fps: float) -> None:
@@ -161,7 +167,7 @@ class Thinner:
         self._due_s: float | None = None
 
     def wanted(self, at_s: float) -> bool:
-        """Whether the picture taken at `at_s` (seconds, any origin, not falling) is to be shown."""
+        """Whether to show the picture taken at `at_s` (seconds, any origin, never decreasing)."""
         if self._due_s is None:
             self._due_s = at_s
         if at_s < self._due_s - 0.25 * self._period_s:

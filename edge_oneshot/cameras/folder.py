@@ -1,4 +1,4 @@
-"""A folder of images as a camera: in name order, each shown once, at `fps` per second."""
+"""A folder of images as a camera: each image once, in name order, `fps` a second."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ log = logging.getLogger(__name__)
 
 
 class FolderCamera(Adapter):
-    """The pictures of one folder (not of its subfolders), sorted by name. A broken one is warned of and left out."""
+    """The images of one folder (not of its subfolders), sorted by name. A broken image is skipped, with a warning."""
 
     def __init__(self, directory: Path, config: CameraConfig, stop: threading.Event | None = None) -> None:
-        """Raises CameraError for a folder that is missing, unreadable or without a picture."""
+        """Raises CameraError for a folder that is missing, unreadable or contains no image."""
         super().__init__(f"folder:{directory}", rotation=config.rotation, mirror=config.mirror, stop=stop)
         self.live = config.pace == "camera"
         self._directory = directory
@@ -26,34 +26,34 @@ class FolderCamera(Adapter):
         self._paths = iter(paths)
         self._period_s = 1.0 / config.fps
         self.length_s = (len(paths) - 1) * self._period_s
-        self._pacer = Pacer(config.pace, self._stop)
+        self._pacer = Pacer(config.pace, self.stop)
         self._shown = 0
 
-    def _grab(self, timeout_s: float) -> Shot:
+    def grab(self, timeout_s: float) -> Shot:
         for path in self._paths:
-            if self._stop.is_set():
-                raise EndOfStream("told to stop")
+            if self.stop.is_set():
+                raise EndOfStream("stopped")
             try:
                 pixels = read_rgb(path)
             except CameraError as e:
                 if not self._directory.is_dir():
-                    raise CameraError(f"folder {self._directory} has disappeared", "bring it back") from e
-                log.warning("skipped: %s", e)
+                    raise CameraError(f"folder {self._directory} has disappeared", "restore or mount it") from e
+                log.warning("skipped an image: %s", e)
                 continue
             captured_ns = self._pacer.release(self._shown * self._period_s)
             self._shown += 1
             return Shot(pixels=pixels, captured_ns=captured_ns)
         if self._shown == 0:
-            raise CameraError(f"no image in {self._directory} could be read", "the warnings before this name each one")
+            raise CameraError(f"cannot read any image in {self._directory}", "the log has a warning for each image")
         raise EndOfStream(f"{self._shown} images shown")
 
     def close(self) -> None:
         self._paths = iter(())
-        self._shown = max(self._shown, 1)  # a read after close is an end, not an empty folder
+        self._shown = max(self._shown, 1)  # a read after close is the end, not an empty folder
 
 
 def image_paths(directory: Path) -> list[Path]:
-    """The pictures of a folder in name order, hidden files left out. Raises CameraError if there are none."""
+    """The images of a folder in name order, without hidden files. Raises CameraError if there are none."""
     try:
         paths = sorted(p for p in directory.iterdir() if p.suffix.lower() in SUFFIXES and not p.name.startswith("."))
     except OSError as e:
@@ -63,6 +63,6 @@ def image_paths(directory: Path) -> list[Path]:
     if not paths:
         raise CameraError(
             f"no image in {directory}: expected files named {' '.join('*' + s for s in sorted(SUFFIXES))}",
-            "name a folder that holds pictures itself, not in subfolders",
+            "name a folder that contains images itself; subfolders are not searched",
         )
     return paths

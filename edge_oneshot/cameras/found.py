@@ -1,4 +1,4 @@
-"""Which cameras this system shows: V4L2 devices by the kernel's own word, libcamera's through picamera2."""
+"""The cameras of this system: V4L2 devices as the kernel describes them, libcamera's cameras through picamera2."""
 
 from __future__ import annotations
 
@@ -6,29 +6,28 @@ import fcntl
 import os
 import struct
 from pathlib import Path
-from typing import Any
 
 # linux/videodev2.h: _IOR('V', 0, struct v4l2_capability), 104 bytes; device_caps is its 22nd 32-bit word.
 _QUERYCAP, _SIZE, _DEVICE_CAPS = 0x80685600, 104, 88
 _CAPTURE = 0x00000001 | 0x00001000  # single- and multi-planar video capture
 
 
-def find_cameras() -> list[dict[str, Any]]:
-    """[{uri, name, note}]; note is "" or why it may not be usable. Opens V4L2 devices for a question, never for frames."""
+def find_cameras() -> list[dict[str, str]]:
+    """[{uri, name, note}]; note is "" or why the camera may be unusable. Queries V4L2 devices, but reads no frames."""
     return _libcamera() + _v4l2()
 
 
-def _libcamera() -> list[dict[str, Any]]:
+def _libcamera() -> list[dict[str, str]]:
     try:
         from picamera2 import Picamera2
 
         known = Picamera2.global_camera_info()
-    except Exception:  # not installed, or broken: `doctor` says which
+    except Exception:  # not installed or broken: `doctor` reports which
         return []
     return [{"uri": f"picamera2:{i}", "name": str(c.get("Model", "?")), "note": ""} for i, c in enumerate(known)]
 
 
-def _v4l2() -> list[dict[str, Any]]:
+def _v4l2() -> list[dict[str, str]]:
     found = []
     nodes = Path("/sys/class/video4linux").glob("video*")
     for node in sorted(nodes, key=lambda n: int("".join(filter(str.isdigit, n.name)) or 0)):
@@ -41,13 +40,13 @@ def _v4l2() -> list[dict[str, Any]]:
         try:
             descriptor = os.open(device, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
         except PermissionError:
-            note = "closed to you: join the group video"
+            note = "no permission: join the group video"
         except OSError as e:
             note = e.strerror or "cannot be opened"
         else:
             try:
                 if not captures(descriptor):
-                    continue  # the metadata node of a camera, a codec, an output
+                    continue  # a metadata node, a codec or an output
             finally:
                 os.close(descriptor)
         found.append({"uri": f"v4l2:{device}", "name": name, "note": note})
@@ -55,7 +54,7 @@ def _v4l2() -> list[dict[str, Any]]:
 
 
 def captures(descriptor: int) -> bool:
-    """Whether an open V4L2 device delivers pictures. False for what is no V4L2 device."""
+    """Whether an open V4L2 device delivers pictures. False for a file that is not a V4L2 device."""
     try:
         answer = fcntl.ioctl(descriptor, _QUERYCAP, bytes(_SIZE))
     except OSError:

@@ -1,8 +1,9 @@
-"""One picture from a file: EXIF orientation, every usual colour mode, and a limit on what a small file may unfold to."""
+"""Picture files: EXIF orientation, all common colour modes, and a limit on the size of the decoded picture."""
 
 from __future__ import annotations
 
 import io
+import os
 import time
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,23 +14,21 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from edge_oneshot.errors import CameraError
 from edge_oneshot.types import Frame, UInt8Array
 
-MAX_IMAGE_PX = 24_000_000  # 72 MB as RGB, some copies of it while it is turned; more could take a small device down
-MAX_JPEG_PX = (
-    200_000_000  # a JPEG is decoded at half, a quarter or an eighth of its size, and never unfolds to all that
+MAX_IMAGE_PX = (
+    24_000_000  # 72 MB as RGB, and several copies while it is rotated; more could exhaust the memory of a small device
 )
-ENOUGH_PX = (
-    1600  # of width and height; a JPEG of twice as much is decoded smaller, the faces in it are large all the same
-)
-# What a decoder is asked to open; Pillow knows many more, and some start other programs.
+MAX_JPEG_PX = 200_000_000  # a large JPEG is decoded at 1/2, 1/4 or 1/8 of its size, so it needs far less memory
+ENOUGH_PX = 1600  # of width and height; a JPEG of at least twice this is decoded smaller, and its faces stay large
+# The formats that are decoded. Pillow knows more, and some of them start other programs.
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "PPM")
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".ppm", ".pgm"})
 
 
 def load_image(path: Path | str, *, seq: int = 0) -> Frame:
-    """Read a picture as a Frame: upright by its EXIF orientation, RGB, captured now (the file's dates are not believed).
+    """Read a picture as a Frame: upright by its EXIF orientation, RGB. captured_at is now; the file's dates are ignored.
 
-    Alpha is laid on white, grey becomes RGB, 16 bits become 8, CMYK is converted; of several pictures the first is
-    taken. Raises CameraError for a file that is missing, unreadable, broken, no picture, or above MAX_IMAGE_PX.
+    Transparency is laid on white, grey becomes RGB, 16 bits become 8, CMYK is converted; of several pictures the first
+    is taken. Raises CameraError for a file that is missing, unreadable, broken, not a picture, or over MAX_IMAGE_PX.
     """
     path = Path(path)
     pixels = read_rgb(path)
@@ -39,22 +38,35 @@ def load_image(path: Path | str, *, seq: int = 0) -> Frame:
 
 
 def decode_image(data: bytes, source: str) -> Frame:
-    """The same for the bytes of a picture file that came another way; `source` names it in messages."""
+    """`load_image` for the bytes of a picture file; `source` names it in messages. Raises CameraError."""
     pixels = read_rgb(Path(source), io.BytesIO(data))
     return Frame(pixels=pixels, seq=0, captured_ns=time.monotonic_ns(), captured_at=datetime.now(UTC), source=source)
 
 
+def to_frame(picture: str | os.PathLike[str] | bytes | UInt8Array | Frame) -> Frame:
+    """A path, the bytes of a picture file, uint8 (H, W, 3) RGB, or a Frame. Raises CameraError."""
+    if isinstance(picture, Frame):
+        return picture
+    if isinstance(picture, bytes):
+        return decode_image(picture, "the picture")
+    if isinstance(picture, np.ndarray):
+        pixels = np.ascontiguousarray(picture)
+        now_ns, now = time.monotonic_ns(), datetime.now(UTC)
+        return Frame(pixels=pixels.copy(), seq=0, captured_ns=now_ns, captured_at=now, source="an array")
+    return load_image(Path(picture))
+
+
 def read_rgb(path: Path, data: io.BytesIO | None = None) -> UInt8Array:
-    """The upright pixels of `path` (or of `data`, which came from there), uint8 (H, W, 3) RGB. Raises CameraError."""
+    """The upright pixels of `path`, or of `data` read from it: uint8 (H, W, 3) RGB. Raises CameraError."""
     try:
         with Image.open(path if data is None else data, formats=FORMATS) as image:
             size = image.size
-            image.draft(None, (ENOUGH_PX, ENOUGH_PX))  # does nothing but for JPEG
+            image.draft(None, (ENOUGH_PX, ENOUGH_PX))  # affects only JPEG
             limit = MAX_IMAGE_PX if image.size == size else MAX_JPEG_PX
             if size[0] * size[1] > limit:
                 raise CameraError(
                     f"image {path}: expected at most {limit / 1e6:g} megapixels, got {size[0]}x{size[1]}",
-                    "scale it down first",
+                    "scale the image down first",
                 )
             image.load()
             return _to_rgb(_upright(image))
@@ -66,17 +78,19 @@ def read_rgb(path: Path, data: io.BytesIO | None = None) -> UInt8Array:
         raise CameraError(f"cannot read image {path}: {e.strerror}", "name a picture file that you may read") from None
     except UnidentifiedImageError:
         hint = (
-            "convert it to JPEG" if path.suffix.lower() in (".heic", ".heif", ".avif") else "expected JPEG, PNG or WebP"
+            "convert it to JPEG"
+            if path.suffix.lower() in (".heic", ".heif", ".avif")
+            else "name a JPEG, PNG or WebP file"
         )
-        raise CameraError(f"{path} is not an image that can be read here", hint) from None
-    except Exception as e:  # a decoder that meets broken data raises whatever it stumbles over
+        raise CameraError(f"{path}: not an image of a supported format", hint) from None
+    except Exception as e:  # decoders raise many types of exception for broken data
         raise CameraError(f"image {path} is broken: {e or type(e).__name__}", "take or export it again") from e
 
 
 def _upright(image: Image.Image) -> Image.Image:
     try:
         return ImageOps.exif_transpose(image)
-    except Exception:  # malformed EXIF says nothing about the orientation; the pixels are fine
+    except Exception:  # malformed EXIF: the orientation is unknown, the pixels are intact
         return image
 
 
@@ -94,7 +108,7 @@ def _to_rgb(image: Image.Image) -> UInt8Array:
 
 
 def to_jpeg(pixels: UInt8Array) -> bytes:
-    """uint8 (H, W, 3) RGB, or (H, W, 1) grey, as a JPEG file."""
+    """A JPEG file, quality 90, of uint8 (H, W, 3) RGB or (H, W, 1) grey."""
     jpeg = io.BytesIO()
     Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels).save(jpeg, "JPEG", quality=90)
     return jpeg.getvalue()

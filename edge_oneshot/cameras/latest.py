@@ -1,10 +1,10 @@
-"""The one-slot mailbox between the camera thread and the loop: the newest frame, and a named state when there is none.
+"""The one-slot mailbox between the camera thread and the loop: the newest frame, and the state of the camera.
 
     running   frames arrive, or the camera is being opened for the first time
-    lost      it could not be opened, stalled or disappeared; the thread retries with full-jitter back-off
-    ended     a file or folder is over and its last frame was taken, or the mailbox was closed
+    lost      the camera could not be opened, stalled or disappeared; the thread retries with full-jitter back-off
+    ended     a file or folder has ended and its last frame was taken, or the mailbox was closed
 
-The thread never gives up; how long a lost camera is borne is for the daemon to decide, by `lost_for_s`.
+The thread never gives up. The daemon decides, by `lost_for_s`, how long it waits for a lost camera.
 """
 
 from __future__ import annotations
@@ -14,13 +14,12 @@ import logging
 import random
 import threading
 import time
-from collections.abc import Callable
 from enum import Enum
 from types import TracebackType
 from typing import Self
 
-from edge_oneshot.cameras import camera_opener
-from edge_oneshot.cameras.base import Camera, EndOfStream
+from edge_oneshot.cameras.base import EndOfStream
+from edge_oneshot.cameras.schemes import Opener, camera_opener
 from edge_oneshot.config import CameraConfig
 from edge_oneshot.errors import CameraError
 from edge_oneshot.types import Frame
@@ -29,7 +28,7 @@ log = logging.getLogger(__name__)
 
 RETRY_FIRST_S, RETRY_MOST_S = 0.5, 30.0
 CLOSE_TIMEOUT_S = 3.0
-LATE_FRAMES = 3  # at a low rate, so many periods without a frame are a stall, and not stall_timeout_s
+LATE_FRAMES = 3  # at a low frame rate a stall is this many periods without a frame, instead of stall_timeout_s
 
 
 class State(Enum):
@@ -40,7 +39,7 @@ class State(Enum):
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Counters:
-    """Since the start. frames: came from the camera. dropped: replaced before anybody took them. reopens: after a loss."""
+    """Since the start. frames: from the camera. dropped: replaced by a newer one before they were taken. reopens: after a loss."""
 
     frames: int = 0
     dropped: int = 0
@@ -50,22 +49,23 @@ class Counters:
 class LatestFrame:
     """Runs a camera in a thread of its own and keeps its newest frame.
 
-    A live source never waits: a frame that nobody took is replaced and counted. A source that is not live (a file with
-    pace = "fast") waits until its frame was taken, so none is dropped. One loop takes frames; `state` and the counters
-    may be read from any thread.
+    A live source never waits: a frame that was not taken is replaced and counted as dropped. A source that is not live
+    (a file with pace = "fast") waits until its frame is taken, so none is dropped.
+
+    Threads: one thread takes frames. `state`, `counters` and `close` may be used from any thread.
     """
 
     def __init__(
         self,
         config: CameraConfig,
         *,
-        opener: Callable[[threading.Event | None], Camera] | None = None,
+        opener: Opener | None = None,
         retry_s: tuple[float, float] = (RETRY_FIRST_S, RETRY_MOST_S),
         jitter: random.Random | None = None,
     ) -> None:
-        """Start the thread. retry_s: mean-doubling back-off, first and longest bound, seconds.
+        """Start the thread. retry_s: first and largest bound of the back-off, whose mean doubles; in seconds.
 
-        Raises CameraError at once for what no retry mends: unknown scheme, missing file or package.
+        Raises CameraError at once for what no retry can fix: an unknown scheme, a missing file or package.
         """
         self._open = opener or camera_opener(config)
         self._name = config.uri.rpartition("@")[2]
@@ -78,22 +78,22 @@ class LatestFrame:
         self._bug: BaseException | None = None
         self._last_error: CameraError | None = None
         self._lost_since_ns: int | None = None
-        self._driver_since_ns: int | None = None  # when the thread went into the driver; None: it is out
+        self._driver_since_ns: int | None = None  # when the thread entered the driver; None: it is not in it
         self._counters = Counters()
         self._thread = threading.Thread(target=self._run, name=f"camera {self._name}", daemon=True)
         self._thread.start()
 
-    # the loop's side
+    # called by the loop
 
     def get(self, timeout_s: float) -> Frame | None:
-        """The newest frame that was not taken yet; waits for one up to timeout_s. None: there is none, `state` says why.
+        """The newest frame that was not taken yet; waits up to timeout_s for one. None: there is none, see `state`.
 
-        Raises what broke the camera thread, if something other than a CameraError did.
+        Raises the exception that ended the camera thread, if it was not a CameraError.
         """
         return self.frame_after(None, timeout_s)
 
     def frame_after(self, captured_ns: int | None, timeout_s: float) -> Frame | None:
-        """As `get`, but leaves out frames captured at or before captured_ns: an enrollment wants one after its prompt."""
+        """As `get`, but skips frames captured at or before captured_ns: an enrollment needs one from after its prompt."""
         deadline = time.monotonic() + timeout_s
         with self._changed:
             while True:
@@ -109,6 +109,14 @@ class LatestFrame:
                     return None
                 self._changed.wait(left_s)
 
+    def wait(self, timeout_s: float) -> bool:
+        """Wait up to timeout_s for a frame, a loss or the end. Returns whether a frame can be taken; takes none."""
+        with self._changed:
+            self._changed.wait_for(
+                lambda: self._slot is not None or self._over or self._lost_ns() is not None, timeout_s
+            )
+            return self._slot is not None
+
     @property
     def state(self) -> State:
         with self._changed:
@@ -118,7 +126,7 @@ class LatestFrame:
 
     @property
     def lost_since_ns(self) -> int | None:
-        """time.monotonic_ns of the loss, until a frame arrives again; None: not lost."""
+        """time.monotonic_ns of the loss, until a frame arrives again. None: not lost."""
         with self._changed:
             return self._lost_ns()
 
@@ -130,12 +138,12 @@ class LatestFrame:
 
     @property
     def last_error(self) -> CameraError | None:
-        """Why the camera was lost, kept after it came back. None: never lost."""
+        """Why the camera was lost; kept after it is back. None: never lost."""
         with self._changed:
             if self._hung_since_ns() is not None:
                 return CameraError(
-                    f"camera {self._name}: its driver does not return",
-                    "unplug it and plug it in, or restart the service: a lock-up in the driver ends with the process only",
+                    f"camera {self._name}: the driver does not return",
+                    "unplug the camera and plug it in, or restart the service: only that ends a call that hangs in the driver",
                 )
             return self._last_error
 
@@ -145,14 +153,16 @@ class LatestFrame:
             return self._counters
 
     def close(self, timeout_s: float = CLOSE_TIMEOUT_S) -> bool:
-        """Stop the thread, which closes the camera. False, with a warning: its driver did not return within timeout_s."""
+        """Stop the thread, which closes the camera. Returns False, and logs a warning, if that takes longer than timeout_s."""
         self._stop.set()
         with self._changed:
             self._slot, self._over = None, True
             self._changed.notify_all()
         self._thread.join(timeout_s)
         if self._thread.is_alive():
-            log.warning("camera %s: its driver did not return within %g s; left behind", self._name, timeout_s)
+            log.warning(
+                "camera %s: the driver did not return within %g s; its thread was abandoned", self._name, timeout_s
+            )
             return False
         return True
 
@@ -168,13 +178,13 @@ class LatestFrame:
         return self._lost_since_ns if self._lost_since_ns is not None else self._hung_since_ns()
 
     def _hung_since_ns(self) -> int | None:
-        """A driver that ignores its time limit is lost too, though the thread cannot say so."""
+        """When the thread entered a driver call that overran its time limit: the camera counts as lost. None: it did not."""
         since_ns = self._driver_since_ns
         if since_ns is None or time.monotonic_ns() - since_ns < 2 * self._stall_s * 1e9:
             return None
         return since_ns
 
-    # the thread's side
+    # run by the camera thread
 
     def _run(self) -> None:
         try:
@@ -194,7 +204,7 @@ class LatestFrame:
                     return
                 with self._changed:
                     self._counters = dataclasses.replace(self._counters, reopens=self._counters.reopens + 1)
-        except BaseException as e:  # handed to the loop, which raises it: a thread's own traceback is easily missed
+        except BaseException as e:  # passed to the loop, which raises it: a traceback of this thread is easily missed
             with self._changed:
                 self._bug = e
         finally:
@@ -204,7 +214,7 @@ class LatestFrame:
                 self._changed.notify_all()
 
     def _session(self) -> None:
-        """From open to close. Raises EndOfStream at the end of a file, CameraError on a loss."""
+        """One opening of the camera. Raises EndOfStream at the end of a file, CameraError on a loss."""
         first_seq = self._counters.frames
         self._enter_driver()
         camera = self._open(self._stop)

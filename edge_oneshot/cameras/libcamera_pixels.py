@@ -1,4 +1,4 @@
-"""libcamera's pixel formats to RGB. Most name a little-endian word, so that the bytes in memory read backwards."""
+"""libcamera's pixel formats -> RGB. Most names describe a little-endian word, so the bytes in memory are reversed."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ _LIMITED_C = [round(min(max((i - 128) * 255 / 224 + 128, 0), 255)) for i in rang
 
 
 def to_rgb(array: UInt8Array, pixel_format: str, size: tuple[int, int], *, limited_range: bool = False) -> UInt8Array:
-    """One picture as picamera2's make_array gives it, as uint8 (H, W, 3) RGB, C-contiguous. size: (width, height).
+    """Convert one picture to uint8 (H, W, 3) RGB, C-contiguous. array: from picamera2's make_array. size: (width, height) px.
 
-    YUV by the BT.601 matrix; limited_range: luma 16-235 as in video, otherwise 0-255 as in JPEG (ITU-T T.871).
-    Raises CameraError for a format that it does not know.
+    YUV is converted by the BT.601 matrix. limited_range: luma 16-235 as in video, else 0-255 as in JPEG (ITU-T T.871).
+    Raises CameraError for an unknown format.
     """
     width, height = size
     if pixel_format in _RGB_ORDER:
@@ -25,7 +25,7 @@ def to_rgb(array: UInt8Array, pixel_format: str, size: tuple[int, int], *, limit
         if order == (0, 1, 2):
             return np.ascontiguousarray(array[..., :3])
         return np.ascontiguousarray(array[..., 2::-1])
-    if pixel_format == "MJPEG":  # make_array has decoded it
+    if pixel_format == "MJPEG":  # already decoded by make_array
         return np.ascontiguousarray(array[..., :3])
     if pixel_format in ("YUV420", "YVU420"):
         stride = array.shape[1]
@@ -44,7 +44,8 @@ def to_rgb(array: UInt8Array, pixel_format: str, size: tuple[int, int], *, limit
         y, u, v = line[:, pixel_format.index("Y") :: 2], line[:, at["U"] :: 4], line[:, at["V"] :: 4]
     else:
         raise CameraError(
-            f"the camera delivers {pixel_format}, expected RGB, YUV420, NV12, YUYV or MJPEG", "choose another size"
+            f"pixel format of the camera: expected RGB, YUV420, NV12, YUYV or MJPEG, got {pixel_format}",
+            "set camera.width_px and camera.height_px to another size",
         )
     return _yuv_to_rgb(y, u, v, (width, height), limited_range)
 

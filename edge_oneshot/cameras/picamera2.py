@@ -12,12 +12,12 @@ from edge_oneshot.cameras.libcamera_pixels import to_rgb
 from edge_oneshot.config import CameraConfig
 from edge_oneshot.errors import CameraError
 
-APT = "sudo apt install python3-picamera2, and make the venv with --system-site-packages: pip's build lacks libcamera"
+APT = "sudo apt install python3-picamera2, and create the venv with --system-site-packages: pip's build lacks libcamera"
 NUMPY = "pip install 'numpy<2' in this venv: Bookworm's python3-picamera2 and simplejpeg are built against numpy 1"
 
 
 def import_hint(error: BaseException) -> str:
-    """What mends a failed import: the package, or the numpy that its compiled parts were not built for."""
+    """The fix for a failed import: install the package, or the numpy that its compiled parts were built for."""
     text = str(error)
     return (
         NUMPY
@@ -29,27 +29,27 @@ def import_hint(error: BaseException) -> str:
 try:
     import libcamera
     from picamera2 import Picamera2
-except Exception as e:  # besides ImportError: ValueError, AttributeError and SystemError of a mismatched numpy
+except Exception as e:  # besides ImportError: a mismatched numpy gives ValueError, AttributeError or SystemError
     raise CameraError(
-        f"picamera2 cannot be imported: {str(e).splitlines()[0] if str(e) else type(e).__name__}", import_hint(e)
+        f"cannot import picamera2: {str(e).splitlines()[0] if str(e) else type(e).__name__}", import_hint(e)
     ) from e
 
 log = logging.getLogger(__name__)
 
-LORES_FROM_PX = 800  # a main stream wider than this gets a second, small one: the detector needs no more
-LORES_WIDTH_PX = 384  # a multiple of 128, which both the Pi 4's and the Pi 5's scaler write without padding
-BUFFERS = 4  # one held while it is copied, the others in the camera; more only cost memory
+LORES_FROM_PX = 800  # a wider main stream gets a second, small stream, which is enough for the detector
+LORES_WIDTH_PX = 384  # a multiple of 128, which the scalers of Pi 4 and Pi 5 write without padding
+BUFFERS = 4  # one is being copied, the others are in the camera; more would only cost memory
 
 
 class Picamera2Camera(Adapter):
-    """One libcamera camera. Of each completed request the pictures are copied out at once and the request given back.
+    """One libcamera camera. The pictures of each completed request are copied at once, and the request is returned.
 
-    captured_ns is libcamera's SensorTimestamp: when the first row was read out. Rotation by 180 degrees and the mirror
-    are done by the sensor where it can; the rest in software.
+    captured_ns is libcamera's SensorTimestamp: the time at which the first row was read out. The sensor rotates by 180
+    degrees and mirrors if it can; the rest is done in software.
     """
 
     def __init__(self, number: int, config: CameraConfig, stop: threading.Event | None = None) -> None:
-        """Raises CameraError for a camera that is missing, busy, or cannot be configured."""
+        """Raises CameraError for a camera that is missing, busy or cannot be configured."""
         super().__init__(f"picamera2:{number}", rotation=config.rotation, mirror=config.mirror, stop=stop)
         self._thinner = Thinner(config.fps)
         self._camera: Any = None
@@ -58,18 +58,18 @@ class Picamera2Camera(Adapter):
             self._camera = Picamera2(number)
             self._configure(config)
             self._camera.start()
-        except Exception as e:  # picamera2 raises RuntimeError, IndexError, and libcamera's own errors alike
+        except Exception as e:  # picamera2 raises RuntimeError, IndexError and errors of libcamera
             self.close()
             raise CameraError(
                 f"cannot open {self.source}: {_chain(e)}",
-                "check the cable and `rpicam-hello --list-cameras`; only one program may use a camera at a time",
+                "check the cable and the output of `rpicam-hello --list-cameras`; only one program can use a camera at a time",
             ) from e
 
     def _configure(self, config: CameraConfig) -> None:
         camera = self._camera
         size = (config.width_px // 2 * 2, config.height_px // 2 * 2)
         lores = None
-        if size[0] > LORES_FROM_PX:  # YUV420: the Pi 4's second output has no RGB
+        if size[0] > LORES_FROM_PX:  # YUV420, because the second output of the Pi 4 has no RGB
             lores = {"format": "YUV420", "size": (LORES_WIDTH_PX, round(LORES_WIDTH_PX * size[1] / size[0] / 2) * 2)}
         controls = {}
         if "FrameDurationLimits" in camera.camera_controls:
@@ -84,14 +84,14 @@ class Picamera2Camera(Adapter):
             encode=None,
             buffer_count=BUFFERS,
             controls=controls,
-            queue=False,  # never the request of before: the next one that completes
-            colour_space=libcamera.ColorSpace.Sycc(),  # full range, so that YUV means what JPEG means by it
+            queue=False,  # always the next request that completes, never an earlier one
+            colour_space=libcamera.ColorSpace.Sycc(),  # full range: YUV as in JPEG
             transform=self._transform(config),
         )
         camera.configure(asked)
         got = camera.camera_configuration()
         if (got["transform"].hflip, got["transform"].vflip) != (asked["transform"].hflip, asked["transform"].vflip):
-            asked["transform"] = libcamera.Transform()  # the sensor cannot: all of it in software
+            asked["transform"] = libcamera.Transform()  # the sensor cannot do it: rotate and mirror in software
             self._rotation, self._mirror = config.rotation, config.mirror
             camera.configure(asked)
             got = camera.camera_configuration()
@@ -99,11 +99,11 @@ class Picamera2Camera(Adapter):
         self._limited_range = got["colour_space"].range == libcamera.ColorSpace.Range.Limited
         log.info("%s: %s, transform %s", self.source, self._streams, got["transform"])
 
-    def _transform(self, config: CameraConfig) -> Any:
-        """The flips that the sensor is to do; `_rotation` and `_mirror` keep the rest. A quarter turn stays whole.
+    def _transform(self, config: CameraConfig) -> libcamera.Transform:
+        """The flips for the sensor; `_rotation` and `_mirror` keep what is left for software, such as a quarter turn.
 
-        Only sensors that libcamera drives itself (they have a colour filter) are asked: another pipeline may accept
-        the transform and not do it, as libcamera 0.4's virtual one was seen to.
+        Only sensors that libcamera drives itself (they have a colour filter) get a transform. Another pipeline may
+        accept it and not apply it; the virtual one of libcamera 0.4 does so.
         """
         if config.rotation in (90, 270) or "ColorFilterArrangement" not in self._camera.camera_properties:
             return libcamera.Transform()
@@ -111,13 +111,13 @@ class Picamera2Camera(Adapter):
         half = config.rotation == 180
         return libcamera.Transform(hflip=half != config.mirror, vflip=half)
 
-    def _grab(self, timeout_s: float) -> Shot:
+    def grab(self, timeout_s: float) -> Shot:
         deadline = time.monotonic() + timeout_s
         while True:
             request = self._next_request(deadline, timeout_s)
             try:
                 captured_ns = boottime_to_monotonic_ns(request.get_metadata().get("SensorTimestamp"))
-                if self._thinner.wanted(captured_ns / 1e9):  # where the camera knows no FrameDurationLimits
+                if self._thinner.wanted(captured_ns / 1e9):  # for cameras without FrameDurationLimits
                     pictures = {
                         name: to_rgb(
                             request.make_array(name), s["format"], s["size"], limited_range=self._limited_range
@@ -129,10 +129,10 @@ class Picamera2Camera(Adapter):
                 request.release()
 
     def _next_request(self, deadline: float, timeout_s: float) -> Any:
-        """The next request that completes; the caller releases it. Waits in slices, so that `stop` is seen."""
-        if self._job is None:  # one that was not answered in time stays: its request would never be given back
+        """The next request that completes; the caller releases it. Waits in slices, to notice `stop`."""
+        if self._job is None:  # a job that timed out is kept: otherwise its request would never be returned
             self._job = self._camera.capture_request(wait=False)
-        while not self._stop.is_set():
+        while not self.stop.is_set():
             try:
                 request = self._job.get_result(timeout=WAIT_SLICE_S)
                 self._job = None
@@ -141,11 +141,11 @@ class Picamera2Camera(Adapter):
                 if time.monotonic() > deadline:
                     raise CameraError(
                         f"{self.source}: no picture within {timeout_s:g} s",
-                        "check the cable; if `dmesg` shows camera time-outs, restart the device",
+                        "check the cable; if `dmesg` shows camera timeouts, restart the device",
                     ) from None
-            except Exception as e:  # whatever its event loop met
-                raise CameraError(f"{self.source} is lost: {_chain(e)}", "check the cable") from e
-        raise EndOfStream("told to stop")
+            except Exception as e:  # the event loop of picamera2 may raise anything
+                raise CameraError(f"{self.source}: lost the camera: {_chain(e)}", "check the cable") from e
+        raise EndOfStream("stopped")
 
     def close(self) -> None:
         camera, self._camera, self._job = self._camera, None, None
@@ -153,12 +153,12 @@ class Picamera2Camera(Adapter):
             return
         try:
             camera.close()
-        except Exception as e:  # a camera that is gone cannot be stopped; the reopening will tell
+        except Exception as e:  # a camera that has disappeared cannot be stopped; reopening it reports the fault
             log.warning("%s did not close cleanly: %s", self.source, _chain(e))
 
 
 def boottime_to_monotonic_ns(stamp_ns: int | None) -> int:
-    """libcamera stamps with CLOCK_BOOTTIME, which also counts the time that the device was suspended. None: now."""
+    """A CLOCK_BOOTTIME value, as libcamera gives it, on the time.monotonic_ns clock, which stops during suspend. None: now."""
     now_ns = time.monotonic_ns()
     if not stamp_ns:
         return now_ns
@@ -166,7 +166,7 @@ def boottime_to_monotonic_ns(stamp_ns: int | None) -> int:
 
 
 def _chain(error: BaseException) -> str:
-    """The message with those of its causes: picamera2 says the reason at the bottom."""
+    """The message of an error and of its causes: picamera2 gives the reason in the last one."""
     parts = []
     cause: BaseException | None = error
     while cause is not None:

@@ -14,20 +14,20 @@ from edge_oneshot import __version__
 # name -> (module, one line of help). A table, so that --help imports none of the modules.
 COMMANDS = {
     "enroll": ("enroll", "Enroll a person from one capture."),
-    "verify": ("recognise", "Compare a picture with one enrolled person (1:1)."),
-    "identify": ("recognise", "Find out who a picture shows, or that nobody enrolled is (1:N)."),
-    "run": ("run", "Run the daemon: recognise continuously and publish events."),
-    "status": ("run", "Show what the running daemon does."),
+    "verify": ("recognize", "Compare a picture with one enrolled person (1:1)."),
+    "identify": ("recognize", "Compare a picture with every enrolled person (1:N)."),
+    "run": ("run", "Run the daemon: recognize continuously and publish events."),
+    "status": ("run", "Report the state of the running daemon."),
     "reload": ("run", "Make the running daemon read gallery and configuration again."),
     "listen": ("listen", "Print the events that arrive at the broker."),
-    "mqtt": ("mqtt", "Test what the broker allows, make keys, remove what was published."),
-    "verify-event": ("verify_event", "Check the signature of an event, and whether it may be acted on."),
-    "gallery": ("gallery", "List, rename, remove, check, export, import who is enrolled."),
+    "mqtt": ("mqtt", "Test the broker, make signing keys, remove retained topics."),
+    "verify-event": ("verify_event", "Check the signature and the age of events."),
+    "gallery": ("gallery", "List, rename, remove, check, export and import people."),
     "camera": ("camera", "Test and aim the camera."),
     "model": ("model", "Show and check model bundles."),
     "config": ("config", "Show and check the configuration."),
-    "doctor": ("doctor", "Check everything and say how to mend it."),
-    "explain": ("explain", "Say why tracks were told as they were, or not told."),
+    "doctor": ("doctor", "Check everything that the daemon needs."),
+    "explain": ("explain", "Show why tracks were published as they were, or not."),
     "calibrate": ("calibrate", "Fit the thresholds to your own cohort of strangers."),
     "evaluate": ("evaluate", "Measure error rates on labelled pictures."),
     "bench": ("bench", "Measure the stages of one frame on this device."),
@@ -57,19 +57,19 @@ class _LazyGroup(click.Group):
 @click.version_option(__version__)
 @click.pass_context
 def cli(ctx: click.Context, config_path: str | None, instance: str | None) -> None:
-    """Recognise enrolled people on the device, from one capture each.
+    """Recognize enrolled people on the device, from one capture each.
 
-    Without --config or --instance: $EDGE_ONESHOT_CONFIG, then /etc/edge-oneshot/default.toml, then the defaults.
+    The configuration is --config, or --instance, or $EDGE_ONESHOT_CONFIG, or /etc/edge-oneshot/default.toml, or the defaults.
     """
     ctx.obj = (config_path, instance)
 
 
 def main() -> None:
-    """Entry point. Errors of our own become one line and the exit code of the error tree (edge_oneshot/errors.py)."""
+    """Entry point. An EdgeOneshotError becomes one line and its exit code (edge_oneshot/errors.py)."""
     from edge_oneshot.errors import EdgeOneshotError
 
-    # One thread of linear algebra, set before numpy is imported: a comparison with ten thousand templates takes a fifth
-    # of a millisecond, and several threads spend up to 40 ms waiting for each other on cores that inference keeps busy.
+    # One thread of linear algebra, set before numpy is imported: a comparison with 10,000 templates takes 0.2 ms, and
+    # several threads wait up to 40 ms for each other on cores that inference keeps busy.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     try:
         result: Any = cli.main(standalone_mode=False)

@@ -2,103 +2,98 @@
 
 from __future__ import annotations
 
-import base64
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 from edge_oneshot.cli.common import find_config, json_option, perform, print_json, read_picture
+from edge_oneshot.control.requests import Capture
 
 if TYPE_CHECKING:
     from edge_oneshot.config import Config
+    from edge_oneshot.evaluation.benchmarking import FrameCost, Machine
     from edge_oneshot.types import Frame
 
 
-@click.command()
+@click.command(short_help="Measure the stages of one frame on this device.")
 @click.option(
     "--image",
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help="A portrait of one person, laid on 640x480; without it, a frame of the camera.",
+    help="Portrait of one person, scaled to fit 640x480. Default: one frame of the camera.",
 )
 @click.option(
     "--frames",
     type=click.IntRange(10, 100_000),
     default=200,
     show_default=True,
-    help="Frames to measure, after a warm-up.",
+    help="Number of frames to measure, after a warm-up.",
 )
 @click.option(
     "--templates",
     type=click.IntRange(0, 100_000),
     default=1000,
     show_default=True,
-    help="Random templates to compare with.",
+    help="Number of random templates to compare with.",
 )
-@click.option("--threads", type=click.IntRange(1, 16), help="Threads of one inference; else the configuration's.")
+@click.option("--threads", type=click.IntRange(1, 16), help="Threads of one inference. Default: model.threads.")
 @json_option
 @click.pass_context
 def bench(
     ctx: click.Context, image: Path | None, frames: int, templates: int, threads: int | None, as_json: bool
 ) -> None:
-    """Measure the stages of one frame, and the raw interpreter invokes in them.
+    """Measure the time of each stage of a frame, and of the interpreter's invoke() calls in it.
 
-    Stop the daemon for true figures: both would share the processor. Exit code 6: not exactly one usable face was seen.
+    Stop the daemon first: it would share the processor. Exit code 6: the image does not show exactly one usable face.
     """
     from dataclasses import replace
 
-    from edge_oneshot.evaluation.benchmarking import machine, measure, strangers
-    from edge_oneshot.service.compose import build_pipeline
+    from edge_oneshot.evaluation.benchmarking import machine, measure, random_references
+    from edge_oneshot.evaluation.results import to_json
+    from edge_oneshot.evaluation.under_test import open_recognizer
 
     config = find_config(ctx)
     if threads:
         config = replace(config, model=replace(config.model, threads=threads))
-    pipeline = build_pipeline(config)
+    recognizer = open_recognizer(config)
+    encoder = recognizer.pipeline.encoder
+    recognizer.people.use(random_references(encoder, templates), {})
     frame = _frame(config, image)
-    result: dict[str, Any] = {
-        "machine": machine(pipeline.encoder.runtime),
-        "threads": config.model.threads,
-        "source": frame.source,
-    }
-    result |= measure(pipeline, frame, frames, strangers(pipeline, templates))
+    about, cost = machine(encoder.runtime), measure(recognizer, frame, frames)
     if as_json:
-        print_json(result)
+        head = {"machine": to_json(about), "threads": config.model.threads, "source": frame.source}
+        print_json(head | to_json(cost))
     else:
-        _print(result)
+        click.echo("\n".join(_lines(about, config.model.threads, cost)))
 
 
 def _frame(config: Config, image: Path | None) -> Frame:
     from edge_oneshot.cameras.images import decode_image
-    from edge_oneshot.evaluation.benchmarking import frame_of
+    from edge_oneshot.evaluation.benchmarking import make_frame
 
     if image is not None:
-        return frame_of(decode_image(read_picture(image), str(image)).pixels, str(image), (640, 480))
-    snapshot = perform(config, "snapshot", {"timeout_s": 10.0})
+        return make_frame(decode_image(read_picture(image), str(image)).pixels, str(image), (640, 480))
+    captured = perform(config, Capture())
     source = config.camera.uri.rpartition("@")[2]
-    return frame_of(decode_image(base64.b64decode(snapshot["jpeg"]), source).pixels, source)
+    return make_frame(decode_image(captured.jpeg, source).pixels, source)
 
 
-def _print(r: dict[str, Any]) -> None:
-    m = r["machine"]
-    click.echo(
-        f"{m['processor']}, {m['cores']} cores ({m['machine']}), load {m['load']}; {m['runtime']}, numpy {m['numpy']}, "
-        f"Pillow {m['pillow']}, Python {m['python']}, edge-oneshot {m['edge_oneshot']}"
-    )
-    click.echo(
-        f"{r['frames']} frames of {r['size'][0]}x{r['size'][1]} with one face, {r['threads']} threads, {r['templates']} templates"
-    )
-    click.echo(f"{'stage':22} {'p50 ms':>8} {'p95 ms':>8}")
+def _lines(about: Machine, threads: int, cost: FrameCost) -> list[str]:
     rows = {
-        **r["stages_ms"],
-        "frame": r["frame_ms"],
-        **{f"  invoke {k}": v for k, v in r["invoke_ms"].items()},
-        "  not an invoke": r["not_invoke_ms"],
-        "JPEG decode (apart)": r["decode_ms"],
+        **cost.stages_ms,
+        "frame": cost.frame_ms,
+        **{f"  invoke {name}": times for name, times in cost.invoke_ms.items()},
+        "  not an invoke": cost.not_invoke_ms,
+        "JPEG decoding (extra)": cost.decode_ms,
     }
-    for name, times in rows.items():
-        click.echo(f"{name:22} {times['p50']:8.2f} {times['p95']:8.2f}")
-    rss = "" if r["rss_bytes"] is None else f"; {r['rss_bytes'] / 1e6:.0f} MB resident"
-    click.echo(
-        f"{100 * r['not_invoke_share']:.1f} % of a frame is not an interpreter invoke; {r['frames_per_s']:g} frames per second{rss}"
-    )
+    rss = "" if cost.rss_bytes is None else f"; resident memory {cost.rss_bytes / 1e6:.0f} MB"
+    return [
+        f"{about.processor}, {about.cores} cores ({about.machine}), load {about.load}; {about.runtime}, numpy {about.numpy}, "
+        f"Pillow {about.pillow}, Python {about.python}, edge-oneshot {about.edge_oneshot}",
+        f"{cost.frames} frames of {cost.size[0]}x{cost.size[1]} with one face; inference threads: {threads}; "
+        f"templates: {cost.templates}",
+        f"{'stage':22} {'p50 ms':>8} {'p95 ms':>8}",
+        *(f"{name:22} {times.p50:8.2f} {times.p95:8.2f}" for name, times in rows.items()),
+        f"{100 * cost.not_invoke_share:.1f} % of a frame is not an interpreter invoke; {cost.frames_per_s:g} frames per second{rss}",
+    ]

@@ -1,15 +1,16 @@
-"""`edge-oneshot camera`: what it sees, and which ones there are."""
+"""`edge-oneshot camera`: test and aim a camera, list cameras."""
 
 from __future__ import annotations
 
-import base64
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import click
 
 from edge_oneshot.cli.common import find_config, json_option, perform, print_json
+from edge_oneshot.cli.enroll import describe
+from edge_oneshot.control.codec import to_json
+from edge_oneshot.control.requests import Capture
 
 
 @click.group()
@@ -17,7 +18,7 @@ def camera() -> None:
     """Test and aim the camera."""
 
 
-@camera.command()
+@camera.command(short_help="Write one annotated frame to a file.")
 @click.option(
     "--out",
     required=True,
@@ -25,50 +26,48 @@ def camera() -> None:
     metavar="FILE",
     help="Picture to write, .jpg or .png.",
 )
-@click.option("--camera", "uri", metavar="URI", help="Another camera than the configured one.")
+@click.option("--camera", "uri", metavar="URI", help="Use this camera instead of the configured one.")
 @click.option(
     "--timeout", type=click.FloatRange(0.5, 600), default=10.0, show_default=True, help="Seconds to wait for a frame."
 )
 @json_option
 @click.pass_context
 def test(ctx: click.Context, out: Path, uri: str | None, timeout: float, as_json: bool) -> None:
-    """Take one frame and write it to FILE with what was found in it: boxes, landmarks, px between the eyes, faults.
+    """Write one frame to FILE, annotated with boxes, landmarks, px between the eyes and faults.
 
-    For aiming without a screen. A running daemon takes the frame, since it owns the camera. The picture is written
-    for you alone (0600) and kept nowhere else.
+    Use it to aim the camera without a screen. If a daemon is running, it takes the frame, since it owns the camera. FILE is
+    readable by you alone (mode 0600); no other copy is kept.
     """
     from edge_oneshot.cli.draw import draw, save
 
     config = find_config(ctx)
     if uri:
         config = replace(config, camera=replace(config.camera, uri=uri))
-    result = perform(config, "snapshot", {"timeout_s": timeout}, direct=uri is not None)
-    save(draw(base64.b64decode(result.pop("jpeg")), result["faces"], config.quality.min_inter_eye_px), out)
+    result = perform(config, Capture(timeout_s=timeout), direct=uri is not None)
+    save(draw(result.jpeg, result.faces, config.quality.min_inter_eye_px), out)
     if as_json:
-        print_json(result | {"file": str(out)})
+        fields = to_json(result)
+        del fields["jpeg"]
+        print_json(fields | {"file": str(out)})
         return
-    for number, face in enumerate(result["faces"], 1):
-        click.echo(f"face {number}: {_measures(face['quality'])}: {'; '.join(face['faults']) or 'good'}")
-    if not result["faces"]:
-        click.echo("no face found: somebody should stand before the camera, 0.5 to 2 m away, with light on the face")
-    click.echo(f"wrote {out} ({result['size'][0]}x{result['size'][1]})")
-
-
-def _measures(quality: dict[str, float]) -> str:
-    return f"{quality['inter_eye_px']:.0f} px between the eyes, sharpness {quality['sharpness']:.0f}, brightness {quality['luma']:.0f}"
+    for number, face in enumerate(result.faces, 1):
+        click.echo(f"face {number}: {describe(face.quality)}: {'; '.join(face.faults) or 'good'}")
+    if not result.faces:
+        click.echo("no face found: stand in front of the camera, 0.5 to 2 m away, with light on the face")
+    click.echo(f"wrote {out} ({result.size[0]}x{result.size[1]})")
 
 
 @camera.command("list")
 @json_option
 def list_(as_json: bool) -> None:
-    """List the cameras that this system shows, with the URI to configure."""
+    """List the cameras of this system with the URI to configure."""
     from edge_oneshot.cameras.found import find_cameras
 
-    found: list[dict[str, Any]] = find_cameras()
+    found = find_cameras()
     if as_json:
         print_json({"cameras": found})
         return
     for entry in found:
         click.echo(f"{entry['uri']:20} {entry['name']}" + (f" ({entry['note']})" if entry["note"] else ""))
     if not found:
-        click.echo("no camera found: check the cable, and `edge-oneshot doctor`")
+        click.echo("no camera found: check the cable, then run `edge-oneshot doctor`")

@@ -3,47 +3,44 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypeVar
 
 import click
+
+from edge_oneshot.control.codec import to_json
+from edge_oneshot.control.requests import Request
 
 if TYPE_CHECKING:
     from edge_oneshot.config import Config
 
+R = TypeVar("R")
 json_option = click.option("--json", "as_json", is_flag=True, help="Print data as JSON on standard output.")
 
 
 def find_config(ctx: click.Context) -> Config:
     """The configuration that this call names, in the order that `edge-oneshot --help` states. Raises ConfigError."""
-    from edge_oneshot.config import SYSTEM_DIR, load_config
+    from edge_oneshot.recognition.compose import find_config as find
 
     config_path, instance = ctx.find_root().obj or (None, None)
     if config_path and instance:
         raise click.UsageError("--config and --instance name two files; give one of them")
-    if instance:
-        return load_config(SYSTEM_DIR / f"{instance}.toml")
-    if path := config_path or os.environ.get("EDGE_ONESHOT_CONFIG"):
-        return load_config(Path(path))
-    default = SYSTEM_DIR / "default.toml"
-    return load_config(default if default.exists() else None)
+    return find(Path(config_path) if config_path else None, instance)
 
 
-def print_json(data: Any) -> None:
-    """One JSON document on standard output, non-ASCII letters as they are."""
-    click.echo(json.dumps(data, indent=2, ensure_ascii=False))
+def print_json(data: object) -> None:
+    """One JSON document on standard output, non-ASCII letters as they are. data: JSON values or a response."""
+    click.echo(json.dumps(to_json(data), indent=2, ensure_ascii=False))
 
 
-def perform(config: Config, verb: str, arguments: dict[str, Any], *, direct: bool = False) -> dict[str, Any]:
+def perform(config: Config, request: Request[R], *, direct: bool = False) -> R:
     """Serve a request by the running daemon or here; progress goes to standard error, one line each."""
     from edge_oneshot.service.offline import perform as serve
 
-    given = {key: value for key, value in arguments.items() if value is not None}
-    return serve(config, verb, given, lambda text: click.echo(text, err=True), direct=direct)
+    return serve(config, request, lambda text: click.echo(text, err=True), direct=direct)
 
 
 def read_picture(path: Path) -> bytes:

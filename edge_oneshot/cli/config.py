@@ -1,4 +1,4 @@
-"""`edge-oneshot config`: what is configured, and whether it is right."""
+"""`edge-oneshot config`: show, check and print the configuration."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ def config() -> None:
     """Show and check the configuration."""
 
 
-@config.command()
+@config.command(short_help="Show every key with its value.")
 @json_option
 @click.pass_context
 def show(ctx: click.Context, as_json: bool) -> None:
-    """Show every key with its value, and the paths that follow; a password in a camera's URI is left out."""
+    """Show every key with its value, and the paths derived from them. A password in a camera URI is masked."""
     from edge_oneshot.config import SECTIONS, toml_value
 
     c = find_config(ctx)
@@ -48,14 +48,14 @@ def show(ctx: click.Context, as_json: bool) -> None:
 @config.command()
 @click.pass_context
 def check(ctx: click.Context) -> None:
-    """Check the configuration; exit code 78 with every fault."""
+    """Check the configuration. Lists every fault, with exit code 78."""
     c = find_config(ctx)
     click.echo(f"{c.path or 'the defaults'}: no fault")
 
 
-@config.command()
+@config.command(short_help="Print a complete configuration file.")
 def example() -> None:
-    """Print a complete configuration file with every key, its default and its meaning."""
+    """Print a complete configuration file: every key with its default and meaning."""
     from edge_oneshot.config import example_toml
 
     click.echo(example_toml(), nl=False)

@@ -1,4 +1,4 @@
-"""`edge-oneshot doctor`: everything that the daemon needs, and how to mend what is wrong."""
+"""`edge-oneshot doctor`: check everything that the daemon needs."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ if TYPE_CHECKING:
     type=click.FloatRange(1, 600),
     default=60.0,
     show_default=True,
-    help="Seconds for models and camera together.",
+    help="Seconds allowed for models and camera together.",
 )
 @json_option
 @click.pass_context
 def doctor(ctx: click.Context, timeout: float, as_json: bool) -> int:
     """Check configuration, daemon, runtime, models, camera, broker, clock, permissions, disk and power.
 
-    Each line is ok, warning or fault; the line below says how to mend it. Exit code 1 if there is a fault. While a
-    daemon runs it is asked about the camera, which it owns. Nothing is changed.
+    Each line is ok, warning or fault; a line below it gives the fix. Exit code 1 if there is a fault. If a daemon is
+    running, it reports on the camera, which it owns. Nothing is changed.
     """
     findings = []
     for finding in _examine(ctx, timeout):
@@ -53,7 +53,7 @@ def _examine(ctx: click.Context, timeout: float) -> Iterator[Finding]:
     try:
         config = find_config(ctx)
     except ConfigError as e:
-        yield fault("config", e.message, e.hint or "mend the lines below")
+        yield fault("config", e.message, e.hint or "correct the lines below")
         yield from (fault("config", f, "`edge-oneshot config example` shows every key") for f in e.faults)
         return
     yield ok(

@@ -1,4 +1,4 @@
-"""A frame and what was found in it, drawn for a person who aims a camera without a screen."""
+"""Draws the faces found in a frame, for a person who aims a camera without a screen."""
 
 from __future__ import annotations
 
@@ -11,37 +11,43 @@ from typing import Any
 
 from PIL import Image, ImageDraw, ImageFont
 
+from edge_oneshot.control.responses import FoundFace
 from edge_oneshot.errors import CameraError
 
 GOOD, POOR, EDGE = (60, 220, 60), (255, 120, 0), (0, 0, 0)
 FORMATS = {".jpg": "JPEG", ".jpeg": "JPEG", ".png": "PNG"}
 
 
-def draw(jpeg: bytes, faces: Sequence[dict[str, Any]], needed_px: float) -> Image.Image:
+def draw(jpeg: bytes, faces: Sequence[FoundFace], needed_px: float) -> Image.Image:
     """The picture with a box, the landmarks, the px between the eyes and the faults of each face.
 
-    faces: as the request `snapshot` answers them. needed_px: the gate for the px between the eyes. Green: good enough.
+    needed_px: the gate for the px between the eyes. Green: the face passes every gate; orange: it does not.
     """
     picture = Image.open(io.BytesIO(jpeg)).convert("RGB")
     pen = ImageDraw.Draw(picture)
-    unit = max(1, round(picture.width / 640))  # lines and letters of the same look at every size
+    unit = max(1, round(picture.width / 640))  # the same look at every size
     font = _font(14 * unit)
     for number, face in enumerate(faces, 1):
-        colour = POOR if face["faults"] else GOOD
-        x0, y0, x1, y1 = face["box"]
+        colour = POOR if face.faults else GOOD
+        x0, y0, x1, y1 = face.box
         pen.rectangle((x0, y0, x1, y1), outline=colour, width=2 * unit)
-        for x, y in face["landmarks"]:
+        for x, y in face.landmarks:
             pen.ellipse((x - 2 * unit, y - 2 * unit, x + 2 * unit, y + 2 * unit), fill=colour, outline=EDGE)
         lines = [
-            f"{number}: {face['quality']['inter_eye_px']:.0f} px between the eyes ({needed_px:g} needed)",
-            *face["faults"],
+            f"{number}: {face.quality['inter_eye_px']:.0f} px between the eyes ({needed_px:g} needed)",
+            *face.faults,
         ]
         text = "\n".join(lines)
         height = pen.multiline_textbbox((0, 0), text, font=font)[3]
         top = y1 + 3 * unit if y1 + 3 * unit + height <= picture.height else max(0, y0 - height - 3 * unit)
         width = pen.multiline_textbbox((0, 0), text, font=font)[2]
         left = max(0, min(x0, picture.width - width))
-        for dx, dy in ((-unit, 0), (unit, 0), (0, -unit), (0, unit)):  # a rim, so that it is read on any ground
+        for dx, dy in (
+            (-unit, 0),
+            (unit, 0),
+            (0, -unit),
+            (0, unit),
+        ):  # an outline, so that it is legible on any background
             pen.multiline_text((left + dx, top + dy), text, fill=EDGE, font=font)
         pen.multiline_text((left, top), text, fill=colour, font=font)
     return picture
@@ -54,7 +60,7 @@ def _font(size_px: int) -> Any:
 
 
 def save(picture: Image.Image, path: Path) -> None:
-    """Write it, readable for its owner alone; whole or not at all. Raises CameraError."""
+    """Write the picture with mode 0600, completely or not at all. Raises CameraError."""
     kind = FORMATS.get(path.suffix.lower())
     if kind is None:
         raise CameraError(f"cannot write {path}: expected a name that ends in {', '.join(FORMATS)}", "name a .jpg")

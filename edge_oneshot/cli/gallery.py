@@ -1,4 +1,4 @@
-"""`edge-oneshot gallery`: who is enrolled."""
+"""`edge-oneshot gallery`: the enrolled people."""
 
 from __future__ import annotations
 
@@ -7,27 +7,29 @@ from pathlib import Path
 import click
 
 from edge_oneshot.cli.common import find_config, json_option, perform, print_json
+from edge_oneshot.control import requests as rq
+from edge_oneshot.control.responses import Checked
 
 
 @click.group()
 def gallery() -> None:
-    """List, show, rename, remove, check, export and import who is enrolled."""
+    """List, show, rename, remove, check, export and import people."""
 
 
 @gallery.command("list")
 @json_option
 @click.pass_context
 def list_(ctx: click.Context, as_json: bool) -> None:
-    """List who is enrolled."""
-    people = perform(find_config(ctx), "list", {})["identities"]
+    """List the enrolled people."""
+    people = perform(find_config(ctx), rq.List()).identities
     if as_json:
         print_json(people)
         return
     for p in people:
-        note = "  needs to be enrolled again (another encoder's template)" if p["needs_enrollment"] else ""
-        click.echo(f"{p['identity']:20} {p['name']:24} since {p['created_at'][:10]}{note}")
+        note = "  must be enrolled again (template of another encoder)" if p.needs_enrollment else ""
+        click.echo(f"{p.identity:20} {p.name:24} since {p.created_at[:10]}{note}")
     if not people:
-        click.echo("nobody is enrolled; `edge-oneshot enroll --name NAME` enrolls somebody", err=True)
+        click.echo("the gallery is empty; enroll a person with `edge-oneshot enroll --name NAME`", err=True)
 
 
 @gallery.command()
@@ -35,16 +37,16 @@ def list_(ctx: click.Context, as_json: bool) -> None:
 @json_option
 @click.pass_context
 def show(ctx: click.Context, name: str, as_json: bool) -> None:
-    """Show one person's templates. NAME is a name or an id."""
-    p = perform(find_config(ctx), "show", {"name": name})
+    """Show the templates of a person. NAME is a name or an identity."""
+    p = perform(find_config(ctx), rq.Show(name=name))
     if as_json:
         print_json(p)
         return
-    click.echo(f"{p['name']} ({p['identity']}), enrolled {p['created_at'][:19]}")
-    for t in p["details"]:
-        state = "in use" if t["comparable"] else "of another encoder, not compared"
-        measures = ", ".join(f"{key} {value:g}" for key, value in t["quality"].items())
-        click.echo(f"  {t['template_id'][:8]}  {t['created_at'][:19]}  {state}  {measures}")
+    click.echo(f"{p.name} ({p.identity}), enrolled {p.created_at[:19]}")
+    for t in p.details:
+        state = "in use" if t.comparable else "of another encoder, not compared"
+        measures = ", ".join(f"{key} {value:g}" for key, value in t.quality.items())
+        click.echo(f"  {t.template_id[:8]}  {t.created_at[:19]}  {state}  {measures}")
 
 
 @gallery.command()
@@ -53,79 +55,79 @@ def show(ctx: click.Context, name: str, as_json: bool) -> None:
 @json_option
 @click.pass_context
 def rename(ctx: click.Context, name: str, new_name: str, as_json: bool) -> None:
-    """Change a person's name; the id in topics stays."""
-    r = perform(find_config(ctx), "rename", {"name": name, "to": new_name})
-    print_json(r) if as_json else click.echo(f"{r['before']} is now {r['name']} (id {r['identity']} as before)")
+    """Change the name of a person; the identity in topics stays."""
+    r = perform(find_config(ctx), rq.Rename(name=name, to=new_name))
+    print_json(r) if as_json else click.echo(f"renamed {r.before} to {r.name} (identity {r.identity} is unchanged)")
 
 
 @gallery.command()
 @click.argument("name")
-@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
 @json_option
 @click.pass_context
 def remove(ctx: click.Context, name: str, yes: bool, as_json: bool) -> None:
-    """Forget a person. The stored templates are overwritten."""
+    """Remove a person and overwrite the stored templates."""
     if not yes:
-        click.confirm(f"Forget {name}?", abort=True, err=True)
-    r = perform(find_config(ctx), "forget", {"name": name})
-    print_json(r) if as_json else click.echo(f"forgot {r['name']} ({r['identity']})")
+        click.confirm(f"Remove {name}?", abort=True, err=True)
+    r = perform(find_config(ctx), rq.Forget(name=name))
+    print_json(r) if as_json else click.echo(f"removed {r.name} ({r.identity})")
 
 
-@gallery.command()
+@gallery.command(short_help="Find stale templates and look-alike pairs.")
 @json_option
 @click.pass_context
 def check(ctx: click.Context, as_json: bool) -> None:
-    """Find who must be enrolled again, and who would be taken for somebody else."""
-    r = perform(find_config(ctx), "check", {})
+    """Find people who must be enrolled again, and pairs who would match each other."""
+    r = perform(find_config(ctx), rq.Check())
     if as_json:
         print_json(r)
         return
-    click.echo(f"{r['identities']} people, {r['templates']} templates, threshold {r['threshold']:.3f}")
-    for identity in r["needs_enrollment"]:
+    click.echo(f"{r.identities} people, {r.templates} templates, threshold {r.threshold:.3f}")
+    _print_findings(r)
+    for state, word in zip(r.growth or (), ("now", "with 100 more people"), strict=False):
+        missed = "" if state.fnir is None else f", {100 * state.fnir:.1f} % of enrolled people's captures are missed"
+        beyond = " (extrapolated beyond the cohort)" if state.extrapolated else ""
         click.echo(
-            f"enroll again: {identity} (template of another encoder): edge-oneshot enroll --name … --id {identity} --replace"
+            f"expected {word}: {state.identities} people, threshold {state.threshold:.3f}{beyond}: "
+            f"{100 * state.fpir:.2g} % of strangers' captures match an enrolled person{missed}"
         )
-    for pair in r["look_alikes"]:
-        click.echo(
-            f"look alike: {' and '.join(pair['identities'])} score {pair['score']:.3f}: they will be taken for each other"
-        )
-    if growth := r.get("growth"):
-        for state, word in zip(growth, ("now", "with a hundred more"), strict=True):
-            missed = "" if state["fnir"] is None else f", {100 * state['fnir']:.1f} % of their captures missed"
-            beyond = " (beyond what the cohort has measured)" if state["extrapolated"] else ""
-            click.echo(
-                f"expected {word}: {state['identities']} people, threshold {state['threshold']:.3f}{beyond}: "
-                f"{100 * state['fpir']:.2g} % of strangers' captures match somebody{missed}"
-            )
-    if not r["needs_enrollment"] and not r["look_alikes"]:
-        click.echo("nothing to mend")
+
+
+def _print_findings(r: Checked) -> None:
+    for identity in r.needs_enrollment:
+        command = f"edge-oneshot enroll --name … --id {identity} --replace"
+        click.echo(f"enroll again: {identity} (template of another encoder): {command}")
+    for pair in r.look_alikes:
+        click.echo(f"look-alikes: {' and '.join(pair.identities)}: score {pair.score:.3f}: they match each other")
+    if not r.needs_enrollment and not r.look_alikes:
+        click.echo("no problem found")
 
 
 @gallery.command()
 @click.argument("file", type=click.Path(path_type=Path))
 @click.pass_context
 def export(ctx: click.Context, file: Path) -> None:
-    """Write everybody to a new FILE. It holds biometric data: keep it as you keep keys."""
+    """Write every person to a new FILE. It holds biometric data: protect it like a key."""
     from edge_oneshot.gallery.archive import write_document
 
-    document = perform(find_config(ctx), "export", {})["document"]
+    document = perform(find_config(ctx), rq.Export()).document
     write_document(document, file)
     click.echo(f"wrote {len(document['identities'])} people to {file}")
 
 
 @gallery.command("import")
 @click.argument("file", type=click.Path(path_type=Path))
-@click.option("--replace", is_flag=True, help="Renew people who are enrolled already.")
+@click.option("--replace", is_flag=True, help="Replace the templates of people who are enrolled already.")
 @json_option
 @click.pass_context
 def import_(ctx: click.Context, file: Path, replace: bool, as_json: bool) -> None:
-    """Enroll everybody of an exported FILE, all or nobody."""
+    """Enroll every person of an exported FILE, or none of them."""
     from edge_oneshot.gallery.archive import read_document
 
-    r = perform(find_config(ctx), "import", {"document": read_document(file), "replace": replace})
+    r = perform(find_config(ctx), rq.Import(document=read_document(file), replace=replace))
     if as_json:
         print_json(r)
         return
-    click.echo(f"imported {len(r['identities'])} people")
-    if r["needs_enrollment"]:
-        click.echo(f"of another encoder, to be enrolled again: {', '.join(r['needs_enrollment'])}", err=True)
+    click.echo(f"imported {len(r.identities)} people")
+    if r.needs_enrollment:
+        click.echo(f"must be enrolled again (another encoder's templates): {', '.join(r.needs_enrollment)}", err=True)

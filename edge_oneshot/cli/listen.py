@@ -15,24 +15,24 @@ from edge_oneshot.cli.common import find_config
 if TYPE_CHECKING:
     from edge_oneshot.config import MqttConfig
 
-_REMEMBERED = 10_000  # event_ids kept for telling a repeated event
+_REMEMBERED = 10_000  # event_ids kept to recognize a repeated event
 
 
 @click.command()
-@click.option("--device", metavar="SLUG", help="Only this device; else every one below the prefix.")
-@click.option("--host", metavar="NAME", help="Broker; else the configuration's.")
-@click.option("--port", type=click.IntRange(1, 65535), help="Broker's port.")
+@click.option("--device", metavar="SLUG", help="Only this device. Default: every device below the prefix.")
+@click.option("--host", metavar="NAME", help="Broker. Default: from the configuration.")
+@click.option("--port", type=click.IntRange(1, 65535), help="Port of the broker.")
 @click.option("--username", metavar="NAME", help="User name at the broker.")
 @click.option("--password-file", metavar="FILE", help="File whose first line is the password.")
-@click.option("--ca-file", metavar="FILE", help="PEM file of the broker's authority; turns TLS on.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object per line, as it was received.")
-@click.option("--live", is_flag=True, help="A table of the devices, drawn anew when something happens.")
+@click.option("--ca-file", metavar="FILE", help="PEM file of the broker's certificate authority; enables TLS.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object per line, as received.")
+@click.option("--live", is_flag=True, help="Show a table of the devices and update it.")
 @click.option("--count", type=click.IntRange(1), metavar="N", help="End after N different events.")
 @click.option(
     "--timeout",
     type=click.FloatRange(0, min_open=True),
     metavar="S",
-    help="End after S seconds; an error if --count is not reached.",
+    help="End after S seconds; exit code 1 if --count was not reached.",
 )
 @click.pass_context
 def listen(
@@ -47,8 +47,8 @@ def listen(
 ) -> None:
     """Print the events that arrive at the broker, one line each, until Ctrl-C.
 
-    A line says when, which device, what, who, and the comparison score. "late", "expired", "unsynced" and "repeated"
-    mark the events that must open no door. docs/mqtt.md explains the fields.
+    A line holds time, device, event type, identity and comparison score. Events marked "late", "expired", "unsynced" or
+    "repeated" must not open a door. docs/reference/mqtt.md explains the fields.
     """
     from edge_oneshot.cli.live import LiveTable
     from edge_oneshot.errors import BrokerError, BrokerUnreachable
@@ -57,7 +57,7 @@ def listen(
 
     config = broker_options(find_config(ctx).mqtt, **options)
     if live and as_json:
-        raise click.UsageError("--live and --json are two ways to print; give one of them")
+        raise click.UsageError("--live and --json exclude each other; give one of them")
     printer = LiveTable(_plain) if live else _Printer(as_json)
     try:
         level = slug("--device", device) if device else "+"
@@ -72,7 +72,7 @@ def listen(
                 printer.draw()
             if subscriber.step(0.2):
                 continue
-            click.echo("connection lost; trying again every second", err=True)
+            click.echo("connection lost; retrying every second", err=True)
             while end is None or time.monotonic() < end:
                 time.sleep(1.0)
                 try:
@@ -88,7 +88,7 @@ def listen(
         printer.draw()
     if count is not None and printer.different < count:
         message = f"listen: expected {count} events within {timeout:g} s, got {printer.different}"
-        raise BrokerError(message, "does the daemon run, and with this broker?")
+        raise BrokerError(message, "check that the daemon is running and uses this broker")
 
 
 def broker_options(
@@ -100,7 +100,7 @@ def broker_options(
     password_file: str | None,
     ca_file: str | None,
 ) -> MqttConfig:
-    """The configuration's broker with what the command line says otherwise."""
+    """The configured broker with the options of the command line."""
     given = {"host": host, "port": port, "username": username, "password_file": password_file, "ca_file": ca_file}
     changes: dict[str, Any] = {key: value for key, value in given.items() if value is not None}
     if ca_file:
@@ -126,7 +126,7 @@ class _Printer:
             return
         marks = []
         if message.retain:
-            marks.append("retained by somebody else: ignore it")  # the daemon never retains an event
+            marks.append("retained by another client: ignore it")  # the daemon never retains an event
         event_id = str(event.get("event_id"))
         if event_id in self._seen:
             marks.append("repeated")
@@ -136,7 +136,7 @@ class _Printer:
             if len(self._seen) > _REMEMBERED:
                 del self._seen[next(iter(self._seen))]
         text = message.payload.decode()
-        if "\n" in text:  # not ours: the daemon sends one line
+        if "\n" in text:  # from another sender: the daemon sends one line
             text = json.dumps(event, ensure_ascii=False)
         click.echo(text if self._as_json else _line(event, marks))
 
@@ -162,5 +162,5 @@ def _line(event: dict[str, Any], marks: list[str]) -> str:
 
 
 def _plain(text: str) -> str:
-    """Without control characters: whoever may publish must not steer this terminal."""
+    """Replace control characters, which could control this terminal: any client may publish."""
     return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)

@@ -1,4 +1,4 @@
-"""The table of `listen --live`: one row per device, drawn anew when something has come."""
+"""The table of `listen --live`: one row per device, updated with each message."""
 
 from __future__ import annotations
 
@@ -8,12 +8,20 @@ from typing import Any
 
 import click
 
-_COLUMNS = (("device", 16), ("is", 12), ("in sight", 30), ("events", 7), ("waiting", 8), ("fps", 6), ("last event", 44))
-_CLEAR = "\x1b[H\x1b[J"  # to the upper left corner, and empty what is below
+_COLUMNS = (
+    ("device", 16),
+    ("state", 12),
+    ("in sight", 30),
+    ("events", 7),
+    ("waiting", 8),
+    ("fps", 6),
+    ("last event", 44),
+)
+_CLEAR = "\x1b[H\x1b[J"  # cursor to the upper left corner, clear below it
 
 
 class LiveTable:
-    """Called with each message of `<prefix>/+/+`. plain: takes control characters out of what strangers may have sent."""
+    """Called with each message of `<prefix>/+/+`. plain: replaces control characters in received text."""
 
     def __init__(self, plain: Any) -> None:
         self._plain = plain
@@ -27,7 +35,7 @@ class LiveTable:
         row = self._rows.setdefault(device, {"device": device, "events": "0"})
         self._changed = True
         if leaf == "availability":
-            row["is"] = message.payload.decode("utf-8", "replace")
+            row["state"] = message.payload.decode("utf-8", "replace")
             return
         try:
             value = json.loads(message.payload)
@@ -35,14 +43,14 @@ class LiveTable:
             if take is not None and not (leaf == "event" and message.retain):
                 take(row, value)
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-            row["last event"] = f"something on {leaf} that is no message of ours"
+            row["last event"] = f"invalid message on {leaf}"
 
     def _presence(self, row: dict[str, str], value: dict[str, Any]) -> None:
         unknown = [f"{value['unknown']} unknown"] if value["unknown"] else []
-        row["in sight"] = ", ".join([*map(str, value["identities"]), *unknown]) or "nobody"
+        row["in sight"] = ", ".join([*map(str, value["identities"]), *unknown]) or "no person"
 
     def _health(self, row: dict[str, str], value: dict[str, Any]) -> None:
-        row["is"] = str(value["state"]) if row.get("is") != "offline" else "offline"
+        row["state"] = str(value["state"]) if row.get("state") != "offline" else "offline"
         row["waiting"], row["fps"] = (
             str(value["outbox"]["depth"]),
             "" if value["fps"] is None else f"{value['fps']:.1f}",
@@ -68,7 +76,7 @@ class LiveTable:
             return
         self._changed = False
         lines = [
-            f"{datetime.now(UTC):%H:%M:%S} UTC, Ctrl-C ends",
+            f"{datetime.now(UTC):%H:%M:%S} UTC, Ctrl-C to end",
             "  ".join(f"{name:{width}}" for name, width in _COLUMNS),
         ]
         for _, row in sorted(self._rows.items()):

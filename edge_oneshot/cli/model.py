@@ -1,4 +1,4 @@
-"""`edge-oneshot model`: what a bundle says of itself, and whether it holds."""
+"""`edge-oneshot model`: show and check a model bundle."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ def model() -> None:
     """Show and check model bundles."""
 
 
-@model.command()
+@model.command(short_help="Show the card of a bundle.")
 @click.argument("bundle", required=False, default="")
 @json_option
 @click.pass_context
 def info(ctx: click.Context, bundle: str, as_json: bool) -> None:
-    """Show the card of BUNDLE: a file or a shipped bundle's name; without it, the configured encoder."""
+    """Show the card of BUNDLE: a file or the name of a shipped bundle. Default: the configured encoder."""
     from edge_oneshot.model.bundle import find_bundle, read_bundle, split
     from edge_oneshot.model.card import EncoderCard, LandmarkCard
 
@@ -40,8 +40,8 @@ def info(ctx: click.Context, bundle: str, as_json: bool) -> None:
             "encoder_id": b.encoder_id,
             "regions": c.regions,
             "embedding": f"{c.dimension} values, compared by {c.comparator.kind}"
-            + ("; the mean of the picture's and of its mirror image's" if c.mirror else ""),
-            "certified": "yes" if c.certified else "no: nobody has measured what quantization cost it",
+            + ("; mean of the picture and its mirror image" if c.mirror else ""),
+            "certified": "yes" if c.certified else "no: what quantization cost it was not measured",
         }
     if isinstance(c, LandmarkCard):
         lines["landmarks"] = ", ".join(c.points)
@@ -63,7 +63,7 @@ def info(ctx: click.Context, bundle: str, as_json: bool) -> None:
 @click.argument("bundle", required=False, default="")
 @click.pass_context
 def check(ctx: click.Context, bundle: str) -> None:
-    """Load BUNDLE, hold it against its card, and run it once."""
+    """Load BUNDLE, compare it with its card, and run it once."""
     import numpy as np
 
     from edge_oneshot.model.bundle import find_bundle, read_bundle
@@ -86,4 +86,4 @@ def check(ctx: click.Context, bundle: str) -> None:
     else:
         detector = BlazeFaceDetector(b, config.model.runtime, config.model.threads)
         result = f"{len(detector.detect(grey))} faces in a grey picture on {detector.runtime.name}"
-    click.echo(f"{b.path}: the model fits its card and gives {result}")
+    click.echo(f"{b.path}: the model agrees with its card and returns {result}")

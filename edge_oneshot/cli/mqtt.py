@@ -1,4 +1,4 @@
-"""`mqtt`: look at the broker as the daemon will see it, and clean up there."""
+"""`edge-oneshot mqtt`: test the broker with the daemon's credentials, make signing keys, remove retained topics."""
 
 from __future__ import annotations
 
@@ -13,12 +13,14 @@ from edge_oneshot.cli.common import find_config, json_option, print_json
 
 @click.group()
 def mqtt() -> None:
-    """Test what the broker allows, make keys that sign events, remove what was published."""
+    """Test the broker, make signing keys, remove retained topics."""
 
 
-@mqtt.command()
-@click.option("--protocol", type=click.Choice(["auto", "5", "3.1.1"]), help="MQTT version; else the configuration's.")
-@click.option("--watch-username", metavar="NAME", help="An account that may read, if the daemon's own may not.")
+@mqtt.command(short_help="Test what the broker's ACL allows.")
+@click.option(
+    "--protocol", type=click.Choice(["auto", "5", "3.1.1"]), help="MQTT version. Default: from the configuration."
+)
+@click.option("--watch-username", metavar="NAME", help="An account that may subscribe, if the daemon's may not.")
 @click.option("--watch-password-file", metavar="FILE", help="File whose first line is its password.")
 @json_option
 @click.pass_context
@@ -30,9 +32,9 @@ def test(
     watch_password_file: str | None,
     as_json: bool,
 ) -> None:
-    """Walk connect, will, subscribe and publish, and say what the broker's ACL forbids.
+    """Test connect, will, subscribe and publish, and report what the broker's ACL forbids.
 
-    Nothing that it sends can open a door. Exit code 1 if something is forbidden.
+    No message that it sends can open a door. Exit code 1 if a step is forbidden.
     """
     from edge_oneshot.errors import BrokerRefused
     from edge_oneshot.mqtt.walk import walk
@@ -59,13 +61,13 @@ def test(
         raise BrokerRefused(f"{len(failed)} of {len(steps)} steps failed", "see the lines above")
 
 
-@mqtt.command()
-@click.option("--device", metavar="SLUG", help="Another device than the configuration's.")
-@click.option("--force", is_flag=True, help="Also while a daemon says that it is online.")
+@mqtt.command(short_help="Remove every retained topic of this device.")
+@click.option("--device", metavar="SLUG", help="Another device than the configured one.")
+@click.option("--force", is_flag=True, help="Even if a daemon reports that it is online.")
 @json_option
 @click.pass_context
 def unpublish(ctx: click.Context, /, device: str | None, force: bool, as_json: bool) -> None:
-    """Remove every retained topic of this device from the broker, Home Assistant's discovery included."""
+    """Remove every retained topic of this device from the broker, including Home Assistant discovery."""
     from edge_oneshot.mqtt.topics import slug
     from edge_oneshot.mqtt.unpublish import unpublish as clear
 
@@ -81,7 +83,7 @@ def unpublish(ctx: click.Context, /, device: str | None, force: bool, as_json: b
         click.echo("\n".join([*cleared, f"{len(cleared)} retained topics removed"]))
 
 
-@mqtt.command("new-key")
+@mqtt.command("new-key", short_help="Make a key to sign events.")
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option(
     "--alg",
@@ -91,7 +93,7 @@ def unpublish(ctx: click.Context, /, device: str | None, force: bool, as_json: b
     help="hmac: one secret for device and consumers. ed25519: consumers get FILE.pub only.",
 )
 def new_key(file: Path, alg: str) -> None:
-    """Make a key that signs events, for mqtt.sign_key_file and for `edge-oneshot verify-event`."""
+    """Make a key to sign events, for mqtt.sign_key_file and `edge-oneshot verify-event`."""
     from edge_oneshot.errors import ConfigError
     from edge_oneshot.events import signing
 
@@ -103,11 +105,11 @@ def new_key(file: Path, alg: str) -> None:
             signing.write_key(Path(f"{file}.pub"), public)
     except OSError as e:
         raise ConfigError(
-            f"{e.filename}: expected a place for a new file, got: {e.strerror}", "name another file"
+            f"cannot write {e.filename}: {e.strerror}", "name a new file in a folder that you may write"
         ) from None
-    click.echo(f"{file}: the device signs with it (mqtt.sign_key_file); key id {key.key_id}")
+    click.echo(f"{file}: for the device (mqtt.sign_key_file); key id {key.key_id}")
     click.echo(
-        f"{file}.pub: consumers verify with it"
+        f"{file}.pub: for consumers (verify-event --key)"
         if public is not key
-        else "consumers verify with the same file: it is a secret"
+        else "consumers need the same file: keep it secret"
     )

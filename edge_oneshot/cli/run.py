@@ -1,4 +1,4 @@
-"""`edge-oneshot run`: the daemon. `reload`: it reads its configuration again. `status`: what it does."""
+"""`edge-oneshot run`, `reload` and `status`: start the daemon, make it read its configuration again, report its state."""
 
 from __future__ import annotations
 
@@ -8,19 +8,20 @@ from typing import TYPE_CHECKING
 import click
 
 from edge_oneshot.cli.common import find_config, json_option, perform, print_json, start_logging
+from edge_oneshot.control import requests as rq
 
 if TYPE_CHECKING:
     from edge_oneshot.config import Config
 
 
 @click.command()
-@click.option("--camera", metavar="URI", help="Use another camera than the configured one.")
+@click.option("--camera", metavar="URI", help="Use this camera instead of the configured one.")
 @click.option("--verbose", "-v", is_flag=True, help="Log more.")
 @click.pass_context
 def run(ctx: click.Context, camera: str | None, verbose: bool) -> int:
-    """Run the daemon: recognise continuously and publish events over MQTT.
+    """Run the daemon: recognize continuously and publish events over MQTT.
 
-    Ends on SIGTERM or Ctrl-C, or when a video or folder is over.
+    It ends on SIGTERM or Ctrl-C, or at the end of a video or folder.
     """
     from edge_oneshot.service.compose import run_daemon
 
@@ -37,39 +38,39 @@ def run(ctx: click.Context, camera: str | None, verbose: bool) -> int:
 @json_option
 @click.pass_context
 def reload(ctx: click.Context, as_json: bool) -> None:
-    """Make the running daemon read gallery and configuration again.
+    """Make the running daemon read the gallery and the configuration again.
 
-    What is under [quality] and [decision], and model.cohort, changes at once; other keys are named that need a restart.
-    A faulty file is refused with exit code 78, and the daemon goes on as it was.
+    Keys of [quality] and [decision], and model.cohort, change at once; for other changed keys a restart is needed, and
+    they are listed. A configuration with a fault is refused with exit code 78, and nothing changes.
     """
-    r = perform(find_config(ctx), "reload", {})
+    r = perform(find_config(ctx), rq.Reload())
     if as_json:
         print_json(r)
         return
-    for key, values in r["changed"].items():
-        click.echo(f"{key}: {values['now']} (was {values['before']})")
-    if r["restart_needed"]:
-        click.echo(f"a restart is needed for {', '.join(r['restart_needed'])}")
-    click.echo(f"read: {r['gallery']['identities']} people, threshold {r['threshold']:.3f}")
+    for key, values in r.changed.items():
+        click.echo(f"{key}: {values.now} (was {values.before})")
+    if r.restart_needed:
+        click.echo(f"a restart is needed for {', '.join(r.restart_needed)}")
+    click.echo(f"read: {r.gallery.identities} people, threshold {r.threshold:.3f}")
 
 
 @click.command()
 @json_option
 @click.pass_context
 def status(ctx: click.Context, as_json: bool) -> None:
-    """Show what the running daemon does."""
-    s = perform(find_config(ctx), "status", {})
+    """Report the state of the running daemon."""
+    s = perform(find_config(ctx), rq.Status())
     if as_json:
         print_json(s)
         return
-    present = ", ".join(s["present"]["identities"]) or "nobody known"
+    present = ", ".join(s.present.identities) or "no enrolled person"
     click.echo(
-        f"{s['device']} ({s['instance']}): {s['state']}, up {s['uptime_s']:.0f} s, {s['frames']} frames, {s['fps'] or 0:.1f} per second"
+        f"{s.device} ({s.instance}): {s.state}, up {s.uptime_s:.0f} s, {s.frames} frames, {s.fps or 0:.1f} per second"
     )
-    click.echo(f"in sight: {present}, {s['present']['unknown']} unknown")
+    click.echo(f"in sight: {present}, {s.present.unknown} unknown")
     click.echo(
-        f"gallery: {s['gallery']['identities']} people, threshold {s['threshold']:.3f} ({s['accepted']}); broker: {s['broker'] or 'off'}; "
-        f"outbox: {s['outbox']['depth']} waiting"
+        f"gallery: {s.gallery.identities} people, threshold {s.threshold:.3f} ({s.accepted}); "
+        f"broker: {s.broker or 'off'}; outbox: {s.outbox.depth} waiting"
     )
-    for stage, ms in s["stages_ms"].items():
-        click.echo(f"  {stage:8} p50 {ms['p50']:7.2f} ms   p95 {ms['p95']:7.2f} ms")
+    for stage, ms in s.stages_ms.items():
+        click.echo(f"  {stage:8} p50 {ms.p50:7.2f} ms   p95 {ms.p95:7.2f} ms")

@@ -1,4 +1,4 @@
-"""`verify-event`: may this event be acted on?"""
+"""`edge-oneshot verify-event`: check the signature and the age of events."""
 
 from __future__ import annotations
 
@@ -18,15 +18,16 @@ from edge_oneshot.cli.common import json_option
     "--key", "key_file", required=True, type=click.Path(path_type=Path), help="Key file of `edge-oneshot mqtt new-key`."
 )
 @click.option(
-    "--state", type=click.Path(path_type=Path), help="Remembers the counters seen here, so that a replay is refused."
+    "--state", type=click.Path(path_type=Path), help="File that keeps the counters seen, so that a replay is refused."
 )
-@click.option("--signature-only", is_flag=True, help="Only who signed it: for old events, not for doors.")
+@click.option("--signature-only", is_flag=True, help="Check the signature only: for old events, not for doors.")
 @json_option
 def verify_event(file: IO[bytes], key_file: Path, state: Path | None, signature_only: bool, as_json: bool) -> int:
-    """Check signed events, one payload per line, as they came from the broker.
+    """Check signed events, one payload per line, as received from the broker.
 
-    Accepted: signed by this key, not late, not expired, its device's clock synchronised, and its counter higher than any
-    before. Exit code 1 if one was refused. `edge-oneshot listen --json` prints payloads as they came.
+    An event is accepted if it is signed by this key, not late and not expired, if the clock of its device is synchronized,
+    and if its counter is higher than every counter before. Exit code 1 if an event was refused. `edge-oneshot listen
+    --json` prints payloads as received.
     """
     from edge_oneshot.errors import ConfigError
     from edge_oneshot.events.signing import Gate, SignatureRefused, read_key, verify
@@ -37,7 +38,8 @@ def verify_event(file: IO[bytes], key_file: Path, state: Path | None, signature_
             gate.counters = {str(k): int(v) for k, v in json.loads(state.read_text()).items()}
         except (OSError, ValueError, TypeError, AttributeError) as e:
             raise ConfigError(
-                f"--state {state}: expected the counters of an earlier call, got: {e}", "move the file away"
+                f"--state {state}: expected the counters of an earlier call, got: {e}",
+                "restore the file, or name a new one: replays of older events are accepted once then",
             ) from None
     refused = 0
     for line in file:

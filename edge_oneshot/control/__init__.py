@@ -1,0 +1,1 @@
+"""The control socket: typed requests and responses (requests, responses), their envelope (protocol), server and client."""

@@ -1,7 +1,7 @@
-"""`edge-oneshot doctor`: one look at everything that the daemon needs, and how to mend what is wrong.
+"""`edge-oneshot doctor`: checks everything that the daemon needs, and gives the fix for each fault.
 
-Nothing here waits for ever. What runs foreign native code (interpreter, camera library, driver) runs in a process of its
-own with a time limit, so that a crash or a hang there becomes a line of the report.
+Every check has a time limit. Native code (interpreter, camera library, driver) runs in a process of its own, so a crash
+or a hang becomes a line of the report.
 """
 
 from __future__ import annotations
@@ -9,19 +9,19 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
     from edge_oneshot.config import Config
 
 Status = Literal["ok", "warning", "fault"]
-BROKER_LIMIT_S = 45.0  # name resolution, then two protocols of 5 s to connect and 10 s to subscribe
-PAD = "not performed: a photograph of an enrolled person passes"
+BROKER_LIMIT_S = 45.0  # name resolution, then for each of two protocols 5 s to connect and 10 s to subscribe
+PAD = "not performed: a photograph of an enrolled person matches"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
-    """One line of the report. fix: how to mend it; empty if there is nothing to mend."""
+    """One line of the report. fix: what to do; empty if there is nothing to fix."""
 
     check: str
     status: Status
@@ -45,7 +45,7 @@ def fault(check: str, message: str, fix: str) -> Finding:
 
 
 def examine(config: Config, probe_limit_s: float = 60.0) -> Iterator[Finding]:
-    """Every finding, each as soon as it is known. probe_limit_s: for models and camera together."""
+    """All findings, each as soon as it is known. probe_limit_s: time limit of models and camera together."""
     from edge_oneshot.doctor import broker, daemon, device
     from edge_oneshot.doctor.child import probe
 
@@ -63,17 +63,21 @@ def examine(config: Config, probe_limit_s: float = 60.0) -> Iterator[Finding]:
     yield device.disk(config)
     yield from device.power()
     if not performed:
-        yield warning("attacks", f"presentation attack detection: {PAD}", "let no lock depend on a match alone")
+        yield warning(
+            "attacks",
+            f"presentation attack detection: {PAD}",
+            "do not let a lock depend on a match alone, or set model.pad to a PAD plug-in",
+        )
 
 
 def within(limit_s: float, check: str, look: Callable[[], Finding]) -> Finding:
-    """The finding of `look`, or a fault when it takes longer: its thread is left behind and ends with the process."""
-    result: list[Any] = []
+    """The finding of `look`, or a fault if it takes longer than limit_s; its thread then ends with the process."""
+    result: list[Finding] = []
 
     def run() -> None:
         try:
             result.append(look())
-        except Exception as e:  # a check that breaks is a finding too
+        except Exception as e:  # a check that fails is a finding, too
             result.append(fault(check, f"the check itself failed: {type(e).__name__}: {e}", "report this as a bug"))
 
     thread = threading.Thread(target=run, name=f"doctor {check}", daemon=True)
@@ -81,5 +85,4 @@ def within(limit_s: float, check: str, look: Callable[[], Finding]) -> Finding:
     thread.join(limit_s)
     if not result:
         return fault(check, f"no answer within {limit_s:g} s", "check name resolution and the network")
-    found: Finding = result[0]
-    return found
+    return result[0]

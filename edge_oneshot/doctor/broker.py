@@ -1,18 +1,18 @@
-"""Whether the broker takes us, with the credentials that are configured."""
+"""Whether the broker accepts the configured credentials."""
 
 from __future__ import annotations
 
 import os
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from edge_oneshot.config import Config
+from edge_oneshot.control.responses import StatusReport
 from edge_oneshot.doctor import Finding, fault, ok, warning
 from edge_oneshot.errors import BrokerError, ConfigError
 
 
-def check(config: Config, state: dict[str, Any] | None) -> Finding:
+def check(config: Config, state: StatusReport | None) -> Finding:
     """state: what the running daemon says of itself; None: none runs."""
     mqtt = config.mqtt
     if not mqtt.enabled:
@@ -22,13 +22,13 @@ def check(config: Config, state: dict[str, Any] | None) -> Finding:
 
     where = "{}:{}".format(*address(mqtt)) + (" with TLS" if mqtt.tls else "")
     waiting = _waiting(state)
-    if state is not None and state.get("broker") == "online":
+    if state is not None and state.broker == "online":
         return ok("broker", f"the daemon is connected to {where}{waiting}")
     if (credential := _credential(config)) is not None:
         if not os.access(credential, os.R_OK):
             return warning(
                 "broker",
-                f"{where}: only root and the service may read the password in {credential}",
+                f"{where}: not checked; only root and the service may read the password in {credential}",
                 "sudo edge-oneshot doctor",
             )
         mqtt = replace(mqtt, password_file=str(credential))
@@ -36,29 +36,25 @@ def check(config: Config, state: dict[str, Any] | None) -> Finding:
     try:
         with Subscriber(mqtt, topics, lambda message: None, "doctor"):
             pass
-    except (
-        BrokerError,
-        ConfigError,
-    ) as e:  # the daemon works without and keeps events on disk, but nobody hears of them
+    except (BrokerError, ConfigError) as e:  # the daemon keeps events on disk, but subscribers do not get them
         return fault("broker", f"{e.message}{waiting}", e.hint)
     who = f" as {mqtt.username}" if mqtt.username else " without a user name"
     plain = "" if mqtt.tls or mqtt.host in ("localhost", "127.0.0.1", "::1") else "; not encrypted: mqtt.tls is false"
-    text = f"{where} accepts us{who}{plain}{waiting}"
+    text = f"{where} accepts the connection{who}{plain}{waiting}"
     if state is not None:
-        return warning(
-            "broker", f"{text}, but the daemon is {state.get('broker')}", "journalctl -u 'edge-oneshot*' tells why"
-        )
+        return warning("broker", f"{text}, but the daemon is {state.broker}", "journalctl -u 'edge-oneshot*' tells why")
     return ok("broker", text)
 
 
-def _waiting(state: dict[str, Any] | None) -> str:
-    outbox = (state or {}).get("outbox") or {}
-    text = f"; {outbox['depth']} events wait" if outbox.get("depth") else ""
-    return text + (f"; outbox: {outbox['fault']}" if outbox.get("fault") else "")
+def _waiting(state: StatusReport | None) -> str:
+    if state is None:
+        return ""
+    text = f"; {state.outbox.depth} events wait" if state.outbox.depth else ""
+    return text + (f"; outbox: {state.outbox.fault}" if state.outbox.fault else "")
 
 
 def _credential(config: Config) -> Path | None:
-    """The file behind a bare password_file of the service: systemd hands it over from its store (deploy/*.service)."""
+    """The file behind a password_file without /: the unit (deploy/*.service) loads it from the systemd credential store."""
     name = config.mqtt.password_file
     if not config.system or not name or "/" in name or os.environ.get("CREDENTIALS_DIRECTORY"):
         return None

@@ -1,4 +1,4 @@
-"""Runs doctor/probe.py in a process of its own, and turns a crash or a hang of it into a finding."""
+"""Runs doctor/probe.py in a process of its own, and reports a crash or a hang of it as a finding."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from edge_oneshot.doctor import Finding, fault
 if TYPE_CHECKING:
     from edge_oneshot.config import Config
 
-NUMPY_HINT = "a mismatch of compiled parts is likely: compare numpy's version with what docs/install.md asks for"
+NUMPY_HINT = "compiled packages probably do not fit together: compare the numpy version with docs/how-to/install.md"
 
 
 def probe(config: Config, *, open_camera: bool, limit_s: float) -> Iterator[Finding]:
-    """Models, runtime and camera of `config`, looked at in one other process within limit_s seconds."""
+    """Check models, runtime and camera of `config` in another process, within limit_s seconds."""
     command = [
         sys.executable,
         "-m",
@@ -32,8 +32,8 @@ def probe(config: Config, *, open_camera: bool, limit_s: float) -> Iterator[Find
 
 
 def run(command: Sequence[str], limit_s: float) -> Iterator[Finding]:
-    """Findings that `command` prints, one JSON object a line; {"step": …} names what comes next."""
-    # Files and no pipes: a process that cannot be killed (stuck in a driver) must not hold us too.
+    """The findings that `command` prints, one JSON object a line. {"step": …} names the next check, for a crash or a hang."""
+    # Files instead of pipes: a process that hangs in a driver cannot be killed, and must not block this one.
     with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
         process = subprocess.Popen(list(command), stdin=subprocess.DEVNULL, stdout=out, stderr=err)
         try:
@@ -46,15 +46,15 @@ def run(command: Sequence[str], limit_s: float) -> Iterator[Finding]:
         step, done = "start", False
         for line in out.read().decode(errors="replace").splitlines():
             try:
-                said = json.loads(line)
+                message = json.loads(line)
             except ValueError:
-                continue  # a library that prints
-            if not isinstance(said, dict):
+                continue  # output of a library
+            if not isinstance(message, dict):
                 continue
-            step = said.get("step", step)
-            done = done or bool(said.get("done"))
-            if "check" in said:
-                yield Finding(**said)
+            step = message.get("step", step)
+            done = done or bool(message.get("done"))
+            if "check" in message:
+                yield Finding(**message)
         if done:
             return
         err.seek(0)
@@ -66,14 +66,14 @@ def _broken(code: int | None, step: str, last: str, limit_s: float) -> Finding:
     if code is None:
         return fault(
             step,
-            f"hangs in the kernel and cannot be ended ({limit_s:g} s)",
-            "restart the device; check the camera's cable",
+            f"hangs in the kernel and cannot be killed (limit {limit_s:g} s)",
+            "check the camera cable, and restart the device",
         )
     if code == -signal.SIGKILL:
         return fault(
             step,
-            f"no end within {limit_s:g} s",
-            "try again; if it is the camera, check its cable, or restart the device",
+            f"did not end within {limit_s:g} s",
+            "try again; if it is the camera, check its cable or restart the device",
         )
     if code < 0:
         return fault(step, f"crashed with {signal.Signals(-code).name}: {last}", NUMPY_HINT)

@@ -1,13 +1,14 @@
-"""Whether a daemon runs, and what it says of itself."""
+"""Whether a daemon runs, and the state that it reports."""
 
 from __future__ import annotations
 
 import subprocess
 from pathlib import Path
-from typing import Any
 
 from edge_oneshot.config import Config
 from edge_oneshot.control.client import ask
+from edge_oneshot.control.requests import Status
+from edge_oneshot.control.responses import StatusReport
 from edge_oneshot.doctor import Finding, fault, ok, warning
 from edge_oneshot.errors import EdgeOneshotError
 
@@ -15,45 +16,45 @@ ANSWER_LIMIT_S = 10.0
 SYSTEMCTL_LIMIT_S = 10.0
 
 
-def ask_status(config: Config) -> tuple[dict[str, Any] | None, Finding]:
+def ask_status(config: Config) -> tuple[StatusReport | None, Finding]:
     """What a running daemon answers to `status` (None: there is none to ask), and the finding."""
     try:
-        state = ask(config.socket_path, "status", {}, lambda text: None, ANSWER_LIMIT_S)
+        state = ask(config.socket_path, Status(), lambda text: None, ANSWER_LIMIT_S)
     except EdgeOneshotError as e:
         return None, fault("daemon", e.message, e.hint)
     unit = "edge-oneshot.service" if config.instance == "default" else f"edge-oneshot@{config.instance}.service"
     supervised = _unit(unit) if config.system else {}
     if state is None:
         return None, _absent(config, unit, supervised)
-    text = f"{state['state']}, up {state['uptime_s']:.0f} s, {state['frames']} frames"
+    text = f"{state.state}, up {state.uptime_s:.0f} s, {state.frames} frames"
     if supervised.get("ActiveState") == "active":
         watchdog = supervised.get("WatchdogUSec", "0")
-        text += f"; {unit} watches it" + (
+        text += f"; supervised by {unit}" + (
             f" (watchdog {watchdog}, {supervised.get('NRestarts', '?')} restarts)" if watchdog != "0" else ""
         )
-    if state["state"] == "camera_lost":
+    if state.state == "camera_lost":
         return state, warning("daemon", text, "see the line `camera`")
     return state, ok("daemon", text)
 
 
-def camera(state: dict[str, Any]) -> Finding:
+def camera(state: StatusReport) -> Finding:
     """The camera as the daemon that owns it sees it."""
-    age = state.get("camera_age_s")
-    if state["state"] == "camera_lost" or age is None:
+    age = state.camera_age_s
+    if state.state == "camera_lost" or age is None:
         return fault(
             "camera",
-            "the daemon has no frame from it",
-            "journalctl -u 'edge-oneshot*' tells why; check cable and power",
+            "the daemon gets no frames",
+            "read the reason in `journalctl -u 'edge-oneshot*'`; check cable and power",
         )
-    if state["state"] == "paused":
+    if state.state == "paused":
         return ok("camera", "owned by the daemon, which is paused")
-    fps = state.get("fps")
+    fps = state.fps
     return ok("camera", f"owned by the daemon: last frame {age:.1f} s ago" + (f", {fps:.1f} per second" if fps else ""))
 
 
 def _absent(config: Config, unit: str, supervised: dict[str, str]) -> Finding:
     if not config.system or not supervised:
-        return ok("daemon", f"none runs (no answer at {config.socket_path}); commands act on their own")
+        return ok("daemon", f"no daemon runs (no answer at {config.socket_path}); commands work without one")
     state, result, code = (
         supervised.get("ActiveState", "?"),
         supervised.get("Result", "?"),
@@ -66,12 +67,12 @@ def _absent(config: Config, unit: str, supervised: dict[str, str]) -> Finding:
     return fault(
         "daemon",
         f"{unit} does not run: {state}, {result}, exit code {code}, {supervised.get('NRestarts', '?')} restarts",
-        f"journalctl -u {unit} -n 20 tells why",
+        f"read the reason in `journalctl -u {unit} -n 20`",
     )
 
 
 def _unit(unit: str) -> dict[str, str]:
-    """What systemd knows of the unit; empty where systemd does not run or does not answer."""
+    """The properties of the unit; {} if systemd does not run or does not answer."""
     if not Path("/run/systemd/system").is_dir():
         return {}
     properties = "LoadState,ActiveState,Result,ExecMainStatus,NRestarts,WatchdogUSec"

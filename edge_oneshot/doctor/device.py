@@ -1,4 +1,4 @@
-"""Clock, permissions, disk and power. Reads only; changes nothing."""
+"""Clock, permissions, disk and power. The checks only read."""
 
 from __future__ import annotations
 
@@ -17,13 +17,11 @@ from edge_oneshot.events.clock import clock_synced
 from edge_oneshot.service import system
 
 GROUP = "edge-oneshot"
-LITTLE_DISK_BYTES, TOO_LITTLE_DISK_BYTES = (
-    500_000_000,
-    50_000_000,
-)  # a full outbox and SQLite's logs stay well below the second
-HOT_C = 80.0  # a Raspberry Pi throttles from here on
-SUPPLY = "a power supply and a cable made for this board"
-# Bits of `vcgencmd get_throttled` (Raspberry Pi documentation): now, and since the boot.
+# A full outbox and the logs of SQLite stay well below the second limit.
+LITTLE_DISK_BYTES, TOO_LITTLE_DISK_BYTES = 500_000_000, 50_000_000
+HOT_C = 80.0  # a Raspberry Pi throttles at this temperature
+SUPPLY = "use a power supply and a cable made for this board"
+# Bits of `vcgencmd get_throttled` (Raspberry Pi documentation): under-voltage now, throttled now, under-voltage since boot.
 UNDER_VOLTAGE, THROTTLED_NOW, EVER = 0x1, 0x2 | 0x4 | 0x8, 0x10000
 
 
@@ -33,13 +31,13 @@ def clock() -> Finding:
         return ok("clock", f"synchronised, {now:%Y-%m-%d %H:%M:%S} UTC")
     return warning(
         "clock",
-        f"{now:%Y-%m-%d %H:%M:%S} UTC, not synchronised: events say so, and a lock ignores them",
-        "`timedatectl` tells why; sudo timedatectl set-ntp true, and a way to a time server",
+        f"{now:%Y-%m-%d %H:%M:%S} UTC, not synchronised: events are marked so, and a lock must ignore them",
+        "sudo timedatectl set-ntp true, and allow access to a time server; `timedatectl` shows the state",
     )
 
 
 def permissions(config: Config) -> Iterator[Finding]:
-    """State folder, gallery and outbox are their owner's alone; the socket is the group's; this user is in it."""
+    """State folder, gallery and outbox belong to one user, the socket to the group, and this user is in the group."""
     yield from _state(config)
     path = config.socket_path
     try:
@@ -47,7 +45,7 @@ def permissions(config: Config) -> Iterator[Finding]:
         if mode & 0o007:
             yield fault(
                 "socket",
-                f"{path}: expected mode 0660, got {mode:04o}: everybody may command the daemon",
+                f"{path}: expected mode 0660, got {mode:04o}: every user may send requests to the daemon",
                 "restart the daemon",
             )
     except FileNotFoundError:
@@ -66,12 +64,12 @@ def _membership(path: Path) -> Finding:
         return fault("group", f"no group {GROUP} on this system", "sudo deploy/install.sh")
     me = pwd.getpwuid(os.geteuid()).pw_name
     if group.gr_gid in (*os.getgroups(), os.getegid()):
-        return ok("group", f"{me} is in the group {GROUP} and may speak to the daemon")
+        return ok("group", f"{me} is in the group {GROUP} and may use the daemon")
     if me in group.gr_mem:
-        return fault("group", f"{me} is in the group {GROUP} since the last log-in", "log out and in again")
+        return fault("group", f"{me} joined the group {GROUP} after logging in", "log out and in again")
     return fault(
         "group",
-        f"{me} is not in the group {GROUP}, and {path} is closed",
+        f"{me} is not in the group {GROUP} and may not use {path}",
         f"sudo usermod -aG {GROUP} {me}, then log in again",
     )
 
@@ -81,10 +79,10 @@ def _state(config: Config) -> Iterator[Finding]:
     try:
         about = folder.stat()
     except FileNotFoundError:
-        yield ok("state", f"{folder} is not there yet; it is made when it is needed")
+        yield ok("state", f"{folder} does not exist yet; it is created when it is needed")
         return
     except OSError as e:
-        yield fault("state", f"{folder}: {e.strerror}", "check the path above it")
+        yield fault("state", f"{folder}: {e.strerror}", "check the parent folders")
         return
     faults = []
     mode = stat.S_IMODE(about.st_mode)
@@ -92,7 +90,7 @@ def _state(config: Config) -> Iterator[Finding]:
         faults.append(fault("state", f"{folder}: expected mode 0700, got {mode:04o}", f"sudo chmod 700 {folder}"))
     if not os.access(folder, os.R_OK | os.X_OK):
         yield from faults or [
-            ok("state", f"{folder} is closed to you, as it should be; `sudo edge-oneshot doctor` looks inside")
+            ok("state", f"{folder} is private to its owner; `sudo edge-oneshot doctor` checks its files")
         ]
         return
     for file in sorted(p for p in folder.iterdir() if ".sqlite" in p.name):
@@ -100,21 +98,23 @@ def _state(config: Config) -> Iterator[Finding]:
         mode = stat.S_IMODE(inside.st_mode)
         if mode & 0o077:
             faults.append(
-                fault("state", f"{file}: expected mode 0600, got {mode:04o}: others may read it", f"chmod 600 {file}")
+                fault(
+                    "state", f"{file}: expected mode 0600, got {mode:04o}: other users may read it", f"chmod 600 {file}"
+                )
             )
         if inside.st_uid != about.st_uid:
             owner = _user(about.st_uid)
             faults.append(
                 fault(
                     "state",
-                    f"{file}: expected {owner} as its owner, got {_user(inside.st_uid)}: the daemon cannot open it",
+                    f"{file}: expected owner {owner}, got {_user(inside.st_uid)}: the daemon cannot open it",
                     f"sudo chown {owner}: {file}",
                 )
             )
     if not faults and about.st_uid == os.geteuid() and not os.access(folder, os.W_OK):
-        faults.append(fault("state", f"{folder} cannot be written", "is the file system mounted read-only?"))
+        faults.append(fault("state", f"cannot write to {folder}", "mount the file system read-write"))
     yield from faults or [
-        ok("state", f"{folder}: of {_user(about.st_uid)}, mode {stat.S_IMODE(about.st_mode):04o}, files 0600")
+        ok("state", f"{folder}: owner {_user(about.st_uid)}, mode {stat.S_IMODE(about.st_mode):04o}, files 0600")
     ]
 
 
@@ -135,34 +135,36 @@ def disk(config: Config) -> Finding:
     if about.f_flag & os.ST_RDONLY:
         return fault(
             "disk",
-            f"{folder} is mounted read-only: nothing can be enrolled, events are not kept",
-            "`dmesg` tells why; a worn-out SD card does this",
+            f"{folder} is mounted read-only: enrollments and events cannot be stored",
+            "read the reason in `dmesg`; a worn-out SD card is a common one",
         )
     if free < TOO_LITTLE_DISK_BYTES:
-        return fault("disk", text, "make room: enrollments and events need it")
+        return fault("disk", text, "free space: enrollments and events need it")
     if about.f_files and not about.f_favail:
-        return fault("disk", f"{text}, but no inode is left", "delete files")
+        return fault(
+            "disk", f"{text}, but no free inode", "delete files that you do not need; leave those in the state folder"
+        )
     if free < LITTLE_DISK_BYTES:
-        return warning("disk", text, "make room soon")
+        return warning("disk", text, "free space soon")
     return ok("disk", text)
 
 
 def power() -> Iterator[Finding]:
-    """Under-voltage and heat, where the device tells."""
+    """Under-voltage and heat, if the device reports them."""
     bits, celsius = system.throttled(), system.temperature_c()
     if bits is not None and bits & UNDER_VOLTAGE:
-        yield fault("power", f"too little voltage right now (0x{bits:x})", SUPPLY)
+        yield fault("power", f"under-voltage now (0x{bits:x})", SUPPLY)
     elif bits is not None and bits & EVER:
-        yield warning("power", f"there was too little voltage since the boot (0x{bits:x})", SUPPLY)
+        yield warning("power", f"under-voltage has occurred since the boot (0x{bits:x})", SUPPLY)
     elif bits is not None and bits & THROTTLED_NOW:
-        yield warning("power", f"the processor is slowed down now (0x{bits:x})", "cool it")
+        yield warning("power", f"the processor is throttled now (0x{bits:x})", "cool the device")
     elif bits is not None:
-        yield ok("power", "voltage is fine")
+        yield ok("power", "no under-voltage")
     if celsius is not None and celsius >= HOT_C:
         yield warning(
             "heat",
-            f"{celsius:.0f} degrees Celsius: the processor slows down",
-            "a heat sink, a fan, fewer frames per second",
+            f"{celsius:.0f} degrees Celsius: the processor is throttled",
+            "add a heat sink or a fan, or lower camera.fps",
         )
     elif celsius is not None:
         yield ok("heat", f"{celsius:.0f} degrees Celsius")

@@ -1,7 +1,7 @@
-"""The part of the doctor that runs native code: `python -m edge_oneshot.doctor.probe CONFIG CAMERA-URI`.
+"""The checks that run native code: `python -m edge_oneshot.doctor.probe CONFIG CAMERA-URI`.
 
-Models are invoked and the camera library is imported in this one process on purpose: they share numpy, and a numpy that
-one of them was not built for breaks only when both are there. An empty CAMERA-URI: a daemon owns the camera.
+The models and the camera library run in one process on purpose: they share numpy, and a numpy that one of them was not
+built for fails only when both are loaded. An empty CAMERA-URI means that a daemon owns the camera.
 """
 
 from __future__ import annotations
@@ -12,22 +12,27 @@ import json
 import platform
 import sys
 import time
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from edge_oneshot.doctor import Finding, fault, ok, warning
+
+if TYPE_CHECKING:
+    from edge_oneshot.config import Config
+    from edge_oneshot.recognition.pipeline import Pipeline
 
 CAMERA_LIMIT_S = 20.0
 PACKAGES = {"litert": "ai-edge-litert", "tflite": "tflite-runtime"}
 
 
-def say(message: dict[str, Any]) -> None:
+def send(message: Mapping[str, object]) -> None:
     print(json.dumps(message), flush=True)
 
 
-def tell(finding: Finding) -> None:
-    say(finding.as_dict())
+def report(finding: Finding) -> None:
+    send(finding.as_dict())
 
 
 def main(config_path: str, camera_uri: str) -> None:
@@ -35,27 +40,27 @@ def main(config_path: str, camera_uri: str) -> None:
     from edge_oneshot.errors import EdgeOneshotError
 
     config = load_config(Path(config_path) if config_path else None)
-    say({"step": "model"})
+    send({"step": "model"})
     try:
         pipeline = models(config)
     except EdgeOneshotError as e:
-        tell(fault("model", e.message, e.hint))
+        report(fault("model", e.message, e.hint))
         pipeline = None
-    say({"step": "camera"})
+    send({"step": "camera"})
     if camera_uri:
         camera(replace(config, camera=replace(config.camera, uri=camera_uri)), pipeline)
     elif config.camera.uri.startswith("picamera2"):
         import_camera_library()
-    say({"done": True})
+    send({"done": True})
 
 
-def models(config: Any) -> Any:
-    """Load every bundle, hold it against its card, and run the whole pipeline once. Returns the pipeline."""
+def models(config: Config) -> Pipeline:
+    """Load every bundle, check it against its card, and run the whole pipeline once. Raises ModelError, ConfigError."""
     from datetime import UTC, datetime
 
     import numpy as np
 
-    from edge_oneshot.service.compose import build_pipeline
+    from edge_oneshot.recognition.compose import build_pipeline, build_rule
     from edge_oneshot.types import Chip, Frame
 
     pipeline = build_pipeline(config)
@@ -65,61 +70,61 @@ def models(config: Any) -> Any:
     pixels = np.full((480, 640, 3), 128, dtype=np.uint8)
     pipeline.samples(Frame(pixels=pixels, seq=0, captured_ns=0, captured_at=datetime.now(UTC), source="grey"))
     runtime = pipeline.encoder.runtime.name
-    tell(
+    report(
         ok(
             "runtime",
             f"{PACKAGES[runtime]} {importlib.metadata.version(PACKAGES[runtime])}, numpy {np.__version__}, "
             f"Python {platform.python_version()}, {platform.machine()}",
         )
     )
-    what = f"{card.name} {card.version} fits its card and was run: {dimension} values"
+    what = f"{card.name} {card.version} fits its card and ran: {dimension} values"
     if pipeline.locator is not None:
         locator = pipeline.locator
         what += (
             f"; detectors {locator.finder.card.name}, {locator.refiner.card.name}; landmarks {locator.placer.card.name}"
         )
     if card.certified:
-        tell(ok("model", what))
+        report(ok("model", what))
     else:
-        tell(
+        report(
             warning(
                 "model",
-                f"{what}; not certified: nobody has measured what quantization cost it",
+                f"{what}; not certified: the cost of quantization has not been measured",
                 "convert it with edge-oneshot-convert --certify, or use a shipped bundle",
             )
         )
     if pipeline.pad is not None:
-        tell(ok("attacks", f"presentation attack detection: performed by {pipeline.pad_method}"))
-    stated, t = config.decision.stated, pipeline.threshold
+        report(ok("attacks", f"presentation attack detection: performed by {pipeline.pad_method}"))
+    stated, t = config.decision.stated, build_rule(config, pipeline.encoder)([1])
     if t.extrapolated:
-        tell(
+        report(
             warning(
                 "threshold",
-                f"decision.{stated} is beyond what the card has measured; the threshold {t.value:.3f} is extrapolated",
+                f"decision.{stated} is outside the measured range of the card; the threshold {t.value:.3f} is extrapolated",
                 f"choose a larger {stated.partition(' ')[0]}",
             )
         )
     else:
         grows = "" if t.target_fpir is None else " with one person enrolled; it rises with the gallery"
-        tell(ok("threshold", f"decision.{stated} gives {t.value:.3f}{grows}"))
+        report(ok("threshold", f"decision.{stated} gives {t.value:.3f}{grows}"))
     return pipeline
 
 
 def import_camera_library() -> bool:
-    """picamera2 beside the interpreter that has just run."""
+    """Import picamera2 after the interpreter has run. Returns whether it worked."""
     from edge_oneshot.errors import CameraError
 
     try:
-        import edge_oneshot.cameras.picamera2  # noqa: F401 - it imports the library, and says what mends a failure
+        import edge_oneshot.cameras.picamera2  # noqa: F401 - it imports the library and gives the fix for a failure
     except CameraError as e:
-        tell(fault("camera library", e.message, e.hint))
+        report(fault("camera library", e.message, e.hint))
         return False
-    tell(ok("camera library", "picamera2 and the model work in one process"))
+    report(ok("camera library", "picamera2 and the model work in one process"))
     return True
 
 
-def camera(config: Any, pipeline: Any) -> None:
-    """Open the camera and look at one frame."""
+def camera(config: Config, pipeline: Pipeline | None) -> None:
+    """Open the camera and examine one frame."""
     from edge_oneshot.cameras.latest import LatestFrame, State
     from edge_oneshot.errors import CameraError
 
@@ -136,27 +141,28 @@ def camera(config: Any, pipeline: Any) -> None:
     except CameraError as e:
         error = e
     if frame is None:
-        found = error or CameraError(
+        lost = error or CameraError(
             f"camera {name}: no frame within {time.monotonic() - start:.0f} s",
-            "check its cable and power, and that no other program uses it",
+            "check cable and power, and that no other program uses the camera",
         )
-        tell(fault("camera", found.message, found.hint))
+        report(fault("camera", lost.message, lost.hint))
         return
     width, height = frame.size
     light = float(frame.pixels.mean())
-    text = f"{name} gives {width}x{height}"
+    text = f"{name} delivers {width}x{height}"
     if pipeline is not None:
-        text += f", {len(pipeline.samples(frame))} faces in the first frame"
+        found = len(pipeline.samples(frame))
+        text += f", {found} face{'s' * (found != 1)} in the first frame"
     if light < 16:
-        tell(
+        report(
             warning(
                 "camera",
-                f"{text}, but it is almost black (mean {light:.0f} of 255)",
-                "take off the lens cap, make light",
+                f"{text}, but the picture is almost black (mean {light:.0f} of 255)",
+                "remove the lens cap, or add light",
             )
         )
     else:
-        tell(ok("camera", text))
+        report(ok("camera", text))
 
 
 if __name__ == "__main__":

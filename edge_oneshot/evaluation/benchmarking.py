@@ -1,7 +1,7 @@
-"""What one frame costs on this device, stage by stage, and how much of it is the interpreter.
+"""What one frame costs on this device: each stage, and the part of it that the interpreter takes.
 
-One thread of ours, frames one after the other, no camera thread and no MQTT: the daemon's path without waiting. Times
-are wall-clock; p50 and p95 over all frames after the warm-up.
+Frames run one after the other on one of our threads, without a camera thread and without MQTT. Times are wall-clock;
+p50 and p95 are over all frames after the warm-up.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import os
 import platform
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -23,24 +24,79 @@ from PIL import Image
 from edge_oneshot import __version__
 from edge_oneshot.errors import AcquisitionError
 from edge_oneshot.matching.compare import References
+from edge_oneshot.model.encoder import TwinEncoder
 from edge_oneshot.model.runtime import Runtime
 from edge_oneshot.recognition.pipeline import Pipeline
+from edge_oneshot.recognition.recognizer import Recognizer
 from edge_oneshot.service import system
-from edge_oneshot.service.stage_times import StageTimes
-from edge_oneshot.types import Embedding, Frame, Quality, Template, UInt8Array
+from edge_oneshot.service.vitals import StageTimes
+from edge_oneshot.types import Embedding, Float64Array, Frame, Quality, Template, UInt8Array
 
 WARM_UP_FRAMES = 20
+GREY = (90, 90, 90)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Percentiles:
+    p50: float
+    p95: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FrameCost:
+    """size: (width, height) of the frame. not_invoke_share: the median over frames of the share of a frame's time that
+    is not spent in the interpreter's invoke().
+    """
+
+    frames: int
+    size: tuple[int, int]
+    templates: int
+    stages_ms: dict[str, Percentiles]
+    frame_ms: Percentiles
+    frames_per_s: float
+    invoke_ms: dict[str, Percentiles]
+    not_invoke_ms: Percentiles
+    not_invoke_share: float
+    decode_ms: Percentiles
+    rss_bytes: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Machine:
+    """What the figures were measured on. load: the mean number of runnable processes in the last minute, ours included."""
+
+    processor: str
+    machine: str
+    cores: int | None
+    load: float
+    python: str
+    numpy: str
+    pillow: str
+    runtime: str
+    edge_oneshot: str
 
 
 class InvokeTimer:
-    """Takes the time of every invoke of some runtimes, from inside a running pipeline.
+    """Measures the time of every invoke() of some runtimes inside a running pipeline.
 
-    Only the interpreter's own invoke() counts: copying tensors in and out is our cost, not the network's.
+    Copying tensors in and out is not counted: it is our cost, not the network's.
     """
 
     def __init__(self, runtimes: dict[str, Runtime]) -> None:
         self.seconds = dict.fromkeys(runtimes, 0.0)
         self._runtimes = runtimes
+
+    @classmethod
+    def of_pipeline(cls, pipeline: Pipeline) -> InvokeTimer:
+        """A timer of all networks of a pipeline."""
+        runtimes: dict[str, Runtime] = {}
+        if (locator := pipeline.locator) is not None:
+            runtimes = {
+                "finder": locator.finder.runtime,
+                "refiner": locator.refiner.runtime,
+                "landmarks": locator.placer.runtime,
+            }
+        return cls({**runtimes, "encoder": pipeline.encoder.runtime})
 
     @contextlib.contextmanager
     def running(self) -> Iterator[None]:
@@ -59,15 +115,11 @@ class InvokeTimer:
 
 
 class _Timed:
-    """An interpreter whose invoke() is timed; everything else is passed on unchanged."""
+    """An interpreter with a timed invoke(). The other calls go to the interpreter unchanged."""
 
     def __init__(self, interpreter: Any, name: str, seconds: dict[str, float]) -> None:
-        self.set_tensor, self.get_tensor, self._invoke = (
-            interpreter.set_tensor,
-            interpreter.get_tensor,
-            interpreter.invoke,
-        )
-        self._name, self._seconds = name, seconds
+        self.set_tensor, self.get_tensor = interpreter.set_tensor, interpreter.get_tensor
+        self._invoke, self._name, self._seconds = interpreter.invoke, name, seconds
 
     def invoke(self) -> None:
         start = time.perf_counter()
@@ -75,21 +127,20 @@ class _Timed:
         self._seconds[self._name] += time.perf_counter() - start
 
 
-def frame_of(pixels: UInt8Array, source: str, size: tuple[int, int] | None = None) -> Frame:
-    """A frame of uint8 (H, W, 3). size (width, height): the picture is scaled to fit and laid on grey of that size."""
+def make_frame(pixels: UInt8Array, source: str, size: tuple[int, int] | None = None) -> Frame:
+    """A frame of uint8 (H, W, 3). size: (width, height); the image is scaled to fit and placed on grey of that size."""
     if size is not None and (pixels.shape[1], pixels.shape[0]) != size:
         scale = min(size[0] / pixels.shape[1], size[1] / pixels.shape[0])
         inner = (round(pixels.shape[1] * scale), round(pixels.shape[0] * scale))
-        canvas = Image.new("RGB", size, (90, 90, 90))
+        canvas = Image.new("RGB", size, GREY)
         corner = ((size[0] - inner[0]) // 2, (size[1] - inner[1]) // 2)
         canvas.paste(Image.fromarray(pixels).resize(inner, Image.Resampling.LANCZOS), corner)
         pixels = np.array(canvas)
     return Frame(pixels=pixels, seq=0, captured_ns=time.monotonic_ns(), captured_at=datetime.now(UTC), source=source)
 
 
-def strangers(pipeline: Pipeline, count: int, seed: int = 0) -> References:
-    """References of `count` random templates of this encoder: for the cost of comparing, not for its errors."""
-    encoder = pipeline.encoder
+def random_references(encoder: TwinEncoder, count: int, seed: int = 0) -> References:
+    """`count` random templates of this encoder, one for each identity: to measure the cost of comparisons, not error rates."""
     vectors = np.random.default_rng(seed).standard_normal((count, encoder.card.dimension)).astype(np.float32)
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     quality = Quality(inter_eye_px=40.0, sharpness=100.0, luma=120.0, contrast=50.0, yaw_deg=0.0)
@@ -107,54 +158,42 @@ def strangers(pipeline: Pipeline, count: int, seed: int = 0) -> References:
     return References(encoder.card.comparator, encoder.encoder_id, templates)
 
 
-def measure(pipeline: Pipeline, frame: Frame, frames: int, references: References) -> dict[str, Any]:
-    """Run `frame` through `frames` times. Raises AcquisitionError unless exactly one usable region is found in it.
-
-    not_invoke_share: the median over frames of what is left of a frame's time without the interpreters' invokes.
-    """
-    runtimes = {"encoder": pipeline.encoder.runtime}
-    if pipeline.locator is not None:
-        locator = pipeline.locator
-        runtimes = {
-            "finder": locator.finder.runtime,
-            "refiner": locator.refiner.runtime,
-            "landmarks": locator.placer.runtime,
-            **runtimes,
-        }
-    seen = [o for o in pipeline.observe(frame, references) if o.embedding is not None]
-    if len(seen) != 1:
+def measure(recognizer: Recognizer, frame: Frame, frames: int) -> FrameCost:
+    """Process `frame` `frames` times. Raises AcquisitionError unless it shows exactly one usable face."""
+    usable = [o for o in recognizer.observe(frame) if o.embedding is not None]
+    if len(usable) != 1:
         raise AcquisitionError(
-            f"{frame.source}: expected one usable face to measure with, got {len(seen)}", "use a portrait of one person"
+            f"{frame.source}: expected exactly one usable face, got {len(usable)}", "use a portrait of one person"
         )
-    timer, stages, invokes = InvokeTimer(runtimes), StageTimes(frames), StageTimes(frames)
+    timer, stages, invokes = InvokeTimer.of_pipeline(recognizer.pipeline), StageTimes(frames), StageTimes(frames)
     total, outside = np.zeros(frames), np.zeros(frames)
     with timer.running():
         for number in range(-WARM_UP_FRAMES, frames):
             timer.reset()
             start = time.perf_counter()
-            pipeline.observe(frame, references)
+            recognizer.observe(frame)
             seconds = time.perf_counter() - start
             if number >= 0:
-                stages.add(pipeline.stopwatch.seconds)
+                stages.add(recognizer.pipeline.stage_seconds)
                 invokes.add(timer.seconds)
                 total[number], outside[number] = seconds, seconds - sum(timer.seconds.values())
-    return {
-        "frames": frames,
-        "size": list(frame.size),
-        "templates": len(references),
-        "stages_ms": {name: {"p50": a, "p95": b} for name, (a, b) in stages.percentiles_ms().items()},
-        "frame_ms": _percentiles_ms(total),
-        "frames_per_s": round(1.0 / float(np.median(total)), 1),
-        "invoke_ms": {name: {"p50": a, "p95": b} for name, (a, b) in invokes.percentiles_ms().items()},
-        "not_invoke_ms": _percentiles_ms(outside),
-        "not_invoke_share": round(float(np.median(outside / total)), 4),
-        "decode_ms": decode_ms(frame, min(frames, 50)),
-        "rss_bytes": system.resident_bytes(),
-    }
+    return FrameCost(
+        frames=frames,
+        size=frame.size,
+        templates=len(recognizer.references),
+        stages_ms={name: Percentiles(p50=a, p95=b) for name, (a, b) in stages.percentiles_ms().items()},
+        frame_ms=_percentiles_ms(total),
+        frames_per_s=round(1.0 / float(np.median(total)), 1),
+        invoke_ms={name: Percentiles(p50=a, p95=b) for name, (a, b) in invokes.percentiles_ms().items()},
+        not_invoke_ms=_percentiles_ms(outside),
+        not_invoke_share=round(float(np.median(outside / total)), 4),
+        decode_ms=decode_ms(frame, min(frames, 50)),
+        rss_bytes=system.resident_bytes(),
+    )
 
 
-def decode_ms(frame: Frame, times: int) -> dict[str, float]:
-    """Pillow's JPEG decoding of the same frame, which a camera that gives raw pixels does without."""
+def decode_ms(frame: Frame, times: int) -> Percentiles:
+    """The time in which Pillow decodes the same frame as JPEG. A camera with raw pixels does not need it."""
     from edge_oneshot.cameras.images import decode_image
 
     jpeg = io.BytesIO()
@@ -167,25 +206,24 @@ def decode_ms(frame: Frame, times: int) -> dict[str, float]:
     return _percentiles_ms(seconds)
 
 
-def _percentiles_ms(seconds: np.ndarray[Any, np.dtype[np.float64]]) -> dict[str, float]:
+def _percentiles_ms(seconds: Float64Array) -> Percentiles:
     p50, p95 = np.percentile(seconds, (50, 95)) * 1e3
-    return {"p50": round(float(p50), 2), "p95": round(float(p95), 2)}
+    return Percentiles(p50=round(float(p50), 2), p95=round(float(p95), 2))
 
 
-def machine(runtime: Runtime) -> dict[str, Any]:
-    """What the figures were measured on. load: how many processes wanted a core in the last minute, ours included."""
+def machine(runtime: Runtime) -> Machine:
     package = {"litert": "ai-edge-litert", "tflite": "tflite-runtime"}[runtime.name]
-    return {
-        "processor": _processor(),
-        "machine": platform.machine(),
-        "cores": os.cpu_count(),
-        "load": round(os.getloadavg()[0], 1),
-        "python": platform.python_version(),
-        "numpy": np.__version__,
-        "pillow": importlib.metadata.version("pillow"),
-        "runtime": f"{package} {importlib.metadata.version(package)}",
-        "edge_oneshot": __version__,
-    }
+    return Machine(
+        processor=_processor(),
+        machine=platform.machine(),
+        cores=os.cpu_count(),
+        load=round(os.getloadavg()[0], 1),
+        python=platform.python_version(),
+        numpy=np.__version__,
+        pillow=importlib.metadata.version("pillow"),
+        runtime=f"{package} {importlib.metadata.version(package)}",
+        edge_oneshot=__version__,
+    )
 
 
 def _processor() -> str:

@@ -1,76 +1,103 @@
-"""1:1 comparisons of labelled pictures: what `edge-oneshot evaluate verification` reports."""
+"""1:1 comparisons of labelled images: what `edge-oneshot evaluate verification` reports."""
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 
 from edge_oneshot.errors import EdgeOneshotError
 from edge_oneshot.evaluation import metrics
-from edge_oneshot.evaluation.pairs import Pairs, identity_numbers, score_pairs
-from edge_oneshot.evaluation.pictures import Embedded
+from edge_oneshot.evaluation.comparisons import Comparisons
+from edge_oneshot.evaluation.dataset import EncodedDataset
+from edge_oneshot.evaluation.metrics import Interval
+from edge_oneshot.evaluation.results import rounded
 from edge_oneshot.matching.threshold import Threshold
-from edge_oneshot.model.card import Comparator
+from edge_oneshot.types import Float32Array
 
 FMRS = {"1e-2": 1e-2, "1e-3": 1e-3, "1e-4": 1e-4}
 
 
-def report(embedded: Embedded, pairs: Pairs, comparator: Comparator, threshold: Threshold) -> dict[str, Any]:
-    """The report as JSON values. A rate that the counts cannot resolve is None. Intervals are 95 %, over identities.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VerificationResult:
+    """Rates by FMR: a key of FMRS -> the value, or None where there are too few comparisons to resolve the FMR.
 
-    A pair with a picture that was not acquired counts as a non-match (a generalised rate of ISO/IEC 19795-1).
+    balanced_tar_at_fmr: the mean over identities. at_threshold: "tar" and "fmr" at `threshold`, the configured one.
     """
-    people = identity_numbers(embedded.pictures)
-    scores = score_pairs(embedded, pairs, comparator)
-    mated, non_mated = scores[pairs.mated], scores[~pairs.mated]
+
+    pairs: int
+    mated_pairs: int
+    non_mated_pairs: int
+    identities: int
+    images: int
+    accuracy: float
+    accuracy_std: float
+    folds: int
+    eer: float
+    tar_at_fmr: dict[str, float | None]
+    balanced_tar_at_fmr: dict[str, float | None]
+    tar_ci95: dict[str, Interval | None]
+    threshold_at_fmr: dict[str, float | None]
+    failures_to_acquire: int
+    failure_to_acquire_rate: float
+    failure_to_acquire_ci95: Interval
+    threshold: float
+    target_fmr: float | None
+    at_threshold: dict[str, float | None]
+    encoder_id: str
+
+
+def measure(
+    dataset: EncodedDataset, comparisons: Comparisons, scores: Float32Array, threshold: Threshold
+) -> VerificationResult:
+    """scores (P,): of the comparisons. Intervals are 95 %, over identities.
+
+    A comparison with an image that was not acquired is a non-match (a generalised rate of ISO/IEC 19795-1).
+    Raises EdgeOneshotError if there are no mated or no non-mated comparisons.
+    """
+    people, mated, non_mated = dataset.people, scores[comparisons.mated], scores[~comparisons.mated]
     if not mated.size or not non_mated.size:
         raise EdgeOneshotError(
-            f"expected mated and non-mated pairs, got {mated.size} and {non_mated.size}",
-            "give several people, and of some of them several pictures",
+            f"expected mated and non-mated pairs, got {mated.size} mated and {non_mated.size} non-mated",
+            "give images of several people, and several images of some of them",
         )
-    owners = people[pairs.first[pairs.mated]]
-    used = np.unique(np.concatenate([pairs.first, pairs.second]))
-    lost = [int(i) for i in used if int(i) in embedded.faults]
-    accuracy, deviation = metrics.cross_validated_accuracy(scores, pairs.mated, pairs.folds)
-    rates: dict[str, dict[str, Any]] = {
-        "tar_at_fmr": {},
-        "balanced_tar_at_fmr": {},
-        "tar_ci95": {},
-        "threshold_at_fmr": {},
-    }
+    owners = people[comparisons.first[comparisons.mated]]
+    used = np.unique(np.concatenate([comparisons.first, comparisons.second]))
+    lost = int(dataset.lost[used].sum())
+    accuracy, deviation = metrics.cross_validated_accuracy(scores, comparisons.mated, comparisons.folds)
+    tars: dict[str, float | None] = dict.fromkeys(FMRS)
+    balanced, thresholds = tars.copy(), tars.copy()
+    intervals: dict[str, Interval | None] = dict.fromkeys(FMRS)
     for name, fmr in FMRS.items():
-        if non_mated.size * fmr < 1 or not mated.size:
-            for column in rates.values():
-                column[name] = None
+        if non_mated.size * fmr < 1:
             continue
         at = metrics.threshold_at_fmr(non_mated, fmr)
-        interval = metrics.bootstrap_match_rate(mated, owners, at)
-        rates["tar_at_fmr"][name] = round(metrics.match_rate(mated, at), 5)
-        rates["balanced_tar_at_fmr"][name] = round(metrics.balanced_match_rate(mated, owners, at), 5)
-        rates["tar_ci95"][name] = [round(interval.low, 5), round(interval.high, 5)]
-        rates["threshold_at_fmr"][name] = round(at, 4)
-    fta = metrics.wilson(len(lost), used.size)
-    return {
-        "pairs": len(scores),
-        "mated_pairs": int(mated.size),
-        "non_mated_pairs": int(non_mated.size),
-        "identities": int(np.unique(people[used]).size),
-        "images": int(used.size),
-        "accuracy": round(accuracy, 5),
-        "accuracy_std": round(deviation, 5),
-        "folds": int(np.unique(pairs.folds).size),
-        "eer": round(metrics.equal_error_rate(mated, non_mated), 5),
-        **rates,
-        "failures_to_acquire": len(lost),
-        "failure_to_acquire_rate": round(len(lost) / used.size, 5),
-        "failure_to_acquire_ci95": [round(fta.low, 5), round(fta.high, 5)],
-        "threshold": round(threshold.value, 4),
-        "target_fmr": threshold.target_fmr,
-        "at_threshold": {"tar": _rate(mated, threshold.value), "fmr": _rate(non_mated, threshold.value)},
-        "encoder_id": embedded.encoder_id,
-    }
-
-
-def _rate(scores: metrics.Scores, threshold: float) -> float | None:
-    return round(metrics.match_rate(scores, threshold), 7) if scores.size else None
+        tars[name] = round(metrics.match_rate(mated, at), 5)
+        balanced[name] = round(metrics.balanced_match_rate(mated, owners, at), 5)
+        intervals[name] = rounded(metrics.bootstrap_match_rate(mated, owners, at), 5)
+        thresholds[name] = round(at, 4)
+    return VerificationResult(
+        pairs=len(scores),
+        mated_pairs=int(mated.size),
+        non_mated_pairs=int(non_mated.size),
+        identities=int(np.unique(people[used]).size),
+        images=int(used.size),
+        accuracy=round(accuracy, 5),
+        accuracy_std=round(deviation, 5),
+        folds=int(np.unique(comparisons.folds).size),
+        eer=round(metrics.equal_error_rate(mated, non_mated), 5),
+        tar_at_fmr=tars,
+        balanced_tar_at_fmr=balanced,
+        tar_ci95=intervals,
+        threshold_at_fmr=thresholds,
+        failures_to_acquire=lost,
+        failure_to_acquire_rate=round(lost / used.size, 5),
+        failure_to_acquire_ci95=rounded(metrics.wilson(lost, used.size), 5),
+        threshold=round(threshold.value, 4),
+        target_fmr=threshold.target_fmr,
+        at_threshold={
+            "tar": round(metrics.match_rate(mated, threshold.value), 7),
+            "fmr": round(metrics.match_rate(non_mated, threshold.value), 7),
+        },
+        encoder_id=dataset.encoder_id,
+    )

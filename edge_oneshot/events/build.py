@@ -8,12 +8,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 
-from edge_oneshot.events.ids import boot_id, new_event_id
+from edge_oneshot.events.clock import boot_id, new_event_id
 from edge_oneshot.matching.track import ResultKind, TrackResult
 from edge_oneshot.types import Event, Identity
 
 
-def fold(
+def track_event(
     result: TrackResult, names: Mapping[str, str], camera: str, encoder_id: str, now_ns: int, now: datetime
 ) -> Event:
     """The event of one result. names: identity_id -> name. now_ns and now: one moment on both clocks.
@@ -52,7 +52,7 @@ def fold(
     )
 
 
-def fold_gallery_change(event_type: str, identity: Identity, encoder_id: str, now_ns: int, now: datetime) -> Event:
+def gallery_event(event_type: str, identity: Identity, encoder_id: str, now_ns: int, now: datetime) -> Event:
     """The event of an enrollment or a removal: event_type is "enrolled" or "forgotten"."""
     body = {"identity": identity.identity_id, "name": identity.name, "encoder_id": encoder_id}
     return Event(

@@ -6,7 +6,7 @@ They are read again when the file has changed, whether this process, another ins
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
@@ -49,6 +49,11 @@ class People:
         self.names = {i.identity_id: i.name for i in self.gallery.identities()}
         self._on_read(self.references)
         return True
+
+    def use(self, references: References, names: Mapping[str, str]) -> None:
+        """Compare with these references instead of the gallery's, until it is read again. For measurements."""
+        self.references, self.names = references, dict(names)
+        self._on_read(references)
 
     def comparable(self, template: Template) -> bool:
         """Whether `template` is of this encoder and undamaged."""

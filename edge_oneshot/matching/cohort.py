@@ -1,10 +1,10 @@
-"""What a cohort of strangers says about a threshold: the rate at a score, and the score at a rate, for a gallery of any size.
+"""Error rates and thresholds from the scores of a cohort (card.CohortScores), for a gallery of any size.
 
-The card's cohort (card.Cohort) was measured on people who are in no gallery. Where its counts run out, a generalized
-Pareto tail goes on (Pickands 1975; Coles 2001, chapter 4), and every answer says whether it was measured.
+The scores were measured on people who are in no gallery. Beyond the measured range a generalized Pareto tail continues
+them (Pickands 1975; Coles 2001, chapter 4), and every result states whether it is extrapolated.
 
-Words: FMR is per comparison of a probe with one template; FPIR(N) is per probe held against a gallery of N identities
-(ISO/IEC 19795-1). Pure: no numpy arrays, no I/O.
+FMR is the rate for a comparison of a probe with one template; FPIR(N) is the rate for a probe against a gallery of N
+identities (ISO/IEC 19795-1). Pure: no numpy arrays, no I/O.
 """
 
 from __future__ import annotations
@@ -13,27 +13,28 @@ import math
 from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 
-from edge_oneshot.model.card import Cohort, Tail
+from edge_oneshot.model.card import CohortScores, Tail
 
 MIN_RATE = 1e-12
 
 
 def effective_size(templates: Iterable[int], exponent: float) -> float:
-    """How many one-template identities a gallery weighs as much as. templates: comparable templates of each identity.
+    """The number of one-template identities that match a stranger as often as this gallery.
 
-    An identity's best of k templates matches a stranger about k ** exponent times as often as one template does.
+    templates: number of comparable templates of each identity. The best of k templates matches a stranger about
+    k ** exponent times as often as one template.
     """
     return math.fsum(math.pow(k, exponent) for k in templates if k > 0)
 
 
-def score_at_fmr(cohort: Cohort, fmr: float) -> tuple[float, bool]:
-    """(score, extrapolated) at a false match rate per comparison, 0 < fmr < 1."""
+def score_at_fmr(cohort: CohortScores, fmr: float) -> tuple[float, bool]:
+    """(score, extrapolated) for a false match rate per comparison, 0 < fmr < 1."""
     if fmr < cohort.measured_to_fmr:
         return _anchored_tail(cohort, fmr), True
     return _interpolate([-math.log(r) for r in cohort.fmrs], cohort.fmr_scores, -math.log(fmr)), fmr > cohort.fmrs[0]
 
 
-def fmr_at(cohort: Cohort, score: float) -> float:
+def fmr_at(cohort: CohortScores, score: float) -> float:
     """The false match rate per comparison at a score: the share of the cohort's non-mated pairs that reach it."""
     end = score_at_fmr(cohort, cohort.measured_to_fmr)[0]
     if score > end:
@@ -41,11 +42,11 @@ def fmr_at(cohort: Cohort, score: float) -> float:
     return math.exp(-_interpolate(cohort.fmr_scores, [-math.log(r) for r in cohort.fmrs], score))
 
 
-def score_at_fpir(cohort: Cohort, fpir: float, size: float) -> tuple[float, bool]:
-    """(score, extrapolated) that keeps a false positive identification rate against `size` identities, size >= 1.
+def score_at_fpir(cohort: CohortScores, fpir: float, size: float) -> tuple[float, bool]:
+    """(score, extrapolated) for a false positive identification rate against `size` identities, size >= 1.
 
-    Measured sizes and rates are interpolated in their logarithms. Beyond the largest measured gallery, and below the
-    lowest measured rate, FPIR grows no faster than the number of identities (a union bound), which errs on the safe side.
+    Measured sizes and rates are interpolated in their logarithms. Beyond the largest measured gallery and below the
+    lowest measured rate, FPIR is taken to grow like the number of identities (a union bound), which is conservative.
     """
     sizes = cohort.gallery_sizes
     if size > sizes[-1]:
@@ -59,8 +60,8 @@ def score_at_fpir(cohort: Cohort, fpir: float, size: float) -> tuple[float, bool
     return a + t * (b - a), beyond_a or beyond_b
 
 
-def fpir_at(cohort: Cohort, score: float, size: float) -> float:
-    """The false positive identification rate of a threshold against `size` identities: score_at_fpir, turned round."""
+def fpir_at(cohort: CohortScores, score: float, size: float) -> float:
+    """The false positive identification rate of a threshold against `size` identities: the inverse of score_at_fpir."""
     low, high = math.log(MIN_RATE), math.log(0.999)
     for _ in range(60):
         middle = (low + high) / 2
@@ -71,8 +72,8 @@ def fpir_at(cohort: Cohort, score: float, size: float) -> float:
     return math.exp((low + high) / 2)
 
 
-def fnmr_at(cohort: Cohort, score: float) -> float | None:
-    """The share of mated one-shot comparisons below a score, every person weighing the same; None if none was measured."""
+def fnmr_at(cohort: CohortScores, score: float) -> float | None:
+    """The share of mated one-shot comparisons below a score, with equal weight for each person; None: not measured."""
     if not cohort.fnmrs:
         return None
     if score <= cohort.fnmr_scores[0]:
@@ -80,20 +81,20 @@ def fnmr_at(cohort: Cohort, score: float) -> float | None:
     return _interpolate(cohort.fnmr_scores, cohort.fnmrs, min(score, cohort.fnmr_scores[-1]))
 
 
-def _at_row(cohort: Cohort, row: int, fpir: float) -> tuple[float, bool]:
-    """The score at a rate for one measured gallery size."""
+def _at_row(cohort: CohortScores, row: int, fpir: float) -> tuple[float, bool]:
+    """(score, extrapolated) at a rate, for one measured gallery size."""
     limit, size, scores = cohort.measured_to_fpir[row], cohort.gallery_sizes[row], cohort.gallery_scores[row]
     depths = [-math.log(r) for r in cohort.fpirs[: len(scores)]]
     if fpir >= limit:
         return _interpolate(depths, scores, -math.log(fpir)), fpir > cohort.fpirs[0]
-    # The last measured score of this size, and from there the shape of the pairs' tail at the rate per comparison.
+    # From the last measured score of this size on, follow the tail of the pairs at the rate per comparison.
     end = _interpolate(depths, scores, -math.log(limit))
     step = _anchored_tail(cohort, fpir / size) - _anchored_tail(cohort, limit / size)
     return end + max(0.0, step), True
 
 
-def _anchored_tail(cohort: Cohort, fmr: float) -> float:
-    """The pairs' score at a rate: measured where it was, and beyond it by the tail, which begins where counting ends."""
+def _anchored_tail(cohort: CohortScores, fmr: float) -> float:
+    """The score of the pairs at a rate: interpolated as far as measured, then continued by the tail."""
     limit = cohort.measured_to_fmr
     depths = [-math.log(r) for r in cohort.fmrs]
     if fmr >= limit:
@@ -103,7 +104,7 @@ def _anchored_tail(cohort: Cohort, fmr: float) -> float:
 
 
 def tail_score(tail: Tail, fmr: float) -> float:
-    """The score whose exceedance rate is `fmr` under the generalized Pareto tail: u + scale / shape ((fmr / rate)^-shape - 1)."""
+    """The score with exceedance rate `fmr` under the generalized Pareto tail: u + scale / shape ((fmr / rate)^-shape - 1)."""
     depth = math.log(tail.rate / max(fmr, MIN_RATE))
     if abs(tail.shape) < 1e-6:
         return tail.from_score + tail.scale * depth
@@ -111,7 +112,7 @@ def tail_score(tail: Tail, fmr: float) -> float:
 
 
 def _survival(tail: Tail, end: float, score: float) -> float:
-    """The tail's chance to exceed `score`, given that `end` is exceeded."""
+    """The probability under the tail that a score exceeds `score`, given that it exceeds `end`."""
 
     def log_survival(x: float) -> float:
         y = max(0.0, x - tail.from_score) / tail.scale
@@ -124,7 +125,7 @@ def _survival(tail: Tail, end: float, score: float) -> float:
 
 
 def _interpolate(xs: Sequence[float], ys: Sequence[float], x: float) -> float:
-    """Piecewise linear through (xs rising, ys); beyond the ends the nearest piece goes on."""
+    """Piecewise linear interpolation through (xs rising, ys). Beyond the ends it continues the nearest piece."""
     if len(xs) == 1:
         return ys[0]
     i = min(max(bisect_right(xs, x), 1), len(xs) - 1)

@@ -1,4 +1,4 @@
-"""Embeddings -> comparison scores. Pure numpy; higher = more alike."""
+"""Embeddings -> comparison scores (higher = more alike) -> decision on one capture. Pure."""
 
 from __future__ import annotations
 
@@ -6,15 +6,18 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from edge_oneshot.model.card import Comparator
-from edge_oneshot.types import Candidate, Embedding, Float32Array, Template
+from edge_oneshot.matching.threshold import Threshold
+from edge_oneshot.model.card import Comparator, EncoderCard
+from edge_oneshot.types import Candidate, Decision, DecisionKind, Embedding, Fault, Float32Array, Template
+
+EMPTY_GALLERY = Fault(code="empty_gallery", message="the gallery holds no template of this encoder")
 
 
 def score_all(comparator: Comparator, vectors: Float32Array, probe: Float32Array) -> Float32Array:
-    """Scores of one probe float32 (D,) against references float32 (N, D): float32 (N,).
+    """Scores, float32 (N,), of one probe, float32 (D,), against references, float32 (N, D).
 
     cosine: dot product of unit vectors, in [-1, 1]. weighted-l1: bias - sum_i w_i |a_i - b_i|, the logit of "same"
-    (Koch, Zemel, Salakhutdinov 2015, section 3.1; w_i >= 0, so that a vector is most alike to itself).
+    (Koch, Zemel, Salakhutdinov 2015, section 3.1). Since w_i >= 0, a vector scores highest against itself.
     """
     if comparator.kind == "cosine":
         scores: Float32Array = vectors @ probe
@@ -25,9 +28,9 @@ def score_all(comparator: Comparator, vectors: Float32Array, probe: Float32Array
 
 
 class References:
-    """The comparable part of a gallery as one matrix: templates of this encoder, and whose they are.
+    """The comparable templates of a gallery, as one matrix, and the identity of each.
 
-    Templates of another encoder are left out here, counted in `foreign`, and never compared.
+    Templates of another encoder are skipped and counted in `foreign`. They are never compared.
     """
 
     def __init__(self, comparator: Comparator, encoder_id: str, templates: Sequence[Template]) -> None:
@@ -45,11 +48,11 @@ class References:
 
     @property
     def template_counts(self) -> list[int]:
-        """Number of comparable templates of each identity of `identity_ids`."""
+        """Number of comparable templates of each identity, in the order of `identity_ids`."""
         return [int(n) for n in np.bincount(self._owner, minlength=len(self.identity_ids))]
 
     def alike(self, threshold: float) -> list[tuple[str, str, float]]:
-        """Pairs of identities whose best templates score at least `threshold`: (id, id, score), most alike first."""
+        """Pairs of identities whose best templates score at least `threshold`: (id, id, score), highest score first."""
         best: dict[tuple[int, int], float] = {}
         for i in range(len(self)):
             scores = score_all(self.comparator, self._vectors[i + 1 :], self._vectors[i])
@@ -61,14 +64,14 @@ class References:
         return [(self.identity_ids[a], self.identity_ids[b], score) for (a, b), score in ranked]
 
     def score(self, identity_id: str, probe: Embedding) -> float | None:
-        """The score of one identity's best template; None if nobody of that id has a comparable one."""
+        """The score of the best template of one identity; None if it has no comparable one."""
         if identity_id not in self._index or probe.encoder_id != self.encoder_id:
             return None
         rows = np.flatnonzero(self._owner == self._index[identity_id])
         return float(score_all(self.comparator, self._vectors[rows], probe.vector).max())
 
     def rank(self, probe: Embedding, limit: int = 2) -> list[Candidate]:
-        """The best identities, each with its best template's score, best first; equal scores in order of identity_id.
+        """The `limit` best identities, each with the score of its best template; equal scores in order of identity_id.
 
         Raises ValueError for a probe of another encoder.
         """
@@ -85,14 +88,48 @@ class References:
 
 
 def first(scores: Float32Array, limit: int) -> list[int]:
-    """The places of the `limit` highest scores, highest first; of equal ones the earlier place first.
+    """The indices of the `limit` highest scores, highest first; of equal scores the lower index first.
 
-    Looking for the highest `limit` times is hundreds of times faster than sorting ten thousand.
+    Searching the maximum `limit` times is hundreds of times faster than sorting ten thousand scores.
     """
     left = scores.copy()
     places = []
     for _ in range(min(limit, len(left))):
-        place = int(left.argmax())  # the first of equal ones
+        place = int(left.argmax())  # the first of equal scores
         places.append(place)
         left[place] = -np.inf
     return places
+
+
+def decide(probe: Embedding, references: References, threshold: Threshold, card: EncoderCard) -> Decision:
+    """Open-set identification, 1:N. An empty gallery gives NON_MATCH without a candidate: the person is unknown."""
+    ranked = references.rank(probe)
+    if not ranked:
+        return Decision(
+            kind=DecisionKind.NON_MATCH,
+            threshold=threshold.value,
+            target_fmr=threshold.target_fmr,
+            target_fpir=threshold.target_fpir,
+            faults=(EMPTY_GALLERY,),
+        )
+    best = ranked[0]
+    return Decision(
+        kind=DecisionKind.MATCH if best.score >= threshold.value else DecisionKind.NON_MATCH,
+        threshold=threshold.value,
+        target_fmr=threshold.target_fmr,
+        target_fpir=threshold.target_fpir,
+        candidate=best,
+        runner_up=ranked[1] if len(ranked) > 1 else None,
+        same_probability=None if card.probability is None else card.probability(best.score),
+    )
+
+
+def not_compared(faults: tuple[Fault, ...], threshold: Threshold) -> Decision:
+    """A failure to acquire: the capture failed a quality gate, so no comparison took place."""
+    return Decision(
+        kind=DecisionKind.NOT_COMPARED,
+        threshold=threshold.value,
+        target_fmr=threshold.target_fmr,
+        target_fpir=threshold.target_fpir,
+        faults=faults,
+    )

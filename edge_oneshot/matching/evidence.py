@@ -1,4 +1,4 @@
-"""What the comparisons of one track say together: a sequential decision on correlated frames. Pure.
+"""The evidence of all comparisons of one track: a sequential decision on correlated frames. Pure.
 
 After n frames the evidence for an identity is
 
@@ -9,7 +9,7 @@ more as they differ. With CREDIT = 0 more frames would only average; with 1/2 th
 the pooled embedding (s sqrt(neff) = cos(e_1 + ... + e_n, template)), the log-likelihood ratio of independent frames up
 to a factor. Frames of one person are not independent against one template: whoever resembles bob does so in every frame.
 CREDIT lies between: the largest, on LFW sets 1-4, with which visits of strangers kept near the rate that was stated for one
-comparison. docs/evaluation.md, "Evidence over time", has the figures and where it was not kept.
+comparison. docs/explanation/evaluation.md, "Evidence over time", has the figures and where it was not kept.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ import numpy as np
 from edge_oneshot.types import Embedding, Observation, Withheld
 
 CREDIT = 0.25
-# LFW sets 1-4: 8 photographs of one person are worth 1.3 in the median and 1.7 at the 99th percentile (78 people); frames
-# that are worth more show several people.
+# LFW sets 1-4: neff of 8 photographs of one person is 1.3 in the median and 1.7 at the 99th percentile (78 people). Frames
+# with a larger neff show several people.
 MAX_VIEWS = 2.0
 
 Score = Callable[[str, Embedding], float | None]
@@ -32,10 +32,10 @@ Score = Callable[[str, Embedding], float | None]
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class EvidenceResult:
-    """What the newest frame settles. identity_id: to be told as a match; frames: those of that person that match alone.
+    """The result at the newest frame. identity_id: to report as a match, or None; frames: its frames that match alone.
 
-    together: whether all frames together reach the threshold for the newest one's best candidate.
-    withheld: None also where too few frames match, alone or together.
+    together: whether all frames together reach the threshold for the best candidate of the newest frame.
+    withheld: why there is no match; None also if too few frames match, alone or together.
     """
 
     together: bool
@@ -45,11 +45,11 @@ class EvidenceResult:
 
 
 class Evidence:
-    """The last `limit` comparisons of one track. unit: embeddings are unit vectors (cosine); else frames only average.
-    credit: for benchmarks/evidence.py, which measures others.
+    """The last `limit` comparisons of one track.
 
-    score: (identity_id, embedding) -> comparison score in today's gallery, None for who is not in it. So a person who was
-    removed has no evidence, and a new template is compared with the frames before it, too.
+    score: (identity_id, embedding) -> comparison score in the present gallery; None if it has no such identity. So a
+    removed person has no evidence, and a new template is also compared with earlier frames. unit: embeddings are unit
+    vectors (comparator cosine); if not, frames are only averaged. credit: benchmarks/evidence.py measures other values.
     """
 
     def __init__(self, limit: int, score: Score, *, unit: bool, credit: float = CREDIT) -> None:
@@ -63,15 +63,16 @@ class Evidence:
         return list(self._window)[-count:]
 
     def add(self, observation: Observation) -> None:
-        """An observation that was compared."""
+        """Add an observation that was compared."""
         self._window.append(observation)
 
     def keep(self, limit: int) -> None:
-        """Look at so many of the newest comparisons from now on."""
+        """Keep only the `limit` newest comparisons from now on."""
         self._window = deque(self._window, maxlen=limit)
 
     def judge(self, threshold: float, confirm_frames: int) -> EvidenceResult:
-        """A match needs enough frames, all of them together over the threshold, one of them alone, and the newest for them."""
+        """Decide. A match needs confirm_frames comparisons, all together at the threshold, at least one of them alone, more
+        than two in three single-frame matches for the identity, and the newest frame with it as the best candidate."""
         newest = self.candidate()
         together = newest is not None and newest[1] >= threshold
         matched = self.matched(threshold)
@@ -82,7 +83,7 @@ class Evidence:
             reached = together
         else:
             reached = (evidence := self._together(most)) is not None and evidence >= threshold
-        # Frames that match somebody else speak of two people, or of a poor reference.
+        # Frames that match another identity indicate two people, or a poor reference.
         if reached and 3 * len(matched[most]) > 2 * sum(map(len, matched.values())):
             if most != newest[0]:
                 return EvidenceResult(together=together, withheld=Withheld.NEWEST)
@@ -90,13 +91,13 @@ class Evidence:
         return EvidenceResult(together=together, withheld=Withheld.DIVIDED if reached or together else None)
 
     def candidate(self) -> tuple[str, float] | None:
-        """(identity_id, evidence) of the newest frame's best candidate, on the scale of the scores; None: it has none."""
+        """(identity_id, evidence) of the best candidate of the newest frame, on the scale of the scores; None: it has none."""
         best = self._window[-1].decision.candidate if self._window else None
         evidence = None if best is None else self._together(best.identity_id)
         return None if best is None or evidence is None else (best.identity_id, evidence)
 
     def independent_views(self) -> float:
-        """neff, in [1, MAX_VIEWS]; 1 also for frames that are too unlike to be of one person: they only average."""
+        """neff, in [1, MAX_VIEWS]. It is also 1 for frames too different to show one person; those are only averaged."""
         vectors = self._embeddings()
         if not self._unit or not vectors:
             return 1.0
@@ -105,7 +106,7 @@ class Evidence:
         return max(views, 1.0) if views <= MAX_VIEWS else 1.0
 
     def matched(self, threshold: float) -> dict[str, list[Observation]]:
-        """identity_id -> the frames whose best candidate it is, and that reach the threshold alone."""
+        """identity_id -> the frames that have it as the best candidate and reach the threshold alone."""
         found = defaultdict[str, list[Observation]](list)
         for observation in self._window:
             candidate = observation.decision.candidate

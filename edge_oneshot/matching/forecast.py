@@ -1,28 +1,48 @@
-"""What a gallery is going to cost, read off the cohort: error rates when it grows, and how unusual a look-alike is. Pure."""
+"""Error rates of a gallery as it grows, and how rare a similar person is, from the scores of the cohort. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TypedDict
 
 from edge_oneshot.matching import cohort as rates
 from edge_oneshot.matching.threshold import Rule
-from edge_oneshot.model.card import Cohort
+from edge_oneshot.model.card import CohortScores
 from edge_oneshot.types import Candidate
 
 MORE = 100  # people
 
 
-def growth(rule: Rule, templates: Sequence[int], more: int = MORE) -> list[dict[str, Any]] | None:
-    """The gallery now, and with `more` people of one template each; None without a cohort.
+class Forecast(TypedDict):
+    """JSON values for one size of the gallery; `growth` describes them."""
 
-    Each entry: identities, threshold, fpir (expected share of strangers' probes that match somebody), fnir (expected share
-    of mated probes that are missed, from the cohort's one-shot comparisons; None if it has none), extrapolated.
+    identities: int
+    threshold: float
+    fpir: float
+    fnir: float | None
+    extrapolated: bool
+
+
+class Nearest(TypedDict):
+    """JSON values for the enrolled identity nearest to a new person; `nearest` describes them."""
+
+    identity: str
+    score: float
+    threshold: float
+    cohort_share: float | None
+
+
+def growth(rule: Rule, templates: Sequence[int], more: int = MORE) -> list[Forecast] | None:
+    """The gallery now, and with `more` people with one template each; None without cohort scores.
+
+    templates: number of comparable templates of each identity. Each entry: identities, threshold, fpir (expected share
+    of strangers' probes that match an identity), fnir (expected share of mated probes that are missed, from the one-shot
+    comparisons of the cohort; None if there are none), extrapolated.
     """
     cohort = rule.cohort
     if cohort is None:
         return None
-    found = []
+    found: list[Forecast] = []
     for counts in (list(templates), [*templates, *[1] * more]):
         threshold = rule(counts)
         size = rates.effective_size(counts, cohort.template_exponent)
@@ -39,8 +59,11 @@ def growth(rule: Rule, templates: Sequence[int], more: int = MORE) -> list[dict[
     return found
 
 
-def nearest(cohort: Cohort | None, like: Candidate, threshold: float) -> dict[str, Any]:
-    """Who of the gallery the new person is most alike to. cohort_share: share of the cohort's strangers who score less."""
+def nearest(cohort: CohortScores | None, like: Candidate, threshold: float) -> Nearest:
+    """The enrolled identity with the highest score against a new person, as JSON values.
+
+    cohort_share: share of the non-mated comparisons of the cohort that score lower; None without cohort scores.
+    """
     share = None if cohort is None else max(0.0, 1.0 - rates.fmr_at(cohort, like.score))
     return {
         "identity": like.identity_id,

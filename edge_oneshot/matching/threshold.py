@@ -1,8 +1,9 @@
-"""A stated error rate -> the comparison score that keeps it, from what the card has measured.
+"""A stated error rate -> the threshold that keeps it, from the measurements in the card.
 
-Two ways to state it. target_fmr: false matches per comparison of a probe with one enrolled person; the threshold stays
-where it is while the gallery grows, and the rate against the whole gallery grows with it. target_fpir: false positives
-per comparison of a probe with the whole gallery (ISO/IEC 19795-1, FPIR); the threshold rises with every person enrolled.
+The rate is stated in one of two ways. target_fmr: false matches per comparison of a probe with one enrolled person; the
+threshold does not depend on the size of the gallery, and the rate against the whole gallery grows with it. target_fpir:
+false positives per comparison of a probe with the whole gallery (ISO/IEC 19795-1, FPIR); the threshold rises with every
+enrolled person.
 """
 
 from __future__ import annotations
@@ -12,15 +13,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from edge_oneshot.matching import cohort as rates
-from edge_oneshot.model.card import Cohort, Thresholds
+from edge_oneshot.model.card import CohortScores, Thresholds
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Threshold:
-    """value: comparison score. target_fmr, target_fpir: what it was chosen for; both None when the score was set by hand.
+    """value: comparison score. target_fmr, target_fpir: the rate that it keeps; both None if the score was set by hand.
 
-    extrapolated: the rate is lower, or the gallery larger, than the card's counts resolve. identities: that it holds for;
-    None where it does not depend on them. approximated: by 1 - (1 - FMR)^N, since the card has no cohort.
+    extrapolated: the rate is lower, or the gallery larger, than the counts of the card resolve. identities: the size of
+    the gallery that it holds for; None if it does not depend on it. approximated: by FPIR = 1 - (1 - FMR)^N, since the
+    card has no cohort scores.
     """
 
     value: float
@@ -33,7 +35,7 @@ class Threshold:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Target:
-    """What the user accepts: exactly one of the three is set. score: a threshold by hand."""
+    """The accepted error; exactly one of the three is set. score: a threshold set by hand. Raises ValueError otherwise."""
 
     fmr: float | None = None
     fpir: float | None = None
@@ -46,31 +48,34 @@ class Target:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rule:
-    """What is accepted and what was measured: gives the threshold for any gallery. Checked when made (ValueError)."""
+    """The accepted error and the measurements of the card: gives the threshold for any gallery.
+
+    Raises ValueError if the measurements give no threshold for the target.
+    """
 
     target: Target
     thresholds: Thresholds | None
-    cohort: Cohort | None
+    cohort: CohortScores | None
 
     def __post_init__(self) -> None:
         self(())
 
     def __call__(self, templates: Sequence[int]) -> Threshold:
-        """templates: number of comparable templates of each identity; empty = nobody enrolled."""
+        """The threshold for a gallery. templates: number of comparable templates of each identity; empty: an empty gallery."""
         return threshold_for(self.target, self.thresholds, self.cohort, templates)
 
 
 def threshold_for(
-    target: Target, thresholds: Thresholds | None, cohort: Cohort | None, templates: Sequence[int]
+    target: Target, thresholds: Thresholds | None, cohort: CohortScores | None, templates: Sequence[int]
 ) -> Threshold:
-    """The threshold for a gallery. templates: number of comparable templates of each identity; empty = nobody enrolled.
+    """The threshold for a gallery. templates: number of comparable templates of each identity; empty: an empty gallery.
 
-    Raises ValueError if the card has neither thresholds nor a cohort, and the target is a rate.
+    Raises ValueError if the target is a rate and the card has neither thresholds nor cohort scores.
     """
     if target.score is not None:
         return Threshold(value=target.score, target_fmr=None)
     if thresholds is None and cohort is None:
-        raise ValueError("thresholds: expected a table or a cohort in the card, got none")
+        raise ValueError("thresholds: expected a table or cohort scores in the card, got none")
     exponent = 1.0 if cohort is None else cohort.template_exponent
     identities = sum(k > 0 for k in templates)
     size = max(1.0, rates.effective_size(templates, exponent))
@@ -91,7 +96,7 @@ def threshold_for(
             approximated=True,
         )
     assert target.fmr is not None
-    # The best of several templates of one person matches a stranger more often than one does.
+    # The best of several templates of a person matches a stranger more often than one template.
     fmr = target.fmr / max(1.0, size / max(1, identities))
     if cohort is not None:
         value, extrapolated = rates.score_at_fmr(cohort, fmr)
@@ -102,10 +107,10 @@ def threshold_for(
 
 
 def threshold_for_fmr(thresholds: Thresholds, fmr: float) -> Threshold:
-    """The score at a false match rate per comparison, 0 < fmr < 1, from a table of points.
+    """The score for a false match rate per comparison, 0 < fmr < 1, from a table of points.
 
-    Between measured points the score runs linearly in log(fmr), which the tail of a non-mated distribution follows
-    closely; outside them the nearest two points are continued, and the result says so.
+    Between measured points the score is linear in log(fmr), which fits the tail of a non-mated distribution closely.
+    Outside them the line through the nearest two points is continued, and the result is marked as extrapolated.
     """
     points = thresholds.points
     if len(points) == 1:

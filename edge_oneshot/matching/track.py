@@ -1,9 +1,11 @@
-"""Decisions on single frames -> one result per track: match, unknown, or neither; and `gone`. Pure, no clock of its own.
+"""Decisions on single frames -> track results: match, unknown, rejected and gone. Pure, no clock of its own.
 
-A track is one person (or thing) that stays in sight. It is told as a match when the evidence of its last frames for one
-identity reaches the threshold (matching/evidence.py), as unknown after enough good frames in a row that neither alone
-nor together do, and as rejected when it leaves before either was decided. An identity never changes within
-a track: a face that stops matching the track's person starts a new track.
+A track is one person (or thing) that stays in sight. It is reported as a match when the evidence of its last frames for
+one identity reaches the threshold (matching/evidence.py), and as unknown after `unknown_frames` compared frames in a row
+that reach the threshold neither alone nor together. A track that ends as neither is reported as rejected if it was seen
+in at least `unknown_frames` frames: no frame was usable, or the usable ones were undecided. A match or an unknown is
+reported as gone when it has been out of sight for `gone_after_s`. The identity of a track never changes: a face that
+stops matching it starts a new track.
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ from edge_oneshot.config import DecisionConfig
 from edge_oneshot.matching.evidence import Evidence, Score
 from edge_oneshot.types import Box, Decision, DecisionKind, Embedding, Observation, PadDecision, Withheld
 
-MIN_IOU = 0.2  # between two sightings of one person, frames being some 100 ms apart
+MIN_IOU = 0.2  # of the boxes of one person in two frames some 100 ms apart
 
 
 class ResultKind(Enum):
@@ -28,9 +30,9 @@ class ResultKind(Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrackResult:
-    """What became certain about a track. observation: the best one behind it. frames: comparisons that were made in the track.
+    """A result of a track. observation: the best one that supports it. frames: number of compared frames of the track.
 
-    identity_id: of a match, or of the match that is gone; None otherwise. first_ns, last_ns: monotonic capture times.
+    identity_id: of a match, or of a match that is gone; None otherwise. first_ns, last_ns: monotonic capture times.
     """
 
     kind: ResultKind
@@ -51,7 +53,7 @@ class Track:
     evidence: Evidence
     seen: int = 0
     compared: int = 0
-    strangers: int = 0  # comparisons in a row that spoke for nobody
+    strangers: int = 0  # comparisons in a row that supported no identity
     result: ResultKind | None = None
     identity_id: str | None = None
     best: Observation | None = None
@@ -61,9 +63,10 @@ class Track:
 
 
 class Tracker:
-    """Keeps the tracks of one camera. alike: whether two embeddings show the same, for whole frames, which have no box.
+    """Keeps the tracks of one camera.
 
-    score, unit: as Evidence takes them.
+    alike: whether two embeddings show the same person or thing, for whole frames, which have no box. score, unit: for
+    Evidence. One thread may use it.
     """
 
     def __init__(
@@ -75,36 +78,36 @@ class Tracker:
 
     @property
     def present(self) -> tuple[list[str], int]:
-        """(identity ids in sight, sorted; number of unknown people in sight)."""
+        """(ids of the identities in sight, sorted; number of unknown people in sight)."""
         known = sorted({t.identity_id for t in self._tracks if t.identity_id is not None})
         return known, sum(t.result is ResultKind.UNKNOWN for t in self._tracks)
 
     @property
     def numbers(self) -> list[int]:
-        """The tracks that are in sight, or were until just now."""
+        """The numbers of the tracks that are not over."""
         return [t.number for t in self._tracks]
 
     def seen_at(self, now_ns: int) -> list[tuple[int, Observation, Withheld | None]]:
-        """(track number, observation, what kept it from being told as a match) of the frame that was captured at now_ns."""
+        """(track number, observation, why it is not reported as a match) for the frame captured at now_ns."""
         return [(t.number, t.last, t.withheld) for t in self._tracks if t.last is not None and t.last_ns == now_ns]
 
     def reconfigure(self, config: DecisionConfig) -> None:
-        """Go by these limits from now on. Whoever is in sight stays who they are: nobody is told twice."""
+        """Use these limits from now on. Existing tracks keep their results, so nothing is reported twice."""
         self._config = config
         for track in self._tracks:
             track.evidence.keep(config.window_frames)
 
     def forget(self, identity_id: str) -> None:
-        """Drop tracks of somebody who was removed from the gallery; nothing more is told of them."""
+        """Drop the tracks of an identity that was removed from the gallery, without a result."""
         self._tracks = [t for t in self._tracks if t.identity_id != identity_id]
 
     def update(self, observations: Sequence[Observation], now_ns: int) -> list[TrackResult]:
-        """Take one frame's observations at now_ns (monotonic capture time); returns what became certain by it."""
+        """Process the observations of one frame, captured at now_ns (monotonic). Returns the results of this frame."""
         results = self.expire(now_ns)
         free = list(self._tracks)
-        # The surest assignments first, each track and each face once: where people pass each other, their boxes overlap
-        # and their faces tell them apart; else pairs in falling order of overlap. Who was told as a match is followed by
-        # their face also where the boxes do not overlap: a quick step is not `gone`, and not a second match.
+        # Assign each face to at most one track, in order of certainty. First come pairs whose face matches the identity of
+        # the track: people who pass each other have overlapping boxes, but different faces. Such a pair needs no overlap,
+        # so a quick step causes neither `gone` nor a second match. Then pairs in falling order of overlap.
         pairs = ((_agrees(t, o), self._overlap(t, o), i, t) for i, o in enumerate(observations) for t in free)
         taken: dict[int, Track] = {}
         for _, _, i, track in sorted((p for p in pairs if p[0] or p[1] >= MIN_IOU), key=lambda p: (-p[0], -p[1])):
@@ -113,11 +116,11 @@ class Tracker:
         for i, observation in enumerate(observations):
             track = taken.get(i) or self._begin(observation, now_ns)
             results += self._extend(track, observation, now_ns)
-        # Ends before beginnings: who is told as gone and as matched by one frame is here.
+        # `gone` first: an identity that is gone and matched in one frame is in sight.
         return sorted(results, key=lambda f: f.kind is not ResultKind.GONE)
 
     def expire(self, now_ns: int) -> list[TrackResult]:
-        """End the tracks that have been out of sight for too long at now_ns. To be called without a frame, too."""
+        """End the tracks that have been out of sight for gone_after_s at now_ns. Also call it when there is no frame."""
         limit_ns = now_ns - round(self._config.gone_after_s * 1e9)
         old = [t for t in self._tracks if t.last_ns <= limit_ns]
         self._tracks = [t for t in self._tracks if t.last_ns > limit_ns]
@@ -128,7 +131,7 @@ class Tracker:
         if face is None or track.box is None:
             last, now = None if track.last is None else track.last.embedding, observation.embedding
             if last is None or now is None:
-                return float(last is now)  # poor frames follow each other, so that in the end they are told as rejected
+                return float(last is now)  # poor frames form one track, so that it can be reported as rejected
             return float(self._alike(last, now))
         return track.box.iou(face.box)
 
@@ -175,7 +178,7 @@ class Tracker:
         return []
 
     def _watch(self, track: Track, observation: Observation, now_ns: int) -> list[TrackResult]:
-        """After a match: has somebody else taken the place? Then this track is over and a new one begins."""
+        """After a match: if another person has taken the place, end this track and begin a new one."""
         track.unlike = [] if _agrees(track, observation) else [*track.unlike, observation]
         if len(track.unlike) < self._config.unknown_frames:
             return []
@@ -193,11 +196,11 @@ class Tracker:
             return [_result(track, ResultKind.GONE, track.best)]
         if track.seen >= self._config.unknown_frames:
             return [_result(track, ResultKind.REJECTED, track.best)]
-        return []  # a glimpse: too few frames to say anything, not even that somebody was refused
+        return []  # too few frames for any result, even for rejected
 
 
 def _agrees(track: Track, observation: Observation) -> bool:
-    """Whether the observation matches the person that the track was told as."""
+    """Whether the observation matches the identity of the track."""
     candidate = observation.decision.candidate
     return (
         observation.decision.kind is DecisionKind.MATCH
@@ -207,7 +210,7 @@ def _agrees(track: Track, observation: Observation) -> bool:
 
 
 def _as_decided_now(observation: Observation, newest: Decision) -> Observation:
-    """A match is told by the threshold of the moment, also where an earlier frame is its best and another one held then."""
+    """The observation with the present threshold: a match is reported with it, even if its best frame was decided earlier."""
     decision = replace(
         observation.decision,
         kind=DecisionKind.MATCH,
@@ -219,7 +222,7 @@ def _as_decided_now(observation: Observation, newest: Decision) -> Observation:
 
 
 def _rank(observation: Observation) -> tuple[int, float]:
-    """What a track is told by: a comparison before a refused frame, and of these an attack before a blurred one."""
+    """The order of observations that represent a track: compared frames first, then attacks, then other refused frames."""
     score = observation.decision.score
     compared = observation.decision.kind is not DecisionKind.NOT_COMPARED
     attack = observation.sample.pad.decision is PadDecision.ATTACK

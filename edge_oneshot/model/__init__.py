@@ -1,1 +1,1 @@
-"""A model file and what its card says: reading, running, encoding."""
+"""A model and its card: the bundle file, the card, the interpreter, the encoder."""

@@ -1,7 +1,7 @@
-"""The bundle: one .tflite file with its card (card.json) appended as a zip entry, as TFLite metadata does.
+"""The bundle: one .tflite file with its card (card.json) appended as a zip entry, like TFLite metadata.
 
-A flatbuffer ignores what follows it and a zip archive ignores what stands before it, so one file is both.
-The card says what the model needs and what it was measured to do; docs/bundle.md describes every field.
+A flatbuffer ignores data after it, and a zip archive ignores data before it, so one file is both. The card states what
+the model needs and how it was measured; docs/reference/bundle.md describes every field.
 """
 
 from __future__ import annotations
@@ -18,19 +18,20 @@ from pathlib import Path
 from typing import Any, Literal
 
 from edge_oneshot.errors import ModelError
-from edge_oneshot.model.card import Card, Cohort, DetectorCard, EncoderCard, LandmarkCard
+from edge_oneshot.model.card import Card, CohortScores, DetectorCard, EncoderCard, LandmarkCard
 from edge_oneshot.model.card_reader import parse_card, parse_cohort
 
 CARD_NAME = "card.json"
-WHICH = "look which bundles model.encoder, model.detector, model.refiner and model.landmarks name"
+WHICH = "check the bundles that model.encoder, model.detector, model.refiner and model.landmarks name"
 TFLITE_IDENTIFIER = b"TFL3"  # bytes 4-8 of the flatbuffer, from the TFLite schema
-# What makes two encoders' embeddings comparable. Thresholds and licence texts may change without re-enrollment.
+# The fields of the card that decide whether embeddings are comparable. A change of any other field, such as thresholds,
+# needs no new enrollment.
 IDENTITY_FIELDS = ("input", "regions", "alignment", "output", "comparator")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bundle:
-    """path: where it was read from. model: the flatbuffer alone. encoder_id: "sha256:…" of model and preprocessing."""
+    """path: the file. model: the flatbuffer alone. encoder_id: "sha256:…" of model and preprocessing (compute_encoder_id)."""
 
     path: Path
     model: bytes
@@ -39,27 +40,27 @@ class Bundle:
 
     @property
     def encoder(self) -> EncoderCard:
-        """The card of an encoder. Raises ModelError if this is something else."""
+        """The card of an encoder. Raises ModelError for another kind."""
         if not isinstance(self.card, EncoderCard):
             raise self._other("encoder")
         return self.card
 
     @property
     def detector(self) -> DetectorCard:
-        """The card of a detector. Raises ModelError if this is something else."""
+        """The card of a detector. Raises ModelError for another kind."""
         if not isinstance(self.card, DetectorCard):
             raise self._other("detector")
         return self.card
 
     @property
     def landmarks(self) -> LandmarkCard:
-        """The card of a landmark network. Raises ModelError if this is something else."""
+        """The card of a landmark network. Raises ModelError for another kind."""
         if not isinstance(self.card, LandmarkCard):
             raise self._other("landmarks")
         return self.card
 
     def _other(self, expected: str) -> ModelError:
-        article = {"encoder": "an encoder", "detector": "a detector", "landmarks": "landmarks"}
+        article = {"encoder": "an encoder", "detector": "a detector", "landmarks": "a landmark network"}
         return ModelError(f"{self.path} kind: expected {article[expected]}, got {article[self.card.kind]}", WHICH)
 
 
@@ -68,18 +69,18 @@ def digest(data: bytes) -> str:
 
 
 def compute_encoder_id(model_digest: str, card: Mapping[str, Any]) -> str:
-    """Digest of the model's bytes and of every preprocessing field (IDENTITY_FIELDS of the card, `mirror` where it is set).
+    """ "sha256:<hex>" of the digest of the model's bytes and of every preprocessing field of the card.
 
-    "sha256:<hex>".
+    These are IDENTITY_FIELDS, and `mirror` if it is true. model_digest: as `digest` gives it.
     """
     fields = {name: card.get(name) for name in IDENTITY_FIELDS}
-    if card.get("mirror"):  # left out otherwise: cards are older than this field, and their ids must not change
+    if card.get("mirror"):  # only if true: the ids of cards without this field must not change
         fields["mirror"] = True
     return digest((model_digest + json.dumps(fields, sort_keys=True, separators=(",", ":"))).encode())
 
 
 def split(data: bytes, where: object) -> tuple[bytes, dict[str, Any] | None]:
-    """(flatbuffer, card or None) of a file's bytes. Raises ModelError if it is no TFLite file or the card is no JSON."""
+    """(flatbuffer, card or None) from the bytes of a file. Raises ModelError for a file that is not TFLite, or a damaged card."""
     if len(data) < 16 or data[4:8] != TFLITE_IDENTIFIER:
         raise ModelError(
             f"{where}: expected a TFLite file (TFL3 at byte 4), got {len(data)} bytes starting {data[:8]!r}",
@@ -93,17 +94,11 @@ def split(data: bytes, where: object) -> tuple[bytes, dict[str, Any] | None]:
             if CARD_NAME not in archive.namelist():
                 return data[:start], None
             card = json.loads(archive.read(CARD_NAME))
-    except (
-        zipfile.BadZipFile,
-        zlib.error,
-        EOFError,
-        OSError,
-        ValueError,
-        RuntimeError,
-    ) as e:  # what zipfile and json stumble over
+    # what zipfile and json raise for damaged data
+    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, RuntimeError) as e:
         why = str(e) or type(e).__name__
         raise ModelError(
-            f"{where} card: expected {CARD_NAME} as JSON, got a damaged one: {why}", "copy the file again"
+            f"{where} card: expected {CARD_NAME} as JSON, got damaged data: {why}", "copy the file again"
         ) from None
     if not isinstance(card, dict):
         raise ModelError(f"{where} card: expected a JSON object, got {type(card).__name__}", "convert the model again")
@@ -111,7 +106,7 @@ def split(data: bytes, where: object) -> tuple[bytes, dict[str, Any] | None]:
 
 
 def read_bundle(path: Path) -> Bundle:
-    """Read and check a bundle file. Raises ModelError that names the field that is wrong."""
+    """Read and check a bundle file. Raises ModelError that names the wrong field."""
     try:
         data = path.read_bytes()
     except OSError as e:
@@ -119,22 +114,23 @@ def read_bundle(path: Path) -> Bundle:
     model, raw = split(data, path)
     if raw is None:
         raise ModelError(
-            f"{path} card: expected {CARD_NAME} behind the model, got none: a bare or truncated .tflite file",
+            f"{path} card: expected {CARD_NAME} after the model, got none: a .tflite file without a card, or a truncated one",
             "convert it with edge-oneshot-convert, or copy the bundle again",
         )
     card = parse_card(raw, str(path))
     if card.model_digest != (got := digest(model)):
         raise ModelError(
-            f"{path} digests.model: the card says {card.model_digest[:19]}…, the model's bytes are {got[:19]}…",
-            "the file is damaged or was edited; copy or convert it again",
+            f"{path} digests.model: expected {card.model_digest[:19]}… (from the card), got {got[:19]}… (of the model): "
+            "the file is damaged or was edited",
+            "copy or convert it again",
         )
     return Bundle(path=path, model=model, card=card, encoder_id=compute_encoder_id(got, raw))
 
 
 def write_bundle(path: Path, model: bytes, card: Mapping[str, Any]) -> Bundle:
-    """Write `model` and `card` (its digests.model is set here) to `path`, atomically and with the same bytes each time.
+    """Write `model` and `card` to `path`, atomically. The same input gives the same bytes. Sets digests.model.
 
-    Raises ModelError if the card is incomplete or contradicts itself; nothing is written then.
+    Raises ModelError, and writes nothing, if the card is incomplete or contradicts itself.
     """
     model, _ = split(model, "the model")
     raw = {**card, "digests": {**card.get("digests", {}), "model": digest(model)}}
@@ -149,19 +145,19 @@ def write_bundle(path: Path, model: bytes, card: Mapping[str, Any]) -> Bundle:
     return read_bundle(path)
 
 
-def read_cohort(path: Path, encoder_id: str) -> Cohort:
-    """A cohort that `edge-oneshot calibrate` measured with this very encoder. Raises ModelError."""
+def read_cohort(path: Path, encoder_id: str) -> CohortScores:
+    """Read a file of `edge-oneshot calibrate`. Raises ModelError if it is invalid or was measured with another encoder."""
     try:
         raw = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as e:
         raise ModelError(
-            f"cannot read the cohort {path}: {e}", "make it with `edge-oneshot calibrate`, and check model.cohort"
+            f"cannot read the cohort {path}: {e}", "create it with `edge-oneshot calibrate`, and check model.cohort"
         ) from None
     made_by = raw.get("encoder_id") if isinstance(raw, dict) else None
     if made_by != encoder_id:
         raise ModelError(
-            f"{path} encoder_id: expected {encoder_id[:19]}…, got {str(made_by)[:19]}: it was measured with another encoder",
-            "run `edge-oneshot calibrate` again, or empty model.cohort",
+            f"{path} encoder_id: expected {encoder_id[:19]}…, got {str(made_by)[:19]}…: it was measured with another encoder",
+            'run `edge-oneshot calibrate` again, or set model.cohort to ""',
         )
     return parse_cohort(raw.get("cohort"), str(path))
 
@@ -176,9 +172,9 @@ SHIPPED: dict[Role, str] = {
 
 
 def find_bundle(name: str, role: Role) -> Path:
-    """The file that a configuration value means: "" = the shipped default, a bare word = a shipped bundle, else a path.
+    """The file that a configuration value names: "" = the shipped default, a name = a shipped bundle, else a path.
 
-    Raises ModelError if there is none.
+    Raises ModelError for an unknown name.
     """
     models = Path(str(resources.files("edge_oneshot"))) / "models"
     if not name or ("/" not in name and not name.endswith(".tflite")):
@@ -186,7 +182,8 @@ def find_bundle(name: str, role: Role) -> Path:
         if not path.is_file():
             shipped = ", ".join(sorted(p.stem for p in models.glob("*.tflite")))
             raise ModelError(
-                f"model.{role}: no shipped bundle {path.stem!r}; shipped: {shipped}", "name one of them, or a path"
+                f"model.{role}: expected a path or one of the shipped bundles {shipped}, got {path.stem!r}",
+                "name one of them, or a path with / or .tflite",
             )
         return path
     return Path(name).expanduser()

@@ -1,19 +1,19 @@
-"""The model card inside a bundle, as values. card_reader.py reads them."""
+"""The model card of a bundle, as value types. card_reader.py reads it."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InputSpec:
-    """What the model takes: (1, height_px, width_px, channels). colour: RGB or L (grey).
+    """The input of the model: (1, height_px, width_px, channels). colour: RGB or L (grey).
 
-    normalisation: value = (pixel - mean) / std per channel. An encoder and a landmark network have it folded into their
-    graph and take raw pixels; for a detector the device applies it.
+    mean, std: normalisation of each channel, value = (pixel - mean) / std. Encoders and landmark networks contain it and
+    take raw pixels; for a detector the device applies it.
     """
 
     width_px: int
@@ -31,7 +31,8 @@ class InputSpec:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ThresholdPoint:
-    """fmr: false match rate per comparison. threshold: the score that gives it. ci95, tar: as measured, or None."""
+    """fmr: false match rate per comparison. threshold: the score that gives it. ci95: 95 % interval of the threshold,
+    tar: true accept rate at it; both as measured, or None."""
 
     fmr: float
     threshold: float
@@ -41,9 +42,9 @@ class ThresholdPoint:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Thresholds:
-    """Thresholds by false match rate, highest rate first, and the protocol that they were measured under.
+    """Thresholds by false match rate, highest rate first, with the protocol of the measurement.
 
-    measured_to_fmr: the lowest rate that the counts resolve; beyond it a threshold is extrapolated.
+    measured_to_fmr: the lowest rate that the counts resolve; a threshold for a lower rate is extrapolated.
     """
 
     protocol: str
@@ -65,14 +66,15 @@ class Tail:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Cohort:
-    """How high people who are not enrolled score; counted over identities (evaluation/cohort.py measures it).
+class CohortScores:
+    """The scores of a cohort, that is of people who are not enrolled, as evaluation/cohort.py measures them.
 
-    fmrs, fmr_scores: false match rate per comparison, falling, and the score that gives it, down to measured_to_fmr;
-    beyond it `tail` goes on. gallery_scores: a row for each of gallery_sizes (identities, one template each), the scores
-    at the first of `fpirs` (falling), as many as were measured; measured_to_fpir: the last of them. template_exponent: an
-    identity of k templates counts as k ** exponent identities. fnmrs, fnmr_scores: share of mated one-shot comparisons
-    below a score, rising; empty if nobody in the cohort has two pictures.
+    identities: size of the cohort; rates are counted over identities. fmrs, fmr_scores: false match rates per
+    comparison, falling, and the scores that give them, down to measured_to_fmr; `tail` describes lower rates.
+    gallery_scores: a row for each of gallery_sizes (number of identities with one template each): the scores at the
+    first of `fpirs` (falling), as far as measured; measured_to_fpir: the last rate of each row. template_exponent: an
+    identity with k templates counts as k ** exponent identities. fnmrs, fnmr_scores: share of mated one-shot
+    comparisons below a score, rising; empty if no person of the cohort has two pictures.
     """
 
     protocol: str
@@ -92,7 +94,7 @@ class Cohort:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Platt:
-    """same_probability = 1 / (1 + exp(-(slope * score + intercept))); Platt 1999. For balanced mated/non-mated pairs."""
+    """same_probability = 1 / (1 + exp(-(slope * score + intercept))) (Platt 1999), for equally many mated and non-mated pairs."""
 
     slope: float
     intercept: float
@@ -126,10 +128,10 @@ class EncoderCard:
     thresholds: Thresholds | None
     probability: Platt | None
     certified: bool
-    provenance: Mapping[str, Any]
+    provenance: Mapping[str, object]
     model_digest: str
-    cohort: Cohort | None = None
-    mirror: bool = False  # the embedding is the mean of the chip's and of its mirror image's: two invokes
+    cohort: CohortScores | None = None
+    mirror: bool = False  # the embedding is the mean of those of the chip and of its mirror image: two inferences
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -144,16 +146,16 @@ class DetectorCard:
     landmarks: tuple[str, ...]
     min_score: float
     nms_iou: float
-    provenance: Mapping[str, Any]
+    provenance: Mapping[str, object]
     model_digest: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LandmarkCard:
-    """points: landmark name -> (x, y) px of the input, where the cut-out puts the landmarks of the one who found the face.
+    """points: landmark name -> (x, y) px of the input, the place to which the cut-out maps the detector's landmark.
 
-    The model tells, in the same order, how far right of and below them they really lie, in px of the input. hidden: behind
-    these it tells for each of them the logit of its being hidden by something.
+    The output has, in the same order, the offset (x, y) of each landmark from its point, in px of the input. hidden: the
+    output continues with one logit for each landmark, for the probability that something covers it.
     """
 
     kind: Literal["landmarks"]
@@ -163,7 +165,7 @@ class LandmarkCard:
     input: InputSpec
     points: Mapping[str, tuple[float, float]]
     hidden: bool
-    provenance: Mapping[str, Any]
+    provenance: Mapping[str, object]
     model_digest: str
 
 

@@ -1,15 +1,15 @@
-"""JSON -> the model card. Strict: a wrong field is named with its path, what was expected and what was found."""
+"""JSON -> the model card. Strict: the error for a wrong field gives its path, the expected and the actual value."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from itertools import pairwise
-from typing import Any
+from typing import Literal, TypedDict
 
-from edge_oneshot.errors import ModelError
 from edge_oneshot.model.card import (
     Card,
-    Cohort,
+    CohortScores,
     Comparator,
     DetectorCard,
     EncoderCard,
@@ -20,91 +20,36 @@ from edge_oneshot.model.card import (
     ThresholdPoint,
     Thresholds,
 )
+from edge_oneshot.model.fields import Fields
 
 CARD_VERSION = 1
 
 
-def _is_number(value: object) -> bool:
-    """A finite number that fits a float; JSON's whole numbers may have hundreds of digits."""
-    try:
-        return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
-    except OverflowError:
-        return False
+class _Common(TypedDict):
+    """The fields of every card."""
 
-
-class _Reader:
-    """Walks one JSON object and names the field, with its path, in every complaint."""
-
-    def __init__(self, data: object, where: str, path: str = "") -> None:
-        self.where, self.path = where, path
-        if not isinstance(data, dict):
-            raise self.fault("", "a JSON object", data)
-        self.data = data
-
-    def fault(self, key: str, expected: str, got: object) -> ModelError:
-        field = f"{self.path}.{key}".strip(".") or "card"
-        return ModelError(
-            f"{self.where} {field}: expected {expected}, got {str(got)[:80]!r}",
-            "convert the model again with a complete card",
-        )
-
-    def sub(self, key: str) -> _Reader:
-        return _Reader(self.data.get(key), self.where, f"{self.path}.{key}".strip("."))
-
-    def text(self, key: str, choices: tuple[str, ...] = ()) -> Any:
-        value = self.data.get(key)
-        if not isinstance(value, str) or not value or (choices and value not in choices):
-            raise self.fault(key, f"one of {', '.join(choices)}" if choices else "text", value)
-        return value
-
-    def number(self, key: str, low: float = -math.inf, high: float = math.inf) -> float:
-        value = self.data.get(key)
-        if not _is_number(value) or not low <= float(value) <= high:  # type: ignore[arg-type]
-            raise self.fault(key, f"a number from {low:g} to {high:g}", value)
-        return float(value)  # type: ignore[arg-type]
-
-    def whole(self, key: str, low: int, high: int) -> int:
-        value = self.number(key, low, high)
-        if value != int(value):
-            raise self.fault(key, "a whole number", value)
-        return int(value)
-
-    def flag(self, key: str) -> bool:
-        """false where it is absent."""
-        value = self.data.get(key, False)
-        if not isinstance(value, bool):
-            raise self.fault(key, "true or false, or nothing", value)
-        return value
-
-    def names(self, key: str) -> tuple[str, ...]:
-        value = self.data.get(key)
-        if not isinstance(value, list) or not all(isinstance(n, str) for n in value):
-            raise self.fault(key, "a list of landmark names", value)
-        return tuple(value)
-
-    def numbers(self, key: str, length: int | None = None, low: float = -math.inf) -> tuple[float, ...]:
-        value = self.data.get(key)
-        good = isinstance(value, list) and all(_is_number(v) and v >= low for v in value)
-        if not good or (length is not None and len(value) != length):  # type: ignore[arg-type]
-            raise self.fault(key, f"{length if length is not None else 'a list of'} finite numbers >= {low:g}", value)
-        return tuple(float(v) for v in value)  # type: ignore[union-attr]
+    name: str
+    version: str
+    description: str
+    input: InputSpec
+    provenance: Mapping[str, object]
+    model_digest: str
 
 
 def parse_card(raw: object, where: str) -> Card:
     """Check a card. where: the file, for messages. Raises ModelError that names the field."""
-    top = _Reader(raw, where)
+    top = Fields(raw, where)
     if (version := top.whole("card", 1, 10**6)) > CARD_VERSION:
         raise top.fault("card", f"version {CARD_VERSION}, the newest that this release reads", version)
-    kind = top.text("kind", ("encoder", "detector", "landmarks"))
-    common = {
-        "kind": kind,
-        "name": top.text("name"),
-        "version": top.text("version"),
-        "description": top.text("description"),
-        "input": _parse_input(top.sub("input")),
-        "model_digest": top.sub("digests").text("model"),
-        "provenance": top.sub("provenance").data,
-    }
+    kind = top.choice("kind", ("encoder", "detector", "landmarks"))
+    common = _Common(
+        name=top.text("name"),
+        version=top.text("version"),
+        description=top.text("description"),
+        input=_parse_input(top.sub("input")),
+        model_digest=top.sub("digests").text("model"),
+        provenance=top.sub("provenance").data,
+    )
     for key in ("source", "licence", "training_data"):
         top.sub("provenance").text(key)
     if kind == "landmarks":
@@ -112,16 +57,16 @@ def parse_card(raw: object, where: str) -> Card:
     return _parse_encoder(top, common) if kind == "encoder" else _parse_detector(top, common)
 
 
-def _parse_input(r: _Reader) -> InputSpec:
-    colour = r.text("colour", ("RGB", "L"))
-    channels = r.whole("channels", 1, 3)
-    if channels != {"RGB": 3, "L": 1}[colour]:
-        raise r.fault("channels", f"{3 if colour == 'RGB' else 1} for colour {colour}", channels)
-    normalisation = r.sub("normalisation")
+def _parse_input(f: Fields) -> InputSpec:
+    colour: Literal["RGB", "L"] = f.choice("colour", ("RGB", "L"))
+    channels = f.whole("channels", 1, 3)
+    if channels != (expected := 3 if colour == "RGB" else 1):
+        raise f.fault("channels", f"{expected} for colour {colour}", channels)
+    normalisation = f.sub("normalisation")
     mean, std = normalisation.numbers("mean", channels), normalisation.numbers("std", channels, low=1e-6)
     return InputSpec(
-        width_px=r.whole("width_px", 8, 2048),
-        height_px=r.whole("height_px", 8, 2048),
+        width_px=f.whole("width_px", 8, 2048),
+        height_px=f.whole("height_px", 8, 2048),
         channels=channels,
         colour=colour,
         mean=mean,
@@ -129,170 +74,178 @@ def _parse_input(r: _Reader) -> InputSpec:
     )
 
 
-def _parse_encoder(top: _Reader, common: dict[str, Any]) -> EncoderCard:
-    regions = top.text("regions", ("face", "frame"))
+def _parse_encoder(top: Fields, common: _Common) -> EncoderCard:
+    regions: Literal["face", "frame"] = top.choice("regions", ("face", "frame"))
     dimension = top.sub("output").whole("dimension", 1, 65536)
     alignment: dict[str, tuple[float, float]] = {}
     if regions == "face":
-        top.sub("alignment").text("method", ("similarity",))
+        top.sub("alignment").choice("method", ("similarity",))
         alignment = _parse_points(top.sub("alignment").sub("points"))
     elif top.data.get("alignment") is not None:
         raise top.fault("alignment", 'null for regions "frame"', top.data["alignment"])
-    c = top.sub("comparator")
-    comparator = Comparator(kind=c.text("kind", ("cosine", "weighted-l1")))
-    if comparator.kind == "weighted-l1":
-        comparator = Comparator(
-            kind="weighted-l1", weights=c.numbers("weights", dimension, low=0.0), bias=c.number("bias")
-        )
+    comparator = _parse_comparator(top.sub("comparator"), dimension)
     if (mirror := top.flag("mirror")) and comparator.kind != "cosine":
         raise top.fault("mirror", f"false for the comparator {comparator.kind}", mirror)
+    thresholds, probability = top.optional("thresholds"), top.optional("probability")
+    cohort, certificate = top.data.get("cohort"), top.data.get("certificate")
     return EncoderCard(
         **common,
+        kind="encoder",
         regions=regions,
         alignment=alignment,
         dimension=dimension,
         comparator=comparator,
-        thresholds=None if top.data.get("thresholds") is None else _parse_thresholds(top.sub("thresholds")),
-        probability=None if top.data.get("probability") is None else _parse_platt(top.sub("probability")),
-        cohort=None if top.data.get("cohort") is None else parse_cohort(top.data["cohort"], f"{top.where} cohort"),
+        thresholds=None if thresholds is None else _parse_thresholds(thresholds),
+        probability=None if probability is None else _parse_platt(probability),
+        cohort=None if cohort is None else parse_cohort(cohort, f"{top.where} cohort"),
         mirror=mirror,
-        certified=bool(isinstance(top.data.get("certificate"), dict) and top.data["certificate"].get("passed")),
+        certified=isinstance(certificate, dict) and bool(certificate.get("passed")),
     )
 
 
-def _parse_points(r: _Reader) -> dict[str, tuple[float, float]]:
+def _parse_comparator(f: Fields, dimension: int) -> Comparator:
+    if f.choice("kind", ("cosine", "weighted-l1")) == "cosine":
+        return Comparator(kind="cosine")
+    return Comparator(kind="weighted-l1", weights=f.numbers("weights", dimension, low=0.0), bias=f.number("bias"))
+
+
+def _parse_points(f: Fields) -> dict[str, tuple[float, float]]:
     points: dict[str, tuple[float, float]] = {}
-    for name in r.data:
-        x, y = r.numbers(name, 2)
+    for name in f.data:
+        x, y = f.numbers(name, 2)
         points[name] = (x, y)
     if all(math.dist(p, q) < 1 for p in points.values() for q in points.values()):
-        raise r.fault("", "at least two points, 1 px apart or more", points)
+        raise f.fault("", "at least two points, 1 px apart or more", points)
     return points
 
 
-def _parse_landmarks(top: _Reader, common: dict[str, Any]) -> LandmarkCard:
-    spec: InputSpec = common["input"]
+def _parse_landmarks(top: Fields, common: _Common) -> LandmarkCard:
+    spec = common["input"]
     if spec.colour != "RGB":
         raise top.sub("input").fault("colour", "RGB, for landmarks", spec.colour)
     points, output = _parse_points(top.sub("points")), top.sub("output")
     for name, (x, y) in points.items():
         if not (0 <= x <= spec.width_px and 0 <= y <= spec.height_px):
-            raise top.sub("points").fault(
-                name, f"a point inside the input of {spec.width_px}x{spec.height_px} px", (x, y)
-            )
-    # JSON objects have no order: it is told where the model's output is.
+            inside = f"a point inside the input of {spec.width_px}x{spec.height_px} px"
+            raise top.sub("points").fault(name, inside, (x, y))
+    # JSON objects have no order, so the order of the model's output is a list of its own.
     names = output.names("landmarks")
     if sorted(names) != sorted(points):
         raise output.fault("landmarks", f"each of the points once ({', '.join(sorted(points))})", names)
-    return LandmarkCard(**common, points={name: points[name] for name in names}, hidden=output.flag("hidden"))
+    return LandmarkCard(
+        **common, kind="landmarks", points={name: points[name] for name in names}, hidden=output.flag("hidden")
+    )
 
 
-def _parse_thresholds(r: _Reader) -> Thresholds:
-    entries = r.data.get("points")
-    if not isinstance(entries, list) or not entries:
-        raise r.fault("points", "a list of thresholds by fmr", entries)
-    points = []
-    for i, entry in enumerate(entries):
-        p = _Reader(entry, r.where, f"{r.path}.points[{i}]")
-        ci = None if p.data.get("ci95") is None else p.numbers("ci95", 2)
-        tar = None if p.data.get("tar") is None else p.number("tar", 0, 1)
-        points.append(
-            ThresholdPoint(
-                fmr=p.number("fmr", 1e-12, 1),
-                threshold=p.number("threshold"),
-                ci95=None if ci is None else (ci[0], ci[1]),
-                tar=tar,
-            )
-        )
+def _parse_detector(top: Fields, common: _Common) -> DetectorCard:
+    f = top.sub("decoder")
+    f.choice("kind", ("blazeface",))
+    strides = tuple(int(v) for v in f.numbers("strides", low=1))
+    return DetectorCard(
+        **common,
+        kind="detector",
+        strides=strides,
+        landmarks=f.names("landmarks"),
+        min_score=f.number("min_score", 0, 1),
+        anchors_per_cell=tuple(int(v) for v in f.numbers("anchors_per_cell", len(strides), low=1)),
+        nms_iou=f.number("nms_iou", 0, 1),
+    )
+
+
+def _parse_thresholds(f: Fields) -> Thresholds:
+    expected = "a list of thresholds by fmr"
+    entries = f.items("points", expected)
+    if not entries:
+        raise f.fault("points", expected, entries)
+    points = [_parse_point(Fields(entry, f.where, f"{f.path}.points[{i}]")) for i, entry in enumerate(entries)]
     points.sort(key=lambda p: -p.fmr)
     if any(a.threshold > b.threshold or a.fmr == b.fmr for a, b in pairwise(points)):
-        raise r.fault("points", "thresholds that rise while fmr falls", [(p.fmr, p.threshold) for p in points])
+        raise f.fault("points", "thresholds that rise while fmr falls", [(p.fmr, p.threshold) for p in points])
     return Thresholds(
-        protocol=r.text("protocol"),
+        protocol=f.text("protocol"),
         points=tuple(points),
-        measured_to_fmr=r.number("measured_to_fmr", 1e-12, 1),
-        identities=r.whole("identities", 1, 10**9),
-        mated_pairs=r.whole("mated_pairs", 0, 10**12),
-        non_mated_pairs=r.whole("non_mated_pairs", 1, 10**12),
+        measured_to_fmr=f.number("measured_to_fmr", 1e-12, 1),
+        identities=f.whole("identities", 1, 10**9),
+        mated_pairs=f.whole("mated_pairs", 0, 10**12),
+        non_mated_pairs=f.whole("non_mated_pairs", 1, 10**12),
     )
 
 
-def parse_cohort(raw: object, where: str) -> Cohort:
-    """Check a cohort, of a card or of a file of its own. Raises ModelError that names the field."""
-    r = _Reader(raw, where)
-
-    def curve(rates: str, scores: str, *, rising: bool) -> tuple[tuple[float, ...], tuple[float, ...]]:
-        x, y = r.numbers(rates, low=1e-12), r.numbers(scores)
-        if len(x) != len(y) or any(rate > 1 for rate in x):
-            raise r.fault(scores, f"{len(x)} scores, one for each rate up to 1 of {rates}", y)
-        if any((b <= a) == rising for a, b in pairwise(x)) or any(b < a for a, b in pairwise(y)):
-            raise r.fault(scores, f"scores that rise while {rates} {'rises' if rising else 'falls'}", y)
-        return x, y
-
-    fmrs, fmr_scores = curve("fmrs", "fmr_scores", rising=False)
-    fnmrs, fnmr_scores = curve("fnmrs", "fnmr_scores", rising=True)
-    sizes, fpirs, limits = (
-        r.numbers("gallery_sizes", low=1),
-        r.numbers("fpirs", low=1e-12),
-        r.numbers("measured_to_fpir", low=1e-12),
+def _parse_point(f: Fields) -> ThresholdPoint:
+    ci95 = None if f.data.get("ci95") is None else f.numbers("ci95", 2)
+    return ThresholdPoint(
+        fmr=f.number("fmr", 1e-12, 1),
+        threshold=f.number("threshold"),
+        ci95=None if ci95 is None else (ci95[0], ci95[1]),
+        tar=None if f.data.get("tar") is None else f.number("tar", 0, 1),
     )
-    table = r.data.get("gallery_scores")
+
+
+def _parse_platt(f: Fields) -> Platt:
+    f.choice("kind", ("platt",))
+    return Platt(slope=f.number("slope", 0), intercept=f.number("intercept"), protocol=f.text("protocol"))
+
+
+def parse_cohort(raw: object, where: str) -> CohortScores:
+    """Check the cohort scores of a card, or of a file of `edge-oneshot calibrate`. Raises ModelError that names the field."""
+    f = Fields(raw, where)
+    fmrs, fmr_scores = _curve(f, "fmrs", "fmr_scores", rising=False)
+    fnmrs, fnmr_scores = _curve(f, "fnmrs", "fnmr_scores", rising=True)
     if not fmrs:
-        raise r.fault("fmrs", "at least one rate", fmrs)
+        raise f.fault("fmrs", "at least one rate", fmrs)
+    sizes, fpirs = f.numbers("gallery_sizes", low=1), f.numbers("fpirs", low=1e-12)
     if not sizes or any(b <= a for a, b in pairwise(sizes)) or any(size != int(size) for size in sizes):
-        raise r.fault("gallery_sizes", "whole numbers that rise", sizes)
+        raise f.fault("gallery_sizes", "whole numbers that rise", sizes)
     if not fpirs or fpirs[0] > 1 or any(b >= a for a, b in pairwise(fpirs)):
-        raise r.fault("fpirs", "rates up to 1 that fall", fpirs)
-    if not isinstance(table, list) or len(table) != len(sizes) or len(limits) != len(sizes):
-        raise r.fault("gallery_scores", f"{len(sizes)} rows, and as many measured_to_fpir", table)
-    lines = []
-    for i, row in enumerate(table):
-        line = _Reader({"row": row}, where, f"gallery_scores[{i}]").numbers("row")
-        if (
-            not 1 <= len(line) <= len(fpirs)
-            or any(b < a for a, b in pairwise(line))
-            or limits[i] != fpirs[len(line) - 1]
-        ):
-            raise r.fault(f"gallery_scores[{i}]", f"scores that rise, the last at measured_to_fpir {limits[i]:g}", row)
-        lines.append(line)
-    t = r.sub("tail")
-    t.text("kind", ("gpd",))
-    return Cohort(
-        protocol=r.text("protocol"),
-        identities=r.whole("identities", 2, 10**9),
-        measured_to_fmr=r.number("measured_to_fmr", 1e-12, 1),
+        raise f.fault("fpirs", "rates up to 1 that fall", fpirs)
+    limits = f.numbers("measured_to_fpir", low=1e-12)
+    tail = f.sub("tail")
+    tail.choice("kind", ("gpd",))
+    return CohortScores(
+        protocol=f.text("protocol"),
+        identities=f.whole("identities", 2, 10**9),
+        measured_to_fmr=f.number("measured_to_fmr", 1e-12, 1),
         fmrs=fmrs,
         fmr_scores=fmr_scores,
         fnmrs=fnmrs,
         fnmr_scores=fnmr_scores,
         tail=Tail(
-            from_score=t.number("from_score"),
-            rate=t.number("rate", 1e-12, 1),
-            shape=t.number("shape", -1, 1),
-            scale=t.number("scale", 1e-9),
+            from_score=tail.number("from_score"),
+            rate=tail.number("rate", 1e-12, 1),
+            shape=tail.number("shape", -1, 1),
+            scale=tail.number("scale", 1e-9),
         ),
         gallery_sizes=tuple(int(size) for size in sizes),
         fpirs=fpirs,
-        gallery_scores=tuple(lines),
+        gallery_scores=_gallery_scores(f, len(sizes), fpirs, limits),
         measured_to_fpir=limits,
-        template_exponent=r.number("template_exponent", 0, 1),
+        template_exponent=f.number("template_exponent", 0, 1),
     )
 
 
-def _parse_platt(r: _Reader) -> Platt:
-    r.text("kind", ("platt",))
-    return Platt(slope=r.number("slope", 0), intercept=r.number("intercept"), protocol=r.text("protocol"))
+def _curve(f: Fields, rates: str, scores: str, *, rising: bool) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Two fields of one length: rates that rise or fall, and scores that rise with them."""
+    x, y = f.numbers(rates, low=1e-12), f.numbers(scores)
+    if len(x) != len(y) or any(rate > 1 for rate in x):
+        raise f.fault(scores, f"{len(x)} scores, one for each rate up to 1 of {rates}", y)
+    if any((b <= a) == rising for a, b in pairwise(x)) or any(b < a for a, b in pairwise(y)):
+        raise f.fault(scores, f"scores that rise while {rates} {'rises' if rising else 'falls'}", y)
+    return x, y
 
 
-def _parse_detector(top: _Reader, common: dict[str, Any]) -> DetectorCard:
-    d = top.sub("decoder")
-    d.text("kind", ("blazeface",))
-    strides = tuple(int(v) for v in d.numbers("strides", low=1))
-    return DetectorCard(
-        **common,
-        strides=strides,
-        landmarks=d.names("landmarks"),
-        min_score=d.number("min_score", 0, 1),
-        anchors_per_cell=tuple(int(v) for v in d.numbers("anchors_per_cell", len(strides), low=1)),
-        nms_iou=d.number("nms_iou", 0, 1),
-    )
+def _gallery_scores(
+    f: Fields, sizes: int, fpirs: tuple[float, ...], limits: tuple[float, ...]
+) -> tuple[tuple[float, ...], ...]:
+    """The table of scores: a row for each gallery size, which ends at that row's lowest measured FPIR."""
+    expected = f"{sizes} rows, and as many measured_to_fpir"
+    table = f.items("gallery_scores", expected)
+    if len(table) != sizes or len(limits) != sizes:
+        raise f.fault("gallery_scores", expected, table)
+    rows = []
+    for i, row in enumerate(table):
+        scores = Fields({"row": row}, f.where, f"gallery_scores[{i}]").numbers("row")
+        ends_right = 1 <= len(scores) <= len(fpirs) and limits[i] == fpirs[len(scores) - 1]
+        if not ends_right or any(b < a for a, b in pairwise(scores)):
+            raise f.fault(f"gallery_scores[{i}]", f"scores that rise, the last at measured_to_fpir {limits[i]:g}", row)
+        rows.append(scores)
+    return tuple(rows)

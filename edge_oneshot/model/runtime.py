@@ -1,7 +1,7 @@
-"""The TFLite interpreter, LiteRT or its predecessor tflite-runtime, behind one small face.
+"""The TFLite interpreter: LiteRT or its predecessor tflite-runtime, behind one interface.
 
-Tensor contract: batch 1, NHWC. One interpreter belongs to one thread: invoke() releases the GIL but allows no
-concurrent call. Results are copies: a held view of a tensor makes the next invoke() raise.
+Tensors have batch size 1 and the order NHWC. An interpreter belongs to one thread: invoke() releases the GIL but allows
+no concurrent call. Results are copies, since a view of a tensor would make the next invoke() fail.
 """
 
 from __future__ import annotations
@@ -23,27 +23,27 @@ RUNTIMES = {"litert": "ai_edge_litert.interpreter", "tflite": "tflite_runtime.in
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tensor:
-    """shape, dtype as numpy has them. scale, zero_point: real = scale * (q - zero_point); scale 0 = not quantized."""
+    """shape, dtype: as in numpy. scale, zero_point: real = scale * (q - zero_point); scale 0: not quantized."""
 
     name: str
     index: int
     shape: tuple[int, ...]
-    dtype: np.dtype[Any]
+    dtype: np.dtype[np.generic]
     scale: float
     zero_point: int
 
 
 class Runtime:
-    """A loaded model. Raises ModelError if no runtime is installed or the model cannot be loaded."""
+    """A loaded model. Raises ModelError if no TFLite runtime is installed or the model cannot be loaded."""
 
     def __init__(self, model: bytes, where: object, runtime: str = "auto", threads: int = 1) -> None:
         self.name, module = _import_runtime(runtime)
         try:
-            with _without_chatter():
+            with _without_stderr():
                 self._interpreter = module.Interpreter(model_content=model, num_threads=threads)
                 self._interpreter.allocate_tensors()
         except (AttributeError, ImportError, SystemError) as e:
-            # tflite-runtime 2.14 is built against numpy 1: it imports under numpy 2 and then breaks here.
+            # tflite-runtime 2.14 is built for numpy 1: with numpy 2 it can be imported, but fails here.
             raise ModelError(
                 f"{module.__name__} does not work with numpy {np.__version__}: {e}",
                 "pip install 'numpy<2', or use ai-edge-litert",
@@ -56,21 +56,21 @@ class Runtime:
         self.outputs = tuple(_tensor(d) for d in self._interpreter.get_output_details())
 
     def invoke(self, value: NDArray[Any]) -> tuple[NDArray[Any], ...]:
-        """Run the model on its only input, of exactly the declared shape and dtype; returns copies of all outputs."""
+        """Run the model on its single input, which has the declared shape and dtype. Returns copies of all outputs."""
         self._interpreter.set_tensor(self.inputs[0].index, value)
         self._interpreter.invoke()
         return tuple(self._interpreter.get_tensor(t.index) for t in self.outputs)
 
 
 class PixelModel:
-    """An int8 model that takes raw pixels and gives a row of numbers: encoders and the landmark network.
+    """An int8 model that takes raw pixels and returns a vector: an encoder or the landmark network.
 
-    Input: int8 (1, H, W, C) with scale 1 and zero point -128, so the whole preparation of a picture is one XOR with 0x80.
-    Output: int8 (1, D) with one scale. Raises ModelError when the model contradicts its card. Belongs to one thread.
+    Input: int8 (1, H, W, C) with scale 1 and zero point -128, so the only preprocessing is an XOR with 0x80.
+    Output: int8 (1, D) with one scale. Raises ModelError if the model contradicts its card. One thread may use it.
     """
 
     def __init__(self, runtime: Runtime, where: object, shape: tuple[int, int, int], values: int) -> None:
-        """shape: (H, W, C), values: D, as the card has them."""
+        """where: the file, for messages. shape: (H, W, C), values: D, as the card states them."""
         self.runtime, self._shape = runtime, shape
         inputs, outputs = runtime.inputs, runtime.outputs
         facts: tuple[tuple[str, object, object], ...] = (
@@ -86,8 +86,8 @@ class PixelModel:
         for field, expected, got in facts:
             if expected != got:
                 raise ModelError(
-                    f"{where} {field}: the card expects {expected}, the model has {got}",
-                    "use the card that belongs to this model, or convert the model again",
+                    f"{where} {field}: expected {expected} (from the card), got {got} (in the model)",
+                    "use the card of this model, or convert the model again",
                 )
 
     def __call__(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -101,9 +101,11 @@ class PixelModel:
 
 
 @contextmanager
-def _without_chatter() -> Iterator[None]:
-    """LiteRT announces its delegate on the process's standard error, in the middle of what a person reads; no setting
-    turns that off. Errors come as exceptions and are not lost."""
+def _without_stderr() -> Iterator[None]:
+    """Discard standard error: LiteRT prints the name of its delegate there, and no setting disables that.
+
+    Errors are exceptions, so none is lost.
+    """
     saved = os.dup(2)
     try:
         with open(os.devnull, "wb") as nowhere:  # noqa: PTH123 - a file descriptor is wanted, not a path
@@ -133,4 +135,4 @@ def _import_runtime(wanted: str) -> tuple[str, Any]:
             return name, importlib.import_module(RUNTIMES[name])
         except ImportError as e:
             errors.append(f"{name}: {e}")
-    raise ModelError(f"no TFLite runtime: {'; '.join(errors)}", "pip install ai-edge-litert")
+    raise ModelError(f"cannot import a TFLite runtime: {'; '.join(errors)}", "pip install ai-edge-litert")

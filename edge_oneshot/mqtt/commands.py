@@ -22,15 +22,16 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from edge_oneshot.control.protocol import Answer, Request
+from edge_oneshot.control.protocol import Answer, Failed, PendingRequest, Progress, answer_json, make_request
+from edge_oneshot.errors import ControlError
 from edge_oneshot.mqtt.client import MqttLink
 from edge_oneshot.mqtt.shared import Incoming
 from edge_oneshot.mqtt.topics import Topics
 
 log = logging.getLogger(__name__)
 
-# Templates must not leave or enter the device over MQTT, so there is no export and no import.
-VERBS = ("enroll", "cancel", "forget", "rename", "list", "pause", "resume", "snapshot", "explain", "reload", "status")
+# Templates do not leave or enter the device this way, so there is no export and no import.
+VERBS = ("enroll", "cancel", "forget", "rename", "list", "pause", "resume", "capture", "explain", "reload", "status")
 MAX_AGE_S = 10.0
 MAX_BYTES = 1024 * 1024
 _MAX_WAITING = 16
@@ -41,9 +42,13 @@ _REMEMBERED = 100  # answered transactions
 class _Asked:
     """A request that waits or runs. transaction: as the requester sent it, None without one."""
 
-    request: Request
+    pending: PendingRequest
     transaction: str | int | None
     at: float
+
+    @property
+    def verb(self) -> str:
+        return self.pending.request.verb
 
 
 class MqttRequests:
@@ -58,8 +63,8 @@ class MqttRequests:
         self._flooded = False
         link.subscribe(link.topics.request("x")[:-1] + "+", self.take)
 
-    def next_request(self) -> Request | None:
-        """Send the responses that are due; returns the next request to serve, or None."""
+    def next_request(self) -> PendingRequest | None:
+        """Send what is to be answered; the next request to serve, or None."""
         for asked in list(self._running):
             self._send_answers(asked)
         while (asked_next := self._held or self._take_waiting()) is not None:
@@ -71,11 +76,11 @@ class MqttRequests:
                     asked_next, "waited too long", "another request is running: cancel it, or send this one again"
                 )
                 continue
-            if self._running and asked_next.request.verb != "cancel":
+            if self._running and asked_next.verb != "cancel":
                 self._held = asked_next
                 return self._cancel_behind(asked_next)
             self._running.append(asked_next)
-            return asked_next.request
+            return asked_next.pending
         return None
 
     # ---- on the link's thread
@@ -93,21 +98,24 @@ class MqttRequests:
         arguments = _parse(message.payload)
         if arguments is None:
             error = f"expected a JSON object of at most {MAX_BYTES} bytes, got something else"
-            self._reply(verb, {"status": "error", "error": error, "hint": "see docs/mqtt.md"})
+            self._reply(verb, {"status": "error", "error": error, "hint": "see docs/reference/mqtt.md"})
             return
         transaction, sent_at = arguments.pop("transaction", None), arguments.pop("ts", None)
         if not _is_transaction(transaction):
             error = "transaction: expected at most 64 printable characters, or a whole number"
-            self._reply(verb, {"status": "error", "error": error, "hint": "see docs/mqtt.md"})
+            self._reply(verb, {"status": "error", "error": error, "hint": "see docs/reference/mqtt.md"})
             return
-        asked = _Asked(Request(verb=verb, arguments=arguments), transaction, time.monotonic())
         if sent_at is not None and not _is_fresh(sent_at):
-            self._refuse(
-                asked,
-                f"ts: expected a time of the last {MAX_AGE_S:g} s, got {str(sent_at)[:40]!r}",
-                "check both clocks",
-            )
+            error = f"ts: expected a time of the last {MAX_AGE_S:g} s, got {str(sent_at)[:40]!r}"
+            failure = Failed(ControlError(error, "check both clocks"))
+            self._reply(verb, _response(failure, transaction))
             return
+        try:
+            request = make_request(verb, arguments)
+        except ControlError as e:
+            self._reply(verb, _response(Failed(e), transaction))
+            return
+        asked = _Asked(PendingRequest(request), transaction, time.monotonic())
         try:
             self._waiting.put_nowait(asked)
             self._flooded = False
@@ -124,47 +132,46 @@ class MqttRequests:
         except queue.Empty:
             return None
 
-    def _cancel_behind(self, held: _Asked) -> Request | None:
-        """A `cancel` that came after `held` is served first: it ends the request that `held` waits for."""
+    def _cancel_behind(self, held: _Asked) -> PendingRequest | None:
+        """A `cancel` that came after `held` goes first: it is what ends the wait."""
         with self._waiting.mutex:
-            waiting: list[_Asked] = [a for a in self._waiting.queue if a.request.verb == "cancel"]
+            waiting: list[_Asked] = [a for a in self._waiting.queue if a.verb == "cancel"]
             found = waiting[0] if waiting else None
             if found is not None:
                 self._waiting.queue.remove(found)
         if found is None or self._is_known(found):
             return None
         self._running.append(found)
-        return found.request
+        return found.pending
 
     def _is_known(self, asked: _Asked) -> bool:
         """Whether this transaction was answered (then the response is sent again) or is running."""
         if asked.transaction is None:
             return False
-        key = (asked.request.verb, asked.transaction)
+        key = (asked.verb, asked.transaction)
         if key in self._answered:
-            self._reply(asked.request.verb, self._answered[key])
+            self._reply(asked.verb, self._answered[key])
             return True
-        return any((a.request.verb, a.transaction) == key for a in self._running)
+        return any((a.verb, a.transaction) == key for a in self._running)
 
     def _send_answers(self, asked: _Asked) -> None:
         while True:
             try:
-                answer = asked.request.answers.get_nowait()
+                answer = asked.pending.answers.get_nowait()
             except queue.Empty:
                 return
             response = _response(answer, asked.transaction)
-            self._reply(asked.request.verb, response)
-            if "status" in answer:
+            self._reply(asked.verb, response)
+            if not isinstance(answer, Progress):
                 self._running.remove(asked)
                 if asked.transaction is not None:
-                    self._answered[asked.request.verb, asked.transaction] = response
+                    self._answered[asked.verb, asked.transaction] = response
                     while len(self._answered) > _REMEMBERED:
                         self._answered.popitem(last=False)
                 return
 
     def _refuse(self, asked: _Asked, error: str, hint: str) -> None:
-        answer: Answer = {"status": "error", "error": error, "hint": hint}
-        self._reply(asked.request.verb, _response(answer, asked.transaction))
+        self._reply(asked.verb, _response(Failed(ControlError(error, hint)), asked.transaction))
 
     def _reply(self, verb: str, response: dict[str, Any]) -> None:
         self._link.reply(self._link.topics.response(verb), response)
@@ -183,12 +190,11 @@ def acl_lines(topics: Topics, device_user: str) -> list[str]:
 
 
 def _response(answer: Answer, transaction: str | int | None) -> dict[str, Any]:
-    if "progress" in answer:
-        response: dict[str, Any] = {"status": "progress", "data": {"progress": answer["progress"]}}
-    elif answer.get("status") == "ok":
-        response = {"status": "ok", "data": answer["data"]}
-    else:
-        response = {k: answer[k] for k in ("status", "error", "hint", "faults") if answer.get(k)}
+    response = answer_json(answer)
+    if isinstance(answer, Progress):
+        response = {"status": "progress", "data": response}
+    elif isinstance(answer, Failed):
+        response = {k: response[k] for k in ("status", "error", "hint", "faults") if response[k]}
     return response if transaction is None else {**response, "transaction": transaction}
 
 

@@ -1,4 +1,4 @@
-"""The messages that the daemon sends. docs/mqtt.md explains each field; events/schema/ holds their JSON Schemas."""
+"""The messages that the daemon sends. docs/reference/mqtt.md explains each field; events/schema/ holds their JSON Schemas."""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ class End(Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """Times in seconds. docs/mqtt.md promises these; tests shorten them.
+    """Times in seconds. docs/reference/mqtt.md promises these; tests shorten them.
 
     session_expiry_s: of the session, and the delay of the will. ack_timeout_s: a connection without a PUBACK for so long
     is closed, and its unsent bytes are discarded. refused_retry_s: until a refused event is sent again. stop_s: for the

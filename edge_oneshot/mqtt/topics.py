@@ -16,7 +16,7 @@ def slug(what: str, text: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Topics:
-    """The topics of one device: `<prefix>/<device>/…`. docs/mqtt.md says what each carries."""
+    """The topics of one device: `<prefix>/<device>/…`. docs/reference/mqtt.md says what each carries."""
 
     prefix: str
     device: str
@@ -31,42 +31,53 @@ class Topics:
 
     @property
     def availability(self) -> str:
+        """Retained, QoS 1. `online` after every accepted connection, `offline` on a clean stop; the will is `offline`."""
         return f"{self.base}/availability"
 
     @property
     def event(self) -> str:
+        """Not retained, QoS 1. Every event, matches and unknown people included."""
         return f"{self.base}/event"
 
     @property
     def unknown(self) -> str:
+        """Not retained, QoS 1. The event of an unknown person."""
         return f"{self.base}/unknown"
 
     @property
     def presence(self) -> str:
+        """Retained, QoS 1. Who is in sight: a state, never a trigger."""
         return f"{self.base}/presence"
 
     @property
     def health(self) -> str:
+        """Retained, QoS 1. The state of the device: frame rate, latency, temperature, outbox."""
         return f"{self.base}/health"
 
     @property
     def info(self) -> str:
+        """Retained, QoS 1. What the device is: version, encoder, threshold, capabilities."""
         return f"{self.base}/info"
 
     @property
     def snapshot(self) -> str:
+        """Not retained, QoS 0. The last face as a JPEG; off by default (`mqtt.snapshot`)."""
         return f"{self.base}/snapshot"
 
     def match(self, identity_id: str) -> str:
+        """Not retained, QoS 1. The match events of one person."""
         return f"{self.base}/match/{slug('identity', identity_id)}"
 
     def person_state(self, identity_id: str) -> str:
+        """Retained, QoS 1. `ON` while the person is in sight, else `OFF`."""
         return f"{self.base}/person/{slug('identity', identity_id)}/state"
 
     def request(self, verb: str) -> str:
+        """Not retained, QoS 1. A request to the device; off by default (`mqtt.requests`)."""
         return f"{self.base}/request/{slug('verb', verb)}"
 
     def response(self, verb: str) -> str:
+        """Not retained, QoS 1. The answers to requests."""
         return f"{self.base}/response/{slug('verb', verb)}"
 
     def of_event(self, event_type: str, identity_id: str | None) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""One person in: capture > exactly one face > quality > look-alike check > template. The picture is never kept."""
+"""Enrollment: capture > exactly one face > quality > look-alike check > template. The picture is never kept."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from edge_oneshot.vision.quality import reference_faults
 
 BURST_NS = 1_000_000_000  # after the first good frame, the best ones of this long make the template
 BURST_FRAMES = 10
-POOLED_FRAMES = 3  # the best ones: as good as all, and nearer to the claimed rate (docs/evaluation.md)
+POOLED_FRAMES = 3  # the best ones: as good as all, and nearer to the claimed rate (docs/explanation/evaluation.md)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Enrollment:
-    """What an enrollment gives. look_alike: whoever else of the gallery is most alike, or None.
+    """The result of an enrollment. look_alike: the other enrolled person with the highest score, or None.
 
-    frames: how many of a burst the template was made of. self_score: the lowest comparison score of the template with one of
-    the best frames of the burst, used or not; None: there was only one. A person who does not match themselves within a
-    second, or two people who took turns, will not be recognised either.
+    frames: frames of the burst that the template was made of. self_score: lowest comparison score of the template with one of
+    the best frames of the burst, used or not; None for a single frame. A low self_score predicts missed matches: the
+    person moved, or two people took turns.
     """
 
     identity: Identity
@@ -37,7 +37,7 @@ class Enrollment:
 
 
 def find_one(samples: Sequence[Sample]) -> tuple[Sample | None, tuple[Fault, ...]]:
-    """The only sample if it is usable, else the faults. Several faces, or none, are faults here."""
+    """The only sample if it has no fault, else the faults. No face and several faces are faults here."""
     if not samples:
         return None, (Fault(code="no_face", message="no face found: look at the camera, come closer, more light"),)
     if len(samples) > 1:
@@ -48,7 +48,7 @@ def find_one(samples: Sequence[Sample]) -> tuple[Sample | None, tuple[Fault, ...
 
 
 def find_reference(pipeline: Pipeline, frame: Frame) -> tuple[Sample | None, tuple[Fault, ...]]:
-    """As find_one, of a frame that somebody is to be enrolled from."""
+    """As find_one, with the stricter gates for enrollment."""
     sample, faults = find_one(pipeline.samples(frame))
     faults = faults if sample is None else reference_faults(sample.quality, pipeline.gates)
     return (None, faults) if faults else (sample, ())
@@ -93,14 +93,23 @@ def make_enrollment(embedding: Embedding, quality: Quality, identity: Identity, 
 class CaptureSession:
     """Enrollment from live frames: one template of the best frames of one second, captured after the prompt.
 
-    Offer it frame after frame; `progress` tells the waiting person what is wrong. Raises EnrollmentError when the time
-    is over. Nothing here waits or reads a clock.
+    Offer it every frame; `progress` is a sentence for the waiting person. Raises EnrollmentError when the time is over.
+    Nothing here waits or reads a clock.
     """
 
     def __init__(
-        self, pipeline: Pipeline, identity: Identity, references: References, *, prompt_ns: int, timeout_s: float
+        self,
+        pipeline: Pipeline,
+        identity: Identity,
+        references: References,
+        threshold: float,
+        *,
+        prompt_ns: int,
+        timeout_s: float,
     ) -> None:
-        self._pipeline, self._identity, self._references = pipeline, identity, references
+        """threshold: comparison score from which two frames count as one person. prompt_ns: frames before it are ignored."""
+        self._pipeline, self._identity = pipeline, identity
+        self._references, self._threshold = references, threshold
         self._prompt_ns, self._deadline_ns = prompt_ns, prompt_ns + round(timeout_s * 1e9)
         self._timeout_s = timeout_s
         self._good: list[tuple[Sample, int]] = []
@@ -120,7 +129,7 @@ class CaptureSession:
         return self.finish_if_due(frame.captured_ns)
 
     def finish_if_due(self, now_ns: int) -> Enrollment | None:
-        """To be called without a frame too. Raises EnrollmentError after the deadline without a good frame."""
+        """Also to be called without a frame. Raises EnrollmentError after the deadline without a good frame."""
         if self._good and (
             len(self._good) >= BURST_FRAMES or now_ns - self._good[0][1] >= BURST_NS or now_ns >= self._deadline_ns
         ):
@@ -128,19 +137,19 @@ class CaptureSession:
         if now_ns >= self._deadline_ns:
             raise EnrollmentError(
                 f"{self._identity.name!r} was not enrolled: no usable frame within {self._timeout_s:g} s",
-                "mend what the last frame shows and try again",
+                "correct what is listed and try again",
                 tuple(f.message for f in self._faults),
             )
         return None
 
     def _finish(self) -> Enrollment:
-        """Of the best frames, those that surely show the first one's face become one template; all say how well it stands for it."""
+        """Pool the best frames that match the very best one into one template; the lowest score against it is the self_score."""
         samples = sorted((s for s, _ in self._good), key=_merit, reverse=True)[:POOLED_FRAMES]
         embeddings = [self._pipeline.encode(s) for s in samples]
         best, vectors = embeddings[0], np.stack([e.vector for e in embeddings])
         comparator, frames = self._pipeline.encoder.card.comparator, 1
-        if comparator.kind == "cosine":  # measured for unit vectors only; else the best frame alone
-            same = score_all(comparator, vectors, best.vector) >= self._pipeline.threshold.value
+        if comparator.kind == "cosine":  # pooling was measured for unit vectors only
+            same = score_all(comparator, vectors, best.vector) >= self._threshold
             same[0] = True
             best, frames = pooled(vectors[same], best.encoder_id), int(same.sum())
         enrollment = make_enrollment(best, samples[0].quality, self._identity, self._references)
@@ -149,14 +158,14 @@ class CaptureSession:
 
 
 def pooled(vectors: Float32Array, encoder_id: str) -> Embedding:
-    """The unit vector nearest to all of these unit vectors, float32 (N, D), N >= 1: their mean, brought to length 1.
+    """The normalised mean of unit vectors float32 (N, D), N >= 1.
 
-    It has the highest mean cosine with them. Raises ValueError where they cancel out.
+    It has the highest mean cosine with them. Raises ValueError if they cancel out.
     """
     mean = vectors.mean(axis=0, dtype=np.float64)
     length = float(np.linalg.norm(mean))
     if length < 1e-6:
-        raise ValueError(f"pooled: expected vectors that point one way, got a mean of length {length:g}")
+        raise ValueError(f"pooled: expected similar vectors, got a mean of length {length:g}")
     return Embedding(vector=(mean / length).astype(np.float32), encoder_id=encoder_id)
 
 

@@ -1,7 +1,7 @@
-"""The loop: mailbox > pipeline > track > outbox. One thread; `step` is a plain call, so that tests need no sleeps.
+"""The loop: camera mailbox > recognizer > tracks > outbox. One thread; `step` is a plain call, so that tests need no sleeps.
 
 The watchdog is fed by the loop's progress in a named state, never by a timer of its own: a loop that hangs in a driver or
-an inference stops feeding it, and systemd starts the daemon afresh.
+in an inference stops feeding it, and systemd restarts the daemon.
 """
 
 from __future__ import annotations
@@ -9,37 +9,34 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from enum import Enum
-from typing import Any
 
-from edge_oneshot import __version__
 from edge_oneshot.cameras.images import to_jpeg
 from edge_oneshot.cameras.latest import LatestFrame
 from edge_oneshot.cameras.latest import State as CameraState
 from edge_oneshot.config import Config
-from edge_oneshot.control.protocol import Door
+from edge_oneshot.control.protocol import RequestSource
+from edge_oneshot.control.responses import GalleryCounts, Present, Reloaded, StatusReport
 from edge_oneshot.errors import CameraError
-from edge_oneshot.events.build import fold
+from edge_oneshot.events.build import track_event
 from edge_oneshot.events.journal import Journal
-from edge_oneshot.gallery.people import People
 from edge_oneshot.matching.track import ResultKind, Tracker, TrackResult
-from edge_oneshot.mqtt.payloads import Health, Info
-from edge_oneshot.recognition.pipeline import Pipeline
+from edge_oneshot.mqtt.payloads import Health
+from edge_oneshot.recognition.recognizer import Recognizer
 from edge_oneshot.service import system
 from edge_oneshot.service.reload import Plan
 from edge_oneshot.service.reporter import Reporter
-from edge_oneshot.service.requests import Handler
-from edge_oneshot.service.stage_times import StageTimes
+from edge_oneshot.service.requests import Requests
+from edge_oneshot.service.vitals import Vitals, info
 from edge_oneshot.types import Event, Frame, Observation
 
 log = logging.getLogger(__name__)
 
-TICK_S = 0.2  # the longest wait for a frame before requests, the clock and the stop Event are looked at
+TICK_S = 0.2  # the longest wait for a frame before the loop looks at requests, the clock and the stop Event
 GALLERY_EVERY_NS = 500_000_000  # a change in the gallery is seen within a second
-FPS_WINDOW = 100
+END_NS = 3_600_000_000_000  # after the last frame of a file: longer than any time limit
 
 
 class State(Enum):
@@ -49,40 +46,36 @@ class State(Enum):
 
 
 class Daemon:
-    """One camera's daemon; its parts come wired from compose.py. All methods belong to one thread."""
+    """The daemon of one camera; compose.py wires its parts. All methods belong to one thread."""
 
     def __init__(
         self,
         config: Config,
-        pipeline: Pipeline,
-        people: People,
+        recognizer: Recognizer,
         tracker: Tracker,
         reporter: Reporter,
         journal: Journal | None = None,
         plan_reload: Callable[[Config], Plan] | None = None,
     ) -> None:
-        """journal: what `explain` answers from; None: nothing is kept. plan_reload: reads the configuration again."""
-        self.config, self.pipeline, self.people, self.tracker, self.reporter = (
-            config,
-            pipeline,
-            people,
-            tracker,
-            reporter,
-        )
+        """journal: the records for `explain`; None: none are kept. plan_reload: reads the configuration again."""
+        self.config, self.recognizer, self.tracker, self.reporter = config, recognizer, tracker, reporter
         self.journal = journal
         if journal is not None:
-            journal.keep_only(people.names)
+            journal.keep_only(recognizer.people.names)
         self._plan_reload = plan_reload
-        self.handler = Handler(
-            pipeline, people, self._emit, self.describe, self._pause, journal, plan_reload and self._reload
+        self.requests = Requests(
+            recognizer,
+            self._emit,
+            status=self.status,
+            set_paused=self._pause,
+            journal=journal,
+            reload=self._reload if plan_reload else None,
         )
-        self.times = StageTimes()
+        self.vitals = Vitals()
         self.state = State.RUNNING
-        self.frames = 0
-        self._enrolled = frozenset(people.names)
-        self._told_of = people.references
-        self._arrivals: deque[int] = deque(maxlen=FPS_WINDOW)
-        self._started_ns = self._gallery_ns = time.monotonic_ns()
+        self._enrolled = frozenset(recognizer.people.names)
+        self._published = recognizer.references
+        self._gallery_ns = time.monotonic_ns()
         self._health_ns = 0
 
     # ---- one step
@@ -90,14 +83,14 @@ class Daemon:
     def step(self, frame: Frame | None, now_ns: int) -> list[Event]:
         """Process a frame (None: there is no new one) at now_ns, time.monotonic_ns. Returns the events it caused.
 
-        Tracks live by the frames' capture times; without a frame, by now_ns.
+        Tracks go by the frames' capture times; without a frame, by now_ns.
         """
         if now_ns - self._gallery_ns >= GALLERY_EVERY_NS:
             self._gallery_ns = now_ns
             self._read_gallery()
-        if frame is not None and self.handler.job is not None:
-            # The person before the camera is being enrolled, or the camera aimed: nobody is to be told as unknown now.
-            self.handler.offer(frame)
+        if frame is not None and self.requests.job is not None:
+            # The person in front of the camera is being enrolled, or the camera aimed: publish no `unknown` meanwhile.
+            self.requests.offer(frame)
             results = self.tracker.expire(now_ns)
         elif frame is None or self.state is State.PAUSED:
             results = self.tracker.expire(now_ns)
@@ -105,93 +98,89 @@ class Daemon:
             results = self.tracker.update(self._observe(frame), frame.captured_ns)
             if self.journal is not None:
                 self.journal.observe(self.tracker.seen_at(frame.captured_ns), frame.captured_at)
-        self.handler.tick(now_ns)
-        events = [self._fold(result) for result in results]
-        for event in events:
-            self.reporter.event(event)
-            if self.journal is not None:
-                self.journal.add_event(event)
-        if self.config.mqtt.snapshot:
-            for result in (f for f in results if f.kind in (ResultKind.MATCH, ResultKind.UNKNOWN)):
-                self.reporter.picture(to_jpeg(result.observation.sample.chip.pixels))
+        if self.requests.job is not None:
+            self.requests.tick(now_ns)
+        events = [self._publish(result) for result in results]
         if self.journal is not None:
             self.journal.close_tracks(self.tracker.numbers)
         self.reporter.presence(*self.tracker.present)
         return events
 
     def _observe(self, frame: Frame) -> list[Observation]:
-        self.frames += 1
-        self._arrivals.append(frame.captured_ns)
         start = time.perf_counter()
-        observations = self.pipeline.observe(frame, self.people.references)
-        self.times.add(self.pipeline.stopwatch.seconds | {"frame": time.perf_counter() - start})
+        observations = self.recognizer.observe(frame)
+        seconds = time.perf_counter() - start
+        self.vitals.frame(frame.captured_ns, self.recognizer.pipeline.stage_seconds, seconds)
         return observations
 
-    def _fold(self, result: TrackResult) -> Event:
-        encoder_id = self.pipeline.encoder.encoder_id
-        return fold(
-            result, self.people.names, self.config.camera.name, encoder_id, time.monotonic_ns(), datetime.now(UTC)
-        )
+    def _publish(self, result: TrackResult) -> Event:
+        names, encoder_id = self.recognizer.people.names, self.recognizer.encoder_id
+        event = track_event(result, names, self.config.camera.name, encoder_id, time.monotonic_ns(), datetime.now(UTC))
+        self.reporter.event(event)
+        if self.journal is not None:
+            self.journal.add_event(event)
+        if self.config.mqtt.snapshot and result.kind in (ResultKind.MATCH, ResultKind.UNKNOWN):
+            self.reporter.picture(to_jpeg(result.observation.sample.chip.pixels))
+        return event
+
+    # ---- changes of gallery, state and configuration
 
     def _emit(self, event: Event) -> None:
         self.reporter.event(event)
-        system.notify(
-            "WATCHDOG=1"
-        )  # an import tells an event for each of its people, each written to the disk: that is progress
-        if self.people.references is not self._told_of:
+        system.notify("WATCHDOG=1")  # an import commits one event for each of its people: that is progress
+        if self.recognizer.references is not self._published:
             self._gallery_changed()
 
     def _read_gallery(self) -> None:
-        self.people.refresh()
-        # A request may have read the change first, so what counts is what the world was told of.
-        if self.people.references is not self._told_of:
-            log.info(
-                "the gallery has changed: %d people, %d comparable templates",
-                len(self.people.names),
-                len(self.people.references),
-            )
+        people = self.recognizer.people
+        people.refresh()
+        # A request may have read the change first, so compare with what was published.
+        if people.references is not self._published:
+            log.info("the gallery has changed: %d people, %d templates", len(people.names), len(people.references))
             self._gallery_changed()
 
     def _gallery_changed(self) -> None:
-        self._told_of = self.people.references
-        now = frozenset(self.people.names)
+        self._published = self.recognizer.references
+        now = frozenset(self.recognizer.people.names)
         for identity_id in self._enrolled - now:
             self.tracker.forget(identity_id)
             if self.journal is not None:
                 self.journal.forget(identity_id)
         self._enrolled = now
-        self.reporter.people(self.people.names)
-        self._tell_info()
+        self.reporter.people(self.recognizer.people.names)
+        self.reporter.info(info(self.config, self.recognizer))
 
     def _pause(self, paused: bool) -> None:
         self.state = State.PAUSED if paused else State.RUNNING
         log.info("%s", self.state.value)
 
-    def _reload(self) -> dict[str, Any]:
-        """Take gallery and configuration as they are now. When it raises, nothing has changed."""
+    def _reload(self) -> Reloaded:
+        """Take gallery and configuration as they are now. If it raises, nothing has changed."""
         assert self._plan_reload is not None
         new = self._plan_reload(self.config)
-        self.people.refresh(force=True)
-        self.config, self.pipeline.gates, self.pipeline.rule = new.config, new.config.quality, new.rule
-        self.pipeline.follow(self.people.references)
+        self.recognizer.people.refresh(force=True)
+        self.config, self.recognizer.pipeline.gates, self.recognizer.rule = new.config, new.config.quality, new.rule
         self.tracker.reconfigure(new.config.decision)
         if self.journal is not None:
             self.journal.reconfigure(new.config.decision)
-            self.journal.keep_only(self.people.names)  # its file may be one from before somebody was removed
+            self.journal.keep_only(self.recognizer.people.names)  # its file may name people who were removed since
         self._gallery_changed()
         self._warn_of_threshold()
-        references = self.people.references
-        return new.answer(self.pipeline.threshold.value, len(self.people.names), len(references) + references.foreign)
+        references = self.recognizer.references
+        counts = GalleryCounts(
+            identities=len(self.recognizer.people.names), templates=len(references) + references.foreign
+        )
+        return new.report(self.recognizer.threshold.value, counts)
 
     # ---- the loop
 
-    def run(self, camera: LatestFrame, doors: Sequence[Door], stop: threading.Event) -> int:
+    def run(self, camera: LatestFrame, sources: Sequence[RequestSource], stop: threading.Event) -> int:
         """Run until `stop` is set or the camera ends; the exit code. Raises CameraError when it is lost for too long."""
         self._announce()
         system.notify("READY=1")
         try:
             while not stop.is_set():
-                self._serve(doors)
+                self._serve(sources)
                 frame = camera.get(TICK_S)
                 now_ns = time.monotonic_ns()
                 self._watch(camera)
@@ -206,17 +195,17 @@ class Daemon:
             return 0
         finally:
             system.notify("STOPPING=1")
-            self.handler.stop()
+            self.requests.stop()
 
-    def _serve(self, doors: Sequence[Door]) -> None:
-        """Answer requests for a moment. However many wait, the camera is watched between them, and the watchdog fed."""
-        for door in doors:
-            end = time.monotonic() + TICK_S / len(doors)
-            while time.monotonic() < end and (request := door.next_request()) is not None:
-                self.handler.start(request)
+    def _serve(self, sources: Sequence[RequestSource]) -> None:
+        """Serve requests for at most a tick. However many wait, the loop watches the camera and feeds the watchdog between."""
+        for source in sources:
+            end = time.monotonic() + TICK_S / len(sources)
+            while time.monotonic() < end and (pending := source.next_request()) is not None:
+                self.requests.start(pending)
 
     def _watch(self, camera: LatestFrame) -> None:
-        """Follow the camera's state; tell it at once, and give up when it was lost for too long."""
+        """Follow the camera's state, publish a change at once, and give up when it is lost for too long."""
         lost = camera.state is CameraState.LOST
         if self.state is not State.PAUSED and lost != (self.state is State.CAMERA_LOST):
             self.state = State.CAMERA_LOST if lost else State.RUNNING
@@ -226,105 +215,50 @@ class Daemon:
         if camera.lost_for_s > self.config.camera.give_up_s:
             raise CameraError(
                 f"no camera for {camera.lost_for_s:.0f} s: {camera.last_error}",
-                "check its cable and power; the service starts afresh",
+                "check its cable and power; systemd restarts the service",
             )
 
     def _finish(self) -> None:
-        """A file or folder has ended: nobody is in sight any more."""
-        later_ns = max([time.monotonic_ns(), *self._arrivals]) + round(self.config.decision.gone_after_s * 1e9) + 1
-        self.step(None, later_ns)
-        log.info("the camera has ended after %d frames", self.frames)
+        """A file or folder has ended: a job decides on the frames that it got, and no person is in sight any more."""
+        now_ns = time.monotonic_ns()
+        self.requests.tick(now_ns + END_NS)
+        self.step(None, max(now_ns, self.vitals.latest_ns) + round(self.config.decision.gone_after_s * 1e9) + 1)
+        log.info("the camera has ended after %d frames", self.vitals.frames)
 
     def _announce(self) -> None:
-        card = self.pipeline.encoder.card
+        card, people = self.recognizer.pipeline.encoder.card, self.recognizer.people
         if not card.certified:
-            log.warning("the model %s is not certified: nobody has measured what quantization cost it", card.name)
+            log.warning("the model %s is not certified: what quantization cost it was not measured", card.name)
         self._warn_of_threshold()
-        if self.people.references.foreign:
+        if people.references.foreign:
             log.warning(
                 "%d templates are of another encoder and are not compared: enroll those people again (`edge-oneshot gallery check`)",
-                self.people.references.foreign,
+                people.references.foreign,
             )
-        self._tell_info()
-        self.reporter.people(self.people.names)
+        self.reporter.info(info(self.config, self.recognizer))
+        self.reporter.people(people.names)
         self.reporter.presence([], 0)
-        log.info(
-            "running: %d people, threshold %.3f, %s", len(self.people.names), self.pipeline.threshold.value, card.name
-        )
+        threshold = self.recognizer.threshold.value
+        log.info("running: %d people, threshold %.3f, %s", len(people.names), threshold, card.name)
 
     def _warn_of_threshold(self) -> None:
-        threshold = self.pipeline.threshold
+        threshold = self.recognizer.threshold
         if threshold.extrapolated:
             stated = self.config.decision.stated
             log.warning(
-                "decision.%s is beyond what the model's card has measured; the threshold is extrapolated", stated
+                "decision.%s is outside the range that the model's card measured: threshold extrapolated", stated
             )
         if threshold.approximated:
-            name = self.pipeline.encoder.card.name
-            log.warning(
-                "the model %s has measured no galleries; the threshold assumes that comparisons are independent", name
-            )
+            name = self.recognizer.pipeline.encoder.card.name
+            log.warning("the model %s has no cohort: the threshold assumes independent comparisons", name)
 
-    def _tell_info(self) -> None:
-        """The threshold moves with the gallery when it is chosen by target_fpir."""
-        threshold = self.pipeline.threshold
-        self.reporter.info(
-            Info(
-                version=__version__,
-                encoder_id=self.pipeline.encoder.encoder_id,
-                target_fmr=threshold.target_fmr,
-                target_fpir=threshold.target_fpir,
-                threshold=round(threshold.value, 4),
-                pad=self.pipeline.pad_method,
-                gallery_encrypted=False,
-                signed_events=bool(self.config.mqtt.sign_key_file),
-                requests=self.config.mqtt.requests,
-                ts=datetime.now(UTC),
-            )
-        )
-
-    # ---- how it is
+    # ---- reports
 
     def health(self) -> Health:
-        outbox = None if self.reporter.outbox is None else self.reporter.outbox.status()
-        last_ns = self._arrivals[-1] if self._arrivals else None
-        span_ns = self._arrivals[-1] - self._arrivals[0] if len(self._arrivals) > 1 else 0
-        now_ns = time.monotonic_ns()
-        return Health(
-            state=self.state.value,
-            fps=round((len(self._arrivals) - 1) / span_ns * 1e9, 2) if span_ns else None,
-            stages_ms=self.times.percentiles_ms(),
-            camera_age_s=None if last_ns is None else round(max(0, now_ns - last_ns) / 1e9, 2),
-            temperature_c=system.temperature_c(),
-            throttled=system.throttled(),
-            rss_bytes=system.resident_bytes(),
-            uptime_s=round((now_ns - self._started_ns) / 1e9, 1),
-            outbox_depth=0 if outbox is None else outbox.depth,
-            outbox_oldest_age_s=None if outbox is None else outbox.oldest_age_s,
-            outbox_dropped=0 if outbox is None else outbox.dropped_overflow + outbox.dropped_age,
-            outbox_refused=0 if self.reporter.link is None else self.reporter.link.status().refused_events,
-            outbox_fault="" if outbox is None else outbox.fault,
-            encoder_id=self.pipeline.encoder.encoder_id,
-            identities=len(self.people.names),
-            templates=len(self.people.references) + self.people.references.foreign,
-            ts=datetime.now(UTC),
-        )
+        return self.vitals.health(self.state.value, self.recognizer, self.reporter)
 
-    def describe(self) -> dict[str, Any]:
+    def status(self) -> StatusReport:
         """What `edge-oneshot status` shows."""
         known, unknown = self.tracker.present
-        broker = None if self.reporter.link is None else str(self.reporter.link.status().state)
-        return self.health().message() | {
-            "version": __version__,
-            "instance": self.config.instance,
-            "device": self.config.device_slug,
-            "frames": self.frames,
-            "events": self.reporter.events,
-            "present": {"identities": known, "unknown": unknown},
-            "broker": broker,
-            "threshold": round(self.pipeline.threshold.value, 4),
-            "accepted": self.config.decision.stated,
-            "target_fmr": self.pipeline.threshold.target_fmr,
-            "target_fpir": self.pipeline.threshold.target_fpir,
-            "threshold_extrapolated": self.pipeline.threshold.extrapolated,
-        }
+        present = Present(identities=known, unknown=unknown)
+        return self.vitals.status(self.health(), self.config, self.recognizer, self.reporter, present)

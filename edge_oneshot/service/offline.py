@@ -1,100 +1,125 @@
-"""A request without a daemon: served here and now, by the same handler."""
+"""A request of the command line: served by the running daemon, or without one, in this process and by the same code."""
 
 from __future__ import annotations
 
 import os
 import pwd
-import time
+import queue
+import threading
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
-from edge_oneshot.cameras.latest import LatestFrame, State
+from edge_oneshot.cameras.latest import LatestFrame
 from edge_oneshot.config import Config
+from edge_oneshot.control import requests as rq
 from edge_oneshot.control.client import ask
-from edge_oneshot.control.protocol import Request, raise_error
+from edge_oneshot.control.protocol import Answer, PendingRequest, Progress, result_of
+from edge_oneshot.control.responses import Explained, Forgotten
 from edge_oneshot.errors import CameraError, ControlError, GalleryError
 from edge_oneshot.events.explain import select
 from edge_oneshot.events.journal import forget_in_files, read_journal
-from edge_oneshot.service.compose import build_people, build_pipeline
-from edge_oneshot.service.daemon import TICK_S
-from edge_oneshot.service.requests import ENROLL_TIMEOUT_S, Handler
+from edge_oneshot.mqtt.topics import Topics
+from edge_oneshot.recognition.recognizer import Recognizer
+from edge_oneshot.service.compose import build_tracker
+from edge_oneshot.service.daemon import Daemon
+from edge_oneshot.service.reporter import Reporter
+from edge_oneshot.service.requests import Requests
+
+R = TypeVar("R")
+OnProgress = Callable[[str], None]
+DAEMON_ONLY = (rq.Status, rq.Pause, rq.Resume, rq.Cancel, rq.Reload)
 
 
-def _require_owner(state_dir: Path) -> None:
-    """Without a daemon only the gallery's owner acts on it: root would leave files behind that the service cannot open."""
+def perform(config: Config, request: rq.Request[R], on_progress: OnProgress, *, direct: bool = False) -> R:
+    """Serve a request by the running daemon, which owns camera and gallery; else here. Raises the error of the request.
+
+    direct: do not ask a daemon, for a request that names a camera of its own.
+    """
+    if not direct and (response := ask(config.socket_path, request, on_progress)) is not None:
+        return response
+    if isinstance(request, DAEMON_ONLY):
+        raise ControlError(
+            f"no daemon is running at {config.socket_path}",
+            "start it with `edge-oneshot run` or systemctl; restart it if device.socket has changed",
+        )
+    return result_of(request, _serve(config, request, on_progress))
+
+
+def _serve(config: Config, request: rq.AnyRequest, on_progress: OnProgress) -> Answer:
+    pending = PendingRequest(request)
+    if isinstance(request, rq.Explain):
+        records = select(read_journal(config.explain_path), request.last_s, request.event_id)
+        pending.finish(Explained(tracks=records, kept=config.decision.explain_tracks, fault=""))
+        return pending.answers.get()
+    require_owner(config.state_dir)
+    with Recognizer.open(config) as recognizer:
+        if isinstance(request, rq.Capture) or (isinstance(request, rq.Enroll) and request.image is None):
+            return _from_camera(config, recognizer, pending, on_progress)
+        Requests(recognizer, lambda event: None).start(pending)
+    answer = pending.answers.get(timeout=1.0)
+    if isinstance(request, rq.Forget) and isinstance(forgotten := result_of(request, answer), Forgotten):
+        forget_in_files(config.state_dir, forgotten.identity)
+    return answer
+
+
+class _Answers:
+    """Reads the answers of one request in each turn of the loop, and stops the loop after the last one."""
+
+    def __init__(self, pending: PendingRequest, on_progress: OnProgress, stop: threading.Event) -> None:
+        self._pending, self._on_progress, self._stop = pending, on_progress, stop
+        self.last: Answer | None = None
+
+    def next_request(self) -> None:
+        """A source without requests."""
+        self.read()
+
+    def read(self) -> None:
+        while self.last is None:
+            try:
+                answer = self._pending.answers.get_nowait()
+            except queue.Empty:
+                return
+            if isinstance(answer, Progress):
+                self._on_progress(answer.text)
+            else:
+                self.last = answer
+                self._stop.set()
+
+
+def _from_camera(config: Config, recognizer: Recognizer, pending: PendingRequest, on_progress: OnProgress) -> Answer:
+    """Run the daemon's loop on the configured camera, without a broker, until the request is answered.
+
+    Raises CameraError as soon as the camera is lost.
+    """
+    config = replace(config, camera=replace(config.camera, give_up_s=0.0))
+    stop = threading.Event()
+    answers = _Answers(pending, on_progress, stop)
+    reporter = Reporter(Topics(config.mqtt.prefix, config.device_slug), None, None)
+    daemon = Daemon(config, recognizer, build_tracker(config, recognizer), reporter)
+    # Before the camera is opened: a refused request needs none, and no frame of a file is older than the prompt.
+    daemon.requests.start(pending)
+    answers.read()
+    if answers.last is None:
+        with LatestFrame(config.camera) as camera:
+            try:
+                daemon.run(camera, [answers], stop)
+            except CameraError as e:
+                reason = camera.last_error or e
+                raise CameraError(f"the camera is lost: {reason}", "run `edge-oneshot doctor`") from None
+        answers.read()
+    assert answers.last is not None, "the loop has failed the pending request when it ended"
+    return answers.last
+
+
+def require_owner(state_dir: Path) -> None:
+    """Without a daemon only the gallery's owner acts on it: root would create files that the service cannot open."""
     if not state_dir.exists() or (owner := state_dir.stat().st_uid) == os.geteuid():
         return
     try:
         name = pwd.getpwuid(owner).pw_name
     except KeyError:
         name = f"#{owner}"
-    fix = f"start the daemon, or: sudo -u {name} edge-oneshot …"
-    raise GalleryError(f"no daemon runs, and the gallery in {state_dir} belongs to {name}", fix)
-
-
-def perform(
-    config: Config, verb: str, arguments: dict[str, Any], on_progress: Callable[[str], None], *, direct: bool = False
-) -> dict[str, Any]:
-    """Serve one request: by the running daemon, which owns camera and gallery, else here and now with the same handler.
-
-    direct: do not ask a daemon, for a request that names a camera of its own. Raises the error of the request.
-    """
-    timeout_s = 30.0 + float(arguments.get("timeout_s", ENROLL_TIMEOUT_S))
-    if not direct and (data := ask(config.socket_path, verb, arguments, on_progress, timeout_s)) is not None:
-        return data
-    if verb in ("status", "pause", "resume", "cancel", "reload"):
-        raise ControlError(
-            f"no daemon is running at {config.socket_path}",
-            "start it with `edge-oneshot run` or systemctl; if that place is new in the configuration, restart it",
-        )
-    if verb == "explain":
-        records = select(read_journal(config.explain_path), arguments.get("last_s"), arguments.get("event_id"))
-        return {"tracks": records, "kept": config.decision.explain_tracks, "fault": ""}
-    _require_owner(config.state_dir)
-    pipeline = build_pipeline(config)
-    people = build_people(config, pipeline)
-    try:
-        handler = Handler(pipeline, people, lambda event: None, dict)
-        request = Request(verb=verb, arguments=arguments)
-        handler.start(request)
-        if handler.job is not None:
-            _feed(handler, config, request, on_progress)
-        answer = _answer(request, on_progress)
-        if verb == "forget":
-            forget_in_files(config.state_dir, answer["identity"])
-        return answer
-    finally:
-        people.gallery.close()
-
-
-def _feed(handler: Handler, config: Config, request: Request, on_progress: Callable[[str], None]) -> None:
-    """Give the pending job frames until it is answered. Raises CameraError when there is no camera to do it with."""
-    with LatestFrame(config.camera) as camera:
-        while handler.job is not None:
-            frame = camera.get(TICK_S)
-            if frame is not None:
-                handler.offer(frame)
-            elif camera.state is State.ENDED:
-                handler.tick(time.monotonic_ns() + round(3600e9))  # no more frames: decide on those there were
-            elif camera.state is State.LOST:
-                raise CameraError(f"the camera is lost: {camera.last_error}", "run `edge-oneshot doctor`")
-            handler.tick(time.monotonic_ns())
-            while not request.answers.empty():
-                answer = request.answers.get()
-                if "progress" not in answer:
-                    request.answers.put(answer)
-                    break
-                on_progress(answer["progress"])
-
-
-def _answer(request: Request, on_progress: Callable[[str], None]) -> dict[str, Any]:
-    while True:
-        answer = request.answers.get(timeout=1.0)
-        if "progress" in answer:
-            on_progress(answer["progress"])
-        elif answer["status"] == "ok":
-            data = answer["data"]
-            return data if isinstance(data, dict) else {}
-        else:
-            raise_error(answer)
+    fix = f"start the daemon, or run: sudo -u {name} edge-oneshot …"
+    raise GalleryError(f"no daemon is running, and the gallery in {state_dir} belongs to {name}", fix)

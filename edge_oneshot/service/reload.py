@@ -1,6 +1,6 @@
-"""The request `reload`: what the configuration says now, as far as it can change without a restart.
+"""The request `reload`: take from the configuration what can change without a restart.
 
-Everything is read and checked before anything changes: a faulty file is refused, and the daemon goes on as it was.
+Everything is read and checked before anything changes: a configuration with a fault is refused, and nothing changes.
 """
 
 from __future__ import annotations
@@ -8,48 +8,46 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
 
 from edge_oneshot.config import SECTIONS, Config, contradictions, section_keys
-from edge_oneshot.control.protocol import Request
+from edge_oneshot.control.protocol import Answer, Failed, PendingRequest, Progress
+from edge_oneshot.control.requests import Reload
+from edge_oneshot.control.responses import Change, GalleryCounts, Reloaded
 from edge_oneshot.errors import ConfigError
 from edge_oneshot.matching.threshold import Rule
 
 log = logging.getLogger(__name__)
 
 LIVE_SECTIONS = ("quality", "decision")
-LIVE_KEYS = ("model.cohort",)  # its file is read again, too: `edge-oneshot calibrate` writes it anew
+LIVE_KEYS = ("model.cohort",)  # its file is read again as well, since `edge-oneshot calibrate` rewrites it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """What a reload will do. config: what is true from then on. changed: key -> (before, now). restart_needed: keys."""
+    """What a reload will do. config: in force from then on. changed: key -> before and now. restart_needed: keys."""
 
     config: Config
     rule: Rule
-    changed: dict[str, tuple[Any, Any]]
+    changed: dict[str, Change]
     restart_needed: tuple[str, ...]
 
-    def answer(self, threshold: float, identities: int, templates: int) -> dict[str, Any]:
-        """It was done: for the log, and for whoever asked. Values are of live keys only; others may hold a password."""
-        changes = (
-            ", ".join(f"{key} = {now} (was {before})" for key, (before, now) in self.changed.items())
-            or "no key changed"
-        )
+    def report(self, threshold: float, gallery: GalleryCounts) -> Reloaded:
+        """The response, also logged. It holds values of live keys only; others may be a password."""
+        changes = ", ".join(f"{key} = {c.now} (was {c.before})" for key, c in self.changed.items()) or "no key changed"
         needs = f"; a restart is needed for {', '.join(self.restart_needed)}" if self.restart_needed else ""
-        log.info("reloaded: %d people, threshold %.3f, %s%s", identities, threshold, changes, needs)
-        return {
-            "changed": {key: {"before": before, "now": now} for key, (before, now) in self.changed.items()},
-            "restart_needed": list(self.restart_needed),
-            "threshold": round(threshold, 4),
-            "gallery": {"identities": identities, "templates": templates},
-        }
+        log.info("reloaded: %d people, threshold %.3f, %s%s", gallery.identities, threshold, changes, needs)
+        return Reloaded(
+            changed=self.changed,
+            restart_needed=list(self.restart_needed),
+            threshold=round(threshold, 4),
+            gallery=gallery,
+        )
 
 
 def plan(running: Config, wanted: Config, rule_of: Callable[[Config], Rule]) -> Plan:
-    """Raises ConfigError where what can change now contradicts what cannot, ModelError if no threshold follows from it."""
+    """Raises ConfigError if a live key contradicts one that needs a restart, ModelError if no threshold follows from it."""
     different = {
-        f"{section}.{key.name}": (before, now)
+        f"{section}.{key.name}": Change(before=before, now=now)
         for section in SECTIONS
         for key in section_keys(section)
         if (before := getattr(getattr(running, section), key.name))
@@ -65,7 +63,7 @@ def plan(running: Config, wanted: Config, rule_of: Callable[[Config], Rule]) -> 
     if faults := contradictions(config):
         raise ConfigError(
             f"{running.path or 'the configuration'} has {len(faults)} fault{'s' * (len(faults) != 1)} until a restart",
-            f"restart the daemon: these need it: {', '.join(k for k in different if k not in live)}",
+            f"restart the daemon: these keys need it: {', '.join(k for k in different if k not in live)}",
             tuple(faults),
         )
     return Plan(
@@ -77,27 +75,30 @@ def plan(running: Config, wanted: Config, rule_of: Callable[[Config], Rule]) -> 
 
 
 class HangUp:
-    """The third door: SIGHUP asks for a reload, and the log gets the answer."""
+    """SIGHUP as a source of requests: it asks for a reload, and the log gets the answer."""
 
     def __init__(self) -> None:
         self._asked = False
-        self._running: Request | None = None
+        self._running: PendingRequest | None = None
 
     def ask(self, *_: object) -> None:
-        """A signal handler: it may interrupt anything, so it only remembers."""
+        """A signal handler. It may interrupt any code, so it only sets a flag."""
         self._asked = True
 
-    def next_request(self) -> Request | None:
+    def next_request(self) -> PendingRequest | None:
         if self._running is not None and not self._running.answers.empty():
             self._log(self._running.answers.get())
             self._running = None
         if not self._asked or self._running is not None:
             return None
-        self._asked, self._running = False, Request(verb="reload", arguments={})
+        self._asked, self._running = False, PendingRequest(Reload())
         return self._running
 
     @staticmethod
-    def _log(answer: dict[str, Any]) -> None:
-        if answer["status"] == "error":
-            told = "\n  ".join([answer["error"], *answer["faults"], *([answer["hint"]] if answer["hint"] else [])])
-            log.error("reload refused, and nothing has changed: %s", told)
+    def _log(answer: Answer) -> None:
+        if isinstance(answer, Failed):
+            e = answer.error
+            lines = [e.message, *map(str, getattr(e, "faults", ())), *([e.hint] if e.hint else [])]
+            log.error("reload refused; nothing has changed: %s", "\n  ".join(lines))
+        else:
+            assert not isinstance(answer, Progress)

@@ -26,6 +26,7 @@ log = logging.getLogger(__name__)
 Row = tuple[Any, ...]
 Value = None | int | float | str | bytes
 
+IN_MEMORY = Path(":memory:")  # the path of a database that ends with its connection
 MAX_SET_ASIDE = 1000  # unreadable rows that a file keeps
 # What an error code of SQLite means as a system error.
 _ERRNO = {
@@ -70,14 +71,13 @@ class Database:
         """Raises StorageError: UnusableFile if the file is damaged, newer than this release, or not of this kind."""
         self.path, self.schema = path, schema
         try:
-            if not read_only:
-                create_private(path)
+            uri = ":memory:"
+            if path != IN_MEMORY:
+                uri = f"{path.absolute().as_uri()}?mode={'ro' if read_only else 'rw'}"
+                if not read_only:
+                    create_private(path)
             self._db = sqlite3.connect(
-                f"{path.absolute().as_uri()}?mode={'ro' if read_only else 'rw'}",
-                uri=True,
-                timeout=schema.busy_timeout_s,
-                isolation_level=None,
-                check_same_thread=not any_thread,
+                uri, uri=True, timeout=schema.busy_timeout_s, isolation_level=None, check_same_thread=not any_thread
             )
         except (OSError, sqlite3.Error) as e:
             raise self._error("open", e) from e

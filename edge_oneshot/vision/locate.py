@@ -2,7 +2,7 @@
 
 A detector sees the whole frame at 192 px: it finds a face of 24 px between the eyes, but places its landmarks only to
 a seventh of that distance. So each found face is cut out upright, at the size that the short-range network knows best,
-and confirmed there; then the landmark network places eyes, nose and mouth. docs/architecture.md holds the measurement.
+and confirmed there; then the landmark network places eyes, nose and mouth. docs/explanation/architecture.md holds the measurement.
 """
 
 from __future__ import annotations

@@ -1,27 +1,53 @@
-"""The place of presentation attack detection (PAD, ISO/IEC 30107-3). No method ships: a photograph of an enrolled person passes.
+"""Presentation attack detection (PAD, ISO/IEC 30107-3): the plug-in point for a method. The package ships none.
 
-A method enters in two steps: it implements `PadMethod`, and `build_pad` in compose.py returns it. It stands behind the
-quality gates and before the encoder, so that live frames, enrollment, `verify` and `identify` all pass through it, and
-events, `explain`, `info` and `doctor` tell what it said. Before one ships, its error rates (APCER for each kind of attack
-instrument, BPCER) are measured on real recaptures and stated with their protocol.
+Without a method nothing distinguishes a face from a photograph of it: a photograph of an enrolled person matches.
+
+A method runs after the quality gates and before the encoder, so live frames, enrollment, `verify` and `identify` all
+pass through it. Events, `explain`, `info` and `doctor` report its result. A distribution provides a method as an entry
+point of the group `edge_oneshot.pad` (edge_oneshot/plugins.py), and `model.pad` names it. Before you rely on a method,
+measure its error rates (APCER for each kind of attack instrument, BPCER) on real recaptures, and state the protocol.
 """
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Protocol, cast
 
+from edge_oneshot import plugins
+from edge_oneshot.errors import ConfigError
 from edge_oneshot.types import Chip, Face, Frame, PadResult
 
 
 class PadMethod(Protocol):
-    """Belongs to the thread of its pipeline, and may keep what it saw before. name: with version, as events tell it."""
+    """One method. Only the thread of its pipeline calls it, so it may keep state between calls.
+
+    name: with its version; events report it.
+    """
 
     @property
     def name(self) -> str: ...
 
     def judge(self, frame: Frame, face: Face | None, chip: Chip) -> PadResult:
-        """One capture that passed the quality gates; face is None for whole frames. BONA_FIDE or ATTACK, with its score.
+        """Judge one capture that passed the quality gates: BONA_FIDE or ATTACK, with the method's score.
 
-        What it calls an attack is neither compared nor enrolled. Where it cannot tell, it must not say BONA_FIDE.
+        frame.pixels: uint8 (H, W, 3) RGB. face: in px of the frame; None if the bundle's regions are whole frames.
+        chip.pixels: uint8 (h, w, C), as the encoder takes it. An attack is neither compared nor enrolled. A method that
+        cannot decide must not return BONA_FIDE.
         """
         ...
+
+
+def find_pad(name: str) -> PadMethod | None:
+    """The method that `model.pad` names; "": None. The plug-in's factory is called without arguments.
+
+    Raises ConfigError for a name that is unknown or ambiguous, and for a plug-in that cannot be imported or whose
+    factory returns something else.
+    """
+    if not name:
+        return None
+    method = plugins.load(plugins.PAD, name, "model.pad", ConfigError)()
+    if not isinstance(getattr(method, "name", None), str) or not callable(getattr(method, "judge", None)):
+        raise ConfigError(
+            f"model.pad: the plug-in {name!r}: expected a PAD method with `name` and `judge`, got {type(method).__name__}",
+            "upgrade or uninstall the plug-in",
+        )
+    return cast(PadMethod, method)

@@ -1,6 +1,6 @@
-"""Quality of one capture: it decides whether a capture is used at all, and never edits a comparison score.
+"""The quality of one capture. It decides whether a capture is used, and never changes a comparison score.
 
-The measures are those of `Quality`. Each fault says what was measured, what is needed, and what the person can do.
+The measures are those of `Quality`. Each fault gives the measured value, the required value, and what the person can do.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from edge_oneshot.config import QualityConfig
 from edge_oneshot.types import Chip, Face, Fault, Float32Array, Float64Array, Frame, Quality
 from edge_oneshot.vision.align import LUMA
 
-# How far the tip of the nose stands before the line through the pupils, in inter-pupillary distances: about 35 mm of
-# 63 mm (rounded from adult anthropometric tables; it scales the estimate and is no measurement of this person).
+# Distance of the tip of the nose in front of the line through the pupils, in inter-pupillary distances: about 35 mm of
+# 63 mm (rounded from anthropometric tables of adults; it scales the estimate and is not measured on the person).
 NOSE_DEPTH = 0.55
 
 
 def measure(frame: Frame, face: Face | None, chip: Chip, gates: QualityConfig) -> Quality:
-    """Measure a chip (and its face; None for whole-frame bundles) and name the gates that it fails."""
+    """Measure a chip and its face (None for bundles of whole frames), and add a fault for each gate that it fails."""
     luma = chip.pixels[..., 0].astype(np.float32) if chip.pixels.shape[2] == 1 else chip.pixels @ LUMA
     mean, squares = variance(luma)
     quality = Quality(
@@ -35,7 +35,7 @@ def measure(frame: Frame, face: Face | None, chip: Chip, gates: QualityConfig) -
         else outside(chip.transform, (chip.pixels.shape[1], chip.pixels.shape[0]), frame.size),
     )
     if face is None:
-        return quality  # a drawing or a part on a belt has no eyes, and its light is the encoder's own matter
+        return quality  # the gates are for faces; a drawing or a part on a belt has no eyes
     return replace(quality, faults=tuple(_faults(quality, face, frame, gates)))
 
 
@@ -51,13 +51,13 @@ def _faults(q: Quality, face: Face, frame: Frame, gates: QualityConfig) -> list[
         (
             inside and q.cropped <= gates.max_cropped,
             "cropped",
-            f"{100 * q.cropped:.0f} % of the face beyond the border of the picture, at most {100 * gates.max_cropped:.0f} % "
-            "and no eye, nose or mouth: move to the middle",
+            f"{100 * q.cropped:.0f} % of the face outside the picture, at most {100 * gates.max_cropped:.0f} % "
+            "and no eye, nose or mouth allowed: move to the middle",
         ),
         (
             abs(q.yaw_deg) <= gates.max_yaw_deg,
             "turned",
-            f"face turned by about {abs(q.yaw_deg):.0f} degrees, at most {gates.max_yaw_deg:g}: look at the camera",
+            f"face turned by about {abs(q.yaw_deg):.0f} degrees, at most {gates.max_yaw_deg:g} allowed: look at the camera",
         ),
         (
             q.luma >= gates.min_luma,
@@ -67,12 +67,12 @@ def _faults(q: Quality, face: Face, frame: Frame, gates: QualityConfig) -> list[
         (
             q.luma <= gates.max_luma,
             "too_bright",
-            f"brightness {q.luma:.0f}, at most {gates.max_luma:g}: less light, or no sun behind",
+            f"brightness {q.luma:.0f}, at most {gates.max_luma:g} allowed: less light on the face",
         ),
         (
             q.contrast >= gates.min_contrast,
             "flat",
-            f"contrast {q.contrast:.0f}, {gates.min_contrast:g} needed: even, brighter light; clean the lens",
+            f"contrast {q.contrast:.0f}, {gates.min_contrast:g} needed: brighter, even light; clean the lens",
         ),
         (
             q.sharpness >= gates.min_sharpness,
@@ -84,10 +84,10 @@ def _faults(q: Quality, face: Face, frame: Frame, gates: QualityConfig) -> list[
 
 
 def reference_faults(quality: Quality, gates: QualityConfig) -> tuple[Fault, ...]:
-    """What a capture must not have to be enrolled, although it may be compared: a hidden part of the face.
+    """The faults that prevent enrollment: those of `quality`, and a hidden part of the face.
 
     A scarf or dark glasses cost matches, no false ones; whoever is recognised in spite of them should be. But a template of
-    half a face stays. docs/evaluation.md has the figures.
+    half a face stays. docs/explanation/evaluation.md has the figures.
     """
     if quality.faults or quality.hidden <= gates.max_hidden:
         return quality.faults
@@ -95,18 +95,18 @@ def reference_faults(quality: Quality, gates: QualityConfig) -> tuple[Fault, ...
         Fault(
             code="hidden",
             message=(
-                f"an eye, the nose or the mouth is hidden, with a probability of {quality.hidden:.2f}, at most {gates.max_hidden:g}: "
-                "take off what covers the face, and keep hands away"
+                f"an eye, the nose or the mouth is hidden with a probability of {quality.hidden:.2f}, at most {gates.max_hidden:g} "
+                "allowed: uncover the face, and keep the hands away from it"
             ),
         ),
     )
 
 
 def outside(transform: Float64Array, chip: tuple[int, int], frame: tuple[int, int]) -> float:
-    """The share of the chip's area that lies outside the frame, [0, 1]. transform: frame px -> chip px; sizes (width, height).
+    """The share of the chip's area outside the frame, [0, 1]. transform: px of the frame -> px of the chip.
 
-    The chip's corners are brought into the frame, and their quadrilateral is cut off at its four borders (Sutherland and
-    Hodgman 1974, "Reentrant polygon clipping").
+    chip, frame: (width, height). The corners of the chip are mapped into the frame, and their quadrilateral is clipped at
+    the four borders (Sutherland and Hodgman 1974, "Reentrant polygon clipping").
     """
     (a, b, c), (d, e, f) = transform.tolist()
     determinant = a * e - b * d
@@ -133,12 +133,12 @@ def outside(transform: Float64Array, chip: tuple[int, int], frame: tuple[int, in
 
 
 def _area(corners: list[complex]) -> float:
-    """Of a polygon, by the shoelace formula."""
+    """The area of a polygon, by the shoelace formula."""
     return abs(sum((corners[i - 1].conjugate() * p).imag for i, p in enumerate(corners))) / 2
 
 
 def laplacian(luma: Float32Array) -> Float32Array:
-    """4-neighbour Laplacian of a float32 (H, W) picture, without its border: (H - 2, W - 2).
+    """The 4-neighbour Laplacian of a float32 (H, W) picture, without the border: float32 (H - 2, W - 2).
 
     Its variance is the sharpness measure of Pech-Pacheco et al. 2000 ("Diatom autofocusing in brightfield microscopy").
     """
@@ -147,17 +147,18 @@ def laplacian(luma: Float32Array) -> Float32Array:
 
 
 def variance(values: Float32Array) -> tuple[float, float]:
-    """Mean and variance of a picture in one go; as numpy's mean() and var(), without doing the first twice."""
+    """Mean and variance of a picture, as numpy's mean() and var(), without computing the mean twice."""
     mean = np.add.reduce(values, axis=None) / np.float32(values.size)
     centred = values - mean
     return float(mean), float(np.add.reduce(centred * centred, axis=None) / np.float32(values.size))
 
 
 def estimate_yaw_deg(face: Face) -> float:
-    """Yaw in degrees from eyes and nose under scaled orthography; positive = nose towards the image's right.
+    """Yaw in degrees from eyes and nose under scaled orthography; positive = nose towards the right of the image.
 
-    Along the eye axis, a nose tip that stands NOSE_DEPTH before the eyes moves by NOSE_DEPTH * sin(yaw), while the eyes
-    close up by cos(yaw): their ratio is NOSE_DEPTH * tan(yaw). Roll falls out, since the eye axis turns with the head.
+    Along the eye axis, a nose tip NOSE_DEPTH in front of the eyes moves by NOSE_DEPTH * sin(yaw), and the distance of the
+    eyes shrinks by cos(yaw), so their ratio is NOSE_DEPTH * tan(yaw). Roll has no effect, since the eye axis rotates with
+    the head.
     """
     (lx, ly), (rx, ry) = face.landmark("image_left_eye"), face.landmark("image_right_eye")
     nx, ny = face.landmark("nose")

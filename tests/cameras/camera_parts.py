@@ -11,12 +11,12 @@ from edge_oneshot.config import CameraConfig
 
 
 def config(uri: object, **keys: object) -> CameraConfig:
-    """A quick camera: small pictures, 100 a second unless told."""
+    """A camera configuration for tests: 100 pictures a second unless keys say otherwise."""
     return CameraConfig(**({"uri": str(uri), "fps": 100.0, "stall_timeout_s": 2.0} | keys))  # type: ignore[arg-type]
 
 
 def numbered(i: int, width: int = 32, height: int = 24) -> np.ndarray:
-    """A picture whose every pixel says which one it is: (i, 255 - i, 7)."""
+    """A picture that encodes its number in every pixel: (i, 255 - i, 7)."""
     pixels = np.empty((height, width, 3), np.uint8)
     pixels[:] = (i, 255 - i, 7)
     return pixels

@@ -28,9 +28,9 @@ def transport_stream(count: int = 60, fps: int = 25, width: int = 64, height: in
 
 
 class RtspServer:
-    """after = what follows the stream's last packet: "silence" (the connection stays open) or "hang up".
+    """after: what follows the last packet of the stream: "silence" (the connection stays open) or "hang up".
 
-    deaf: accept the connection and never answer.
+    deaf: accept the connection and never reply.
     """
 
     def __init__(self, after: str = "silence", deaf: bool = False) -> None:

@@ -16,7 +16,7 @@ import pytest
 from camera_parts import config
 from rtsp_server import RtspServer
 
-from edge_oneshot.cameras import EndOfStream, open_camera
+from edge_oneshot.cameras import EndOfStream, connect
 from edge_oneshot.cameras.av import sensor_time_ns, without_password
 from edge_oneshot.cameras.latest import LatestFrame, State
 from edge_oneshot.errors import CameraError
@@ -50,15 +50,15 @@ def tag_rotation(path: Path, clockwise: int) -> Path:
 
 
 @pytest.mark.parametrize(("suffix", "seconds"), [(".mp4", 2.0), (".mkv", 2.0), (".avi", 2.0), (".ts", math.inf)])
-def test_a_file_tells_how_long_it_plays_where_its_container_knows(tmp_path: Path, suffix: str, seconds: float) -> None:
-    """Transport streams are joined by laying them end to end: what FFmpeg then takes for the duration may be one part's."""
-    with open_camera(config(record(tmp_path / f"a{suffix}", count=60))) as camera:
+def test_a_file_has_a_length_if_its_container_states_one(tmp_path: Path, suffix: str, seconds: float) -> None:
+    """Transport streams may be concatenated; FFmpeg's duration may then be that of one part."""
+    with connect(config(record(tmp_path / f"a{suffix}", count=60))) as camera:
         assert camera.length_s == pytest.approx(seconds, abs=0.05)
 
 
 def read_all(uri: object, **keys: object) -> list:
     frames = []
-    with open_camera(config(uri, **keys)) as camera:
+    with connect(config(uri, **keys)) as camera:
         while True:
             try:
                 frames.append(camera.read(PATIENCE_S))
@@ -77,7 +77,7 @@ def test_a_video_is_shown_once_in_rgb(tmp_path: Path) -> None:
     assert steps == {33.3}
 
 
-def test_a_video_with_more_frames_than_asked_is_thinned_alike_in_both_paces(tmp_path: Path) -> None:
+def test_a_video_with_too_many_frames_is_thinned_equally_in_both_paces(tmp_path: Path) -> None:
     path = record(tmp_path / "a.mp4", count=31)
     fast = read_all(path, pace="fast", fps=10.0)
     assert len(fast) == 11
@@ -87,7 +87,7 @@ def test_a_video_with_more_frames_than_asked_is_thinned_alike_in_both_paces(tmp_
 
 
 @pytest.mark.parametrize(("clockwise", "corner"), [(90, (5, -5)), (180, (-5, -5)), (270, (-5, 5))])
-def test_the_rotation_tag_is_honoured(tmp_path: Path, clockwise: int, corner: tuple[int, int]) -> None:
+def test_the_rotation_tag_is_applied(tmp_path: Path, clockwise: int, corner: tuple[int, int]) -> None:
     frame = read_all(tag_rotation(record(tmp_path / "a.mp4", count=2), clockwise), pace="fast")[0]
     assert frame.size == ((64, 48) if clockwise == 180 else (48, 64))
     red, green, blue = (int(v) for v in frame.pixels[corner])
@@ -95,20 +95,20 @@ def test_the_rotation_tag_is_honoured(tmp_path: Path, clockwise: int, corner: tu
     assert frame.pixels.flags.c_contiguous
 
 
-def test_the_configured_rotation_comes_on_top_of_the_tag(tmp_path: Path) -> None:
+def test_the_configured_rotation_adds_to_the_tag(tmp_path: Path) -> None:
     path = tag_rotation(record(tmp_path / "a.mp4", count=1), 90)
     plain = read_all(record(tmp_path / "b.mp4", count=1), pace="fast")[0]
     assert np.array_equal(read_all(path, pace="fast", rotation=270)[0].pixels, plain.pixels)
 
 
-def test_a_video_that_is_cut_off_gives_what_it_has(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_truncated_video_gives_its_remaining_frames(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     path = record(tmp_path / "a.mkv", count=60)
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     frames = read_all(path, pace="fast")
     assert 5 < len(frames) < 60
 
 
-def test_damage_in_the_middle_is_told_and_passed_over(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_damage_in_the_middle_is_skipped(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     path = record(tmp_path / "a.avi", count=60)
     data = bytearray(path.read_bytes())
     data[len(data) // 3 : len(data) // 2] = bytes(len(data) // 2 - len(data) // 3)
@@ -118,11 +118,11 @@ def test_damage_in_the_middle_is_told_and_passed_over(tmp_path: Path, caplog: py
 
 
 @pytest.mark.parametrize("content", [b"", b"not a video at all" * 100])
-def test_what_is_no_video_is_an_error_in_one_line(tmp_path: Path, content: bytes) -> None:
+def test_a_file_that_is_not_a_video_is_a_one_line_error(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "a.mp4"
     path.write_bytes(content)
     with pytest.raises(CameraError, match=r"cannot open video .*a\.mp4") as caught:
-        open_camera(config(path))
+        connect(config(path))
     assert "\n" not in str(caught.value)
 
 
@@ -135,12 +135,12 @@ def test_a_sound_file_is_an_error(tmp_path: Path) -> None:
         frame.sample_rate = 8000
         container.mux(stream.encode(frame))
     with pytest.raises(CameraError, match="expected a video stream"):
-        open_camera(config(path))
+        connect(config(path))
 
 
 def test_stop_ends_a_paced_video(tmp_path: Path) -> None:
     stop = threading.Event()
-    with open_camera(config(record(tmp_path / "a.mp4", fps=1), fps=1.0), stop) as camera:
+    with connect(config(record(tmp_path / "a.mp4", fps=1), fps=1.0), stop) as camera:
         camera.read(1.0)
         threading.Timer(0.05, stop.set).start()
         with pytest.raises(EndOfStream):
@@ -148,7 +148,7 @@ def test_stop_ends_a_paced_video(tmp_path: Path) -> None:
 
 
 def test_a_video_that_disappears_between_openings_is_retried_as_lost(tmp_path: Path) -> None:
-    """The file is checked when the mailbox is made; later it is gone, then back."""
+    """The file exists when the mailbox is created; later it disappears and comes back."""
     path = record(tmp_path / "a.mp4", count=5)
     from edge_oneshot.cameras import camera_opener
 
@@ -161,10 +161,10 @@ def test_a_video_that_disappears_between_openings_is_retried_as_lost(tmp_path: P
         assert box.get(PATIENCE_S) is not None and box.state is State.RUNNING
 
 
-def test_rtsp_delivers_frames_and_then_tells_a_silent_camera() -> None:
+def test_rtsp_delivers_frames_and_then_detects_a_silent_camera() -> None:
     with (
         RtspServer(after="silence") as server,
-        open_camera(config(f"rtsp://user:geheim@127.0.0.1:{server.port}/live", stall_timeout_s=1.0)) as camera,
+        connect(config(f"rtsp://user:geheim@127.0.0.1:{server.port}/live", stall_timeout_s=1.0)) as camera,
     ):
         assert camera.source == f"rtsp://127.0.0.1:{server.port}/live" and camera.live
         before_ns = time.monotonic_ns()
@@ -173,14 +173,14 @@ def test_rtsp_delivers_frames_and_then_tells_a_silent_camera() -> None:
         red, green, blue = (int(v) for v in frame.pixels[20, 10])
         assert red > 180 and green < 60 and blue < 60
         assert frame.captured_ns > before_ns - 60e9
-        with pytest.raises(CameraError, match=r"within|is lost|ended the stream") as caught:
+        with pytest.raises(CameraError, match=r"within|lost the camera|ended the stream") as caught:
             while True:
                 camera.read(1.0)
         assert "geheim" not in str(caught.value)
         assert "PLAY" in server.seen
 
 
-def test_rtsp_that_hangs_up_is_lost_and_reopened() -> None:
+def test_rtsp_that_disconnects_is_lost_and_reopened() -> None:
     with (
         RtspServer(after="hang up") as server,
         LatestFrame(config(f"rtsp://127.0.0.1:{server.port}/live", stall_timeout_s=1.0), retry_s=(0.001, 0.01)) as box,
@@ -196,20 +196,20 @@ def test_rtsp_that_hangs_up_is_lost_and_reopened() -> None:
 
 def test_rtsp_that_accepts_and_never_answers_is_an_error_without_the_password() -> None:
     with RtspServer(deaf=True) as server, pytest.raises(CameraError, match="cannot open rtsp://127") as caught:
-        open_camera(config(f"rtsp://user:geheim@127.0.0.1:{server.port}/live", stall_timeout_s=0.5))
+        connect(config(f"rtsp://user:geheim@127.0.0.1:{server.port}/live", stall_timeout_s=0.5))
     assert "geheim" not in str(caught.value)
 
 
 def test_rtsp_refused_is_an_error_with_a_hint() -> None:
     with pytest.raises(CameraError, match="refused") as caught:
-        open_camera(config("rtsp://127.0.0.1:9/live", stall_timeout_s=0.5))
+        connect(config("rtsp://127.0.0.1:9/live", stall_timeout_s=0.5))
     assert "address" in caught.value.hint
 
 
-def test_a_missing_v4l2_device_names_those_that_are_there() -> None:
+def test_a_missing_v4l2_device_is_reported_with_the_existing_ones() -> None:
     with pytest.raises(CameraError, match="cannot open camera /dev/video99") as caught:
-        open_camera(config("v4l2:/dev/video99"))
-    assert "there are:" in caught.value.hint
+        connect(config("v4l2:/dev/video99"))
+    assert "devices found:" in caught.value.hint
 
 
 def test_sensor_time_recognises_the_clock() -> None:

@@ -1,4 +1,4 @@
-"""The mailbox and its thread, over cameras that are fast, slow, stalling, blocking, broken and gone."""
+"""The mailbox and its thread, with cameras that are fast, slow, stalled, blocked, broken or missing."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from edge_oneshot.cameras.latest import LatestFrame, State
 from edge_oneshot.errors import CameraError
 
 QUICK = (0.001, 0.01)  # seconds of back-off
-PATIENCE_S = 20.0  # how long a test waits for what must come; no test measures it
+PATIENCE_S = 20.0  # a test fails after waiting this long; no test measures it
 
 
 class Scripted(Adapter):
-    """A camera that does as its script says, call by call: an int is a frame, an exception is raised, a callable is called."""
+    """A camera that follows a script, one step a call: an int gives a frame, an exception is raised, a callable is called."""
 
     def __init__(self, *script: object, live: bool = True, stop: threading.Event | None = None) -> None:
         super().__init__("scripted:", stop=stop)
@@ -30,7 +30,7 @@ class Scripted(Adapter):
         self.script = list(script)
         self.closed = 0
 
-    def _grab(self, timeout_s: float) -> Shot:
+    def grab(self, timeout_s: float) -> Shot:
         act = self.script.pop(0) if self.script else EndOfStream()
         if callable(act) and not isinstance(act, type):
             act = act()
@@ -43,7 +43,7 @@ class Scripted(Adapter):
 
 
 def mailbox(*cameras: Adapter | CameraError, **keys: object) -> LatestFrame:
-    """A mailbox whose n-th opening gives the n-th camera, or raises it."""
+    """A mailbox whose n-th opening gives, or raises, the n-th argument."""
     queue = list(cameras)
 
     def opener(stop: threading.Event | None) -> Camera:
@@ -77,7 +77,7 @@ def test_a_fast_producer_leaves_only_its_newest_frame() -> None:
     assert camera.closed == 1
 
 
-def test_fast_pace_drops_nothing_however_slow_the_loop(tmp_path: Path) -> None:
+def test_fast_pace_drops_nothing_even_if_the_loop_is_slow(tmp_path: Path) -> None:
     with LatestFrame(config(fill(tmp_path / "f", 40), pace="fast")) as box:
         seen = []
         while (frame := box.get(PATIENCE_S)) is not None:
@@ -88,7 +88,7 @@ def test_fast_pace_drops_nothing_however_slow_the_loop(tmp_path: Path) -> None:
         assert box.state is State.ENDED and box.counters.dropped == 0
 
 
-def test_the_last_frame_is_still_there_when_the_source_is_over() -> None:
+def test_the_last_frame_is_still_available_after_the_end() -> None:
     with mailbox(Scripted(1, 2)) as box:
         until(lambda: not box._thread.is_alive())
         assert box.state is State.RUNNING
@@ -97,7 +97,7 @@ def test_the_last_frame_is_still_there_when_the_source_is_over() -> None:
         assert box.state is State.ENDED
 
 
-def test_frame_after_leaves_out_what_was_taken_before_the_prompt() -> None:
+def test_frame_after_skips_frames_from_before_the_prompt() -> None:
     prompt, gate = threading.Event(), threading.Event()
     camera = Scripted(1, 2, lambda: prompt.wait(PATIENCE_S) and 3, lambda: gate.wait(PATIENCE_S) and EndOfStream())
     with mailbox(camera) as box:
@@ -138,9 +138,7 @@ def test_a_loss_is_a_named_state_and_the_camera_is_reopened(caplog: pytest.LogCa
         assert box.counters.reopens >= 3
         assert box.get(PATIENCE_S) is not None
     warnings = [r for r in caplog.records if r.levelno == logging.WARNING]
-    assert len(warnings) == 1 and "unplugged" in warnings[0].getMessage(), (
-        "the first failure is told, the next ones are not"
-    )
+    assert len(warnings) == 1 and "unplugged" in warnings[0].getMessage(), "only the first failure is a warning"
     assert "is back" in caplog.text
 
 
@@ -162,11 +160,11 @@ def test_back_off_doubles_up_to_its_bound_with_full_jitter() -> None:
         raise gone
 
     with LatestFrame(config("scripted:"), opener=opener, jitter=Recorder()):
-        assert enough.wait(PATIENCE_S)  # and close() ends the ten minutes that the ninth would last
+        assert enough.wait(PATIENCE_S)  # close() interrupts the ninth wait, of ten minutes
     assert bounds == [0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 30.0, 30.0, 30.0]
 
 
-def test_a_driver_that_blocks_counts_as_lost_and_does_not_hold_up_the_end(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_driver_that_blocks_counts_as_lost_and_does_not_block_close(caplog: pytest.LogCaptureFixture) -> None:
     release = threading.Event()
     box = mailbox(Scripted(1, lambda: release.wait() and EndOfStream()), stall_timeout_s=0.05)
     try:
@@ -174,7 +172,7 @@ def test_a_driver_that_blocks_counts_as_lost_and_does_not_hold_up_the_end(caplog
         until(lambda: box.state is State.LOST)
         assert box.last_error is not None and "does not return" in box.last_error.message
         assert box.close(0.05) is False
-        assert "left behind" in caplog.text
+        assert "was abandoned" in caplog.text
     finally:
         release.set()
         box._thread.join(PATIENCE_S)
@@ -193,7 +191,7 @@ def test_another_exception_reaches_the_loop() -> None:
             box.get(PATIENCE_S)
 
 
-def test_what_no_retry_mends_is_raised_at_once(tmp_path: Path) -> None:
+def test_what_no_retry_can_fix_is_raised_at_once(tmp_path: Path) -> None:
     with pytest.raises(CameraError, match="no such folder"):
         LatestFrame(config(f"folder:{tmp_path / 'none'}"))
 
@@ -201,6 +199,6 @@ def test_what_no_retry_mends_is_raised_at_once(tmp_path: Path) -> None:
 def test_close_wakes_a_waiting_loop_and_a_waiting_thread(tmp_path: Path) -> None:
     box = LatestFrame(config(fill(tmp_path / "f", 9), pace="fast"))
     until(lambda: box.counters.frames == 1)
-    time.sleep(0.01)  # the thread now most likely waits for the slot
+    time.sleep(0.01)  # the thread now probably waits for the slot
     assert box.close() is True
     assert box.get(PATIENCE_S) is None and box.state is State.ENDED

@@ -23,7 +23,7 @@ UPRIGHT[:12, :16], UPRIGHT[:12, 16:], UPRIGHT[12:, :16], UPRIGHT[12:, 16:] = (
     (250, 250, 0),
 )
 
-# How a camera stores an upright picture under each orientation (Exif 2.32, tag 0x0112): the inverse of what it asks for.
+# How a camera stores an upright picture with each orientation (Exif 2.32, tag 0x0112): the inverse of the rotation to apply.
 STORED = {
     1: UPRIGHT,
     2: UPRIGHT[:, ::-1],
@@ -50,7 +50,7 @@ def test_exif_orientation(tmp_path: Path, orientation: int, suffix: str) -> None
     assert all(abs(frame.pixels[at].astype(int) - UPRIGHT[at]).max() < 12 for at in quadrants)
 
 
-def test_the_frame_tells_when_and_where_from(tmp_path: Path) -> None:
+def test_the_frame_has_its_time_and_source(tmp_path: Path) -> None:
     path = tmp_path / "a.png"
     Image.fromarray(UPRIGHT).save(path)
     before = datetime.now(UTC)
@@ -98,7 +98,7 @@ def test_a_palette_with_a_transparent_colour(tmp_path: Path) -> None:
     assert tuple(pixels[0, 0]) == (255, 255, 255) and tuple(pixels[3, 3]) == (200, 0, 0)
 
 
-def test_of_an_animation_the_first_picture_counts(tmp_path: Path) -> None:
+def test_the_first_picture_of_an_animation_is_used(tmp_path: Path) -> None:
     path = tmp_path / "a.gif"
     Image.new("RGB", (4, 4), (200, 0, 0)).save(
         path, save_all=True, append_images=[Image.new("RGB", (4, 4), (0, 0, 200))]
@@ -114,7 +114,7 @@ def test_floating_point_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("suffix", ["jpg", "png", "webp", "tif"])
-def test_a_truncated_picture_is_an_error_that_names_it(tmp_path: Path, suffix: str) -> None:
+def test_a_truncated_picture_is_an_error_with_its_name(tmp_path: Path, suffix: str) -> None:
     path = tmp_path / f"cut.{suffix}"
     noise = np.random.default_rng(1).integers(0, 256, (64, 64, 3), np.uint8)
     Image.fromarray(noise).save(path)
@@ -127,10 +127,10 @@ def test_a_truncated_picture_is_an_error_that_names_it(tmp_path: Path, suffix: s
     ("name", "content", "hint"),
     [("a.jpg", b"", "JPEG"), ("a.jpg", b"hello", "JPEG"), ("a.heic", b"\0\0\0\x18ftypheic", "convert")],
 )
-def test_what_is_no_picture(tmp_path: Path, name: str, content: bytes, hint: str) -> None:
+def test_a_file_that_is_not_a_picture(tmp_path: Path, name: str, content: bytes, hint: str) -> None:
     path = tmp_path / name
     path.write_bytes(content)
-    with pytest.raises(CameraError, match="not an image") as caught:
+    with pytest.raises(CameraError, match="not an image of a supported format") as caught:
         load_image(path)
     assert hint in caught.value.hint
 
@@ -143,7 +143,7 @@ def test_missing_file_and_folder(tmp_path: Path) -> None:
 
 
 def png_claiming(width: int, height: int) -> bytes:
-    """A few bytes that claim to unfold to width x height."""
+    """A few bytes that claim to decode to width x height."""
 
     def chunk(kind: bytes, data: bytes) -> bytes:
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
@@ -155,7 +155,7 @@ def png_claiming(width: int, height: int) -> bytes:
 
 
 @pytest.mark.parametrize("size", [(9000, 8000), (12000, 9000), (60000, 60000)])
-def test_a_picture_that_unfolds_too_far_is_refused_before_it_does(tmp_path: Path, size: tuple[int, int]) -> None:
+def test_a_picture_that_is_too_large_is_refused_before_it_is_decoded(tmp_path: Path, size: tuple[int, int]) -> None:
     path = tmp_path / "bomb.png"
     path.write_bytes(png_claiming(*size))
     with pytest.raises(CameraError, match=r"megapixels|exceeds limit|bomb"):
@@ -173,7 +173,19 @@ def test_the_limit_itself_is_allowed(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 
 @pytest.mark.filterwarnings("ignore:Corrupt EXIF")
-def test_malformed_exif_does_not_cost_the_picture(tmp_path: Path) -> None:
+def test_a_picture_with_malformed_exif_is_read(tmp_path: Path) -> None:
     path = tmp_path / "a.jpg"
     Image.fromarray(UPRIGHT).save(path, exif=b"Exif\0\0II*\0\x08\0\0\0\xff\xff" + b"\xff" * 40)
     assert load_image(path).size == (32, 24)
+
+
+def test_a_large_jpeg_is_decoded_at_reduced_size(tmp_path: Path) -> None:
+    for width, expected in ((6400, 1600), (1000, 1000)):
+        Image.new("RGB", (width, width)).save(tmp_path / "a.jpg")
+        assert load_image(tmp_path / "a.jpg").size == (expected, expected)
+
+
+def test_a_format_that_would_start_another_program_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n%%EndComments\n")
+    with pytest.raises(CameraError, match="not an image"):
+        load_image(tmp_path / "a.png")

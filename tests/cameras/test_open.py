@@ -1,4 +1,4 @@
-"""URIs, and what is said when a package is missing. Each import check runs in a process of its own."""
+"""Camera URIs, and the error for a missing package. Each import check runs in a process of its own."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from pathlib import Path
 import pytest
 from camera_parts import config, fill
 
-from edge_oneshot.cameras import camera_opener, open_camera
+from edge_oneshot.cameras import camera_opener, connect
 from edge_oneshot.errors import CameraError
 
 
 @pytest.mark.parametrize(
     ("uri", "message"),
     [
-        ("http://host/stream", "no camera of the kind 'http'"),
-        ("picamera3:", "no camera of the kind 'picamera3'"),
+        ("http://host/stream", "expected one of picamera2, v4l2, .*, got 'http' "),
+        ("picamera3:", "got 'picamera3'; did you mean picamera2"),
         ("picamera2:front", "expected picamera2:N with a number"),
         ("file:/none.mp4", "no such file"),
         ("folder:/none", "no such folder"),
@@ -25,12 +25,12 @@ from edge_oneshot.errors import CameraError
         ("", "."),
     ],
 )
-def test_faults_of_a_uri_are_told_at_once(
+def test_faults_of_a_uri_are_reported_at_once(
     uri: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(CameraError, match=message) as caught:
-        open_camera(config(uri))
+        connect(config(uri))
     assert caught.value.hint and "\n" not in str(caught.value)
 
 
@@ -56,11 +56,11 @@ def python(code: str, path: Path) -> str:
 
 
 ASK = """
-from edge_oneshot.cameras import open_camera
+from edge_oneshot.cameras import connect
 from edge_oneshot.config import CameraConfig
 from edge_oneshot.errors import CameraError
 try:
-    open_camera(CameraConfig(uri={uri!r}))
+    connect(CameraConfig(uri={uri!r}))
 except CameraError as e:
     print(e)
 """
@@ -71,7 +71,7 @@ except CameraError as e:
     [
         ("av", "ImportError('No module named av')", "rtsp://127.0.0.1:9/", "pip install 'edge-oneshot[av]'"),
         ("libcamera", "ImportError('No module named libcamera')", "picamera2:", "sudo apt install python3-picamera2"),
-        # What Bookworm's picamera2 says under numpy 2
+        # the errors of Bookworm's picamera2 with numpy 2
         (
             "libcamera",
             "ValueError('numpy.dtype size changed, may indicate binary incompatibility')",
@@ -81,7 +81,7 @@ except CameraError as e:
         ("libcamera", "AttributeError('_ARRAY_API not found')", "picamera2:", "'numpy<2'"),
     ],
 )
-def test_a_missing_or_mismatched_package_names_its_fix(
+def test_the_error_for_a_missing_or_mismatched_package_gives_the_fix(
     tmp_path: Path, module: str, raises: str, uri: str, fix: str
 ) -> None:
     (tmp_path / f"{module}.py").write_text(f"raise {raises}\n")
@@ -96,7 +96,7 @@ import sys
 import edge_oneshot.cameras, edge_oneshot.cameras.latest
 assert not {{"av", "PIL", "picamera2", "libcamera"}} & set(sys.modules)
 from edge_oneshot.config import CameraConfig
-edge_oneshot.cameras.open_camera(CameraConfig(uri={str(tmp_path / "f")!r})).read(1.0)
+edge_oneshot.cameras.connect(CameraConfig(uri={str(tmp_path / "f")!r})).read(1.0)
 assert not {{"av", "picamera2", "libcamera"}} & set(sys.modules)
 print("ok")
 """

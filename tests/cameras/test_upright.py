@@ -1,4 +1,4 @@
-"""Rotation, mirror, pace and pixel formats: pure functions, held against simple oracles."""
+"""Rotation, mirror, pace and pixel formats: pure functions, compared with simple oracles."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ TURNS = st.sampled_from([0, 90, 180, 270])
 
 
 @given(PICTURES, TURNS, st.booleans())
-def test_upright_is_what_pillow_does(pixels: np.ndarray, rotation: int, mirror: bool) -> None:
+def test_upright_equals_pillow(pixels: np.ndarray, rotation: int, mirror: bool) -> None:
     image = Image.fromarray(pixels).rotate(-rotation, expand=True)  # Pillow turns counter-clockwise
     if mirror:
         image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
@@ -31,14 +31,14 @@ def test_upright_is_what_pillow_does(pixels: np.ndarray, rotation: int, mirror: 
 
 
 @given(PICTURES, TURNS, TURNS, st.booleans())
-def test_turns_add_up_and_a_mirror_undoes_itself(pixels: np.ndarray, a: int, b: int, mirror: bool) -> None:
+def test_rotations_add_up_and_two_mirrors_cancel(pixels: np.ndarray, a: int, b: int, mirror: bool) -> None:
     assert np.array_equal(upright(upright(pixels, a, False), b, mirror), upright(pixels, (a + b) % 360, mirror))
     assert np.array_equal(upright(upright(pixels, 0, True), 0, True), pixels)
 
 
 @given(PICTURES, st.sampled_from([0, 180]), st.booleans())
 def test_the_sensors_two_flips_equal_half_turn_and_mirror(pixels: np.ndarray, rotation: int, mirror: bool) -> None:
-    """picamera2 is asked for hflip = (half turn) != mirror, vflip = half turn."""
+    """picamera2 gets hflip = (half turn) != mirror, vflip = half turn."""
     half = rotation == 180
     flipped = pixels[::-1] if half else pixels
     flipped = flipped[:, ::-1] if half != mirror else flipped
@@ -50,9 +50,9 @@ def test_another_angle_is_refused() -> None:
         upright(np.zeros((2, 2, 3), np.uint8), 45, False)
 
 
-def test_lores_is_turned_with_the_main_picture() -> None:
+def test_lores_is_rotated_like_the_main_picture() -> None:
     class Still(Adapter):
-        def _grab(self, timeout_s: float) -> Shot:
+        def grab(self, timeout_s: float) -> Shot:
             pixels = np.arange(4 * 6 * 3, dtype=np.uint8).reshape(4, 6, 3)
             return Shot(pixels=pixels, lores=pixels[::2, ::2], captured_ns=time.monotonic_ns())
 
@@ -67,7 +67,7 @@ def test_lores_is_turned_with_the_main_picture() -> None:
 
 
 @given(st.floats(1, 60), st.floats(1, 60))
-def test_thinner_shows_the_asked_rate_or_the_sources(source_fps: float, asked_fps: float) -> None:
+def test_thinner_shows_the_configured_rate_or_that_of_the_source(source_fps: float, asked_fps: float) -> None:
     thinner = Thinner(asked_fps)
     seconds = 20
     shown = sum(thinner.wanted(i / source_fps) for i in range(int(seconds * source_fps)))
@@ -75,28 +75,28 @@ def test_thinner_shows_the_asked_rate_or_the_sources(source_fps: float, asked_fp
     assert shown >= min(source_fps, asked_fps) * seconds * 0.5 - 1
 
 
-def test_thinner_takes_exactly_every_third_of_three_times_the_rate() -> None:
+def test_thinner_takes_exactly_every_third_picture_at_three_times_the_rate() -> None:
     thinner = Thinner(10.0)
     assert [i for i in range(301) if thinner.wanted(i / 30)] == list(range(0, 301, 3))
 
 
 @given(st.lists(st.floats(-0.02, 0.02), min_size=20, max_size=60))
-def test_thinner_keeps_a_jittering_source_of_just_the_asked_rate(jitter: list[float]) -> None:
+def test_thinner_keeps_a_jittering_source_of_the_configured_rate(jitter: list[float]) -> None:
     thinner = Thinner(10.0)
     times = sorted(i / 10 + j for i, j in enumerate(jitter))
     assert sum(thinner.wanted(t) for t in times) >= len(times) - 1
 
 
-def test_pacer_that_fell_behind_does_not_hurry() -> None:
+def test_pacer_does_not_catch_up_after_a_delay() -> None:
     pacer = Pacer("camera", threading.Event())
     first_ns = pacer.release(0.0)
-    time.sleep(0.05)  # decoding took longer than the 10 ms that the next picture is away
+    time.sleep(0.05)  # decoding takes longer than the 10 ms to the next picture
     late_ns = pacer.release(0.01)
     next_ns = pacer.release(0.02)
     assert late_ns - first_ns >= 50_000_000 and next_ns - late_ns == 10_000_000
 
 
-def test_pacer_is_ended_by_stop() -> None:
+def test_stop_ends_a_pacer() -> None:
     stop = threading.Event()
     pacer = Pacer("camera", stop)
     pacer.release(0.0)
@@ -111,7 +111,7 @@ def smooth(width: int, height: int) -> np.ndarray:
 
 
 def planes(rgb: np.ndarray, limited: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Y (H, W), U and V (H/2, W/2), by the formulas of BT.601 in float: an oracle apart from Pillow's tables."""
+    """Y (H, W), U and V (H/2, W/2), by the formulas of BT.601 in float: an oracle independent of Pillow's tables."""
     r, g, b = (rgb[..., i].astype(np.float64) for i in range(3))
     y = 0.299 * r + 0.587 * g + 0.114 * b
     u, v = (b - y) / 1.772, (r - y) / 1.402
@@ -154,7 +154,7 @@ def test_yuv_formats(pixel_format: str, stride: int, limited: bool) -> None:
 @pytest.mark.parametrize(
     ("pixel_format", "order"), [("BGR888", "rgb"), ("RGB888", "bgr"), ("XBGR8888", "rgbx"), ("XRGB8888", "bgrx")]
 )
-def test_rgb_formats_are_named_backwards(pixel_format: str, order: str) -> None:
+def test_the_names_of_rgb_formats_are_reversed(pixel_format: str, order: str) -> None:
     value = {"r": 10, "g": 20, "b": 30, "x": 40}
     array = np.array([[[value[c] for c in order]] * 4] * 3, np.uint8)
     back = to_rgb(array, pixel_format, (4, 3))

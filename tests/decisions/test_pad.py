@@ -1,6 +1,7 @@
-"""The place of presentation attack detection, proved with a real tiny method: a chip of little contrast is an attack.
+"""Presentation attack detection, tested with a tiny method: a chip of low contrast is an attack.
 
-It is good for nothing else. It shows that a method enters by compose.build_pad alone, and that nothing passes beside it.
+The method detects no real attack. The tests show that a method takes effect everywhere, and that every
+path to a comparison or an enrollment passes through it.
 """
 
 from __future__ import annotations
@@ -21,20 +22,18 @@ from PIL import Image
 from samples import person
 
 from edge_oneshot.config import Config, DecisionConfig, ModelConfig
-from edge_oneshot.control.protocol import Request
+from edge_oneshot.control.protocol import PendingRequest, answer_json, make_request
 from edge_oneshot.doctor import probe
 from edge_oneshot.errors import EnrollmentError
-from edge_oneshot.events.build import fold
+from edge_oneshot.events.build import track_event
 from edge_oneshot.events.journal import Journal
 from edge_oneshot.events.schema import load
-from edge_oneshot.gallery.people import People
-from edge_oneshot.gallery.store import Gallery
-from edge_oneshot.matching.compare import References
 from edge_oneshot.matching.track import Tracker
-from edge_oneshot.recognition.enrollment import CaptureSession, enroll_from_frame
+from edge_oneshot.recognition import compose
+from edge_oneshot.recognition.enrollment import CaptureSession
 from edge_oneshot.recognition.pipeline import Pipeline
-from edge_oneshot.service import compose
-from edge_oneshot.service.requests import Handler
+from edge_oneshot.recognition.recognizer import Recognizer
+from edge_oneshot.service.requests import Requests
 from edge_oneshot.types import Chip, DecisionKind, Event, Face, Frame, PadDecision, PadResult, Sample
 
 CONFIG = Config(model=ModelConfig(threads=1))
@@ -43,15 +42,15 @@ LIMIT = 42.0
 
 
 class LowContrast:
-    """Standard deviation of the chip's values below LIMIT = attack."""
+    """An attack if the standard deviation of the chip's values is below LIMIT."""
 
     name = "low-contrast 1"
 
     def __init__(self) -> None:
-        self.asked = 0
+        self.judged = 0
 
     def judge(self, frame: Frame, face: Face | None, chip: Chip) -> PadResult:
-        self.asked += 1
+        self.judged += 1
         spread = float(chip.pixels.std())
         decision = PadDecision.ATTACK if spread < LIMIT else PadDecision.BONA_FIDE
         return PadResult(decision=decision, score=LIMIT - spread, method=self.name)
@@ -62,76 +61,76 @@ class Undecided(LowContrast):
         return PadResult()
 
 
+Plug = Callable[[LowContrast], Pipeline]
+
+
 @pytest.fixture
-def plug(monkeypatch: pytest.MonkeyPatch) -> Callable[[LowContrast], Pipeline]:
-    """The shipped pipeline with a method in its place."""
+def plug(monkeypatch: pytest.MonkeyPatch) -> Plug:
+    """plug(method): the shipped pipeline with this method."""
 
     def plugged(method: LowContrast) -> Pipeline:
-        monkeypatch.setattr(compose, "build_pad", lambda: method)
+        monkeypatch.setattr(compose, "find_pad", lambda name: method)
         return compose.build_pipeline(CONFIG)
 
     return plugged
 
 
 @pytest.fixture
-def guarded(plug: Callable[[LowContrast], Pipeline]) -> Pipeline:
-    return plug(LowContrast())
+def enrolled(recognizer: Recognizer, collins: Pixels) -> Recognizer:
+    """Without a method; Eileen is enrolled."""
+    recognizer.enroll("Eileen", collins)
+    return recognizer
 
 
 @pytest.fixture
-def enrolled(pipeline: Pipeline, collins: Pixels) -> References:
-    nobody = References(pipeline.encoder.card.comparator, pipeline.encoder.encoder_id, ())
-    template = enroll_from_frame(pipeline, frame(collins), EILEEN, nobody).template
-    return References(nobody.comparator, nobody.encoder_id, [template])
+def guarded(plug: Plug, enrolled: Recognizer, make_recognizer: Callable[..., Recognizer]) -> Recognizer:
+    """With LowContrast, on the same gallery."""
+    return make_recognizer(enrolled.people.gallery.path, pipeline=plug(LowContrast()))
 
 
 def faded(pixels: Pixels) -> Pixels:
-    """Good enough for every quality gate, and too flat for the method."""
+    """Passes every quality gate, and has too little contrast for the method."""
     return (110 + 0.5 * (pixels.astype(np.float32) - 110)).astype(np.uint8)
 
 
-def events_of(
-    pipeline: Pipeline, references: References, pixels: list[Pixels], path: Path
-) -> tuple[list[Event], dict[str, Any]]:
-    """What a visit of these pictures tells, and the record of its first track."""
+def events_of(recognizer: Recognizer, pixels: list[Pixels], path: Path) -> tuple[list[Event], dict[str, Any]]:
+    """The events of a visit of these pictures, and the record of its track."""
     decision = DecisionConfig(gone_after_s=0.5)
-    tracker, journal = Tracker(decision, lambda a, b: True, references.score), Journal(path, decision)
-    now, ns, told = datetime.now(UTC), 0, []
+    tracker, journal = Tracker(decision, lambda a, b: True, recognizer.score), Journal(path, decision)
+    now, ns, events = datetime.now(UTC), 0, []
     for i, picture in enumerate([*pixels, None]):
         ns = (i + 1) * 100_000_000
         if picture is None:
             results = tracker.expire(ns + 1_000_000_000)
         else:
-            results = tracker.update(pipeline.observe(frame(picture, ns), references), ns)
+            results = tracker.update(recognizer.observe(frame(picture, ns)), ns)
             journal.observe(tracker.seen_at(ns), now)
-        told += [fold(f, {"eileen": "Eileen"}, "cam0", pipeline.encoder.encoder_id, ns, now) for f in results]
-        for event in told:
+        events += [track_event(r, recognizer.people.names, "cam0", recognizer.encoder_id, ns, now) for r in results]
+        for event in events:
             journal.add_event(event)
     (record,) = journal.report()["tracks"]
     journal.close()
-    return told, record
+    return events, record
 
 
 def test_without_a_method_nothing_is_performed_and_a_faded_picture_matches(
-    pipeline: Pipeline, enrolled: References, collins: Pixels, tmp_path: Path
+    enrolled: Recognizer, collins: Pixels, tmp_path: Path
 ) -> None:
-    (seen,) = pipeline.observe(frame(faded(collins)), enrolled)
+    (seen,) = enrolled.observe(frame(faded(collins)))
     assert seen.decision.kind is DecisionKind.MATCH and seen.sample.pad == PadResult()
-    told, record = events_of(pipeline, enrolled, [faded(view(collins, n)) for n in range(9)], tmp_path / "e.sqlite")
-    assert [(e.event_type, e.body["pad"]) for e in told] == [("match", "not_performed"), ("gone", "not_performed")]
+    events, record = events_of(enrolled, [faded(view(collins, n)) for n in range(9)], tmp_path / "e.sqlite")
+    assert [(e.event_type, e.body["pad"]) for e in events] == [("match", "not_performed"), ("gone", "not_performed")]
     assert record["pad"] == {"decision": "not_performed", "score": None, "method": None}
-    assert pipeline.pad_method == "not_performed"
+    assert enrolled.pipeline.pad_method == "not_performed"
 
 
-def test_an_attack_is_never_compared_and_never_a_match(
-    guarded: Pipeline, enrolled: References, collins: Pixels, tmp_path: Path
-) -> None:
-    (seen,) = guarded.observe(frame(faded(collins)), enrolled)
+def test_an_attack_is_never_compared_and_never_a_match(guarded: Recognizer, collins: Pixels, tmp_path: Path) -> None:
+    (seen,) = guarded.observe(frame(faded(collins)))
     assert seen.sample.quality.good and seen.embedding is None
     assert (seen.decision.kind, seen.decision.candidate) == (DecisionKind.NOT_COMPARED, None)
     assert [f.code for f in seen.decision.faults] == ["attack"] and "low-contrast 1" in seen.decision.faults[0].message
-    told, record = events_of(guarded, enrolled, [faded(view(collins, n)) for n in range(9)], tmp_path / "e.sqlite")
-    (rejected,) = told
+    events, record = events_of(guarded, [faded(view(collins, n)) for n in range(9)], tmp_path / "e.sqlite")
+    (rejected,) = events
     assert (rejected.event_type, rejected.body["faults"], rejected.body["pad"]) == ("rejected", ["attack"], "attack")
     assert record["refused"]["attack"]["frames"] == 9 and record["compared"] == 0
     assert (
@@ -142,26 +141,22 @@ def test_an_attack_is_never_compared_and_never_a_match(
     assert "every frame failed a gate" in record["why"]
 
 
-def test_who_passes_is_told_as_bona_fide(
-    guarded: Pipeline, enrolled: References, collins: Pixels, tmp_path: Path
-) -> None:
-    told, record = events_of(guarded, enrolled, [view(collins, n) for n in range(9)], tmp_path / "e.sqlite")
-    assert [(e.event_type, e.body["pad"]) for e in told] == [("match", "bona_fide"), ("gone", "bona_fide")]
+def test_a_live_person_is_published_as_bona_fide(guarded: Recognizer, collins: Pixels, tmp_path: Path) -> None:
+    events, record = events_of(guarded, [view(collins, n) for n in range(9)], tmp_path / "e.sqlite")
+    assert [(e.event_type, e.body["pad"]) for e in events] == [("match", "bona_fide"), ("gone", "bona_fide")]
     assert record["pad"]["decision"] == "bona_fide"
-    assert guarded.pad_method == "low-contrast 1" and "pad" in guarded.stopwatch.seconds
+    assert guarded.pipeline.pad_method == "low-contrast 1" and "pad" in guarded.pipeline.stage_seconds
 
 
-def test_one_attack_among_good_frames_stays_in_the_record(
-    guarded: Pipeline, enrolled: References, collins: Pixels, tmp_path: Path
-) -> None:
+def test_one_attack_among_good_frames_stays_in_the_record(guarded: Recognizer, collins: Pixels, tmp_path: Path) -> None:
     pictures = [view(collins, n) for n in range(9)]
     pictures[4] = faded(pictures[4])
-    told, record = events_of(guarded, enrolled, pictures, tmp_path / "e.sqlite")
-    assert told[0].event_type == "match" and record["compared"] == 8
+    events, record = events_of(guarded, pictures, tmp_path / "e.sqlite")
+    assert events[0].event_type == "match" and record["compared"] == 8
     assert record["pad"]["decision"] == "attack" and record["refused"]["attack"]["frames"] == 1
 
 
-def test_every_event_fits_the_schema(guarded: Pipeline, enrolled: References, collins: Pixels, tmp_path: Path) -> None:
+def test_the_event_schema_knows_every_pad_decision() -> None:
     pads = load("event-v1")["$defs"]["pad"]
     for decision in PadDecision:
         jsonschema.validate(decision.value, pads)
@@ -169,44 +164,45 @@ def test_every_event_fits_the_schema(guarded: Pipeline, enrolled: References, co
         jsonschema.validate("probably", pads)
 
 
-def test_a_poor_frame_is_not_put_before_the_method(plug: Callable[[LowContrast], Pipeline], hopper: Pixels) -> None:
+def test_the_method_does_not_judge_a_poor_frame(plug: Plug, hopper: Pixels) -> None:
     method = LowContrast()
-    guarded = plug(method)
-    (sample,) = guarded.samples(frame((hopper * 0.1).astype(np.uint8)))
-    assert "too_dark" in {f.code for f in sample.faults} and sample.pad == PadResult() and method.asked == 0
-    guarded.samples(frame(hopper))
-    assert method.asked == 1
+    pipeline = plug(method)
+    (sample,) = pipeline.samples(frame((hopper * 0.1).astype(np.uint8)))
+    assert "too_dark" in {f.code for f in sample.faults} and sample.pad == PadResult() and method.judged == 0
+    pipeline.samples(frame(hopper))
+    assert method.judged == 1
 
 
-def test_an_attack_is_neither_enrolled_nor_identified(guarded: Pipeline, collins: Pixels, tmp_path: Path) -> None:
-    gallery = Gallery(tmp_path / "gallery.sqlite")
-    handler = Handler(
-        guarded, People(gallery, guarded.encoder.card, guarded.encoder.encoder_id), lambda event: None, dict
-    )
+def test_an_attack_is_neither_enrolled_nor_identified(
+    plug: Plug, make_recognizer: Callable[..., Recognizer], collins: Pixels
+) -> None:
+    recognizer = make_recognizer(pipeline=plug(LowContrast()))
+    requests = Requests(recognizer, lambda event: None)
 
     def ask(verb: str, pixels: Pixels) -> dict[str, Any]:
         buffer = io.BytesIO()
         Image.fromarray(pixels).save(buffer, "PNG")
-        request = Request(
-            verb=verb, arguments={"name": "Eileen", "image": base64.b64encode(buffer.getvalue()).decode()}
-        )
-        handler.start(request)
-        answer: dict[str, Any] = request.answers.get_nowait()
-        return answer
+        arguments = {"name": "Eileen", "image": base64.b64encode(buffer.getvalue()).decode()}
+        if verb == "identify":
+            del arguments["name"]
+        pending = PendingRequest(make_request(verb, arguments))
+        requests.start(pending)
+        return answer_json(pending.answers.get_nowait())
 
     refused = ask("enroll", faded(collins))
     assert refused["kind"] == "EnrollmentError" and "show your own face" in refused["faults"][0]
-    assert gallery.identities() == []
+    assert recognizer.people.gallery.identities() == []
     assert ask("enroll", collins)["status"] == "ok"
     assert ask("identify", faded(collins))["kind"] == "AcquisitionError"
     assert ask("verify", faded(collins))["kind"] == "AcquisitionError"
     assert ask("identify", view(collins, 3))["data"]["pad"] == "bona_fide"
-    gallery.close()
 
 
-def test_an_attack_before_the_camera_is_not_enrolled_and_told_to_the_person(guarded: Pipeline, collins: Pixels) -> None:
-    nobody = References(guarded.encoder.card.comparator, guarded.encoder.encoder_id, ())
-    session = CaptureSession(guarded, EILEEN, nobody, prompt_ns=0, timeout_s=5.0)
+def test_an_attack_before_the_camera_is_not_enrolled_and_the_person_sees_why(
+    guarded: Recognizer, collins: Pixels
+) -> None:
+    threshold = guarded.threshold.value
+    session = CaptureSession(guarded.pipeline, EILEEN, guarded.references, threshold, prompt_ns=0, timeout_s=5.0)
     for i in range(12):
         assert session.offer(frame(faded(collins), 1 + i * 100_000_000)) is None
     assert "show your own face" in session.progress
@@ -215,7 +211,7 @@ def test_an_attack_before_the_camera_is_not_enrolled_and_told_to_the_person(guar
     assert "show your own face" in caught.value.faults[0]
 
 
-def test_a_method_that_cannot_tell_must_not_let_pass(plug: Callable[[LowContrast], Pipeline], collins: Pixels) -> None:
+def test_a_method_that_reaches_no_decision_is_an_error(plug: Plug, collins: Pixels) -> None:
     with pytest.raises(ValueError, match="low-contrast 1: expected bona_fide or attack"):
         plug(Undecided()).samples(frame(collins))
 
@@ -230,26 +226,26 @@ def test_a_method_that_cannot_tell_must_not_let_pass(plug: Callable[[LowContrast
         {"method": "m"},
     ],
 )
-def test_a_result_says_who_judged_and_how(fields: dict[str, Any]) -> None:
+def test_a_result_without_method_or_score_is_refused(fields: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="PadResult"):
         PadResult(**fields)
 
 
 @pytest.fixture
-def said(capsys: pytest.CaptureFixture[str]) -> Iterator[Callable[[], dict[str, dict[str, str]]]]:
+def printed(capsys: pytest.CaptureFixture[str]) -> Iterator[Callable[[], dict[str, dict[str, str]]]]:
     yield lambda: {f["check"]: f for f in map(json.loads, capsys.readouterr().out.splitlines())}
 
 
-def test_doctor_names_a_method_and_only_then(
-    plug: Callable[[LowContrast], Pipeline], said: Callable[[], dict[str, dict[str, str]]]
+def test_the_doctor_names_the_method_if_there_is_one(
+    plug: Plug, printed: Callable[[], dict[str, dict[str, str]]]
 ) -> None:
     probe.models(CONFIG)
-    assert "attacks" not in said()  # then the doctor itself says that nothing is performed (tests/unit/test_doctor.py)
+    assert "attacks" not in printed()  # the doctor itself reports that none is performed (tests/unit/test_doctor.py)
     plug(LowContrast())
     probe.models(CONFIG)
-    assert said()["attacks"]["message"] == "presentation attack detection: performed by low-contrast 1"
+    assert printed()["attacks"]["message"] == "presentation attack detection: performed by low-contrast 1"
 
 
-def test_a_sample_made_without_a_result_says_not_performed(pipeline: Pipeline, collins: Pixels) -> None:
+def test_a_sample_without_a_result_is_not_performed(pipeline: Pipeline, collins: Pixels) -> None:
     (sample,) = pipeline.samples(frame(collins))
     assert Sample(face=sample.face, chip=sample.chip, quality=sample.quality).pad.decision is PadDecision.NOT_PERFORMED

@@ -1,4 +1,4 @@
-"""A stated rate becomes a threshold, and follows the gallery in a running pipeline."""
+"""A stated error rate becomes a threshold, and the threshold follows the gallery of a recognizer."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import contextlib
 import io
 import itertools
 import json
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -22,7 +21,9 @@ from edge_oneshot.matching.forecast import growth, nearest
 from edge_oneshot.matching.threshold import Rule, Target, threshold_for, threshold_for_fmr
 from edge_oneshot.model.bundle import read_cohort
 from edge_oneshot.model.card import ThresholdPoint, Thresholds
-from edge_oneshot.service.compose import build_encoder, build_people, build_pipeline, build_rule
+from edge_oneshot.recognition.compose import build_encoder, build_rule
+from edge_oneshot.recognition.pipeline import Pipeline
+from edge_oneshot.recognition.recognizer import Recognizer
 from edge_oneshot.types import Candidate, Identity
 
 TABLE = Thresholds(
@@ -38,28 +39,28 @@ TABLE = Thresholds(
 )
 
 
-def test_without_a_cohort_comparisons_are_taken_as_independent_and_it_says_so() -> None:
+def test_without_a_cohort_comparisons_are_assumed_independent_and_the_threshold_is_marked_approximated() -> None:
     found = threshold_for(Target(fpir=0.01), TABLE, None, [1] * 100)
     assert found.value == pytest.approx(threshold_for_fmr(TABLE, 1 - 0.99**0.01).value) and found.approximated
     assert not threshold_for(Target(fpir=0.01), TABLE, cohort(), [1] * 100).approximated
 
 
-def test_a_rate_per_comparison_does_not_move_with_the_gallery_but_with_templates_per_person() -> None:
+def test_a_threshold_for_an_fmr_depends_on_templates_per_person_and_not_on_the_gallery_size() -> None:
     c = cohort()
     one, hundred = (threshold_for(Target(fmr=1e-3), TABLE, c, [1] * n) for n in (1, 100))
     assert one == hundred and one.target_fmr == 1e-3 and one.target_fpir is None
     assert threshold_for(Target(fmr=1e-3), TABLE, c, [4] * 100).value > one.value
 
 
-def test_by_hand_is_by_hand() -> None:
+def test_a_threshold_set_by_hand_is_used_unchanged() -> None:
     found = threshold_for(Target(score=0.42), None, None, [1] * 9)
     assert found.value == 0.42 and found.target_fmr is None and found.target_fpir is None and not found.extrapolated
 
 
-def test_a_target_is_one_statement() -> None:
+def test_a_target_states_exactly_one_rate() -> None:
     with pytest.raises(ValueError, match="exactly one"):
         Target(fmr=0.1, fpir=0.1)
-    with pytest.raises(ValueError, match="expected a table or a cohort"):
+    with pytest.raises(ValueError, match="expected a table or cohort scores"):
         Rule(target=Target(fmr=0.1), thresholds=None, cohort=None)
 
 
@@ -72,7 +73,7 @@ WAYS = {
 
 
 @pytest.mark.parametrize(("one", "other"), list(itertools.combinations(WAYS, 2)))
-def test_two_statements_are_a_fault_of_the_file(one: str, other: str) -> None:
+def test_two_stated_rates_are_a_fault_of_the_configuration(one: str, other: str) -> None:
     parse_config({"decision": WAYS[one]})
     with pytest.raises(ConfigError) as caught:
         parse_config({"decision": WAYS[one] | WAYS[other]})
@@ -83,7 +84,7 @@ def test_two_statements_are_a_fault_of_the_file(one: str, other: str) -> None:
 def test_false_matches_per_day_are_a_rate_per_stranger() -> None:
     d = parse_config({"decision": WAYS["false_matches_per_day"]}).decision
     assert d.accepted_fpir == 0.1 / 50 and d.target_fpir is None
-    assert d.stated == "false_matches_per_day = 0.1 of expected_strangers_per_day = 50: target_fpir 0.002"
+    assert d.stated == "false_matches_per_day = 0.1 with expected_strangers_per_day = 50, which is target_fpir 0.002"
     assert parse_config({"decision": WAYS["target_fpir"]}).decision.accepted_fpir == 0.01
     assert DecisionConfig().accepted_fpir is None
     assert [parse_config({"decision": w}).decision.stated for w in WAYS.values()][:3] == [
@@ -96,17 +97,21 @@ def test_false_matches_per_day_are_a_rate_per_stranger() -> None:
 @pytest.mark.parametrize(
     ("decision", "needs", "says"),
     [
-        ({"false_matches_per_day": 1.0}, "expected_strangers_per_day", "beside false_matches_per_day, got none"),
-        ({"expected_strangers_per_day": 1.0}, "false_matches_per_day", "beside expected_strangers_per_day, got none"),
+        ({"false_matches_per_day": 1.0}, "expected_strangers_per_day", "together with false_matches_per_day, got none"),
+        (
+            {"expected_strangers_per_day": 1.0},
+            "false_matches_per_day",
+            "together with expected_strangers_per_day, got none",
+        ),
         (
             {"false_matches_per_day": 6.0, "expected_strangers_per_day": 10.0},
             "false_matches_per_day",
-            "expected 1e-06 to 5, which",
+            "expected 1e-06 to 5 (1e-07 to 0.5 times",
         ),
         (
             {"false_matches_per_day": 1e-6, "expected_strangers_per_day": 100.0},
             "false_matches_per_day",
-            "(100), got 1e-06",
+            ", 100), got 1e-06",
         ),
         (
             {"false_matches_per_day": 0.0, "expected_strangers_per_day": 10.0},
@@ -116,11 +121,11 @@ def test_false_matches_per_day_are_a_rate_per_stranger() -> None:
         (
             {"expected_strangers_per_day": 10.0, "target_fmr": 1e-3},
             "false_matches_per_day",
-            "beside expected_strangers_per_day",
+            "together with expected_strangers_per_day",
         ),
     ],
 )
-def test_half_a_statement_and_an_impossible_rate(decision: dict[str, float], needs: str, says: str) -> None:
+def test_an_incomplete_or_impossible_rate_is_a_fault(decision: dict[str, float], needs: str, says: str) -> None:
     with pytest.raises(ConfigError) as caught:
         parse_config({"decision": decision})
     assert any(fault.startswith(f"decision.{needs}: ") and says in fault for fault in caught.value.faults), (
@@ -128,7 +133,7 @@ def test_half_a_statement_and_an_impossible_rate(decision: dict[str, float], nee
     )
 
 
-def test_the_same_rate_gives_the_same_threshold_however_it_was_stated() -> None:
+def test_the_same_rate_gives_the_same_threshold_for_each_way_to_state_it() -> None:
     encoder = build_encoder(Config())
     rules = [
         build_rule(Config(decision=DecisionConfig(**keys)), encoder)
@@ -144,20 +149,23 @@ def test_the_same_rate_gives_the_same_threshold_however_it_was_stated() -> None:
     assert rules[0]([1] * 200).value > rules[0]([1]).value
 
 
-def test_commands_tell_how_it_was_stated(tmp_path: Path) -> None:
+def test_commands_print_the_rate_as_it_was_stated(tmp_path: Path) -> None:
     path = tmp_path / "front.toml"
     path.write_text("[decision]\nfalse_matches_per_day = 0.2\nexpected_strangers_per_day = 100\n")
     shown = CliRunner().invoke(cli, ["--config", str(path), "config", "show"]).output
-    assert "# accepted: false_matches_per_day = 0.2 of expected_strangers_per_day = 100: target_fpir 0.002" in shown
+    assert (
+        "# accepted: false_matches_per_day = 0.2 with expected_strangers_per_day = 100, which is target_fpir 0.002"
+        in shown
+    )
     said = io.StringIO()
     with contextlib.redirect_stdout(said):
         probe.models(load_config(path))
     lines = {line["check"]: line for line in map(json.loads, said.getvalue().splitlines())}
     assert lines["threshold"]["status"] == "ok"
-    assert "decision.false_matches_per_day = 0.2 of expected_strangers_per_day = 100" in lines["threshold"]["message"]
+    assert "decision.false_matches_per_day = 0.2 with expected_strangers_per_day = 100" in lines["threshold"]["message"]
 
 
-def test_what_the_next_hundred_people_cost() -> None:
+def test_growth_reports_the_error_rates_with_a_hundred_more_people() -> None:
     now, then = growth(Rule(target=Target(fpir=0.05), thresholds=None, cohort=cohort()), [1] * 20) or ({}, {})
     assert (now["identities"], then["identities"]) == (20, 120)
     assert now["threshold"] < then["threshold"] and now["fnir"] <= then["fnir"]
@@ -167,7 +175,7 @@ def test_what_the_next_hundred_people_cost() -> None:
     assert growth(Rule(target=Target(score=0.5), thresholds=TABLE, cohort=None), [1]) is None
 
 
-def test_how_unusual_a_look_alike_is() -> None:
+def test_nearest_reports_how_unusual_a_look_alike_is() -> None:
     near = nearest(cohort(), Candidate(identity_id="bob", score=cohort().fmr_scores[cohort().fmrs.index(0.01)]), 0.9)
     assert near["cohort_share"] == pytest.approx(0.99, abs=1e-3) and near["identity"] == "bob"
     assert nearest(None, Candidate(identity_id="bob", score=0.4), 0.9)["cohort_share"] is None
@@ -178,14 +186,17 @@ def write_cohort(path: Path, encoder_id: str) -> Path:
     return path
 
 
-def test_a_running_pipeline_follows_its_gallery(tmp_path: Path) -> None:
-    base = Config(device=DeviceConfig(state_dir=str(tmp_path)), model=ModelConfig(threads=1))
-    encoder_id = build_pipeline(base).encoder.encoder_id
+def test_the_threshold_of_a_recognizer_follows_its_gallery(tmp_path: Path, pipeline: Pipeline) -> None:
+    encoder_id = pipeline.encoder.encoder_id
     file = write_cohort(tmp_path / "own.json", encoder_id)
-    config = replace(base, model=ModelConfig(threads=1, cohort=str(file)), decision=DecisionConfig(target_fpir=0.05))
-    pipeline = build_pipeline(config)
-    people = build_people(config, pipeline)
-    empty = pipeline.threshold
+    config = Config(
+        device=DeviceConfig(state_dir=str(tmp_path)),
+        model=ModelConfig(threads=1, cohort=str(file)),
+        decision=DecisionConfig(target_fpir=0.05),
+    )
+    recognizer = Recognizer.open(config)
+    people = recognizer.people
+    empty = recognizer.threshold
     assert empty.target_fpir == 0.05 and empty.identities == 0
     many = [
         (Identity(identity_id=f"p{i}", name=f"P {i}"), [template(f"p{i}", random_unit(i), encoder_id)])
@@ -193,9 +204,9 @@ def test_a_running_pipeline_follows_its_gallery(tmp_path: Path) -> None:
     ]
     people.gallery.add_all(many, replace=False)
     people.refresh(force=True)
-    assert pipeline.threshold.identities == 40 and pipeline.threshold.value > empty.value
-    assert pipeline.threshold == threshold_for(Target(fpir=0.05), None, cohort(), [1] * 40)
-    people.gallery.close()
+    assert recognizer.threshold.identities == 40 and recognizer.threshold.value > empty.value
+    assert recognizer.threshold == threshold_for(Target(fpir=0.05), None, cohort(), [1] * 40)
+    recognizer.close()
 
 
 def test_a_cohort_of_another_encoder_is_refused(tmp_path: Path) -> None:

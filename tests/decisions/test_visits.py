@@ -1,4 +1,4 @@
-"""Labelled visits against what was told: counting, the CSV file, and `evaluate video` on real faces."""
+"""Labelled visits: counting events, the CSV file, and `evaluate video` on real faces."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ from PIL import Image
 from edge_oneshot.cli import cli
 from edge_oneshot.errors import EdgeOneshotError
 from edge_oneshot.evaluation import visits as visits_module
-from edge_oneshot.evaluation.visits import Told, Visit, read_visits, report
+from edge_oneshot.evaluation.visit_rates import measure
+from edge_oneshot.evaluation.visits import VideoEvent, Visit, read_visits
 from edge_oneshot.matching.threshold import Threshold
 from edge_oneshot.matching.track import ResultKind
 from edge_oneshot.recognition.pipeline import Pipeline
@@ -30,80 +31,81 @@ def visit(start: float, end: float, name: str | None = None, video: str = "a") -
     return Visit(video=video, start_s=start, end_s=end, name=name)
 
 
-def told(
+def event(
     kind: ResultKind, at: float, name: str | None = None, video: str = "a", track: int = 1, compared: int = 3
-) -> Told:
-    return Told(video=video, kind=kind, name=name, track=track, at_s=at, compared=compared)
+) -> VideoEvent:
+    return VideoEvent(video=video, kind=kind, name=name, track=track, at_s=at, compared=compared)
 
 
-def test_no_field_is_told_that_nobody_reads() -> None:
+def test_every_field_of_an_event_is_used() -> None:
     folder = Path(visits_module.__file__).parent
-    nodes = [n for path in folder.glob("*.py") for n in ast.walk(ast.parse(path.read_text(encoding="utf-8")))]
+    nodes = [n for path in folder.rglob("*.py") for n in ast.walk(ast.parse(path.read_text(encoding="utf-8")))]
     read = {n.attr for n in nodes if isinstance(n, ast.Attribute) and isinstance(n.ctx, ast.Load)}
-    assert {f.name for f in fields(Told)} <= read
+    assert {f.name for f in fields(VideoEvent)} <= read
 
 
 def test_every_event_is_counted_where_it_belongs() -> None:
     visits = [visit(0, 10, "ann"), visit(20, 30, "bob"), visit(40, 50), visit(60, 70), visit(0, 10, "ann", video="b")]
     events = [
-        told(ResultKind.MATCH, 2.5, "ann"),
-        told(ResultKind.UNKNOWN, 25, track=2),  # bob, told as a stranger
-        told(ResultKind.UNKNOWN, 43, track=3),
-        told(ResultKind.MATCH, 62, "ann", track=4, compared=5),  # a stranger, told as ann
-        told(ResultKind.MATCH, 81, "bob", track=5),  # while nobody was there
+        event(ResultKind.MATCH, 2.5, "ann"),
+        event(ResultKind.UNKNOWN, 25, track=2),  # bob, reported as a stranger
+        event(ResultKind.UNKNOWN, 43, track=3),
+        event(ResultKind.MATCH, 62, "ann", track=4, compared=5),  # a stranger, reported as ann
+        event(ResultKind.MATCH, 81, "bob", track=5),  # outside every visit
     ]
-    r = report(visits, events, 3600.0, THRESHOLD, gallery=2)
-    assert r["fnir_per_visit"]["count"] == 2 and r["fnir_per_visit"]["of"] == 3
-    assert r["fpir_per_visit"]["count"] == 1 and r["fpir_per_visit"]["of"] == 2
-    assert (r["match_events"], r["false_match_events"], r["false_match_events_per_hour"]) == (3, 2, 2.0)
-    assert (r["unknown_events"], r["false_unknown_events"], r["strangers_told_unknown"]) == (2, 1, 1)
-    assert (r["events_outside_visits"], r["claimed_false_matches"]) == (1, 0.02)
-    assert r["seconds_to_match"]["median"] == 2.5 and r["compared_frames_to_match"]["median"] == 3
-    assert [f["told"] for f in r["false_matches"]] == ["ann", "bob"]
+    r = measure(visits, events, 3600.0, THRESHOLD, gallery=2)
+    assert r.fnir_per_visit.count == 2 and r.fnir_per_visit.of == 3
+    assert r.fpir_per_visit.count == 1 and r.fpir_per_visit.of == 2
+    assert (r.match_events, r.false_match_events, r.false_match_events_per_hour) == (3, 2, 2.0)
+    assert (r.unknown_events, r.false_unknown_events, r.strangers_reported_unknown) == (2, 1, 1)
+    assert (r.events_outside_visits, r.claimed_false_matches) == (1, 0.02)
+    assert r.seconds_to_match is not None and r.seconds_to_match.median == 2.5
+    assert r.compared_frames_to_match is not None and r.compared_frames_to_match.median == 3
+    assert [f.name for f in r.false_matches] == ["ann", "bob"]
 
 
-def test_people_who_cross_each_have_their_own_event() -> None:
+def test_two_people_in_view_have_one_event_each() -> None:
     visits = [visit(0, 10, "ann"), visit(2, 8)]
-    right = [told(ResultKind.MATCH, 3, "ann"), told(ResultKind.UNKNOWN, 6, track=2)]
-    r = report(visits, right, 10.0, THRESHOLD, gallery=1)
-    assert (
-        r["fnir_per_visit"]["count"],
-        r["fpir_per_visit"]["count"],
-        r["false_match_events"],
-        r["false_unknown_events"],
-    ) == (0, 0, 0, 0)
-    assert r["identity_switches"] == 0
+    right = [event(ResultKind.MATCH, 3, "ann"), event(ResultKind.UNKNOWN, 6, track=2)]
+    r = measure(visits, right, 10.0, THRESHOLD, gallery=1)
+    assert (r.fnir_per_visit.count, r.fpir_per_visit.count, r.false_match_events, r.false_unknown_events) == (
+        0,
+        0,
+        0,
+        0,
+    )
+    assert r.identity_switches == 0
 
 
-def test_an_event_belongs_to_the_visits_during_which_it_was_told() -> None:
-    """A track that began with ann and went on with a stranger: what is told then is the stranger's."""
+def test_an_event_belongs_to_the_visits_at_its_time() -> None:
+    """A track begins with ann and continues with a stranger: the later event is counted for the stranger."""
     visits = [visit(0, 5, "ann"), visit(6, 12)]
-    r = report(visits, [told(ResultKind.MATCH, 9, "ann")], 12.0, THRESHOLD, gallery=1)
-    assert (r["false_match_events"], r["fpir_per_visit"]["count"], r["fnir_per_visit"]["count"]) == (1, 1, 1)
+    r = measure(visits, [event(ResultKind.MATCH, 9, "ann")], 12.0, THRESHOLD, gallery=1)
+    assert (r.false_match_events, r.fpir_per_visit.count, r.fnir_per_visit.count) == (1, 1, 1)
 
 
-def test_a_name_told_again_within_a_visit_is_counted_apart() -> None:
+def test_a_name_repeated_within_a_visit_is_counted_separately() -> None:
     visits = [visit(0, 10, "ann"), visit(0, 10)]
-    r = report(
+    r = measure(
         visits,
-        [told(ResultKind.MATCH, 2, "ann"), told(ResultKind.MATCH, 3, "ann", track=2)],
+        [event(ResultKind.MATCH, 2, "ann"), event(ResultKind.MATCH, 3, "ann", track=2)],
         10.0,
         THRESHOLD,
         gallery=1,
     )
-    assert (r["repeated_match_events"], r["false_match_events"]) == (1, 0)
+    assert (r.repeated_match_events, r.false_match_events) == (1, 0)
 
 
-def test_two_names_in_one_visit_are_a_switch() -> None:
-    events = [told(ResultKind.MATCH, 2, "ann"), told(ResultKind.MATCH, 6, "bob", track=2)]
-    r = report([visit(0, 10, "ann")], events, 10.0, THRESHOLD, gallery=2)
-    assert (r["identity_switches"], r["false_match_events"], r["fnir_per_visit"]["count"]) == (1, 1, 0)
+def test_a_second_name_in_one_visit_is_an_identity_switch() -> None:
+    events = [event(ResultKind.MATCH, 2, "ann"), event(ResultKind.MATCH, 6, "bob", track=2)]
+    r = measure([visit(0, 10, "ann")], events, 10.0, THRESHOLD, gallery=2)
+    assert (r.identity_switches, r.false_match_events, r.fnir_per_visit.count) == (1, 1, 0)
 
 
-def test_rates_are_over_people_when_they_are_known() -> None:
+def test_intervals_are_over_people_if_they_are_known() -> None:
     visits = [Visit(video="a", start_s=i * 10, end_s=i * 10 + 5, name=None, person="zoe") for i in range(50)]
-    r = report(visits, [told(ResultKind.MATCH, 2, "ann")], 500.0, THRESHOLD, gallery=1)
-    assert r["fpir_per_visit"]["people"] == 1 and r["fpir_per_visit"]["rate"] == 0.02
+    r = measure(visits, [event(ResultKind.MATCH, 2, "ann")], 500.0, THRESHOLD, gallery=1)
+    assert r.fpir_per_visit.people == 1 and r.fpir_per_visit.rate == 0.02
 
 
 @pytest.mark.parametrize(
@@ -117,7 +119,7 @@ def test_rates_are_over_people_when_they_are_known() -> None:
         ("video,start_s,end_s,name\n", "at least one visit"),
     ],
 )
-def test_a_faulty_file_is_refused_with_its_line(tmp_path: Path, text: str, says: str) -> None:
+def test_a_faulty_line_is_named(tmp_path: Path, text: str, says: str) -> None:
     path = tmp_path / "visits.csv"
     path.write_text(text)
     with pytest.raises(EdgeOneshotError, match=says):
@@ -125,7 +127,7 @@ def test_a_faulty_file_is_refused_with_its_line(tmp_path: Path, text: str, says:
 
 
 def film(path: Path) -> Path:
-    """Two seconds of an empty room, ten pictures a second."""
+    """Two seconds of an empty room, ten frames per second."""
     with av.open(str(path), "w") as container:
         stream = container.add_stream("mpeg4", rate=10)
         stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
@@ -135,7 +137,7 @@ def film(path: Path) -> Path:
     return path
 
 
-def pictures(path: Path) -> Path:
+def images(path: Path) -> Path:
     path.mkdir()
     for i in range(20):
         Image.fromarray(empty_scene()).save(path / f"{i:04d}.png")
@@ -143,22 +145,22 @@ def pictures(path: Path) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("name", "make", "end_s", "told_before"),
+    ("name", "make", "end_s", "known_before"),
     [
         ("door.mp4", film, "2", True),
         ("door.mkv", film, "2", True),
-        ("door", pictures, "1.9", True),
+        ("door", images, "1.9", True),
         ("door.ts", film, "1.9", False),
     ],
 )
-def test_a_visit_beyond_the_end_is_refused_before_anything_is_played_where_the_length_is_known(
+def test_a_visit_after_the_end_is_refused_before_playing_if_the_length_is_known(
     tmp_path: Path,
     portrait_files: dict[str, Path],
     monkeypatch: pytest.MonkeyPatch,
     name: str,
     make: Callable[[Path], Path],
     end_s: str,
-    told_before: bool,
+    known_before: bool,
 ) -> None:
     make(tmp_path / name)
     (tmp_path / "people" / "Eileen").mkdir(parents=True)
@@ -173,12 +175,12 @@ def test_a_visit_beyond_the_end_is_refused_before_anything_is_played_where_the_l
     assert isinstance(refused, EdgeOneshotError)
     expected = f"expected a start before the video's end at {end_s} s, got 2.5 s"
     assert str(refused).startswith(f"{table} line 3: a visit of {name}: {expected}")
-    assert len(played) == (0 if told_before else 20)
+    assert len(played) == (0 if known_before else 20)
 
 
 @pytest.mark.slow
 def test_evaluate_video_on_real_faces(tmp_path: Path, lfw: Lfw) -> None:
-    """An enrolled person with another picture, then a stranger, in a folder of frames; and nobody for a while between."""
+    """A folder of frames: an enrolled person in another image, an empty room, then a stranger."""
     several = [name for name, count in lfw.sets[5] if count >= 2]
     ann, zoe = several[0], several[1]
     (tmp_path / "people" / "Ann").mkdir(parents=True)
@@ -214,7 +216,7 @@ def test_evaluate_video_on_real_faces(tmp_path: Path, lfw: Lfw) -> None:
     assert r["fnir_per_visit"]["count"] == r["fpir_per_visit"]["count"] == r["identity_switches"] == 0
     assert r["compared_frames_to_match"]["median"] == 3
     assert "seconds of video: 6 of 6" in result.stderr
-    assert "after so many compared frames" in page.read_text() and "<img" not in page.read_text()
+    assert "Frames compared before a match" in page.read_text() and "<img" not in page.read_text()
     (tmp_path / "visits.csv").write_text("video,start_s,end_s,name\ndoor,60,61,Ann\n")
     beyond = CliRunner().invoke(cli, arguments)
     assert isinstance(beyond.exception, EdgeOneshotError) and "the video's end at 5.3 s, got 60 s" in str(

@@ -1,4 +1,4 @@
-"""The files of deploy/: what they promise, held against systemd's own checker and against each other."""
+"""The files of deploy/, checked with systemd-analyze and against each other."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ UNITS = ("edge-oneshot.service", "edge-oneshot@.service")
 
 
 def lines(unit: str) -> list[str]:
-    """The settings of a unit, comments and empty lines left out."""
+    """The settings of a unit, without comments and empty lines."""
     return [line for line in (DEPLOY / unit).read_text().splitlines() if line and not line.startswith("#")]
 
 
@@ -30,20 +30,20 @@ def settings(unit: str) -> configparser.SectionProxy:
     return parser["Service"]
 
 
-def test_the_example_is_what_the_program_prints() -> None:
+def test_the_example_equals_the_output_of_the_program() -> None:
     assert (DEPLOY / "config.example.toml").read_text(encoding="utf-8") == example_toml(), (
         "run: edge-oneshot config example > deploy/config.example.toml"
     )
 
 
-def test_the_template_differs_from_the_plain_unit_by_its_instance_only() -> None:
+def test_the_template_differs_from_the_plain_unit_only_by_its_instance() -> None:
     plain = [line for line in lines(UNITS[0]) if not line.startswith("Conflicts=")]
     template = [line.replace("%i", "default").replace(" (default)", "") for line in lines(UNITS[1])]
     assert template == plain
 
 
 @pytest.mark.parametrize("unit", UNITS)
-def test_it_is_started_afresh_without_limit_except_for_a_faulty_configuration(unit: str) -> None:
+def test_it_is_restarted_without_limit_except_after_a_faulty_configuration(unit: str) -> None:
     s = settings(unit)
     assert s["Restart"] == "on-failure"
     assert int(s["RestartPreventExitStatus"]) == ConfigError.exit_code
@@ -51,8 +51,8 @@ def test_it_is_started_afresh_without_limit_except_for_a_faulty_configuration(un
 
 
 @pytest.mark.parametrize("unit", UNITS)
-def test_it_is_known_to_bookworms_systemd(unit: str) -> None:
-    """systemd 252 has neither of these; 253 and 254 brought them."""
+def test_it_uses_no_setting_that_systemd_252_lacks(unit: str) -> None:
+    """Bookworm has systemd 252; these settings came with 253 and 254."""
     text = "\n".join(lines(unit))
     assert "notify-reload" not in text
     assert "RestartSteps" not in text
@@ -60,15 +60,15 @@ def test_it_is_known_to_bookworms_systemd(unit: str) -> None:
 
 
 @pytest.mark.parametrize("unit", UNITS)
-def test_the_watchdog_waits_longer_than_the_longest_turn_of_the_loop(unit: str) -> None:
+def test_the_watchdog_time_exceeds_the_longest_iteration_of_the_loop(unit: str) -> None:
     from edge_oneshot.gallery.store import BUSY_TIMEOUT_S
 
     assert int(settings(unit)["WatchdogSec"]) > BUSY_TIMEOUT_S + READ_TIMEOUT_S
 
 
 @pytest.mark.parametrize("unit", UNITS)
-def test_the_hardening_lets_the_clock_be_asked(unit: str) -> None:
-    """ProtectClock= forbids adjtimex altogether, and then every event says that the clock is not synchronised."""
+def test_the_hardening_allows_reading_the_state_of_the_clock(unit: str) -> None:
+    """ProtectClock= forbids adjtimex, and then every event is marked unsynced."""
     assert "ProtectClock" not in settings(unit)
     assert any(line.startswith("SystemCallFilter=") and "adjtimex" in line for line in lines(unit))
 
@@ -77,7 +77,7 @@ def test_the_hardening_lets_the_clock_be_asked(unit: str) -> None:
 def test_systemd_finds_no_fault(unit: str, tmp_path: Path) -> None:
     analyze = shutil.which("systemd-analyze")
     if analyze is None:
-        pytest.skip("no systemd-analyze here: apt-get install systemd")
+        pytest.skip("systemd-analyze is missing: apt-get install systemd")
     for name in UNITS:
         text = (DEPLOY / name).read_text().replace("/opt/edge-oneshot/bin/edge-oneshot", "/bin/true")
         (tmp_path / name).write_text(text)
@@ -91,10 +91,10 @@ def test_systemd_finds_no_fault(unit: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("unit", UNITS)
-def test_its_exposure_stays_low(unit: str) -> None:
+def test_its_exposure_is_low(unit: str) -> None:
     analyze = shutil.which("systemd-analyze")
     if analyze is None:
-        pytest.skip("no systemd-analyze here: apt-get install systemd")
+        pytest.skip("systemd-analyze is missing: apt-get install systemd")
     answer = subprocess.run(
         [analyze, "security", "--offline=yes", "--threshold=20", str(DEPLOY / unit)],
         capture_output=True,
@@ -117,10 +117,10 @@ def test_user_and_folders_fit_the_unit() -> None:
     assert re.search(
         rf"^d /var/lib/{s['StateDirectory']} {s['StateDirectoryMode']} {s['User']} {s['Group']} ", folders, re.MULTILINE
     )
-    assert s["RuntimeDirectoryPreserve"] == "yes", "or an instance that stops removes the sockets of the others"
+    assert s["RuntimeDirectoryPreserve"] == "yes", "otherwise an instance that stops removes the sockets of the others"
 
 
-def test_the_installer_is_a_shell_script_that_explains_itself() -> None:
+def test_the_installer_is_a_valid_shell_script_with_complete_help() -> None:
     script = DEPLOY / "install.sh"
     assert subprocess.run(["sh", "-n", str(script)], check=False).returncode == 0
     answer = subprocess.run(["sh", str(script), "--help"], capture_output=True, text=True, check=False)
@@ -132,9 +132,9 @@ def test_the_installer_is_a_shell_script_that_explains_itself() -> None:
 
 @pytest.mark.parametrize(
     ("arguments", "word"),
-    [(["--nonsense"], "no such option"), (["--purge"], "--uninstall"), (["--wheel"], "expected a file")],
+    [(["--nonsense"], "no such option"), (["--purge"], "add --uninstall"), (["--wheel"], "expected a file")],
 )
-def test_the_installer_refuses_what_it_does_not_know(arguments: list[str], word: str) -> None:
+def test_the_installer_refuses_unknown_and_incomplete_options(arguments: list[str], word: str) -> None:
     answer = subprocess.run(["sh", str(DEPLOY / "install.sh"), *arguments], capture_output=True, text=True, check=False)
     assert answer.returncode == 1
     assert "error: " in answer.stderr
@@ -148,7 +148,7 @@ def test_operations_lists_every_request_and_every_exit_code() -> None:
     from edge_oneshot.recognition.pipeline import Pipeline
     from edge_oneshot.service.requests import Handler
 
-    text = (DEPLOY.parent / "docs/operations.md").read_text(encoding="utf-8")
+    text = (DEPLOY.parent / "docs/reference/service.md").read_text(encoding="utf-8")
     handler = Handler(Pipeline.__new__(Pipeline), People.__new__(People), lambda event: None, dict)
     assert [verb for verb in handler._verbs if f"`{verb}`" not in text] == []
     codes = {
@@ -160,12 +160,12 @@ def test_operations_lists_every_request_and_every_exit_code() -> None:
 def test_operations_states_the_exposure_that_systemd_gives() -> None:
     analyze = shutil.which("systemd-analyze")
     if analyze is None:
-        pytest.skip("no systemd-analyze here: apt-get install systemd")
+        pytest.skip("systemd-analyze is missing: apt-get install systemd")
     version = subprocess.run([analyze, "--version"], capture_output=True, text=True, check=True).stdout.split()[1]
     if version != "252":
-        pytest.skip(f"the figure is systemd 252's, this is {version}")
-    told = re.search(
-        r"rates its exposure ([\d.]+) of 10", (DEPLOY.parent / "docs/operations.md").read_text(encoding="utf-8")
+        pytest.skip(f"the documented figure is from systemd 252, this is {version}")
+    stated = re.search(
+        r"rates its exposure ([\d.]+) of 10", (DEPLOY.parent / "docs/reference/service.md").read_text(encoding="utf-8")
     )
     answer = subprocess.run(
         [analyze, "security", "--offline=yes", str(DEPLOY / UNITS[0])],
@@ -175,5 +175,5 @@ def test_operations_states_the_exposure_that_systemd_gives() -> None:
         check=False,
     )
     found = re.search(r"exposure level for \S+: ([\d.]+)", answer.stdout)
-    assert told and found
-    assert told[1] == found[1]
+    assert stated and found
+    assert stated[1] == found[1]

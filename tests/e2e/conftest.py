@@ -1,4 +1,4 @@
-"""Real mosquitto, or the reason why not; CI must have it. And no test may leave a process or a thread behind."""
+"""A real mosquitto, or a skip with the reason; CI must have it. No test may leave a process or a thread behind."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from mosquitto import MOSQUITTO, Mosquitto, Subscriber
 
 @pytest.fixture
 def short_path() -> Iterator[Path]:
-    """A folder with a short name: a socket's path has at most 107 bytes."""
+    """A folder with a short path: the path of a socket has at most 107 bytes."""
     with tempfile.TemporaryDirectory(prefix="eo-") as folder:
         yield Path(folder)
 

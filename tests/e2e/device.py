@@ -1,4 +1,4 @@
-"""A device of the tests: its configuration, its camera (a folder that a test fills), its daemon process, its commands."""
+"""A device for the tests: its configuration, its camera (a folder that a test fills), its daemon process, its commands."""
 
 from __future__ import annotations
 
@@ -12,19 +12,22 @@ import sys
 import threading
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from pictures import Pixels
 from PIL import Image
 from waiting import wait_until
 
 from edge_oneshot.control.client import ask
+from edge_oneshot.control.codec import to_json
+from edge_oneshot.control.requests import Request, Status
 
+R = TypeVar("R")
 COMMAND = [str(Path(sys.executable).with_name("edge-oneshot"))]
 
 
 class NotifySocket:
-    """What systemd would listen at. It reads in a thread, since the system's queue holds ten messages only."""
+    """Stands for systemd's socket. It reads in a thread, since the system's queue holds only ten messages."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -157,16 +160,21 @@ class Device:
         self.ends()
 
     def call(self, *arguments: str, expect: int = 0, **popen: Any) -> str:
-        """Run a command on this device's configuration; its standard output, and of an error the standard error, too."""
+        """Run a command with this device's configuration. Returns standard output; for an error also standard error."""
         done = subprocess.run(
             [*self.command, *arguments], capture_output=True, text=True, timeout=120, env=self.environment, **popen
         )
         assert done.returncode == expect, f"{arguments} ended with {done.returncode}: {done.stdout}{done.stderr}"
         return done.stdout if expect in (0, 3) else done.stdout + done.stderr
 
+    def ask(self, request: Request[R]) -> R:
+        """Send a request to the running daemon."""
+        response = ask(self.state / f"{self.instance}.sock", request, print)
+        assert response is not None, self.log()
+        return response
+
     def status(self) -> dict[str, Any]:
-        status = ask(self.state / f"{self.instance}.sock", "status", {}, print)
-        assert status is not None, self.log()
+        status: dict[str, Any] = to_json(self.ask(Status()))
         return status
 
     def enroll(self, name: str, picture: Path, *more: str) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The daemon as a process, from camera to broker: what arrives, how it starts and stops, and what it survives."""
+"""The daemon as a process, from camera to broker: what it publishes, how it starts and stops, which faults it survives."""
 
 from __future__ import annotations
 
@@ -19,6 +19,8 @@ from mosquitto import Mosquitto, Subscriber
 from pictures import Pixels, empty_scene, view
 from waiting import wait_until
 
+from edge_oneshot.control.requests import Pause, Resume
+from edge_oneshot.control.responses import Paused
 from edge_oneshot.events.schema import load
 from edge_oneshot.gallery.store import Gallery
 
@@ -36,24 +38,24 @@ def grace(hopper: Pixels) -> list[Pixels]:
     return [view(hopper, i) for i in range(12)]
 
 
-def told(subscriber: Subscriber) -> list[tuple[str, str | None]]:
+def events(subscriber: Subscriber) -> list[tuple[str, str | None]]:
     return [(h.json["event_type"], h.json.get("identity")) for h in subscriber.on("/event")]
 
 
 def values(subscriber: Subscriber, suffix: str) -> list[str]:
-    """The payloads on a topic, repeats in a row left out."""
+    """The payloads on a topic, without consecutive repeats."""
     payloads = [h.payload.decode() for h in subscriber.on(suffix)]
     return [p for i, p in enumerate(payloads) if i == 0 or payloads[i - 1] != p]
 
 
-def test_the_whole_story(
+def test_a_match_and_an_unknown_person_from_camera_to_broker(
     make_device: MakeDevice,
     subscriber: Subscriber,
     portrait_files: dict[str, Path],
     eileen: list[Pixels],
     grace: list[Pixels],
 ) -> None:
-    """Somebody enrolled, nobody, a stranger, nobody, until the folder ends."""
+    """An enrolled person, an empty scene, an unknown person, an empty scene, until the folder ends."""
     device = make_device()
     assert device.enroll("Eileen Collins", portrait_files["collins"])["identity"] == "eileen-collins"
     device.camera.show([*eileen, *[WALL] * 25, *grace, *[WALL] * 25])
@@ -62,7 +64,7 @@ def test_the_whole_story(
     wait_until(lambda: values(subscriber, "/availability")[-1:] == ["offline"], "offline")
 
     expected = [("match", "eileen-collins"), ("gone", "eileen-collins"), ("unknown", None), ("gone", None)]
-    assert told(subscriber) == expected
+    assert events(subscriber) == expected
     assert [h.topic for h in subscriber.heard if "/match/" in h.topic] == ["edge-oneshot/front/match/eileen-collins"]
     assert len(subscriber.on("/unknown")) == 1
     assert not any(h.retain for h in subscriber.on("/event"))
@@ -101,14 +103,16 @@ def test_sigterm_is_a_clean_end(make_device: MakeDevice, subscriber: Subscriber,
     subscriber.wait("/availability")
     assert device.stop() == 0
     wait_until(lambda: values(subscriber, "/availability") == ["online", "offline"], "offline")
-    assert "Received DISCONNECT from edge-oneshot-front" in broker.log()  # it was said, and not left to the will
+    assert (
+        "Received DISCONNECT from edge-oneshot-front" in broker.log()
+    )  # published by the daemon, not by the broker as its will
     assert device.notify.heard[-1] == "STOPPING=1"
     assert not (device.state / "front.sock").exists()
     assert "Traceback" not in device.log()
 
 
-def test_a_loop_that_hangs_feeds_no_watchdog(make_device: MakeDevice, portrait_files: dict[str, Path]) -> None:
-    """Somebody holds the gallery's write lock: an enrollment waits for it, and the loop with it."""
+def test_a_loop_that_hangs_does_not_feed_the_watchdog(make_device: MakeDevice, portrait_files: dict[str, Path]) -> None:
+    """Another process holds the gallery's write lock: an enrollment waits for it, and so does the loop."""
     device = make_device(pace="camera")
     endless(device, [WALL])
     device.start()
@@ -153,7 +157,7 @@ def stored_events(device: Device) -> list[dict[str, Any]]:
 def test_kill_9_loses_nothing(
     make_device: MakeDevice, broker: Mosquitto, portrait_files: dict[str, Path], eileen: list[Pixels]
 ) -> None:
-    """Killed while the broker is away: what was told before is delivered by the next process, marked as late."""
+    """Killed while the broker is away: the next process delivers the stored events, marked as late."""
     device = make_device(pace="camera")
     device.enroll("Eileen", portrait_files["collins"])
     endless(device, [*eileen, *[WALL] * 30], 30)
@@ -221,15 +225,15 @@ def test_changes_of_the_gallery_are_seen_while_running(
     device = make_device(pace="camera", decision={"unknown_frames": 4})
     endless(device, grace, 200)
     device.start()
-    device.wait(lambda: ("unknown", None) in told(subscriber), "a stranger")
-    # a second process, over the socket
+    device.wait(lambda: ("unknown", None) in events(subscriber), "a stranger")
+    # by a second process, over the socket
     assert device.enroll("Grace Hopper", portrait_files["hopper"])["identity"] == "grace-hopper"
-    device.wait(lambda: ("match", "grace-hopper") in told(subscriber), "a match")
-    assert ("enrolled", "grace-hopper") in told(subscriber)
-    # another connection, past the daemon
+    device.wait(lambda: ("match", "grace-hopper") in events(subscriber), "a match")
+    assert ("enrolled", "grace-hopper") in events(subscriber)
+    # by another connection, without the daemon
     with Gallery(device.state / "gallery.sqlite") as gallery:
         gallery.remove("grace-hopper")
-    device.wait(lambda: told(subscriber)[-1] == ("unknown", None), "a stranger again")
+    device.wait(lambda: events(subscriber)[-1] == ("unknown", None), "a stranger again")
     device.wait(lambda: values(subscriber, "/person/grace-hopper/state")[-1] == "", "the emptied state")
     assert device.status()["gallery"] == {"identities": 0, "templates": 0}
     assert device.stop() == 0
@@ -242,7 +246,7 @@ def test_enroll_from_the_running_daemons_camera(
     endless(device, grace, 200)
     device.start()
     assert "enrolled Grace as grace" in device.call("enroll", "--name", "Grace", "--timeout", "60")
-    device.wait(lambda: ("match", "grace") in told(subscriber), "a match")
+    device.wait(lambda: ("match", "grace") in events(subscriber), "a match")
     assert "already enrolled" in device.call("enroll", "--name", "grace", expect=1)
     refused = device.call("verify", "--name", "grace", "--image", str(portrait_files["both"]), expect=6)
     assert "2 faces found" in refused
@@ -261,14 +265,14 @@ def test_two_instances_on_one_gallery(
     for device in (front, back):
         device.wait(lambda d=device: subscriber.on(f"{d.instance}/match/eileen"), f"a match at {device.instance}")
     assert [h.topic for h in subscriber.heard if '"enrolled"' in h.payload.decode()] == ["edge-oneshot/front/event"]
-    assert "forgot Eileen" in back.call("gallery", "remove", "eileen", "--yes")
+    assert "removed Eileen" in back.call("gallery", "remove", "eileen", "--yes")
     front.wait(lambda: front.status()["gallery"]["identities"] == 0, "the removal at the other instance")
     second = back.call("run", expect=1)
     assert "another daemon answers" in second
     assert [device.stop() for device in (front, back)] == [0, 0]
 
 
-def test_a_lost_camera_is_told_and_comes_back(make_device: MakeDevice, subscriber: Subscriber) -> None:
+def test_a_lost_camera_is_reported_and_comes_back(make_device: MakeDevice, subscriber: Subscriber) -> None:
     device = make_device(pace="camera", fps=20)
     endless(device, [WALL])
     device.start()
@@ -280,7 +284,7 @@ def test_a_lost_camera_is_told_and_comes_back(make_device: MakeDevice, subscribe
     assert "STATUS=camera_lost" in device.notify.heard
     assert device.status()["state"] == "camera_lost"
     fed = device.notify.heard.count("WATCHDOG=1")
-    device.wait(lambda: device.notify.heard.count("WATCHDOG=1") > fed, "a fed watchdog: the loop itself is well")
+    device.wait(lambda: device.notify.heard.count("WATCHDOG=1") > fed, "a fed watchdog, since the loop runs")
     away.rename(device.camera.folder)
     device.wait(lambda: subscriber.on("/health")[-1].json["state"] == "running", "running on health")
     assert device.stop() == 0
@@ -298,7 +302,7 @@ def test_a_camera_lost_for_too_long_ends_the_daemon(make_device: MakeDevice, sub
     assert device.notify.heard[-1] == "STOPPING=1"
 
 
-def test_what_no_retry_mends_ends_at_once(make_device: MakeDevice) -> None:
+def test_a_fault_that_no_retry_fixes_ends_the_daemon_at_once(make_device: MakeDevice) -> None:
     device = make_device(camera={"uri": "folder:/nowhere/at/all"})
     device.start(ready=False)
     assert device.ends() == 1
@@ -310,28 +314,24 @@ def test_what_no_retry_mends_ends_at_once(make_device: MakeDevice) -> None:
     assert "READY=1" not in device.notify.heard
 
 
-def test_pause_and_resume_are_not_lost_on_the_loop(
-    make_device: MakeDevice, subscriber: Subscriber, eileen: list[Pixels]
-) -> None:
-    from edge_oneshot.control.client import ask
-
+def test_pause_and_resume(make_device: MakeDevice, subscriber: Subscriber, eileen: list[Pixels]) -> None:
     device = make_device(pace="camera", decision={"unknown_frames": 3})
     endless(device, eileen, 200)
     device.start()
-    device.wait(lambda: ("unknown", None) in told(subscriber), "a stranger")
-    assert ask(device.state / "front.sock", "pause", {}, print) == {"paused": True}
-    device.wait(lambda: told(subscriber)[-1] == ("gone", None), "gone: nobody is looked at")
-    count = len(told(subscriber))
+    device.wait(lambda: ("unknown", None) in events(subscriber), "a stranger")
+    assert device.ask(Pause()) == Paused(paused=True)
+    device.wait(lambda: events(subscriber)[-1] == ("gone", None), "gone, since no frame is processed")
+    count = len(events(subscriber))
     fed = device.notify.heard.count("WATCHDOG=1")
     device.wait(lambda: device.notify.heard.count("WATCHDOG=1") > fed + 10, "ten turns of the loop")
-    assert len(told(subscriber)) == count
+    assert len(events(subscriber)) == count
     assert device.status()["state"] == "paused"
-    ask(device.state / "front.sock", "resume", {}, print)
-    device.wait(lambda: told(subscriber)[-1] == ("unknown", None), "a stranger again")
+    assert device.ask(Resume()) == Paused(paused=False)
+    device.wait(lambda: events(subscriber)[-1] == ("unknown", None), "a stranger again")
     assert device.stop() == 0
 
 
-def test_nothing_of_a_picture_is_ever_stored(
+def test_no_picture_is_ever_stored(
     make_device: MakeDevice, portrait_files: dict[str, Path], eileen: list[Pixels]
 ) -> None:
     device = make_device()
@@ -351,7 +351,7 @@ def test_nothing_of_a_picture_is_ever_stored(
 def test_requests_over_mqtt_and_discovery(
     make_device: MakeDevice, broker: Mosquitto, subscriber: Subscriber, eileen: list[Pixels]
 ) -> None:
-    """The second door to the handler, and what Home Assistant is told, both with the real daemon behind them."""
+    """Requests over MQTT and Home Assistant's discovery with the real daemon."""
     device = make_device(pace="camera", mqtt={"requests": True, "discovery": "device"})
     endless(device, eileen, 400)
     device.start()

@@ -1,4 +1,4 @@
-"""One picture each of 20 people enrolled; other pictures of them, and of 20 strangers, streamed through the daemon process."""
+"""20 people enrolled from one picture each; other pictures of them, and of 20 others, streamed through the daemon process."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_twenty_enrolled_and_twenty_strangers(
     strangers = people[-PEOPLE:]
     assert not {name for name, _ in mated} & set(strangers)
 
-    # The anchor first, whose match says which frame the events' times are counted from.
+    # The anchor comes first: the time of its match shows which frame the times of the events count from.
     wall = [empty_scene()] * PAUSE
     device.camera.show([*[collins] * SHOWN, *wall])
     shown: list[str | None] = ["anchor"]

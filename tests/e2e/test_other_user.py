@@ -1,4 +1,4 @@
-"""Enroll by camera against a running daemon as another user, who is in its group; and as one who is not."""
+"""Enroll from the camera of a running daemon as another user: one in its group, and one outside."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ MAIN = "from edge_oneshot.cli import main; main()"
 
 @pytest.fixture(scope="module")
 def command() -> list[str]:
-    """How such users start the program: with this Python, or with the system's where root's folders are closed to them."""
+    """The command of these users: this Python, or the system's if they may not read root's folders."""
     if os.geteuid() != 0:
         pytest.skip("needs root, to act as other users")
     for python in (sys.executable, f"/usr/bin/python3.{sys.version_info.minor}"):
@@ -41,7 +41,7 @@ def command() -> list[str]:
     pytest.skip(f"another user cannot run {sys.executable}, nor the system's Python with its packages")
 
 
-def test_a_member_of_the_group_enrolls_and_an_outsider_is_told_how(
+def test_a_member_of_the_group_enrolls_and_an_outsider_gets_the_fix(
     make_device: Callable[..., Device], short_path: Path, hopper: Pixels, command: list[str]
 ) -> None:
     run = short_path / "run"
@@ -71,6 +71,6 @@ def test_a_member_of_the_group_enrolls_and_an_outsider_is_told_how(
     assert (device.state / "gallery.sqlite").stat().st_uid == DAEMON
 
     refused = device.call("gallery", "list", expect=1, user=OUTSIDER, group=OUTSIDER, extra_groups=[], cwd="/")
-    assert "closed to you" in refused
+    assert "no permission to use the control socket" in refused
     assert "usermod -aG edge-oneshot" in refused
     assert device.stop() == 0

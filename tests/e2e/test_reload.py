@@ -1,4 +1,4 @@
-"""The request `reload` through all its doors, with the real daemon and a real broker: what changes, what does not, what is refused."""
+"""The request `reload` over socket, MQTT and SIGHUP, with the real daemon and a real broker: live keys, other keys, refusals."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from device import Device
 from mosquitto import Mosquitto, Subscriber
 from pictures import Pixels, view
 
-from edge_oneshot.control.client import ask
+from edge_oneshot.control.requests import Reload
 from edge_oneshot.errors import ConfigError
 
 MakeDevice = Callable[..., Device]
@@ -25,7 +25,7 @@ MakeDevice = Callable[..., Device]
 
 @pytest.fixture
 def device(make_device: MakeDevice, collins: Pixels, portrait_files: dict[str, Path], subscriber: Subscriber) -> Device:
-    """Somebody enrolled who stands before the camera and was told of."""
+    """Eileen is enrolled, stands before the camera, and a match was published."""
     made = make_device(pace="camera", fps=5, decision={"target_fmr": 1e-4}, mqtt={"requests": True})
     made.enroll("Eileen", portrait_files["collins"])
     made.camera.show([view(collins, i) for i in range(12)] * 400)
@@ -54,9 +54,7 @@ def over_mqtt(device: Device, broker: Mosquitto, subscriber: Subscriber, number:
     return found[-1]
 
 
-def test_what_can_change_changes_and_what_cannot_is_named(
-    device: Device, broker: Mosquitto, subscriber: Subscriber
-) -> None:
+def test_live_keys_change_and_the_others_are_named(device: Device, broker: Mosquitto, subscriber: Subscriber) -> None:
     before = device.status()["threshold"]
     rewrite(
         device,
@@ -76,17 +74,17 @@ def test_what_can_change_changes_and_what_cannot_is_named(
     }
     assert data["restart_needed"] == ["camera.fps", "mqtt.username", "mqtt.password_file"]
     assert data["gallery"] == {"identities": 1, "templates": 1} and data["threshold"] == 0.9999
-    assert "somebody" not in json.dumps(answer) + device.log(), "values of keys that may be secret are told nobody"
+    assert "somebody" not in json.dumps(answer) + device.log(), "values of keys that may be secret are not reported"
     assert device.status()["threshold"] == 0.9999 != before
     device.wait(lambda: subscriber.on("/info")[-1].json["threshold"] == 0.9999, "the new threshold in info")
-    assert len(subscriber.on("/match/eileen")) == 1, "who is in sight is not told again"
-    device.wait(lambda: subscriber.on("/unknown"), "the new threshold to be looked by: nobody matches any more")
+    assert len(subscriber.on("/match/eileen")) == 1, "a match of a person in sight is not published again"
+    device.wait(lambda: subscriber.on("/unknown"), "unknown, since no one reaches the new threshold")
     again = over_mqtt(device, broker, subscriber, 2)["data"]
     assert again["changed"] == {} and again["restart_needed"] == data["restart_needed"]
     assert device.stop() == 0
 
 
-def test_a_faulty_file_is_refused_and_the_daemon_goes_on_as_it_was(
+def test_a_configuration_with_a_fault_is_refused_and_nothing_changes(
     device: Device, broker: Mosquitto, subscriber: Subscriber
 ) -> None:
     before, good = device.status()["threshold"], device.config.read_text()
@@ -95,18 +93,17 @@ def test_a_faulty_file_is_refused_and_the_daemon_goes_on_as_it_was(
     answer = over_mqtt(device, broker, subscriber, 1)
     assert answer["status"] == "error" and fault in answer["faults"] and "1 fault" in answer["error"]
     with pytest.raises(ConfigError) as caught:
-        ask(device.state / "front.sock", "reload", {}, print)
+        device.ask(Reload())
     assert fault in caught.value.faults
     assert fault in device.call("reload", expect=ConfigError.exit_code)
     device.process.send_signal(signal.SIGHUP)  # type: ignore[union-attr]
     device.wait(
-        lambda: "reload refused, and nothing has changed" in device.log() and fault in device.log(),
-        "the answer in the log",
+        lambda: "reload refused; nothing has changed" in device.log() and fault in device.log(), "the answer in the log"
     )
     for text, word in (("fps = [", "not valid TOML"), (None, "no configuration at")):
         device.config.unlink() if text is None else device.config.write_text(text)
         assert word in over_mqtt(device, broker, subscriber, len(word))["error"]
-    # Fine as a file, but not together with what changes only with a restart.
+    # Valid as a file, but not together with the keys that change only at a restart.
     device.config.write_text(
         good.replace("fps = 5.0", "fps = 50.0").replace("target_fmr", "gone_after_s = 0.1\ntarget_fmr")
     )
@@ -117,7 +114,7 @@ def test_a_faulty_file_is_refused_and_the_daemon_goes_on_as_it_was(
     assert device.status()["threshold"] == before
     answer = over_mqtt(device, broker, subscriber, 10)
     assert answer["data"]["changed"] == {} and answer["data"]["restart_needed"] == [], (
-        "nothing of the refused files is there"
+        "nothing of the refused files was taken"
     )
     assert len(subscriber.on("/match/eileen")) == 1 and not subscriber.on("/unknown")
     assert device.stop() == 0
@@ -127,20 +124,20 @@ def test_the_command_and_the_signal(device: Device, subscriber: Subscriber) -> N
     rewrite(device, ("target_fmr = .*", "target_fmr = 0.0001\nwindow_frames = 9"))
     assert "decision.window_frames: 9 (was 10)" in device.call("reload")
     frames = device.status()["frames"]
-    device.wait(lambda: device.status()["frames"] > frames + 10, "ten more frames of whoever is in sight")
-    assert len(subscriber.on("/match/eileen")) == 1 and not subscriber.on("/unknown"), "nobody is told twice"
+    device.wait(lambda: device.status()["frames"] > frames + 10, "ten more frames of the person in sight")
+    assert len(subscriber.on("/match/eileen")) == 1 and not subscriber.on("/unknown"), "no match is published twice"
     rewrite(device, ("target_fmr = .*", "threshold = 0.99"))
-    told = device.call("reload")
-    assert "decision.threshold: 0.99 (was None)" in told and "threshold 0.990" in told
+    printed = device.call("reload")
+    assert "decision.threshold: 0.99 (was None)" in printed and "threshold 0.990" in printed
     rewrite(device, ("threshold = 0.99", "target_fmr = 0.001"))
     device.process.send_signal(signal.SIGHUP)  # type: ignore[union-attr]
-    device.wait(lambda: device.status()["target_fmr"] == 0.001, "the signal to do its work")
+    device.wait(lambda: device.status()["target_fmr"] == 0.001, "the reload that SIGHUP asked for")
     assert "decision.target_fmr = 0.001 (was 0.0001)" in device.log()
     assert device.stop() == 0
     assert "no daemon is running" in device.call("reload", expect=1)
 
 
-def test_a_terminal_that_closes_ends_what_was_started_in_it(make_device: MakeDevice, collins: Pixels) -> None:
+def test_a_daemon_ends_when_its_terminal_closes(make_device: MakeDevice, collins: Pixels) -> None:
     made = make_device(pace="camera", fps=5, mqtt={"enabled": False})
     made.camera.show([view(collins, 0)] * 400)
     (ours, theirs), kept = pty.openpty(), os.dup(0)

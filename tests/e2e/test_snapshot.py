@@ -1,4 +1,4 @@
-"""The face of each match and unknown as a JPEG over MQTT: only where it is asked for, and kept nowhere."""
+"""The face of each match and unknown as a JPEG over MQTT: only if configured, and never stored."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from pictures import Pixels, empty_scene, view
 from PIL import Image
 
 
-@pytest.mark.parametrize("asked", [True, False])
-def test_faces_are_sent_only_if_asked_for(
+@pytest.mark.parametrize("snapshot", [True, False])
+def test_faces_are_published_only_if_configured(
     make_device: Callable[..., Device],
     subscriber: Subscriber,
     portrait_files: dict[str, Path],
     collins: Pixels,
     hopper: Pixels,
-    asked: bool,
+    snapshot: bool,
 ) -> None:
-    device = make_device(pace="camera", **({"mqtt": {"snapshot": True}} if asked else {}))
+    device = make_device(pace="camera", **({"mqtt": {"snapshot": True}} if snapshot else {}))
     device.enroll("Eileen", portrait_files["collins"])
     wall = [empty_scene()] * 25
     device.camera.show(
@@ -32,7 +32,7 @@ def test_faces_are_sent_only_if_asked_for(
     assert device.ends() == 0
     assert [h.json["event_type"] for h in subscriber.wait("/event", 4)] == ["match", "gone", "unknown", "gone"]
     pictures = subscriber.on("/snapshot")
-    assert len(pictures) == (2 if asked else 0)
+    assert len(pictures) == (2 if snapshot else 0)
     for heard in pictures:
         picture = Image.open(io.BytesIO(heard.payload))
         assert (picture.format, picture.size, picture.mode) == ("JPEG", (112, 112), "RGB")

@@ -1,4 +1,4 @@
-"""A bundle whose regions are whole frames, through the same commands and the same daemon."""
+"""A bundle for whole frames (regions = "frame"), with the same commands and the same daemon."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def encoder() -> TwinEncoder:
 
 
 def drawing(kind: str, jitter: int = 0) -> Pixels:
-    """A character in ink on paper, as another hand would draw it for another jitter."""
+    """A character in ink on paper. Another jitter is another person's drawing of it."""
     generator = np.random.default_rng(jitter)
     picture = Image.new("RGB", (210, 210), "white")
     ink = ImageDraw.Draw(picture)

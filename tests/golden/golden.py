@@ -18,7 +18,7 @@ from pictures import collins_pixels, frame, hopper_pixels
 from edge_oneshot.config import Config, ModelConfig
 from edge_oneshot.model.bundle import find_bundle, read_bundle
 from edge_oneshot.model.runtime import Runtime
-from edge_oneshot.service.compose import build_locator
+from edge_oneshot.recognition.compose import build_locator
 from edge_oneshot.vision.align import align, warp
 
 HERE = Path(__file__).parent

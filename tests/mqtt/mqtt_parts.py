@@ -8,8 +8,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from edge_oneshot.events.clock import Moment, read_clock
-from edge_oneshot.events.ids import boot_id, new_event_id
+from edge_oneshot.events.clock import Moment, boot_id, new_event_id, read_clock
 from edge_oneshot.mqtt.shared import Limits
 from edge_oneshot.types import Event
 

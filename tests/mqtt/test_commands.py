@@ -1,7 +1,8 @@
-"""Requests over MQTT: their transport only. The tests of the handler cover what they do."""
+"""Requests over MQTT: how they arrive and are answered. What they do is tested in unit/test_enrollment.py."""
 
 from __future__ import annotations
 
+import itertools
 import json
 import threading
 from collections.abc import Callable, Iterator
@@ -9,13 +10,16 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from example_messages import example
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from mosquitto import Mosquitto, Subscriber
 from mqtt_parts import wait_until
 
 from edge_oneshot.config import MqttConfig
-from edge_oneshot.control.protocol import Request
+from edge_oneshot.control.protocol import PendingRequest
+from edge_oneshot.control.requests import REQUESTS, Forget, List, Rename
+from edge_oneshot.control.responses import Forgotten, People
 from edge_oneshot.errors import ControlError
 from edge_oneshot.events.outbox import Outbox
 from edge_oneshot.mqtt import commands
@@ -29,26 +33,42 @@ House = tuple["Loop", Subscriber, Callable[..., None]]
 
 
 class Loop:
-    """The part of the daemon's loop that takes requests, on a thread; it responds when the test allows it."""
+    """The daemon's loop for requests only: its thread polls the source, and answers with example responses."""
 
-    def __init__(self, door: MqttRequests) -> None:
-        self.served: list[Request] = []
+    def __init__(self, source: MqttRequests) -> None:
+        self.served: list[PendingRequest] = []
         self.answer_at_once = True
-        self._door, self._stop = door, threading.Event()
+        self._source, self._stop = source, threading.Event()
         self._thread = threading.Thread(target=self._run)
         self._thread.start()
 
+    @property
+    def verbs(self) -> list[str]:
+        return [p.request.verb for p in self.served]
+
     def _run(self) -> None:
         while not self._stop.wait(0.005):
-            request = self._door.next_request()
-            if request is not None:
-                self.served.append(request)
-                if self.answer_at_once or request.verb == "cancel":
-                    request.finish({"seen": request.arguments, "number": len(self.served)})
+            pending = self._source.next_request()
+            if pending is not None:
+                self.served.append(pending)
+                if self.answer_at_once or pending.request.verb == "cancel":
+                    pending.finish(response_to(pending))
 
     def stop(self) -> None:
         self._stop.set()
         self._thread.join()
+
+
+def response_to(pending: PendingRequest) -> Any:
+    """An example response; of `forget` and `list`, one that shows the number of the call."""
+    if isinstance(pending.request, Forget):
+        return Forgotten(identity=pending.request.name, name=str(next(calls)))
+    if isinstance(pending.request, List):
+        return People(identities=[])
+    return example(pending.request.response)
+
+
+calls = itertools.count()
 
 
 @pytest.fixture
@@ -75,31 +95,46 @@ def house(broker: Mosquitto, make_link: Callable[..., MqttLink]) -> Iterator[Hou
 
 
 def test_a_request_is_served_and_answered_with_its_transaction(house: House) -> None:
-    _, listener, ask = house
+    loop, listener, ask = house
     ask("rename", {"name": "Zoë", "to": "Zoe", "transaction": "t-1", "ts": datetime.now(UTC).isoformat()})
     answer = listener.wait("/response/rename")[0]
+    assert loop.served[0].request == Rename(name="Zoë", to="Zoe")
     assert answer.json == {
         "status": "ok",
-        "data": {"seen": {"name": "Zoë", "to": "Zoe"}, "number": 1},
+        "data": {"identity": "Zoë", "name": "Zoë", "before": "Zoë"},
         "transaction": "t-1",
     }
     assert not answer.retain
     ask("list", {})
-    assert listener.wait("/response/list")[0].json["data"]["seen"] == {}
+    assert listener.wait("/response/list")[0].json == {"status": "ok", "data": {"identities": []}}
 
 
-def test_a_repeated_transaction_is_answered_and_not_performed_again(house: House) -> None:
+def test_wrong_arguments_are_answered_and_not_served(house: House) -> None:
+    loop, listener, ask = house
+    ask("rename", {"name": "Zoë", "to": 5, "transaction": "t-1"})
+    assert listener.wait("/response/rename")[0].json == {
+        "status": "error",
+        "error": "rename to: expected text of 1 to 1000 characters, got '5'",
+        "hint": "see docs/reference/requests.md",
+        "transaction": "t-1",
+    }
+    ask("list", {"all": True})
+    assert listener.wait("/response/list")[0].json["error"] == "list: unknown argument 'all': expected no arguments"
+    assert loop.served == []
+
+
+def test_a_repeated_transaction_gets_the_same_answer_and_is_not_served_again(house: House) -> None:
     loop, listener, ask = house
     for _ in range(3):
         ask("forget", {"name": "alice", "transaction": 7})
     answers = [h.json for h in listener.wait("/response/forget", 3)]
     assert answers == [answers[0]] * 3 and len(loop.served) == 1
     ask("forget", {"name": "alice", "transaction": 8})
-    listener.wait("/response/forget", 4)
+    assert listener.wait("/response/forget", 4)[-1].json["data"] != answers[0]["data"]
     assert len(loop.served) == 2
 
 
-def test_one_at_a_time_with_progress_and_cancel_is_served_first(house: House) -> None:
+def test_one_request_at_a_time_with_progress_and_cancel_passes_the_queue(house: House) -> None:
     loop, listener, ask = house
     loop.answer_at_once = False
     ask("enroll", {"name": "alice", "transaction": "e"})
@@ -114,7 +149,7 @@ def test_one_at_a_time_with_progress_and_cancel_is_served_first(house: House) ->
     ask("rename", {"name": "a", "to": "b"})
     ask("cancel", {"transaction": "c"})
     listener.wait("/response/cancel")
-    assert [r.verb for r in loop.served] == ["enroll", "cancel"]  # the rename still waits
+    assert loop.verbs == ["enroll", "cancel"]  # the rename still waits
     loop.answer_at_once = True
     loop.served[0].fail(ControlError("the enrollment was cancelled", "start it again"))
     assert listener.wait("/response/rename")[0].json["status"] == "ok"
@@ -127,7 +162,7 @@ def test_one_at_a_time_with_progress_and_cancel_is_served_first(house: House) ->
     }
 
 
-def test_what_waited_too_long_is_refused(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_request_that_waited_too_long_is_refused(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
     loop, listener, ask = house
     loop.answer_at_once = False
     ask("enroll", {"name": "alice"})
@@ -151,12 +186,12 @@ def test_retained_old_and_unknown_requests_are_not_served(
     listener.wait("/response/resume")
     other = Outbox(tmp_path / "other.sqlite")
     link = make_link(broker.port, box=other, client_id="another")
-    door = MqttRequests(link)
+    source = MqttRequests(link)
     link.start()
     wait_until(lambda: "SUBACK to another" in broker.log(), "its subscription")
     ask("list", {})
     wait_until(
-        lambda: (r := door.next_request()) is not None and r.verb == "list",
+        lambda: (p := source.next_request()) is not None and p.request.verb == "list",
         "the list, and no retained resume before it",
     )
     link.stop()
@@ -164,18 +199,16 @@ def test_retained_old_and_unknown_requests_are_not_served(
     ask("resume", b"", retain=True)
     ask("status", {})
     listener.wait("/response/status")
-    assert [r.verb for r in loop.served] == ["resume", "list", "status"]  # emptying a retained request is not a request
+    assert loop.verbs == ["resume", "list", "status"]  # an empty retained message is no request
 
 
 @pytest.fixture(scope="module")
-def door(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[MqttRequests, list[tuple[str, bytes]]]]:
-    """Requests of a link that is never started, but accepts responses."""
-    box = Outbox(tmp_path_factory.mktemp("door") / "o.sqlite")
+def source(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MqttRequests]:
+    """A source whose link is never started; its replies stay in the queue."""
+    box = Outbox(tmp_path_factory.mktemp("source") / "o.sqlite")
     link = MqttLink(MqttConfig(), "porch", box)
     link._state.set("online")  # replies are dropped while offline
-    sent: list[tuple[str, bytes]] = []
-    made = MqttRequests(link)
-    yield made, sent
+    yield MqttRequests(link)
     link.stop()
     box.close()
 
@@ -210,35 +243,39 @@ hostile = st.one_of(
 
 @settings(max_examples=400, deadline=None)
 @given(st.one_of(st.sampled_from(VERBS), st.text(max_size=20)), hostile, st.booleans())
-def test_nothing_hostile_raises_or_chooses_a_topic(
-    door: tuple[MqttRequests, Any], verb: str, payload: bytes, retained: bool
+def test_hostile_messages_raise_nothing_and_choose_no_topic(
+    source: MqttRequests, verb: str, payload: bytes, retained: bool
 ) -> None:
-    requests, _ = door
-    requests.take(Incoming(topic=f"{B}/request/{verb}", payload=payload, retained=retained))
+    source.take(Incoming(topic=f"{B}/request/{verb}", payload=payload, retained=retained))
     for _ in range(3):
-        request = requests.next_request()
-        if request is not None:
-            assert request.verb in VERBS and not retained
-            request.finish({"seen": True})
-        requests.next_request()
-    replies = requests._link._replies
+        pending = source.next_request()
+        if pending is not None:
+            assert pending.request.verb in VERBS and not retained
+            pending.finish(People(identities=[]) if verb == "list" else example(pending.request.response))
+        source.next_request()
+    replies = source._link._shared.replies
     while not replies.empty():
         topic, response = replies.get()
         assert topic in {f"{B}/response/{v}" for v in VERBS}
-        assert json.loads(response)["status"] in ("ok", "error")
-        assert len(response) < 1000
+        assert (status := json.loads(response)["status"]) in ("ok", "error")
+        assert status == "ok" or len(response) < 1000
+
+
+def test_every_verb_over_mqtt_is_a_request_and_none_moves_templates() -> None:
+    assert set(VERBS) < set(REQUESTS)
+    assert not {"export", "import"} & set(VERBS)
 
 
 def test_a_flood_is_dropped_and_logged_once(tmp_path: Any, caplog: pytest.LogCaptureFixture) -> None:
     box = Outbox(tmp_path / "o.sqlite")
     link = MqttLink(MqttConfig(), "porch", box)
-    requests = MqttRequests(link)
+    flooded = MqttRequests(link)
     for n in range(10_000):
-        requests.take(Incoming(topic=f"{B}/request/list", payload=b'{"transaction":%d}' % n, retained=False))
+        flooded.take(Incoming(topic=f"{B}/request/list", payload=b'{"transaction":%d}' % n, retained=False))
     assert sum("further ones are dropped" in r.message for r in caplog.records) == 1
     served = 0
-    while (request := requests.next_request()) is not None:
-        request.finish({})
+    while (pending := flooded.next_request()) is not None:
+        pending.finish(People(identities=[]))
         served += 1
     assert served == 16
     link.stop()

@@ -241,8 +241,8 @@ def test_milliseconds_are_truncated() -> None:
 
 
 def test_the_documents_say_what_the_code_does() -> None:
-    """docs/mqtt.md: its example fits the schema, and its numbers are those of the code."""
-    text = (Path(__file__).parents[2] / "docs" / "mqtt.md").read_text()
+    """docs/reference/mqtt.md: its example fits the schema, and its numbers are those of the code."""
+    text = (Path(__file__).parents[2] / "docs" / "reference" / "mqtt.md").read_text()
     example = json.loads(text.split("```json\n")[1].split("```")[0])
     EVENT.validate(example)
     assert list(example) == list(

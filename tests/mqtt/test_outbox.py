@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from mqtt_parts import SetClock, event
 
-from edge_oneshot.events.ids import boot_id, new_event_id
+from edge_oneshot.events.clock import boot_id, new_event_id
 from edge_oneshot.events.outbox import Outbox
 
 

@@ -220,7 +220,7 @@ def test_the_reference_consumer_opens_once_and_refuses_a_replay(broker: Mosquitt
         box.events.delete([e.event_id])
         made[who] = hand_over(stored, "porch", 30.0, clock(), Sealer(HMAC_KEY, box.counter.next)).payload
     box.close()
-    script = Path(__file__).parents[2] / "docs" / "consumer.py"
+    script = Path(__file__).parents[2] / "docs" / "how-to" / "consumer.py"
     command = [sys.executable, script, f"127.0.0.1:{broker.port}", tmp_path / "key", "alice"]
     consumer = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     assert consumer.stdout is not None
@@ -239,3 +239,13 @@ def test_the_reference_consumer_opens_once_and_refuses_a_replay(broker: Mosquitt
         consumer.kill()
         consumer.wait()
         consumer.stdout.close()
+
+
+def test_verify_event_names_a_fault_in_its_state_file(tmp_path: Path) -> None:
+    key, state, event = tmp_path / "key", tmp_path / "state", tmp_path / "event"
+    write_key(key, new_key("hmac"))
+    state.write_text("no JSON")
+    event.write_text("{}")
+    result = CliRunner().invoke(verify_event, [str(event), "--key", str(key), "--state", str(state)])
+    assert isinstance(result.exception, ConfigError)
+    assert "expected the counters of an earlier call" in str(result.exception)

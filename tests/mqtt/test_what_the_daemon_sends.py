@@ -15,12 +15,16 @@ from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 from mqtt_parts import ENCODER
 
+from edge_oneshot.config import MqttConfig
 from edge_oneshot.events import schema
-from edge_oneshot.events.build import fold, fold_gallery_change
+from edge_oneshot.events.build import gallery_event, track_event
 from edge_oneshot.events.clock import read_clock
 from edge_oneshot.events.outbox import Outbox
 from edge_oneshot.matching.track import ResultKind, TrackResult
+from edge_oneshot.mqtt.client import MqttLink
 from edge_oneshot.mqtt.payloads import hand_over
+from edge_oneshot.mqtt.topics import Topics
+from edge_oneshot.service.reporter import Reporter
 from edge_oneshot.types import (
     Candidate,
     Chip,
@@ -101,7 +105,9 @@ def results(draw: st.DrawFn) -> TrackResult:
 @settings(max_examples=150, deadline=None)
 @given(result=results(), name=st.text(min_size=1, max_size=20).filter(str.isprintable))
 def test_every_event_fits_and_names_only_a_person_who_matched(sent: Any, result: TrackResult, name: str) -> None:
-    message = sent(fold(result, {"alice": name, "bob": "Bob"}, "cam0", ENCODER, time.monotonic_ns(), datetime.now(UTC)))
+    message = sent(
+        track_event(result, {"alice": name, "bob": "Bob"}, "cam0", ENCODER, time.monotonic_ns(), datetime.now(UTC))
+    )
     EVENT.validate(message)
     if result.identity_id is None:
         assert not {"identity", "name"} & message.keys()
@@ -110,7 +116,7 @@ def test_every_event_fits_and_names_only_a_person_who_matched(sent: Any, result:
 
 @pytest.mark.parametrize("event_type", ["enrolled", "forgotten"])
 def test_changes_of_the_gallery_fit(sent: Any, event_type: str) -> None:
-    event = fold_gallery_change(
+    event = gallery_event(
         event_type, Identity(identity_id="zoe", name="Zoë"), ENCODER, time.monotonic_ns(), datetime.now(UTC)
     )
     EVENT.validate(sent(event))
@@ -118,3 +124,15 @@ def test_changes_of_the_gallery_fit(sent: Any, event_type: str) -> None:
 
 def test_the_schemas_are_shipped() -> None:
     assert '"events/schema/*.json"' in (Path(__file__).parents[2] / "pyproject.toml").read_text()
+
+
+def test_a_person_removed_while_the_daemon_was_stopped_is_removed_at_the_broker(tmp_path: Path) -> None:
+    topics = Topics("p", "d")
+    for people in ({"alice": "Alice", "bob": "Bob"}, {"alice": "Alice"}):
+        outbox = Outbox(tmp_path / "outbox.sqlite")
+        link = MqttLink(MqttConfig(prefix="p"), "d", outbox)
+        Reporter(topics, outbox, link).people(people)
+        cleared = outbox.clears()
+        link.stop()
+        outbox.close()
+    assert cleared == [topics.person_state("bob")]

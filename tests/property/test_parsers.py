@@ -1,4 +1,4 @@
-"""Whatever comes from outside gives a value or an error of ours, never a crash."""
+"""Input from outside is parsed or refused with an EdgeOneshotError; nothing else is raised."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edge_oneshot.config import SECTIONS, SLUG, Config, parse_config, section_keys
-from edge_oneshot.control.server import parse_request
+from edge_oneshot.control.protocol import parse_request
+from edge_oneshot.control.requests import REQUESTS
 from edge_oneshot.errors import ConfigError, ControlError, GalleryError, ModelError
 from edge_oneshot.gallery.archive import from_document
 from edge_oneshot.gallery.naming import check_id, clean_name, propose_id
@@ -91,18 +92,18 @@ def test_a_card_is_accepted_or_its_field_named(card: Any) -> None:
 @given(
     st.binary(max_size=300)
     | JSON.map(lambda v: json.dumps(v).encode())
-    | st.fixed_dictionaries({"verb": st.text(max_size=5) | SCALARS}, optional={"arguments": JSON}).map(
-        lambda v: json.dumps(v).encode()
-    )
+    | st.fixed_dictionaries(
+        {"verb": st.sampled_from(sorted(REQUESTS)) | st.text(max_size=5) | SCALARS}, optional={"arguments": JSON}
+    ).map(lambda v: json.dumps(v).encode())
 )
 def test_a_request_is_parsed_or_refused(line: bytes) -> None:
     try:
         request = parse_request(line)
     except ControlError as e:
-        assert e.message.startswith("request: ")
+        assert e.message.startswith(("request: ", "unknown request ", *REQUESTS))
+        assert "expected" in e.message
     else:
-        assert isinstance(request.verb, str)
-        assert isinstance(request.arguments, dict)
+        assert isinstance(request, REQUESTS[request.verb])
 
 
 MEASURES = dict.fromkeys(("inter_eye_px", "sharpness", "luma", "contrast", "yaw_deg"), 1)

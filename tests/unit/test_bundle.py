@@ -1,4 +1,4 @@
-"""Bundle files: round trip, the same bytes each time, damage of every kind, and what the encoder id stands for."""
+"""Bundle files: round trip, reproducible bytes, every kind of damage, and what the encoder id depends on."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from edge_oneshot.model.bundle import (
     write_bundle,
 )
 from edge_oneshot.model.encoder import TwinEncoder
-from edge_oneshot.service.compose import build_pipeline
+from edge_oneshot.recognition.compose import build_pipeline
 
 
 @pytest.fixture(scope="module")
@@ -42,18 +42,18 @@ def edited(path: Path, tmp_path: Path, edit: Any) -> Path:
     return copy
 
 
-def test_round_trip_gives_the_same_bytes_each_time(
-    encoder_bundle: Bundle, raw_card: dict[str, Any], tmp_path: Path
-) -> None:
+def test_round_trip_is_reproducible(encoder_bundle: Bundle, raw_card: dict[str, Any], tmp_path: Path) -> None:
     a = write_bundle(tmp_path / "a.tflite", encoder_bundle.model, raw_card)
     b = write_bundle(tmp_path / "b.tflite", encoder_bundle.model, dict(reversed(raw_card.items())))
-    c = write_bundle(tmp_path / "c.tflite", a.path.read_bytes(), raw_card)  # over a bundle, not only over a bare model
+    c = write_bundle(
+        tmp_path / "c.tflite", a.path.read_bytes(), raw_card
+    )  # written over a bundle instead of a bare model
     assert a.path.read_bytes() == b.path.read_bytes() == c.path.read_bytes()
     assert (a.model, a.card, a.encoder_id) == (encoder_bundle.model, encoder_bundle.card, encoder_bundle.encoder_id)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["a.tflite", "b.tflite", "c.tflite"]
 
 
-def test_any_zip_tool_reads_the_card(encoder_bundle: Bundle) -> None:
+def test_a_zip_tool_can_read_the_card(encoder_bundle: Bundle) -> None:
     with zipfile.ZipFile(encoder_bundle.path) as archive:
         assert archive.namelist() == [CARD_NAME]
         assert archive.testzip() is None
@@ -69,7 +69,7 @@ def test_an_incomplete_card_is_not_written(encoder_bundle: Bundle, raw_card: dic
 
 def test_a_bare_model_has_no_card(encoder_bundle: Bundle, tmp_path: Path) -> None:
     (path := tmp_path / "bare.tflite").write_bytes(encoder_bundle.model)
-    with pytest.raises(ModelError, match=r"bare\.tflite card: expected card\.json behind the model, got none"):
+    with pytest.raises(ModelError, match=r"bare\.tflite card: expected card\.json after the model, got none"):
         read_bundle(path)
 
 
@@ -85,7 +85,9 @@ def test_edited_model_bytes(encoder_bundle: Bundle, tmp_path: Path) -> None:
     def flip(data: bytearray) -> None:
         data[len(encoder_bundle.model) // 2] ^= 1
 
-    with pytest.raises(ModelError, match=r"digests\.model: the card says sha256:.*, the model's bytes are sha256:"):
+    with pytest.raises(
+        ModelError, match=r"digests\.model: expected sha256:.* \(from the card\), got sha256:.* \(of the model\)"
+    ):
         read_bundle(edited(encoder_bundle.path, tmp_path, flip))
 
 
@@ -114,11 +116,11 @@ def test_a_damaged_card(encoder_bundle: Bundle, tmp_path: Path, name: str, conte
         read_bundle(path)
 
 
-def test_every_damaged_byte_of_the_card_part_is_noticed(encoder_bundle: Bundle, tmp_path: Path) -> None:
-    """Flip bytes behind the model, one at a time: a ModelError, or (in fields nobody reads) the same card. Never a crash."""
+def test_damaged_bytes_behind_the_model_are_detected(encoder_bundle: Bundle, tmp_path: Path) -> None:
+    """Flip bytes behind the model, one at a time: a ModelError, or (in unused fields) the same card. Never a crash."""
     start = len(encoder_bundle.model)
     data = encoder_bundle.path.read_bytes()
-    noticed = 0
+    detected = 0
     directory = data.rindex(b"PK\x01\x02")
     for at in [*range(start, start + 64), *range(start + 64, directory, 97), *range(directory, len(data))]:
         broken = bytearray(data)
@@ -127,8 +129,8 @@ def test_every_damaged_byte_of_the_card_part_is_noticed(encoder_bundle: Bundle, 
         try:
             assert read_bundle(path).card == encoder_bundle.card
         except ModelError:
-            noticed += 1
-    assert noticed > 80
+            detected += 1
+    assert detected > 80
 
 
 @pytest.mark.parametrize("path", ["/nowhere/x.tflite", "/"])
@@ -137,7 +139,7 @@ def test_an_unreadable_file(path: str) -> None:
         read_bundle(Path(path))
 
 
-def test_no_tflite_file(tmp_path: Path) -> None:
+def test_a_file_that_is_not_tflite(tmp_path: Path) -> None:
     (path := tmp_path / "x.tflite").write_bytes(b"<html>404 not found</html>")
     with pytest.raises(ModelError, match="expected a TFLite file"):
         read_bundle(path)
@@ -169,7 +171,9 @@ def test_a_refiner_without_the_landmarks_that_the_encoder_aligns_by(detector_bun
         build_pipeline(Config(model=ModelConfig(refiner=str(other.path))))
 
 
-def test_the_encoder_id_stands_for_model_and_preprocessing(encoder_bundle: Bundle, raw_card: dict[str, Any]) -> None:
+def test_the_encoder_id_depends_on_model_and_preprocessing_only(
+    encoder_bundle: Bundle, raw_card: dict[str, Any]
+) -> None:
     model = digest(encoder_bundle.model)
     own = compute_encoder_id(model, raw_card)
     assert own == encoder_bundle.encoder_id
@@ -180,16 +184,14 @@ def test_the_encoder_id_stands_for_model_and_preprocessing(encoder_bundle: Bundl
             field: "changed" if not isinstance(raw_card[field], dict) else raw_card[field] | {"extra": 1}
         }
         assert compute_encoder_id(model, changed) != own, field
-    # older than `mirror` are cards without it: false and nothing are one
+    # Cards from before `mirror` lack it: a missing value is the same as false.
     without = compute_encoder_id(model, {k: v for k, v in raw_card.items() if k != "mirror"})
     assert raw_card["mirror"] is True and compute_encoder_id(model, raw_card | {"mirror": False}) == without != own
     for field in set(raw_card) - {*IDENTITY_FIELDS, "mirror"}:
         assert compute_encoder_id(model, raw_card | {field: "changed"}) == own, field
 
 
-def test_new_thresholds_keep_the_encoder_id_on_disk(
-    encoder_bundle: Bundle, raw_card: dict[str, Any], tmp_path: Path
-) -> None:
+def test_new_thresholds_keep_the_encoder_id(encoder_bundle: Bundle, raw_card: dict[str, Any], tmp_path: Path) -> None:
     thresholds = raw_card["thresholds"] | {"protocol": "measured again"}
     again = write_bundle(tmp_path / "a.tflite", encoder_bundle.model, raw_card | {"thresholds": thresholds})
     assert again.encoder_id == encoder_bundle.encoder_id
@@ -204,14 +206,14 @@ def test_a_model_that_contradicts_its_card(
 ) -> None:
     card = raw_card | {k: raw_card[k] | v for k, v in change.items()}
     bundle = write_bundle(tmp_path / "a.tflite", encoder_bundle.model, card)
-    with pytest.raises(ModelError, match=rf"a\.tflite {field}.*: the card expects .*, the model has "):
+    with pytest.raises(ModelError, match=rf"a\.tflite {field}.*: expected .* \(from the card\), got "):
         TwinEncoder(bundle)
 
 
 def test_names_of_bundles(tmp_path: Path, encoder_bundle: Bundle) -> None:
     assert find_bundle("mobilefacenet", "encoder") == find_bundle("", "encoder")
     assert find_bundle("./x.tflite", "encoder") == Path("x.tflite")
-    with pytest.raises(ModelError, match=r"no shipped bundle 'resnet'; shipped: .*mobilefacenet"):
+    with pytest.raises(ModelError, match=r"one of the shipped bundles .*mobilefacenet.*, got 'resnet'"):
         find_bundle("resnet", "encoder")
     shutil.copy(encoder_bundle.path, tmp_path / "mine.tflite")
     assert read_bundle(find_bundle(str(tmp_path / "mine.tflite"), "encoder")).encoder_id == encoder_bundle.encoder_id

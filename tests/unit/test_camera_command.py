@@ -1,10 +1,11 @@
-"""`edge-oneshot camera`: one frame with what was found in it, for a person who aims without a screen."""
+"""`edge-oneshot camera`: a frame with the faces found in it, for a person who aims a camera without a screen."""
 
 from __future__ import annotations
 
 import json
 import os
 import stat
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,12 +16,13 @@ from PIL import Image
 from edge_oneshot.cameras.found import captures, find_cameras
 from edge_oneshot.cli import cli
 from edge_oneshot.cli.draw import GOOD, POOR, draw, save
+from edge_oneshot.control.responses import FoundFace
 from edge_oneshot.errors import CameraError
 
 
 @pytest.fixture
 def config(tmp_path: Path, portrait_files: dict[str, Path]) -> Path:
-    """A camera that shows one portrait, often enough that one frame comes after the request."""
+    """A camera that shows one portrait 50 times, so that a frame comes after the request."""
     folder = tmp_path / "pictures"
     folder.mkdir()
     for i in range(50):
@@ -41,7 +43,7 @@ def run(config: Path, *arguments: str) -> str:
 
 
 def near(pixels: np.ndarray, colour: tuple[int, int, int]) -> int:
-    """How many pixels have about this colour; JPEG moves it a little."""
+    """The number of pixels of about this colour; JPEG changes colours a little."""
     return int((np.abs(pixels.astype(int) - colour).max(axis=2) < 60).sum())
 
 
@@ -54,10 +56,10 @@ def test_it_writes_the_frame_with_its_face_marked_good(config: Path, tmp_path: P
     pixels = np.asarray(Image.open(out))
     assert pixels.shape == collins.shape
     assert near(pixels, GOOD) > 500 > near(collins, GOOD)
-    assert stat.S_IMODE(out.stat().st_mode) == 0o600, "a picture of a person is for nobody else"
+    assert stat.S_IMODE(out.stat().st_mode) == 0o600, "only the user may read a picture of a person"
 
 
-def test_json_tells_the_faces_and_holds_no_picture(config: Path, tmp_path: Path) -> None:
+def test_json_lists_the_faces_and_holds_no_picture(config: Path, tmp_path: Path) -> None:
     told = json.loads(run(config, "test", "--out", str(tmp_path / "a.jpg"), "--json"))
     assert "jpeg" not in told
     assert told["size"] == [512, 512]
@@ -78,40 +80,42 @@ def test_a_poor_face_is_drawn_in_another_colour_with_its_faults(collins: np.ndar
 
     jpeg = io.BytesIO()
     Image.fromarray(collins).save(jpeg, "JPEG")
-    face = {
-        "box": [170, 50, 290, 200],
-        "landmarks": [[200, 100], [240, 100]],
-        "quality": {"inter_eye_px": 19.0},
-        "faults": ["too far: come closer"],
-    }
+    face = FoundFace(
+        box=[170, 50, 290, 200],
+        landmarks=[[200, 100], [240, 100]],
+        detection_score=0.9,
+        quality={"inter_eye_px": 19.0},
+        faults=["too far: come closer"],
+    )
     poor = np.asarray(draw(jpeg.getvalue(), [face], 24.0))
-    good = np.asarray(draw(jpeg.getvalue(), [face | {"faults": []}], 24.0))
+    good = np.asarray(draw(jpeg.getvalue(), [replace(face, faults=[])], 24.0))
     assert near(poor, POOR) > near(good, POOR) + 300
     assert near(good, GOOD) > near(poor, GOOD) + 300
 
 
-def test_a_box_over_the_border_is_drawn(collins: np.ndarray) -> None:
+def test_a_box_beyond_the_border_is_drawn(collins: np.ndarray) -> None:
     import io
 
     jpeg = io.BytesIO()
     Image.fromarray(collins).save(jpeg, "JPEG")
-    face = {
-        "box": [-40.0, 400.0, 600.0, 900.0],
-        "landmarks": [[-5, 900]],
-        "quality": {"inter_eye_px": 90.0},
-        "faults": ["x"] * 6,
-    }
+    face = FoundFace(
+        box=[-40.0, 400.0, 600.0, 900.0],
+        landmarks=[[-5, 900]],
+        detection_score=0.9,
+        quality={"inter_eye_px": 90.0},
+        faults=["x"] * 6,
+    )
     assert draw(jpeg.getvalue(), [face], 24.0).size == (512, 512)
 
 
 @pytest.mark.parametrize("name", ["aim.gif", "aim", "nowhere/aim.jpg"])
-def test_what_cannot_be_written_is_said_and_nothing_is_left(name: str, tmp_path: Path) -> None:
+def test_a_file_that_cannot_be_written_is_an_error_and_leaves_nothing(name: str, tmp_path: Path) -> None:
     with pytest.raises(CameraError, match="cannot write"):
         save(Image.new("RGB", (8, 8)), tmp_path / name)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_list_names_no_device_that_gives_no_pictures() -> None:
+def test_the_list_holds_cameras_only() -> None:
     descriptor = os.open("/dev/null", os.O_RDWR)
     try:
         assert not captures(descriptor)

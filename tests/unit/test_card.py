@@ -1,4 +1,4 @@
-"""The card: what a complete one gives, and that each wrong field is named with its path."""
+"""The card: its values, and an error with the path of each wrong field."""
 
 from __future__ import annotations
 
@@ -130,7 +130,7 @@ def test_every_missing_field_is_named_or_optional(role: str) -> None:
             parse_card(card, "x")
 
 
-def test_landmarks_are_told_from_colour_pictures_and_points_lie_apart() -> None:
+def test_landmarks_need_colour_pictures_and_distinct_points() -> None:
     raw = CARDS["landmarks"]
     grey = raw["input"] | {"colour": "L", "channels": 1, "normalisation": {"mean": [127.5], "std": [64]}}
     with pytest.raises(ModelError, match=r"x input\.colour: expected RGB, for landmarks, got 'L'"):
@@ -140,7 +140,7 @@ def test_landmarks_are_told_from_colour_pictures_and_points_lie_apart() -> None:
 
 
 @pytest.mark.parametrize("raw", [None, [], "card", 5])
-def test_no_object_is_no_card(raw: object) -> None:
+def test_a_card_must_be_an_object(raw: object) -> None:
     with pytest.raises(ModelError, match="x card: expected a JSON object"):
         parse_card(raw, "x")
 
@@ -189,7 +189,7 @@ def test_a_card_is_certified_only_by_a_passed_certificate() -> None:
         assert card.certified is certified
 
 
-def test_the_probability_rises_with_the_score_and_stays_inside() -> None:
+def test_the_probability_rises_with_the_score_and_stays_in_range() -> None:
     platt = Platt(slope=10.0, intercept=-5.0, protocol="x")
     assert platt(0.5) == pytest.approx(0.5)
     values = [platt(s) for s in (-1e6, -1.0, 0.0, 0.4, 0.6, 1.0, 1e6)]
@@ -200,11 +200,11 @@ def test_the_probability_rises_with_the_score_and_stays_inside() -> None:
 @pytest.mark.parametrize("role", CARDS)
 def test_the_shipped_cards_are_complete(role: str) -> None:
     bundle: Bundle = read_bundle(find_bundle("", role))
-    assert json.dumps(CARDS[role])  # JSON through and through
+    assert json.dumps(CARDS[role])  # every value is JSON
     assert bundle.card.kind == {"refiner": "detector"}.get(role, role)
     assert bundle.card.provenance["licence"] and bundle.card.provenance["training_data"]
 
 
-def test_the_shipped_encoder_aligns_by_points_that_the_shipped_networks_place() -> None:
+def test_the_shipped_networks_provide_the_landmarks_that_the_shipped_encoder_aligns_by() -> None:
     encoder, placer, refiner = (read_bundle(find_bundle("", role)) for role in ("encoder", "landmarks", "refiner"))
     assert set(encoder.encoder.alignment) <= set(placer.landmarks.points) <= set(refiner.detector.landmarks)

@@ -7,6 +7,7 @@ import os
 import sqlite3
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -16,6 +17,7 @@ import click
 import pytest
 
 from edge_oneshot import __version__, cli
+from edge_oneshot.service.daemon import Daemon
 
 
 class Done(NamedTuple):
@@ -62,7 +64,7 @@ def commands(group: click.Group = cli.cli, path: tuple[str, ...] = ()) -> list[t
 
 
 @pytest.mark.parametrize("path", [(), *commands()], ids=" ".join)
-def test_every_command_has_a_help_of_its_own(call: Call, path: tuple[str, ...]) -> None:
+def test_every_command_has_a_help_text(call: Call, path: tuple[str, ...]) -> None:
     done = call(*path, "--help", config=None)
     assert done.code == 0
     assert done.out.startswith("Usage: ")
@@ -74,8 +76,8 @@ def test_every_command_has_a_help_of_its_own(call: Call, path: tuple[str, ...]) 
         assert isinstance(option, click.Argument) or option.help, (path, option.name)
 
 
-def test_the_help_of_the_table_is_the_help_of_the_commands() -> None:
-    """The table is there so that --help imports nothing; it must not say something else."""
+def test_the_table_of_commands_is_complete() -> None:
+    """The table lets --help list the commands without importing them."""
     names = {path[0] for path in commands()}
     assert names == set(cli.COMMANDS)
 
@@ -139,7 +141,7 @@ def test_enroll_verify_identify_gallery(call: Call, portrait_files: dict[str, Pa
     for name, image, code in (("zoe", collins, 0), ("Zoë", collins, 0), ("zoe", hopper, 3)):
         done = call("verify", "--name", name, "--image", image, "--json")
         assert (done.code, done.json["decision"]) == (code, "match" if code == 0 else "non_match")
-    assert call("verify", "--name", "zoe", "--image", hopper).out.startswith("no match: Zoë")
+    assert call("verify", "--name", "zoe", "--image", hopper).out.startswith("non-match: Zoë")
     assert call("identify", "--image", hopper, "--json").json["identity"] == "grace"
 
     assert call("gallery", "show", "zoe", "--json").json["details"][0]["comparable"] is True
@@ -155,7 +157,7 @@ def test_enroll_verify_identify_gallery(call: Call, portrait_files: dict[str, Pa
     assert "Zoë" not in call("gallery", "list").out
 
 
-def test_errors_say_what_and_how_to_mend_it_and_print_no_data(
+def test_errors_state_the_fault_and_the_fix_and_print_no_data(
     call: Call, portrait_files: dict[str, Path], tmp_path: Path
 ) -> None:
     (junk := tmp_path / "junk.jpg").write_text("no picture")
@@ -163,7 +165,7 @@ def test_errors_say_what_and_how_to_mend_it_and_print_no_data(
     cases: list[tuple[tuple[str, ...], int, str]] = [
         (("enroll", *name, "--image", str(portrait_files["nobody"])), 4, "no face found"),
         (("enroll", *name, "--image", str(portrait_files["both"])), 4, "2 faces found, exactly 1 needed"),
-        (("enroll", *name, "--image", str(junk)), 1, "is not an image"),
+        (("enroll", *name, "--image", str(junk)), 1, "not an image"),
         (("enroll", *name, "--image", str(tmp_path / "absent.jpg")), 1, "cannot read"),
         (("enroll", "--name", "李", "--image", str(portrait_files["collins"])), 1, "give one with --id"),
         (("enroll", *name, "--id", "E V E", "--image", str(portrait_files["collins"])), 1, "expected 1 to 64 of a-z"),
@@ -178,7 +180,7 @@ def test_errors_say_what_and_how_to_mend_it_and_print_no_data(
         (("gallery", "import", str(junk)), 1, "cannot read"),
         (("status",), 1, "no daemon is running"),
         (("model", "info", str(junk)), 1, "expected a TFLite file|cannot read"),
-        (("model", "check", "resnet"), 1, "no shipped bundle"),
+        (("model", "check", "resnet"), 1, "one of the shipped bundles"),
     ]
     for arguments, code, says in cases:
         done = call(*arguments)
@@ -200,7 +202,9 @@ def test_a_removal_asks_first(call: Call, portrait_files: dict[str, Path], monke
     assert len(call("gallery", "list", "--json").json) == 1
 
 
-def test_enroll_from_a_camera_of_the_command_s_own(call: Call, portrait_files: dict[str, Path], tmp_path: Path) -> None:
+def test_enroll_from_a_camera_that_the_command_names(
+    call: Call, portrait_files: dict[str, Path], tmp_path: Path
+) -> None:
     (folder := tmp_path / "camera").mkdir()
     for i, who in enumerate(("nobody", "hopper", "hopper")):
         (folder / f"{i}.png").symlink_to(portrait_files[who])
@@ -215,7 +219,34 @@ def test_enroll_from_a_camera_of_the_command_s_own(call: Call, portrait_files: d
     assert "no face found" in failed.err
 
 
-def test_a_gallery_of_another_encoder_is_not_compared_and_that_is_said(
+def test_every_frame_of_the_camera_counts_without_a_daemon(
+    call: Call, portrait_files: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The prompt comes before the camera is opened: one frame is enough, however long the loop takes to start."""
+    announce = Daemon._announce
+    monkeypatch.setattr(Daemon, "_announce", lambda self: (time.sleep(0.5), announce(self)))
+    (folder := tmp_path / "camera").mkdir()
+    (folder / "0.png").symlink_to(portrait_files["hopper"])
+    assert call("enroll", "--name", "Grace", "--camera", f"folder:{folder}", "--json").json["identity"] == "grace"
+    out = str(tmp_path / "aim.jpg")
+    assert call("camera", "test", "--camera", f"folder:{folder}", "--out", out, "--json").json["faces"]
+
+
+def test_a_request_that_is_refused_does_not_open_the_camera(call: Call, portrait_files: dict[str, Path]) -> None:
+    call("enroll", "--name", "Grace", "--image", str(portrait_files["hopper"]))
+    taken = call("enroll", "--name", "Grace", "--camera", "folder:/nowhere/at/all")
+    assert taken.code == 1 and "already enrolled" in taken.err
+
+
+def test_a_camera_that_is_lost_without_a_daemon_ends_the_command(call: Call, tmp_path: Path) -> None:
+    (folder := tmp_path / "camera").mkdir()
+    done = call("enroll", "--name", "Grace", "--camera", f"folder:{folder}", "--json")
+    assert (done.code, done.out) == (1, "")
+    assert "no image in" in done.err
+    assert "error: the camera is lost: " in done.err and "fix: run `edge-oneshot doctor`" in done.err
+
+
+def test_templates_of_another_encoder_are_not_compared_and_the_command_reports_them(
     call: Call, portrait_files: dict[str, Path], tmp_path: Path
 ) -> None:
     """As after an upgrade that ships another encoder."""
@@ -225,7 +256,7 @@ def test_a_gallery_of_another_encoder_is_not_compared_and_that_is_said(
     with closing(sqlite3.connect(file)) as db, db:
         db.execute("UPDATE templates SET encoder_id = 'sha256:' || hex(zeroblob(32))")
     nobody = call("identify", "--image", collins)
-    assert (nobody.code, nobody.out.strip()) == (3, "unknown: nobody is enrolled with this encoder")
+    assert (nobody.code, nobody.out.strip()) == (3, "unknown: the gallery holds no template of this encoder")
     assert "not compared: 1 template(s) of another encoder; `edge-oneshot gallery check`" in nobody.err
     assert "enroll again: zoe (template of another encoder)" in call("gallery", "check").out
     call("enroll", "--name", "Grace", "--image", hopper)

@@ -1,4 +1,4 @@
-"""The configuration: every fault at once, suggestions, contradictions, the derived paths, and the example file."""
+"""The configuration: all faults at once, suggestions, contradictions, derived paths and the example file."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ def faults_of(text: str) -> tuple[str, ...]:
     return caught.value.faults
 
 
-def test_nothing_gives_the_defaults() -> None:
+def test_an_empty_document_gives_the_defaults() -> None:
     assert parse_config({}) == Config() == load_config(None)
 
 
-def test_every_fault_is_told_at_once() -> None:
+def test_all_faults_are_reported_at_once() -> None:
     faults = faults_of("""
         colour = 3
         [camra]
@@ -50,16 +50,16 @@ def test_every_fault_is_told_at_once() -> None:
         r"camera\.mirror: expected true or false, got 1",
         r"decision\.target_fmr: expected a number from 1e-07 to 0\.5, got 2\.0",
         r"decision\.threshold: expected a number, got nan",
-        r"device\.slug: expected only a-z.*got 'Front Door'",
+        r"device\.slug: expected at most 64 characters of a-z.*got 'Front Door'",
         r"model\.threads: expected a whole number, got 2\.5",
-        r"decision: expected one statement.*target_fmr and threshold",
+        r"decision: expected one of target_fmr, .*got target_fmr and threshold; keep one of them",
     )
     for pattern in expected:
         assert any(re.search(pattern, f) for f in faults), pattern
     assert len(faults) == len(expected)
 
 
-def test_a_key_that_resembles_none_gets_the_list() -> None:
+def test_a_key_that_resembles_no_other_is_reported_with_the_list() -> None:
     (fault,) = faults_of("[model]\nxyzzy = 1")
     assert fault.endswith("no such key; known: " + ", ".join(k.name for k in section_keys("model")))
 
@@ -79,7 +79,7 @@ def test_contradictions(text: str, names: str) -> None:
 
 
 @pytest.mark.parametrize("section", SECTIONS)
-def test_bounds_are_inclusive_and_hold(section: str) -> None:
+def test_bounds_are_inclusive(section: str) -> None:
     bounded = [k for k in section_keys(section) if k.metadata["low"] is not None]
     for key in bounded:
         low, high = key.metadata["low"], key.metadata["high"]
@@ -95,7 +95,7 @@ def test_bounds_are_inclusive_and_hold(section: str) -> None:
             assert any(f.startswith(fault) for f in faults) != good, (key.name, value, faults)
 
 
-def test_numbers_that_no_float_can_hold_are_faults_too() -> None:
+def test_numbers_too_large_for_a_float_are_faults() -> None:
     (fault,) = faults_of(f"[camera]\nfps = 1{'0' * 400}")
     assert fault.startswith("camera.fps: expected a number")
 
@@ -124,7 +124,7 @@ def test_a_missing_file_and_a_folder_are_config_errors(tmp_path: Path) -> None:
         load_config(tmp_path)
 
 
-def test_the_stem_is_the_instance_and_must_be_a_slug(tmp_path: Path) -> None:
+def test_the_file_name_is_the_instance_and_must_be_a_slug(tmp_path: Path) -> None:
     path = tmp_path / "front.toml"
     path.write_text('[device]\nstate_dir = "/srv/x"\n')
     config = load_config(path)
@@ -138,7 +138,7 @@ def test_the_stem_is_the_instance_and_must_be_a_slug(tmp_path: Path) -> None:
     assert "file name" in caught.value.faults[0]
 
 
-def test_where_state_lives(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_state_folder(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("STATE_DIRECTORY", raising=False)
     monkeypatch.setenv("XDG_DATA_HOME", "/home/me/data")
     assert Config().state_dir == Path("/home/me/data/edge-oneshot")
@@ -155,7 +155,7 @@ def test_the_device_slug_comes_from_the_host_and_the_instance(monkeypatch: pytes
     assert Config(instance="front").device_slug == "k-che-pi-front"
 
 
-def test_the_example_names_every_key_at_its_default() -> None:
+def test_the_example_has_every_key_at_its_default() -> None:
     text = example_toml()
     assert parse_config(tomllib.loads(text)) == Config()
     uncommented = tomllib.loads(re.sub(r"(?m)^#(\w+ = )", r"\1", text))
@@ -173,3 +173,17 @@ def test_the_example_names_every_key_at_its_default() -> None:
 def test_the_example_in_deploy_is_the_generated_one() -> None:
     path = ROOT / "deploy" / "config.example.toml"
     assert path.read_text() == example_toml(), "edge-oneshot config example > deploy/config.example.toml"
+
+
+def test_an_unknown_kind_of_camera_is_a_fault() -> None:
+    with pytest.raises(ConfigError) as caught:
+        parse_config({"camera": {"uri": "foldr:x"}})
+    assert "foldr:" in caught.value.faults[0]
+    assert parse_config({"camera": {"uri": "/a/plain/path"}}).camera.uri == "/a/plain/path"
+
+
+def test_a_frame_rate_too_low_for_a_track_is_a_fault() -> None:
+    with pytest.raises(ConfigError) as caught:
+        parse_config({"camera": {"fps": 0.4}})
+    assert "gone_after_s" in caught.value.faults[0]
+    parse_config({"camera": {"fps": 0.4}, "decision": {"gone_after_s": 6.0}})

@@ -1,9 +1,10 @@
-"""The local door: several clients, those who hang up or send garbage, permissions, a stale socket, a second daemon."""
+"""The control socket: several clients, clients that hang up or send garbage, permissions, a stale socket, a second daemon."""
 
 from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import socket
 import stat
@@ -14,14 +15,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from example_messages import example
 from waiting import wait_until
 
 from edge_oneshot.config import CameraConfig, Config, DecisionConfig, DeviceConfig, ModelConfig, QualityConfig
 from edge_oneshot.control import server as server_module
-from edge_oneshot.control.arguments import Arguments
 from edge_oneshot.control.client import ask
-from edge_oneshot.control.protocol import Request
-from edge_oneshot.control.server import MAX_CLIENTS, ControlServer, answers, parse_request
+from edge_oneshot.control.codec import to_json
+from edge_oneshot.control.protocol import PendingRequest, parse_request
+from edge_oneshot.control.requests import AnyRequest, Enroll, Forget, List, Pause, Reload, Show, Status
+from edge_oneshot.control.responses import Enrolled, Forgotten, GalleryCounts, Paused, People, Reloaded, StatusReport
+from edge_oneshot.control.server import MAX_CLIENTS, ControlServer, answers
 from edge_oneshot.errors import ConfigError, ControlError, GalleryError
 from edge_oneshot.matching.threshold import Rule, Target
 from edge_oneshot.service.reload import HangUp, plan
@@ -40,24 +44,28 @@ def server(path: Path) -> Iterator[ControlServer]:
     assert not path.exists()
 
 
-def next_request(server: ControlServer) -> Request:
-    request: Request = wait_until(server.next_request, "a request")
-    return request
+def next_request(server: ControlServer) -> PendingRequest:
+    pending: PendingRequest = wait_until(server.next_request, "a request")
+    return pending
+
+
+STATUS = example(StatusReport)
+EMPTY = People(identities=[])
 
 
 class Asker:
     """A client in a thread of its own."""
 
-    def __init__(self, path: Path, verb: str, timeout_s: float = 60.0, **arguments: Any) -> None:
+    def __init__(self, path: Path, request: AnyRequest, timeout_s: float = 60.0) -> None:
         self.result: Any = None
         self.error: Exception | None = None
         self.progress: list[str] = []
-        self._thread = threading.Thread(target=self._run, args=(path, verb, arguments, timeout_s))
+        self._thread = threading.Thread(target=self._run, args=(path, request, timeout_s))
         self._thread.start()
 
-    def _run(self, path: Path, verb: str, arguments: dict[str, Any], timeout_s: float) -> None:
+    def _run(self, path: Path, request: AnyRequest, timeout_s: float) -> None:
         try:
-            self.result = ask(path, verb, arguments, self.progress.append, timeout_s)
+            self.result = ask(path, request, self.progress.append, timeout_s)
         except Exception as e:
             self.error = e
 
@@ -89,19 +97,21 @@ def answer_of(connection: socket.socket) -> dict[str, Any]:
     return answer
 
 
-def test_a_request_its_progress_and_its_answer(server: ControlServer, path: Path) -> None:
-    asker = Asker(path, "enroll", name="Zoë")
-    request = next_request(server)
-    assert (request.verb, request.arguments) == ("enroll", {"name": "Zoë"})
-    request.progress("look at the camera")
-    request.progress("hold still")
-    request.finish({"identity": "zoe"})
-    assert asker.join() == {"identity": "zoe"}
+def test_a_client_gets_the_progress_and_the_response(server: ControlServer, path: Path) -> None:
+    request = Enroll(name="Zoë", image=b"\xff\xd8", timeout_s=5)
+    asker = Asker(path, request)
+    pending = next_request(server)
+    assert pending.request == request
+    pending.progress("look at the camera")
+    pending.progress("hold still")
+    enrolled = example(Enrolled)
+    pending.finish(enrolled)
+    assert asker.join() == enrolled
     assert asker.progress == ["look at the camera", "hold still"]
 
 
-def test_an_error_arrives_as_itself(server: ControlServer, path: Path) -> None:
-    asker = Asker(path, "show", name="eve")
+def test_a_client_gets_the_error_of_its_request(server: ControlServer, path: Path) -> None:
+    asker = Asker(path, Show(name="eve"))
     next_request(server).fail(GalleryError("nobody called 'eve' is enrolled", "see the list"))
     with pytest.raises(GalleryError, match="nobody called 'eve'") as caught:
         asker.join()
@@ -109,35 +119,42 @@ def test_an_error_arrives_as_itself(server: ControlServer, path: Path) -> None:
 
 
 def test_two_clients_get_each_their_own_answer_in_any_order(server: ControlServer, path: Path) -> None:
-    first = Asker(path, "a")
-    request_a = next_request(server)
-    second = Asker(path, "b")
-    request_b = next_request(server)
-    request_b.finish({"for": "b"})
-    assert second.join() == {"for": "b"}
-    request_a.finish({"for": "a"})
-    assert first.join() == {"for": "a"}
+    first = Asker(path, Pause())
+    pending_a = next_request(server)
+    second = Asker(path, Forget(name="bob"))
+    pending_b = next_request(server)
+    pending_b.finish(Forgotten(identity="bob", name="Bob"))
+    assert second.join() == Forgotten(identity="bob", name="Bob")
+    pending_a.finish(Paused(paused=True))
+    assert first.join() == Paused(paused=True)
+
+
+def test_a_request_is_finished_with_a_response_of_its_own_class_only() -> None:
+    pending = PendingRequest(Pause())
+    with pytest.raises(TypeError, match="pause: expected Paused, got dict"):
+        pending.finish({"paused": True})
+    assert pending.answers.empty()
 
 
 def test_a_client_that_hangs_up_marks_its_request(server: ControlServer, connect: Callable[[], socket.socket]) -> None:
     connection = connect()
-    connection.sendall(b'{"verb": "enroll"}\n')
-    request = next_request(server)
-    assert not request.abandoned
+    connection.sendall(b'{"verb": "status"}\n')
+    pending = next_request(server)
+    assert not pending.abandoned
     connection.close()
-    wait_until(lambda: request.abandoned, "the hang-up to be noticed")
+    wait_until(lambda: pending.abandoned, "the server to notice the closed connection")
 
 
-def test_more_bytes_behind_the_request_are_no_hang_up(
+def test_more_bytes_behind_the_request_are_not_taken_for_a_closed_connection(
     server: ControlServer, connect: Callable[[], socket.socket]
 ) -> None:
     connection = connect()
-    connection.sendall(b'{"verb": "status"}\nand more')
-    request = next_request(server)
+    connection.sendall(b'{"verb": "list"}\nand more')
+    pending = next_request(server)
     threading.Event().wait(2 * server_module.POLL_S)
-    assert not request.abandoned
-    request.finish({})
-    assert answer_of(connection) == {"status": "ok", "data": {}}
+    assert not pending.abandoned
+    pending.finish(EMPTY)
+    assert answer_of(connection) == {"status": "ok", "data": {"identities": []}}
 
 
 @pytest.mark.parametrize(
@@ -151,8 +168,16 @@ def test_more_bytes_behind_the_request_are_no_hang_up(
         b"\xff\xfe\n",
         b"[" * 100_000 + b"\n",
         b'{"verb": ' + b"1" * 5000 + b"}\n",
+        b'{"verb": "dance"}\n',
+        b'{"verb": "list", "arguments": []}\n',
+        b'{"verb": "enroll"}\n',
+        b'{"verb": "\\ud800"}\n',
+        b'{"verb": "list", "arguments": {"\\ud800": 1}}\n',
     ],
-    ids=["empty", "http", "list", "number", "arguments", "not utf-8", "nested", "digits"],
+    ids=[
+        *("empty", "http", "list", "number", "arguments", "not utf-8", "nested", "digits", "unknown"),
+        *("arguments of a known verb", "missing argument", "surrogate", "surrogate argument"),
+    ],
 )
 def test_garbage_is_answered_and_the_next_client_served(
     server: ControlServer, path: Path, connect: Callable[[], socket.socket], line: bytes
@@ -161,9 +186,9 @@ def test_garbage_is_answered_and_the_next_client_served(
     connection.sendall(line)
     answer = answer_of(connection)
     assert (answer["status"], answer["kind"]) == ("error", "ControlError")
-    asker = Asker(path, "status")
-    next_request(server).finish({"fine": True})
-    assert asker.join() == {"fine": True}
+    asker = Asker(path, Status())
+    next_request(server).finish(STATUS)
+    assert asker.join() == STATUS
     assert server.next_request() is None
 
 
@@ -176,26 +201,27 @@ def test_a_request_without_end_is_refused(
     assert "expected at most 1000 bytes" in answer_of(connection)["error"]
 
 
-def test_too_many_clients_are_told_and_places_become_free(
+def test_too_many_clients_get_an_error_until_one_has_left(
     server: ControlServer, path: Path, connect: Callable[[], socket.socket]
 ) -> None:
     waiting = [connect() for _ in range(MAX_CLIENTS)]
     for connection in waiting:
-        connection.sendall(b'{"verb": "wait"}\n')
+        connection.sendall(b'{"verb": "list"}\n')
     requests = [next_request(server) for _ in waiting]
-    assert answer_of(connect())["error"] == "too many clients"
-    for request in requests:
-        request.finish({})
+    assert answer_of(connect())["error"] == f"more than {MAX_CLIENTS} clients at once"
+    for pending in requests:
+        pending.finish(EMPTY)
     for connection in waiting:
         answer_of(connection)
 
     def served() -> bool:
-        asker = Asker(path, "status")
+        asker = Asker(path, List())
         wait_until(
-            lambda: ((r := server.next_request()) and (r.finish({}), True)) or not asker._thread.is_alive(), "an answer"
+            lambda: ((p := server.next_request()) and (p.finish(EMPTY), True)) or not asker._thread.is_alive(),
+            "an answer",
         )
         try:
-            return asker.join() == {}
+            return asker.join() == EMPTY
         except ControlError:
             return False
 
@@ -207,7 +233,9 @@ def test_the_socket_is_for_owner_and_group_only(server: ControlServer, path: Pat
     assert stat.S_ISSOCK(path.stat().st_mode)
 
 
-def test_the_socket_is_never_wider_open_whatever_the_umask(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_socket_is_closed_to_others_from_the_start_with_any_umask(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Between bind and chmod others must not be able to connect."""
     seen: list[int] = []
     chmod = Path.chmod
@@ -227,9 +255,9 @@ def test_the_socket_is_never_wider_open_whatever_the_umask(path: Path, monkeypat
 def test_a_second_daemon_is_refused_and_the_first_stays(server: ControlServer, path: Path) -> None:
     with pytest.raises(ControlError, match="another daemon answers at"):
         ControlServer(path)
-    asker = Asker(path, "status")
-    next_request(server).finish({})
-    assert asker.join() == {}
+    asker = Asker(path, List())
+    next_request(server).finish(EMPTY)
+    assert asker.join() == EMPTY
 
 
 def test_a_socket_left_by_a_killed_daemon_is_replaced(path: Path) -> None:
@@ -238,22 +266,22 @@ def test_a_socket_left_by_a_killed_daemon_is_replaced(path: Path) -> None:
         dead.bind(str(path))
     assert path.exists()
     assert not answers(path)
-    assert ask(path, "status", {}, print) is None
+    assert ask(path, Status(), print) is None
     server = ControlServer(path)
     assert answers(path)
     server.close()
 
 
 def test_no_daemon_is_no_error_for_the_client(path: Path) -> None:
-    assert ask(path, "status", {}, print) is None
+    assert ask(path, Status(), print) is None
     (path.parent).write_text("a file where a folder should be")
-    assert ask(path, "status", {}, print) is None
+    assert ask(path, Status(), print) is None
 
 
-def test_a_path_that_no_socket_can_have(tmp_path: Path) -> None:
-    """108 bytes are the limit of the system. A client cannot meet a daemon there, and a daemon must say how to mend it."""
+def test_a_path_too_long_for_a_socket(tmp_path: Path) -> None:
+    """The system's limit is 108 bytes. A client finds no daemon there; a daemon that should listen there names the key to change."""
     long = tmp_path / ("x" * 120) / "front.sock"
-    assert ask(long, "status", {}, print) is None
+    assert ask(long, Status(), print) is None
     with pytest.raises(ControlError, match="cannot make the socket") as caught:
         ControlServer(long)
     assert "device.socket" in caught.value.hint
@@ -265,93 +293,91 @@ def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
         ControlServer(tmp_path / "file" / "front.sock")
 
 
-def test_a_daemon_that_dies_before_its_answer(path: Path) -> None:
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        (b"", "closed the connection without an answer"),
+        (b"{", "broke: "),
+        (b"\xff\n", "broke: "),
+        (b"[]\n", "answer to status: expected a JSON object"),
+        (b"5\n", "answer to status: expected a JSON object"),
+        (b"[" * 100_000 + b"\n", "broke: "),
+        (b'{"status": "lost"}\n', "unknown error"),
+        (b'{"status": "error", "faults": 5}\n', "unknown error"),
+        (b'{"status": "ok"}\n', "answer to status: data: expected a JSON object, got nothing"),
+        (b'{"status": "ok", "data": []}\n', "answer to status: data: expected a JSON object, got a list"),
+        (b'{"status": "ok", "data": {}}\n', "answer to status: data schema: expected a whole number, got nothing"),
+    ],
+)
+def test_a_daemon_that_dies_or_sends_garbage_is_a_control_error(tmp_path: Path, line: bytes, says: str) -> None:
+    path = tmp_path / "d.sock"
+    with socket.socket(socket.AF_UNIX) as daemon:
+        daemon.bind(str(path))
+        daemon.listen()
+        asker = Asker(path, Status(), timeout_s=20)
+        connection, _ = daemon.accept()
+        with connection:
+            assert connection.recv(1000) == b'{"verb": "status", "arguments": {}}\n'
+            connection.sendall(line)
+        with pytest.raises(ControlError, match=re.escape(says)):
+            asker.join()
+
+
+def test_a_daemon_that_dies_while_it_serves_a_request(path: Path) -> None:
     server = ControlServer(path)
-    asker = Asker(path, "status", timeout_s=20)
-    request = next_request(server)
+    asker = Asker(path, Status(), timeout_s=20)
+    pending = next_request(server)
     server._server.socket.close()
-    request.answers.put({"status": "lost"})  # neither ok nor error: what a broken answer looks like
-    with pytest.raises(ControlError):
+    pending.answers.put(object())  # type: ignore[arg-type] # the client's thread fails on it and closes the connection
+    with pytest.raises(ControlError, match="closed the connection without an answer"):
         asker.join()
     server.close()
 
 
-def test_a_silent_daemon_ends_the_wait(server: ControlServer, path: Path) -> None:
-    asker = Asker(path, "status", timeout_s=0.2)
-    with pytest.raises(ControlError, match=r"fell silent for 0\.2 s"):
+def test_the_client_does_not_wait_for_ever(server: ControlServer, path: Path) -> None:
+    asker = Asker(path, Status(), timeout_s=0.2)
+    with pytest.raises(ControlError, match=r"has not answered for 0\.2 s"):
         asker.join()
 
 
 def test_closing_lets_no_client_wait_for_ever(path: Path, connect: Callable[[], socket.socket]) -> None:
     server = ControlServer(path)
     connection = connect()
-    connection.sendall(b'{"verb": "enroll"}\n')
-    request = next_request(server)
+    connection.sendall(b'{"verb": "pause"}\n')
+    pending = next_request(server)
     server.close()
-    request.finish({"late": True})
-    assert answer_of(connection)["data"] == {"late": True}
+    pending.finish(Paused(paused=True))
+    assert answer_of(connection)["data"] == {"paused": True}
     assert not path.exists()
 
 
-def test_parse_request_takes_what_it_should() -> None:
-    request = parse_request(b'{"verb": "list", "more": 1}')
-    assert (request.verb, request.arguments) == ("list", {})
+def test_a_request_without_arguments_and_with_another_key() -> None:
+    assert parse_request(b'{"verb": "list", "more": 1}') == List()
 
 
-# ---- arguments
+# ---- reload
 
 
-def arguments(**values: Any) -> Arguments:
-    return Arguments(Request(verb="enroll", arguments=values))
-
-
-@pytest.mark.parametrize(
-    ("call", "value"),
-    [
-        *(("text", v) for v in (None, 5, "", "x" * 1001, ["a"])),
-        *(("flag", v) for v in (0, "true", None)),
-        *(("seconds", v) for v in (0, -1, 601, float("nan"), True, "5", 10**400)),
-        *(("binary", v) for v in ("!", 5, "é", [1], "AAA")),
-        *(("document", v) for v in (None, [], "x")),
-    ],
-    ids=lambda v: str(v)[:20],
-)
-def test_a_wrong_argument_is_named(call: str, value: Any) -> None:
-    given = arguments(key=value)
-    with pytest.raises(ControlError, match="enroll key: expected "):
-        given.seconds("key", 1.0) if call == "seconds" else getattr(given, call)("key")
-
-
-def test_right_arguments() -> None:
-    given = arguments(t="x", f=True, s=600, b="AAEC", d={})
-    assert (given.text("t"), given.flag("f"), given.seconds("s", 1)) == ("x", True, 600.0)
-    assert (given.binary("b"), given.document("d")) == (b"\0\1\2", {})
-    assert (given.flag("absent"), given.seconds("absent", 3), given.text("absent", "y"), given.has("absent")) == (
-        False,
-        3.0,
-        "y",
-        False,
-    )
-
-
-def test_sighup_asks_once_and_the_log_gets_the_refusal(caplog: pytest.LogCaptureFixture) -> None:
-    door = HangUp()
-    assert door.next_request() is None
-    door.ask(signal.SIGHUP, None)
-    door.ask(signal.SIGHUP, None)
-    request = door.next_request()
-    assert request is not None and request.verb == "reload"
-    door.ask(signal.SIGHUP, None)
-    assert door.next_request() is None  # one after the other
-    request.fail(ConfigError("front.toml has 1 fault", faults=("camera.fps: expected a number, got 'x'",)))
-    second = door.next_request()
-    assert second is not None and second is not request
+def test_sighup_asks_for_one_reload_at_a_time_and_the_log_gets_the_refusal(caplog: pytest.LogCaptureFixture) -> None:
+    source = HangUp()
+    assert source.next_request() is None
+    source.ask(signal.SIGHUP, None)
+    source.ask(signal.SIGHUP, None)
+    pending = source.next_request()
+    assert pending is not None and pending.request == Reload()
+    source.ask(signal.SIGHUP, None)
+    assert source.next_request() is None  # one after the other
+    pending.fail(ConfigError("front.toml has 1 fault", faults=("camera.fps: expected a number, got 'x'",)))
+    second = source.next_request()
+    assert second is not None and second is not pending
     assert "nothing has changed: front.toml has 1 fault\n  camera.fps: expected a number, got 'x'" in caplog.text
-    second.finish({})
-    assert door.next_request() is None
+    second.finish(example(Reloaded))
+    assert source.next_request() is None
 
 
-def test_a_plan_takes_what_can_change_and_names_the_rest() -> None:
+def test_a_plan_takes_live_keys_and_names_those_that_need_a_restart(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+
     def rule_of(config: Config) -> Rule:
         return Rule(target=Target(score=config.decision.threshold or 0.5), thresholds=None, cohort=None)
 
@@ -365,7 +391,8 @@ def test_a_plan_takes_what_can_change_and_names_the_rest() -> None:
     made = plan(running, wanted, rule_of)
     assert set(made.changed) == {"decision.threshold", "quality.min_luma", "model.cohort"}
     assert made.restart_needed == ("device.slug", "camera.uri", "model.threads")
-    assert "secret" not in str(made.answer(0.7, 1, 1))
+    report = made.report(0.7, GalleryCounts(identities=1, templates=1))
+    assert "secret" not in json.dumps(to_json(report)) + caplog.text
     config = made.config
     assert (config.device, config.camera, config.instance) == (running.device, running.camera, "front")
     assert (config.decision, config.quality, config.model.cohort) == (wanted.decision, wanted.quality, "other.json")

@@ -1,4 +1,4 @@
-"""The doctor: each line says what is, and how to mend it; nothing that hangs or crashes keeps it from the next line."""
+"""The doctor: each line states a finding and its fix; a check that hangs or crashes does not stop the next ones."""
 
 from __future__ import annotations
 
@@ -30,9 +30,7 @@ def findings(config: Path, *options: str) -> tuple[int, dict[str, dict[str, str]
     assert result.exception is None, result.output
     report = json.loads(result.stdout)
     assert report["faults"] == sum(f["status"] == "fault" for f in report["findings"])
-    assert all(f["fix"] for f in report["findings"] if f["status"] != "ok"), (
-        "every warning and fault says how to mend it"
-    )
+    assert all(f["fix"] for f in report["findings"] if f["status"] != "ok"), "every warning and fault states its fix"
     return int(result.return_value), {f["check"]: f for f in report["findings"]}
 
 
@@ -42,14 +40,14 @@ def test_a_sound_device_has_no_fault(tmp_path: Path, portrait_files: dict[str, P
     (folder / "a.png").write_bytes(portrait_files["collins"].read_bytes())
     code, found = findings(write_config(tmp_path, f"folder:{folder}"))
     assert code == 0
-    assert found["camera"]["message"] == f"folder:{folder} gives 512x512, 1 faces in the first frame"
+    assert found["camera"]["message"] == f"folder:{folder} delivers 512x512, 1 face in the first frame"
     assert "numpy" in found["runtime"]["message"]
-    assert "fits its card and was run" in found["model"]["message"]
+    assert "fits its card and ran" in found["model"]["message"]
     assert found["attacks"]["message"].endswith(PAD)
     assert {"config", "daemon", "broker", "clock", "state", "disk"} <= found.keys()
 
 
-def test_a_damaged_model_is_a_fault_and_the_camera_is_looked_at_all_the_same(
+def test_a_damaged_model_is_a_fault_and_the_camera_is_still_checked(
     tmp_path: Path, portrait_files: dict[str, Path]
 ) -> None:
     broken = tmp_path / "broken.tflite"
@@ -63,8 +61,8 @@ def test_a_damaged_model_is_a_fault_and_the_camera_is_looked_at_all_the_same(
     assert found["camera"]["status"] == "ok"
 
 
-def test_a_camera_that_answers_nothing_is_a_fault_in_time(tmp_path: Path) -> None:
-    """A port that accepts and never speaks, as a network camera that hangs."""
+def test_a_camera_that_does_not_answer_is_a_fault_within_the_time_limit(tmp_path: Path) -> None:
+    """A port that accepts connections and sends nothing, like a network camera that hangs."""
     pytest.importorskip("av")
     with socket.socket() as silent:
         silent.bind(("127.0.0.1", 0))
@@ -76,7 +74,7 @@ def test_a_camera_that_answers_nothing_is_a_fault_in_time(tmp_path: Path) -> Non
     assert "secret" not in json.dumps(found)
 
 
-def test_every_fault_of_the_configuration_is_told(tmp_path: Path) -> None:
+def test_every_fault_of_the_configuration_is_listed(tmp_path: Path) -> None:
     path = tmp_path / "default.toml"
     path.write_text('[camera]\nwidth_px = "wide"\nsped = 3\n')
     result = CliRunner().invoke(cli, ["--config", str(path), "doctor"], standalone_mode=False)
@@ -85,8 +83,8 @@ def test_every_fault_of_the_configuration_is_told(tmp_path: Path) -> None:
     assert "camera.sped" in result.output
 
 
-def test_a_broker_that_is_not_there_is_a_fault(tmp_path: Path, portrait_files: dict[str, Path]) -> None:
-    with socket.socket() as s:  # a port that is certainly closed
+def test_an_unreachable_broker_is_a_fault(tmp_path: Path, portrait_files: dict[str, Path]) -> None:
+    with socket.socket() as s:  # a port that is closed after this block
         s.bind(("127.0.0.1", 0))
         port = s.getsockname()[1]
     code, found = findings(
@@ -97,7 +95,7 @@ def test_a_broker_that_is_not_there_is_a_fault(tmp_path: Path, portrait_files: d
     assert "mqtt.host" in found["broker"]["fix"]
 
 
-def test_a_crash_of_native_code_is_a_line(tmp_path: Path) -> None:
+def test_a_crash_of_native_code_is_a_finding(tmp_path: Path) -> None:
     code = 'import json, os; print(json.dumps({"step": "camera library"}), flush=True); os.kill(os.getpid(), 11)'
     (found,) = child.run([sys.executable, "-c", code], 30)
     assert (found.check, found.status) == ("camera library", "fault")
@@ -105,10 +103,10 @@ def test_a_crash_of_native_code_is_a_line(tmp_path: Path) -> None:
     assert "numpy" in found.fix
 
 
-def test_a_hang_of_native_code_is_a_line_and_what_came_before_is_kept() -> None:
-    said = json.dumps(ok("model", "fine").as_dict())
+def test_a_hang_of_native_code_is_a_finding_and_earlier_ones_are_kept() -> None:
+    first = json.dumps(ok("model", "fine").as_dict())
     code = (
-        f"import time; print('noise'); print({said!r}); print('{{\"step\": \"camera\"}}', flush=True); time.sleep(60)"
+        f"import time; print('noise'); print({first!r}); print('{{\"step\": \"camera\"}}', flush=True); time.sleep(60)"
     )
     before, found = child.run([sys.executable, "-c", code], 3)
     assert before == ok("model", "fine")
@@ -116,7 +114,7 @@ def test_a_hang_of_native_code_is_a_line_and_what_came_before_is_kept() -> None:
     assert "3 s" in found.message
 
 
-def test_a_check_that_never_ends_is_left_behind() -> None:
+def test_a_check_that_never_ends_is_abandoned() -> None:
     never = threading.Event()
 
     def look() -> Finding:
@@ -139,10 +137,10 @@ def test_a_daemon_that_never_answers_is_a_fault(tmp_path: Path, monkeypatch: pyt
         state, found = daemon.ask_status(Config(device=DeviceConfig(socket=str(path))))
     assert state is None
     assert found.status == "fault"
-    assert "silent" in found.message
+    assert "has not answered for 0.2 s" in found.message
 
 
-def test_open_files_are_a_fault(tmp_path: Path) -> None:
+def test_files_that_others_may_read_are_a_fault(tmp_path: Path) -> None:
     config = Config(device=DeviceConfig(state_dir=str(tmp_path), socket=str(tmp_path / "s.sock")))
     gallery = config.gallery_path
     gallery.touch(mode=0o600)
@@ -154,9 +152,9 @@ def test_open_files_are_a_fault(tmp_path: Path) -> None:
     assert found.fix == f"chmod 600 {gallery}"
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="giving a file away needs root")
+@pytest.mark.skipif(os.geteuid() != 0, reason="changing the owner of a file needs root")
 def test_a_gallery_of_another_owner_is_a_fault(tmp_path: Path) -> None:
-    """`sudo edge-oneshot enroll` without a daemon could leave one behind, which the service cannot open."""
+    """As left by `sudo edge-oneshot enroll` without a daemon: the service cannot open it."""
     config = Config(device=DeviceConfig(state_dir=str(tmp_path), socket=str(tmp_path / "s.sock")))
     config.gallery_path.touch(mode=0o600)
     os.chown(config.gallery_path, 12345, -1)
@@ -165,7 +163,7 @@ def test_a_gallery_of_another_owner_is_a_fault(tmp_path: Path) -> None:
     assert "12345" in found.message
 
 
-def test_a_socket_for_everybody_is_a_fault(tmp_path: Path) -> None:
+def test_a_socket_that_every_user_may_open_is_a_fault(tmp_path: Path) -> None:
     path = tmp_path / "s.sock"
     with socket.socket(socket.AF_UNIX) as server:
         server.bind(str(path))
@@ -176,7 +174,7 @@ def test_a_socket_for_everybody_is_a_fault(tmp_path: Path) -> None:
         assert [f.check for f in found if f.status == "fault"] == ["socket"]
 
 
-def test_the_services_password_is_looked_for_in_systemds_store() -> None:
+def test_the_password_of_the_service_is_looked_up_in_the_credential_store() -> None:
     from edge_oneshot.doctor import broker
 
     data = {"mqtt": {"username": "porch", "password_file": "mqtt-password"}}

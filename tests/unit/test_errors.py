@@ -1,8 +1,9 @@
-"""The error tree: one base, one exit code each, the tree in the docstring, and errors that survive the control socket."""
+"""The error tree: one base class, exit codes, the tree in the docstring, and error answers on the control socket."""
 
 from __future__ import annotations
 
 import ast
+import json
 import re
 from pathlib import Path
 
@@ -10,12 +11,13 @@ import pytest
 
 import edge_oneshot
 from edge_oneshot import errors
-from edge_oneshot.control.protocol import Request, raise_error
+from edge_oneshot.control.protocol import PendingRequest, answer_json, read_answer, result_of
+from edge_oneshot.control.requests import List
 from edge_oneshot.errors import AcquisitionError, ConfigError, EdgeOneshotError, EnrollmentError
 
 OURS = [c for c in vars(errors).values() if isinstance(c, type) and issubclass(c, Exception)]
-# Control flow, and what one module raises for another of its own folder; none of them reaches a person.
-INTERNAL = {"EndOfStream"}
+# Control flow, and errors between modules of one folder; no user sees them.
+INTERNAL = {"EndOfStream", "DiskFault"}
 
 
 def test_every_class_derives_from_the_base() -> None:
@@ -26,7 +28,7 @@ def test_every_class_derives_from_the_base() -> None:
 def test_no_exception_class_is_defined_elsewhere() -> None:
     root = Path(edge_oneshot.__file__).parent
     known = {c.__name__ for c in OURS}
-    strangers = [
+    others = [
         f"{path.relative_to(root)}: {node.name}"
         for path in root.rglob("*.py")
         if path.name != "errors.py"
@@ -36,13 +38,24 @@ def test_no_exception_class_is_defined_elsewhere() -> None:
         and any(re.search(r"(Error|Exception)$", ast.unparse(base)) for base in node.bases)
         and not any(ast.unparse(base).rpartition(".")[2] in known for base in node.bases)
     ]
-    assert strangers == []
+    assert others == []
 
 
 def test_exit_codes() -> None:
     codes = {"EdgeOneshotError": 1, "ConfigError": 78, "AcquisitionError": 6, "EnrollmentError": 4}
     assert {c.__name__: c.exit_code for c in OURS} == {c.__name__: codes.get(c.__name__, 1) for c in OURS}
     assert errors.EXIT_NON_MATCH == 3
+
+
+def test_the_table_of_exit_codes_is_complete() -> None:
+    named = {value for name, value in vars(errors).items() if name.startswith("EXIT_") and isinstance(value, int)}
+    assert set(errors.EXIT_CODES) == named >= {c.exit_code for c in OURS}
+    assert all(text.endswith(".") and "\n" not in text and "|" not in text for text in errors.EXIT_CODES.values())
+
+
+def test_did_you_mean() -> None:
+    assert errors.did_you_mean("picamera3", ["v4l2", "picamera2"]) == "; did you mean picamera2?"
+    assert errors.did_you_mean("http", ["v4l2", "picamera2"]) == ""
 
 
 def test_the_tree_in_the_docstring_is_complete() -> None:
@@ -52,23 +65,24 @@ def test_the_tree_in_the_docstring_is_complete() -> None:
 
 
 def test_texts() -> None:
-    assert str(EdgeOneshotError("what", "mend")) == "what (mend)"
+    assert str(EdgeOneshotError("what", "fix")) == "what (fix)"
     assert str(EdgeOneshotError("what")) == "what"
     assert str(ConfigError("two faults", faults=("a", "b"))) == "two faults\n  a\n  b"
 
 
 @pytest.mark.parametrize("cls", OURS, ids=lambda c: c.__name__)
-def test_an_error_comes_back_from_an_answer_as_it_was(cls: type[EdgeOneshotError]) -> None:
-    request = Request(verb="enroll", arguments={})
+def test_an_error_answer_becomes_the_same_error_again(cls: type[EdgeOneshotError]) -> None:
+    pending = PendingRequest(List())
     faults = ("too dark", "blurred") if cls in (ConfigError, AcquisitionError, EnrollmentError) else ()
-    request.fail(cls("what", "mend", faults) if faults else cls("what", "mend"))
+    pending.fail(cls("what", "fix", faults) if faults else cls("what", "fix"))
+    line = json.dumps(answer_json(pending.answers.get_nowait()))
     with pytest.raises(cls) as caught:
-        raise_error(request.answers.get_nowait())
+        result_of(pending.request, read_answer(pending.request, json.loads(line)))
     assert type(caught.value) is cls
-    assert (caught.value.message, caught.value.hint, getattr(caught.value, "faults", ())) == ("what", "mend", faults)
+    assert (caught.value.message, caught.value.hint, getattr(caught.value, "faults", ())) == ("what", "fix", faults)
 
 
-def test_an_answer_of_an_unknown_kind_is_still_an_error_of_ours() -> None:
-    for kind in ("SystemExit", "annotations", None, 5):
-        with pytest.raises(EdgeOneshotError, match="what"):
-            raise_error({"kind": kind, "error": "what"})
+@pytest.mark.parametrize("kind", ["SystemExit", "annotations", None, 5])
+def test_an_error_answer_of_an_unknown_kind_becomes_an_edge_oneshot_error(kind: object) -> None:
+    with pytest.raises(EdgeOneshotError, match="what"):
+        result_of(List(), read_answer(List(), {"status": "error", "kind": kind, "error": "what"}))

@@ -1,4 +1,4 @@
-"""Evidence over time: the mean score, and what frames that differ add to it."""
+"""Evidence over time: the mean score, and the increase for frames that differ."""
 
 from __future__ import annotations
 
@@ -36,22 +36,22 @@ def fill(*frames: Observation, limit: int = 10, as_unit: bool = True) -> Evidenc
 FRONT, SIDE = embedding(unit(1, 0, 0)), embedding(unit(0, 1, 0))
 
 
-def test_nobody_compared_gives_no_evidence() -> None:
+def test_without_a_comparison_there_is_no_evidence() -> None:
     assert Evidence(5, score, unit=True).candidate() is None
 
 
-def test_one_frame_is_its_own_evidence() -> None:
+def test_the_evidence_of_one_frame_is_its_score() -> None:
     assert best(fill(frame("alice", 0.7, FRONT))) == ("alice", 0.7)
 
 
 def test_the_same_picture_again_adds_nothing() -> None:
-    """A photograph held still is one view, however long it is held."""
+    """A photograph that does not move is one view, for any number of frames."""
     evidence = fill(*[frame("alice", 0.7, FRONT)] * 9)
     assert evidence.independent_views() == pytest.approx(1.0)
     assert best(evidence) == ("alice", 0.7)
 
 
-def test_differing_frames_add_by_what_they_differ() -> None:
+def test_frames_that_differ_increase_the_evidence() -> None:
     views = [embedding(unit(1, x, 0)) for x in (-0.5, 0.0, 0.5)]
     evidence = fill(*(frame("alice", s, v) for s, v in zip((0.5, 0.6, 0.7), views, strict=True)))
     total = np.sum([v.vector for v in views], axis=0)
@@ -61,30 +61,30 @@ def test_differing_frames_add_by_what_they_differ() -> None:
     assert best(evidence) == ("alice", round(0.6 * views_worth**CREDIT, 5))
 
 
-def test_frames_too_unlike_to_be_of_one_person_only_average() -> None:
+def test_frames_too_different_to_show_one_person_are_only_averaged() -> None:
     both = fill(frame("alice", 0.9, FRONT), frame("alice", 0.5, embedding(unit(-0.5, 1, 0))))
     assert both.independent_views() == 1.0 and best(both) == ("alice", 0.7)
     right_angles = fill(frame("alice", 0.9, FRONT), frame("alice", 0.5, SIDE))
     assert right_angles.independent_views() == pytest.approx(MAX_VIEWS)
 
 
-def test_frames_that_cannot_be_weighed_only_average() -> None:
+def test_embeddings_that_are_not_unit_vectors_are_only_averaged() -> None:
     evidence = fill(frame("alice", 0.9, FRONT), frame("alice", 0.5, SIDE), as_unit=False)
     assert best(evidence) == ("alice", 0.7)
 
 
-def test_a_frame_of_somebody_else_counts_with_what_the_person_scores_there() -> None:
+def test_a_frame_of_another_person_counts_with_the_score_of_the_identity_in_it() -> None:
     evidence = fill(frame("alice", 0.8, FRONT), frame("bob", 0.6, FRONT), frame("alice", 0.8, FRONT))
     assert best(evidence) == ("alice", round((0.8 + OTHERS + 0.8) / 3, 5))
     assert {who: len(f) for who, f in evidence.matched(0.5).items()} == {"alice": 2, "bob": 1}
     assert set(evidence.matched(0.7)) == {"alice"}
 
 
-def test_the_candidate_is_the_newest_frames() -> None:
+def test_the_candidate_is_that_of_the_newest_frame() -> None:
     assert best(fill(frame("alice", 0.8, FRONT), frame("alice", 0.8, FRONT), frame("bob", 0.6, FRONT)))[0] == "bob"
 
 
-def test_who_is_not_in_the_gallery_any_more_has_no_evidence() -> None:
+def test_a_removed_identity_has_no_evidence() -> None:
     evidence = Evidence(5, lambda who, probe: None, unit=True)
     evidence.add(frame("alice", 0.9, FRONT))
     assert evidence.candidate() is None
@@ -97,28 +97,28 @@ def test_old_frames_are_forgotten() -> None:
 
 
 @pytest.mark.parametrize(
-    ("shown", "told", "withheld"),
+    ("shown", "matched", "withheld"),
     [
         ("aa", None, None),  # too few
         ("aaa", "alice", None),
         ("a..", None, None),  # together below the threshold
-        ("aa.", None, Withheld.NEWEST),  # alice is over it in two frames and in all three together
+        ("aa.", None, Withheld.NEWEST),  # alice reaches it in two frames, and in all three together
         ("aa.a", "alice", None),
-        ("abab", None, Withheld.DIVIDED),  # together both are over it
-        ("aab", None, Withheld.DIVIDED),  # two in three are not more than two in three
+        ("abab", None, Withheld.DIVIDED),  # together both reach it
+        ("aab", None, Withheld.DIVIDED),  # two in three is not more than two in three
         ("aaba", "alice", None),
         ("aaab", None, Withheld.NEWEST),
     ],
 )
-def test_what_stands_in_the_way_of_a_match(shown: str, told: str | None, withheld: Withheld | None) -> None:
-    """a, b = a match with alice or bob at 0.95, . = a frame that matches nobody; everybody else scores 0.2."""
+def test_the_reason_why_a_match_is_withheld(shown: str, matched: str | None, withheld: Withheld | None) -> None:
+    """a, b: a match with alice or bob at 0.95; .: a frame without a match. All other scores are 0.2."""
     frames = {"a": frame("alice", 0.95, FRONT), "b": frame("bob", 0.95, FRONT), ".": frame("", 0.3, FRONT)}
     result = fill(*(frames[c] for c in shown)).judge(THRESHOLD, 3)
-    assert (result.identity_id, result.withheld) == (told, withheld)
-    assert len(result.frames) == (shown.count("a") if told else 0)
+    assert (result.identity_id, result.withheld) == (matched, withheld)
+    assert len(result.frames) == (shown.count("a") if matched else 0)
 
 
-def test_who_is_over_the_threshold_together_only_is_divided_from_whom_a_frame_matched_alone() -> None:
+def test_a_match_is_withheld_if_single_frames_match_another_identity() -> None:
     views = [
         view_of(unit(1, x, 0), {"lookalike": 0.49, "bob": bob}) for x, bob in ((-0.5, 0.6), (0.0, 0.1), (0.5, 0.1))
     ]
@@ -127,8 +127,8 @@ def test_who_is_over_the_threshold_together_only_is_divided_from_whom_a_frame_ma
     assert (result.together, result.identity_id, result.withheld) == (True, None, Withheld.DIVIDED)
 
 
-def test_the_benchmark_measures_the_rule_that_ships(monkeypatch: pytest.MonkeyPatch) -> None:
-    """benchmarks/evidence.py and the daemon's tracker answer alike, also on visits longer than the window."""
+def test_the_benchmark_measures_the_shipped_rule(monkeypatch: pytest.MonkeyPatch) -> None:
+    """benchmarks/evidence.py and the tracker of the daemon agree, also on visits longer than the window."""
     monkeypatch.syspath_prepend(str(Path(__file__).parents[2] / "benchmarks"))
     benchmark = importlib.import_module("evidence")
     config, answers = DecisionConfig(), set()
@@ -141,7 +141,7 @@ def test_the_benchmark_measures_the_rule_that_ships(monkeypatch: pytest.MonkeyPa
         tracker = Tracker(config, lambda a, b: True, visit.score)
         found = [f for i, o in enumerate(visit.observations()) for f in tracker.update([o], i)]
         matched = [f.identity_id for f in found if f.kind is ResultKind.MATCH]
-        told = benchmark.evidence(visit)
-        assert told == (int(matched[0] or -1) if matched else None), seed
-        answers.add(told)
-    assert len(answers) == 6  # nobody, and each of the five
+        expected = benchmark.evidence(visit)
+        assert expected == (int(matched[0] or -1) if matched else None), seed
+        answers.add(expected)
+    assert len(answers) == 6  # no identity, and each of the five

@@ -10,7 +10,7 @@ import jsonschema
 import pytest
 from samples import ENCODER, person, seen
 
-from edge_oneshot.events.build import fold, fold_gallery_change
+from edge_oneshot.events.build import gallery_event, track_event
 from edge_oneshot.events.clock import read_clock
 from edge_oneshot.events.schema import load
 from edge_oneshot.events.stored import StoredEvent
@@ -34,7 +34,7 @@ def event(kind: ResultKind, observation: Observation, identity_id: str | None = 
         first_ns=NOW_NS - 5_250_000_000,
         last_ns=NOW_NS - 250_000_000,
     )
-    return fold(result, NAMES, "cam0", ENCODER, NOW_NS, NOW)
+    return track_event(result, NAMES, "cam0", ENCODER, NOW_NS, NOW)
 
 
 CASES: dict[str, tuple[Event, set[str]]] = {
@@ -43,12 +43,9 @@ CASES: dict[str, tuple[Event, set[str]]] = {
     "rejected": (event(ResultKind.REJECTED, seen(None)), {"faults", "seconds"} | ALWAYS),
     "gone": (event(ResultKind.GONE, seen("alice"), "alice"), {"identity", "name", "seconds"} | ALWAYS),
     "gone unknown": (event(ResultKind.GONE, seen("")), {"seconds"} | ALWAYS),
-    "enrolled": (
-        fold_gallery_change("enrolled", person("alice"), ENCODER, NOW_NS, NOW),
-        {"identity", "name", "encoder_id"},
-    ),
+    "enrolled": (gallery_event("enrolled", person("alice"), ENCODER, NOW_NS, NOW), {"identity", "name", "encoder_id"}),
     "forgotten": (
-        fold_gallery_change("forgotten", person("alice"), ENCODER, NOW_NS, NOW),
+        gallery_event("forgotten", person("alice"), ENCODER, NOW_NS, NOW),
         {"identity", "name", "encoder_id"},
     ),
 }

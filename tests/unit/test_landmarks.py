@@ -1,4 +1,4 @@
-"""The landmark network on real faces: it brings landmarks that are off back to one place, however they are off."""
+"""The landmark network on real faces: it moves displaced landmarks back to the same place."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from edge_oneshot.config import Config, ModelConfig
 from edge_oneshot.errors import EnrollmentError, ModelError
 from edge_oneshot.matching.compare import References
 from edge_oneshot.model.bundle import Bundle, find_bundle, read_bundle, split, write_bundle
+from edge_oneshot.recognition.compose import build_pipeline
 from edge_oneshot.recognition.enrollment import enroll_from_frame
 from edge_oneshot.recognition.pipeline import Pipeline
-from edge_oneshot.service.compose import build_pipeline
 from edge_oneshot.types import Face, Identity
 from edge_oneshot.vision.align import estimate_similarity, undo
 from edge_oneshot.vision.landmarks import LandmarkPlacer
@@ -37,7 +37,7 @@ def placer(bundle: Bundle) -> LandmarkPlacer:
 
 
 def moved(face: Face, random: np.random.Generator) -> Face:
-    """The landmarks shifted, turned and scaled together, as far as a detector is off with a small face."""
+    """The landmarks shifted, rotated and scaled together, by as much as a detector errs on a small face."""
     marks, apart = face.landmarks.astype(np.float64), face.inter_eye_px
     angle, scale = math.radians(random.uniform(-10, 10)), math.exp(random.uniform(-0.12, 0.12))
     turn = scale * np.array([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])
@@ -46,7 +46,7 @@ def moved(face: Face, random: np.random.Generator) -> Face:
 
 
 @pytest.mark.parametrize("name", ["collins", "hopper"])
-def test_landmarks_that_are_off_come_back_to_one_place(
+def test_displaced_landmarks_return_to_one_place(
     pipeline: Pipeline, placer: LandmarkPlacer, portraits: dict[str, Pixels], name: str
 ) -> None:
     assert pipeline.locator is not None
@@ -111,7 +111,7 @@ def covered(pixels: Pixels, face: Face, part: str) -> Pixels:
 
 @pytest.mark.parametrize("name", ["collins", "hopper"])
 @pytest.mark.parametrize("part", ["mouth", "half"])
-def test_a_hidden_part_keeps_nobody_from_being_compared_but_from_being_enrolled(
+def test_a_partly_hidden_face_is_compared_but_not_enrolled(
     pipeline: Pipeline, portraits: dict[str, Pixels], name: str, part: str
 ) -> None:
     assert pipeline.locator is not None
@@ -119,8 +119,10 @@ def test_a_hidden_part_keeps_nobody_from_being_compared_but_from_being_enrolled(
     (face,) = pipeline.locator.locate(frame(pixels))
     assert face.hidden < 0.2
     found = pipeline.samples(frame(covered(pixels, face, part)))
-    assert found, "the detector still finds her"
-    assert found[0].faults == () and found[0].quality.hidden > pipeline.gates.max_hidden, "she may be compared"
+    assert found, "the detector still finds the face"
+    assert found[0].faults == () and found[0].quality.hidden > pipeline.gates.max_hidden, (
+        "a partly hidden face may be compared"
+    )
     at_limit = replace(pipeline.gates, max_hidden=found[0].quality.hidden)
     assert [f.code for f in reference_faults(found[0].quality, pipeline.gates)] == ["hidden"]
     assert reference_faults(found[0].quality, at_limit) == ()
@@ -130,7 +132,7 @@ def test_a_hidden_part_keeps_nobody_from_being_compared_but_from_being_enrolled(
     assert "take off what covers the face" in caught.value.faults[0]
 
 
-def test_undo_leads_back() -> None:
+def test_undo_inverts_a_transform() -> None:
     random = np.random.default_rng(0)
     source, target = random.normal(size=(5, 2)) * 50, random.normal(size=(5, 2)) * 50
     transform = estimate_similarity(source, target)
@@ -138,7 +140,7 @@ def test_undo_leads_back() -> None:
 
 
 def test_the_order_of_the_landmarks_is_the_models(bundle: Bundle) -> None:
-    """JSON objects have no order; the card tells it, and it is not the alphabet's."""
+    """JSON objects have no order; the card states it, and it is not alphabetical."""
     assert tuple(bundle.landmarks.points) == ("image_left_eye", "image_right_eye", "nose", "mouth")
 
 
@@ -148,7 +150,7 @@ def test_a_model_that_contradicts_its_card_is_refused(bundle: Bundle, tmp_path: 
     names = ["nose", "mouth"]
     fewer = card | {"output": card["output"] | {"landmarks": names}, "points": {n: card["points"][n] for n in names}}
     with pytest.raises(
-        ModelError, match=r"output shape \(batch, values\): the card expects \(1, 6\), the model has \(1, 12\)"
+        ModelError, match=r"output shape \(batch, values\): expected \(1, 6\) \(from the card\), got \(1, 12\)"
     ):
         LandmarkPlacer(write_bundle(tmp_path / "fewer.tflite", bundle.model, fewer))
 

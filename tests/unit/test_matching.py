@@ -1,4 +1,4 @@
-"""Comparison, threshold and decision: against oracles written from their definitions."""
+"""Comparison, threshold and decision, compared with oracles written from the definitions."""
 
 from __future__ import annotations
 
@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 from samples import BLURRED, ENCODER, OTHER, embedding, random_unit, template, unit
 
-from edge_oneshot.matching.compare import References, score_all
-from edge_oneshot.matching.decide import decide, not_compared
+from edge_oneshot.matching.compare import References, decide, not_compared, score_all
 from edge_oneshot.matching.threshold import Threshold, threshold_for_fmr
 from edge_oneshot.model.bundle import Bundle
 from edge_oneshot.model.card import Comparator, ThresholdPoint, Thresholds
@@ -26,7 +25,7 @@ def test_cosine_is_the_dot_product() -> None:
     assert score_all(COSINE, probe[None], probe)[0] == pytest.approx(1.0, abs=1e-6)
 
 
-def test_weighted_l1_is_koch_s_logit() -> None:
+def test_weighted_l1_is_the_logit_of_koch() -> None:
     generator = np.random.default_rng(0)
     weights = generator.uniform(0, 2, 16)
     comparator = Comparator(kind="weighted-l1", weights=tuple(weights), bias=3.5)
@@ -35,10 +34,10 @@ def test_weighted_l1_is_koch_s_logit() -> None:
         3.5 - sum(w * abs(float(a) - float(b)) for w, a, b in zip(weights, v, probe, strict=True)) for v in vectors
     ]
     assert score_all(comparator, vectors, probe) == pytest.approx(expected, abs=1e-4)
-    assert score_all(comparator, probe[None], probe)[0] == 3.5  # most alike to itself
+    assert score_all(comparator, probe[None], probe)[0] == 3.5  # a vector scores highest against itself
 
 
-def test_an_identity_scores_as_its_best_template() -> None:
+def test_the_score_of_an_identity_is_that_of_its_best_template() -> None:
     a, b, probe = unit(1, 0, 0), unit(0, 1, 0), unit(0.1, 0.9, 0.2)
     references = References(COSINE, ENCODER, [template("two", a), template("two", b), template("one", a)])
     first, second = references.rank(embedding(probe))
@@ -46,7 +45,7 @@ def test_an_identity_scores_as_its_best_template() -> None:
     assert (second.identity_id, second.score) == ("one", pytest.approx(float(a @ probe)))
 
 
-def test_equal_scores_come_in_order_of_id_and_limit_holds() -> None:
+def test_equal_scores_come_in_order_of_id_up_to_the_limit() -> None:
     same = unit(1, 2, 3)
     references = References(COSINE, ENCODER, [template(i, same) for i in ("zoe", "bob", "eve")])
     assert [c.identity_id for c in references.rank(embedding(same), limit=5)] == ["bob", "eve", "zoe"]
@@ -54,7 +53,7 @@ def test_equal_scores_come_in_order_of_id_and_limit_holds() -> None:
 
 
 def test_templates_of_another_encoder_are_counted_and_never_compared() -> None:
-    own, foreign = template("own", unit(1, 0)), template("foreign", unit(0, 1, 0), OTHER)  # even of another dimension
+    own, foreign = template("own", unit(1, 0)), template("foreign", unit(0, 1, 0), OTHER)  # also of another dimension
     references = References(COSINE, ENCODER, [own, foreign])
     assert (len(references), references.foreign, references.identity_ids) == (1, 1, ["own"])
     assert [c.identity_id for c in references.rank(embedding(unit(0, 1)))] == ["own"]
@@ -62,11 +61,11 @@ def test_templates_of_another_encoder_are_counted_and_never_compared() -> None:
         references.rank(embedding(unit(1, 0), OTHER))
 
 
-def test_nobody_enrolled_gives_nobody() -> None:
+def test_an_empty_gallery_gives_no_candidates() -> None:
     assert References(COSINE, ENCODER, []).rank(embedding(unit(1, 0))) == []
 
 
-def test_alike_against_every_pair() -> None:
+def test_alike_compares_every_pair() -> None:
     generator = np.random.default_rng(5)
     templates = [template(f"p{i % 5}", unit(*generator.normal(size=3))) for i in range(15)]
     references = References(COSINE, ENCODER, templates)
@@ -114,23 +113,23 @@ TABLE = table((1e-2, 0.3), (1e-3, 0.4), (1e-4, 0.46), (1e-5, 0.5))
         (1e-1, 0.2, True),
     ],
 )
-def test_between_points_the_score_runs_in_log_fmr(fmr: float, value: float, extrapolated: bool) -> None:
+def test_between_points_the_score_is_linear_in_log_fmr(fmr: float, value: float, extrapolated: bool) -> None:
     got = threshold_for_fmr(TABLE, fmr)
     assert got == Threshold(value=pytest.approx(value), target_fmr=fmr, extrapolated=extrapolated)  # type: ignore[arg-type]
 
 
-def test_a_stricter_rate_never_lowers_the_threshold(encoder_bundle: Bundle) -> None:
+def test_a_lower_rate_never_lowers_the_threshold(encoder_bundle: Bundle) -> None:
     thresholds = encoder_bundle.encoder.thresholds
     assert thresholds is not None
     values = [threshold_for_fmr(thresholds, f).value for f in np.logspace(-0.5, -8, 200)]
     assert values == sorted(values)
 
 
-def test_beyond_the_counts_is_called_extrapolated_even_inside_the_table() -> None:
+def test_a_rate_beyond_the_counts_is_extrapolated_even_inside_the_table() -> None:
     assert threshold_for_fmr(table((1e-2, 0.3), (1e-4, 0.5), measured=1e-3), 1e-4).extrapolated
 
 
-def test_one_point_says_so_when_another_rate_is_asked() -> None:
+def test_a_table_of_one_point_is_extrapolated_for_another_rate() -> None:
     single = table((1e-3, 0.4))
     assert not threshold_for_fmr(single, 1e-3).extrapolated
     assert threshold_for_fmr(single, 1e-4) == Threshold(value=0.4, target_fmr=1e-4, extrapolated=True)
@@ -160,7 +159,7 @@ def test_a_match_is_at_or_above_the_threshold(encoder_bundle: Bundle) -> None:
     assert decide(embedding(unit(1, 0)), references, at_exactly, card).kind is DecisionKind.MATCH
 
 
-def test_an_empty_gallery_makes_everybody_unknown(encoder_bundle: Bundle) -> None:
+def test_with_an_empty_gallery_every_probe_is_a_non_match(encoder_bundle: Bundle) -> None:
     decision = decide(embedding(unit(1, 0)), References(COSINE, ENCODER, []), AT, encoder_bundle.encoder)
     assert (decision.kind, decision.candidate, [f.code for f in decision.faults]) == (
         DecisionKind.NON_MATCH,

@@ -1,4 +1,4 @@
-"""Error rates against oracles that try every threshold, and the pairs file."""
+"""Error rates compared with oracles that try every threshold; the pairs file; the verification result."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ import pytest
 
 from edge_oneshot.errors import EdgeOneshotError
 from edge_oneshot.evaluation import metrics
-from edge_oneshot.evaluation.pairs import all_pairs, only_used, read_pairs, score_pairs
-from edge_oneshot.evaluation.pictures import Embedded, Picture, find_pictures
-from edge_oneshot.evaluation.verification import report
+from edge_oneshot.evaluation.comparisons import all_comparisons, only_used, read_pairs_file, score_comparisons
+from edge_oneshot.evaluation.dataset import EncodedDataset, LabelledImage, find_images
+from edge_oneshot.evaluation.results import to_json
+from edge_oneshot.evaluation.verification import measure
 from edge_oneshot.matching.threshold import Threshold
 from edge_oneshot.model.card import Comparator
 
@@ -40,7 +41,7 @@ def test_a_rate_that_the_counts_cannot_resolve_is_refused() -> None:
         metrics.threshold_at_fmr(scores(1)[1], 1e-4)
 
 
-def test_a_threshold_above_every_non_mated_score_when_no_false_match_is_allowed_but_one() -> None:
+def test_the_threshold_that_allows_one_false_match() -> None:
     t = metrics.threshold_at_fmr(np.array([0.1, 0.2, 0.3], np.float32), 1 / 3)
     assert 0.2 < t <= 0.3
 
@@ -64,8 +65,8 @@ def test_eer_of_plain_cases() -> None:
     assert np.isnan(metrics.equal_error_rate(np.array([]), np.array([0.1])))
 
 
-def test_mated_pairs_that_were_not_acquired_bound_the_eer_from_below() -> None:
-    """A tenth of the mated pairs have no score: FNMR is a tenth at every threshold, so the rates meet there."""
+def test_failures_to_acquire_bound_the_eer_from_below() -> None:
+    """A tenth of the mated comparisons have no score. FNMR is at least a tenth at every threshold, so the EER is a tenth."""
     mated = np.concatenate([np.full(10, -np.inf), np.full(90, 0.9)])
     assert metrics.equal_error_rate(mated, np.linspace(0, 0.5, 1000)) == pytest.approx(0.1)
 
@@ -90,7 +91,7 @@ def test_the_best_threshold_is_the_best_of_all(seed: int) -> None:
 
 
 def test_cross_validation_takes_no_threshold_from_its_own_fold() -> None:
-    """Fold 0 could be told apart at its own threshold, but not at the one that fits the others."""
+    """Fold 0 is separable at a threshold of its own, but not at the threshold that fits the other folds."""
     values = np.array([0.2, 0.1] + [0.9, 0.5] * 3)
     mated = np.array([True, False] * 4)
     mean, deviation = metrics.cross_validated_accuracy(values, mated, np.repeat(np.arange(4), 2))
@@ -106,8 +107,8 @@ def test_wilson_against_published_values() -> None:
     assert metrics.wilson(0, 0) == metrics.Interval(low=0.0, high=1.0)
 
 
-def test_the_bootstrap_draws_people_not_pairs() -> None:
-    """One person owns 1000 pairs that all fail, 19 own one each that match: the interval must be wide."""
+def test_the_bootstrap_resamples_people_not_pairs() -> None:
+    """One person has 1000 pairs that all fail; 19 people have one pair each that matches. The interval must be wide."""
     values = np.concatenate([np.zeros(1000), np.ones(19)])
     owners = np.concatenate([np.zeros(1000, int), np.arange(1, 20)])
     interval = metrics.bootstrap_match_rate(values, owners, 0.5)
@@ -115,7 +116,7 @@ def test_the_bootstrap_draws_people_not_pairs() -> None:
     assert interval.high == 1.0
 
 
-def test_the_bootstrap_interval_of_a_threshold_holds_the_threshold() -> None:
+def test_the_bootstrap_interval_of_a_threshold_contains_the_threshold() -> None:
     g = np.random.default_rng(0)
     first, second = np.triu_indices(60, k=1)
     values = g.normal(0, 0.2, first.size).astype(np.float32)
@@ -125,7 +126,7 @@ def test_the_bootstrap_interval_of_a_threshold_holds_the_threshold() -> None:
     assert interval.high - interval.low < 0.2
 
 
-def test_platt_recovers_the_truth_it_was_made_from() -> None:
+def test_platt_recovers_the_parameters_of_the_data() -> None:
     g = np.random.default_rng(0)
     x = g.uniform(-1, 1, 40_000)
     same = g.uniform(size=x.size) < 1 / (1 + np.exp(-(6 * x - 0.0)))
@@ -143,7 +144,7 @@ def test_platt_stays_finite_on_separable_scores() -> None:
 # ---- pairs
 
 OWNED = (("Ann", 1), ("Ann", 2), ("Bob", 1), ("Bob", 2), ("Eve", 1))
-PICTURES = [Picture(path=Path(f"{p}_{n:04d}.jpg"), person=p, number=n) for p, n in OWNED]
+IMAGES = [LabelledImage(path=Path(f"{p}_{n:04d}.jpg"), person=p, number=n) for p, n in OWNED]
 
 
 def pairs_file(tmp_path: Path, text: str) -> Path:
@@ -153,7 +154,7 @@ def pairs_file(tmp_path: Path, text: str) -> Path:
 
 def test_lfw_format_with_a_head(tmp_path: Path) -> None:
     text = "2\t1\nAnn\t1\t2\nAnn\t1\tBob\t2\nBob\t1\t2\nBob\t1\tEve\t1\n"
-    pairs = read_pairs(pairs_file(tmp_path, text), PICTURES)
+    pairs = read_pairs_file(pairs_file(tmp_path, text), IMAGES)
     assert list(zip(pairs.first, pairs.second, pairs.mated, pairs.folds, strict=True)) == [
         (0, 1, True, 0),
         (0, 3, False, 0),
@@ -162,81 +163,83 @@ def test_lfw_format_with_a_head(tmp_path: Path) -> None:
     ]
 
 
-def test_without_a_head_and_with_blanks(tmp_path: Path) -> None:
-    pairs = read_pairs(pairs_file(tmp_path, "Ann 1 2\n\nAnn 2   Eve 1\n"), PICTURES)
+def test_without_a_head_and_with_blank_lines(tmp_path: Path) -> None:
+    pairs = read_pairs_file(pairs_file(tmp_path, "Ann 1 2\n\nAnn 2   Eve 1\n"), IMAGES)
     assert pairs.mated.tolist() == [True, False]
 
 
 @pytest.mark.parametrize("line", ["Ann 1", "Ann one 2", "Ann 1 Bob 1 2", "Ann 1 Bob x", "Ann"])
 def test_a_line_that_does_not_fit_is_named(tmp_path: Path, line: str) -> None:
     with pytest.raises(EdgeOneshotError, match="line 3: expected `name i j` or `name i other j`, got"):
-        read_pairs(pairs_file(tmp_path, f"1 2\nAnn 1 2\n{line}\n"), PICTURES)
+        read_pairs_file(pairs_file(tmp_path, f"1 2\nAnn 1 2\n{line}\n"), IMAGES)
 
 
-def test_a_missing_picture_is_named(tmp_path: Path) -> None:
-    with pytest.raises(EdgeOneshotError, match="line 1: no picture 9 of 'Ann'"):
-        read_pairs(pairs_file(tmp_path, "Ann 1 9\n"), PICTURES)
+def test_a_missing_image_is_named(tmp_path: Path) -> None:
+    with pytest.raises(EdgeOneshotError, match="line 1: no image 9 of 'Ann'"):
+        read_pairs_file(pairs_file(tmp_path, "Ann 1 9\n"), IMAGES)
 
 
 @pytest.mark.parametrize("text", ["", "10 300\n", "\n\n"])
 def test_no_pairs(tmp_path: Path, text: str) -> None:
-    with pytest.raises(EdgeOneshotError, match="holds no pairs"):
-        read_pairs(pairs_file(tmp_path, text), PICTURES)
+    with pytest.raises(EdgeOneshotError, match="contains no pairs"):
+        read_pairs_file(pairs_file(tmp_path, text), IMAGES)
 
 
 def test_a_head_of_no_folds_is_refused(tmp_path: Path) -> None:
     with pytest.raises(EdgeOneshotError, match="line 1"):
-        read_pairs(pairs_file(tmp_path, "0 300\nAnn 1 2\n"), PICTURES)
+        read_pairs_file(pairs_file(tmp_path, "0 300\nAnn 1 2\n"), IMAGES)
 
 
 def test_no_file(tmp_path: Path) -> None:
-    with pytest.raises(EdgeOneshotError, match="cannot read the pairs"):
-        read_pairs(tmp_path / "absent", PICTURES)
+    with pytest.raises(EdgeOneshotError, match="cannot read the pairs file"):
+        read_pairs_file(tmp_path / "absent", IMAGES)
 
 
-def test_all_pairs_are_each_pair_once() -> None:
-    pairs = all_pairs(PICTURES)
+def test_all_comparisons_are_each_pair_once() -> None:
+    pairs = all_comparisons(IMAGES)
     got = {(int(a), int(b)): bool(m) for a, b, m in zip(pairs.first, pairs.second, pairs.mated, strict=True)}
-    assert got == {(a, b): PICTURES[a].person == PICTURES[b].person for a in range(5) for b in range(a + 1, 5)}
+    assert got == {(a, b): IMAGES[a].person == IMAGES[b].person for a in range(5) for b in range(a + 1, 5)}
     assert len(pairs.first) == 10
 
 
-def test_only_used_pictures_are_kept(tmp_path: Path) -> None:
-    pictures, pairs = only_used(PICTURES, read_pairs(pairs_file(tmp_path, "Bob 2 Eve 1\nBob 2 1\n"), PICTURES))
-    assert [(p.person, p.number) for p in pictures] == [("Bob", 1), ("Bob", 2), ("Eve", 1)]
-    assert [(pictures[a].number, pictures[b].person) for a, b in zip(pairs.first, pairs.second, strict=True)] == [
+def test_only_used_images_are_kept(tmp_path: Path) -> None:
+    images, pairs = only_used(IMAGES, read_pairs_file(pairs_file(tmp_path, "Bob 2 Eve 1\nBob 2 1\n"), IMAGES))
+    assert [(p.person, p.number) for p in images] == [("Bob", 1), ("Bob", 2), ("Eve", 1)]
+    assert [(images[a].number, images[b].person) for a, b in zip(pairs.first, pairs.second, strict=True)] == [
         (2, "Eve"),
         (2, "Bob"),
     ]
 
 
-def test_pictures_are_found_by_folder(tmp_path: Path) -> None:
+def test_images_are_found_by_folder(tmp_path: Path) -> None:
     for name in ("Bob/Bob_0002.jpg", "Ann/Ann_0001.png", "Ann/Ann_0010.jpg", "Ann/notes.txt", "loose.jpg"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
-    assert [(p.person, p.number) for p in find_pictures(tmp_path)] == [("Ann", 1), ("Ann", 10), ("Bob", 2)]
+    assert [(p.person, p.number) for p in find_images(tmp_path)] == [("Ann", 1), ("Ann", 10), ("Bob", 2)]
     (tmp_path / "empty").mkdir()
-    with pytest.raises(EdgeOneshotError, match="no pictures in"):
-        find_pictures(tmp_path / "empty")
+    with pytest.raises(EdgeOneshotError, match="no images in"):
+        find_images(tmp_path / "empty")
 
 
-def test_scores_of_pairs_and_of_what_was_not_acquired() -> None:
+def test_scores_of_comparisons_and_of_failures_to_acquire() -> None:
     g = np.random.default_rng(0)
     vectors = g.normal(size=(5, 8)).astype(np.float32)
-    embedded = Embedded(pictures=PICTURES, vectors=vectors, faults={2: "no face found"}, encoder_id="sha256:x")
-    pairs = all_pairs(PICTURES)
-    got = score_pairs(embedded, pairs, Comparator(kind="cosine"))
+    embedded = EncodedDataset(images=IMAGES, vectors=vectors, faults={2: "no face found"}, encoder_id="sha256:x")
+    pairs = all_comparisons(IMAGES)
+    got = score_comparisons(embedded, pairs, Comparator(kind="cosine"))
     for a, b, score in zip(pairs.first, pairs.second, got, strict=True):
         expected = -np.inf if 2 in (a, b) else float(vectors[a] @ vectors[b])
         assert score == pytest.approx(expected, abs=1e-5)
 
 
-def test_the_report_counts_a_missing_face_as_a_non_match() -> None:
+def test_the_result_counts_a_failure_to_acquire_as_a_non_match() -> None:
     vectors = np.array([[1, 0], [1, 0], [0, 1], [0, 1], [-1, 0]], dtype=np.float32)
-    embedded = Embedded(pictures=PICTURES, vectors=vectors, faults={3: "no face found"}, encoder_id="sha256:x")
-    result = report(embedded, all_pairs(PICTURES), Comparator(kind="cosine"), Threshold(value=0.5, target_fmr=1e-4))
-    assert (result["pairs"], result["mated_pairs"], result["identities"], result["images"]) == (10, 2, 3, 5)
-    assert result["failures_to_acquire"] == 1
-    assert result["at_threshold"] == {"tar": 0.5, "fmr": 0.0}
-    assert result["tar_at_fmr"] == {"1e-2": None, "1e-3": None, "1e-4": None}
-    assert {"accuracy", "accuracy_std", "eer", "balanced_tar_at_fmr", "threshold", "encoder_id"} <= set(result)
+    dataset = EncodedDataset(images=IMAGES, vectors=vectors, faults={3: "no face found"}, encoder_id="sha256:x")
+    comparisons = all_comparisons(IMAGES)
+    scores = score_comparisons(dataset, comparisons, Comparator(kind="cosine"))
+    result = measure(dataset, comparisons, scores, Threshold(value=0.5, target_fmr=1e-4))
+    assert (result.pairs, result.mated_pairs, result.identities, result.images) == (10, 2, 3, 5)
+    assert result.failures_to_acquire == 1
+    assert result.at_threshold == {"tar": 0.5, "fmr": 0.0}
+    assert result.tar_at_fmr == {"1e-2": None, "1e-3": None, "1e-4": None}
+    assert {"accuracy", "accuracy_std", "eer", "balanced_tar_at_fmr", "threshold", "encoder_id"} <= set(to_json(result))

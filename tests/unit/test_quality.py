@@ -1,4 +1,4 @@
-"""Quality: the measures against definitions, each gate by a picture made to fail it, and messages that say the fix."""
+"""Quality: the measures compared with their definitions, a picture that fails each gate, and messages with the fix."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def faults(pipeline: Pipeline, picture: Pixels | Image.Image) -> dict[str, str]:
     return {f.code: f.message for f in sample.quality.faults}
 
 
-def test_the_portraits_pass(pipeline: Pipeline, portraits: dict[str, Pixels]) -> None:
+def test_the_portraits_have_no_fault(pipeline: Pipeline, portraits: dict[str, Pixels]) -> None:
     for pixels in portraits.values():
         assert faults(pipeline, pixels) == {}
 
@@ -60,7 +60,7 @@ def test_far(pipeline: Pipeline, hopper: Pixels) -> None:
 
 
 def test_cropped(pipeline: Pipeline, hopper: Pixels) -> None:
-    found = faults(pipeline, hopper[:270])  # the border runs above the mouth
+    found = faults(pipeline, hopper[:270])  # the border is above the mouth
     assert "move to the middle" in found["cropped"]
 
 
@@ -69,10 +69,10 @@ def test_cropped(pipeline: Pipeline, hopper: Pixels) -> None:
     [lambda h, keep: h[keep:], lambda h, keep: h[:, keep:], lambda h, keep: h[:, :-keep]],
     ids=["top", "left", "right"],
 )
-def test_a_face_that_the_border_cuts_though_every_landmark_is_seen(
+def test_a_face_cut_by_the_border_although_every_landmark_is_visible(
     pipeline: Pipeline, hopper: Pixels, cut: Any
 ) -> None:
-    """The measured share grows with what was cut off, and the gate closes at its bound."""
+    """The measured share grows with the part that is cut off, and the gate refuses above its limit."""
     shares = []
     for keep in range(0, 240, 10):
         picture = np.ascontiguousarray(cut(hopper, keep) if keep else hopper)
@@ -102,8 +102,8 @@ def test_a_face_that_the_border_cuts_though_every_landmark_is_seen(
         (90, (0, 0), 1.0),
     ],
 )
-def test_the_share_outside_by_hand(turn: float, shift: tuple[float, float], expected: float) -> None:
-    """A chip of 100 px on a frame of 200: its corner at `shift`, turned about it."""
+def test_the_share_outside_computed_by_hand(turn: float, shift: tuple[float, float], expected: float) -> None:
+    """A chip of 100 px on a frame of 200 px: its corner is at `shift`, and it is rotated around that corner."""
     t = math.radians(turn)
     c, s = math.cos(t), math.sin(t)
     x, y = shift
@@ -112,7 +112,7 @@ def test_the_share_outside_by_hand(turn: float, shift: tuple[float, float], expe
 
 
 def turned(yaw_deg: float, roll_deg: float = 0.0) -> Face:
-    """A head model under orthography: eyes 63 mm apart, the nose 35 mm before them and 35 mm below."""
+    """A head model under orthography: eyes 63 mm apart, the nose 35 mm in front of them and 35 mm below."""
     yaw, roll = math.radians(yaw_deg), math.radians(roll_deg)
     points = [(-31.5, 0, 0), (31.5, 0, 0), (0, 35, 35), (0, 70, 0), (-70, 10, -60), (70, 10, -60)]
     seen = [(x * math.cos(yaw) + z * math.sin(yaw), y) for x, y, z in points]
@@ -128,7 +128,7 @@ def test_yaw_of_a_model_head(yaw: float, roll: float) -> None:
     assert estimate_yaw_deg(turned(yaw, roll)) == pytest.approx(yaw, abs=1.0)
 
 
-def test_eyes_at_one_place_are_a_profile() -> None:
+def test_eyes_in_one_place_are_a_profile() -> None:
     points = face().landmarks.copy()
     points[1] = points[0]
     assert estimate_yaw_deg(replace(face(), landmarks=points)) == 90.0
@@ -138,13 +138,13 @@ def grey_chip(luma: np.ndarray) -> Chip:
     return Chip(pixels=luma.astype(np.uint8)[..., None], transform=np.eye(2, 3))
 
 
-def test_turned_beyond_the_gate(collins: Pixels) -> None:
+def test_a_face_turned_too_far(collins: Pixels) -> None:
     chip = grey_chip(np.random.default_rng(0).integers(60, 200, (32, 32)))
     assert [f.code for f in measure(frame(collins), turned(65), chip, GATES).faults] == ["turned"]
     assert measure(frame(collins), turned(-55), chip, GATES).good
 
 
-def test_measures_by_their_definitions() -> None:
+def test_the_measures_equal_their_definitions() -> None:
     luma = np.random.default_rng(0).integers(0, 256, (20, 30)).astype(np.float32)
     expected = np.array(
         [
@@ -159,7 +159,7 @@ def test_measures_by_their_definitions() -> None:
     assert quality.inter_eye_px == pytest.approx(40.0)
 
 
-def test_colour_counts_by_bt601() -> None:
+def test_luma_is_that_of_bt601() -> None:
     pixels = np.zeros((16, 16, 3), np.uint8)
     pixels[:] = (200, 100, 50)
     quality = measure(
@@ -185,9 +185,7 @@ def test_a_whole_frame_has_no_eyes_and_no_gates() -> None:
         ("max_cropped", "cropped"),
     ],
 )
-def test_each_gate_follows_its_key_and_includes_its_limit(
-    pipeline: Pipeline, hopper: Pixels, key: str, code: str
-) -> None:
+def test_each_gate_uses_its_key_and_includes_the_limit(pipeline: Pipeline, hopper: Pixels, key: str, code: str) -> None:
     (sample,) = pipeline.samples(frame(hopper))
     q = sample.quality
     value = {

@@ -1,4 +1,4 @@
-"""The interpreter behind one face: errors of ours, copies, and the same result however many threads."""
+"""The interpreter: errors, copies of the results, and the same result for any number of threads."""
 
 from __future__ import annotations
 
@@ -29,19 +29,21 @@ def test_tensors_are_described(encoder_bundle: Bundle) -> None:
 
 
 @pytest.mark.parametrize("model", [b"", b"no model at all", b"\x1c\0\0\0TFL3" + b"\0" * 100])
-def test_bytes_that_are_no_model(model: bytes) -> None:
+def test_bytes_that_are_not_a_model(model: bytes) -> None:
     with pytest.raises(ModelError, match=r"face\.tflite: .* cannot load the model"):
         Runtime(model, "face.tflite")
 
 
 def test_a_missing_runtime_gets_the_install_command(encoder_bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(runtime, "RUNTIMES", {"litert": "no_such_module_a", "tflite": "no_such_module_b"})
-    with pytest.raises(ModelError, match=r"no TFLite runtime: litert: .*no_such_module_a.*; tflite: ") as caught:
+    with pytest.raises(
+        ModelError, match=r"cannot import a TFLite runtime: litert: .*no_such_module_a.*; tflite: "
+    ) as caught:
         Runtime(encoder_bundle.model, "x")
     assert caught.value.hint == "pip install ai-edge-litert"
 
 
-def test_a_result_is_a_copy_that_the_next_invoke_leaves_alone(encoder_bundle: Bundle) -> None:
+def test_a_result_is_a_copy_that_the_next_invoke_does_not_change(encoder_bundle: Bundle) -> None:
     model = Runtime(encoder_bundle.model, "x")
     (first,) = model.invoke(random_chip(1).pixels[None].view(np.int8))
     kept = first.copy()
@@ -50,13 +52,13 @@ def test_a_result_is_a_copy_that_the_next_invoke_leaves_alone(encoder_bundle: Bu
     assert (first != second).any()
 
 
-def test_threads_change_nothing(encoder_bundle: Bundle) -> None:
+def test_the_number_of_threads_does_not_change_the_result(encoder_bundle: Bundle) -> None:
     one, two = (TwinEncoder(encoder_bundle, threads=n) for n in (1, 2))
     for seed in range(3):
         assert (one.encode(random_chip(seed)).vector == two.encode(random_chip(seed)).vector).all()
 
 
-def test_an_embedding_is_of_unit_norm_and_named(encoder_bundle: Bundle) -> None:
+def test_an_embedding_has_unit_norm_and_an_encoder_id(encoder_bundle: Bundle) -> None:
     embedding = TwinEncoder(encoder_bundle).encode(random_chip(1))
     assert np.linalg.norm(embedding.vector) == pytest.approx(1.0, abs=1e-5)
     assert embedding.vector.dtype == np.float32
@@ -68,7 +70,7 @@ def test_a_chip_of_another_size_is_refused(pipeline: Pipeline) -> None:
         pipeline.encoder.encode(Chip(pixels=np.zeros((96, 96, 3), np.uint8), transform=np.eye(2, 3)))
 
 
-def test_the_same_frame_gives_the_same_embedding_whatever_came_between(
+def test_the_same_frame_gives_the_same_embedding_after_another_frame(
     pipeline: Pipeline, collins: Pixels, hopper: Pixels
 ) -> None:
     def vector(pixels: Pixels) -> np.ndarray:

@@ -12,7 +12,7 @@ from PIL import Image
 from converters.graph import Array
 from edge_oneshot.config import Config
 from edge_oneshot.errors import EdgeOneshotError
-from edge_oneshot.service.compose import build_locator
+from edge_oneshot.recognition.compose import build_locator
 from edge_oneshot.types import Face, Frame
 from training.landmarks.network import NAMES
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import gc
 import importlib.metadata
 import logging
-import mmap
 import sys
 import threading
 import time
@@ -16,48 +15,18 @@ from typing import Any
 
 import libcamera
 import numpy as np
+import virtual_pipeline  # noqa: F401 - it patches picamera2
 from picamera2 import Picamera2
-from picamera2.allocators import LibcameraAllocator
-from picamera2.allocators.allocator import Sync
 from PIL import Image
 
-from edge_oneshot.cameras import EndOfStream, open_camera
+from edge_oneshot.cameras import EndOfStream, connect
 from edge_oneshot.cameras.base import upright
 from edge_oneshot.cameras.latest import LatestFrame, State
 from edge_oneshot.config import CameraConfig
 from edge_oneshot.errors import CameraError
 
-# Four places where picamera2 expects a Pi and meets the virtual pipeline. The adapter itself runs as it is.
-Picamera2._get_raw_modes = lambda self: [{"format": "NV12", "size": (640, 480)}]  # it has no raw stream
-_original_init, _original_start = Picamera2.__init__, Picamera2.start_
-
-
-def _init(self: Picamera2, *args: object, **keys: object) -> None:
-    _original_init(self, *args, **keys)
-    self.allocator = LibcameraAllocator(self.camera)  # it wants one plane for luma and one for chroma
-
-
-def _map(self: Sync) -> mmap.mmap:
-    buffer = self._Sync__fb
-    length = sum(plane.length for plane in buffer.planes)  # it leaves bytes_used at 0
-    self._Sync__mm = mmap.mmap(buffer.planes[0].fd, length, mmap.MAP_SHARED, mmap.PROT_READ | mmap.PROT_WRITE)
-    return self._Sync__mm
-
-
-def _start(self: Picamera2) -> None:
-    with (
-        self._requestslock
-    ):  # it completes a request at once; before `started` is set, picamera2 would not give it back
-        _original_start(self)
-
-
-Picamera2.__init__, Picamera2.start_, Sync.__enter__ = _init, _start, _map
-QUADRANTS = (
-    (220, 30, 30),
-    (30, 200, 30),
-    (30, 30, 220),
-    (230, 230, 40),
-)  # top left, top right, bottom left, bottom right
+# top left, top right, bottom left, bottom right
+QUADRANTS = ((220, 30, 30), (30, 200, 30), (30, 30, 220), (230, 230, 40))
 PICTURES = Path("/opt/lab/quadrants")  # named in virtual.yaml
 CHECKS: list[Callable[[], str]] = []
 
@@ -104,7 +73,7 @@ def fails(function: Callable[[], object]) -> CameraError:
 
 @check
 def colours_arrive_as_rgb() -> str:
-    with open_camera(config()) as camera:
+    with connect(config()) as camera:
         frame = camera.read(5.0)
         assert frame.size == (640, 480) and frame.lores is None and camera.live
         assert_quadrants(frame.pixels)
@@ -113,7 +82,7 @@ def colours_arrive_as_rgb() -> str:
 
 @check
 def two_hundred_frames_with_four_buffers() -> str:
-    with open_camera(config()) as camera:
+    with connect(config()) as camera:
         frames = [(f.seq, f.captured_ns, time.monotonic_ns()) for f in (camera.read(5.0) for _ in range(200))]
     assert [seq for seq, _, _ in frames] == list(range(200))
     steps = [b[1] - a[1] for a, b in pairwise(frames)]
@@ -125,7 +94,7 @@ def two_hundred_frames_with_four_buffers() -> str:
 
 @check
 def a_lower_rate_is_kept() -> str:
-    with open_camera(config(fps=10.0)) as camera:
+    with connect(config(fps=10.0)) as camera:
         at = [camera.read(5.0).captured_ns for _ in range(20)]
     median_ms = float(np.median(np.diff(at))) / 1e6
     assert 80 < median_ms < 140, median_ms
@@ -134,12 +103,12 @@ def a_lower_rate_is_kept() -> str:
 
 @check
 def rotation_and_mirror() -> str:
-    with open_camera(config()) as camera:
+    with connect(config()) as camera:
         plain = camera.read(5.0).pixels
     done = []
     for rotation in (0, 90, 180, 270):
         for mirror in (False, True):
-            with open_camera(config(rotation=rotation, mirror=mirror)) as camera:
+            with connect(config(rotation=rotation, mirror=mirror)) as camera:
                 got, want = corners(camera.read(5.0).pixels), corners(upright(plain, rotation, mirror))
                 software = (camera._rotation, camera._mirror)  # type: ignore[attr-defined]
             worst = max(abs(a - b) for x, y in zip(got, want, strict=True) for a, b in zip(x, y, strict=True))
@@ -151,8 +120,8 @@ def rotation_and_mirror() -> str:
 
 
 @check
-def a_wide_main_stream_has_a_small_one_beside_it() -> str:
-    with open_camera(config("wide", width_px=1280, height_px=720, rotation=90)) as camera:
+def a_wide_main_stream_comes_with_a_small_one() -> str:
+    with connect(config("wide", width_px=1280, height_px=720, rotation=90)) as camera:
         frame = camera.read(5.0)
     assert frame.size == (720, 1280) and frame.lores is not None
     h, w = frame.lores.shape[:2]
@@ -165,7 +134,7 @@ def a_wide_main_stream_has_a_small_one_beside_it() -> str:
 @check
 def ten_openings_leave_no_thread_and_no_descriptor() -> str:
     def once() -> None:
-        with open_camera(config()) as camera:
+        with connect(config()) as camera:
             camera.read(5.0)
 
     def descriptors() -> int:
@@ -184,61 +153,61 @@ def ten_openings_leave_no_thread_and_no_descriptor() -> str:
 
 @check
 def a_missing_camera_is_one_line() -> str:
-    error = fails(lambda: open_camera(CameraConfig(uri="picamera2:9")))
+    error = fails(lambda: connect(CameraConfig(uri="picamera2:9")))
     assert "No camera number 9" in error.message and "\n" not in str(error)
     return str(error)
 
 
 @check
 def a_busy_camera_is_one_line() -> str:
-    with open_camera(config()) as camera:
+    with connect(config()) as camera:
         camera.read(5.0)
-        error = fails(lambda: open_camera(config()))
+        error = fails(lambda: connect(config()))
         camera.read(5.0)
     assert "busy" in error.message and "\n" not in str(error)
     return str(error)
 
 
 def starve(camera: Any) -> list[Any]:
-    """Take requests and give none back until none comes: libcamera has no buffer to fill, and falls silent."""
+    """Take requests without returning any, until none is left: libcamera then has no buffer and delivers nothing."""
     held = []
     try:
         while True:
             held.append(camera.capture_request(wait=1.0))
     except TimeoutError:
         with camera.lock:
-            camera._job_list.pop()  # its own, and no other's
+            camera._job_list.pop()  # remove the job of this call
     assert len(held) == 4, len(held)
     return held
 
 
 @check
-def a_silent_camera_is_seen_closed_and_reopened() -> str:
-    with open_camera(config()) as camera:
+def a_silent_camera_is_detected_closed_and_reopened() -> str:
+    with connect(config()) as camera:
         camera.read(5.0)
         held = starve(camera._camera)  # type: ignore[attr-defined]
         error = fails(lambda: camera.read(1.0))
         assert "no picture within 1 s" in error.message
         for request in held:
             request.release()
-        for _ in range(20):  # it came back by itself, and the request that nobody waited for was not lost
+        for _ in range(20):  # it recovers by itself, and the request that timed out is not lost
             camera.read(5.0)
         starve(camera._camera)  # type: ignore[attr-defined]
         closed_in_time(camera)
-    with open_camera(config()) as again:
+    with connect(config()) as again:
         again.read(5.0)
     return error.message
 
 
 @check
-def a_dead_event_loop_is_seen_closed_and_reopened() -> str:
-    """libcamera's own stop, behind picamera2's back: its event loop meets an exception and ends."""
-    with open_camera(config()) as camera:
+def a_dead_event_loop_is_detected_closed_and_reopened() -> str:
+    """Stop libcamera without picamera2, so that the event loop of picamera2 ends with an exception."""
+    with connect(config()) as camera:
         camera.read(5.0)
         camera._camera.camera.stop()  # type: ignore[attr-defined]
         error = fails(lambda: [camera.read(1.0) for _ in range(9)])
         closed_in_time(camera)
-    with open_camera(config()) as again:
+    with connect(config()) as again:
         again.read(5.0)
     return error.message
 
@@ -253,7 +222,7 @@ def closed_in_time(camera: Any) -> None:
 @check
 def stop_ends_a_wait() -> str:
     stop = threading.Event()
-    with open_camera(config(), stop) as camera:
+    with connect(config(), stop) as camera:
         camera.read(5.0)
         starve(camera._camera)  # type: ignore[attr-defined]
         threading.Timer(0.2, stop.set).start()
@@ -261,11 +230,11 @@ def stop_ends_a_wait() -> str:
             camera.read(60.0)
         except EndOfStream:
             return "EndOfStream"
-    raise AssertionError("a frame, out of nothing")
+    raise AssertionError("got a frame, although there are none")
 
 
 @check
-def the_mailbox_runs_loses_and_reopens_it() -> str:
+def the_mailbox_runs_loses_and_reopens_the_camera() -> str:
     with LatestFrame(config(stall_timeout_s=1.0), retry_s=(0.01, 0.05)) as box:
         first = box.get(10.0)
         assert first is not None and box.state is State.RUNNING
@@ -274,8 +243,8 @@ def the_mailbox_runs_loses_and_reopens_it() -> str:
         (picam2,) = Picamera2._cm.cameras.values()
         starve(picam2)
         deadline = time.monotonic() + 60
-        while box.last_error is None:  # `lost` itself may pass between two looks: the back-off is short here
-            assert time.monotonic() < deadline, "the silence was not seen"
+        while box.last_error is None:  # the state LOST may be too short to observe, since the back-off is short here
+            assert time.monotonic() < deadline, "the stall was not detected"
             box.get(0.05)
         back = box.get(20.0)
         while back is None or box.counters.reopens == 0:

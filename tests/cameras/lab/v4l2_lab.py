@@ -14,7 +14,7 @@ from pathlib import Path
 import av
 import numpy as np
 
-from edge_oneshot.cameras import EndOfStream, open_camera
+from edge_oneshot.cameras import EndOfStream, connect
 from edge_oneshot.cameras.latest import LatestFrame
 from edge_oneshot.config import CameraConfig
 from edge_oneshot.errors import CameraError
@@ -34,7 +34,7 @@ def config(**keys: object) -> CameraConfig:
 
 @check
 def colour_bars_arrive_as_rgb() -> str:
-    with open_camera(config()) as camera:
+    with connect(config()) as camera:
         frame = camera.read(20.0)
         format_ = camera._container.streams.video[0].codec_context.pix_fmt  # type: ignore[attr-defined]
         assert camera._descriptor is not None  # type: ignore[attr-defined]
@@ -47,8 +47,8 @@ def colour_bars_arrive_as_rgb() -> str:
 
 
 @check
-def timestamps_are_the_drivers_and_rise() -> str:
-    with open_camera(config()) as camera:
+def timestamps_come_from_the_driver_and_rise() -> str:
+    with connect(config()) as camera:
         frames = [(camera.read(20.0).captured_ns, time.monotonic_ns()) for _ in range(20)]
     assert all(b[0] > a[0] for a, b in pairwise(frames)) and all(now - at >= 0 for at, now in frames)
     ages = [(now - at) / 1e6 for at, now in frames]
@@ -58,8 +58,8 @@ def timestamps_are_the_drivers_and_rise() -> str:
 
 
 @check
-def pictures_that_queued_up_are_passed_over() -> str:
-    with open_camera(config()) as camera:
+def queued_pictures_are_skipped() -> str:
+    with connect(config()) as camera:
         camera.read(20.0)
         time.sleep(3.0)
         asked_ns = time.monotonic_ns()
@@ -73,17 +73,17 @@ def pictures_that_queued_up_are_passed_over() -> str:
 def size_is_negotiated() -> str:
     sizes = []
     for asked in ((640, 480), (1280, 720), (500, 333)):
-        with open_camera(config(width_px=asked[0], height_px=asked[1])) as camera:
+        with connect(config(width_px=asked[0], height_px=asked[1])) as camera:
             sizes.append(f"{asked} -> {camera.read(20.0).size}")
     return ", ".join(sizes)
 
 
 @check
 def a_busy_camera_is_one_line() -> str:
-    with open_camera(config()) as camera:
+    with connect(config()) as camera:
         camera.read(20.0)
         try:
-            open_camera(config()).close()
+            connect(config()).close()
         except CameraError as e:
             return str(e)
     raise AssertionError("opened twice")
@@ -93,7 +93,7 @@ def a_busy_camera_is_one_line() -> str:
 def ten_openings_leave_no_descriptor() -> str:
     before = len(list(Path("/proc/self/fd").iterdir()))
     for _ in range(10):
-        with open_camera(config()) as camera:
+        with connect(config()) as camera:
             camera.read(20.0)
     assert len(list(Path("/proc/self/fd").iterdir())) == before
     return f"descriptors {before}"
@@ -102,7 +102,7 @@ def ten_openings_leave_no_descriptor() -> str:
 @check
 def stop_ends_a_wait() -> str:
     stop = threading.Event()
-    with open_camera(config(fps=10.0), stop) as camera:
+    with connect(config(fps=10.0), stop) as camera:
         camera.read(20.0)
         threading.Timer(1.0, stop.set).start()
         try:
@@ -119,7 +119,7 @@ def a_camera_that_is_unplugged_is_lost_and_comes_back() -> str:
         (VIVID / "unbind").write_text("vivid.0")
         deadline = time.monotonic() + 120
         while box.last_error is None:
-            assert time.monotonic() < deadline, "the loss was not seen"
+            assert time.monotonic() < deadline, "the loss was not detected"
             box.get(0.1)
         lost = str(box.last_error)
         (VIVID / "bind").write_text("vivid.0")

@@ -1,0 +1,38 @@
+"""The configuration: one TOML file -> frozen dataclasses, one for each section. All faults of a file are reported at once.
+
+The name of the file without .toml is the instance: /etc/edge-oneshot/front.toml configures `edge-oneshot@front.service`,
+its socket and its outbox. All instances share one gallery.
+"""
+
+from __future__ import annotations
+
+from edge_oneshot.config.example import example_toml, toml_value
+from edge_oneshot.config.reader import SLUG, contradictions, load_config, parse_config
+from edge_oneshot.config.root import SECTIONS, SYSTEM_DIR, Config, section_keys
+from edge_oneshot.config.sections import (
+    CameraConfig,
+    DecisionConfig,
+    DeviceConfig,
+    ModelConfig,
+    MqttConfig,
+    QualityConfig,
+)
+
+__all__ = [
+    "SECTIONS",
+    "SLUG",
+    "SYSTEM_DIR",
+    "CameraConfig",
+    "Config",
+    "DecisionConfig",
+    "DeviceConfig",
+    "ModelConfig",
+    "MqttConfig",
+    "QualityConfig",
+    "contradictions",
+    "example_toml",
+    "load_config",
+    "parse_config",
+    "section_keys",
+    "toml_value",
+]

@@ -1,0 +1,86 @@
+"""The whole configuration: its sections, and the paths that follow from them."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import re
+import socket
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, get_type_hints
+
+from edge_oneshot.config.sections import (
+    CameraConfig,
+    DecisionConfig,
+    DeviceConfig,
+    ModelConfig,
+    MqttConfig,
+    QualityConfig,
+)
+
+SYSTEM_DIR = Path("/etc/edge-oneshot")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Config:
+    """The whole configuration. path: the file, None for the defaults. instance: the name of the file without .toml."""
+
+    device: DeviceConfig = field(default_factory=DeviceConfig)
+    camera: CameraConfig = field(default_factory=CameraConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    quality: QualityConfig = field(default_factory=QualityConfig)
+    decision: DecisionConfig = field(default_factory=DecisionConfig)
+    mqtt: MqttConfig = field(default_factory=MqttConfig)
+    instance: str = "default"
+    path: Path | None = None
+
+    @property
+    def system(self) -> bool:
+        """Whether this configures the system service, and not a daemon that a user started."""
+        return self.path is not None and self.path.parent == SYSTEM_DIR
+
+    @property
+    def device_slug(self) -> str:
+        if self.device.slug:
+            return self.device.slug
+        host = re.sub(r"[^a-z0-9_-]+", "-", socket.gethostname().split(".")[0].lower()).strip("-") or "device"
+        return host if self.instance == "default" else f"{host}-{self.instance}"
+
+    @property
+    def state_dir(self) -> Path:
+        if self.device.state_dir:
+            return Path(self.device.state_dir).expanduser()
+        if "STATE_DIRECTORY" in os.environ:
+            return Path(os.environ["STATE_DIRECTORY"].split(":")[0])
+        if self.system:
+            return Path("/var/lib/edge-oneshot")
+        return Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local/share") / "edge-oneshot"
+
+    @property
+    def gallery_path(self) -> Path:
+        return self.state_dir / "gallery.sqlite"
+
+    @property
+    def outbox_path(self) -> Path:
+        return self.state_dir / f"outbox-{self.instance}.sqlite"
+
+    @property
+    def explain_path(self) -> Path:
+        return self.state_dir / f"explain-{self.instance}.sqlite"
+
+    @property
+    def socket_path(self) -> Path:
+        if self.device.socket:
+            return Path(self.device.socket).expanduser()
+        if self.system:
+            return Path("/run/edge-oneshot") / f"{self.instance}.sock"
+        return self.state_dir / f"{self.instance}.sock"
+
+
+SECTIONS = tuple(f.name for f in dataclasses.fields(Config) if f.name not in ("instance", "path"))
+
+
+def section_keys(section: str) -> tuple[dataclasses.Field[Any], ...]:
+    """The keys of a section in order, each with its default and metadata (`doc`, `low`, `high`, `choices`, `example`)."""
+    return dataclasses.fields(get_type_hints(Config)[section])

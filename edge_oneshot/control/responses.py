@@ -1,0 +1,234 @@
+"""The response of every request of the control protocol, and the parts of responses (control/requests.py)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from edge_oneshot.control.codec import Json, out
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LookAlike:
+    identity: str
+    score: float
+    threshold: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Nearest:
+    identity: str
+    score: float
+    threshold: float
+    cohort_share: float | None = out("share of the cohort's non-mated pairs that score lower; null without a cohort")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PersonSummary:
+    identity: str
+    name: str
+    created_at: str = out("RFC 3339")
+    templates: int = out("stored templates, of any encoder")
+    needs_enrollment: bool = out("true if none of them is comparable with this encoder")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TemplateDetails:
+    template_id: str
+    created_at: str
+    encoder_id: str
+    comparable: bool = out("false: of another encoder, or damaged")
+    quality: dict[str, float]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AlikePair:
+    identities: tuple[str, ...] = out("two identities")
+    score: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GrowthState:
+    identities: int
+    threshold: float
+    fpir: float = out("expected share of strangers' captures that match an enrolled person")
+    fnir: float | None = out("expected share of enrolled people's captures that are missed; null if not measured")
+    extrapolated: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FoundFace:
+    box: list[float] = out("[x0, y0, x1, y1], px")
+    landmarks: list[list[float]] = out("[[x, y], …], px")
+    detection_score: float
+    quality: dict[str, float]
+    faults: list[str] = out("one sentence for each gate that refuses the face")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    before: Json
+    now: Json
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GalleryCounts:
+    identities: int
+    templates: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Enrolled:
+    identity: str
+    name: str
+    encoder_id: str
+    quality: dict[str, float] = out("measures of the capture")
+    look_alike: LookAlike | None = out("another enrolled person who would match this one, else null")
+    frames: int = out("frames that the template was made of", 1)
+    self_score: float | None = out("lowest score of the template against the best frames; null for one frame", None)
+    weak: bool = out("true if self_score is below the threshold", False)
+    nearest: Nearest | None = out("the most similar other person, else null", None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cancelled:
+    cancelled: bool = out("false: no enrollment was waiting")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class People:
+    identities: list[PersonSummary]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PersonDetails(PersonSummary):
+    details: list[TemplateDetails]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Renamed:
+    identity: str
+    name: str
+    before: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Forgotten:
+    identity: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Checked(GalleryCounts):
+    threshold: float
+    needs_enrollment: list[str] = out("identities without a template of this encoder")
+    look_alikes: list[AlikePair] = out("pairs of people who would match each other")
+    growth: list[GrowthState] | None = out("error rates now and with 100 more people; null without a cohort", None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Exported:
+    document: Json = out("the gallery as one JSON document; it holds biometric data")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Imported:
+    identities: list[str]
+    needs_enrollment: list[str] = out("imported people whose templates are all of another encoder")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Compared:
+    identity: str | None = out("verify: the claimed person; identify: the match, null if there is none")
+    name: str | None
+    decision: Literal["match", "non_match", "not_compared"]
+    score: float | None = out("comparison score; null if the gallery has no comparable template")
+    threshold: float
+    target_fmr: float | None
+    margin: float | None = out("score - threshold")
+    same_probability: float | None
+    runner_up_score: float | None
+    quality: dict[str, float]
+    pad: str = out("not_performed, bona_fide or attack")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Identified(Compared):
+    templates_of_another_encoder: int = out("templates that were not compared", 0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Captured:
+    size: list[int] = out("[width, height], px")
+    faces: list[FoundFace]
+    jpeg: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Present:
+    identities: list[str]
+    unknown: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Percentiles:
+    p50: float
+    p95: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OutboxState:
+    depth: int
+    oldest_age_s: float | None
+    dropped: int
+    refused: int
+    fault: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StatusReport:
+    schema: int
+    state: str = out("running, paused or camera_lost")
+    fps: float | None
+    stages_ms: dict[str, Percentiles]
+    camera_age_s: float | None = out("since the last frame")
+    temperature_c: float | None
+    throttled: int | None = out("the firmware's throttling bits; 0 = none")
+    rss_bytes: int | None
+    uptime_s: float
+    outbox: OutboxState
+    encoder_id: str
+    gallery: GalleryCounts
+    ts: str
+    version: str
+    instance: str
+    device: str
+    frames: int
+    events: int
+    present: Present
+    broker: str | None = out("state of the connection; null without MQTT")
+    threshold: float
+    accepted: str = out("the error rate that the configuration states")
+    target_fmr: float | None
+    target_fpir: float | None
+    threshold_extrapolated: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Paused:
+    paused: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Explained:
+    tracks: list[Json] = out("records of tracks, oldest first, those in sight last")
+    kept: int = out("how many ended tracks are kept")
+    fault: str = out("why records cannot be written, else empty")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reloaded:
+    changed: dict[str, Change] = out("configuration key -> value before and now")
+    restart_needed: list[str] = out("changed keys that take effect at the next start")
+    threshold: float
+    gallery: GalleryCounts

@@ -1,0 +1,175 @@
+"""Claimed and measured error rates: what `edge-oneshot evaluate calibration` reports.
+
+The thresholds come from the model card, or from model.cohort; the rates are measured on other people. Rates are counted
+over identities, as for the cohort: one random image of every person as probe and as reference, in many draws.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from edge_oneshot.errors import EdgeOneshotError
+from edge_oneshot.evaluation.cohort_scores import CohortScores
+from edge_oneshot.evaluation.dataset import EncodedDataset
+from edge_oneshot.evaluation.gallery_rates import false_positive_rates
+from edge_oneshot.evaluation.metrics import Interval, effective_number
+from edge_oneshot.evaluation.results import three_digits
+from edge_oneshot.matching.threshold import Rule, Target, Threshold
+from edge_oneshot.model.card import Comparator
+
+FMRS = (1e-2, 1e-3, 1e-4, 1e-5)
+FPIRS = (0.1, 0.01, 0.001)
+SIZES = (10, 100, 300)
+DRAWS, ROUNDS = 20, 200
+RESOLVED = 10  # a rate counts as measured if its errors come from at least this effective number of people
+MIN_GROUP = 20  # people
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claim:
+    """kind: "fmr" (identities = 1) or "fpir". carried_by: the effective number of people behind the measured rate.
+
+    agreement: "within" a factor of two of the claim; "outside" it, with the whole interval; or "cannot tell".
+    """
+
+    kind: str
+    identities: int
+    claimed: float
+    threshold: float
+    extrapolated: bool
+    measured: float
+    ci95: Interval
+    carried_by: float
+    agreement: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GroupRates:
+    """fmr: a claimed FMR -> the rate measured among the people of the group."""
+
+    group: str
+    identities: int
+    fmr: dict[str, float]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClaimsResult:
+    """protocol: of the cohort behind the thresholds; None if the card has a table only. groups: worst first."""
+
+    claims: tuple[Claim, ...]
+    identities: int
+    pictures: int
+    failures_to_acquire: int
+    encoder_id: str
+    protocol: str | None
+    groups: tuple[GroupRates, ...]
+
+
+def measure(
+    dataset: EncodedDataset, comparator: Comparator, rule: Rule, groups: Mapping[str, str] | None = None, seed: int = 0
+) -> ClaimsResult:
+    """groups: person -> group; adds the rates within each group of MIN_GROUP people or more.
+
+    Raises EdgeOneshotError if there are too few people.
+    """
+    people = CohortScores(dataset, comparator, seed)
+    claims = _claims(rule, people.count)
+    points = [(threshold.value, identities) for _, identities, _, threshold in claims]
+    ones, random = np.ones(people.count, dtype=np.intp), np.random.default_rng(seed)
+    each = np.mean([false_positive_rates(people.draw(), ones, points) for _ in range(DRAWS)], axis=0)
+    rounds = np.empty((ROUNDS, len(claims)))
+    for r in range(ROUNDS):
+        weight = np.bincount(random.integers(0, people.count, people.count), minlength=people.count)
+        rounds[r] = false_positive_rates(people.draw(), weight, points) @ weight / weight.sum()
+    # A person drawn twice makes a resampled gallery smaller than its nominal size: scale the rounds to the measured rate.
+    drawn = rounds.mean(axis=0)
+    rounds *= np.divide(each.mean(axis=1), drawn, out=np.ones(len(claims)), where=drawn > 0)
+    low, high = np.percentile(rounds, [2.5, 97.5], axis=0)
+    carriers = effective_number(each, axis=1)
+    found = []
+    for c, (kind, identities, claimed, threshold) in enumerate(claims):
+        measured = three_digits(each[c].mean())
+        ci95 = Interval(low=three_digits(low[c]), high=three_digits(high[c]))
+        carried_by = round(float(carriers[c]), 1)
+        found.append(
+            Claim(
+                kind=kind,
+                identities=identities,
+                claimed=claimed,
+                threshold=round(threshold.value, 5),
+                extrapolated=threshold.extrapolated,
+                measured=measured,
+                ci95=ci95,
+                carried_by=carried_by,
+                agreement=_agreement(claimed, measured, ci95, carried_by),
+            )
+        )
+    return ClaimsResult(
+        claims=tuple(found),
+        identities=people.count,
+        pictures=len(people.people),
+        failures_to_acquire=len(dataset.faults),
+        encoder_id=dataset.encoder_id,
+        protocol=None if rule.cohort is None else rule.cohort.protocol,
+        groups=() if groups is None else _by_group(dataset, people, groups, points[: len(FMRS)]),
+    )
+
+
+def _claims(rule: Rule, people: int) -> list[tuple[str, int, float, Threshold]]:
+    """(kind, gallery size, claimed rate, threshold for it)."""
+    found = []
+    for fmr in FMRS:
+        target = Rule(target=Target(fmr=fmr), thresholds=rule.thresholds, cohort=rule.cohort)
+        found.append(("fmr", 1, fmr, target([1])))
+    for size in (s for s in SIZES if s <= (people - 1) // 2):
+        for fpir in FPIRS:
+            target = Rule(target=Target(fpir=fpir), thresholds=rule.thresholds, cohort=rule.cohort)
+            found.append(("fpir", size, fpir, target([1] * size)))
+    return found
+
+
+def _agreement(claimed: float, measured: float, ci95: Interval, carried_by: float) -> str:
+    low, high = claimed / 2, claimed * 2
+    if carried_by < RESOLVED:
+        return "cannot tell"
+    if low <= measured <= high:
+        return "within"
+    return "outside" if ci95.low > high or ci95.high < low else "cannot tell"
+
+
+def _by_group(
+    dataset: EncodedDataset, people: CohortScores, groups: Mapping[str, str], points: list[tuple[float, int]]
+) -> tuple[GroupRates, ...]:
+    """The false match rates among the people of each group; the group with the highest rate first."""
+    names = np.unique([dataset.images[i].person for i in dataset.acquired])
+    member = np.array([groups.get(name, "") for name in names])
+    draws = [people.draw() for _ in range(DRAWS)]
+    found = []
+    for group in sorted(set(member) - {""}):
+        at = np.flatnonzero(member == group)
+        if len(at) < MIN_GROUP:
+            continue
+        ones = np.ones(len(at), dtype=np.intp)
+        rates = np.mean([false_positive_rates(d[np.ix_(at, at)], ones, points).mean(axis=1) for d in draws], axis=0)
+        by_fmr = {f"{fmr:g}": three_digits(rate) for fmr, rate in zip(FMRS, rates, strict=True)}
+        found.append(GroupRates(group=str(group), identities=len(at), fmr=by_fmr))
+    return tuple(sorted(found, key=lambda g: -max(g.fmr.values())))
+
+
+def read_groups(path: Path) -> dict[str, str]:
+    """Read a CSV file of `name,group` lines. Raises EdgeOneshotError that names the faulty line."""
+    found = {}
+    with path.open(encoding="utf-8", newline="") as file:
+        for number, row in enumerate(csv.reader(file), start=1):
+            if row and len(row) != 2:
+                raise EdgeOneshotError(
+                    f"{path} line {number}: expected `name,group`, got {','.join(row)!r}", "correct the line"
+                )
+            if row:
+                found[row[0]] = row[1]
+    return found

@@ -1,0 +1,194 @@
+"""Scores of a cohort -> the `cohort` of a model card: how often people who are not enrolled score how high.
+
+For one comparison (FMR) and for galleries of several sizes (FPIR), with a fitted tail below the rates that were counted.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from edge_oneshot.evaluation.cohort_scores import ROUNDS, CohortScores
+from edge_oneshot.evaluation.comparisons import score_matrix
+from edge_oneshot.evaluation.dataset import EncodedDataset
+from edge_oneshot.evaluation.metrics import Ints, effective_number, weighted_quantiles
+from edge_oneshot.evaluation.results import three_digits
+from edge_oneshot.model.card import Comparator
+from edge_oneshot.types import Float64Array
+
+FPIRS = (0.3, 0.1, 0.05, 0.03, 0.02, 0.01, 0.005, 0.002, 0.001, 5e-4, 2e-4, 1e-4, 5e-5, 2e-5, 1e-5, 1e-6)
+FMRS = (0.9, 0.7, 0.5, 0.3, 0.2, *FPIRS[1:])
+FNMRS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.5)
+CARRIERS = 50  # a rate counts as measured while its errors come from at least this effective number of people
+BINS = 400
+TAIL_RATE = 2e-3  # the false match rate at which the extreme-value tail begins
+MAX_SHAPE = 0.5
+
+
+def fit(
+    dataset: EncodedDataset, comparator: Comparator, protocol: str, seed: int = 0, rounds: int = ROUNDS
+) -> dict[str, Any]:
+    """The card's `cohort`; card.Cohort describes the fields. The same images and seed give the same values."""
+    c = CohortScores(dataset, comparator, seed)
+    pairwise = _fit_pairs(c)
+    galleries = _fit_galleries(c, np.linspace(pairwise.half_score, pairwise.highest, BINS + 1), rounds)
+    kept = list(zip(pairwise.fmrs, pairwise.scores, strict=True))
+    exponent, templates = c.template_exponent([s for f, s in kept if f in (1e-2, 1e-3, 1e-4)])
+    mated, mated_weights, _ = c.mated()
+    return {
+        "protocol": protocol,
+        "identities": c.count,
+        "pictures": len(c.people),
+        "seed": seed,
+        "mated_identities": int((c.image_counts >= 2).sum()),
+        "measured_to_fmr": three_digits(pairwise.measured),
+        "fmrs": [three_digits(f) for f in pairwise.fmrs],
+        "fmr_scores": [round(float(s), 5) for s in pairwise.scores],
+        "tail": pairwise.tail,
+        "gallery_sizes": list(c.sizes),
+        "fpirs": list(FPIRS),
+        "gallery_scores": galleries.scores,
+        "measured_to_fpir": galleries.limits,
+        "gallery_ci95": galleries.intervals,
+        "template_exponent": exponent,
+        "template_exponent_measured": templates,
+        "fnmrs": list(FNMRS) if mated.size else [],
+        "fnmr_scores": [round(float(s), 5) for s in weighted_quantiles(mated, mated_weights, FNMRS)],
+    }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Pairwise:
+    """The false match rate of one comparison: fmrs (falling) at scores; measured: the lowest rate that was counted.
+
+    half_score: where half of all non-mated pairs match. highest: above every score. tail: the card's `tail`.
+    """
+
+    fmrs: list[float]
+    scores: list[float]
+    measured: float
+    half_score: float
+    highest: float
+    tail: dict[str, float | str]
+
+
+def _fit_pairs(c: CohortScores) -> _Pairwise:
+    sample = c.draw()
+    np.fill_diagonal(sample, -np.inf)
+    finite = sample[np.isfinite(sample)]
+    low = float(finite.min()) - 1e-3
+    high = max(float(score_matrix(c.vectors, c.comparator, c.vectors).max()), float(finite.max())) + 1e-3
+    fine = np.linspace(low, high, 20001)
+    survival = np.cumsum(c.pair_counts(fine)[::-1])[::-1]
+    at_fmr = scores_at_rates(survival, fine[:-1], FMRS)
+    tail_rate = max(TAIL_RATE, 200 / (c.count * (c.count - 1)))
+    start = float(scores_at_rates(survival, fine[:-1], (tail_rate,))[0])
+    scores, weights, a, b = c.exceedances(start)
+    measured = _measured_fmr(scores, weights, a, b, c.count)
+    counted = measured < float(weights.sum())
+    end = float(scores[np.searchsorted(np.cumsum(weights), measured)]) if counted else float(scores[-1])
+    shape, scale = fit_tail(scores, weights, start, end)
+    kept = [(f, s) for f, s in zip(FMRS, at_fmr, strict=True) if f > measured * 1.001 and np.isfinite(s)]
+    return _Pairwise(
+        fmrs=[*(f for f, _ in kept), measured],
+        scores=[*(float(s) for _, s in kept), end],
+        measured=measured,
+        half_score=float(at_fmr[2]),
+        highest=high,
+        tail={
+            "kind": "gpd",
+            "from_score": round(start, 5),
+            "rate": three_digits(float(weights.sum())),
+            "shape": round(shape, 4),
+            "scale": round(scale, 5),
+            "fitted_to_score": round(end, 5),
+        },
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Galleries:
+    """One row for each gallery size: the scores at the first of FPIRS, the last rate measured, and the 95 % intervals."""
+
+    scores: list[list[float]]
+    limits: list[float]
+    intervals: list[list[list[float] | None]]
+
+
+def _fit_galleries(c: CohortScores, edges: Float64Array, rounds: int) -> _Galleries:
+    curves = c.galleries(edges)
+    resampled = c.bootstrap(edges, rounds)
+    found = _Galleries(scores=[], limits=[], intervals=[])
+    for s in range(len(c.sizes)):
+        at = scores_at_rates(curves.fpir[s], curves.scores, FPIRS)
+        carriers = np.interp(at, curves.scores, curves.carriers[s], right=0.0)
+        good = np.isfinite(at) & (carriers >= CARRIERS)
+        count = max(int(np.argmin(good)) if not good.all() else len(good), 1)
+        found.scores.append([round(float(v), 5) for v in at[:count]])
+        found.limits.append(FPIRS[count - 1])
+        each = np.stack([scores_at_rates(curve[s], curves.scores, FPIRS[:count]) for curve in resampled])
+        found.intervals.append([_interval(column) for column in each.T])
+    return found
+
+
+def scores_at_rates(curve: Float64Array, scores: Float64Array, rates: tuple[float, ...]) -> Float64Array:
+    """The scores at which a falling curve passes each rate, linear in log(rate); NaN for a rate below the whole curve."""
+    depth = -np.log(np.maximum(curve, 1e-15))
+    keep = np.concatenate([[True], np.diff(np.maximum.accumulate(depth)) > 0])
+    last = depth[curve > 0].max() if (curve > 0).any() else -math.inf
+    wanted = -np.log(np.asarray(rates))
+    out = np.interp(wanted, np.maximum.accumulate(depth)[keep], scores[keep])
+    out[wanted > last] = np.nan
+    return np.asarray(out)
+
+
+def fit_tail(scores: Float64Array, weights: Float64Array, start: float, end: float) -> tuple[float, float]:
+    """(shape, scale) of the generalized Pareto distribution of the excesses over `start`, by maximum likelihood.
+
+    Scores above `end` are counted, but their values are not used (right-censored): so few lie there that a handful of
+    mislabelled images would bend the tail.
+    """
+    y, w = scores - start, weights
+    inside = (scores < end) & (y >= 0)
+    y_in, w_in = y[inside], w[inside]
+    beyond, top = float(w[scores >= end].sum()), max(end - start, 1e-9)
+    total = float(w_in.sum())
+    if total <= 0.0:
+        return 0.0, top  # no score between start and end: an exponential tail with the known width
+    mean = float((w_in @ y_in + beyond * top) / max(total, 1e-300))
+    # Grimshaw (1993): with theta = shape / scale the best shape has a closed form, so only theta is searched.
+    best, answer = -total * np.log(mean) - total, (0.0, mean)
+    for theta in np.linspace(max(-0.999 / max(top, float(y_in.max(initial=0.0))), -1.0 / mean), 1.0 / mean, 400):
+        if abs(theta * mean) < 1e-6:
+            continue
+        inner, outer = float(w_in @ np.log1p(theta * y_in)), beyond * np.log1p(theta * top)
+        shape = (inner + outer) / total
+        if abs(shape) > MAX_SHAPE or shape / theta <= 0:
+            continue
+        value = -total * np.log(shape / theta) - inner - total
+        if value > best:
+            best, answer = float(value), (float(shape), float(shape / theta))
+    return answer
+
+
+def _interval(resampled: Float64Array) -> list[float] | None:
+    """The central 95 %; None if fewer than half of the resampled cohorts could count the rate."""
+    found = resampled[np.isfinite(resampled)]
+    if 2 * found.size < resampled.size:
+        return None
+    low, high = np.quantile(found, [0.025, 0.975])
+    return [round(float(low), 5), round(float(high), 5)]
+
+
+def _measured_fmr(scores: Float64Array, weights: Float64Array, a: Ints, b: Ints, people: int) -> float:
+    """The lowest rate with CARRIERS people behind it. Below it, a few faces or wrong labels would decide the threshold."""
+    rates = np.cumsum(weights)
+    for rate in np.geomspace(1e-7, float(rates[-1]), 400):
+        n = int(np.searchsorted(rates, rate)) + 1
+        carried = (np.bincount(a[:n], weights[:n], people) + np.bincount(b[:n], weights[:n], people)).astype(np.float64)
+        if float(effective_number(carried)) >= CARRIERS:
+            return float(rate)
+    return float(rates[-1])

@@ -1,0 +1,96 @@
+"""Configuration -> the parts of a recognizer. Together with service/compose.py the only place that chooses concrete parts."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from edge_oneshot.config import SYSTEM_DIR, Config, load_config
+from edge_oneshot.errors import ModelError
+from edge_oneshot.gallery.store import Gallery
+from edge_oneshot.matching.threshold import Rule, Target
+from edge_oneshot.model.bundle import find_bundle, read_bundle, read_cohort
+from edge_oneshot.model.encoder import TwinEncoder
+from edge_oneshot.recognition.pipeline import Pipeline
+from edge_oneshot.vision.detector import BlazeFaceDetector
+from edge_oneshot.vision.landmarks import LandmarkPlacer
+from edge_oneshot.vision.locate import FaceLocator
+from edge_oneshot.vision.pad import find_pad
+
+
+def find_config(path: Path | None = None, instance: str | None = None) -> Config:
+    """The configuration at `path`; else of `instance`; else $EDGE_ONESHOT_CONFIG, the system's default.toml, the defaults.
+
+    Raises ConfigError.
+    """
+    if path is not None:
+        return load_config(path)
+    if instance:
+        return load_config(SYSTEM_DIR / f"{instance}.toml")
+    if named := os.environ.get("EDGE_ONESHOT_CONFIG"):
+        return load_config(Path(named))
+    default = SYSTEM_DIR / "default.toml"
+    return load_config(default if default.exists() else None)
+
+
+def build_encoder(config: Config) -> TwinEncoder:
+    """Raises ModelError."""
+    bundle = read_bundle(find_bundle(config.model.encoder, "encoder"))
+    return TwinEncoder(bundle, config.model.runtime, config.model.threads)
+
+
+def build_locator(config: Config) -> FaceLocator:
+    """Raises ModelError."""
+
+    model = config.model
+
+    def detector(path: Path) -> BlazeFaceDetector:
+        return BlazeFaceDetector(read_bundle(path), model.runtime, model.threads)
+
+    finder, refiner = detector(find_bundle(model.detector, "detector")), detector(find_bundle(model.refiner, "refiner"))
+    placer = LandmarkPlacer(read_bundle(find_bundle(model.landmarks, "landmarks")), model.runtime, model.threads)
+    if absent := set(placer.card.points) - set(refiner.card.landmarks):
+        raise ModelError(
+            f"{refiner.card.name} decoder.landmarks: expected {sorted(absent)} too, since {placer.card.name} starts from them, "
+            f"got {list(refiner.card.landmarks)}",
+            "set model.refiner or model.landmarks to another bundle",
+        )
+    return FaceLocator(finder, refiner, placer)
+
+
+def build_pipeline(config: Config) -> Pipeline:
+    """Raises ModelError: a bad bundle, or one whose card gives no threshold while the configuration sets none."""
+    encoder = build_encoder(config)
+    locator = build_locator(config) if encoder.card.regions == "face" else None
+    if locator is not None and (
+        absent := ({"nose"} | set(encoder.card.alignment)) - set(locator.refiner.card.landmarks)
+    ):
+        raise ModelError(
+            f"{locator.refiner.card.name} decoder.landmarks: expected {sorted(absent)} too, since the encoder aligns by them "
+            f"and the quality gate measures by the nose, got {list(locator.refiner.card.landmarks)}",
+            "set model.refiner to another bundle",
+        )
+    return Pipeline(encoder, locator, config.quality, find_pad(config.model.pad))
+
+
+def build_rule(config: Config, encoder: TwinEncoder) -> Rule:
+    """The threshold set by hand, else what the user accepts and the cohort that was measured. Raises ModelError."""
+    decision, card = config.decision, encoder.card
+    cohort = (
+        read_cohort(Path(config.model.cohort).expanduser(), encoder.encoder_id) if config.model.cohort else card.cohort
+    )
+    if decision.threshold is not None:
+        return Rule(target=Target(score=decision.threshold), thresholds=card.thresholds, cohort=cohort)
+    if card.thresholds is None and cohort is None:
+        raise ModelError(
+            f"{card.name} thresholds: expected a table in the card, got none",
+            "convert the model with --certify, set model.cohort, or set decision.threshold",
+        )
+    fpir = decision.accepted_fpir
+    target = Target(fmr=decision.target_fmr) if fpir is None else Target(fpir=fpir)
+    return Rule(target=target, thresholds=card.thresholds, cohort=cohort)
+
+
+def open_gallery(path: str | os.PathLike[str]) -> Gallery:
+    """Raises GalleryError."""
+    return Gallery(Path(path))

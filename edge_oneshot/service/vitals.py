@@ -1,0 +1,125 @@
+"""How the daemon is: counts and times of its frames, for health messages and `edge-oneshot status`."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Mapping
+from datetime import UTC, datetime
+
+import numpy as np
+
+from edge_oneshot import __version__
+from edge_oneshot.config import Config
+from edge_oneshot.control.codec import from_json
+from edge_oneshot.control.responses import Present, StatusReport
+from edge_oneshot.mqtt.payloads import Health, Info
+from edge_oneshot.recognition.recognizer import Recognizer
+from edge_oneshot.service import system
+from edge_oneshot.service.reporter import Reporter
+
+FPS_WINDOW = 100  # frames
+KEPT = 300  # frames whose stages are timed
+
+
+class StageTimes:
+    """Times of the last frames per stage."""
+
+    def __init__(self, kept: int = KEPT) -> None:
+        self._kept = kept
+        self._seconds: dict[str, deque[float]] = {}
+
+    def add(self, seconds: Mapping[str, float]) -> None:
+        for name, value in seconds.items():
+            self._seconds.setdefault(name, deque(maxlen=self._kept)).append(value)
+
+    def percentiles_ms(self) -> dict[str, tuple[float, float]]:
+        """stage -> (p50, p95) in ms, over the last frames in which the stage ran."""
+        return {
+            name: (round(float(np.percentile(v, 50)) * 1e3, 2), round(float(np.percentile(v, 95)) * 1e3, 2))
+            for name, v in self._seconds.items()
+        }
+
+
+class Vitals:
+    """Belongs to the loop's thread."""
+
+    def __init__(self) -> None:
+        self.frames = 0
+        self._stages = StageTimes()
+        self._arrivals: deque[int] = deque(maxlen=FPS_WINDOW)  # capture times, ns
+        self._started_ns = time.monotonic_ns()
+
+    def frame(self, captured_ns: int, stage_seconds: Mapping[str, float], seconds: float) -> None:
+        """One frame was processed."""
+        self.frames += 1
+        self._arrivals.append(captured_ns)
+        self._stages.add({**stage_seconds, "frame": seconds})
+
+    @property
+    def latest_ns(self) -> int:
+        """The latest capture time; 0 before the first frame."""
+        return max(self._arrivals, default=0)
+
+    def health(self, state: str, recognizer: Recognizer, reporter: Reporter) -> Health:
+        arrivals = self._arrivals
+        span_ns = arrivals[-1] - arrivals[0] if len(arrivals) > 1 else 0
+        now_ns = time.monotonic_ns()
+        outbox = None if reporter.outbox is None else reporter.outbox.status()
+        references = recognizer.references
+        return Health(
+            state=state,
+            fps=round((len(arrivals) - 1) / span_ns * 1e9, 2) if span_ns else None,
+            stages_ms=self._stages.percentiles_ms(),
+            camera_age_s=round(max(0, now_ns - arrivals[-1]) / 1e9, 2) if arrivals else None,
+            temperature_c=system.temperature_c(),
+            throttled=system.throttled(),
+            rss_bytes=system.resident_bytes(),
+            uptime_s=round((now_ns - self._started_ns) / 1e9, 1),
+            outbox_depth=0 if outbox is None else outbox.depth,
+            outbox_oldest_age_s=None if outbox is None else outbox.oldest_age_s,
+            outbox_dropped=0 if outbox is None else outbox.dropped_overflow + outbox.dropped_age,
+            outbox_refused=0 if reporter.link is None else reporter.link.status().refused_events,
+            outbox_fault="" if outbox is None else outbox.fault,
+            encoder_id=recognizer.encoder_id,
+            identities=len(recognizer.people.names),
+            templates=len(references) + references.foreign,
+            ts=datetime.now(UTC),
+        )
+
+    def status(
+        self, health: Health, config: Config, recognizer: Recognizer, reporter: Reporter, present: Present
+    ) -> StatusReport:
+        threshold = recognizer.threshold
+        fields = health.message() | {
+            "version": __version__,
+            "instance": config.instance,
+            "device": config.device_slug,
+            "frames": self.frames,
+            "events": reporter.events,
+            "present": {"identities": present.identities, "unknown": present.unknown},
+            "broker": None if reporter.link is None else str(reporter.link.status().state),
+            "threshold": round(threshold.value, 4),
+            "accepted": config.decision.stated,
+            "target_fmr": threshold.target_fmr,
+            "target_fpir": threshold.target_fpir,
+            "threshold_extrapolated": threshold.extrapolated,
+        }
+        return from_json(StatusReport, fields, "status", strict=False)
+
+
+def info(config: Config, recognizer: Recognizer) -> Info:
+    """What the device is, for the retained `info` topic. The threshold moves with the gallery under target_fpir."""
+    threshold = recognizer.threshold
+    return Info(
+        version=__version__,
+        encoder_id=recognizer.encoder_id,
+        target_fmr=threshold.target_fmr,
+        target_fpir=threshold.target_fpir,
+        threshold=round(threshold.value, 4),
+        pad=recognizer.pipeline.pad_method,
+        gallery_encrypted=False,
+        signed_events=bool(config.mqtt.sign_key_file),
+        requests=config.mqtt.requests,
+        ts=datetime.now(UTC),
+    )

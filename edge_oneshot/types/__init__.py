@@ -1,0 +1,53 @@
+"""The value types that all parts share: frozen, slotted, keyword-only dataclasses, validated when they are created.
+
+    image.py      Frame, Box, Face, Chip: from a picture to the encoder's input
+    quality.py    Quality, Fault, PadResult: why a capture may not be used
+    decision.py   Embedding, Template, Candidate, Decision, Sample, Observation: from an embedding to a decision
+    event.py      Event: what is published
+
+Sizes are (width, height), arrays (H, W, C). Colour is RGB. Names carry their unit (_px _ns _s _deg). A value that
+breaks its contract raises ValueError, with what was expected and what was given.
+"""
+
+from __future__ import annotations
+
+from edge_oneshot.types.checks import Float32Array, Float64Array, UInt8Array
+from edge_oneshot.types.decision import (
+    Candidate,
+    Decision,
+    DecisionKind,
+    Embedding,
+    Identity,
+    Observation,
+    Sample,
+    Template,
+    Withheld,
+)
+from edge_oneshot.types.event import EVENT_TYPES, Event
+from edge_oneshot.types.image import Box, Chip, Face, Frame
+from edge_oneshot.types.quality import Fault, PadDecision, PadResult, Quality
+
+__all__ = [
+    "EVENT_TYPES",
+    "Box",
+    "Candidate",
+    "Chip",
+    "Decision",
+    "DecisionKind",
+    "Embedding",
+    "Event",
+    "Face",
+    "Fault",
+    "Float32Array",
+    "Float64Array",
+    "Frame",
+    "Identity",
+    "Observation",
+    "PadDecision",
+    "PadResult",
+    "Quality",
+    "Sample",
+    "Template",
+    "UInt8Array",
+    "Withheld",
+]

@@ -1,0 +1,133 @@
+"""From an embedding to a decision: Embedding, Template, Identity, Candidate, Decision, Sample, Observation."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import Enum
+
+import numpy as np
+
+from edge_oneshot.types.checks import Float32Array, aware, require
+from edge_oneshot.types.image import Chip, Face
+from edge_oneshot.types.quality import Fault, PadResult, Quality
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Embedding:
+    """vector: float32 (D,), finite; of unit norm if the comparator is cosine. encoder_id: "sha256:…" of the encoder."""
+
+    vector: Float32Array
+    encoder_id: str
+
+    def __post_init__(self) -> None:
+        v = self.vector
+        require(v.dtype == np.float32 and v.ndim == 1 and v.size > 0, "Embedding.vector", "float32 (D,)", v)
+        require(bool(np.isfinite(v).all()), "Embedding.vector", "finite values", "NaN or infinity")
+        known = isinstance(self.encoder_id, str) and self.encoder_id.startswith("sha256:")
+        require(known, "Embedding.encoder_id", "sha256:…", self.encoder_id)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Template:
+    """A stored reference. A template of another encoder is kept in the gallery, and never compared."""
+
+    template_id: str
+    identity_id: str
+    embedding: Embedding
+    quality: Quality
+    created_at: datetime
+
+    def __post_init__(self) -> None:
+        aware("Template.created_at", self.created_at)
+
+    @property
+    def encoder_id(self) -> str:
+        return self.embedding.encoder_id
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Identity:
+    """An enrolled person or thing. identity_id: slug [a-z0-9_-]+, used in topics. name: the display name."""
+
+    identity_id: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Candidate:
+    """An identity and the comparison score of its best template; higher = more alike."""
+
+    identity_id: str
+    score: float
+
+
+class DecisionKind(Enum):
+    MATCH = "match"
+    NON_MATCH = "non_match"
+    NOT_COMPARED = "not_compared"
+
+
+class Withheld(Enum):
+    """Why a track is not reported as a match although all its frames together reach the threshold for an identity."""
+
+    NEWEST = "newest"  # the best candidate of the newest frame is another identity
+    DIVIDED = "divided"  # single-frame matches disagree: at most two in three name that identity
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decision:
+    """The decision on one capture.
+
+    NOT_COMPARED: the capture has faults: it failed a quality gate or is an attack. NON_MATCH without a candidate: the
+    gallery is empty. candidate, runner_up: the best and the second-best identity; those of a non-match are not
+    published. margin = score - threshold.
+    same_probability: probability that both are of one person, from the card's map of the score; None if it has none.
+    target_fmr, target_fpir: the error rate that the threshold was chosen for; both None for a fixed threshold.
+    """
+
+    kind: DecisionKind
+    threshold: float
+    target_fmr: float | None
+    candidate: Candidate | None = None
+    runner_up: Candidate | None = None
+    same_probability: float | None = None
+    faults: tuple[Fault, ...] = ()
+    target_fpir: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.kind is DecisionKind.MATCH:
+            ok = self.candidate is not None and self.candidate.score >= self.threshold
+            require(ok, "Decision(MATCH)", f"a candidate with score >= {self.threshold}", self.candidate)
+
+    @property
+    def score(self) -> float | None:
+        return None if self.candidate is None else self.candidate.score
+
+    @property
+    def margin(self) -> float | None:
+        return None if self.candidate is None else self.candidate.score - self.threshold
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sample:
+    """One region of a frame, before it is encoded. face: None for a bundle whose regions are whole frames."""
+
+    face: Face | None
+    chip: Chip
+    quality: Quality
+    pad: PadResult = field(default_factory=PadResult)
+
+    @property
+    def faults(self) -> tuple[Fault, ...]:
+        """Why the sample must be neither compared nor enrolled: failed quality gates, or an attack. Empty = good."""
+        return self.quality.faults + self.pad.faults
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Observation:
+    """A sample and the decision on it. embedding: None if the sample has a fault."""
+
+    sample: Sample
+    embedding: Embedding | None
+    decision: Decision

@@ -1,0 +1,198 @@
+"""Requests to the daemon: errors as answers, the loop between requests and frames, and requests without a daemon."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from samples import person, random_unit, template
+
+from edge_oneshot.config import Config, DecisionConfig, DeviceConfig
+from edge_oneshot.control.protocol import Request
+from edge_oneshot.errors import GalleryError
+from edge_oneshot.gallery.archive import to_document
+from edge_oneshot.gallery.people import People
+from edge_oneshot.gallery.store import Gallery
+from edge_oneshot.matching.track import Tracker
+from edge_oneshot.model.bundle import Bundle
+from edge_oneshot.mqtt.topics import Topics
+from edge_oneshot.recognition.pipeline import Pipeline
+from edge_oneshot.service.daemon import Daemon
+from edge_oneshot.service.offline import perform
+from edge_oneshot.service.reporter import Reporter
+from edge_oneshot.service.requests import Handler
+
+
+@pytest.fixture
+def gallery(tmp_path: Path) -> Iterator[Gallery]:
+    with Gallery(tmp_path / "gallery.sqlite") as opened:
+        yield opened
+
+
+def add(gallery: Gallery, identity_id: str, name: str = "", encoder_id: str = "sha256:aa") -> None:
+    gallery.add(person(identity_id, name), [template(identity_id, random_unit(len(identity_id)), encoder_id)])
+
+
+@pytest.fixture
+def people(gallery: Gallery, pipeline: Pipeline) -> People:
+    return People(gallery, pipeline.encoder.card, pipeline.encoder.encoder_id)
+
+
+@pytest.fixture
+def handler(pipeline: Pipeline, people: People) -> Handler:
+    return Handler(pipeline, people, lambda event: None, dict)
+
+
+def served(handler: Handler, verb: str, **arguments: Any) -> dict[str, Any]:
+    request = Request(verb=verb, arguments=arguments)
+    handler.start(request)
+    answer: dict[str, Any] = request.answers.get_nowait()
+    return answer
+
+
+@pytest.mark.parametrize("key", ["template_id", "encoder_id"])
+@pytest.mark.parametrize("value", ["sha256:\ud800", 5, None, ["sha256:"]])
+def test_an_import_with_invalid_text_is_an_error_answer(
+    gallery: Gallery, handler: Handler, key: str, value: object
+) -> None:
+    add(gallery, "alice")
+    document = json.loads(json.dumps(to_document(gallery)))
+    document["identities"][0]["templates"][0][key] = value
+    answer = served(handler, "import", document=document, replace=True)
+    assert (answer["status"], answer["kind"]) == ("error", "GalleryError")
+    assert "identities[0] is damaged" in answer["error"]
+
+
+def test_an_internal_error_in_one_request_is_an_answer_and_does_not_stop_the_daemon(
+    handler: Handler, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(Gallery, "people", lambda self: 1 / 0)
+    answer = served(handler, "list")
+    assert (answer["kind"], answer["error"]) == (
+        "EdgeOneshotError",
+        "list: internal error: ZeroDivisionError: division by zero",
+    )
+    assert "ZeroDivisionError" in caplog.text
+
+
+def test_a_gallery_whose_file_was_replaced_or_removed_is_not_written(gallery: Gallery, handler: Handler) -> None:
+    """A person enrolled into the old file would be lost with it."""
+    add(gallery, "alice")
+    assert served(handler, "list")["status"] == "ok"
+    for path in gallery.path.parent.glob("gallery.sqlite*"):
+        path.unlink()
+    answer = served(handler, "rename", name="alice", to="Bea")
+    assert "was moved, removed or replaced" in answer["error"]
+    with Gallery(gallery.path):
+        pass
+    assert "was moved, removed or replaced" in served(handler, "list")["error"]
+
+
+@pytest.mark.parametrize("damage", ["long", "not a number", "cut"])
+def test_a_damaged_template_affects_one_person_only_and_can_be_replaced(
+    gallery: Gallery,
+    pipeline: Pipeline,
+    encoder_bundle: Bundle,
+    portrait_files: dict[str, Path],
+    damage: str,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    own = pipeline.encoder.encoder_id
+    add(gallery, "bob", "Bob", own)
+    add(gallery, "alice", "Alice", own)
+    vector = {"long": np.full(192, 3.0, "<f4"), "not a number": np.full(192, np.nan, "<f4"), "cut": np.ones(3, "<f4")}[
+        damage
+    ]
+    gallery._db.execute("UPDATE templates SET vector = ? WHERE identity_id = 'alice'", (vector.tobytes(),))
+    people = People(gallery, pipeline.encoder.card, own)
+    assert people.references.identity_ids == ["bob"]
+    assert "of 'alice' is damaged" in caplog.text
+    handler = Handler(pipeline, people, lambda event: None, dict)
+    image = base64.b64encode(portrait_files["collins"].read_bytes()).decode()
+    # A vector that is too long would match every person who claims to be Alice.
+    assert served(handler, "verify", name="alice", image=image)["status"] == "error"
+    assert served(handler, "enroll", name="Alice", image=image, replace=True)["status"] == "ok"
+    assert people.references.identity_ids == ["alice", "bob"]
+    assert served(handler, "forget", name="alice")["status"] == "ok"
+
+
+@pytest.fixture
+def daemon(pipeline: Pipeline, people: People) -> Daemon:
+    tracker = Tracker(DecisionConfig(), lambda a, b: False, people.references.score)
+    return Daemon(Config(), pipeline, people, tracker, Reporter(Topics("p", "d"), None, None))
+
+
+class Flood:
+    """A source that always has one more request."""
+
+    def __init__(self) -> None:
+        self.served = 0
+
+    def next_request(self) -> Request:
+        self.served += 1
+        return Request(verb="status", arguments={})
+
+
+def test_a_flood_of_requests_does_not_stop_the_frames(daemon: Daemon) -> None:
+    flood = Flood()
+    thread = threading.Thread(target=daemon._serve, args=([flood],), daemon=True)
+    daemon.handler.start = lambda request: time.sleep(0.01)  # type: ignore[method-assign]
+    thread.start()
+    thread.join(60)
+    assert not thread.is_alive()
+    assert flood.served > 1
+
+
+def test_an_import_reads_the_gallery_once(
+    daemon: Daemon, gallery: Gallery, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Gallery(tmp_path / "other.sqlite") as other:
+        for i in range(20):
+            add(other, "p" + "x" * i, f"Person {i}")
+        document = json.loads(json.dumps(to_document(other)))
+    counts: list[int] = []
+    reads: list[int] = []
+    events: list[str] = []
+    templates = Gallery.templates
+
+    def counted(self: Gallery, *arguments: Any) -> Any:
+        reads.append(1)
+        return templates(self, *arguments)
+
+    monkeypatch.setattr(Gallery, "templates", counted)
+    monkeypatch.setattr(daemon.reporter, "people", lambda now: counts.append(len(now)))
+    monkeypatch.setattr(daemon.reporter, "event", lambda event: events.append(event.body["identity"]))
+    assert served(daemon.handler, "import", document=document)["status"] == "ok"
+    assert (counts, len(events), len(reads)) == ([20], 20, 1)
+
+
+def test_a_change_that_a_request_reads_first_is_reported_too(
+    daemon: Daemon, gallery: Gallery, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reported: list[list[str]] = []
+    monkeypatch.setattr(daemon.reporter, "people", lambda names: reported.append(sorted(names)))
+    with Gallery(gallery.path) as other:
+        add(other, "alice", "Alice")
+    assert served(daemon.handler, "list")["status"] == "ok"
+    daemon._read_gallery()
+    assert reported == [["alice"]]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may give a folder away")
+def test_without_a_daemon_only_the_owner_of_the_gallery_may_act(tmp_path: Path) -> None:
+    state = tmp_path / "state"
+    state.mkdir()
+    config = Config(device=DeviceConfig(state_dir=str(state)))
+    assert perform(config, "list", {}, print) == {"identities": []}
+    os.chown(state, 65534, 65534)
+    with pytest.raises(GalleryError, match="belongs to") as caught:
+        perform(config, "list", {}, print)
+    assert "sudo -u" in caught.value.hint
