@@ -59,6 +59,7 @@ def distribution(site: Path, name: str, group: str, entry: str, **modules: str) 
     (info / "entry_points.txt").write_text(f"[{group}]\n{entry}\n")
     for module, text in modules.items():
         (site / f"{module}.py").write_text(text)
+    importlib.invalidate_caches()
 
 
 def run(site: Path, folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -161,6 +162,7 @@ def test_a_plugin_cannot_replace_a_built_in_camera(path_entry: Path, tmp_path: P
     [
         ("int", "expected a PAD method with `name` and `judge`, got int"),
         ("lambda: type('M', (), {'name': 'm 1'})()", "got M"),
+        ("lambda: type('N', (), {'judge': print})()", "got N"),
     ],
 )
 def test_a_factory_that_gives_no_pad_method_is_refused(path_entry: Path, factory: str, message: str) -> None:
