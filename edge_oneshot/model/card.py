@@ -66,7 +66,7 @@ class Tail:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cohort:
-    """How high people who are not enrolled score; counted over identities (evaluation/cohort.py measures it).
+    """How high people who are not enrolled score; counted over identities (evaluation/cohort_fit.py measures it).
 
     fmrs, fmr_scores: false match rate per comparison, falling, and the score that gives it, down to measured_to_fmr;
     beyond it `tail` goes on. gallery_scores: a row for each of gallery_sizes (identities, one template each), the scores

@@ -1,4 +1,4 @@
-"""A stated rate becomes a threshold, and follows the gallery in a running pipeline."""
+"""From a stated error rate to a threshold that follows the gallery."""
 
 from __future__ import annotations
 
@@ -38,32 +38,32 @@ TABLE = Thresholds(
 )
 
 
-def test_without_a_cohort_comparisons_are_taken_as_independent_and_it_says_so() -> None:
+def test_without_a_cohort_the_threshold_assumes_independent_comparisons_and_is_marked() -> None:
     found = threshold_for(Target(fpir=0.01), TABLE, None, [1] * 100)
     assert found.value == pytest.approx(threshold_for_fmr(TABLE, 1 - 0.99**0.01).value) and found.approximated
     assert not threshold_for(Target(fpir=0.01), TABLE, cohort(), [1] * 100).approximated
 
 
-def test_a_rate_per_comparison_does_not_move_with_the_gallery_but_with_templates_per_person() -> None:
+def test_a_target_fmr_depends_on_templates_per_person_but_not_on_the_gallery_size() -> None:
     c = cohort()
     one, hundred = (threshold_for(Target(fmr=1e-3), TABLE, c, [1] * n) for n in (1, 100))
     assert one == hundred and one.target_fmr == 1e-3 and one.target_fpir is None
     assert threshold_for(Target(fmr=1e-3), TABLE, c, [4] * 100).value > one.value
 
 
-def test_by_hand_is_by_hand() -> None:
+def test_a_threshold_set_by_hand_is_used_unchanged() -> None:
     found = threshold_for(Target(score=0.42), None, None, [1] * 9)
     assert found.value == 0.42 and found.target_fmr is None and found.target_fpir is None and not found.extrapolated
 
 
-def test_a_target_is_one_statement() -> None:
+def test_a_target_states_exactly_one_value() -> None:
     with pytest.raises(ValueError, match="exactly one"):
         Target(fmr=0.1, fpir=0.1)
     with pytest.raises(ValueError, match="expected a table or a cohort"):
         Rule(target=Target(fmr=0.1), thresholds=None, cohort=None)
 
 
-WAYS = {
+STATEMENTS = {
     "target_fmr": {"target_fmr": 1e-4},
     "target_fpir": {"target_fpir": 0.01},
     "threshold": {"threshold": 0.5},
@@ -71,22 +71,22 @@ WAYS = {
 }
 
 
-@pytest.mark.parametrize(("one", "other"), list(itertools.combinations(WAYS, 2)))
-def test_two_statements_are_a_fault_of_the_file(one: str, other: str) -> None:
-    parse_config({"decision": WAYS[one]})
+@pytest.mark.parametrize(("one", "other"), list(itertools.combinations(STATEMENTS, 2)))
+def test_two_stated_targets_are_a_configuration_fault(one: str, other: str) -> None:
+    parse_config({"decision": STATEMENTS[one]})
     with pytest.raises(ConfigError) as caught:
-        parse_config({"decision": WAYS[one] | WAYS[other]})
+        parse_config({"decision": STATEMENTS[one] | STATEMENTS[other]})
     (fault,) = caught.value.faults
     assert one in fault and other in fault and "keep one of them" in fault
 
 
-def test_false_matches_per_day_are_a_rate_per_stranger() -> None:
-    d = parse_config({"decision": WAYS["false_matches_per_day"]}).decision
+def test_false_matches_per_day_are_a_target_fpir_per_stranger() -> None:
+    d = parse_config({"decision": STATEMENTS["false_matches_per_day"]}).decision
     assert d.accepted_fpir == 0.1 / 50 and d.target_fpir is None
     assert d.stated == "false_matches_per_day = 0.1 of expected_strangers_per_day = 50: target_fpir 0.002"
-    assert parse_config({"decision": WAYS["target_fpir"]}).decision.accepted_fpir == 0.01
+    assert parse_config({"decision": STATEMENTS["target_fpir"]}).decision.accepted_fpir == 0.01
     assert DecisionConfig().accepted_fpir is None
-    assert [parse_config({"decision": w}).decision.stated for w in WAYS.values()][:3] == [
+    assert [parse_config({"decision": w}).decision.stated for w in STATEMENTS.values()][:3] == [
         "target_fmr = 0.0001",
         "target_fpir = 0.01",
         "threshold = 0.5",
@@ -120,7 +120,9 @@ def test_false_matches_per_day_are_a_rate_per_stranger() -> None:
         ),
     ],
 )
-def test_half_a_statement_and_an_impossible_rate(decision: dict[str, float], needs: str, says: str) -> None:
+def test_an_incomplete_statement_and_an_impossible_rate_are_faults(
+    decision: dict[str, float], needs: str, says: str
+) -> None:
     with pytest.raises(ConfigError) as caught:
         parse_config({"decision": decision})
     assert any(fault.startswith(f"decision.{needs}: ") and says in fault for fault in caught.value.faults), (
@@ -128,7 +130,7 @@ def test_half_a_statement_and_an_impossible_rate(decision: dict[str, float], nee
     )
 
 
-def test_the_same_rate_gives_the_same_threshold_however_it_was_stated() -> None:
+def test_the_same_rate_gives_the_same_threshold_in_every_notation() -> None:
     encoder = build_encoder(Config())
     rules = [
         build_rule(Config(decision=DecisionConfig(**keys)), encoder)
@@ -144,20 +146,20 @@ def test_the_same_rate_gives_the_same_threshold_however_it_was_stated() -> None:
     assert rules[0]([1] * 200).value > rules[0]([1]).value
 
 
-def test_commands_tell_how_it_was_stated(tmp_path: Path) -> None:
+def test_config_show_and_doctor_show_the_statement(tmp_path: Path) -> None:
     path = tmp_path / "front.toml"
     path.write_text("[decision]\nfalse_matches_per_day = 0.2\nexpected_strangers_per_day = 100\n")
     shown = CliRunner().invoke(cli, ["--config", str(path), "config", "show"]).output
     assert "# accepted: false_matches_per_day = 0.2 of expected_strangers_per_day = 100: target_fpir 0.002" in shown
-    said = io.StringIO()
-    with contextlib.redirect_stdout(said):
+    output = io.StringIO()
+    with contextlib.redirect_stdout(output):
         probe.models(load_config(path))
-    lines = {line["check"]: line for line in map(json.loads, said.getvalue().splitlines())}
+    lines = {line["check"]: line for line in map(json.loads, output.getvalue().splitlines())}
     assert lines["threshold"]["status"] == "ok"
     assert "decision.false_matches_per_day = 0.2 of expected_strangers_per_day = 100" in lines["threshold"]["message"]
 
 
-def test_what_the_next_hundred_people_cost() -> None:
+def test_the_forecast_for_a_hundred_more_people() -> None:
     now, then = growth(Rule(target=Target(fpir=0.05), thresholds=None, cohort=cohort()), [1] * 20) or ({}, {})
     assert (now["identities"], then["identities"]) == (20, 120)
     assert now["threshold"] < then["threshold"] and now["fnir"] <= then["fnir"]
@@ -167,7 +169,7 @@ def test_what_the_next_hundred_people_cost() -> None:
     assert growth(Rule(target=Target(score=0.5), thresholds=TABLE, cohort=None), [1]) is None
 
 
-def test_how_unusual_a_look_alike_is() -> None:
+def test_a_similar_person_has_a_rank_in_the_cohort() -> None:
     near = nearest(cohort(), Candidate(identity_id="bob", score=cohort().fmr_scores[cohort().fmrs.index(0.01)]), 0.9)
     assert near["cohort_share"] == pytest.approx(0.99, abs=1e-3) and near["identity"] == "bob"
     assert nearest(None, Candidate(identity_id="bob", score=0.4), 0.9)["cohort_share"] is None
@@ -178,7 +180,7 @@ def write_cohort(path: Path, encoder_id: str) -> Path:
     return path
 
 
-def test_a_running_pipeline_follows_its_gallery(tmp_path: Path) -> None:
+def test_the_threshold_of_a_pipeline_follows_its_gallery(tmp_path: Path) -> None:
     base = Config(device=DeviceConfig(state_dir=str(tmp_path)), model=ModelConfig(threads=1))
     encoder_id = build_pipeline(base).encoder.encoder_id
     file = write_cohort(tmp_path / "own.json", encoder_id)
