@@ -67,7 +67,7 @@ class Tail:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CohortScores:
-    """The scores of a cohort, that is of people who are not enrolled, as evaluation/cohort.py measures them.
+    """The scores of a cohort, that is of people who are not enrolled, as evaluation/cohort_fit.py measures them.
 
     identities: size of the cohort; rates are counted over identities. fmrs, fmr_scores: false match rates per
     comparison, falling, and the scores that give them, down to measured_to_fmr; `tail` describes lower rates.

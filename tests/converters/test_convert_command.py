@@ -128,7 +128,7 @@ def test_mirror_is_on_the_card_and_what_is_certified_is_what_the_device_gives(
 
 def test_the_report_stands_alone(converted: Path) -> None:
     html = converted.with_suffix(".html").read_text(encoding="utf-8")
-    assert html.count("<svg") == 2 and "TAR at FMR 1e-3" in html
+    assert html.count('<svg class="chart"') == 2 and "TAR at FMR 1e-3" in html
     assert "src=" not in html and "href=" not in html and "<script" not in html
 
 
