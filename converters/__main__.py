@@ -16,12 +16,12 @@ import numpy as np
 
 from converters.certify import Certificate, Limits, as_text, certify
 from converters.checks import check_int8, check_source, try_run, undelegated
+from converters.chips import ChipReader, chips_digest, find_pictures, spread
+from converters.convert import Conversion, convert
 from converters.graph import Array
+from converters.labelled import labelled
 from converters.litert import latency_ms
-from converters.page import page
-from converters.pairs import labelled
-from converters.pictures import ChipReader, chips_digest, find_pictures, spread
-from converters.pipeline import Conversion, convert
+from converters.report import page
 from converters.sources import Source, load_source
 from converters.tflite_runtime import check_predecessor
 from edge_oneshot.errors import EdgeOneshotError, ModelError

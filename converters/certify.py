@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from converters.graph import Array, parse
+from converters.convert import Conversion
+from converters.flatbuffer import parse
+from converters.graph import Array
 from converters.litert import activations, embed
-from converters.pipeline import Conversion
 from converters.scores import Bootstrap, Pairs, Rates, compare_pairs, interval, rates, resamples, resolved, separation
 from edge_oneshot.errors import ModelError
 from edge_oneshot.model.card import Comparator

@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from converters.graph import Array, Graph, parse
+from converters.flatbuffer import parse
+from converters.graph import Array, Graph
 from converters.litert import feed, interpreter
 from edge_oneshot.errors import ModelError
 

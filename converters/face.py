@@ -4,7 +4,7 @@
 
 LFW_DIR holds images/NAME/NAME_0001.jpg and people_sets.json. Calibration sees sets 1-4 alone; the certificate compares
 float and int8 on sets 5-6. The same inputs give the same bytes. Thresholds are measured afterwards, by
-converters.calibrate. docs/encoder.md tells what was tried.
+converters.thresholds. docs/encoder.md tells what was tried.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ import click
 
 from converters.certify import Certificate, Limits, as_text, certify
 from converters.checks import check_int8, try_run, undelegated
-from converters.graph import load
+from converters.chips import ChipReader, chips_digest, spread
+from converters.convert import Conversion, convert
+from converters.flatbuffer import load
 from converters.litert import latency_ms
-from converters.page import page
-from converters.pictures import ChipReader, chips_digest, spread
-from converters.pipeline import Conversion, convert
+from converters.report import page
 from converters.scores import all_pairs
 from converters.tflite_runtime import check_predecessor
 from edge_oneshot.model.bundle import digest, write_bundle
@@ -42,7 +42,7 @@ MEAN, STD = [127.5] * 3, [128.0] * 3
 
 
 def make_card(source: bytes, calibration: str) -> dict[str, Any]:
-    """The card without thresholds; converters.calibrate measures those through the device's own path."""
+    """The card without thresholds; converters.thresholds measures those through the device's own path."""
     return {
         "card": 1,
         "kind": "encoder",

@@ -8,7 +8,8 @@ import warnings
 
 import numpy as np
 
-from converters.graph import Graph, Tensor, serialize
+from converters.flatbuffer import serialize
+from converters.graph import Graph, Tensor
 from converters.passes.equalise import ChannelStats
 from edge_oneshot.errors import ModelError
 

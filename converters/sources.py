@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from converters.graph import Graph, parse
+from converters.flatbuffer import parse
+from converters.graph import Graph
 from edge_oneshot.errors import ModelError
 from edge_oneshot.model.bundle import split
 

@@ -14,7 +14,8 @@ from pathlib import Path
 
 import numpy as np
 
-from converters.graph import Array, parse
+from converters.flatbuffer import parse
+from converters.graph import Array
 from edge_oneshot.errors import ModelError
 
 VARIABLE = "EDGE_ONESHOT_TFLITE_PYTHON"

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from converters.build import Builder
-from converters.graph import Array, Graph, serialize
+from converters.flatbuffer import serialize
+from converters.graph import Array, Graph
 from converters.litert import interpreter
 
 MEAN, STD = [127.5] * 3, [128.0] * 3

@@ -13,7 +13,7 @@ import pytest
 from converter_parts import pixels, random_network
 from PIL import Image
 
-from converters.graph import parse, serialize
+from converters.flatbuffer import parse, serialize
 from converters.litert import embed
 from edge_oneshot.model.bundle import read_bundle, split
 from edge_oneshot.model.encoder import TwinEncoder

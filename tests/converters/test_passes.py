@@ -9,8 +9,9 @@ import pytest
 from converter_parts import MEAN, STD, normalised, pixels, random_network, run
 
 from converters.build import Builder
-from converters.calibration import observe
-from converters.graph import Array, Graph, Op, Tensor, load, parse, serialize
+from converters.flatbuffer import load, parse, serialize
+from converters.graph import Array, Graph, Op, Tensor
+from converters.observe import observe
 from converters.passes.bias import correct_biases, rounding_error
 from converters.passes.colour import bgr_to_rgb
 from converters.passes.equalise import equalise, groups

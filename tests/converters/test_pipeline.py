@@ -12,10 +12,11 @@ from environments import predecessor
 from converters.build import Builder
 from converters.certify import Certificate, Limits, as_text, certify, layer_noise
 from converters.checks import check_int8, check_source, try_run, undelegated
-from converters.graph import Quantization, load, parse, serialize
+from converters.convert import Conversion, convert
+from converters.flatbuffer import load, parse, serialize
+from converters.graph import Quantization
 from converters.litert import embed
-from converters.page import page
-from converters.pipeline import Conversion, convert
+from converters.report import page
 from converters.scores import Bootstrap, all_pairs, compare_pairs, rates, resamples, separation
 from converters.tflite_runtime import VARIABLE, check_predecessor
 from edge_oneshot.errors import ModelError
@@ -51,7 +52,7 @@ def test_int8_stays_close_and_is_a_device_model(conversion: Conversion) -> None:
 
 def test_equalisation_is_what_keeps_it_close(conversion: Conversion) -> None:
     """Guards the pass itself: without it this network, whose channels differ a hundredfold, comes out much worse."""
-    from converters.calibration import observe
+    from converters.observe import observe
     from converters.quantise import ranges, to_int8
 
     graph = parse(conversion.reference)

@@ -9,7 +9,7 @@ import pytest
 from numpy.typing import NDArray
 
 from converters.checks import check_int8, undelegated
-from converters.graph import load, serialize
+from converters.flatbuffer import load, serialize
 from converters.litert import embed
 from converters.passes.normalise import fold_normalisation
 from converters.passes.prelu import recognise_prelu, rewrite_prelu

@@ -12,7 +12,7 @@ import pytest
 from converter_parts import pixels, random_network, run
 
 from converters.build import Builder
-from converters.graph import serialize
+from converters.flatbuffer import serialize
 from converters.sources import load_source
 from edge_oneshot.errors import ModelError
 

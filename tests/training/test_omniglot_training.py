@@ -213,7 +213,7 @@ def test_koch_rates_are_per_layer_fall_by_a_percent_and_momentum_rises() -> None
 
 
 def test_float_graph_computes_what_torch_computes(drawings: Drawings) -> None:
-    from converters.graph import serialize
+    from converters.flatbuffer import serialize
     from converters.litert import embed
     from training.omniglot.graph import float_graph
 

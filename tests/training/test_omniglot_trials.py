@@ -7,9 +7,9 @@ import pytest
 
 from converters.scores import Pairs
 from training.omniglot.baselines import hausdorff, modified_hausdorff, nearest_pixel
-from training.omniglot.calibrate import measured, within_alphabets
 from training.omniglot.data import DataError, Drawings
 from training.omniglot.evaluate import COSINE, FALSE_UNKNOWN, interval, open_set, run_scores, unit
+from training.omniglot.thresholds import measured, within_alphabets
 from training.omniglot.trials import draw_pairs, draw_runs, pairs_of_runs, run_indices
 
 

@@ -23,7 +23,8 @@ BLENDS = 4000
 
 def runner(graph: object) -> Callable[[Array], Array]:
     """A float graph as a function of its input."""
-    from converters.graph import Graph, serialize
+    from converters.flatbuffer import serialize
+    from converters.graph import Graph
     from converters.litert import interpreter
 
     assert isinstance(graph, Graph)
@@ -45,8 +46,8 @@ def prepare(lfw: Path, labels: Path, student: Path, teacher: Path) -> dict[str, 
     set is "-".
     """
     from converters.face import POINTS
+    from converters.flatbuffer import load
     from converters.from_onnx import load_onnx
-    from converters.graph import load
     from converters.passes.structure import fix_batch, remove_shape_arithmetic
     from edge_oneshot.cameras.images import load_image
     from edge_oneshot.vision.align import estimate_similarity, warp

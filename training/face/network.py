@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from converters.graph import Array, Op, load, serialize
+from converters.flatbuffer import load, serialize
+from converters.graph import Array, Op
 from converters.passes.prelu import recognise_prelu
 from converters.passes.structure import fix_batch, remove_shape_arithmetic
 

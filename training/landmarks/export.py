@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import torch
 
+from converters.chips import chips_digest
+from converters.convert import convert
 from converters.from_torch import from_exported
 from converters.graph import Array, Graph
-from converters.pictures import chips_digest
-from converters.pipeline import convert
 from edge_oneshot.model.bundle import Bundle, digest, write_bundle
 from training.landmarks.hidden import load_hidden
 from training.landmarks.network import NAMES, POINTS, SIDE_PX, Both, HiddenNet, LandmarkNet

@@ -10,18 +10,18 @@ from typing import Any
 import numpy as np
 
 from converters.certify import Certificate, Limits, as_text, certify
-from converters.graph import serialize
+from converters.convert import convert
+from converters.flatbuffer import serialize
 from converters.litert import embed
-from converters.pipeline import convert
 from edge_oneshot.errors import ModelError
 from edge_oneshot.model.bundle import Bundle, read_bundle, write_bundle
 from edge_oneshot.model.card import Comparator
 from edge_oneshot.model.encoder import TwinEncoder
-from training.omniglot.calibrate import measured, within_alphabets
 from training.omniglot.data import Drawings, pack, resized
 from training.omniglot.evaluate import open_set, run_scores, unit
 from training.omniglot.graph import float_graph
 from training.omniglot.split import alphabets
+from training.omniglot.thresholds import measured, within_alphabets
 from training.omniglot.train import Model, TrainConfig, load
 from training.omniglot.trials import run_indices
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from converters.calibration import observe
-from converters.graph import Array, Graph, Tensor, parse, serialize
+from converters.flatbuffer import parse, serialize
+from converters.graph import Array, Graph, Tensor
+from converters.observe import observe
 from converters.passes.bias import correct_biases
 from converters.passes.equalise import equalise
 from converters.passes.normalise import fold_normalisation

@@ -6,7 +6,8 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from converters.graph import Array, Graph, serialize
+from converters.flatbuffer import serialize
+from converters.graph import Array, Graph
 from converters.litert import activations
 from converters.passes.equalise import ChannelStats
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
+from converters.chips import ChipReader, find_pictures
 from converters.graph import Array
-from converters.pictures import ChipReader, find_pictures
 from converters.scores import Pairs, all_pairs
 from edge_oneshot.errors import ModelError
 

@@ -1,6 +1,6 @@
 """Measure a bundle's thresholds and its score-to-probability map through the device's own path, and write them into its card.
 
-    python -m converters.calibrate BUNDLE --images DIR --protocol "LFW sets 1-4, …"
+    python -m converters.thresholds BUNDLE --images DIR --protocol "LFW sets 1-4, …"
 
 DIR holds DIR/Name/Name_0001.jpg of people who are in no report. All pairs of pictures are compared. The cohort (how high
 strangers score, pair by pair and against galleries of any size) is counted over identities, with a tail where counts run
