@@ -249,3 +249,57 @@ def test_flattened_maps_as_output_are_refused() -> None:
     b = Builder((1, 3, 8, 8))
     with pytest.raises(ModelError, match="one number per channel"):
         b.check_output(b.flatten(b.input))
+
+
+@pytest.mark.parametrize(
+    ("forward", "words"),
+    [
+        ("torch.add(self.conv(x), self.conv(x), alpha=2)", "add: expected alpha 1, got 2"),
+        ("torch.nn.functional.max_pool2d(x, 2, 2, ceil_mode=True)", "max_pool2d: .* got ceil_mode"),
+        ("torch.nn.functional.max_pool2d(x, 2, 2, dilation=2)", "max_pool2d: expected dilation 1"),
+        ("torch.nn.functional.avg_pool2d(x, 2, 2, divisor_override=3)", "expected no divisor_override"),
+        ("1 - self.conv(x)", "no rule for PyTorch operator aten::rsub"),
+    ],
+)
+def test_arguments_without_a_rule_are_refused(tmp_path: Path, forward: str, words: str) -> None:
+    """Each of them would change the numbers if the reader ignored it."""
+    torch = pytest.importorskip("torch", reason="a PyTorch source")
+
+    class Net(torch.nn.Module):  # type: ignore[misc, name-defined]
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv = torch.nn.Conv2d(3, 4, 3)
+
+        def forward(self, x: Any) -> Any:
+            return eval(forward, {"torch": torch, "self": self, "x": x})
+
+    torch.export.save(torch.export.export(Net().eval(), (torch.ones(1, 3, 9, 9),)), tmp_path / "net.pt2")
+    with pytest.raises(ModelError, match=words):
+        load_source(tmp_path / "net.pt2")
+
+
+def test_onnx_branches_are_joined(tmp_path: Path) -> None:
+    onnx = pytest.importorskip("onnx", reason="an ONNX source")
+    from onnx import TensorProto, helper, numpy_helper
+    from onnx.reference import ReferenceEvaluator
+
+    rng = np.random.default_rng(0)
+    constants = {k: rng.normal(size=(n, 3)).astype(np.float32) for k, n in (("w1", 4), ("w2", 2))}
+    nodes = [
+        helper.make_node("ReduceMean", ["x"], ["m"], axes=[2, 3], keepdims=0),
+        helper.make_node("Gemm", ["m", "w1"], ["a"], transB=1),
+        helper.make_node("Gemm", ["m", "w2"], ["b"], transB=1),
+        helper.make_node("Concat", ["a", "b"], ["y"], axis=1),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "g",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 3, 8, 8])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, 6])],
+        [numpy_helper.from_array(v, k) for k, v in constants.items()],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 15)])
+    onnx.save(model, tmp_path / "net.onnx")
+    x = image(8)
+    expected = ReferenceEvaluator(model).run(None, {"x": x.transpose(2, 0, 1)[None]})[0]
+    agree(load_source(tmp_path / "net.onnx").graph, expected, x)
