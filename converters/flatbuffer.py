@@ -30,7 +30,7 @@ _TYPE_OF_DTYPE = {np.dtype(v): k for k, v in _DTYPES.items()}
 
 
 def _contents(buffer: Any, content: bytes) -> bytes | None:
-    if buffer.offset > 1:  # the quantiser stores constants behind the flatbuffer
+    if buffer.offset > 1:  # the quantiser stores constants after the flatbuffer
         return content[buffer.offset : buffer.offset + buffer.size]
     data = buffer.data
     return None if data is None or len(data) == 0 else bytes(np.asarray(data, dtype=np.uint8))
@@ -39,10 +39,10 @@ def _contents(buffer: Any, content: bytes) -> bytes | None:
 class _Buffer(schema.BufferT):  # type: ignore[misc]
     """A constant inside the flatbuffer, aligned to 16 bytes as the TFLite schema demands (force_align: 16).
 
-    Inside, because runtimes before 2.15 know no offsets and because the bundle appends its card behind the model.
+    Inside, because runtimes before 2.15 do not support offsets and because the bundle appends its card to the model.
     """
 
-    def Pack(self, builder: Any) -> Any:  # noqa: N802  the generated class names it so
+    def Pack(self, builder: Any) -> Any:  # noqa: N802  a name of the generated class
         data = bytes(self.data)
         builder.StartVector(1, len(data), 16)
         builder.head -= len(data)
@@ -55,7 +55,10 @@ class _Buffer(schema.BufferT):  # type: ignore[misc]
 
 def _read_tensor(source: Any, buffers: list[Any], content: bytes, name: str) -> Tensor:
     if source.type not in _DTYPES:
-        raise ModelError(f"tensor {name}: expected a number type, got TFLite type {source.type}")
+        raise ModelError(
+            f"tensor {name}: expected a number type, got TFLite type {source.type}",
+            "export without strings or resources",
+        )
     dtype = _DTYPES[source.type]
     shape = tuple(int(n) for n in source.shape) if source.shape is not None else ()
     raw = _contents(buffers[source.buffer], content)
@@ -79,21 +82,19 @@ def _read_tensor(source: Any, buffers: list[Any], content: bytes, name: str) -> 
 
 
 def parse(content: bytes, where: str = "model") -> Graph:
-    """Read a TFLite flatbuffer with one subgraph. ModelError: not a TFLite file, several subgraphs, custom ops."""
+    """Read a TFLite flatbuffer with one subgraph. ModelError: not a TFLite file, damage, several subgraphs, custom ops."""
     if len(content) < 8 or content[4:8] != b"TFL3":
         raise ModelError(
-            f"{where}: expected a TFLite flatbuffer (TFL3), got {len(content)} bytes of something else",
-            "give a .tflite file",
+            f"{where}: expected a TFLite flatbuffer (TFL3), got {len(content)} other bytes", "give a .tflite file"
         )
     try:
         model = schema.ModelT.InitFromPackedBuf(content, 0)
     except Exception as error:  # the generated reader raises struct.error, IndexError, TypeError, ... on damage
-        raise ModelError(f"{where}: the flatbuffer cannot be read: {error}", "the file is damaged") from error
-    if len(model.subgraphs) != 1:
         raise ModelError(
-            f"{where}: expected one subgraph, got {len(model.subgraphs)}",
-            "models with control flow cannot become a bundle",
-        )
+            f"{where}: the flatbuffer cannot be read: {error}", "the file is damaged: export it again"
+        ) from error
+    if len(model.subgraphs) != 1:
+        raise ModelError(f"{where}: expected one subgraph, got {len(model.subgraphs)}", "export without control flow")
     sub = model.subgraphs[0]
     tensors: list[Tensor] = []
     taken: set[str] = set()

@@ -1,7 +1,6 @@
-"""A float or int8 TFLite model as a small editable graph; every source is brought here, every pass works here.
+"""A float or int8 TFLite model as a small editable graph. Every source becomes one, and every pass edits one.
 
-The flatbuffer is read and written through the schema that ships with LiteRT, so no framework is needed. Tensors are
-plain objects: an op holds its input and output tensors, a constant tensor holds its array. Names are unique.
+An op has its input and output tensors, a constant tensor has its array. Names are unique.
 Shapes and layouts are TFLite's: activations (N, H, W, C), CONV_2D weights (O, kh, kw, I), DEPTHWISE_CONV_2D weights
 (1, kh, kw, C * multiplier), FULLY_CONNECTED weights (O, I).
 """
@@ -36,7 +35,7 @@ class Tensor:
     dtype: Any = np.float32
     data: Array | None = None
     quantization: Quantization | None = None
-    dynamic: bool = False  # the file says -1 somewhere in the shape signature
+    dynamic: bool = False  # the shape signature contains -1
 
     @property
     def array(self) -> Array:
@@ -103,7 +102,7 @@ class Graph:
         return Tensor(self.unique_name(stem), tuple(data.shape), data.dtype.type, np.ascontiguousarray(data))
 
     def replace_input(self, old: Tensor, new: Tensor, skip: Iterable[Op] = ()) -> None:
-        """Let every consumer of `old` (and the graph's outputs) read `new`, except the ops in `skip`."""
+        """Replace `old` by `new` in every consumer (and the graph's outputs), except the ops in `skip`."""
         skipped = {id(op) for op in skip}
         for op in self.ops:
             if id(op) not in skipped:
@@ -114,7 +113,7 @@ class Graph:
         self.ops.insert(0 if anchor is None else self.ops.index(anchor) + 1, op)
 
     def prune(self) -> None:
-        """Drop ops whose results nobody reads."""
+        """Remove ops whose results are not used."""
         while True:
             read = {id(t) for op in self.ops for t in op.inputs if t is not None} | {id(t) for t in self.outputs}
             kept = [op for op in self.ops if any(id(t) in read for t in op.outputs)]

@@ -1,4 +1,4 @@
-"""What the calibration chips do inside the float graph: ranges and statistics per channel, mean maps per tensor."""
+"""Activations of the float graph on the calibration chips: statistics per channel, mean map per tensor."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The certificate as one HTML page that needs nothing else, drawn as the reports of `edge-oneshot evaluate` are."""
+"""The certificate as one self-contained HTML page, in the style of the reports of `edge-oneshot evaluate`."""
 
 from __future__ import annotations
 
@@ -7,14 +7,13 @@ import html
 import numpy as np
 
 from converters.certify import Certificate, as_text
-from edge_oneshot.evaluation.page import densities, dets, table
-from edge_oneshot.evaluation.page import page as whole_page
+from edge_oneshot.evaluation.page import densities, dets, page, table
 
 
-def page(certificate: Certificate, name: str, latency_ms: dict[str, float], passes: tuple[str, ...]) -> str:
-    """The whole page. latency_ms: median invoke() on this machine, one thread, "float" and "int8"."""
+def report_page(certificate: Certificate, name: str, latency_ms: dict[str, float], passes: tuple[str, ...]) -> str:
+    """latency_ms: median time of one inference on this machine, one thread, for "float" and "int8"."""
     r, mated = certificate.record, certificate.pairs.mated
-    verdict = "certified" if r["passed"] else "not certified"
+    result = "certified" if r["passed"] else "not certified"
     scores = {
         side: s.astype(np.float64) for side, s in (("float", certificate.float_score), ("int8", certificate.int8_score))
     }
@@ -24,8 +23,8 @@ def page(certificate: Certificate, name: str, latency_ms: dict[str, float], pass
         for kind in ("mated", "non-mated")
     }
     times = ", ".join(f"{side} {ms:.1f} ms" for side, ms in latency_ms.items())
-    return whole_page(
-        f"{name}: {verdict}",
+    return page(
+        f"{name}: {result}",
         r["protocol"],
         [
             _list("ul", r["reasons"]),
@@ -37,12 +36,12 @@ def page(certificate: Certificate, name: str, latency_ms: dict[str, float], pass
                 "false non-match rate",
                 {side: (s[mated], s[~mated]) for side, s in scores.items()},
             ),
-            f"<p>Median time of one inference on the machine that converted, one thread: {times}.</p>",
-            "<h2>What was done</h2>",
+            f"<p>Median time of one inference on the converting machine, one thread: {times}.</p>",
+            "<h2>Passes</h2>",
             _list("ol", passes),
             "<h2>Layers, largest loss first</h2>",
             table(
-                ("layer", "SNR dB", "lost dB"),
+                ("layer", "SNR, dB", "loss, dB"),
                 [(f"{n.kind} {n.name}", f"{n.snr_db:.1f}", f"{n.lost_db:.1f}") for n in certificate.layers],
             ),
         ],

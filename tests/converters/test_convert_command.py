@@ -19,7 +19,7 @@ from edge_oneshot.model.bundle import read_bundle, split
 from edge_oneshot.model.encoder import TwinEncoder
 from edge_oneshot.types import Chip
 
-pytest.importorskip("ai_edge_quantizer", reason="pip install 'edge-oneshot[convert]'")
+pytest.importorskip("ai_edge_quantizer", reason="pip install 'edge-oneshot-convert'")
 
 FED = ["--mean", "127.5", "--std", "128", "--colour", "RGB", "--regions", "frame"]
 

@@ -73,11 +73,12 @@ def test_a_short_run_agrees_more_and_goes_on_where_it_stopped(student: Path, tmp
     crops = random.integers(0, 256, (12, 144, 144, 3), dtype=np.uint8)
     rows, people = np.arange(12), np.repeat(np.arange(6), 2)
     targets = np.asarray(face.unit(random.normal(size=(12, 192))), np.float32)
+    lesson = face.Lesson(crops=crops, targets=targets, people=people, train=rows, validate=rows)
     config = face.DistilConfig(steps=2, batch=4, every=1, warm_up=1)
     patch = pytest.MonkeyPatch()
     patch.setattr(face, "measure", lambda vectors, people: {})  # twelve pictures resolve no rate
     try:
-        face.distil(GraphNet(student), crops, targets, people, rows, rows, config, normalise, tmp_path / "whole")
+        face.distil(GraphNet(student), lesson, config, normalise, tmp_path / "whole")
         short = face.DistilConfig(steps=2, batch=4, every=1, warm_up=1)
         stop = face.runs.log
 
@@ -87,11 +88,9 @@ def test_a_short_run_agrees_more_and_goes_on_where_it_stopped(student: Path, tmp
 
         patch.setattr(face.runs, "log", power_cut)
         with pytest.raises(KeyboardInterrupt):
-            face.distil(GraphNet(student), crops, targets, people, rows, rows, short, normalise, tmp_path / "parts")
+            face.distil(GraphNet(student), lesson, short, normalise, tmp_path / "parts")
         patch.setattr(face.runs, "log", stop)
-        model = face.distil(
-            GraphNet(student), crops, targets, people, rows, rows, short, normalise, tmp_path / "parts", resume=True
-        )
+        model = face.distil(GraphNet(student), lesson, short, normalise, tmp_path / "parts", resume=True)
     finally:
         patch.undo()
     whole, parts = (
