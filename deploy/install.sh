@@ -148,7 +148,7 @@ source=$wheel
 if [ -z "$source" ]; then
     # A copy, so that the build leaves nothing of root's in the checkout.
     mkdir "$work/source"
-    for part in pyproject.toml README.md LICENSE edge_oneshot converters; do
+    for part in pyproject.toml README.md LICENSE edge_oneshot; do
         cp -R "$here/../$part" "$work/source/"
     done
     source=$work/source
