@@ -189,8 +189,8 @@ def _rows(r: Json) -> list[tuple[str, str, str, str]]:
     f, q = r["float"], r["int8"]
     rows = [("", "float", "int8", "difference (95 % interval)")]
     for at, loss in r["tar_loss"].items():
-        low, high = (-v for v in loss["ci95"][::-1])
-        difference = f"{-loss['points']:+.2f} ({low:+.2f} to {high:+.2f}) points"
+        low, high = (0.0 - v for v in loss["ci95"][::-1])
+        difference = f"{0.0 - loss['points']:+.2f} ({low:+.2f} to {high:+.2f}) points"
         rows.append((f"TAR at FMR {at}", _percent(f["tar"][at]), _percent(q["tar"][at]), difference))
         balanced = f["balanced_tar"][at], q["balanced_tar"][at]
         rows.append(("  averaged over identities", _percent(balanced[0]), _percent(balanced[1]), ""))

@@ -1,4 +1,4 @@
-"""Pictures -> chips through the device's own code: decode, detect, align. The converter then sees what the device sees."""
+"""Pictures -> chips through the device's own code: decode, detect, align. The converter uses the chips that the device would."""
 
 from __future__ import annotations
 

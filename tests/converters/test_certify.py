@@ -42,7 +42,7 @@ def certificate(conversion: Conversion) -> Certificate:
     return certify(conversion, drawn(130), COSINE, Limits(100, 100), draws=20)
 
 
-def test_certificate_tells_both_sides(certificate: Certificate) -> None:
+def test_certificate_has_both_sides(certificate: Certificate) -> None:
     r = certificate.record
     assert r["passed"] and r["identities"] == 130 and r["mated_pairs"] == 130 and r["non_mated_pairs"] == 33_540
     assert 0.98 < r["cosine"]["mean"] <= 1
@@ -63,15 +63,15 @@ def test_each_limit_decides_by_itself(conversion: Conversion, limits: Limits, re
     assert [r.split(":")[0] for r in found.record["reasons"]] == [reason]
 
 
-def test_a_spoiled_model_is_refused(conversion: Conversion) -> None:
-    """Damage like that of a coarse quantiser: weights kept to 3 bits. The table names the loss and the layers."""
+def test_a_damaged_model_is_refused(conversion: Conversion) -> None:
+    """Weights are rounded to 3 bits, as a coarse quantiser would. The table names the loss and the layers."""
     graph = parse(conversion.model)
     for op in graph.ops:
         if op.kind in ("CONV_2D", "DEPTHWISE_CONV_2D") and op.tensor(1).array.size > 100:
             w = op.tensor(1)
             w.data = (np.round(w.array / 48) * 48).astype(np.int8)
-    spoiled = replace(conversion, model=serialize(graph))
-    found = certify(spoiled, drawn(130), COSINE, Limits(), draws=20)
+    damaged = replace(conversion, model=serialize(graph))
+    found = certify(damaged, drawn(130), COSINE, Limits(), draws=20)
     assert not found.passed
     assert any("TAR at FMR 1e-3" in reason or "EER" in reason for reason in found.record["reasons"])
     assert "refused" in as_text(found)

@@ -1,7 +1,8 @@
-"""What is published: the device's distribution and the converter's, built from this checkout and looked into."""
+"""The device's and the converter's distribution, built from this checkout: their content, and that their commands run."""
 
 from __future__ import annotations
 
+import ast
 import os
 import shutil
 import subprocess
@@ -41,7 +42,7 @@ def build(folder: Path, kind: str, out: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy, since a build leaves files behind. With tests/ and training/, which must not be taken in."""
+    """A copy, since a build writes into its folder. It includes folders that must not be packaged, such as training/."""
     copy = tmp_path_factory.mktemp("checkout")
     leave = shutil.ignore_patterns("__pycache__", "*.egg-info", "build", "dist")
     for name in ("edge_oneshot", "converters", "training", "benchmarks", "tests"):
@@ -73,7 +74,7 @@ def metadata(wheel: Path) -> Message:
 
 
 @pytest.mark.parametrize(("name", "package"), NAMES.items())
-def test_a_wheel_holds_its_package_alone(wheels: dict[str, Path], name: str, package: str) -> None:
+def test_a_wheel_contains_only_its_package(wheels: dict[str, Path], name: str, package: str) -> None:
     stem = f"{name.replace('-', '_')}-{VERSION}"
     assert {n.split("/")[0] for n in files(wheels[name])} == {package, f"{stem}.dist-info"}
     modules = {str(p.relative_to(ROOT)) for p in (ROOT / package).rglob("*.py")} - {"converters/setup.py"}
@@ -102,6 +103,15 @@ def test_the_converter_needs_the_device_package_of_its_version(wheels: dict[str,
     assert f"edge-oneshot=={VERSION}" in found.get_all("Requires-Dist", [])
     assert set(found.get_all("Provides-Extra", [])) == {"onnx", "torch", "keras"}
     assert read(wheel, "licenses/LICENSE") == (ROOT / "LICENSE").read_text(encoding="utf-8")
+
+
+def test_the_converter_imports_no_trainer_and_no_command_line() -> None:
+    """training/ is not published, and edge_oneshot.cli is no library."""
+    for path in (ROOT / "converters").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            names = [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            names += [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            assert not [n for n in names if f"{n}.".startswith(("training.", "benchmarks.", "edge_oneshot.cli."))], path
 
 
 @pytest.mark.parametrize("name", NAMES)

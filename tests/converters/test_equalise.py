@@ -84,8 +84,8 @@ def test_bias_correction_takes_out_the_shift_that_rounding_makes() -> None:
         return observe(copy, images)[1][graph.outputs[0].name]
 
     raw = np.abs(mean_with_rounded_weights(False) - means[graph.outputs[0].name]).max()
-    mended = np.abs(mean_with_rounded_weights(True) - means[graph.outputs[0].name]).max()
-    assert mended < 0.5 * raw, (mended, raw)
+    corrected = np.abs(mean_with_rounded_weights(True) - means[graph.outputs[0].name]).max()
+    assert corrected < 0.5 * raw, (corrected, raw)
 
 
 def test_one_layer_is_corrected_exactly() -> None:

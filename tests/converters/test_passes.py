@@ -1,4 +1,4 @@
-"""Every pass leaves the float function as it was: on a small network of every slope, and on the real one."""
+"""Every pass keeps the float function: on a small network with all kinds of slopes, and on the real one."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def small(prelu: bool) -> Graph:
     return graph
 
 
-def spell_prelu(graph: Graph) -> None:
+def write_out_prelu(graph: Graph) -> None:
     """PReLU as TensorFlow 1 exports it: relu(x) + 0.5 a (x - |x|)."""
     for op in list(graph.ops):
         if op.kind != "PRELU":
@@ -80,7 +80,7 @@ def test_slopes_of_exactly_one_and_zero() -> None:
 
 
 def test_prelu_between_neighbours_that_take_no_factor() -> None:
-    """Its input is read twice and its output is the model's: MULs by constants have to take the factors."""
+    """Its input has two readers and its output is the model's: MULs by constants must absorb the factors."""
     b = Builder((1, 3, 8, 8))
     w = np.random.default_rng(0).normal(size=(4, 3, 8, 8)).astype(np.float32)
     x = b.conv(b.input, w, None)
@@ -92,20 +92,20 @@ def test_prelu_between_neighbours_that_take_no_factor() -> None:
     close(run(graph, image), before, 1e-5)
 
 
-def test_spelled_prelu_is_recognised() -> None:
+def test_written_out_prelu_is_recognised() -> None:
     graph = random_network()
     image = normalised(pixels(1)[0])
     before = run(graph, image)
-    spell_prelu(graph)
+    write_out_prelu(graph)
     close(run(graph, image), before, 1e-5)
     assert recognise_prelu(graph) == 4
     assert {op.kind for op in graph.ops} == {"CONV_2D", "DEPTHWISE_CONV_2D", "PRELU", "ADD", "RESHAPE"}
     close(run(graph, image), before, 1e-5)
 
 
-def test_a_spelling_with_another_use_is_left_alone() -> None:
+def test_a_written_out_prelu_with_another_use_is_not_replaced() -> None:
     graph = random_network()
-    spell_prelu(graph)
+    write_out_prelu(graph)
     inner = next(op for op in graph.ops if op.kind == "ABS").output
     graph.outputs.append(inner)
     assert recognise_prelu(graph) == 3
@@ -122,7 +122,7 @@ def test_folded_normalisation_is_exact_for_whole_means(mean: list[float], std: l
 
 
 def test_folded_normalisation_differs_at_the_border_only() -> None:
-    """A mean of 127.5 pads with 128: seen in the last row and column of the first convolution, and nowhere else."""
+    """A mean of 127.5 pads with 128: only the last row and column of the first convolution change."""
     graph, picture = random_network(), pixels(1)[0]
     graph.outputs = [graph.ops[0].output]
     graph.prune()
@@ -184,7 +184,7 @@ def test_batch_becomes_one_and_shapes_constant() -> None:
     assert graph.outputs[0].shape == (2, 10)
     reshape = next(op for op in graph.ops if op.kind == "RESHAPE")
     x = reshape.tensor(0)
-    # As Keras spells Flatten: the shape of x, its batch, and the rest, packed at run time.
+    # As Keras exports Flatten: the shape of x, its batch, and the rest, packed at run time.
     shape, batch, packed = (
         Tensor("shape", (4,), np.int32),
         Tensor("batch", (), np.int32),

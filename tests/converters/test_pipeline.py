@@ -1,4 +1,4 @@
-"""The whole path on a small network: int8 as the device wants it, the same bytes each time, refusals for the rest."""
+"""The conversion of a small network: int8 for the device, the same bytes each time, and refusals."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def test_int8_stays_close_and_is_a_device_model(conversion: Conversion) -> None:
 
 
 def test_equalisation_is_what_keeps_it_close(conversion: Conversion) -> None:
-    """Guards the pass itself: without it this network, whose channels differ a hundredfold, comes out much worse."""
+    """Without equalisation the error of this network, whose channels differ a hundredfold, is more than twice as large."""
     from converters.observe import observe
     from converters.quantise import ranges, to_int8
 
@@ -66,7 +66,7 @@ def test_equalisation_is_what_keeps_it_close(conversion: Conversion) -> None:
 
 
 def test_pixels_arrive_without_rounding(conversion: Conversion) -> None:
-    """Also where the calibration pictures are neither black nor white anywhere: pixel less 128 has scale 1."""
+    """Pixel minus 128 has scale 1 even if no calibration picture contains black or white."""
     dull = [np.clip(p, 60, 180) for p in pixels(5)]
     for model in (conversion.model, convert(random_network(), dull, MEAN, STD).model):
         first = parse(model).ops[0].output.quantization
@@ -110,7 +110,7 @@ def test_an_operator_that_xnnpack_leaves_is_named(conversion: Conversion) -> Non
     assert left == [f"MAXIMUM {add.output.name}"]
 
 
-def spoil(model: bytes, how: str) -> bytes:
+def damage(model: bytes, how: str) -> bytes:
     graph = parse(model)
     conv = next(op for op in graph.ops if op.kind == "CONV_2D")
     if how == "per tensor":
@@ -143,7 +143,7 @@ def spoil(model: bytes, how: str) -> bytes:
 )
 def test_what_is_no_device_model_is_refused(conversion: Conversion, how: str, words: str) -> None:
     with pytest.raises(ModelError, match=words):
-        check_int8(spoil(conversion.model, how))
+        check_int8(damage(conversion.model, how))
 
 
 def test_sources_that_cannot_become_bundles() -> None:
@@ -182,7 +182,7 @@ def test_every_prefix_of_a_model_is_an_error_and_no_crash(conversion: Conversion
         with pytest.raises(ModelError):
             graph = parse(conversion.model[:size])
             check_int8(serialize(graph))
-            raise ModelError("a prefix that still is a whole model")
+            raise ModelError("a prefix that is a whole model")
 
 
 def test_a_network_of_fully_connected_layers_and_pools() -> None:

@@ -1,4 +1,4 @@
-"""The face encoder in the package: what its card and its NOTICE promise holds for the file itself."""
+"""The shipped face encoder agrees with its card and with NOTICE."""
 
 from __future__ import annotations
 

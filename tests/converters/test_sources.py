@@ -1,4 +1,4 @@
-"""Sources against the framework that made them: the graph has to compute what torch, onnx or Keras computes."""
+"""ONNX, Keras and TFLite sources compute what their framework computes; other formats are plug-ins or errors."""
 
 from __future__ import annotations
 

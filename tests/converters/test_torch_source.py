@@ -17,7 +17,7 @@ def torch_network(torch: Any) -> Any:
     nn = torch.nn
 
     class Net(nn.Module):  # type: ignore[misc, name-defined]
-        """Every layer that has a rule, with paddings that TFLite has and paddings that it has not."""
+        """Every layer that has a rule, with paddings that TFLite has and others."""
 
         def __init__(self) -> None:
             super().__init__()
@@ -78,7 +78,7 @@ def test_operator_without_a_rule_is_named(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("dim", [1, -1])
 def test_branches_are_joined_and_flattened_maps_are_not(tmp_path: Path, dim: int) -> None:
-    """A flattened map is (H, W, C) here and (C, H, W) there: joined, the layer behind would read the wrong numbers."""
+    """A flattened map is (H, W, C) here and (C, H, W) in the source: a layer after the join would read wrong numbers."""
     torch = pytest.importorskip("torch", reason="the source needs PyTorch")
 
     class Branches(torch.nn.Module):  # type: ignore[misc, name-defined]

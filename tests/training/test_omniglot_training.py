@@ -1,4 +1,4 @@
-"""The trainer: distortions, networks, losses, and a run of a few steps that is stopped and goes on."""
+"""The Omniglot trainer: distortions, networks, losses, and a short run that is stopped and resumed."""
 
 from __future__ import annotations
 
@@ -128,7 +128,7 @@ def test_the_one_shot_loss_is_the_choice_among_the_characters_of_a_group() -> No
     head = L1Head(2, weight=1.0, bias=0.0)
     alike = torch.tensor([[0.0, 0.0], [0.0, 0.0], [9.0, 0.0], [9.0, 0.0]])  # two characters, two drawers each
     assert one_shot_loss(head, alike, [2]).item() == pytest.approx(math.log1p(math.exp(-9.0)), rel=1e-3)
-    swapped = alike[[0, 2, 3, 1]]  # the second drawer's drawings look like the other character's
+    swapped = alike[[0, 2, 3, 1]]  # the second drawer's drawings are those of the other character
     assert one_shot_loss(head, swapped, [2]).item() == pytest.approx(9.0, rel=1e-3)
     same = torch.zeros(8, 2)
     assert one_shot_loss(head, same, [4]).item() == pytest.approx(math.log(4.0), rel=1e-5)
@@ -155,7 +155,9 @@ def test_a_second_lap_starts_from_the_first_ones_weights(drawings: Drawings, tmp
 TINY = TrainConfig(epochs=3, keep=2, seed=7)
 
 
-def test_a_stopped_run_goes_on_as_if_it_had_not_stopped(drawings: Drawings, tmp_path: Path) -> None:
+@pytest.mark.slow
+@pytest.mark.timeout(600)  # a minute on a quiet machine
+def test_a_resumed_run_repeats_the_run_without_a_stop(drawings: Drawings, tmp_path: Path) -> None:
     trainer.train(drawings, TINY, tmp_path / "whole", validation=drawings)
     whole = [json.loads(line) for line in (tmp_path / "whole/log.jsonl").read_text().splitlines()]
 
@@ -163,7 +165,7 @@ def test_a_stopped_run_goes_on_as_if_it_had_not_stopped(drawings: Drawings, tmp_
         raise KeyboardInterrupt
 
     kept = trainer.draw_curves
-    trainer.draw_curves = stop  # the last act of an epoch: as if the power failed behind it
+    trainer.draw_curves = stop  # the last step of an epoch: simulates a power cut after it
     try:
         with pytest.raises(KeyboardInterrupt):
             trainer.train(drawings, TINY, tmp_path / "parts", validation=drawings)

@@ -45,7 +45,7 @@ def test_pairs_are_balanced_and_of_two_drawers_of_one_alphabet(drawings: Drawing
     assert (drawings.alphabet[pairs.left] == drawings.alphabet[pairs.right]).all()
 
 
-def test_pairs_of_runs_tell_same_from_different(drawings: Drawings) -> None:
+def test_pairs_of_runs_are_same_or_different(drawings: Drawings) -> None:
     runs = draw_runs(drawings, 2)
     run, left, item, same = pairs_of_runs(runs)
     assert len(run) == 2 * runs.trials

@@ -58,7 +58,7 @@ def interval(right: NDArray[np.bool_]) -> tuple[float, float]:
 def open_set(scores: Vectors, answer: NDArray[np.int64], threshold: float | None) -> dict[str, float]:
     """The true class absent. Each item is tried twice: against all examples, and against all but that of its class.
 
-    An item is *unknown* if its best score lies below the threshold. `threshold` None: the one that calls
+    An item is *unknown* if its best score is below the threshold. `threshold` None: the one that calls
     FALSE_UNKNOWN of these items unknown while their class is stored (a point on the DET curve).
     """
     known = scores.max(2).ravel()
