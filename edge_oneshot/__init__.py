@@ -14,37 +14,12 @@ Importing the package loads no interpreter, camera, broker or image library: a n
 from __future__ import annotations
 
 import importlib
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from edge_oneshot import errors
-    from edge_oneshot.cameras import open_camera
-    from edge_oneshot.config import Config
-    from edge_oneshot.recognition.enrollment import Enrollment
-    from edge_oneshot.recognition.recognizer import Recognition, Recognizer
-    from edge_oneshot.types import Box, Decision, DecisionKind, Frame, Identity, Observation, Quality, Sample
 
 __version__ = "0.1.0"
 
-__all__ = [
-    "Box",
-    "Config",
-    "Decision",
-    "DecisionKind",
-    "Enrollment",
-    "Frame",
-    "Identity",
-    "Observation",
-    "Quality",
-    "Recognition",
-    "Recognizer",
-    "Sample",
-    "__version__",
-    "errors",
-    "open_camera",
-]
-
-_HOME = {
+# Public name -> the module that defines it. __init__.pyi lists the same names for type checkers.
+_MODULES = {
+    "errors": "",
     "open_camera": "cameras",
     "Config": "config",
     "Enrollment": "recognition.enrollment",
@@ -54,14 +29,18 @@ _HOME = {
         ("Box", "Decision", "DecisionKind", "Frame", "Identity", "Observation", "Quality", "Sample"), "types"
     ),
 }
+__all__ = ["__version__", *_MODULES]
 
 
 def __getattr__(name: str) -> object:
-    if name == "errors":
-        return importlib.import_module("edge_oneshot.errors")
-    if name not in _HOME:
+    if name not in _MODULES:
         raise AttributeError(f"module 'edge_oneshot' has no attribute {name!r}")
-    value = getattr(importlib.import_module(f"edge_oneshot.{_HOME[name]}"), name)
+    module = _MODULES[name]
+    value = (
+        getattr(importlib.import_module(f"edge_oneshot.{module}"), name)
+        if module
+        else importlib.import_module(f"edge_oneshot.{name}")
+    )
     globals()[name] = value  # looked up once
     return value
 
