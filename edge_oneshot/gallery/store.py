@@ -291,8 +291,6 @@ def _not_crossed(identity: Identity, other: Identity) -> None:
 
 def _identify(path: Path) -> tuple[int, int] | None:
     """The file at `path`; None: there is none, or it cannot be seen."""
-    if path == IN_MEMORY:
-        return None
     try:
         found = path.stat()
     except OSError:
