@@ -1,4 +1,4 @@
-"""The journal: what it says of a track, that it stays small, keeps no picture, and forgets whom it must."""
+"""The journal: its record of a track, its limited size, no pictures and no vectors, and the removal of a person."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def test_a_track_that_matched(tmp_path: Path) -> None:
         (9, 9, {"a": 3}, ["match", "gone"], "told as a match"),
     ],
 )
-def test_every_ending_has_its_reason(
+def test_every_end_of_a_track_has_its_reason(
     frames: int, compared: int, votes: dict[str, int], events: list[str], says: str
 ) -> None:
     assert says in reason(frames, compared, votes, {}, events, DecisionConfig())
@@ -103,7 +103,7 @@ DIVIDED = "at least 3 together for one person, but of those that matched alone n
         ("aa.a", "told as a match: 3 of 4", "somebody else"),
     ],
 )
-def test_what_stood_in_the_way_of_a_match_is_said(tmp_path: Path, shown: str, says: str, says_not: str) -> None:
+def test_the_record_states_why_there_was_no_match(tmp_path: Path, shown: str, says: str, says_not: str) -> None:
     """a, b = a match with alice or bob at 0.85, others 0.2; . = a frame that matches nobody, x = one too poor to compare."""
     j, tracker = journal(tmp_path), Tracker(CONFIG, never, score)
     for i, c in enumerate(shown, start=1):
@@ -137,7 +137,7 @@ def test_the_file_is_bounded_private_and_without_vectors(tmp_path: Path) -> None
     assert max(len(json.dumps(r)) for r in records) < 1500, "text of one track, no vector, no picture"
 
 
-def test_open_tracks_stay_small_however_long_somebody_stands_there(tmp_path: Path) -> None:
+def test_the_record_of_a_long_track_stays_small(tmp_path: Path) -> None:
     j = journal(tmp_path)
     watch(j, 1, *[seen("alice"), seen(None)] * 5000)
     (t,) = j.report()["tracks"]
@@ -158,7 +158,7 @@ def test_the_last_minutes_and_an_event(tmp_path: Path) -> None:
     assert select(read_journal(j.path), 600, None) == []
 
 
-def test_somebody_who_was_forgotten_leaves_the_file(tmp_path: Path) -> None:
+def test_a_removed_person_is_deleted_from_the_file(tmp_path: Path) -> None:
     j = journal(tmp_path)
     watch(j, 1, seen("alice"))
     j.keep([])
@@ -170,7 +170,7 @@ def test_somebody_who_was_forgotten_leaves_the_file(tmp_path: Path) -> None:
     assert read_journal(j.path)[0]["best"]["identity"] is None
 
 
-def test_somebody_who_was_forgotten_while_no_daemon_ran_leaves_every_instances_file(tmp_path: Path) -> None:
+def test_a_person_removed_without_a_daemon_is_deleted_from_the_files_of_all_instances(tmp_path: Path) -> None:
     for instance in ("front", "back"):
         j = Journal(tmp_path / f"explain-{instance}.sqlite", CONFIG)
         watch(j, 1, seen("alice"), seen("bob"))
@@ -185,7 +185,7 @@ def test_somebody_who_was_forgotten_while_no_daemon_ran_leaves_every_instances_f
     again.close()
 
 
-def test_off_means_no_file(tmp_path: Path) -> None:
+def test_no_file_is_written_when_explain_is_off(tmp_path: Path) -> None:
     j = journal(tmp_path, DecisionConfig(explain_tracks=0))
     watch(j, 1, seen("alice"))
     j.keep([])
@@ -195,7 +195,7 @@ def test_off_means_no_file(tmp_path: Path) -> None:
         j.report()
 
 
-def test_a_disk_that_fails_does_not_stop_the_daemon_and_is_told(tmp_path: Path) -> None:
+def test_a_failing_disk_does_not_stop_the_daemon_and_is_reported(tmp_path: Path) -> None:
     (tmp_path / "explain.sqlite").mkdir()
     j = journal(tmp_path)
     watch(j, 1, seen("alice"))

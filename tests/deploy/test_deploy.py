@@ -144,13 +144,10 @@ def test_the_installer_refuses_what_it_does_not_know(arguments: list[str], word:
 
 def test_operations_lists_every_request_and_every_exit_code() -> None:
     from edge_oneshot import errors
-    from edge_oneshot.gallery.people import People
-    from edge_oneshot.recognition.pipeline import Pipeline
-    from edge_oneshot.service.requests import Handler
+    from edge_oneshot.control.requests import REQUESTS
 
     text = (DEPLOY.parent / "docs/operations.md").read_text(encoding="utf-8")
-    handler = Handler(Pipeline.__new__(Pipeline), People.__new__(People), lambda event: None, dict)
-    assert [verb for verb in handler._verbs if f"`{verb}`" not in text] == []
+    assert [verb for verb in REQUESTS if f"`{verb}`" not in text] == []
     codes = {
         e.exit_code for e in vars(errors).values() if isinstance(e, type) and issubclass(e, errors.EdgeOneshotError)
     }
