@@ -45,7 +45,7 @@ def estimate_similarity(source: Float64Array, target: Float64Array) -> Float64Ar
 
 
 def undo(transform: Float64Array, points: Float64Array) -> Float64Array:
-    """Points float64 (K, 2) that a similarity (2, 3) led to, back where they came from. No matrix product: see above."""
+    """Apply the inverse of a similarity (2, 3) to points float64 (K, 2). No matrix product: see `estimate_similarity`."""
     (a, b, c), (d, e, f) = transform.tolist()
     determinant = a * e - b * d
     x, y = points[:, 0] - c, points[:, 1] - f
@@ -80,7 +80,7 @@ def whole_frame(frame: Frame, card: EncoderCard) -> Chip:
 
 
 def _grey(pixels: UInt8Array) -> UInt8Array:
-    """BT.601 luma of uint8 (H, W, 3), uint8 (H, W, 1). In integers: one pixel in a thousand lies on a half, where floats differ."""
+    """BT.601 luma of uint8 (H, W, 3), uint8 (H, W, 1). Computed in integers: floats round halves differently."""
     luma = pixels.astype(np.int32) @ np.rint(1000 * LUMA).astype(np.int32)
     return ((luma + 500) // 1000).astype(np.uint8)[..., np.newaxis]
 
@@ -90,10 +90,10 @@ def warp(pixels: UInt8Array, transform: Float64Array, size: tuple[int, int]) -> 
     width, height = size
     (a, b, c), (d, e, f) = transform.tolist()
     determinant = a * e - b * d
-    # The way back, chip -> frame: x = ia u + ib v + ic, y = id u + ie v + if
+    # The inverse, chip -> frame: x = ia u + ib v + ic, y = id u + ie v + if
     ia, ib, id_, ie = e / determinant, -b / determinant, -d / determinant, a / determinant
     ic, if_ = -(ia * c + ib * f), -(id_ * c + ie * f)
-    # Only the part of the frame that the chip shows is handed to Pillow: a copy of the whole costs more than the warp.
+    # Pillow gets only the part of the frame that the chip shows: copying the whole frame costs more than the warp.
     xs = [ic, ia * width + ic, ib * height + ic, ia * width + ib * height + ic]
     ys = [if_, id_ * width + if_, ie * height + if_, id_ * width + ie * height + if_]
     x0, x1 = max(math.floor(min(xs)) - 1, 0), min(math.ceil(max(xs)) + 1, pixels.shape[1])

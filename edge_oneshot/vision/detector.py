@@ -11,8 +11,8 @@ from edge_oneshot.model.card import DetectorCard
 from edge_oneshot.model.runtime import Runtime
 from edge_oneshot.types import Box, Face, Float32Array, UInt8Array
 
-# Float networks give other last bits on other processors: up to 3e-5 px of the network's input, measured. What is cut out
-# by these points must not differ, so they are rounded to a grid. The networks themselves waver by a pixel.
+# The last bits of a float network depend on the processor: measured, up to 3e-5 px of the network's input. The cut-outs must
+# not depend on it, so the points are rounded to a grid. The accuracy of the networks is about a pixel.
 STEPS_PER_PX = 16
 
 
@@ -68,7 +68,7 @@ class BlazeFaceDetector:
         height, width = pixels.shape[:2]
         scale = min(spec.width_px / width, spec.height_px / height)
         size = max(1, round(width * scale)), max(1, round(height * scale))
-        # frombuffer reads the pixels where they are; fromarray would copy them once more.
+        # frombuffer does not copy the pixels; fromarray would.
         whole = Image.frombuffer("RGB", (width, height), np.ascontiguousarray(pixels), "raw", "RGB", 0, 1)
         picture = whole.resize(size, Image.Resampling.BILINEAR, reducing_gap=1.0)
         x, y = (spec.width_px - size[0]) // 2, (spec.height_px - size[1]) // 2
