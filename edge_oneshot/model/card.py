@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
@@ -99,10 +98,6 @@ class Platt:
     slope: float
     intercept: float
     protocol: str
-
-    def __call__(self, score: float) -> float:
-        z = max(-60.0, min(60.0, self.slope * score + self.intercept))
-        return 1.0 / (1.0 + math.exp(-z))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -23,6 +23,7 @@ from edge_oneshot.events.outbox import Outbox
 from edge_oneshot.matching.track import ResultKind, TrackResult
 from edge_oneshot.mqtt.client import MqttLink
 from edge_oneshot.mqtt.payloads import hand_over
+from edge_oneshot.mqtt.publisher import StatePublisher
 from edge_oneshot.mqtt.topics import Topics
 from edge_oneshot.service.reporter import Reporter
 from edge_oneshot.types import (
@@ -131,8 +132,9 @@ def test_a_person_removed_while_the_daemon_was_stopped_is_removed_at_the_broker(
     for people in ({"alice": "Alice", "bob": "Bob"}, {"alice": "Alice"}):
         outbox = Outbox(tmp_path / "outbox.sqlite")
         link = MqttLink(MqttConfig(prefix="p"), "d", outbox)
-        Reporter(topics, outbox, link).people(people)
-        cleared = outbox.clears()
+        link.publish_with(StatePublisher(link))
+        Reporter(outbox.events, link).people(people)
         link.stop()
+        cleared = outbox.topics.to_empty()
         outbox.close()
     assert cleared == [topics.person_state("bob")]

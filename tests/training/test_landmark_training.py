@@ -10,7 +10,7 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="training needs PyTorch (extra: train)")
 
-from edge_oneshot.vision.landmarks import LandmarkPlacer  # noqa: E402
+from edge_oneshot.vision.locate import LandmarkPlacer  # noqa: E402
 from training import runs  # noqa: E402
 from training.landmarks import hidden as hidden_module  # noqa: E402
 from training.landmarks.export import export  # noqa: E402

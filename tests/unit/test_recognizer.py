@@ -19,7 +19,6 @@ from edge_oneshot.config import CameraConfig, Config, DecisionConfig, DeviceConf
 from edge_oneshot.errors import AcquisitionError, CameraError, ConfigError, EnrollmentError, GalleryError
 from edge_oneshot.gallery.store import Gallery
 from edge_oneshot.matching.threshold import Rule, Target
-from edge_oneshot.mqtt.topics import Topics
 from edge_oneshot.recognition.recognizer import Recognizer
 from edge_oneshot.service.compose import build_tracker
 from edge_oneshot.service.daemon import Daemon
@@ -239,7 +238,7 @@ def test_observe_decides_as_the_daemon_does(
     recognizer.enroll("Eileen", collins)
     other = make_recognizer(recognizer.people.gallery.path)
     config = Config(device=DeviceConfig(slug="front"), camera=CameraConfig(uri="folder:x"))
-    reporter = Reporter(Topics("edge-oneshot", "front"), None, None)
+    reporter = Reporter()
     daemon = Daemon(config, other, build_tracker(config, other), reporter)
     pictures = [view(collins, 1), both, empty_scene(), hopper, (hopper * 0.1).astype(np.uint8)]
     compared = 0

@@ -23,7 +23,6 @@ from edge_oneshot.gallery.people import People
 from edge_oneshot.gallery.store import Gallery
 from edge_oneshot.matching.track import Tracker
 from edge_oneshot.model.bundle import Bundle
-from edge_oneshot.mqtt.topics import Topics
 from edge_oneshot.recognition.pipeline import Pipeline
 from edge_oneshot.service.daemon import Daemon
 from edge_oneshot.service.offline import perform
@@ -127,7 +126,7 @@ def test_a_damaged_template_affects_one_person_only_and_can_be_replaced(
 @pytest.fixture
 def daemon(pipeline: Pipeline, people: People) -> Daemon:
     tracker = Tracker(DecisionConfig(), lambda a, b: False, people.references.score)
-    return Daemon(Config(), pipeline, people, tracker, Reporter(Topics("p", "d"), None, None))
+    return Daemon(Config(), pipeline, people, tracker, Reporter())
 
 
 class Flood:
