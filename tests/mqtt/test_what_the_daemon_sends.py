@@ -131,8 +131,8 @@ def test_a_person_removed_while_the_daemon_was_stopped_is_removed_at_the_broker(
     for people in ({"alice": "Alice", "bob": "Bob"}, {"alice": "Alice"}):
         outbox = Outbox(tmp_path / "outbox.sqlite")
         link = MqttLink(MqttConfig(prefix="p"), "d", outbox)
-        Reporter(topics, outbox, link).people(people)
-        cleared = outbox.clears()
+        Reporter(topics, outbox.events, link).people(people)
+        cleared = outbox.topics.to_empty()
         link.stop()
         outbox.close()
     assert cleared == [topics.person_state("bob")]
