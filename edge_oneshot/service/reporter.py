@@ -1,4 +1,4 @@
-"""What the loop tells the world: events through the outbox, states as retained topics. Without MQTT it only logs."""
+"""Publishes for the loop: events through the outbox, states as retained topics. Without MQTT it only logs."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ log = logging.getLogger(__name__)
 
 
 class Reporter:
-    """Called by the loop's thread. outbox and link are both None when MQTT is off, home when discovery is."""
+    """Belongs to the loop's thread. outbox and link are None if MQTT is disabled; home is None if discovery is."""
 
     def __init__(
         self, topics: Topics, outbox: EventQueue | None, link: MqttLink | None, home: HomeAssistant | None = None
@@ -52,26 +52,26 @@ class Reporter:
             self.link.wake()
 
     def picture(self, jpeg: bytes) -> None:
-        """The face of an event, for people who watch. Nothing keeps it."""
+        """Publish the face of an event. It is not retained."""
         if self.link is not None:
             self.link.picture(jpeg)
 
     def people(self, names: Mapping[str, str]) -> None:
-        """Everybody enrolled, identity_id -> name: their states exist from now on, and those of people who were forgotten are emptied.
+        """Publish a state for each enrolled person, and clear the states of people who were removed. names: identity_id -> name.
 
-        Also of those who were forgotten while this daemon did not run: a name must not stay at the broker for ever.
+        This includes people who were removed while this daemon was not running: no name may stay at the broker.
         """
         self._people = frozenset(names)
         if self.link is None:
             return
         states = {self._topics.person_state(identity_id) for identity_id in self._people}
         self.link.clear_others(f"{self._topics.base}/person/", keep=states)
-        self._tell_states(self._present[0] if self._present else ())
+        self._publish_states(self._present[0] if self._present else ())
         if self._home is not None:
             self._home.announce(names)
 
     def presence(self, identity_ids: Iterable[str], unknown: int) -> None:
-        """Who is in sight; told when it changes."""
+        """Publish who is in sight, if it has changed. unknown: number of unknown people."""
         present = tuple(sorted(identity_ids)), unknown
         if present == self._present:
             return
@@ -79,9 +79,9 @@ class Reporter:
         if self.link is not None:
             message = Presence(identities=present[0], unknown=unknown, since=self._since, ts=self._since).message()
             self.link.set_state(self._topics.presence, message)
-            self._tell_states(present[0])
+            self._publish_states(present[0])
 
-    def _tell_states(self, present: Iterable[str]) -> None:
+    def _publish_states(self, present: Iterable[str]) -> None:
         assert self.link is not None
         here = set(present)
         for identity_id in sorted(self._people):

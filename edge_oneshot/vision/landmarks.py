@@ -1,4 +1,4 @@
-"""A found face -> the same face with its landmarks where they are, and whether one is hidden: a small network of its own."""
+"""The landmark network: places the landmarks of a found face, and estimates whether one is hidden."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from edge_oneshot.vision.align import estimate_similarity, undo, warp
 
 
 class LandmarkPlacer:
-    """Cuts the face out by the landmarks that it has, and asks by how much each of them is off.
+    """Cuts the face out by its rough landmarks, and moves each of them by the offset that the network returns.
 
     Raises ModelError when model and card disagree. Belongs to one thread.
     """
@@ -30,7 +30,7 @@ class LandmarkPlacer:
         )
 
     def place(self, frame: Frame, face: Face) -> Face:
-        """The face with the card's landmarks placed anew, in px of `frame.pixels`; others of its landmarks stay.
+        """The face with the landmarks of the card moved, in px of `frame.pixels`. Its other landmarks do not change.
 
         Raises KeyError if the face lacks one of them, ValueError if all of them coincide.
         """
@@ -44,8 +44,11 @@ class LandmarkPlacer:
         return replace(face, landmarks=landmarks, hidden=hidden)
 
     def look(self, pixels: UInt8Array) -> tuple[Float32Array, float]:
-        """Cut-out uint8 (H, W, 3) RGB as the card says -> float32 (K, 2), px from the card's points to the landmarks; and the
-        probability that the one that is most likely hidden is so, 0 where the model does not tell."""
+        """Run the network on a cut-out uint8 (H, W, 3) RGB of the card's size.
+
+        Returns float32 (K, 2), the offsets in px from the card's points to the landmarks, and the highest probability that
+        a landmark is hidden; 0 if the model has no such output.
+        """
         values, count = self._model(pixels), len(self._points)
         worst = float(values[2 * count :].max(initial=-100.0))
         return values[: 2 * count].reshape(-1, 2), 1 / (1 + math.exp(-worst)) if self.card.hidden else 0.0

@@ -16,9 +16,8 @@ import pytest
 from PIL import Image
 
 import edge_oneshot
-from edge_oneshot import plugins
 from edge_oneshot.cameras import camera_opener
-from edge_oneshot.config import CameraConfig, parse_config
+from edge_oneshot.config import CameraConfig, parse_config, plugins
 from edge_oneshot.errors import CameraError, ConfigError
 from edge_oneshot.vision.pad import find_pad
 
