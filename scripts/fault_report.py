@@ -8,6 +8,7 @@ import itertools
 import json
 import platform
 import subprocess
+import sys
 from datetime import UTC, datetime
 from typing import Any
 
@@ -19,6 +20,17 @@ from paho.mqtt import __version__ as paho_version
 from edge_oneshot.events import schema, signing
 
 STALE_S = 3.0
+
+
+def _overtaking(arrived: list[tuple[int, bool]]) -> int:
+    """How many fresh events arrived before a late one that was committed earlier. arrived: (number, late), in order."""
+    count, least = 0, sys.maxsize
+    for number, late in reversed(arrived):
+        if late:
+            least = min(least, number)
+        else:
+            count += number > least
+    return count
 
 
 def judge(run: Run) -> dict[str, int]:
@@ -49,12 +61,6 @@ def judge(run: Run) -> dict[str, int]:
                 repeated += counters.setdefault(counter, digest) != digest
     firsts = [i for i in copies if i in known]
     groups = [[place[i] for i in firsts if copies[i][0]["late"] is late] for late in (True, False)]
-    overtaking, least = 0, len(ids)
-    for i in reversed(firsts):
-        if copies[i][0]["late"]:
-            least = min(least, place[i])
-        else:
-            overtaking += place[i] > least
     wanted = {i for i in known & copies.keys() if copies[i][0]["event_type"] in ("match", "unknown")}
     return {
         "committed": len(ids),
@@ -62,7 +68,7 @@ def judge(run: Run) -> dict[str, int]:
         "delivered more than once": sum(len(c) > 1 for c in copies.values()),
         "of these, with a last copy that says late": sum(len(c) > 1 and c[-1]["late"] for c in copies.values()),
         "late in the first copy": sum(c[0]["late"] for c in copies.values()),
-        "fresh, and went past late ones": overtaking,
+        "fresh, and went past late ones": _overtaking([(place[i], copies[i][0]["late"]) for i in firsts]),
         "dropped by policy": run.dropped,
         "lost": len(known - copies.keys()) - run.dropped,
         "matches and unknowns without their trigger": len(wanted - triggers),

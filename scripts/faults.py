@@ -18,7 +18,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from fault_report import judge, report
+from fault_report import code_version, judge, report
 from fault_run import ALL_KINDS, ROOT, B, Run, publisher
 from mqtt_parts import wait_until
 
