@@ -91,5 +91,5 @@ def build_rule(config: Config, encoder: TwinEncoder) -> Rule:
 
 
 def open_gallery(path: str | os.PathLike[str]) -> Gallery:
-    """Raises GalleryError."""
+    """Raises StorageError."""
     return Gallery(Path(path))

@@ -253,7 +253,7 @@ def test_hostile_messages_raise_nothing_and_choose_no_topic(
             assert pending.request.verb in VERBS and not retained
             pending.finish(People(identities=[]) if verb == "list" else example(pending.request.response))
         source.next_request()
-    replies = source._link._shared.replies
+    replies = source._link._replies
     while not replies.empty():
         topic, response = replies.get()
         assert topic in {f"{B}/response/{v}" for v in VERBS}

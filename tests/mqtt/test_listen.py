@@ -109,5 +109,5 @@ def test_live_shows_a_row_per_device(broker: Mosquitto, outbox: Outbox, make_lin
     out, err = process.communicate(timeout=60)
     assert process.returncode == 0, err
     head, row = out.splitlines()[-2:]
-    assert head.split()[:2] == ["device", "is"]
+    assert head.split()[:2] == ["device", "state"]
     assert row.startswith("porch") and "online" in row and "alice, 2 unknown" in row and "match alice 0.71" in row

@@ -16,7 +16,15 @@ from samples import OTHER, person, random_unit, template
 
 from edge_oneshot.cameras.images import load_image
 from edge_oneshot.config import CameraConfig, Config, DecisionConfig, DeviceConfig, ModelConfig
-from edge_oneshot.errors import AcquisitionError, CameraError, ConfigError, EnrollmentError, GalleryError
+from edge_oneshot.errors import (
+    AcquisitionError,
+    CameraError,
+    ConfigError,
+    EnrollmentError,
+    GalleryError,
+    StorageError,
+    UnusableFile,
+)
 from edge_oneshot.gallery.store import Gallery
 from edge_oneshot.matching.threshold import Rule, Target
 from edge_oneshot.recognition.recognizer import Recognizer
@@ -394,14 +402,14 @@ def test_a_gallery_in_memory_leaves_no_file(tmp_path: Path, collins: Pixels, mon
 def test_the_context_manager_closes_the_gallery(make_recognizer: MakeRecognizer, collins: Pixels) -> None:
     with make_recognizer() as recognizer:
         recognizer.enroll("Eileen", collins)
-    with pytest.raises(GalleryError, match="closed"):
+    with pytest.raises(StorageError, match="closed"):
         recognizer.identify(collins)
-    with pytest.raises(GalleryError, match="closed"):
+    with pytest.raises(StorageError, match="closed"):
         recognizer.enroll("Grace", collins)
     again = make_recognizer()
     with pytest.raises(ZeroDivisionError), again:
         _ = 1 / 0
-    with pytest.raises(GalleryError, match="closed"):
+    with pytest.raises(StorageError, match="closed"):
         again.people.gallery.identities()
     again.close()  # a second close does nothing
     assert [t.identity_id for t in stored(recognizer)] == ["eileen"]
@@ -419,12 +427,12 @@ def test_a_gallery_that_cannot_be_read_is_an_error_and_is_closed(
     config, opened = Config(model=ModelConfig(threads=1)), []
     make = Gallery.__init__
     monkeypatch.setattr(Gallery, "__init__", lambda self, path: (opened.append(self), make(self, path))[1])
-    with pytest.raises(GalleryError, match="cannot read the gallery"):
+    with pytest.raises(StorageError, match="cannot read the gallery"):
         Recognizer.open(config, gallery=path)
-    with pytest.raises(sqlite3.ProgrammingError, match="closed"):
+    with pytest.raises(StorageError, match="closed"):
         opened[0]._db.execute("SELECT 1")
     shutil.copy(__file__, tmp_path / "no-gallery.sqlite")
-    with pytest.raises(GalleryError):
+    with pytest.raises(UnusableFile, match="the file is damaged"):
         Recognizer.open(config, gallery=tmp_path / "no-gallery.sqlite")
 
 
