@@ -1,4 +1,4 @@
-"""The card of a bundle as JSON, from typed parts. docs/bundle.md describes the fields; model/card_reader.py checks them."""
+"""The card of a bundle as JSON, from typed parts. docs/reference/bundle.md describes the fields; model/card_reader.py checks them."""
 
 from __future__ import annotations
 

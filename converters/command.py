@@ -20,11 +20,9 @@ from converters.labelled import labelled
 from converters.passes.colour import bgr_to_rgb
 from converters.produce import certified, quantised, say
 from converters.sources import Source, load_source
-from edge_oneshot.errors import EdgeOneshotError, ModelError
+from edge_oneshot.errors import EXIT_NOT_CERTIFIED, EdgeOneshotError, ModelError
 from edge_oneshot.model.bundle import digest, write_bundle
 from edge_oneshot.model.card import InputSpec
-
-EXIT_REFUSED = 5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -226,7 +224,7 @@ FOLDER = click.Path(file_okay=False, path_type=Path)
 def command(**given: Any) -> None:
     """Convert SOURCE to a full int8 bundle: .tflite, .pt2, .onnx, .keras or a SavedModel folder."""
     if not run(Options(**given)):
-        raise SystemExit(EXIT_REFUSED)
+        raise SystemExit(EXIT_NOT_CERTIFIED)
 
 
 def main() -> None:

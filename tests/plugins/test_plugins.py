@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
+import importlib.metadata
 import json
 import os
 import shutil
@@ -28,7 +28,9 @@ EXAMPLES = ("demo_camera", "demo_pad")
 @pytest.fixture(scope="session")
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder into which pip has installed both examples, without a network."""
-    if absent := [module for module in ("pip", "setuptools") if importlib.util.find_spec(module) is None]:
+    # Not find_spec: for pip it makes setuptools warn if distutils was imported before.
+    present = {d.metadata["Name"] for d in importlib.metadata.distributions()}
+    if absent := [name for name in ("pip", "setuptools") if name not in present]:
         pytest.skip(f"installing a plug-in needs {' and '.join(absent)}")
     work = tmp_path_factory.mktemp("plugins")
     for name in EXAMPLES:  # a build leaves files beside its source

@@ -12,7 +12,10 @@ from click.testing import CliRunner
 from edge_oneshot.cli import cli
 from edge_oneshot.errors import AcquisitionError
 from edge_oneshot.evaluation.benchmarking import InvokeTimer, make_frame, measure, random_references
+from edge_oneshot.gallery.store import Gallery
+from edge_oneshot.matching.threshold import Rule, Target
 from edge_oneshot.recognition.pipeline import STAGES, Pipeline
+from edge_oneshot.recognition.recognizer import Recognizer
 
 
 def bench(tmp_path: Path, *arguments: str) -> str:
@@ -48,17 +51,26 @@ def test_exactly_one_face_is_required(
         bench(tmp_path, "--image", str(portrait_files[picture]))
 
 
+def with_templates(pipeline: Pipeline, count: int) -> Recognizer:
+    """A recognizer that compares with `count` random templates."""
+    rule = Rule(target=Target(score=0.5), thresholds=None, cohort=None)
+    recognizer = Recognizer(pipeline, rule, Gallery(Path(":memory:")))
+    recognizer.people.use(random_references(pipeline.encoder, count), {})
+    return recognizer
+
+
 def test_the_timer_counts_only_while_it_runs_and_restores_the_interpreter(
     pipeline: Pipeline, collins: np.ndarray
 ) -> None:
     runtime = pipeline.encoder.runtime
     before = runtime._interpreter
     timer = InvokeTimer({"encoder": runtime})
-    frame, empty = make_frame(collins, "x", (640, 480)), random_references(pipeline, 3)
-    plain = pipeline.observe(frame, empty)[0].embedding
+    frame = make_frame(collins, "x", (640, 480))
+    recognizer = with_templates(pipeline, 3)
+    plain = recognizer.observe(frame)[0].embedding
     assert timer.seconds == {"encoder": 0.0}
     with timer.running():
-        timed = pipeline.observe(frame, empty)[0].embedding
+        timed = recognizer.observe(frame)[0].embedding
     assert timer.seconds["encoder"] > 0
     assert runtime._interpreter is before
     assert plain is not None and timed is not None
@@ -75,4 +87,4 @@ def test_an_image_is_scaled_to_fit_the_frame(collins: np.ndarray) -> None:
 
 def test_the_frame_is_measured_at_its_own_size(pipeline: Pipeline, collins: np.ndarray) -> None:
     frame = make_frame(collins, "x")
-    assert measure(pipeline, frame, 10, random_references(pipeline, 0)).size == (512, 512)
+    assert measure(with_templates(pipeline, 0), frame, 10).size == (512, 512)
