@@ -12,7 +12,7 @@ import pytest
 
 pytest.importorskip("ai_edge_litert", reason="the bundle runs on LiteRT here")
 
-PAGE = Path(__file__).parents[2] / "docs" / "any-domain.md"
+PAGE = Path(__file__).parents[2] / "docs" / "how-to" / "any-domain.md"
 ENROLLED = ("anchor", "bolt", "cup", "fish", "house", "key", "ladder", "wheel")
 UNKNOWN = ("sail", "spectacles")
 
