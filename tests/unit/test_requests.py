@@ -16,19 +16,22 @@ import pytest
 from samples import person, random_unit, template
 
 from edge_oneshot.config import Config, DecisionConfig, DeviceConfig
-from edge_oneshot.control.protocol import Request
+from edge_oneshot.control.protocol import PendingRequest, answer_json, make_request
+from edge_oneshot.control.requests import List, Status
+from edge_oneshot.control.responses import People
 from edge_oneshot.errors import GalleryError
 from edge_oneshot.gallery.archive import to_document
-from edge_oneshot.gallery.people import People
 from edge_oneshot.gallery.store import Gallery
+from edge_oneshot.matching.threshold import Rule, Target
 from edge_oneshot.matching.track import Tracker
 from edge_oneshot.model.bundle import Bundle
 from edge_oneshot.mqtt.topics import Topics
 from edge_oneshot.recognition.pipeline import Pipeline
+from edge_oneshot.recognition.recognizer import Recognizer
 from edge_oneshot.service.daemon import Daemon
 from edge_oneshot.service.offline import perform
 from edge_oneshot.service.reporter import Reporter
-from edge_oneshot.service.requests import Handler
+from edge_oneshot.service.requests import Requests
 
 
 @pytest.fixture
@@ -41,41 +44,46 @@ def add(gallery: Gallery, identity_id: str, name: str = "", encoder_id: str = "s
     gallery.add(person(identity_id, name), [template(identity_id, random_unit(len(identity_id)), encoder_id)])
 
 
-@pytest.fixture
-def people(gallery: Gallery, pipeline: Pipeline) -> People:
-    return People(gallery, pipeline.encoder.card, pipeline.encoder.encoder_id)
+def recognizer_on(gallery: Gallery, pipeline: Pipeline) -> Recognizer:
+    return Recognizer(pipeline, Rule(target=Target(score=0.5), thresholds=None, cohort=None), gallery)
 
 
 @pytest.fixture
-def handler(pipeline: Pipeline, people: People) -> Handler:
-    return Handler(pipeline, people, lambda event: None, dict)
+def recognizer(gallery: Gallery, pipeline: Pipeline) -> Recognizer:
+    """A recognizer on the gallery of the test: both use one connection."""
+    return recognizer_on(gallery, pipeline)
 
 
-def served(handler: Handler, verb: str, **arguments: Any) -> dict[str, Any]:
-    request = Request(verb=verb, arguments=arguments)
-    handler.start(request)
-    answer: dict[str, Any] = request.answers.get_nowait()
-    return answer
+@pytest.fixture
+def requests(recognizer: Recognizer) -> Requests:
+    return Requests(recognizer, lambda event: None)
+
+
+def served(requests: Requests, verb: str, **arguments: Any) -> dict[str, Any]:
+    """The answer to a request, both as JSON."""
+    pending = PendingRequest(make_request(verb, arguments))
+    requests.start(pending)
+    return answer_json(pending.answers.get_nowait())
 
 
 @pytest.mark.parametrize("key", ["template_id", "encoder_id"])
 @pytest.mark.parametrize("value", ["sha256:\ud800", 5, None, ["sha256:"]])
 def test_an_import_with_invalid_text_is_an_error_answer(
-    gallery: Gallery, handler: Handler, key: str, value: object
+    gallery: Gallery, requests: Requests, key: str, value: object
 ) -> None:
     add(gallery, "alice")
     document = json.loads(json.dumps(to_document(gallery)))
     document["identities"][0]["templates"][0][key] = value
-    answer = served(handler, "import", document=document, replace=True)
+    answer = served(requests, "import", document=document, replace=True)
     assert (answer["status"], answer["kind"]) == ("error", "GalleryError")
     assert "identities[0] is damaged" in answer["error"]
 
 
 def test_an_internal_error_in_one_request_is_an_answer_and_does_not_stop_the_daemon(
-    handler: Handler, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    requests: Requests, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(Gallery, "people", lambda self: 1 / 0)
-    answer = served(handler, "list")
+    answer = served(requests, "list")
     assert (answer["kind"], answer["error"]) == (
         "EdgeOneshotError",
         "list: internal error: ZeroDivisionError: division by zero",
@@ -83,17 +91,17 @@ def test_an_internal_error_in_one_request_is_an_answer_and_does_not_stop_the_dae
     assert "ZeroDivisionError" in caplog.text
 
 
-def test_a_gallery_whose_file_was_replaced_or_removed_is_not_written(gallery: Gallery, handler: Handler) -> None:
+def test_a_gallery_whose_file_was_replaced_or_removed_is_not_written(gallery: Gallery, requests: Requests) -> None:
     """A person enrolled into the old file would be lost with it."""
     add(gallery, "alice")
-    assert served(handler, "list")["status"] == "ok"
+    assert served(requests, "list")["status"] == "ok"
     for path in gallery.path.parent.glob("gallery.sqlite*"):
         path.unlink()
-    answer = served(handler, "rename", name="alice", to="Bea")
+    answer = served(requests, "rename", name="alice", to="Bea")
     assert "was moved, removed or replaced" in answer["error"]
     with Gallery(gallery.path):
         pass
-    assert "was moved, removed or replaced" in served(handler, "list")["error"]
+    assert "was moved, removed or replaced" in served(requests, "list")["error"]
 
 
 @pytest.mark.parametrize("damage", ["long", "not a number", "cut"])
@@ -112,22 +120,22 @@ def test_a_damaged_template_affects_one_person_only_and_can_be_replaced(
         damage
     ]
     gallery._db.execute("UPDATE templates SET vector = ? WHERE identity_id = 'alice'", (vector.tobytes(),))
-    people = People(gallery, pipeline.encoder.card, own)
-    assert people.references.identity_ids == ["bob"]
+    recognizer = recognizer_on(gallery, pipeline)
+    assert recognizer.references.identity_ids == ["bob"]
     assert "of 'alice' is damaged" in caplog.text
-    handler = Handler(pipeline, people, lambda event: None, dict)
+    requests = Requests(recognizer, lambda event: None)
     image = base64.b64encode(portrait_files["collins"].read_bytes()).decode()
     # A vector that is too long would match every person who claims to be Alice.
-    assert served(handler, "verify", name="alice", image=image)["status"] == "error"
-    assert served(handler, "enroll", name="Alice", image=image, replace=True)["status"] == "ok"
-    assert people.references.identity_ids == ["alice", "bob"]
-    assert served(handler, "forget", name="alice")["status"] == "ok"
+    assert served(requests, "verify", name="alice", image=image)["status"] == "error"
+    assert served(requests, "enroll", name="Alice", image=image, replace=True)["status"] == "ok"
+    assert recognizer.references.identity_ids == ["alice", "bob"]
+    assert served(requests, "forget", name="alice")["status"] == "ok"
 
 
 @pytest.fixture
-def daemon(pipeline: Pipeline, people: People) -> Daemon:
-    tracker = Tracker(DecisionConfig(), lambda a, b: False, people.references.score)
-    return Daemon(Config(), pipeline, people, tracker, Reporter(Topics("p", "d"), None, None))
+def daemon(recognizer: Recognizer) -> Daemon:
+    tracker = Tracker(DecisionConfig(), lambda a, b: False, recognizer.score)
+    return Daemon(Config(), recognizer, tracker, Reporter(Topics("p", "d"), None, None))
 
 
 class Flood:
@@ -136,15 +144,15 @@ class Flood:
     def __init__(self) -> None:
         self.served = 0
 
-    def next_request(self) -> Request:
+    def next_request(self) -> PendingRequest:
         self.served += 1
-        return Request(verb="status", arguments={})
+        return PendingRequest(Status())
 
 
 def test_a_flood_of_requests_does_not_stop_the_frames(daemon: Daemon) -> None:
     flood = Flood()
     thread = threading.Thread(target=daemon._serve, args=([flood],), daemon=True)
-    daemon.handler.start = lambda request: time.sleep(0.01)  # type: ignore[method-assign]
+    daemon.requests.start = lambda pending: time.sleep(0.01)  # type: ignore[method-assign]
     thread.start()
     thread.join(60)
     assert not thread.is_alive()
@@ -170,7 +178,7 @@ def test_an_import_reads_the_gallery_once(
     monkeypatch.setattr(Gallery, "templates", counted)
     monkeypatch.setattr(daemon.reporter, "people", lambda now: counts.append(len(now)))
     monkeypatch.setattr(daemon.reporter, "event", lambda event: events.append(event.body["identity"]))
-    assert served(daemon.handler, "import", document=document)["status"] == "ok"
+    assert served(daemon.requests, "import", document=document)["status"] == "ok"
     assert (counts, len(events), len(reads)) == ([20], 20, 1)
 
 
@@ -181,7 +189,7 @@ def test_a_change_that_a_request_reads_first_is_reported_too(
     monkeypatch.setattr(daemon.reporter, "people", lambda names: reported.append(sorted(names)))
     with Gallery(gallery.path) as other:
         add(other, "alice", "Alice")
-    assert served(daemon.handler, "list")["status"] == "ok"
+    assert served(daemon.requests, "list")["status"] == "ok"
     daemon._read_gallery()
     assert reported == [["alice"]]
 
@@ -191,8 +199,8 @@ def test_without_a_daemon_only_the_owner_of_the_gallery_may_act(tmp_path: Path) 
     state = tmp_path / "state"
     state.mkdir()
     config = Config(device=DeviceConfig(state_dir=str(state)))
-    assert perform(config, "list", {}, print) == {"identities": []}
+    assert perform(config, List(), print) == People(identities=[])
     os.chown(state, 65534, 65534)
     with pytest.raises(GalleryError, match="belongs to") as caught:
-        perform(config, "list", {}, print)
+        perform(config, List(), print)
     assert "sudo -u" in caught.value.hint
