@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,6 +20,7 @@ from pathlib import Path
 import numpy as np
 from common import headline, in_processes, lfw_images, percent, shipped, shipped_rule
 from crops import MIDDLE
+from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from edge_oneshot.cameras.images import load_image
@@ -150,42 +152,11 @@ def measure(person: list[LabelledImage]) -> tuple[Look, list[list[Look]]]:
     return reference, found
 
 
-def main() -> int:
-    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    options.add_argument("--lfw", type=Path, required=True, help="folder with images/ and people_sets.json")
-    options.add_argument("--sets", default="4", help='such as "34"')
-    options.add_argument("--people", type=int, help="quick run: so many people")
-    options.add_argument("--workers", type=int, default=2)
-    o = options.parse_args()
-    own: dict[str, list[LabelledImage]] = {}
-    for p in lfw_images(o.lfw, o.sets):
-        own.setdefault(p.person, []).append(p)
-    measured = in_processes(measure, [images[:3] for images in own.values()][: o.people], o.workers, "people")
-    looks = [row for _, rows in measured for row in rows]
-    references = [reference for reference, _ in measured if reference.vector is not None]
-    names, vectors = (
-        np.array([r.person for r in references]),
-        np.stack([r.vector for r in references if r.vector is not None]),
-    )
-    rule, comparator = shipped_rule(), shipped().encoder.card.comparator
-    threshold = rule(()).value
-    moderate = Rule(target=Target(fmr=FMR), thresholds=rule.thresholds, cohort=rule.cohort)(()).value
-    print(headline("Hidden parts of a face (benchmarks/occlusion.py)"))
-    print(
-        f"LFW set {o.sets}: {len({r[0].person for r in looks})} people, {len(looks)} images, threshold {threshold:.3f}, "
-        f"encoder {shipped().encoder.encoder_id[:19]}\n"
-    )
-    print(
-        f"detected: share of the acquired images, by measures that refuse {100 * REFUSED:g} % with nothing drawn: {'; '.join(MEASURES)}"
-    )
-    gate = shipped().gates.max_hidden
-    print(
-        f"FMR: in 1e-3 (95 %), with the first images of {len(names)} people, at the threshold {moderate:.3f} for FMR {FMR:g}"
-    )
-    print(
-        f"refused: share of the acquired images with a probability of a hidden landmark above {gate:g}, the enrollment gate\n"
-    )
-    print(f"{'drawn over it':16}{'acquired':>10}{'FNMR of those, % (95 %)':>26}{'refused':>10}{'FMR':>24}   detected")
+def print_rows(
+    looks: Sequence[Sequence[Look]], names: NDArray[np.str_], vectors: Float32Array, threshold: float, moderate: float
+) -> None:
+    """One row for each kind of occlusion. names, vectors: the references. moderate: the threshold for FMR."""
+    gate, comparator = shipped().gates.max_hidden, shipped().encoder.card.comparator
     values = [np.array([r[k].measures for r in looks if r[k].measures]) for k in range(len(KINDS))]
     limits = [np.quantile(values[0][:, m], REFUSED if low else 1 - REFUSED) for m, low in enumerate(MEASURES.values())]
     for k, kind in enumerate(KINDS):
@@ -210,6 +181,45 @@ def main() -> int:
             f"{kind:16}{100 * len(seen) / len(looks):8.1f} %{percent(missed, interval):>26}{refused:8.1f} %{strangers:>24}   "
             + "; ".join(f"{100 * n:.0f} %" for n in detected)
         )
+
+
+def main() -> int:
+    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options.add_argument("--lfw", type=Path, required=True, help="folder with images/ and people_sets.json")
+    options.add_argument("--sets", default="4", help='such as "34"')
+    options.add_argument("--people", type=int, help="quick run: so many people")
+    options.add_argument("--workers", type=int, default=2)
+    o = options.parse_args()
+    own: dict[str, list[LabelledImage]] = {}
+    for p in lfw_images(o.lfw, o.sets):
+        own.setdefault(p.person, []).append(p)
+    measured = in_processes(measure, [images[:3] for images in own.values()][: o.people], o.workers, "people")
+    looks = [row for _, rows in measured for row in rows]
+    references = [reference for reference, _ in measured if reference.vector is not None]
+    names, vectors = (
+        np.array([r.person for r in references]),
+        np.stack([r.vector for r in references if r.vector is not None]),
+    )
+    rule = shipped_rule()
+    threshold = rule(()).value
+    moderate = Rule(target=Target(fmr=FMR), thresholds=rule.thresholds, cohort=rule.cohort)(()).value
+    print(headline("Hidden parts of a face (benchmarks/occlusion.py)"))
+    print(
+        f"LFW set {o.sets}: {len({r[0].person for r in looks})} people, {len(looks)} images, threshold {threshold:.3f}, "
+        f"encoder {shipped().encoder.encoder_id[:19]}\n"
+    )
+    print(
+        f"detected: share of the acquired images, by measures that refuse {100 * REFUSED:g} % with nothing drawn: {'; '.join(MEASURES)}"
+    )
+    gate = shipped().gates.max_hidden
+    print(
+        f"FMR: in 1e-3 (95 %), with the first images of {len(names)} people, at the threshold {moderate:.3f} for FMR {FMR:g}"
+    )
+    print(
+        f"refused: share of the acquired images with a probability of a hidden landmark above {gate:g}, the enrollment gate\n"
+    )
+    print(f"{'drawn over it':16}{'acquired':>10}{'FNMR of those, % (95 %)':>26}{'refused':>10}{'FMR':>24}   detected")
+    print_rows(looks, names, vectors, threshold, moderate)
     return 0
 
 

@@ -1,1 +1,1 @@
-"""Workstation side: a trained model becomes one int8 bundle, certified. Never imported by the device's package."""
+"""Converts a trained model to one certified int8 bundle. For a workstation; edge_oneshot never imports it."""

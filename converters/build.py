@@ -1,4 +1,4 @@
-"""Builds a graph out of layers, for sources that are no TFLite file. Channels first comes in, channels last goes out.
+"""Builds a graph from layers, for sources other than TFLite files. The source has channels first, the graph channels last.
 
 Weights are taken in the layout of PyTorch and ONNX, (O, I, kh, kw); feature maps become (N, H, W, C).
 """
@@ -26,7 +26,7 @@ _UNARY = {
 
 
 class Builder:
-    """Every method adds a layer behind `x` and returns its result."""
+    """Each method adds a layer that reads `x`, and returns the layer's result."""
 
     def __init__(self, shape: Sequence[int]) -> None:
         """shape: of the input, (N, C, H, W)."""
@@ -39,7 +39,7 @@ class Builder:
         self.input = Tensor("image", (n, h, w, c))
         self.graph = Graph([self.input], [])
         self._constants = 0
-        self._maps: dict[int, tuple[int, int, int]] = {}  # flattened tensors and the (C, H, W) that they came from
+        self._maps: dict[int, tuple[int, int, int]] = {}  # flattened tensor -> the (C, H, W) of its map
 
     def finish(self, output: Tensor) -> Graph:
         self.graph.outputs = [output]
@@ -65,7 +65,7 @@ class Builder:
     def _window(
         self, x: Tensor, kernel: Sequence[int], stride: Sequence[int], dilation: Sequence[int], padding: Sequence[int]
     ) -> tuple[Tensor, int, int, int]:
-        """(x, perhaps padded; padding kind; rows; columns). padding: top, left, bottom, right."""
+        """(x, padded if needed; padding kind; rows; columns). padding: top, left, bottom, right."""
         reach = [(k - 1) * d + 1 for k, d in zip(kernel, dilation, strict=True)]
         top, left, bottom, right = padding
         rows = (x.shape[1] + top + bottom - reach[0]) // stride[0] + 1
@@ -112,7 +112,7 @@ class Builder:
         if groups != x.shape[3] or inputs != 1:
             raise ModelError(
                 f"convolution: expected 1 or {x.shape[3]} groups (depthwise), got {groups}",
-                "int8 kernels exist for ordinary and depthwise convolutions",
+                "use ordinary or depthwise convolutions: int8 has no other kernels",
             )
         w = self._constant(weights.transpose(1, 2, 3, 0))
         return self._add(
@@ -123,12 +123,13 @@ class Builder:
         )
 
     def linear(self, x: Tensor, weights: Array, bias: Array | None) -> Tensor:
-        """Fully connected; weights (O, I), for an input (N, I)."""
-        if id(x) in self._maps:  # the source flattened (C, H, W), this graph (H, W, C)
-            c, h, w = self._maps[id(x)]
-            weights = weights.reshape(-1, c, h, w).transpose(0, 2, 3, 1).reshape(weights.shape)
-        if len(x.shape) != 2 or x.shape[1] != weights.shape[1]:
+        """Fully connected; weights (O, I). x: (N, I), or a map of I values, which the source flattens as (C, H, W)."""
+        size = int(np.prod(x.shape[1:]))
+        if size != weights.shape[1]:
             raise ModelError(f"fully connected: expected (N, {weights.shape[1]}), got {x.shape}", "flatten before it")
+        chw = (x.shape[3], *x.shape[1:3]) if len(x.shape) == 4 else self._maps.get(id(x))
+        if chw is not None:  # this graph flattens (H, W, C)
+            weights = weights.reshape(-1, *chw).transpose(0, 2, 3, 1).reshape(weights.shape)
         b = self._constant(np.zeros(len(weights)) if bias is None else bias)
         return self._add(
             "FULLY_CONNECTED",
@@ -138,9 +139,11 @@ class Builder:
         )
 
     def affine(self, x: Tensor, factor: Array, offset: Array) -> Tensor:
-        """x * factor + offset per channel: a batch normalisation in inference. Folded later where it can be."""
+        """x * factor + offset per channel: a batch normalisation in inference. A later pass folds it where possible."""
         if id(x) in self._maps and max(self._maps[id(x)][1:]) > 1:
-            raise ModelError("batch normalisation of a flattened map: expected it before the flattening", "move it")
+            raise ModelError(
+                "batch normalisation: expected a map or a vector, got a flattened map", "normalise before flattening"
+            )
         mul = binary(self.graph, "MUL", x, self._constant(factor), f"mul_{len(self.graph.ops)}")
         self.graph.ops.append(mul)
         add = binary(self.graph, "ADD", mul.output, self._constant(offset), f"add_{len(self.graph.ops)}")
@@ -150,7 +153,7 @@ class Builder:
         return add.output
 
     def unary(self, kind: str, x: Tensor) -> Tensor:
-        """RELU, RELU6, LOGISTIC, TANH, ABS, HARD_SWISH. A RELU is fused into the layer before where only it reads it."""
+        """RELU, RELU6, LOGISTIC, TANH, ABS, HARD_SWISH. A RELU right after a layer is fused into it."""
         before = self.graph.ops[-1] if self.graph.ops else None
         fused = {"RELU": RELU, "RELU6": RELU6}.get(kind)
         if (
@@ -179,16 +182,18 @@ class Builder:
     def elementwise(self, kind: str, a: Tensor, b: Tensor) -> Tensor:
         """ADD, SUB or MUL of two tensors of one shape."""
         if a.shape != b.shape:
-            raise ModelError(f"{kind}: expected two tensors of one shape, got {a.shape} and {b.shape}", "")
+            raise ModelError(
+                f"{kind}: expected two tensors of one shape, got {a.shape} and {b.shape}", "broadcast before"
+            )
         table = {"ADD": "AddOptions", "SUB": "SubOptions", "MUL": "MulOptions"}[kind]
         return self._add(kind, [a, b], a.shape, options(table, fusedActivationFunction=NONE))
 
     def concatenate(self, parts: Sequence[Tensor]) -> Tensor:
-        """(N, A), (N, B), … -> (N, A + B + …). A flattened map is in another order here than in the source: refused."""
+        """(N, A), (N, B), … -> (N, A + B + …). Refuses a flattened map: its order differs from the source."""
         if any(id(p) in self._maps and max(self._maps[id(p)][1:]) > 1 for p in parts):
             raise ModelError(
                 "concatenation: expected rows of numbers, got a flattened feature map",
-                "put a global pooling or a fully connected layer before it",
+                "pool globally or add a fully connected layer before it",
             )
         shape = (parts[0].shape[0], sum(p.shape[1] for p in parts))
         return self._add(
@@ -198,7 +203,7 @@ class Builder:
     def pool(
         self, kind: str, x: Tensor, kernel: Sequence[int], stride: Sequence[int], padding: Sequence[int] = (0, 0, 0, 0)
     ) -> Tensor:
-        """MAX_POOL_2D or AVERAGE_POOL_2D. padding: top, left, bottom, right, and none for averages."""
+        """MAX_POOL_2D or AVERAGE_POOL_2D. Without padding."""
         if any(padding):
             raise ModelError(
                 f"{kind}: expected no padding, got {tuple(padding)}: TFLite pads pools differently",
@@ -237,7 +242,7 @@ class Builder:
         return out
 
     def check_output(self, x: Tensor) -> Tensor:
-        """A flattened map as the last layer would come out in another order: refuse it."""
+        """Refuses a flattened map as the output: its order differs from the source."""
         if (
             id(x) in self._maps
             and max(self._maps[id(x)][1:]) > 1

@@ -1,22 +1,24 @@
-"""The certificate: float against int8 on labelled pictures. Sizes and cosines do not certify; decisions do."""
+"""The certificate: float against int8 on labelled pictures, judged by error rates and not by cosine or size."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
-from converters.graph import Array, parse
+from converters.card import Json
+from converters.convert import Conversion
+from converters.flatbuffer import parse
+from converters.graph import Array
+from converters.labelled import Labelled
 from converters.litert import activations, embed
-from converters.pipeline import Conversion
 from converters.scores import Bootstrap, Pairs, Rates, compare_pairs, interval, rates, resamples, resolved, separation
 from edge_oneshot.errors import ModelError
 from edge_oneshot.model.card import Comparator
 
 REPORT = (1e-2, 1e-3, 1e-4)
-EXACT_DB = 60.0  # better than that counts as exact: 8 bits give about 50
+EXACT_DB = 60.0  # a better ratio counts as exact: 8 bits give about 50 dB
 DECIDES = 1e-3  # the false match rate at which a loss of true matches refuses the certificate
 
 
@@ -30,7 +32,7 @@ class Limits:
 
 @dataclass(frozen=True)
 class LayerNoise:
-    """snr_db: power of a layer's float result over its int8 error. lost_db: how much less than its best input has."""
+    """snr_db: power of a layer's float result over that of its int8 error. lost_db: the ratio of its best input minus it."""
 
     name: str
     kind: str
@@ -40,9 +42,9 @@ class LayerNoise:
 
 @dataclass(frozen=True)
 class Certificate:
-    """record: the JSON that the card keeps. The rest is for the terminal and the page. Scores float32 (P,)."""
+    """record: the JSON on the card. The rest is for the terminal and the HTML report. Scores float32 (P,)."""
 
-    record: dict[str, Any]
+    record: Json
     pairs: Pairs
     float_score: Array
     int8_score: Array
@@ -56,7 +58,7 @@ class Certificate:
 def layer_noise(conversion: Conversion, chips: Sequence[Array]) -> tuple[LayerNoise, ...]:
     """Signal-to-noise ratio of every layer over the chips, largest loss first.
 
-    The float side is the equalised graph: its tensors have the scales that the int8 ones have.
+    The float side is the equalised graph, whose tensors have the same scales as the int8 ones.
     """
     signal: dict[str, float] = {}
     noise: dict[str, float] = {}
@@ -77,9 +79,14 @@ def layer_noise(conversion: Conversion, chips: Sequence[Array]) -> tuple[LayerNo
     return tuple(sorted(found, key=lambda layer: -layer.lost_db))
 
 
-def _side(found: Rates, score: Array, pairs: Pairs) -> dict[str, Any]:
+def _key(fmr: float) -> str:
+    """1e-3 for 0.001: the key of a false match rate in the record."""
+    return f"{fmr:.0e}".replace("e-0", "e-")
+
+
+def _side(found: Rates, score: Array, pairs: Pairs) -> Json:
     def by_rate(values: Sequence[float]) -> dict[str, float]:
-        return {f"{f:.0e}".replace("e-0", "e-"): round(v, 5) for f, v in zip(found.fmrs, values, strict=True)}
+        return {_key(f): round(v, 5) for f, v in zip(found.fmrs, values, strict=True)}
 
     return {
         "eer": round(found.eer, 6),
@@ -92,67 +99,71 @@ def _side(found: Rates, score: Array, pairs: Pairs) -> dict[str, Any]:
     }
 
 
+def _loss(points: float, draws: Array) -> Json:
+    """A difference of shares and the bootstrap's interval of it, in points."""
+    low, high = interval(draws)
+    return {"points": round(100 * points, 3), "ci95": [round(100 * low, 3), round(100 * high, 3)]}
+
+
+def _losses(before: Array, after: Array, pairs: Pairs, a: Rates, b: Rates, draws: int) -> tuple[dict[str, Json], Json]:
+    """(TAR lost by false match rate, EER added). Each draw of identities counts for float and int8 alike."""
+    boot_a, boot_b = Bootstrap(before, pairs), Bootstrap(after, pairs)
+    tar, eer = [], []
+    for draw in resamples(int(pairs.identity.max()) + 1, draws):
+        _, tar_a, eer_a = boot_a.rates(draw, a.fmrs)
+        _, tar_b, eer_b = boot_b.rates(draw, a.fmrs)
+        tar.append(tar_a - tar_b)
+        eer.append(eer_b - eer_a)
+    lost = {_key(f): _loss(a.tar[i] - b.tar[i], np.array(tar)[:, i]) for i, f in enumerate(a.fmrs)}
+    return lost, _loss(b.eer - a.eer, np.array(eer))
+
+
+def _reasons(tar_loss: dict[str, Json], eer_loss: Json, limits: Limits) -> list[str]:
+    """Why the certificate is refused; empty if it passes."""
+    found, at = [], _key(DECIDES)
+    if tar_loss[at]["points"] > limits.tar_points:
+        found.append(f"TAR at FMR {at}: int8 loses {tar_loss[at]['points']} points, allowed {limits.tar_points:g}")
+    if eer_loss["points"] > limits.eer_points:
+        found.append(f"EER: int8 adds {eer_loss['points']} points, allowed {limits.eer_points:g}")
+    return found
+
+
 def certify(
     conversion: Conversion,
-    chips: Sequence[Array],
-    pairs: Pairs,
+    labelled: Labelled,
     comparator: Comparator,
     limits: Limits,
-    protocol: str,
     draws: int = 200,
     *,
     mirror: bool = False,
 ) -> Certificate:
-    """Compare the float reference with its int8 form on labelled chips (uint8, one for each picture of `pairs`).
+    """Compare the float reference with its int8 form on labelled chips.
 
-    Both are judged at their own thresholds for each false match rate. The intervals are of the *difference*, under the
-    same resampled identities for both. mirror: as on the card. ModelError: too few comparisons to judge anything.
+    Each is judged at its own threshold for each false match rate. The intervals are of the *difference*, under the same
+    resampled identities for both. mirror: as on the card. ModelError: too few comparisons.
     """
+    chips, pairs = labelled.chips, labelled.pairs
     mated = int(pairs.mated.sum())
     non_mated = len(pairs.first) - mated
     if not mated or DECIDES not in resolved(non_mated, REPORT):
         raise ModelError(
-            f"certificate: expected mated pairs and at least {30 / DECIDES:.0f} non-mated ones, to judge a false match "
-            f"rate of {DECIDES:g} by 30 errors; got {mated} and {non_mated}",
+            f"certificate: expected mated pairs and at least {30 / DECIDES:.0f} non-mated ones (30 errors at a false "
+            f"match rate of {DECIDES:g}), got {mated} and {non_mated}",
             "give more pictures: 250 pictures of different people make 31,125 pairs",
         )
     fmrs = resolved(non_mated, REPORT)
     exact, rounded = (embed(m, chips, mirror=mirror) for m in (conversion.reference, conversion.model))
-    cosine = (exact * rounded).sum(axis=1) / np.maximum(
-        np.linalg.norm(exact, axis=1) * np.linalg.norm(rounded, axis=1), 1e-9
-    )
+    norms = np.linalg.norm(exact, axis=1) * np.linalg.norm(rounded, axis=1)
+    cosine = (exact * rounded).sum(axis=1) / np.maximum(norms, 1e-9)
     before, after = compare_pairs(exact, pairs, comparator), compare_pairs(rounded, pairs, comparator)
     a, b = rates(before, pairs, fmrs), rates(after, pairs, fmrs)
-    boot_a, boot_b = Bootstrap(before, pairs), Bootstrap(after, pairs)
-    tar_loss, eer_loss = [], []
-    for draw in resamples(int(pairs.identity.max()) + 1, draws):
-        _, tar_a, eer_a = boot_a.rates(draw, fmrs)
-        _, tar_b, eer_b = boot_b.rates(draw, fmrs)
-        tar_loss.append(tar_a - tar_b)
-        eer_loss.append(eer_b - eer_a)
-    losses: dict[str, Any] = {}
-    for i, f in enumerate(fmrs):
-        low, high = interval(np.array(tar_loss)[:, i])
-        losses[f"{f:.0e}".replace("e-0", "e-")] = {
-            "points": round(100 * (a.tar[i] - b.tar[i]), 3),
-            "ci95": [round(100 * low, 3), round(100 * high, 3)],
-        }
-    low, high = interval(np.array(eer_loss))
-    eer: dict[str, Any] = {
-        "points": round(100 * (b.eer - a.eer), 3),
-        "ci95": [round(100 * low, 3), round(100 * high, 3)],
-    }
-    at = f"{DECIDES:.0e}".replace("e-0", "e-")
-    reasons = []
-    if losses[at]["points"] > limits.tar_points:
-        reasons.append(f"TAR at FMR {at}: int8 loses {losses[at]['points']} points, allowed {limits.tar_points:g}")
-    if eer["points"] > limits.eer_points:
-        reasons.append(f"EER: int8 adds {eer['points']} points, allowed {limits.eer_points:g}")
+    tar_loss, eer_loss = _losses(before, after, pairs, a, b, draws)
+    reasons = _reasons(tar_loss, eer_loss, limits)
     difference = after - before
     record = {
         "passed": not reasons,
         "reasons": reasons,
-        "protocol": protocol,
+        "protocol": labelled.protocol,
         "identities": len(np.unique(pairs.identity)),
         "pictures": len(chips),
         "mated_pairs": mated,
@@ -166,64 +177,56 @@ def certify(
         },
         "float": _side(a, before, pairs),
         "int8": _side(b, after, pairs),
-        "tar_loss": losses,
-        "eer_loss": eer,
+        "tar_loss": tar_loss,
+        "eer_loss": eer_loss,
         "size_bytes": {"float": len(conversion.reference), "int8": len(conversion.model)},
     }
     return Certificate(record, pairs, before, after, layer_noise(conversion, chips[:8]))
 
 
-def as_text(certificate: Certificate, layers: int = 5) -> str:
-    """The certificate as a table for the terminal."""
-    r = certificate.record
+def _rows(r: Json) -> list[tuple[str, str, str, str]]:
+    """The certificate's table: label, float, int8, difference."""
     f, q = r["float"], r["int8"]
     rows = [("", "float", "int8", "difference (95 % interval)")]
     for at, loss in r["tar_loss"].items():
-        rows.append(
-            (
-                f"TAR at FMR {at}",
-                f"{100 * f['tar'][at]:.2f} %",
-                f"{100 * q['tar'][at]:.2f} %",
-                f"-{loss['points']:.2f} ({-loss['ci95'][1]:.2f} to {-loss['ci95'][0]:.2f}) points".replace("--", "+"),
-            )
-        )
-        rows.append(
-            (
-                "  averaged over identities",
-                f"{100 * f['balanced_tar'][at]:.2f} %",
-                f"{100 * q['balanced_tar'][at]:.2f} %",
-                "",
-            )
-        )
+        low, high = (0.0 - v for v in loss["ci95"][::-1])
+        difference = f"{0.0 - loss['points']:+.2f} ({low:+.2f} to {high:+.2f}) points"
+        rows.append((f"TAR at FMR {at}", _percent(f["tar"][at]), _percent(q["tar"][at]), difference))
+        balanced = f["balanced_tar"][at], q["balanced_tar"][at]
+        rows.append(("  averaged over identities", _percent(balanced[0]), _percent(balanced[1]), ""))
     e = r["eer_loss"]
-    rows.append(
-        (
-            "EER",
-            f"{100 * f['eer']:.2f} %",
-            f"{100 * q['eer']:.2f} %",
-            f"{e['points']:+.2f} ({e['ci95'][0]:+.2f} to {e['ci95'][1]:+.2f}) points",
-        )
-    )
+    difference = f"{e['points']:+.2f} ({e['ci95'][0]:+.2f} to {e['ci95'][1]:+.2f}) points"
+    rows.append(("EER", _percent(f["eer"]), _percent(q["eer"]), difference))
     for label, key in (
-        ("mated mean score", "mated_mean"),
-        ("non-mated mean score", "non_mated_mean"),
-        ("residents over strangers", "separation"),
+        ("mean mated score", "mated_mean"),
+        ("mean non-mated score", "non_mated_mean"),
+        ("mated above non-mated", "separation"),
     ):
         rows.append((label, f"{f[key]:.4f}", f"{q[key]:.4f}", f"{q[key] - f[key]:+.4f}"))
-    rows.append(("size", f"{r['size_bytes']['float'] / 1e6:.2f} MB", f"{r['size_bytes']['int8'] / 1e6:.2f} MB", ""))
+    size = r["size_bytes"]
+    rows.append(("size", f"{size['float'] / 1e6:.2f} MB", f"{size['int8'] / 1e6:.2f} MB", ""))
+    return rows
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.2f} %"
+
+
+def as_text(certificate: Certificate, layers: int = 5) -> str:
+    """The certificate as a table for the terminal."""
+    r = certificate.record
+    rows = _rows(r)
     widths = [max(len(row[i]) for row in rows) for i in range(3)]
     lines = [
         f"{r['identities']} identities, {r['mated_pairs']} mated and {r['non_mated_pairs']} non-mated pairs",
-        f"cosine between float and int8 embeddings: mean {r['cosine']['mean']:.4f}, least {r['cosine']['min']:.4f}",
+        f"cosine between float and int8 embeddings: mean {r['cosine']['mean']:.4f}, lowest {r['cosine']['min']:.4f}",
     ]
     lines += [
         "  ".join([row[0].ljust(widths[0]), row[1].rjust(widths[1]), row[2].rjust(widths[2]), row[3]]).rstrip()
         for row in rows
     ]
-    lines.append("layers that lose most (signal-to-noise in dB, loss against their inputs):")
-    lines += [f"  {n.snr_db:6.1f}  -{n.lost_db:5.1f}  {n.kind} {n.name}" for n in certificate.layers[:layers]]
-    if certificate.passed:
-        lines.append("certified")
-    else:
-        lines += [f"refused: {reason}" for reason in r["reasons"]]
+    if layers:
+        lines.append("layers that lose most (signal-to-noise ratio in dB, loss against their inputs):")
+        lines += [f"  {n.snr_db:6.1f}  -{n.lost_db:5.1f}  {n.kind} {n.name}" for n in certificate.layers[:layers]]
+    lines += ["certified"] if certificate.passed else [f"refused: {reason}" for reason in r["reasons"]]
     return "\n".join(lines)

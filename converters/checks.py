@@ -1,4 +1,4 @@
-"""What may become a device bundle: refusals that name what was expected, before and after quantisation."""
+"""Checks before and after quantisation: can this model become a bundle for the device?"""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from converters.graph import Array, Graph, parse
+from converters.flatbuffer import parse
+from converters.graph import Array, Graph
 from converters.litert import feed, interpreter
 from edge_oneshot.errors import ModelError
 
@@ -15,7 +16,7 @@ _REEXPORT = "export the network again with one float image input and one vector 
 
 
 def check_source(graph: Graph, channels: int) -> tuple[int, int]:
-    """A float network that the common path can take. Returns (width, height) of its input in px. ModelError if not."""
+    """Check a float network. Returns (width, height) of its input in px. ModelError: it cannot be converted."""
     if len(graph.inputs) != 1:
         raise ModelError(
             f"inputs: expected one image, got {len(graph.inputs)}: {[t.name for t in graph.inputs]}", _REEXPORT
@@ -27,8 +28,8 @@ def check_source(graph: Graph, channels: int) -> tuple[int, int]:
     x, y = graph.inputs[0], graph.outputs[0]
     if graph.is_quantized or x.dtype is not np.float32:
         raise ModelError(
-            f"input {x.name}: expected float32, got {np.dtype(x.dtype).name}: a model that is quantised "
-            "already cannot be certified against its float form",
+            f"input {x.name}: expected float32, got {np.dtype(x.dtype).name}: the certificate compares "
+            "with the float model",
             "give the float model",
         )
     if len(x.shape) != 4:
@@ -50,14 +51,14 @@ def check_source(graph: Graph, channels: int) -> tuple[int, int]:
 
 
 def check_int8(model: bytes) -> None:
-    """A device bundle's model: int8 in and out, raw pixels, weights per channel, no float inside. ModelError if not."""
+    """Check a model for the device: int8 in and out, raw pixels, a scale per channel, no float operator. ModelError."""
     graph = parse(model)
     x, y = graph.inputs[0], graph.outputs[0]
     for t, role in ((x, "input"), (y, "output")):
         if t.dtype is not np.int8 or t.quantization is None:
             raise ModelError(
-                f"{role} {t.name}: expected int8, got {np.dtype(t.dtype).name}: the device would pay for "
-                "float conversions at every frame",
+                f"{role} {t.name}: expected int8, got {np.dtype(t.dtype).name}: the device would convert "
+                "floats at every frame",
                 "quantise inputs and outputs too",
             )
     assert x.quantization is not None
@@ -73,7 +74,7 @@ def check_int8(model: bytes) -> None:
             if op.tensor(0).dtype is np.float32 and weights.dtype is np.int8:
                 raise ModelError(
                     f"{op.kind} {op.output.name}: expected int8 activations, got dynamic-range "
-                    "quantisation: its scales are computed anew at every frame",
+                    "quantisation, which computes scales at every frame",
                     "quantise with calibration",
                 )
             outputs = weights.shape[3 if op.kind == "DEPTHWISE_CONV_2D" else 0]
@@ -89,12 +90,12 @@ def check_int8(model: bytes) -> None:
     if floats:
         raise ModelError(
             f"expected int8 throughout, got {len(floats)} float operators: {', '.join(floats[:5])}",
-            "replace them by operators that have an int8 kernel",
+            "replace them with operators that have an int8 kernel",
         )
 
 
 def undelegated(model: bytes) -> tuple[int, list[str]]:
-    """(number of XNNPACK partitions, operators that XNNPACK leaves to the slow built-in kernels, "KIND name")."""
+    """(number of XNNPACK partitions, operators that run on the slow built-in kernels, as "KIND name")."""
     runner = interpreter(model)
     names: dict[int, str] = {d["index"]: d["name"] for d in runner.get_tensor_details()}
     nodes: list[dict[str, Any]] = runner._get_ops_details()
@@ -102,7 +103,7 @@ def undelegated(model: bytes) -> tuple[int, list[str]]:
     parts = [n for n in nodes if n["op_name"] == "DELEGATE"]
     if not parts:
         return 0, [f"{n['op_name']} {names[int(n['outputs'][0])]}" for n in own]
-    # Inside a partition is what its outputs need and what it does not take in from elsewhere.
+    # A partition contains what its outputs need, up to its inputs.
     maker = {int(t): n for n in own for t in n["outputs"]}
     inside: set[int] = set()
     for part in parts:
@@ -124,5 +125,5 @@ def try_run(model: bytes, chip: Array, dimension: int) -> Array:
     runner.invoke()
     out = runner.get_tensor(target["index"])
     if out.dtype != np.int8 or out.shape != (1, dimension):
-        raise ModelError(f"output: expected int8 (1, {dimension}) from LiteRT, got {out.dtype} {out.shape}")
+        raise ModelError(f"output: expected int8 (1, {dimension}) from LiteRT, got {out.dtype} {out.shape}", _REEXPORT)
     return np.asarray(out[0])

@@ -19,11 +19,11 @@ def interpreter(model: bytes, threads: int = 1, keep_all: bool = False) -> Any:
 
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # keeping every tensor is meant: this is the debugging use
+            warnings.simplefilter("ignore", UserWarning)  # LiteRT warns that keep_all is for debugging
             found = Interpreter(model_content=model, num_threads=threads, experimental_preserve_all_tensors=keep_all)
         found.allocate_tensors()
     except (ValueError, RuntimeError) as error:
-        raise ModelError(f"LiteRT cannot run the model: {error}") from error
+        raise ModelError(f"LiteRT cannot run the model: {error}", "check the operators of the source") from error
     return found
 
 
@@ -42,7 +42,7 @@ def dequantize(values: Array, detail: dict[str, Any]) -> Array:
 def embed(model: bytes, chips: Iterable[Array], threads: int = 1, *, mirror: bool = False) -> Array:
     """Outputs (N, D) float32 of a batch-1 model, one for each uint8 chip (H, W, C).
 
-    mirror: the sum of the unit outputs of the chip and of its mirror image, as the device takes them.
+    mirror: the sum of the unit outputs for the chip and for its mirror image, as on the device.
     """
     if mirror:
         chips = list(chips)
@@ -73,7 +73,7 @@ def activations(model: bytes, chips: Iterable[Array], threads: int = 1) -> Itera
         for d in details:
             try:
                 seen[d["name"]] = dequantize(runner.get_tensor(d["index"]), d)
-            except ValueError:  # a tensor that the delegate made for itself holds nothing
+            except ValueError:  # a tensor that the delegate made has no data
                 continue
         yield seen
 

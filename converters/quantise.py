@@ -1,4 +1,4 @@
-"""One common path to full int8: ai-edge-quantizer with ranges that we choose, then what it left to us is checked."""
+"""Quantise a float graph to full int8: ai-edge-quantizer with ranges chosen here."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ import warnings
 
 import numpy as np
 
-from converters.graph import Graph, Tensor, serialize
+from converters.flatbuffer import serialize
+from converters.graph import Graph, Tensor
 from converters.passes.equalise import ChannelStats
 from edge_oneshot.errors import ModelError
 
@@ -18,7 +19,7 @@ SAME_SCALE = ("MAXIMUM", "MINIMUM", "RESHAPE", "MAX_POOL_2D", "AVERAGE_POOL_2D",
 def ranges(graph: Graph, stats: dict[str, ChannelStats]) -> dict[str, tuple[float, float]]:
     """(lowest, highest) per activation. The input is raw pixels: 0 to 255, hence scale 1 and zero point -128.
 
-    Inputs and output of ops whose int8 kernels demand one scale share the union, so that nothing has to be rescaled.
+    Inputs and output of ops whose int8 kernels need one scale share the union of their ranges, so that nothing is rescaled.
     """
     found = {
         t.name: (float(stats[t.name].low.min()), float(stats[t.name].high.max()))
@@ -29,7 +30,7 @@ def ranges(graph: Graph, stats: dict[str, ChannelStats]) -> dict[str, tuple[floa
         found[t.name] = (0.0, 255.0)
         for op in graph.consumers(
             t
-        ):  # the folded normalisation: known without looking, so no picture can miss its ends
+        ):  # the folded normalisation: its range is known, so it does not depend on the pictures
             if op.kind == "DEPTHWISE_CONV_2D" and op.tensor(1).shape[1:3] == (1, 1) and op.output.name in found:
                 ends = op.tensor(1).array.reshape(-1) * np.array([[0.0], [255.0]]) + op.tensor(2).array
                 found[op.output.name] = (float(ends.min()), float(ends.max()))
@@ -48,13 +49,13 @@ def to_int8(graph: Graph, limits: dict[str, tuple[float, float]]) -> bytes:
         from ai_edge_quantizer import quantizer, recipe
     except ImportError as error:
         raise ModelError(
-            "quantising needs ai-edge-quantizer, which is not installed", "pip install 'edge-oneshot[convert]'"
+            "quantising needs ai-edge-quantizer, which is not installed", "pip install edge-oneshot-convert"
         ) from error
     worker = quantizer.Quantizer(bytearray(serialize(graph)), recipe.static_wi8_ai8())
     qsv = {
         name: {"min": np.full((1, 1, 1, 1), low, np.float32), "max": np.full((1, 1, 1, 1), high, np.float32)}
         for name, (low, high) in limits.items()
     }
-    with warnings.catch_warnings(), contextlib.redirect_stderr(io.StringIO()):  # it draws progress bars for two seconds
+    with warnings.catch_warnings(), contextlib.redirect_stderr(io.StringIO()):  # it draws progress bars
         warnings.simplefilter("ignore")
         return bytes(worker.quantize(qsv, enable_progress_bar=False, enable_progress_report=False).quantized_model)

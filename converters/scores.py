@@ -1,4 +1,4 @@
-"""Comparison scores over labelled pictures, and what they say: FMR, TAR, EER, with intervals (ISO/IEC 19795-1).
+"""Comparison scores over labelled pictures, and their rates: FMR, TAR, EER, with intervals (ISO/IEC 19795-1).
 
 A comparison is a match where score >= threshold, as on the device. Pairs of one identity are mated, others non-mated.
 """
@@ -38,7 +38,7 @@ def all_pairs(names: Sequence[str]) -> Pairs:
 
 
 def compare_pairs(vectors: Array, pairs: Pairs, comparator: Comparator) -> Array:
-    """Scores float32 (P,) of embeddings (N, D), not yet normalised, as the device's comparator would give them."""
+    """Scores float32 (P,) of embeddings (N, D), not yet normalised, as the device's comparator computes them."""
     v = vectors.astype(np.float32)
     if comparator.kind == "cosine":
         v = v / np.maximum(np.linalg.norm(v, axis=1, keepdims=True), 1e-6)
@@ -58,7 +58,7 @@ def compare_pairs(vectors: Array, pairs: Pairs, comparator: Comparator) -> Array
 class Rates:
     """eer and tar as shares of 1. tar, balanced_tar, threshold: one for each of `fmrs`.
 
-    balanced_tar: the mean over identities, since a few people own most mated pairs.
+    balanced_tar: the mean over identities, since a few people have most mated pairs.
     """
 
     fmrs: tuple[float, ...]
@@ -71,7 +71,7 @@ class Rates:
 
 
 def rates(score: Array, pairs: Pairs, fmrs: Sequence[float]) -> Rates:
-    """At thresholds of this very set of scores, one for each false match rate."""
+    """At thresholds of this set of scores, one for each false match rate."""
     at = pairs.mated
     mated, non_mated = score[at], score[~at]
     owners = pairs.identity[pairs.first[at]]
@@ -88,12 +88,12 @@ def rates(score: Array, pairs: Pairs, fmrs: Sequence[float]) -> Rates:
 
 
 def resolved(non_mated: int, fmrs: Sequence[float]) -> tuple[float, ...]:
-    """The rates that `non_mated` comparisons resolve: at least 30 expected errors (the rule of 30, Doddington 1998)."""
+    """The rates with at least 30 expected errors in `non_mated` comparisons (the rule of 30, Doddington 1998)."""
     return tuple(f for f in fmrs if f * non_mated >= 30)
 
 
 def resamples(identities: int, count: int, seed: int = 0) -> Iterator[Array]:
-    """Bootstrap over identities: how often each is drawn, float32 (identities,). The same seed, the same draws."""
+    """Bootstrap over identities: how often each is drawn, float32 (identities,). A seed always gives the same draws."""
     rng = np.random.default_rng(seed)
     for _ in range(count):
         yield np.bincount(rng.integers(0, identities, identities), minlength=identities).astype(np.float32)
@@ -102,7 +102,7 @@ def resamples(identities: int, count: int, seed: int = 0) -> Iterator[Array]:
 class Bootstrap:
     """Rates under resampled identities. A pair counts as often as the product of its two identities' draws.
 
-    A mated pair counts as often as its identity. Pictures of one person are not independent: this keeps them together.
+    A mated pair counts as often as its identity. Pictures of one person are not independent, so they are drawn together.
     """
 
     def __init__(self, score: Array, pairs: Pairs) -> None:
@@ -132,9 +132,9 @@ def interval(values: Array) -> tuple[float, float]:
 
 
 def separation(score: Array, pairs: Pairs) -> float:
-    """Residents against strangers: the median of the mated scores less the 99.9th percentile of the non-mated.
+    """The median of the mated scores minus the 99.9th percentile of the non-mated ones, in units of the score.
 
-    How far a resident usually stands above all but one in a thousand strangers; a margin, in units of the score.
+    It is the margin between a typical mated comparison and one in a thousand non-mated comparisons.
     """
     mated = pairs.mated
     return float(np.median(score[mated]) - np.quantile(score[~mated], 0.999))

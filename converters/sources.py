@@ -1,106 +1,100 @@
-"""Sources: whatever was trained becomes a float graph. A framework is imported only for a source of its own."""
+"""Sources: a trained model in any known format becomes a float graph. A framework is imported only for its own format.
+
+Other formats are plug-ins: an entry point in the group `edge_oneshot_convert.sources`, named after the file's suffix
+without the dot, that refers to a function Path -> Source. training/pyproject.toml registers `.pt` so.
+"""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
+from importlib import import_module, metadata
 from pathlib import Path
 from typing import Any
 
-from converters.graph import Graph, parse
+from converters.card import Preparation
+from converters.flatbuffer import parse
+from converters.graph import Graph
 from edge_oneshot.errors import ModelError
 from edge_oneshot.model.bundle import split
 
-KINDS = ".tflite, .pt2, .onnx, .keras, a SavedModel folder, or a checkpoint of this project's training (.pt)"
+PLUGINS = "edge_oneshot_convert.sources"
+KINDS = ".tflite, .pt2, .onnx, .keras or a SavedModel folder"
 _INSTALL = {
-    "torch": "pip install torch --index-url https://download.pytorch.org/whl/cpu",
-    "onnx": "pip install onnx",
-    "tensorflow": "pip install tensorflow-cpu",
-    "ai_edge_quantizer": "pip install 'edge-oneshot[convert]'",
+    "torch": "pip install 'edge-oneshot-convert[torch]'",
+    "onnx": "pip install 'edge-oneshot-convert[onnx]'",
+    "tensorflow": "pip install 'edge-oneshot-convert[keras]'",
 }
 
 
 @dataclass(frozen=True)
 class Source:
-    """graph: float. takes_pixels: it takes raw pixels already. facts: card fields that the source itself tells."""
+    """graph: float. takes_pixels: its input is raw pixels, 0 to 255. preparation: None if the file does not state it."""
 
     graph: Graph
     takes_pixels: bool = False
-    facts: dict[str, Any] | None = None
+    preparation: Preparation | None = None
 
 
-def require(module: str, why: str) -> Any:
-    """Import an optional module, or say in one line what to install."""
-    import importlib
-
+def require(module: str, what: str) -> Any:
+    """Import an optional module. ModelError: it is missing; the hint is the command that installs it."""
     try:
-        return importlib.import_module(module)
+        return import_module(module)
     except ImportError as error:
-        raise ModelError(f"{why} needs {module}, which is not installed", _INSTALL[module]) from error
+        raise ModelError(f"{what} needs {module}, which is not installed", _INSTALL[module]) from error
 
 
 def load_source(path: Path) -> Source:
-    """Read any source. ModelError: unknown kind, missing framework, or a file that is not what its name says."""
+    """Read any source. ModelError: unknown format, missing framework, or damaged file."""
     if not path.exists():
-        raise ModelError(f"{path}: no such file", f"expected {KINDS}")
-    suffix = path.suffix.lower()
-    if suffix == ".tflite":
-        model, _ = split(path.read_bytes(), path)
-        return Source(parse(model, str(path)))
-    if suffix == ".onnx":
-        require("onnx", f"{path.name}: an ONNX model")
-        from converters.from_onnx import load_onnx
-
-        return Source(load_onnx(path))
-    if suffix == ".pt2":
-        require("torch", f"{path.name}: an exported PyTorch program")
-        from converters.from_torch import load_pt2
-
-        return Source(load_pt2(path))
+        raise ModelError(f"{path}: no such file", f"name a {KINDS}")
+    suffix = ".savedmodel" if (path / "saved_model.pb").is_file() else path.suffix.lower()
+    reader = _READERS.get(suffix) or _plugin(suffix)
+    if reader is not None:
+        return reader(path)
+    hint = f"convert {KINDS}"
     if suffix == ".pt":
-        require("torch", f"{path.name}: a training checkpoint")
-        return _checkpoint(path)
-    if suffix == ".keras" or (path / "saved_model.pb").is_file():
-        return Source(_tensorflow(path))
-    raise ModelError(f"{path}: no source that is known here", f"expected {KINDS}")
+        hint = (
+            "for a network of your own write a .pt2 with torch.export.save; for a checkpoint of this project's training "
+            "run `pip install -e training` in the repository"
+        )
+    raise ModelError(f"{path}: expected {KINDS}, got {suffix or 'a file without a suffix'}", hint)
 
 
-def _checkpoint(path: Path) -> Source:
-    try:
-        from training.omniglot.graph import float_graph
-        from training.omniglot.train import load
-    except ImportError as error:
-        raise ModelError(
-            f"{path.name}: a training checkpoint is read by the training package: {error}",
-            "run from the repository; for a network of your own, torch.export.save it as .pt2",
-        ) from error
-    model, _ = load(path)
-    side = int(model.encoder.side_px)
-    head = model.head
-    return Source(
-        float_graph(model.encoder),
-        takes_pixels=True,
-        facts={
-            "input": {
-                "width_px": side,
-                "height_px": side,
-                "channels": 1,
-                "colour": "L",
-                "normalisation": {"mean": [255.0], "std": [255.0]},
-            },
-            "regions": "frame",
-            "alignment": None,
-            "comparator": {
-                "kind": "weighted-l1",
-                "weights": [float(w) for w in head.weights.detach()],
-                "bias": float(head.bias.detach()),
-            },
-        },
-    )
+def _plugin(suffix: str) -> Callable[[Path], Source] | None:
+    for found in metadata.entry_points(group=PLUGINS, name=suffix.removeprefix(".")):
+        try:
+            reader: Callable[[Path], Source] = found.load()
+        except ImportError as error:
+            raise ModelError(
+                f"{suffix}: the reader {found.value} cannot be imported: {error}", "install what it needs"
+            ) from error
+        return reader
+    return None
 
 
-def _tensorflow(path: Path) -> Graph:
-    """Keras or SavedModel through TensorFlow's own converter to a float .tflite. The passes fix the batch and its shape arithmetic."""
+def _tflite(path: Path) -> Source:
+    model, _ = split(path.read_bytes(), path)
+    return Source(parse(model, str(path)))
+
+
+def _onnx(path: Path) -> Source:
+    require("onnx", f"{path.name}: an ONNX model")
+    from converters.from_onnx import load_onnx
+
+    return Source(load_onnx(path))
+
+
+def _pt2(path: Path) -> Source:
+    require("torch", f"{path.name}: an exported PyTorch program")
+    from converters.from_torch import load_pt2
+
+    return Source(load_pt2(path))
+
+
+def _tensorflow(path: Path) -> Source:
+    """Keras or SavedModel, by TensorFlow's own converter to a float .tflite. Later passes fix the batch and shapes."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     tf = require("tensorflow", f"{path.name}: a Keras model or SavedModel")
     try:
@@ -114,11 +108,20 @@ def _tensorflow(path: Path) -> Graph:
             converter = tf.lite.TFLiteConverter.from_keras_model(model)
         else:
             converter = tf.lite.TFLiteConverter.from_saved_model(str(path))
-        return parse(bytes(converter.convert()), str(path))
+        return Source(parse(bytes(converter.convert()), str(path)))
     except ModelError:
         raise
-    except Exception as error:  # TensorFlow raises whatever it stumbles over in a damaged or foreign file
+    except Exception as error:  # TensorFlow raises errors of many types for a damaged file
         raise ModelError(
             f"{path}: TensorFlow cannot convert it: {str(error).splitlines()[0]}",
-            "check that it loads with tf.keras.models.load_model or tf.saved_model.load",
+            "check that tf.keras.models.load_model or tf.saved_model.load reads it",
         ) from error
+
+
+_READERS: dict[str, Callable[[Path], Source]] = {
+    ".tflite": _tflite,
+    ".onnx": _onnx,
+    ".pt2": _pt2,
+    ".keras": _tensorflow,
+    ".savedmodel": _tensorflow,
+}

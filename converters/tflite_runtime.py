@@ -1,7 +1,7 @@
-"""Try a converted model on tflite-runtime 2.14 too, where Python still has it, in a virtual environment of its own.
+"""Run a converted model on tflite-runtime 2.14 too, in a virtual environment of its own.
 
-It needs numpy 1, which a training environment seldom has, so it runs in a subprocess. EDGE_ONESHOT_TFLITE_PYTHON names
-the interpreter of an environment with `pip install tflite-runtime==2.14.0 'numpy<2'`.
+tflite-runtime needs numpy 1, so it runs in a subprocess. EDGE_ONESHOT_TFLITE_PYTHON names the Python of an environment
+with `pip install tflite-runtime==2.14.0 'numpy<2'` (Python 3.11 at most).
 """
 
 from __future__ import annotations
@@ -14,13 +14,12 @@ from pathlib import Path
 
 import numpy as np
 
-from converters.graph import Array, parse
+from converters.flatbuffer import parse
+from converters.graph import Array
 from edge_oneshot.errors import ModelError
 
 VARIABLE = "EDGE_ONESHOT_TFLITE_PYTHON"
-LEAST_COSINE = (
-    0.97  # its kernels round otherwise than XNNPACK's; over fifty layers .996 was seen, and damage is far below
-)
+LEAST_COSINE = 0.97  # its kernels round differently from XNNPACK's: .996 over fifty layers; damage is far below
 _PROGRAM = """
 import sys, numpy as np
 from tflite_runtime.interpreter import Interpreter
@@ -31,13 +30,13 @@ np.save(sys.argv[3], i.get_tensor(i.get_output_details()[0]['index']))
 
 
 def check_predecessor(model: bytes, chip: Array, expected: Array) -> str:
-    """ "2.14.0" if the model runs there and agrees, else "untested: ..." with the reason. chip: uint8 (H, W, C).
+    """ "2.14.0" if the model runs and agrees, else "untested: ..." with the reason. chip: uint8 (H, W, C).
 
-    expected: LiteRT's int8 output (D,). ModelError: it fails there, or its direction differs.
+    expected: LiteRT's int8 output (D,). ModelError: it fails, or its direction differs.
     """
     python = os.environ.get(VARIABLE)
     if not python:
-        reason = f"{VARIABLE} is not set" if sys.version_info < (3, 12) else "it exists for Python up to 3.11 only"
+        reason = f"{VARIABLE} is not set" if sys.version_info < (3, 12) else "it needs Python 3.11 or older"
         return f"untested: {reason}"
     with tempfile.TemporaryDirectory() as folder:
         files = [Path(folder) / name for name in ("model.tflite", "input.npy", "output.npy")]
@@ -49,12 +48,12 @@ def check_predecessor(model: bytes, chip: Array, expected: Array) -> str:
             )
         except (OSError, subprocess.TimeoutExpired) as error:
             raise ModelError(
-                f"tflite-runtime: {python} cannot run the model: {error}", f"mend {VARIABLE} or unset it"
+                f"tflite-runtime: {python} cannot run the model: {error}", f"correct {VARIABLE}, or unset it"
             ) from error
         if done.returncode:
             raise ModelError(
-                f"tflite-runtime: the model fails there: {done.stderr.strip().splitlines()[-1:]}",
-                f"or {VARIABLE} names an environment without tflite-runtime 2.14 and numpy < 2",
+                f"tflite-runtime: the model fails: {done.stderr.strip().splitlines()[-1:]}",
+                f"check that {VARIABLE} names an environment with tflite-runtime 2.14 and numpy < 2",
             )
         got = np.load(files[2])[0].astype(np.int32)
     quantization = parse(model).outputs[0].quantization
@@ -64,6 +63,6 @@ def check_predecessor(model: bytes, chip: Array, expected: Array) -> str:
     if cosine < LEAST_COSINE:
         raise ModelError(
             f"tflite-runtime: expected the output that LiteRT gives, got one with cosine {cosine:.3f} to it",
-            "its kernels treat an operator otherwise; unset the variable to ship for LiteRT alone",
+            f"its kernels compute an operator differently; unset {VARIABLE} to support LiteRT only",
         )
     return f"2.14.0, at most {int(np.abs(a - b).max())} steps of the output scale from LiteRT"

@@ -6,7 +6,7 @@
     |-- CameraError               exit 1   a camera or picture that cannot be opened, or a camera that stalls or disappears
     |-- AcquisitionError          exit 6   no usable face in a probe, while a person waits for the answer
     |-- EnrollmentError           exit 4   the capture cannot become a template
-    |-- GalleryError              exit 1   an unknown or colliding identity, an unreadable or too new database
+    |-- GalleryError              exit 1   an unknown or colliding identity, or a damaged template
     |-- StorageError              exit 1   a disk that is full or read-only, or a file that permissions protect
     |   `-- UnusableFile                   the file itself is damaged, newer than this release, or another program's
     |-- ControlError              exit 1   a running daemon refused a request, or did not answer

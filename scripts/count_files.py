@@ -1,6 +1,7 @@
 """How many source files of edge_oneshot a path through the program enters, by tracing calls.
 
-Two paths: one frame of the daemon that ends in a published match, and one enrollment from a picture file. Loading (models,
+Two paths: one frame of the daemon that ends in a match event for the broker, and one enrollment from a picture file. Only the
+loop's thread is traced: what the MQTT thread does with the event is a path of its own. Loading (models,
 configuration, gallery) is not part of either; types.py is left out, since every file uses it. The number is a measure of how
 much a reader has to open to follow a path.
 """
@@ -19,15 +20,13 @@ from typing import Any
 import skimage.data
 
 import edge_oneshot
-from edge_oneshot.config import Config, DecisionConfig, DeviceConfig, ModelConfig
+from edge_oneshot.config import Config, DecisionConfig, DeviceConfig, ModelConfig, MqttConfig
 from edge_oneshot.control.protocol import PendingRequest
 from edge_oneshot.control.requests import Enroll
 from edge_oneshot.events.journal import Journal
-from edge_oneshot.mqtt.topics import Topics
 from edge_oneshot.recognition.recognizer import Recognizer
-from edge_oneshot.service.compose import build_tracker
+from edge_oneshot.service.compose import build_tracker, reporter
 from edge_oneshot.service.daemon import Daemon
-from edge_oneshot.service.reporter import Reporter
 from edge_oneshot.types import Frame
 
 PACKAGE = Path(edge_oneshot.__file__).parent
@@ -60,11 +59,11 @@ def paths(folder: Path) -> dict[str, list[str]]:
         device=DeviceConfig(state_dir=str(folder)),
         model=ModelConfig(threads=1),
         decision=DecisionConfig(confirm_frames=1),
+        mqtt=MqttConfig(port=1),  # no broker: events wait in the outbox
     )
-    reporter = Reporter(Topics("edge-oneshot", "front"), None, None)
-    with Recognizer.open(config) as recognizer:
+    with Recognizer.open(config) as recognizer, reporter(config) as (report, _):
         journal = Journal(config.explain_path, config.decision)
-        daemon = Daemon(config, recognizer, build_tracker(config, recognizer), reporter, journal)
+        daemon = Daemon(config, recognizer, build_tracker(config, recognizer), report, journal)
         request = PendingRequest(Enroll(name="Eileen", image=file.read_bytes()))
         enrollment = entered(lambda: daemon.requests.start(request))
         now_ns = time.monotonic_ns()

@@ -25,6 +25,7 @@ from paho.mqtt.packettypes import PacketTypes  # noqa: E402
 from paho.mqtt.properties import Properties  # noqa: E402
 
 from edge_oneshot.config import MqttConfig  # noqa: E402
+from edge_oneshot.control.responses import People  # noqa: E402
 from edge_oneshot.events.outbox import Outbox  # noqa: E402
 from edge_oneshot.mqtt.client import MqttLink  # noqa: E402
 from edge_oneshot.mqtt.commands import MqttRequests  # noqa: E402
@@ -54,7 +55,7 @@ def publisher(port: int, folder: Path, total: int, rate: float, bound: int) -> N
 
     def serve() -> None:
         while (request := door.next_request()) is not None:
-            request.finish({"outbox": box.events.status().depth})
+            request.finish(People(identities=[]))
         door.next_request()  # sends the answers
 
     link.start()
@@ -169,7 +170,7 @@ class Log:
     def ask(self) -> None:
         """Send a request, if there is a broker now."""
         if self.connected.is_set():
-            self._client.publish(f"{B}/request/status", json.dumps({"transaction": self.asked}), qos=1)
+            self._client.publish(f"{B}/request/list", json.dumps({"transaction": self.asked}), qos=1)
             self.asked += 1
 
 

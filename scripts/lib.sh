@@ -1,5 +1,5 @@
-# Shared by the scripts here: a virtual environment with what one of them needs, made once and renewed when the
-# project's requirements change. Plain sh; sourced, not run.
+# Shared by the scripts in this folder: a virtual environment with what a script needs, made once and updated when the
+# requirements change. Plain sh; sourced, not run.
 
 root=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd)
 
@@ -15,22 +15,34 @@ find_python() {
     return 1
 }
 
-# ensure_venv NAME EXTRAS: $venv is then a virtual environment with the project (editable) and these extras.
+# ensure_venv NAME EXTRAS [FOLDER...]: makes the virtual environment $venv with the project (editable), these extras, and
+# the distributions in these folders of the checkout (editable), such as converters[onnx].
 ensure_venv() {
     venv="$root/.venvs/$1"
-    wanted="$2 $(cksum <"$root/pyproject.toml")"
+    wanted="$* $(cat "$root/pyproject.toml" "$root"/*/pyproject.toml "$root"/*/setup.py | cksum)"
     if [ "$(cat "$venv/.installed" 2>/dev/null)" = "$wanted" ]; then
         return 0
     fi
     python=${EDGE_ONESHOT_PYTHON:-$(find_python)} || exit 1
     echo "setting up $venv with $("$python" --version) for [$2] …" >&2
     [ -x "$venv/bin/python" ] || "$python" -m venv "$venv"
-    if ! "$venv/bin/python" -m pip install --disable-pip-version-check --editable "$root[$2]" >"$venv/install.log" 2>&1; then
+    project="$root[$2]"
+    shift 2
+    for folder in "$@"; do
+        set -- "$@" --editable "$root/$folder"
+        shift
+    done
+    if ! "$venv/bin/python" -m pip install --disable-pip-version-check --editable "$project" "$@" >"$venv/install.log" 2>&1; then
         tail -n 20 "$venv/install.log" >&2
-        echo "installation failed; all of it: $venv/install.log" >&2
+        echo "installation failed; the whole log: $venv/install.log" >&2
         exit 1
     fi
     echo "$wanted" >"$venv/.installed"
+}
+
+# ensure_test_venv: the environment of the tests and checks, with the converter and the trainers.
+ensure_test_venv() {
+    ensure_venv test test,check 'converters[onnx]' training
 }
 
 # ensure_apt COMMAND PACKAGE: installs PACKAGE if COMMAND is missing and root may apt-get. False if it stays missing.

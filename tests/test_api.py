@@ -35,6 +35,13 @@ def test_every_public_name_exists_and_stands_in_the_page() -> None:
         assert name in (*("__version__", "Quality", "Identity", "Box"), *re.findall(r"\w+", page)), name
 
 
+def test_type_checkers_see_the_same_names() -> None:
+    """The stub repeats the names; a name of one file alone would be wrong in the other."""
+    stub = (Path(edge_oneshot.__file__).parent / "__init__.pyi").read_text(encoding="utf-8")
+    listed = re.search(r"__all__ = \[(.*?)\]", stub, re.DOTALL)
+    assert listed is not None and set(re.findall(r'"(\w+)"', listed[1])) == set(edge_oneshot.__all__)
+
+
 def test_an_unknown_name_is_an_attribute_error() -> None:
     with pytest.raises(AttributeError, match="no attribute 'Recogniser'"):
         edge_oneshot.Recogniser  # noqa: B018

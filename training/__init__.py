@@ -1,1 +1,1 @@
-"""Workstation side: the two-stage training of a twin network (Koch et al. 2015). Never imported by the device."""
+"""Trainers, for a workstation: twin network (Koch et al. 2015), landmark network, face distillation. Not published."""

@@ -1,1 +1,1 @@
-"""Small functions on a graph, each of which leaves the float result as it was (a test for each says how closely)."""
+"""Passes: functions that edit a graph and keep its float result. A test for each states the tolerance."""

@@ -1,8 +1,8 @@
-"""Bias correction (Nagel et al. 2019, section 4.2): rounding the weights must not shift a layer's mean.
+"""Bias correction (Nagel et al. 2019, section 4.2): compensates the shift of a layer's mean by rounding its weights.
 
-With W the float weights and Wq what int8 holds, an output shifts by (Wq - W) * E[x], which is not zero where the mean
-input is not. E[x] is measured on the calibration chips, position by position, so that zero padding counts too. The
-shift is taken out of the float bias before the model is quantised a second time; weights do not change by that.
+With W the float weights and Wq the int8 ones, an output shifts by (Wq - W) * E[x], which is not zero if the mean input
+is not. E[x] is measured on the calibration chips at each position, so that zero padding is included. The shift is
+subtracted from the float bias before quantisation; the weights do not change.
 """
 
 from __future__ import annotations

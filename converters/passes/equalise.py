@@ -1,11 +1,11 @@
-"""Cross-layer equalisation that looks at activations (after Nagel et al. 2019, section 4.1; Xiao et al. 2023).
+"""Cross-layer equalisation by activations (after Nagel et al. 2019, section 4.1; Xiao et al. 2023).
 
-int8 gives one scale to a whole activation tensor, so a channel with a small range loses its bits to a channel with a
-large one. Operators that are positively homogeneous (RELU, MAXIMUM, MUL by a constant, ADD, pooling) let a positive
-factor per channel pass: multiply the outputs of the convolutions before by s, divide the inputs of those behind by s,
-and the float result is the same. Weights have a scale per output channel, so the convolution before pays nothing.
-A depthwise convolution behind pays nothing either; an ordinary one pays, because a row of its weights then spans a
-wider range. The factors minimise the noise that both together make in the outputs.
+int8 has one scale for a whole activation tensor, so a channel with a small range gets few of the 256 steps. A positive
+factor per channel commutes with positively homogeneous operators (RELU, MAXIMUM, MUL by a constant, ADD, pooling):
+multiply the outputs of the convolutions before them by s and divide the inputs of the convolutions after them by s, and
+the float result is the same. Weights have a scale per output channel, so this costs the convolution before nothing, and
+a depthwise convolution after nothing; an ordinary convolution after loses precision, because a row of its weights then
+spans a wider range. The factors minimise the noise that activations and weights together cause in the outputs.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _ROOM = 1e-6
 
 @dataclass
 class ChannelStats:
-    """Of one tensor, per channel: lowest, highest, mean and mean square over the calibration chips."""
+    """Of one tensor, per channel: minimum, maximum, mean and mean square over the calibration chips."""
 
     low: Array
     high: Array
@@ -35,7 +35,7 @@ class ChannelStats:
 
 @dataclass
 class Group:
-    """Tensors that must share one factor per channel, the convolutions that write and those that read them."""
+    """Tensors that must share one factor per channel, and the convolutions that write and read them."""
 
     tensors: list[Tensor] = field(default_factory=list)
     writers: list[Op] = field(default_factory=list)
@@ -44,7 +44,7 @@ class Group:
 
 
 def _passes_factor(op: Op) -> list[Tensor] | None:
-    """The activations that an op ties to one factor, or None if it allows no factor at all."""
+    """The activations that must have one factor because of this op, or None if it allows no factor."""
     acts = [t for t in (*op.inputs, *op.outputs) if t is not None and t.data is None]
     constants = [t for t in op.inputs if t is not None and t.data is not None]
     if activation_of(op) not in (NONE, RELU):
@@ -60,7 +60,7 @@ def _passes_factor(op: Op) -> list[Tensor] | None:
 
 
 def groups(graph: Graph, keep: Sequence[Tensor] = ()) -> list[Group]:
-    """Partition the activations. Locked is a group whose scale an op, the model's input or output, or `keep` fixes."""
+    """Partition the activations. A group is locked if an op, the model's input or output, or `keep` fixes its scale."""
     parent: dict[int, int] = {}
     tensors = {id(t): t for t in graph.tensors() if t.data is None}
 
@@ -102,10 +102,10 @@ def _weights_by_input(op: Op, channels: int) -> Array:
 
 
 def _noise(factor: Array, stats: list[ChannelStats], readers: list[Op]) -> float:
-    """Noise power in the readers' outputs for the factor, relative to each output's own power.
+    """Noise power in the readers' outputs for the factor, relative to the power of each output.
 
     Rounding to a step d has variance d^2 / 12 (uniform). Activation: one step for the tensor. Weights: one step per
-    output channel, times the mean square of what they multiply.
+    output channel, times the mean square of their inputs.
     """
     low = min(float((s.low * factor).min()) for s in stats)
     high = max(float((s.high * factor).max()) for s in stats)
@@ -129,7 +129,7 @@ def _noise(factor: Array, stats: list[ChannelStats], readers: list[Op]) -> float
 def _choose(group: Group, stats: list[ChannelStats]) -> Array:
     """The factor (C,) of a group: range^-alpha * weight^beta with the least noise on a grid.
 
-    Searching on, channel by channel, lowers the noise estimate further but changed no score that we could measure.
+    A further search per channel lowered the noise estimate but changed no measured score.
     """
     width = np.max([np.maximum(np.abs(s.low), np.abs(s.high)) for s in stats], axis=0)
     alive = width > _ROOM * max(float(width.max()), _ROOM)
@@ -150,9 +150,9 @@ def _choose(group: Group, stats: list[ChannelStats]) -> Array:
 
 
 def equalise(graph: Graph, stats: dict[str, ChannelStats], keep: Sequence[Tensor] = ()) -> int:
-    """Equalise every group that no op fixes. `stats` by tensor name, of this very graph.
+    """Equalise every group that is not locked. `stats` by tensor name, of this graph; updated.
 
-    keep: tensors whose scale stays, such as pixels less a whole number. Returns how many groups were equalised.
+    keep: tensors whose scale does not change, such as pixels minus a whole number. Returns the number of groups.
     """
     count = 0
     for group in groups(graph, keep):

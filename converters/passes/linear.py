@@ -1,4 +1,4 @@
-"""What the passes need to know about operators that are linear with constant weights."""
+"""Helpers for operators that are linear with constant weights."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def along(vector: Array, axis: int, rank: int) -> Array:
 
 
 def own_constants(graph: Graph, op: Op) -> None:
-    """Give the op weights and a bias that no other op shares, adding a zero bias if it has none."""
+    """Copy weights and bias that other ops share, and add a zero bias if the op has none."""
     for i in (1, 2):
         tensor = op.optional(i)
         if tensor is not None and len(graph.consumers(tensor)) > 1:
@@ -51,7 +51,7 @@ def own_constants(graph: Graph, op: Op) -> None:
 
 
 def scale_output(graph: Graph, op: Op, factor: Array) -> None:
-    """Multiply the op's result by `factor` (C,). The caller has seen to the fused activation."""
+    """Multiply the op's result by `factor` (C,). The caller handles a fused activation."""
     own_constants(graph, op)
     weights, bias = op.tensor(1), op.tensor(2)
     weights.data = (weights.array * along(factor, output_axis(op), weights.array.ndim)).astype(np.float32)
@@ -59,7 +59,7 @@ def scale_output(graph: Graph, op: Op, factor: Array) -> None:
 
 
 def scale_input(graph: Graph, op: Op, factor: Array) -> None:
-    """Let the op behave as if its input had been multiplied by `factor` (C,)."""
+    """Change the weights as if the input had been multiplied by `factor` (C,)."""
     own_constants(graph, op)
     weights = op.tensor(1)
     repeated = np.tile(factor, weights.shape[1] // len(factor)) if op.kind == "FULLY_CONNECTED" else factor

@@ -12,13 +12,13 @@ from edge_oneshot.errors import ModelError
 
 
 def fold_normalisation(graph: Graph, mean: Sequence[float], std: Sequence[float]) -> None:
-    """Put (x - mean) / std in front, as a depthwise 1x1 convolution and a factor in the convolution behind it.
+    """Insert (x - mean) / std as a depthwise 1x1 convolution and a factor in the convolution after it.
 
-    The depthwise part only subtracts the next whole number c >= mean: raw pixel p becomes p - c, which int8 holds
-    without any rounding (scale 1). The first convolution takes 1/std and, in its bias, what is left of the mean.
-    Exact, except that zero padding of the first convolution now stands for c instead of the mean: at most half a grey
-    level, at the border only. An integer mean leaves nothing over. Without such a convolution the whole of
-    (x - mean) / std is the depthwise one.
+    The depthwise part subtracts the next whole number c >= mean: raw pixel p becomes p - c, which int8 represents
+    without rounding (scale 1). The first convolution absorbs 1/std and, in its bias, the rest of the mean. This is
+    exact, except that zero padding of the first convolution now means c instead of the mean: a difference of less than
+    one grey level, at the border only, and none for a whole mean. Without such a convolution the depthwise one computes
+    the whole of (x - mean) / std.
     """
     x = graph.inputs[0]
     channels = x.shape[-1]

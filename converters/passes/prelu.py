@@ -1,11 +1,11 @@
-"""PReLU in a form that the int8 kernels of XNNPACK take, for every slope.
+"""PReLU in a form for which XNNPACK has int8 kernels, for every slope.
 
-XNNPACK has no int8 PRELU and no int8 MAXIMUM: either splits the graph into 34 parts. It has MUL with a fused RELU, and
-ADD. For a <= 1, prelu_a(x) = x + relu((a - 1) x): nothing is added where x > 0, and (a - 1) x where x < 0. The result
-also keeps a scale of its own, which max(x, a x) does not.
-For a > 1 the added part would have to be negative. There prelu_a(x) = -a prelu_b(-x) with b = 1/a, so the channel is
-negated in the convolution before and -a goes into the convolution behind: exact, and free. For a < -1,
-prelu_a(x) = prelu_b(a x) with b = 1/a. All slopes then lie in [-1, 1], where int8 holds them to 1/128.
+XNNPACK has no int8 PRELU and no int8 MAXIMUM: each splits the graph into 34 partitions. It has MUL with a fused RELU,
+and ADD. For a <= 1, prelu_a(x) = x + relu((a - 1) x): it adds 0 where x > 0, and (a - 1) x where x < 0. The result also
+has its own scale, unlike max(x, a x).
+For a > 1 the added part would be negative. There prelu_a(x) = -a prelu_b(-x) with b = 1/a: the convolution before negates
+the channel and the convolution after absorbs -a, which is exact and costs nothing. For a < -1,
+prelu_a(x) = prelu_b(a x) with b = 1/a. All slopes are then in [-1, 1], where the step of int8 is 1/128.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from converters.graph import Array, Graph, Op, Tensor
 from converters.passes.linear import NONE, RELU, activation_of, binary, is_linear, options, scale_input, scale_output
 
 
-def _slope_of_spelled(graph: Graph, add: Op) -> tuple[Tensor, Array, list[Op]] | None:
+def _written_out(graph: Graph, add: Op) -> tuple[Tensor, Array, list[Op]] | None:
     """Recognise relu(x) + s * (x - |x|), which is a PReLU of slope 2 s. Returns x, the slope, and the ops used."""
     if add.kind != "ADD" or activation_of(add) != NONE:
         return None
@@ -42,10 +42,10 @@ def _slope_of_spelled(graph: Graph, add: Op) -> tuple[Tensor, Array, list[Op]] |
 
 
 def recognise_prelu(graph: Graph) -> int:
-    """Turn every spelled-out PReLU into one PRELU op. Returns how many were found."""
+    """Replace every PReLU that is written as RELU, ABS, SUB, MUL, ADD by one PRELU op. Returns their number."""
     found = 0
     for op in list(graph.ops):
-        match = _slope_of_spelled(graph, op)
+        match = _written_out(graph, op)
         if match is None:
             continue
         x, slope, used = match
@@ -60,9 +60,9 @@ def recognise_prelu(graph: Graph) -> int:
 
 
 def rewrite_prelu(graph: Graph) -> int:
-    """Replace every PRELU by MUL (with a fused RELU) and ADD. Returns how many were replaced.
+    """Replace every PRELU by MUL (with a fused RELU) and ADD. Returns their number.
 
-    Where the neighbours are no convolutions that can take a factor in, a MUL by a constant takes it.
+    Where the neighbours are not convolutions that can absorb a factor, a MUL by a constant is added.
     """
     count = 0
     for op in list(graph.ops):

@@ -1,4 +1,4 @@
-"""Structure: batch 1, no shape arithmetic, batch normalisation folded into the convolution before it."""
+"""Structure: batch 1, constant shapes, batch normalisation folded into the convolution before it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from edge_oneshot.errors import ModelError
 def fix_batch(graph: Graph, batch: int = 1) -> None:
     """Set the first dimension of every activation to `batch`, also in the constant shapes of RESHAPE.
 
-    Batching does not pay on a device CPU, and XNNPACK resizes no static model: one picture at a time.
+    Batching is not faster on the CPU of a device, and XNNPACK cannot resize a static model.
     """
     old = {t.shape[0] for t in graph.inputs if t.shape}
     if len(old) != 1:
@@ -38,7 +38,7 @@ def _fix_reshape(graph: Graph, op: Op, before: int, batch: int) -> None:
 def remove_shape_arithmetic(graph: Graph) -> None:
     """Replace shapes that are computed at run time (SHAPE, STRIDED_SLICE, PACK, ...) by constants.
 
-    Once the batch is fixed every shape is known, so a RESHAPE's target is simply its output's shape.
+    With a fixed batch every shape is known, so the target of a RESHAPE is the shape of its output.
     """
     for op in graph.ops:
         if op.kind == "RESHAPE" and (target := op.optional(1)) is not None and target.data is None:
@@ -49,7 +49,7 @@ def remove_shape_arithmetic(graph: Graph) -> None:
 
 
 def flatten_output(graph: Graph) -> None:
-    """Give the result the shape (1, D). A 1x1 map before it, as convolutional heads leave one, gets a RESHAPE."""
+    """Give the result the shape (1, D): a 1x1 map, as convolutional heads have it, gets a RESHAPE."""
     out = graph.outputs[0]
     if len(out.shape) == 2:
         return
@@ -76,7 +76,7 @@ def _channel_constant(op: Op, x: Tensor) -> Tensor | None:
 def fold_batch_norm(graph: Graph) -> int:
     """Fold MUL and ADD/SUB by a constant per channel into the convolution before; exact up to float rounding.
 
-    A batch normalisation in inference is y = x * gamma / sqrt(var + eps) + rest: exporters spell it MUL, ADD.
+    A batch normalisation in inference is y = x * gamma / sqrt(var + eps) + rest; exporters write it as MUL and ADD.
     """
     folded, changed = 0, True
     while changed:

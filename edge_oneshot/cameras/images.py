@@ -50,9 +50,9 @@ def to_frame(picture: str | os.PathLike[str] | bytes | UInt8Array | Frame) -> Fr
     if isinstance(picture, bytes):
         return decode_image(picture, "the picture")
     if isinstance(picture, np.ndarray):
-        pixels = np.ascontiguousarray(picture)
-        now_ns, now = time.monotonic_ns(), datetime.now(UTC)
-        return Frame(pixels=pixels.copy(), seq=0, captured_ns=now_ns, captured_at=now, source="an array")
+        # A copy, since a Frame makes its pixels read-only; in C order also if `picture` is a view.
+        pixels, now_ns, now = picture.copy(), time.monotonic_ns(), datetime.now(UTC)
+        return Frame(pixels=pixels, seq=0, captured_ns=now_ns, captured_at=now, source="an array")
     return load_image(Path(picture))
 
 

@@ -5,7 +5,7 @@
     rtsp://host/path, rtsps://…      a network camera                                 av.py
     file:VIDEO or a path to one      a video file                                     av.py
     folder:DIR or a path to one      a folder of images in name order                 folder.py
-    any other scheme                 a plug-in                                        edge_oneshot/plugins.py
+    any other scheme                 a plug-in                                        edge_oneshot/config/plugins.py
 
 The functions below are the factories of the built-in schemes. A plug-in provides one of the same form.
 An adapter and its library are imported only when its URI is used.
@@ -19,9 +19,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import cast
 
-from edge_oneshot import plugins
 from edge_oneshot.cameras.base import Camera
-from edge_oneshot.config import CameraConfig
+from edge_oneshot.config import CameraConfig, plugins
 from edge_oneshot.errors import CameraError
 
 # Opens the camera. Setting the event ends every wait of the camera soon, with EndOfStream. Raises CameraError.

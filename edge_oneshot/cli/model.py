@@ -70,7 +70,7 @@ def check(ctx: click.Context, bundle: str) -> None:
     from edge_oneshot.model.encoder import TwinEncoder
     from edge_oneshot.types import Chip
     from edge_oneshot.vision.detector import BlazeFaceDetector
-    from edge_oneshot.vision.landmarks import LandmarkPlacer
+    from edge_oneshot.vision.locate import LandmarkPlacer
 
     config = find_config(ctx)
     b = read_bundle(find_bundle(bundle or config.model.encoder, "encoder"))

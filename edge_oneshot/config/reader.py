@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeGuard, get_type_hints
 
-from edge_oneshot import plugins
+from edge_oneshot.config import plugins
 from edge_oneshot.config.root import SECTIONS, Config, section_keys
 from edge_oneshot.config.sections import FPIR_FROM, FPIR_TO, DecisionConfig
 from edge_oneshot.errors import ConfigError, did_you_mean

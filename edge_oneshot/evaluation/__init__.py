@@ -1,1 +1,1 @@
-"""Labelled pictures -> error rates, through exactly the daemon's path. Terms and protocols after ISO/IEC 19795-1."""
+"""Error rates on labelled images and videos, with the recognition path of the daemon. Terms and protocols: ISO/IEC 19795-1."""

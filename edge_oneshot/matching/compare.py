@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
 
 from edge_oneshot.matching.threshold import Threshold
-from edge_oneshot.model.card import Comparator, EncoderCard
+from edge_oneshot.model.card import Comparator, EncoderCard, Platt
 from edge_oneshot.types import Candidate, Decision, DecisionKind, Embedding, Fault, Float32Array, Template
 
 EMPTY_GALLERY = Fault(code="empty_gallery", message="the gallery holds no template of this encoder")
@@ -120,8 +121,14 @@ def decide(probe: Embedding, references: References, threshold: Threshold, card:
         target_fpir=threshold.target_fpir,
         candidate=best,
         runner_up=ranked[1] if len(ranked) > 1 else None,
-        same_probability=None if card.probability is None else card.probability(best.score),
+        same_probability=None if card.probability is None else same_probability(card.probability, best.score),
     )
+
+
+def same_probability(platt: Platt, score: float) -> float:
+    """The probability that both captures are of one person, for equally many mated and non-mated pairs (Platt 1999)."""
+    z = max(-60.0, min(60.0, platt.slope * score + platt.intercept))
+    return 1.0 / (1.0 + math.exp(-z))
 
 
 def not_compared(faults: tuple[Fault, ...], threshold: Threshold) -> Decision:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
@@ -67,7 +66,7 @@ class Tail:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CohortScores:
-    """The scores of a cohort, that is of people who are not enrolled, as evaluation/cohort.py measures them.
+    """The scores of a cohort, that is of people who are not enrolled, as evaluation/cohort_fit.py measures them.
 
     identities: size of the cohort; rates are counted over identities. fmrs, fmr_scores: false match rates per
     comparison, falling, and the scores that give them, down to measured_to_fmr; `tail` describes lower rates.
@@ -99,10 +98,6 @@ class Platt:
     slope: float
     intercept: float
     protocol: str
-
-    def __call__(self, score: float) -> float:
-        z = max(-60.0, min(60.0, self.slope * score + self.intercept))
-        return 1.0 / (1.0 + math.exp(-z))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

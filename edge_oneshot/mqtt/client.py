@@ -2,7 +2,7 @@
 
 link = MqttLink(config.mqtt, config.device_slug, outbox)
 link.start()                                 # returns at once; an absent broker is a state, not an error
-link.set_state(link.topics.presence, {...})  # retained; sent again after every reconnect
+link.post(Presence(...))                     # for the publisher, which sets retained states; sent again after every reconnect
 outbox.events.commit(event); link.wake()     # events go through the outbox only
 link.status()                                # for health
 link.stop()                                  # sends `offline` and waits at most 2 s for its PUBACK
@@ -18,7 +18,7 @@ import socket
 import threading
 import time
 from collections import deque
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 
 from edge_oneshot.config import MqttConfig
 from edge_oneshot.events import signing
@@ -64,6 +64,8 @@ class MqttLink:
         self._replies: queue.SimpleQueue[tuple[str, bytes]] = queue.SimpleQueue()
         self._pictures: deque[bytes] = deque(maxlen=1)
         self._subscriptions: dict[str, Handler] = {}
+        self._posted: dict[type, object] = {}
+        self._posted_lock = threading.Lock()
         self._stop = threading.Event()
         self._wake_in, self._wake_out = socket.socketpair()
         self._wake_in.setblocking(False)
@@ -71,6 +73,11 @@ class MqttLink:
         self._thread = threading.Thread(target=self._run, name="mqtt", daemon=True)
         # Used by the link's thread alone:
         self._failures = 0
+        self._publisher: Callable[[object], None] | None = None
+
+    def publish_with(self, publisher: Callable[[object], None]) -> None:
+        """Call `publisher`, on the link's thread, with what is posted. Call this before start()."""
+        self._publisher = publisher
 
     def subscribe(self, topic_filter: str, handler: Handler) -> None:
         """Call `handler` with the messages that arrive, on the link's thread: it must only put them into a queue."""
@@ -97,12 +104,19 @@ class MqttLink:
         else:
             self._wake_in.close()
             self._wake_out.close()
+        self._publish_posted()  # the thread may never have run
         self._state.set("stopped")
 
     def wake(self) -> None:
         """Send what waits in the outbox now. Call it after a commit; it costs little."""
         with contextlib.suppress(OSError):  # full: the thread will wake anyway; closed: it has stopped
             self._wake_in.send(b"\0")
+
+    def post(self, state: object) -> None:
+        """Hand a value to the publisher on the link's thread. Of each type only the newest value waits."""
+        with self._posted_lock:
+            self._posted[type(state)] = state
+        self.wake()
 
     def set_state(self, topic: str, payload: bytes | str | Mapping[str, object]) -> None:
         """Publish a retained state now and after every reconnect. An unchanged value is not sent again; "" empties it."""
@@ -146,11 +160,29 @@ class MqttLink:
 
     # ---- the link's thread
 
+    def _publish_posted(self) -> None:
+        """Pass on what was posted. It changes the states, whether the broker is there or not."""
+        with self._posted_lock:
+            posted, self._posted = self._posted, {}
+        for state in posted.values():
+            try:
+                if self._publisher is not None:
+                    self._publisher(state)
+            except Exception:  # one state must not end the link
+                log.exception("mqtt: a state could not be published")
+
     def _run(self) -> None:
+        try:
+            self._connect_until_stopped()
+        finally:
+            self._publish_posted()  # the outbox then knows which topics to clear at the next start
+
+    def _connect_until_stopped(self) -> None:
         shared = self._share()
         preferred, *others = broker.protocols(self._config)
         protocol, silent, brief = preferred, 0, 0
         while not self._stop.is_set():
+            self._publish_posted()
             connection = Connection(shared, protocol)
             end, why = connection.run()
             online_at = connection.online_at
@@ -184,6 +216,7 @@ class MqttLink:
             sign=self._sign,
             wake=self._wake_out,
             stopping=self._stop.is_set,
+            publish_posted=self._publish_posted,
             subscriptions=self._subscriptions,
             replies=self._replies,
             pictures=self._pictures,

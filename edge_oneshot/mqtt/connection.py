@@ -116,6 +116,7 @@ class Connection:
         return None
 
     def _send(self, client: Client) -> None:
+        self._s.publish_posted()
         if self._s.stopping():
             self._send_goodbye(client)
             return

@@ -79,6 +79,7 @@ class Shared:
     sign: Signer | None
     wake: socket.socket  # readable when there is something to do
     stopping: Callable[[], bool]
+    publish_posted: Callable[[], None]
     subscriptions: Mapping[str, Handler]  # topic filter -> what is called, on the link's thread
     replies: queue.SimpleQueue[tuple[str, bytes]]  # responses to requests: neither stored nor repeated
     pictures: deque[bytes]  # JPEG, QoS 0, the newest only: an old picture is of no use

@@ -13,8 +13,7 @@ from edge_oneshot.model.bundle import find_bundle, read_bundle, read_cohort
 from edge_oneshot.model.encoder import TwinEncoder
 from edge_oneshot.recognition.pipeline import Pipeline
 from edge_oneshot.vision.detector import BlazeFaceDetector
-from edge_oneshot.vision.landmarks import LandmarkPlacer
-from edge_oneshot.vision.locate import FaceLocator
+from edge_oneshot.vision.locate import FaceLocator, LandmarkPlacer
 from edge_oneshot.vision.pad import find_pad
 
 
@@ -92,5 +91,5 @@ def build_rule(config: Config, encoder: TwinEncoder) -> Rule:
 
 
 def open_gallery(path: str | os.PathLike[str]) -> Gallery:
-    """Raises GalleryError."""
+    """Raises StorageError."""
     return Gallery(Path(path))

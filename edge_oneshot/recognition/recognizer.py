@@ -66,7 +66,7 @@ class Recognizer:
     """
 
     def __init__(self, pipeline: Pipeline, rule: Rule, gallery: Gallery) -> None:
-        """Raises GalleryError if the gallery cannot be read. Most callers use `open`."""
+        """Raises StorageError if the gallery cannot be read. Most callers use `open`."""
         self.pipeline = pipeline
         self._rule = rule
         self._threshold = rule(())
@@ -81,7 +81,7 @@ class Recognizer:
 
         config: a Config, or the path of a TOML file; None: $EDGE_ONESHOT_CONFIG, then /etc/edge-oneshot/default.toml, then
         the defaults. gallery: another gallery file than the configured one; ":memory:" for one that ends with this object.
-        Raises ConfigError, ModelError, GalleryError.
+        Raises ConfigError, ModelError, StorageError.
         """
         from edge_oneshot.recognition import compose
 

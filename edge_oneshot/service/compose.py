@@ -20,7 +20,7 @@ from edge_oneshot.matching.track import Tracker
 from edge_oneshot.mqtt.client import MqttLink
 from edge_oneshot.mqtt.commands import MqttRequests, acl_lines
 from edge_oneshot.mqtt.homeassistant import HomeAssistant
-from edge_oneshot.mqtt.topics import Topics
+from edge_oneshot.mqtt.publisher import StatePublisher
 from edge_oneshot.recognition.compose import build_rule
 from edge_oneshot.recognition.recognizer import Recognizer
 from edge_oneshot.service.daemon import Daemon
@@ -41,9 +41,9 @@ def reporter(config: Config) -> Iterator[tuple[Reporter, list[RequestSource]]]:
 
     On leaving, `offline` is published and the outbox closed.
     """
-    mqtt, topics = config.mqtt, Topics(config.mqtt.prefix, config.device_slug)
+    mqtt = config.mqtt
     if not mqtt.enabled:
-        yield Reporter(topics, None, None), []
+        yield Reporter(), []
         return
     outbox = Outbox(config.outbox_path, max_events=mqtt.outbox_max_events, max_age_s=mqtt.event_max_age_s)
     try:
@@ -56,11 +56,12 @@ def reporter(config: Config) -> Iterator[tuple[Reporter, list[RequestSource]]]:
         if sources:
             log.info(
                 "requests over MQTT are enabled; the broker's access list must say who may send them:\n%s",
-                "\n".join(acl_lines(topics, mqtt.username)),
+                "\n".join(acl_lines(link.topics, mqtt.username)),
             )
+        link.publish_with(StatePublisher(link, home))
         link.start()
         try:
-            yield Reporter(topics, outbox.events, link, home), sources
+            yield Reporter(outbox.events, link), sources
         finally:
             link.stop()
     finally:

@@ -29,7 +29,7 @@ from edge_oneshot.service import system
 from edge_oneshot.service.reload import Plan
 from edge_oneshot.service.reporter import Reporter
 from edge_oneshot.service.requests import Requests
-from edge_oneshot.service.vitals import Vitals, info
+from edge_oneshot.service.vitals import Vitals
 from edge_oneshot.types import Event, Frame, Observation
 
 log = logging.getLogger(__name__)
@@ -110,7 +110,9 @@ class Daemon:
         start = time.perf_counter()
         observations = self.recognizer.observe(frame)
         seconds = time.perf_counter() - start
-        self.vitals.frame(frame.captured_ns, self.recognizer.pipeline.stage_seconds, seconds)
+        stages = {**self.recognizer.pipeline.stage_seconds, "frame": seconds}
+        self.vitals.frames += 1
+        self.vitals.processed.append((frame.captured_ns, stages))
         return observations
 
     def _publish(self, result: TrackResult) -> Event:
@@ -148,7 +150,7 @@ class Daemon:
                 self.journal.forget(identity_id)
         self._enrolled = now
         self.reporter.people(self.recognizer.people.names)
-        self.reporter.info(info(self.config, self.recognizer))
+        self.reporter.info(self.config, self.recognizer)
 
     def _pause(self, paused: bool) -> None:
         self.state = State.PAUSED if paused else State.RUNNING
@@ -235,7 +237,7 @@ class Daemon:
                 "%d templates are of another encoder and are not compared: enroll those people again (`edge-oneshot gallery check`)",
                 people.references.foreign,
             )
-        self.reporter.info(info(self.config, self.recognizer))
+        self.reporter.info(self.config, self.recognizer)
         self.reporter.people(people.names)
         self.reporter.presence([], 0)
         threshold = self.recognizer.threshold.value

@@ -20,7 +20,6 @@ from edge_oneshot.control.responses import Explained, Forgotten
 from edge_oneshot.errors import CameraError, ControlError, GalleryError
 from edge_oneshot.events.explain import select
 from edge_oneshot.events.journal import forget_in_files, read_journal
-from edge_oneshot.mqtt.topics import Topics
 from edge_oneshot.recognition.recognizer import Recognizer
 from edge_oneshot.service.compose import build_tracker
 from edge_oneshot.service.daemon import Daemon
@@ -96,7 +95,7 @@ def _from_camera(config: Config, recognizer: Recognizer, pending: PendingRequest
     config = replace(config, camera=replace(config.camera, give_up_s=0.0))
     stop = threading.Event()
     answers = _Answers(pending, on_progress, stop)
-    reporter = Reporter(Topics(config.mqtt.prefix, config.device_slug), None, None)
+    reporter = Reporter()
     daemon = Daemon(config, recognizer, build_tracker(config, recognizer), reporter)
     # Before the camera is opened: a refused request needs none, and no frame of a file is older than the prompt.
     daemon.requests.start(pending)

@@ -1,4 +1,4 @@
-"""What the loop tells the world: events through the outbox, states as retained topics. Without MQTT it only logs."""
+"""What the loop publishes: events through the outbox, states through the link's thread. Without MQTT it only logs."""
 
 from __future__ import annotations
 
@@ -6,91 +6,73 @@ import logging
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 
+from edge_oneshot import __version__
+from edge_oneshot.config import Config
 from edge_oneshot.events.queue import EventQueue
 from edge_oneshot.mqtt.client import MqttLink
-from edge_oneshot.mqtt.homeassistant import HomeAssistant
 from edge_oneshot.mqtt.payloads import Health, Info, Presence
-from edge_oneshot.mqtt.topics import Topics
+from edge_oneshot.mqtt.publisher import People
+from edge_oneshot.recognition.recognizer import Recognizer
 from edge_oneshot.types import Event
 
 log = logging.getLogger(__name__)
+LOGGED = ("identity", "track", "score", "threshold", "faults")  # fields of an event
 
 
 class Reporter:
-    """Called by the loop's thread. outbox and link are both None when MQTT is off, home when discovery is."""
+    """Belongs to the loop's thread. outbox and link are None if MQTT is disabled."""
 
-    def __init__(
-        self, topics: Topics, outbox: EventQueue | None, link: MqttLink | None, home: HomeAssistant | None = None
-    ) -> None:
-        self._topics, self.outbox, self.link, self._home = topics, outbox, link, home
+    def __init__(self, outbox: EventQueue | None = None, link: MqttLink | None = None) -> None:
+        self.outbox, self.link = outbox, link
         self.events = 0
         self._present: tuple[tuple[str, ...], int] | None = None
-        self._since = datetime.now(UTC)
-        self._people: frozenset[str] = frozenset()
 
     def event(self, event: Event) -> None:
         """Commit an event before anything is published; the link takes it from the outbox."""
         self.events += 1
-        who = event.body.get("identity") or ""
-        log.info(
-            "%s %s",
-            event.event_type,
-            " ".join(
-                f"{k}={v}"
-                for k, v in (
-                    ("identity", who),
-                    ("track", event.body.get("track")),
-                    ("score", event.body.get("score")),
-                    ("threshold", event.body.get("threshold")),
-                    ("faults", event.body.get("faults")),
-                )
-                if v not in (None, "")
-            ),
-        )
+        fields = (f"{key}={value}" for key in LOGGED if (value := event.body.get(key)) not in (None, ""))
+        log.info("%s %s", event.event_type, " ".join(fields))
         if self.outbox is not None and self.link is not None:
             self.outbox.commit(event)
             self.link.wake()
 
     def picture(self, jpeg: bytes) -> None:
-        """The face of an event, for people who watch. Nothing keeps it."""
+        """Publish the face of an event. It is not retained."""
         if self.link is not None:
             self.link.picture(jpeg)
 
     def people(self, names: Mapping[str, str]) -> None:
-        """Everybody enrolled, identity_id -> name: their states exist from now on, and those of people who were forgotten are emptied.
-
-        Also of those who were forgotten while this daemon did not run: a name must not stay at the broker for ever.
-        """
-        self._people = frozenset(names)
-        if self.link is None:
-            return
-        states = {self._topics.person_state(identity_id) for identity_id in self._people}
-        self.link.clear_others(f"{self._topics.base}/person/", keep=states)
-        self._tell_states(self._present[0] if self._present else ())
-        if self._home is not None:
-            self._home.announce(names)
+        """Publish a state for each enrolled person. names: identity_id -> name."""
+        self._post(People(names=dict(names)))
 
     def presence(self, identity_ids: Iterable[str], unknown: int) -> None:
-        """Who is in sight; told when it changes."""
+        """Publish who is in sight, if it has changed. unknown: number of unknown people."""
         present = tuple(sorted(identity_ids)), unknown
         if present == self._present:
             return
-        self._present, self._since = present, datetime.now(UTC)
-        if self.link is not None:
-            message = Presence(identities=present[0], unknown=unknown, since=self._since, ts=self._since).message()
-            self.link.set_state(self._topics.presence, message)
-            self._tell_states(present[0])
-
-    def _tell_states(self, present: Iterable[str]) -> None:
-        assert self.link is not None
-        here = set(present)
-        for identity_id in sorted(self._people):
-            self.link.set_state(self._topics.person_state(identity_id), "ON" if identity_id in here else "OFF")
+        self._present, now = present, datetime.now(UTC)
+        self._post(Presence(identities=present[0], unknown=unknown, since=now, ts=now))
 
     def health(self, health: Health) -> None:
-        if self.link is not None:
-            self.link.set_state(self._topics.health, health.message())
+        self._post(health)
 
-    def info(self, info: Info) -> None:
+    def info(self, config: Config, recognizer: Recognizer) -> None:
+        """Publish what the device is. The threshold moves with the gallery under target_fpir."""
+        threshold = recognizer.threshold
+        info = Info(
+            version=__version__,
+            encoder_id=recognizer.encoder_id,
+            target_fmr=threshold.target_fmr,
+            target_fpir=threshold.target_fpir,
+            threshold=round(threshold.value, 4),
+            pad=recognizer.pipeline.pad_method,
+            gallery_encrypted=False,
+            signed_events=bool(config.mqtt.sign_key_file),
+            requests=config.mqtt.requests,
+            ts=datetime.now(UTC),
+        )
+        self._post(info)
+
+    def _post(self, state: People | Presence | Health | Info) -> None:
         if self.link is not None:
-            self.link.set_state(self._topics.info, info.message())
+            self.link.post(state)

@@ -1,4 +1,4 @@
-"""What the operating system knows about this device, and what systemd wants to hear. Standard library only."""
+"""Readings of the operating system, and notifications to systemd. Standard library only."""
 
 from __future__ import annotations
 
@@ -8,16 +8,14 @@ from pathlib import Path
 
 
 def notify(message: str) -> bool:
-    """Tell systemd, as sd_notify(3) does: "READY=1", "WATCHDOG=1", "STATUS=…". False where nobody listens."""
+    """Send a state to systemd, as sd_notify(3): "READY=1", "WATCHDOG=1", "STATUS=…". False if no supervisor receives it."""
     address = os.environ.get("NOTIFY_SOCKET")
     if not address:
         return False
     if address.startswith("@"):
         address = "\0" + address[1:]  # an abstract socket
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as connection:
-        connection.settimeout(
-            2.0
-        )  # its queue holds few messages; a listener that takes none must not stop the loop for ever
+        connection.settimeout(2.0)  # a full queue of the receiver must not block the loop for ever
         try:
             connection.sendto(message.encode(), address)
         except OSError:
@@ -26,7 +24,7 @@ def notify(message: str) -> bool:
 
 
 def resident_bytes() -> int | None:
-    """Resident memory of this process, bytes; None where /proc does not tell."""
+    """Resident memory of this process, bytes; None without /proc."""
     try:
         pages = int(Path("/proc/self/statm").read_text().split()[1])
     except (OSError, ValueError, IndexError):
@@ -35,7 +33,7 @@ def resident_bytes() -> int | None:
 
 
 def temperature_c() -> float | None:
-    """Temperature of the processor, degrees Celsius; None where no thermal zone tells."""
+    """Temperature of the processor, degrees Celsius; None without a thermal zone."""
     try:
         return int(Path("/sys/class/thermal/thermal_zone0/temp").read_text()) / 1000
     except (OSError, ValueError):

@@ -13,7 +13,7 @@ from edge_oneshot import __version__
 from edge_oneshot.config import Config
 from edge_oneshot.control.codec import from_json
 from edge_oneshot.control.responses import Present, StatusReport
-from edge_oneshot.mqtt.payloads import Health, Info
+from edge_oneshot.mqtt.payloads import Health
 from edge_oneshot.recognition.recognizer import Recognizer
 from edge_oneshot.service import system
 from edge_oneshot.service.reporter import Reporter
@@ -45,23 +45,28 @@ class Vitals:
     """Belongs to the loop's thread."""
 
     def __init__(self) -> None:
+        # The loop counts its frames here, and appends the capture time (ns) and the seconds per stage of each.
         self.frames = 0
+        self.processed: deque[tuple[int, dict[str, float]]] = deque(maxlen=KEPT)
         self._stages = StageTimes()
         self._arrivals: deque[int] = deque(maxlen=FPS_WINDOW)  # capture times, ns
         self._started_ns = time.monotonic_ns()
 
-    def frame(self, captured_ns: int, stage_seconds: Mapping[str, float], seconds: float) -> None:
-        """One frame was processed."""
-        self.frames += 1
-        self._arrivals.append(captured_ns)
-        self._stages.add({**stage_seconds, "frame": seconds})
+    def _take(self) -> None:
+        """Read the frames that the loop has appended to `processed`."""
+        while self.processed:
+            captured_ns, seconds = self.processed.popleft()
+            self._arrivals.append(captured_ns)
+            self._stages.add(seconds)
 
     @property
     def latest_ns(self) -> int:
         """The latest capture time; 0 before the first frame."""
+        self._take()
         return max(self._arrivals, default=0)
 
     def health(self, state: str, recognizer: Recognizer, reporter: Reporter) -> Health:
+        self._take()
         arrivals = self._arrivals
         span_ns = arrivals[-1] - arrivals[0] if len(arrivals) > 1 else 0
         now_ns = time.monotonic_ns()
@@ -106,20 +111,3 @@ class Vitals:
             "threshold_extrapolated": threshold.extrapolated,
         }
         return from_json(StatusReport, fields, "status", strict=False)
-
-
-def info(config: Config, recognizer: Recognizer) -> Info:
-    """What the device is, for the retained `info` topic. The threshold moves with the gallery under target_fpir."""
-    threshold = recognizer.threshold
-    return Info(
-        version=__version__,
-        encoder_id=recognizer.encoder_id,
-        target_fmr=threshold.target_fmr,
-        target_fpir=threshold.target_fpir,
-        threshold=round(threshold.value, 4),
-        pad=recognizer.pipeline.pad_method,
-        gallery_encrypted=False,
-        signed_events=bool(config.mqtt.sign_key_file),
-        requests=config.mqtt.requests,
-        ts=datetime.now(UTC),
-    )

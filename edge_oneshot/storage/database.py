@@ -252,6 +252,10 @@ class Database:
             return StorageError(
                 self._failed(doing, why), f"`fuser {self.path}` names the process; end it, or try again"
             )
+        if isinstance(error, sqlite3.ProgrammingError):
+            return StorageError(self._failed(doing, str(error)), "this is a mistake of the calling program")
+        if code == sqlite3.SQLITE_ERROR:  # a table is missing, for instance
+            return StorageError(self._failed(doing, str(error)), self.schema.damage_hint)
         number = (error.errno or 0) if isinstance(error, OSError) else _ERRNO.get(code, 0)
         message = (error.strerror or str(error)) if isinstance(error, OSError) else str(error)
         why, hint = disk.explain(number, message, self.path, self.schema.kind)

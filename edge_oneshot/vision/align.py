@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 from edge_oneshot.model.card import EncoderCard
-from edge_oneshot.types import Chip, Face, Float32Array, Float64Array, Frame, UInt8Array
+from edge_oneshot.types import Chip, Face, Float64Array, Frame, UInt8Array
 
 # ITU-R BT.601 luma, the weights that Pillow's "L" uses
 LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)
@@ -21,24 +21,35 @@ def estimate_similarity(source: Float64Array, target: Float64Array) -> Float64Ar
     source, target: float64 (K, 2), K >= 2, not all source points equal. Returns float64 (2, 3).
     In the plane the solution is closed: with points as complex numbers, z -> a z + b minimises sum |a s + b - t|^2 at
     a = sum(conj(s') t') / sum |s'|^2 over centred points (Umeyama 1991, two dimensions).
+    The same points give the same bits on every processor and with every Python: each step is one operation on plain
+    floats. Complex products may be fused (multiply-add), and `sum` adds floats in another way since Python 3.12.
     Raises ValueError for coinciding points.
     """
     # A handful of points: plain numbers are several times faster than arrays.
-    s, t = [complex(x, y) for x, y in source.tolist()], [complex(x, y) for x, y in target.tolist()]
-    s_mean, t_mean = sum(s) / len(s), sum(t) / len(t)
-    spread = sum(abs(p - s_mean) ** 2 for p in s)
+    pairs = list(zip(source.tolist(), target.tolist(), strict=True))
+    count = len(pairs)
+    sx = sy = tx = ty = 0.0
+    for (x, y), (u, v) in pairs:
+        sx, sy, tx, ty = sx + x, sy + y, tx + u, ty + v
+    sx, sy, tx, ty = sx / count, sy / count, tx / count, ty / count
+    real = imaginary = spread = 0.0
+    for (x, y), (u, v) in pairs:
+        dx, dy, du, dv = x - sx, y - sy, u - tx, v - ty
+        spread += dx * dx + dy * dy
+        real += dx * du + dy * dv
+        imaginary += dx * dv - dy * du
     if spread < 1e-9:
         raise ValueError(f"alignment: expected distinct points, got {source.tolist()}")
-    a = sum((p - s_mean).conjugate() * (q - t_mean) for p, q in zip(s, t, strict=True)) / spread
-    b = t_mean - a * s_mean
-    return np.array([[a.real, -a.imag, b.real], [a.imag, a.real, b.imag]])
+    a, b = real / spread, imaginary / spread
+    return np.array([[a, -b, tx - (a * sx - b * sy)], [b, a, ty - (b * sx + a * sy)]])
 
 
 def undo(transform: Float64Array, points: Float64Array) -> Float64Array:
-    """Points float64 (K, 2) that a similarity (2, 3) led to, back where they came from."""
+    """Apply the inverse of a similarity (2, 3) to points float64 (K, 2). No matrix product: see `estimate_similarity`."""
     (a, b, c), (d, e, f) = transform.tolist()
-    back: Float64Array = (points - (c, f)) @ np.array([[e, -d], [-b, a]]) / (a * e - b * d)
-    return back
+    determinant = a * e - b * d
+    x, y = points[:, 0] - c, points[:, 1] - f
+    return np.stack([(e * x - b * y) / determinant, (a * y - d * x) / determinant], axis=1)
 
 
 def align(frame: Frame, face: Face, card: EncoderCard) -> Chip:
@@ -69,8 +80,9 @@ def whole_frame(frame: Frame, card: EncoderCard) -> Chip:
 
 
 def _grey(pixels: UInt8Array) -> UInt8Array:
-    luma: Float32Array = pixels @ LUMA
-    return np.rint(luma).astype(np.uint8)[..., np.newaxis]
+    """BT.601 luma of uint8 (H, W, 3), uint8 (H, W, 1). Computed in integers: floats round halves differently."""
+    luma = pixels.astype(np.int32) @ np.rint(1000 * LUMA).astype(np.int32)
+    return ((luma + 500) // 1000).astype(np.uint8)[..., np.newaxis]
 
 
 def warp(pixels: UInt8Array, transform: Float64Array, size: tuple[int, int]) -> UInt8Array:
@@ -78,10 +90,10 @@ def warp(pixels: UInt8Array, transform: Float64Array, size: tuple[int, int]) -> 
     width, height = size
     (a, b, c), (d, e, f) = transform.tolist()
     determinant = a * e - b * d
-    # The way back, chip -> frame: x = ia u + ib v + ic, y = id u + ie v + if
+    # The inverse, chip -> frame: x = ia u + ib v + ic, y = id u + ie v + if
     ia, ib, id_, ie = e / determinant, -b / determinant, -d / determinant, a / determinant
     ic, if_ = -(ia * c + ib * f), -(id_ * c + ie * f)
-    # Only the part of the frame that the chip shows is handed to Pillow: a copy of the whole costs more than the warp.
+    # Pillow gets only the part of the frame that the chip shows: copying the whole frame costs more than the warp.
     xs = [ic, ia * width + ic, ib * height + ic, ia * width + ib * height + ic]
     ys = [if_, id_ * width + if_, ie * height + if_, id_ * width + ie * height + if_]
     x0, x1 = max(math.floor(min(xs)) - 1, 0), min(math.ceil(max(xs)) + 1, pixels.shape[1])

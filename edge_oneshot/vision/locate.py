@@ -1,4 +1,4 @@
-"""Frame -> faces with landmarks that are as good far away as near.
+"""Frame -> faces whose landmarks are as accurate far away as near.
 
 A detector sees the whole frame at 192 px: it finds a face of 24 px between the eyes, but places its landmarks only to
 a seventh of that distance. So each found face is cut out upright, at the size that the short-range network knows best,
@@ -13,16 +13,58 @@ from dataclasses import replace
 
 import numpy as np
 
-from edge_oneshot.types import Box, Face, Frame
+from edge_oneshot.model.bundle import Bundle
+from edge_oneshot.model.runtime import PixelModel, Runtime
+from edge_oneshot.types import Box, Face, Float32Array, Frame, UInt8Array
 from edge_oneshot.vision.align import estimate_similarity, undo, warp
 from edge_oneshot.vision.detector import BlazeFaceDetector
-from edge_oneshot.vision.landmarks import LandmarkPlacer
 
-# Where the found eyes are put in the refiner's 128 px picture, and how far apart: tuned on LFW sets 1-4.
+# Position and distance of the eyes in the refiner's 128 px input: tuned on LFW sets 1-4.
 EYES_CENTRE = (0.5, 0.44)
 INTER_EYE = 0.16
-# A second look that lands further than this from the first, in inter-eye distances, saw somebody else.
+# A refined face further than this from the found one, in inter-eye distances, is another face.
 MAX_SHIFT = 0.6
+
+
+class LandmarkPlacer:
+    """Cuts the face out by its rough landmarks, and moves each of them by the offset that the network returns.
+
+    Raises ModelError when model and card disagree. Belongs to one thread.
+    """
+
+    def __init__(self, bundle: Bundle, runtime: str = "auto", threads: int = 1) -> None:
+        self.card = bundle.landmarks
+        self.runtime = Runtime(bundle.model, bundle.path, runtime, threads)
+        self._size = (self.card.input.width_px, self.card.input.height_px)
+        self._points = np.array(list(self.card.points.values()), dtype=np.float64)
+        count = len(self._points)
+        self._model = PixelModel(
+            self.runtime, bundle.path, self.card.input.shape, count * (3 if self.card.hidden else 2)
+        )
+
+    def place(self, frame: Frame, face: Face) -> Face:
+        """The face with the landmarks of the card moved, in px of `frame.pixels`. Its other landmarks do not change.
+
+        Raises KeyError if the face lacks one of them, ValueError if all of them coincide.
+        """
+        rough = np.array([face.landmark(name) for name in self.card.points], dtype=np.float64)
+        transform = estimate_similarity(rough, self._points)
+        offsets, hidden = self.look(warp(frame.pixels, transform, self._size))
+        landmarks = face.landmarks.copy()
+        landmarks[[face.landmark_names.index(name) for name in self.card.points]] = undo(
+            transform, self._points + offsets
+        )
+        return replace(face, landmarks=landmarks, hidden=hidden)
+
+    def look(self, pixels: UInt8Array) -> tuple[Float32Array, float]:
+        """Run the network on a cut-out uint8 (H, W, 3) RGB of the card's size.
+
+        Returns float32 (K, 2), the offsets in px from the card's points to the landmarks, and the highest probability that
+        a landmark is hidden; 0 if the model has no such output.
+        """
+        values, count = self._model(pixels), len(self._points)
+        worst = float(values[2 * count :].max(initial=-100.0))
+        return values[: 2 * count].reshape(-1, 2), 1 / (1 + math.exp(-worst)) if self.card.hidden else 0.0
 
 
 class FaceLocator:
@@ -36,13 +78,13 @@ class FaceLocator:
         self._centre, self._eyes = (x, y), np.array([[x - half, y], [x + half, y]])
 
     def locate(self, frame: Frame) -> list[Face]:
-        """Faces in px of `frame.pixels`, largest first. A find that the refiner does not confirm is dropped."""
+        """Faces in px of `frame.pixels`, largest first. A face that the refiner does not confirm is dropped."""
         faces = [self.confirm(frame, face) for face in self.find(frame)]
         placed = [self.placer.place(frame, f) for f in faces if f is not None]
         return sorted(placed, key=lambda f: -f.box.area)
 
     def find(self, frame: Frame) -> list[Face]:
-        """The first look: faces in px of `frame.pixels`, by the finder alone."""
+        """Faces in px of `frame.pixels`, by the finder alone."""
         if frame.lores is None:
             return self.finder.detect(frame.pixels)
         sx, sy = frame.size[0] / frame.lores.shape[1], frame.size[1] / frame.lores.shape[0]
@@ -56,9 +98,9 @@ class FaceLocator:
         ]
 
     def confirm(self, frame: Frame, face: Face) -> Face | None:
-        """The second look: the face with the refiner's landmarks, or None where it sees no face, or somebody else's."""
+        """The face with the refiner's landmarks; None if the refiner finds no face there, or only another one."""
         if face.inter_eye_px < 2.0:
-            return None  # no scale to cut out by; far below any quality gate
+            return None  # too small to give a scale; far below every quality gate
         eyes = np.array([face.landmark("image_left_eye"), face.landmark("image_right_eye")])
         transform = estimate_similarity(eyes, self._eyes)
         found = self.refiner.detect(warp(frame.pixels, transform, self._size))
@@ -72,5 +114,5 @@ class FaceLocator:
 
 
 def between(p: Sequence[float], q: Sequence[float]) -> tuple[float, float]:
-    """The point in the middle of two."""
+    """The midpoint of two points."""
     return (p[0] + q[0]) / 2, (p[1] + q[1]) / 2

@@ -4,7 +4,7 @@ Without a method nothing distinguishes a face from a photograph of it: a photogr
 
 A method runs after the quality gates and before the encoder, so live frames, enrollment, `verify` and `identify` all
 pass through it. Events, `explain`, `info` and `doctor` report its result. A distribution provides a method as an entry
-point of the group `edge_oneshot.pad` (edge_oneshot/plugins.py), and `model.pad` names it. Before you rely on a method,
+point of the group `edge_oneshot.pad` (edge_oneshot/config/plugins.py), and `model.pad` names it. Before you rely on a method,
 measure its error rates (APCER for each kind of attack instrument, BPCER) on real recaptures, and state the protocol.
 """
 
@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from typing import Protocol, cast
 
-from edge_oneshot import plugins
+from edge_oneshot.config import plugins
 from edge_oneshot.errors import ConfigError
 from edge_oneshot.types import Chip, Face, Frame, PadResult
 

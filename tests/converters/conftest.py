@@ -1,4 +1,4 @@
-"""The real network, where the data folder is given."""
+"""The real network, if EDGE_ONESHOT_DATA names the folder with the data."""
 
 from __future__ import annotations
 

@@ -1,20 +1,21 @@
-"""Small real networks, built by the converter's own builder, and pictures to feed them."""
+"""Small networks, built with the converter's own Builder, and pictures for them."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from converters.build import Builder
-from converters.graph import Array, Graph, serialize
+from converters.flatbuffer import serialize
+from converters.graph import Array, Graph
 from converters.litert import interpreter
 
 MEAN, STD = [127.5] * 3, [128.0] * 3
 
 
 def random_network(seed: int = 0, side: int = 32, slopes: tuple[float, float] = (-3.0, 9.0)) -> Graph:
-    """Stem, PReLU, depthwise, PReLU, bottleneck with a residual, global depthwise, 1x1: MobileFaceNet in small.
+    """Stem, PReLU, depthwise, PReLU, bottleneck with a residual, global depthwise, 1x1: a small MobileFaceNet.
 
-    Channel ranges differ a hundredfold, and slopes run over all signs and sizes, as trained ones do.
+    As in trained networks, channel ranges differ a hundredfold, and slopes have both signs and many sizes.
     """
     rng = np.random.default_rng(seed)
     b = Builder((1, 3, side, side))
@@ -48,7 +49,7 @@ def run(graph: Graph, image: Array) -> Array:
 
 
 def pixels(count: int, side: int = 32, channels: int = 3, seed: int = 1) -> list[Array]:
-    """Smooth random pictures, uint8 (side, side, channels): noise alone would excite no layer as pictures do."""
+    """Smooth random pictures, uint8 (side, side, channels): noise alone does not excite layers as pictures do."""
     rng = np.random.default_rng(seed)
     coarse = rng.uniform(0, 255, (count, 5, 5, channels))
     at = np.linspace(0, 3.999, side)

@@ -1,4 +1,4 @@
-"""The face encoder in the package: what its card and its NOTICE promise holds for the file itself."""
+"""The shipped face encoder agrees with its card and with NOTICE."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 from numpy.typing import NDArray
 
 from converters.checks import check_int8, undelegated
-from converters.graph import load, serialize
+from converters.flatbuffer import load, serialize
 from converters.litert import embed
 from converters.passes.normalise import fold_normalisation
 from converters.passes.prelu import recognise_prelu, rewrite_prelu

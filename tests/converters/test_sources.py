@@ -1,7 +1,8 @@
-"""Sources against the framework that made them: the graph has to compute what torch, onnx or Keras computes."""
+"""ONNX, Keras and TFLite sources compute what their framework computes; other formats are plug-ins or errors."""
 
 from __future__ import annotations
 
+import gzip
 import subprocess
 import sys
 from pathlib import Path
@@ -12,43 +13,9 @@ import pytest
 from converter_parts import pixels, random_network, run
 
 from converters.build import Builder
-from converters.graph import serialize
-from converters.sources import load_source
+from converters.flatbuffer import serialize
+from converters.sources import PLUGINS, load_source
 from edge_oneshot.errors import ModelError
-
-
-def torch_network(torch: Any) -> Any:
-    nn = torch.nn
-
-    class Net(nn.Module):  # type: ignore[misc, name-defined]
-        """Every layer that has a rule, with paddings that TFLite has and paddings that it has not."""
-
-        def __init__(self) -> None:
-            super().__init__()
-            self.stem = nn.Sequential(nn.Conv2d(3, 8, 3, 2, 1, bias=False), nn.BatchNorm2d(8), nn.PReLU(8))
-            self.wise = nn.Sequential(nn.Conv2d(8, 8, 3, 1, 1, groups=8), nn.ReLU6())
-            self.down = nn.Sequential(nn.Conv2d(8, 16, 5, 2, 2), nn.LeakyReLU(0.2), nn.MaxPool2d(2))
-            self.dilated = nn.Conv2d(16, 16, 3, padding="same", dilation=2)
-            self.dense = nn.Linear(16 * 16, 24)
-            self.norm = nn.BatchNorm1d(24)
-            self.last = nn.Linear(24, 7)
-
-        def forward(self, x: Any) -> Any:
-            x = self.stem(x)
-            x = x + self.wise(x)
-            x = self.down(x)
-            x = torch.sigmoid(self.dilated(x)) * x
-            return self.last(torch.relu(self.norm(self.dense(torch.flatten(x, 1)))) - 0.5)
-
-    torch.manual_seed(0)
-    net = Net()
-    for p in net.parameters():
-        nn.init.normal_(p, std=0.5)
-    for module in net.modules():
-        if hasattr(module, "running_mean"):
-            module.running_mean.normal_()
-            module.running_var.uniform_(0.5, 2)
-    return net.eval()
 
 
 def image(side: int = 32) -> np.ndarray:
@@ -58,74 +25,6 @@ def image(side: int = 32) -> np.ndarray:
 def agree(graph: Any, expected: np.ndarray, x: np.ndarray) -> None:
     got = run(graph, x).reshape(-1)
     np.testing.assert_allclose(got, expected.reshape(-1), atol=2e-5 * np.abs(expected).max())
-
-
-def test_exported_program(tmp_path: Path) -> None:
-    torch = pytest.importorskip("torch", reason="a PyTorch source")
-    net, x = torch_network(torch), image()
-    batch = torch.tensor(x.transpose(2, 0, 1)[None])
-    torch.export.save(torch.export.export(net, (batch,)), tmp_path / "net.pt2")
-    agree(load_source(tmp_path / "net.pt2").graph, net(batch).detach().numpy(), x)
-
-
-def test_operator_without_a_rule_is_named(tmp_path: Path) -> None:
-    torch = pytest.importorskip("torch", reason="a PyTorch source")
-
-    class Normalising(torch.nn.Module):  # type: ignore[misc, name-defined]
-        def forward(self, x: Any) -> Any:
-            return torch.nn.functional.normalize(x.flatten(1))
-
-    torch.export.save(torch.export.export(Normalising(), (torch.ones(1, 3, 8, 8),)), tmp_path / "net.pt2")
-    with pytest.raises(ModelError, match=r"no rule for PyTorch operator aten::.*comparator"):
-        load_source(tmp_path / "net.pt2")
-
-
-@pytest.mark.parametrize("dim", [1, -1])
-def test_branches_are_joined_and_flattened_maps_are_not(tmp_path: Path, dim: int) -> None:
-    """A flattened map is (H, W, C) here and (C, H, W) there: joined, the layer behind would read the wrong numbers."""
-    torch = pytest.importorskip("torch", reason="the source needs PyTorch")
-
-    class Branches(torch.nn.Module):  # type: ignore[misc, name-defined]
-        def __init__(self, dense: bool) -> None:
-            super().__init__()
-            self.conv, self.dense = torch.nn.Conv2d(3, 4, 3, 2), dense
-            self.one, self.two = torch.nn.Linear(36, 5), torch.nn.Linear(36, 3)
-
-        def forward(self, x: Any) -> Any:
-            flat = torch.flatten(self.conv(x), 1)
-            return torch.cat([self.one(flat), self.two(flat)] if self.dense else [flat, flat], dim)
-
-    batch = torch.randn(1, 3, 8, 8, generator=torch.Generator().manual_seed(0))
-    for dense in (True, False):
-        net = Branches(dense).eval()
-        torch.export.save(torch.export.export(net, (batch,)), tmp_path / "net.pt2")
-        if dense:
-            agree(
-                load_source(tmp_path / "net.pt2").graph, net(batch).detach().numpy(), batch[0].permute(1, 2, 0).numpy()
-            )
-        else:
-            with pytest.raises(
-                ModelError, match="concatenation: expected rows of numbers, got a flattened feature map"
-            ):
-                load_source(tmp_path / "net.pt2")
-
-
-def test_dynamic_shapes_are_refused(tmp_path: Path) -> None:
-    torch = pytest.importorskip("torch", reason="a PyTorch source")
-    side = torch.export.Dim("side", min=8, max=64)
-    program = torch.export.export(
-        torch.nn.Conv2d(3, 4, 3), (torch.ones(1, 3, 16, 16),), dynamic_shapes=({2: side, 3: side},)
-    )
-    torch.export.save(program, tmp_path / "net.pt2")
-    with pytest.raises(ModelError, match="fixed input shape"):
-        load_source(tmp_path / "net.pt2")
-
-
-def test_damaged_pt2(tmp_path: Path) -> None:
-    pytest.importorskip("torch", reason="a PyTorch source")
-    (tmp_path / "net.pt2").write_bytes(b"PK nothing")
-    with pytest.raises(ModelError, match="cannot be read as an exported program"):
-        load_source(tmp_path / "net.pt2")
 
 
 def test_onnx_against_its_own_reference(tmp_path: Path) -> None:
@@ -249,3 +148,69 @@ def test_flattened_maps_as_output_are_refused() -> None:
     b = Builder((1, 3, 8, 8))
     with pytest.raises(ModelError, match="one number per channel"):
         b.check_output(b.flatten(b.input))
+
+
+def test_onnx_branches_are_joined(tmp_path: Path) -> None:
+    onnx = pytest.importorskip("onnx", reason="an ONNX source")
+    from onnx import TensorProto, helper, numpy_helper
+    from onnx.reference import ReferenceEvaluator
+
+    rng = np.random.default_rng(0)
+    constants = {k: rng.normal(size=(n, 3)).astype(np.float32) for k, n in (("w1", 4), ("w2", 2))}
+    nodes = [
+        helper.make_node("ReduceMean", ["x"], ["m"], axes=[2, 3], keepdims=0),
+        helper.make_node("Gemm", ["m", "w1"], ["a"], transB=1),
+        helper.make_node("Gemm", ["m", "w2"], ["b"], transB=1),
+        helper.make_node("Concat", ["a", "b"], ["y"], axis=1),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "g",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 3, 8, 8])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, 6])],
+        [numpy_helper.from_array(v, k) for k, v in constants.items()],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 15)])
+    onnx.save(model, tmp_path / "net.onnx")
+    x = image(8)
+    expected = ReferenceEvaluator(model).run(None, {"x": x.transpose(2, 0, 1)[None]})[0]
+    agree(load_source(tmp_path / "net.onnx").graph, expected, x)
+
+
+def register(folder: Path, suffix: str, reader: str) -> None:
+    """An installed distribution with one entry point, as pip would leave its metadata in `folder`."""
+    info = folder / "plugin-1.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: plugin\nVersion: 1\n")
+    (info / "entry_points.txt").write_text(f"[{PLUGINS}]\n{suffix} = {reader}\n")
+
+
+def test_another_format_is_a_plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "zipped_reader.py").write_text(
+        "import gzip\nfrom converters.flatbuffer import parse\nfrom converters.sources import Source\n"
+        "def read(path): return Source(parse(gzip.decompress(path.read_bytes())))\n"
+    )
+    register(tmp_path, "tfgz", "zipped_reader:read")
+    (tmp_path / "net.tfgz").write_bytes(gzip.compress(serialize(random_network())))
+    with pytest.raises(ModelError, match=r"expected \.tflite.*got \.tfgz"):
+        load_source(tmp_path / "net.tfgz")
+    monkeypatch.syspath_prepend(tmp_path)
+    x = image()
+    agree(load_source(tmp_path / "net.tfgz").graph, run(random_network(), x), x)
+
+
+def test_a_plugin_that_cannot_be_imported_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    register(tmp_path, "gone", "no_such_module:read")
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "net.gone").touch()
+    with pytest.raises(ModelError, match=r"no_such_module:read cannot be imported"):
+        load_source(tmp_path / "net.gone")
+
+
+def test_a_checkpoint_without_its_reader_is_an_error_with_the_command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("converters.sources.PLUGINS", "no.such.group")
+    (tmp_path / "net.pt").touch()
+    with pytest.raises(ModelError, match=r"got \.pt .*torch\.export\.save.*pip install -e training"):
+        load_source(tmp_path / "net.pt")

@@ -15,6 +15,7 @@ from decision_parts import COSINE, cohort, crowd
 from pictures import Lfw
 from samples import ENCODER, QUALITY
 
+from edge_oneshot import evaluation
 from edge_oneshot.cli import cli
 from edge_oneshot.config import QualityConfig
 from edge_oneshot.errors import EdgeOneshotError
@@ -224,6 +225,11 @@ def test_axes_run_from_end_to_end(kind: str) -> None:
     axis = Axis("x", 0.001, 0.4, kind)
     at = [axis.at(v) for v in (0.0001, 0.001, 0.01, 0.1, 0.4, 0.9)]
     assert at[0] == at[1] == 0 and at[4] == at[5] == 1 and at == sorted(at) and 0 < at[2] < at[3] < 1
+
+
+def test_one_file_of_the_evaluation_builds_pipelines() -> None:
+    files = sorted(Path(evaluation.__file__).parent.rglob("*.py"))
+    assert [path.name for path in files if "service.compose" in path.read_text(encoding="utf-8")] == ["under_test.py"]
 
 
 # ---- real faces

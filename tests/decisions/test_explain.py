@@ -117,7 +117,7 @@ DIVIDED = f"{START}single-frame matches disagreed on the identity (at "
     ],
 )
 def test_the_obstacle_to_a_match_is_named(tmp_path: Path, shown: str, says: str, says_not: str) -> None:
-    """a, b = a match with alice or bob at 0.85, others 0.2; . = a frame that matches nobody, x = one too poor to compare."""
+    """a, b = a match with alice or bob at 0.85, others 0.2; . = a frame that matches no person, x = one too poor to compare."""
     j, tracker = journal(tmp_path), Tracker(CONFIG, never, score)
     for i, c in enumerate(shown, start=1):
         who = {"a": "alice", "b": "bob", ".": "", "x": None}[c]

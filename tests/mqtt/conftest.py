@@ -1,4 +1,4 @@
-"""Events, outboxes and links that end with the test; and a check that no test leaves a thread behind."""
+"""Brokers, outboxes and links that end with the test, and a check that no test leaves a thread behind."""
 
 from __future__ import annotations
 

@@ -1,11 +1,11 @@
-"""A TCP proxy before a broker that breaks things on order. It knows where MQTT packets begin, and nothing else of them.
+"""A TCP proxy in front of a broker that causes faults. It knows where MQTT packets begin, and little else of them.
 
-drop_pubacks    acknowledgements of the broker do not come through
-cut_at_puback   the connection is cut when the next acknowledgement comes by: the broker has the message, nobody knows
-cut_in_publish  half of the next PUBLISH goes through, then the connection is cut
-slow            five kilobytes per second, both ways
-stall           nothing moves; afterwards it goes on, unless a side has given up
-half_open       everything is swallowed, and the connection is cut when the fault ends
+drop_pubacks    the broker's acknowledgements are dropped
+cut_at_puback   the connection is cut at the next acknowledgement: the broker has the message, the publisher does not know
+cut_in_publish  half of the next PUBLISH is forwarded, then the connection is cut
+slow            five kilobytes per second in both directions
+stall           nothing is forwarded; afterwards the connection continues, unless a side has closed it
+half_open       all bytes are dropped, and the connection is cut when the fault ends
 refuse          connections are closed, and new ones as soon as they are accepted
 """
 
@@ -23,11 +23,11 @@ KINDS = ("drop_pubacks", "cut_at_puback", "cut_in_publish", "slow", "stall", "ha
 
 
 class FaultProxy:
-    """fault: the kind that is on now, or "". v5: "pass", "refuse" (as a broker of 3.1.1 does) or "hang up"."""
+    """fault: the kind that is active, or "". v5: "pass", "refuse" (as a broker of 3.1.1 does) or "hang up"."""
 
     def __init__(self, target_port: int, v5: str = "pass") -> None:
         self.fault, self.v5 = "", v5
-        self.hits = 0  # times that a fault did something to a connection
+        self.hits = 0  # times that a fault affected a connection
         self._target = ("127.0.0.1", target_port)
         self._server = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._server.getsockname()[1]
@@ -70,36 +70,39 @@ class FaultProxy:
 
     def _pump(self, client: socket.socket, broker: socket.socket) -> None:
         buffers = {client: b"", broker: b""}
-        swallowed = False
+        dropped = False
         try:
             while not self._closing.is_set():
-                if self.fault == "refuse" or (swallowed and self.fault != "half_open"):
+                if self.fault == "refuse" or (dropped and self.fault != "half_open"):
                     return
-                if self.fault == "stall":
-                    self.hits += 1
-                    while self.fault == "stall" and not self._closing.is_set():
-                        time.sleep(0.01)
-                    if any(gave_up(s) for s in (client, broker)):
-                        return
+                if self.fault == "stall" and not self._stall(client, broker):
+                    return
                 for source in select.select([client, broker], [], [], 0.02)[0]:
                     data = source.recv(65536)
                     if not data:
                         return
                     if self.fault == "half_open":
-                        self.hits, swallowed = self.hits + (not swallowed), True
+                        self.hits, dropped = self.hits + (not dropped), True
                         continue
                     packets, buffers[source] = split(buffers[source] + data)
-                    for packet in packets:
-                        if not self._forward(packet, client if source is broker else broker, source is broker, client):
-                            return
+                    to = client if source is broker else broker
+                    if not all(self._forward(packet, to, source is broker, client) for packet in packets):
+                        return
         except OSError:
             pass
         finally:
             for s in (client, broker):
                 abort(s)
 
+    def _stall(self, client: socket.socket, broker: socket.socket) -> bool:
+        """Wait for the end of the fault. False: a side has closed its connection meanwhile."""
+        self.hits += 1
+        while self.fault == "stall" and not self._closing.is_set():
+            time.sleep(0.01)
+        return not any(gave_up(s) for s in (client, broker))
+
     def _forward(self, packet: bytes, to: socket.socket, from_broker: bool, client: socket.socket) -> bool:
-        """Pass a packet on, or do what the fault says; False: cut the connection."""
+        """Forward a packet, or do what the fault requires. False: cut the connection."""
         kind, fault = packet[0] >> 4, self.fault
         if self.v5 != "pass" and kind == CONNECT and packet[packet.index(b"MQTT") + 4] == 5:
             if self.v5 == "refuse":

@@ -1,4 +1,4 @@
-"""A real mosquitto process on a free loopback port, and a subscriber that keeps everything it hears."""
+"""A real mosquitto process on a free loopback port, and a subscriber that stores each message."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Mosquitto:
         self._config = folder / "mosquitto.conf"
         lines = [f"listener {self.port} 127.0.0.1", f"allow_anonymous {str(anonymous).lower()}"] if listener else []
         if os.geteuid() == 0:
-            lines.append("user root")  # or it gives up root and cannot read the test's files
+            lines.append("user root")  # otherwise it drops root and cannot read the test's files
         self._config.write_text("\n".join([*lines, config, ""]).replace("{PORT}", str(self.port)))
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -54,7 +54,7 @@ class Mosquitto:
         return (self.folder / "mosquitto.log").read_text(errors="replace")
 
     def signal(self, number: int) -> None:
-        """SIGHUP: ACL and password files are read again. SIGUSR1: what is persistent is saved."""
+        """SIGHUP: read ACL and password files again. SIGUSR1: save the persistent state."""
         assert self._process is not None
         self._process.send_signal(number)
 
@@ -102,7 +102,7 @@ class Heard:
 
 
 class Subscriber:
-    """Hears everything below `topic`; stays through broker restarts. Use as a context manager."""
+    """Stores each message below `topic`; reconnects when the broker restarts. A context manager."""
 
     def __init__(self, port: int, topic: str = "#", host: str = "127.0.0.1", **login: str) -> None:
         self.heard: list[Heard] = []
@@ -139,7 +139,7 @@ class Subscriber:
         self.heard.append(Heard(m.topic, bytes(m.payload), m.retain, dict(m.properties.json()), m.qos))
 
     def on(self, suffix: str) -> list[Heard]:
-        """What came on topics that end with `suffix`, in order."""
+        """The messages on topics that end with `suffix`, in order."""
         return [h for h in list(self.heard) if h.topic.endswith(suffix)]
 
     def wait(self, suffix: str, count: int = 1, timeout_s: float = 30.0) -> list[Heard]:

@@ -39,7 +39,7 @@ BODIES: dict[str, dict[str, Any]] = {
 
 
 def wait_until(condition: Callable[[], Any], what: str, timeout_s: float = 30.0) -> Any:
-    """The first true value of `condition()`. The limit only ends a broken test; no time is asserted."""
+    """The first true value of `condition()`. The limit only ends a broken test."""
     end = time.monotonic() + timeout_s
     while not (value := condition()):
         assert time.monotonic() < end, f"waited {timeout_s:g} s for: {what}"

@@ -182,7 +182,7 @@ def test_retained_old_and_unknown_requests_are_not_served(
     assert all("ts: expected" in h.json["error"] for h in listener.wait("/response/pause", 3))
     for verb in ("export", "import", "Enroll", "x" * 200, "…"):
         ask(verb, {})
-    ask("resume", {}, retain=True)  # served now, since it is not retained on its way to a subscriber that is there
+    ask("resume", {}, retain=True)  # served: a connected subscriber receives it without the retain flag
     listener.wait("/response/resume")
     other = Outbox(tmp_path / "other.sqlite")
     link = make_link(broker.port, box=other, client_id="another")
@@ -253,7 +253,7 @@ def test_hostile_messages_raise_nothing_and_choose_no_topic(
             assert pending.request.verb in VERBS and not retained
             pending.finish(People(identities=[]) if verb == "list" else example(pending.request.response))
         source.next_request()
-    replies = source._link._shared.replies
+    replies = source._link._replies
     while not replies.empty():
         topic, response = replies.get()
         assert topic in {f"{B}/response/{v}" for v in VERBS}

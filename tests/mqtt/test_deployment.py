@@ -27,7 +27,7 @@ ACCOUNTS = {"porch": "p", "homeassistant": "h", "lock": "l"}
 
 
 class Example:
-    """The example broker, and the configuration of anybody who talks to it."""
+    """The example broker, and the configuration of each client."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -124,7 +124,7 @@ def test_faces_do_not_reach_home_assistant(example: Example, run_link: Runner) -
         link, box = run_link(example.config("porch"))
         until(link, "online")
         link.picture(b"\xff\xd8 a face \xff\xd9")
-        time.sleep(0.5)  # it goes out first
+        time.sleep(0.5)  # so that it is sent first
         box.events.commit(event())
         link.wake()
         wait_until(
@@ -134,7 +134,7 @@ def test_faces_do_not_reach_home_assistant(example: Example, run_link: Runner) -
     assert "edge-oneshot/porch/snapshot" not in heard
 
 
-def test_a_device_cannot_speak_for_another(example: Example, run_link: Runner) -> None:
+def test_a_device_cannot_publish_for_another(example: Example, run_link: Runner) -> None:
     link, box = run_link(example.config("porch"), device="backdoor")
     box.events.commit(event())
     link.wake()
@@ -143,13 +143,13 @@ def test_a_device_cannot_speak_for_another(example: Example, run_link: Runner) -
 
 
 @pytest.mark.parametrize("user", ["lock", "homeassistant"])
-def test_who_only_listens_cannot_write(example: Example, user: str) -> None:
+def test_an_account_that_only_reads_cannot_write(example: Example, user: str) -> None:
     steps = list(walk(example.config(user), "porch"))
     assert not any(by_topic(steps).values()) and len(by_topic(steps)) == 8, steps
 
 
 def test_an_untrusted_certificate_is_refused(example: Example, run_link: Runner) -> None:
-    link, _ = run_link(example.config("porch", ca_file=""))  # the system's authorities did not sign it
+    link, _ = run_link(example.config("porch", ca_file=""))  # no CA of the system signed it
     until(link, "refused")
     assert "certificate is not trusted" in link.status().error
     with pytest.raises(BrokerRefused, match="trusted certificate"):
@@ -162,13 +162,13 @@ def test_a_wrong_host_name_is_refused(example: Example, run_link: Runner) -> Non
     assert "certificate is not trusted" in link.status().error
 
 
-def test_without_a_client_certificate_the_second_listener_lets_nobody_in(example: Example, run_link: Runner) -> None:
+def test_without_a_client_certificate_the_second_listener_refuses(example: Example, run_link: Runner) -> None:
     link, _ = run_link(example.config("porch", port=example.cert_port))
     wait_until(lambda: link.status().error, "an error")
     assert link.status().connects == 0
 
 
-def test_plain_mqtt_at_the_tls_port_says_what_it_may_be(example: Example, run_link: Runner) -> None:
+def test_plain_mqtt_at_the_tls_port_names_the_likely_cause(example: Example, run_link: Runner) -> None:
     link, _ = run_link(example.config("porch", tls=False, ca_file=""))
     wait_until(lambda: "mqtt.tls" in link.status().error, f"the hint, got {link.status()}")
 
@@ -211,7 +211,7 @@ def test_mqtt_test_cannot_tell_without_an_account_that_reads(example: Example) -
     assert set(by_topic(steps).values()) == {None} and "--watch-username" in steps[-1].fix
     assert all(
         by_topic(list(walk(example.config("porch", protocol="5"), "porch"))).values()
-    )  # MQTT 5 answers by itself
+    )  # MQTT 5 reports a refusal
 
 
 @pytest.mark.skipif(

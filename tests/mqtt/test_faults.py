@@ -1,4 +1,4 @@
-"""A real mosquitto behind a proxy that breaks things: nothing is lost, and what comes twice says what it is."""
+"""A real mosquitto behind a proxy that causes faults: nothing is lost, and a second copy is marked late."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ MakeLink = Callable[..., MqttLink]
 
 
 def deliver(link: MqttLink, outbox: Outbox, first: Event) -> None:
-    """Start, and deliver an event: now no acknowledgement is on its way that a fault could meet instead of those it is for."""
+    """Start, and deliver an event, so that the fault meets the acknowledgements that it is meant for."""
     outbox.events.commit(first)
     link.start()
     wait_until(
@@ -60,14 +60,14 @@ def test_nothing_is_lost(broker: Mosquitto, outbox: Outbox, make_link: MakeLink,
         first_seen = list(dict.fromkeys(h.json["event_id"] for h in listener.on("/event")))
         triggers = {h.json["event_id"] for h in listener.on("/match/alice")}
         assert sorted(first_seen) == [e.event_id for e in events] == sorted(triggers)  # all of them
-        for which in (True, False):  # and in order, but that fresh ones may go past late ones (UUIDv7 sorts)
+        for which in (True, False):  # and in order, except that fresh ones may overtake late ones (UUIDv7 sorts)
             assert [i for i in first_seen if late[i] is which] == sorted(i for i in first_seen if late[i] is which)
         if kind == "cut_at_puback":
             assert max((counts + Counter(h.json["event_id"] + "m" for h in listener.on("/match/alice"))).values()) > 1
         link.stop()
 
 
-def test_the_second_copy_after_a_long_cut_says_late(broker: Mosquitto, tmp_path: Path, make_link: MakeLink) -> None:
+def test_the_second_copy_after_a_long_cut_is_late(broker: Mosquitto, tmp_path: Path, make_link: MakeLink) -> None:
     clock = SetClock()
     box = Outbox(tmp_path / "o.sqlite", clock=clock)
     with FaultProxy(broker.port) as proxy, Subscriber(broker.port) as listener:
@@ -91,7 +91,7 @@ def test_the_second_copy_after_a_long_cut_says_late(broker: Mosquitto, tmp_path:
 
 
 def test_a_fresh_event_does_not_wait_behind_a_backlog(broker: Mosquitto, tmp_path: Path, make_link: MakeLink) -> None:
-    """After an outage: a lock hears at once of who stands before it now, and the old ones keep their order."""
+    """After an outage a lock receives the present person at once, and the old events keep their order."""
     clock = SetClock()
     box = Outbox(tmp_path / "o.sqlite", clock=clock)
     old = [clock.event() for _ in range(400)]
@@ -105,7 +105,7 @@ def test_a_fresh_event_does_not_wait_behind_a_backlog(broker: Mosquitto, tmp_pat
         link.start()
         wait_until(lambda: link.status().state == "unreachable", "the outage")
         box.events.commit(first)
-        proxy.fault = "slow"  # so that most of the backlog is still there when the second one comes
+        proxy.fault = "slow"  # so that most of the backlog still waits when the second one is committed
         listener.wait("/match/alice", 20)
         box.events.commit(second)
         link.wake()
@@ -119,7 +119,7 @@ def test_a_fresh_event_does_not_wait_behind_a_backlog(broker: Mosquitto, tmp_pat
     box.close()
 
 
-def test_what_becomes_late_on_its_way_goes_past_nobody(broker: Mosquitto, tmp_path: Path, make_link: MakeLink) -> None:
+def test_an_event_that_becomes_late_overtakes_no_other(broker: Mosquitto, tmp_path: Path, make_link: MakeLink) -> None:
     clock = SetClock()
 
     def five_seconds_later() -> Moment:
@@ -133,7 +133,7 @@ def test_what_becomes_late_on_its_way_goes_past_nobody(broker: Mosquitto, tmp_pa
     clock.forward = 3600.0
     events[-5:] = [
         clock.event() for _ in range(5)
-    ]  # fresh when the outbox is asked, and late when they are handed over
+    ]  # fresh when they are read from the outbox, and late when they are sent
     for e in events[-5:]:
         box.events.commit(e)
     with Subscriber(broker.port) as listener:
@@ -154,7 +154,7 @@ def test_no_more_messages_wait_for_their_acknowledgement_than_promised(
         link = make_link(proxy.port, limits=replace(QUICK, ack_timeout_s=60.0))
         link.start()
         wait_until(lambda: proxy.hits >= IN_FLIGHT - 1, "the window to fill")
-        threading.Event().wait(0.5)  # for more, if there is more
+        threading.Event().wait(0.5)  # for more messages, if any
         assert IN_FLIGHT - 1 <= len(listener.heard) <= IN_FLIGHT
         link.stop()
 
@@ -171,7 +171,7 @@ def test_a_broker_of_3_1_1_gets_3_1_1(broker: Mosquitto, outbox: Outbox, make_li
         assert [h.payload for h in listener.wait("/availability", 2)] == [b"online", b"offline"]
 
 
-def test_a_broker_that_hangs_up_on_5_gets_3_1_1_after_a_while(
+def test_a_broker_that_disconnects_on_5_gets_3_1_1_after_a_while(
     broker: Mosquitto, outbox: Outbox, make_link: MakeLink
 ) -> None:
     with FaultProxy(broker.port, v5="hang up") as proxy:
@@ -218,7 +218,7 @@ def test_the_proxy_splits_packets_wherever_the_bytes_break() -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_a_small_run_of_the_fault_script(tmp_path: Path) -> None:
-    """scripts/faults writes the report that is committed under benchmarks/; this is the same with less of everything."""
+    """scripts/faults writes the report in benchmarks/; this is the same with fewer events and faults."""
     script = Path(__file__).parents[2] / "scripts" / "faults.py"
     options = [
         "--events",

@@ -1,4 +1,4 @@
-"""What an event says at the moment at which it is handed over, and that all of it fits the shipped schemas."""
+"""The payload of an event at the moment it is sent, which fits the shipped schemas."""
 
 from __future__ import annotations
 
@@ -69,14 +69,14 @@ def test_fresh_then_late_then_expired(box: Outbox, clock: SetClock) -> None:
 
 def test_a_wall_clock_that_steps_changes_neither_lateness_nor_the_time_left(box: Outbox, clock: SetClock) -> None:
     box.events.commit(clock.event())
-    clock.forward, clock.wall = 1.0, -86400.0  # time synchronisation puts the clock a day back
+    clock.forward, clock.wall = 1.0, -86400.0  # time synchronisation sets the clock back by a day
     message = handed(box, clock)[1]
     assert message["late"] is False and expires_in(message, clock) == pytest.approx(9, abs=0.001)
 
 
 def test_sleep_counts(box: Outbox, clock: SetClock) -> None:
     box.events.commit(clock.event())
-    clock.forward = clock.asleep = 3600.0  # the monotonic clock stood still meanwhile
+    clock.forward = clock.asleep = 3600.0  # the monotonic clock stopped meanwhile
     hand, message = handed(box, clock)
     assert message["late"] is True and hand.expires_in_s == 0
 
@@ -108,7 +108,7 @@ def test_unsynced_at_capture_stays_unsynced(box: Outbox, clock: SetClock) -> Non
     assert handed(box, clock)[1]["clock"] == "unsynced"
 
 
-def test_a_trigger_dies_at_the_broker_with_its_event_and_the_log_does_not() -> None:
+def test_a_trigger_expires_at_the_broker_with_its_event_and_the_log_does_not() -> None:
     fresh, old = HandOver(payload=b"", late=False, expires_in_s=9.2), HandOver(payload=b"", late=True, expires_in_s=0.0)
     assert [message_expiry_s(h, trigger=True, max_age_s=86400) for h in (fresh, old)] == [10, 1]
     assert [message_expiry_s(h, trigger=False, max_age_s=86400) for h in (fresh, old)] == [86400, 86400]
@@ -137,7 +137,7 @@ def test_every_event_type_fits_the_schema(box: Outbox, clock: SetClock, event_ty
 
 
 @pytest.mark.parametrize("event_type", ["unknown", "rejected"])
-def test_the_schema_refuses_a_name_where_nobody_was_recognised(box: Outbox, clock: SetClock, event_type: str) -> None:
+def test_the_schema_refuses_a_name_without_a_match(box: Outbox, clock: SetClock, event_type: str) -> None:
     box.events.commit(clock.event(event_type))
     message = handed(box, clock)[1]
     for extra in ({"identity": "alice"}, {"name": "Alice"}):
@@ -216,7 +216,7 @@ def test_no_wildcard_gets_into_a_topic(slug: Any) -> None:
             make(slug)
 
 
-def test_the_topics_are_the_contracts() -> None:
+def test_the_topics_are_those_of_the_contract() -> None:
     t = Topics("edge-oneshot", "porch")
     assert (t.availability, t.event, t.unknown, t.presence, t.health, t.info, t.snapshot) == tuple(
         f"edge-oneshot/porch/{leaf}"
@@ -235,13 +235,13 @@ def test_the_topics_are_the_contracts() -> None:
     ]
 
 
-def test_milliseconds_are_cut_and_not_rounded_up() -> None:
+def test_milliseconds_are_truncated() -> None:
     moment = datetime(2026, 12, 31, 23, 59, 59, 999_999, tzinfo=UTC) + timedelta(0)
     assert Presence(identities=(), unknown=0, since=moment, ts=moment).message()["ts"] == "2026-12-31T23:59:59.999Z"
 
 
 def test_the_documents_say_what_the_code_does() -> None:
-    """docs/reference/mqtt.md: its example fits the schema, and its numbers are the code's."""
+    """docs/reference/mqtt.md: its example fits the schema, and its numbers are those of the code."""
     text = (Path(__file__).parents[2] / "docs" / "reference" / "mqtt.md").read_text()
     example = json.loads(text.split("```json\n")[1].split("```")[0])
     EVENT.validate(example)

@@ -57,7 +57,7 @@ def test_json_lines_are_the_payloads_as_they_came(broker: Mosquitto, outbox: Out
     link.wake()
     out, _ = process.communicate(timeout=60)
     assert [json.loads(line)["event_id"] for line in out.splitlines()] == [e.event_id for e in made]
-    assert '"name":"Zoë"' in out  # compact, as it was sent: a signature would hold
+    assert '"name":"Zoë"' in out  # compact, as it was sent: a signature would be valid
 
 
 def test_too_few_events_are_an_error_with_its_fix(broker: Mosquitto) -> None:
@@ -109,5 +109,5 @@ def test_live_shows_a_row_per_device(broker: Mosquitto, outbox: Outbox, make_lin
     out, err = process.communicate(timeout=60)
     assert process.returncode == 0, err
     head, row = out.splitlines()[-2:]
-    assert head.split()[:2] == ["device", "is"]
+    assert head.split()[:2] == ["device", "state"]
     assert row.startswith("porch") and "online" in row and "alice, 2 unknown" in row and "match alice 0.71" in row

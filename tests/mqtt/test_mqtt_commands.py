@@ -46,7 +46,7 @@ def by_topic(steps: list[Step]) -> dict[str, bool | None]:
 def test_mqtt_test_finds_what_the_acl_forbids(
     make_broker: Callable[..., Mosquitto], tmp_path: Path, protocol: str
 ) -> None:
-    """Under 3.1.1 mosquitto acknowledges the forbidden publish and drops it; only the missing copy tells."""
+    """Under 3.1.1 mosquitto acknowledges the forbidden publish and drops it; only the missing copy shows it."""
     acl = tmp_path / "acl"
     acl.write_text("topic read #\ntopic write edge-oneshot/porch/availability\ntopic write edge-oneshot/porch/event\n")
     acl.chmod(0o600)
@@ -112,7 +112,7 @@ def test_unpublish_clears_every_retained_topic(broker: Mosquitto, run_link: Runn
     other.stop()
 
 
-def test_unpublish_does_not_believe_an_acknowledgement(make_broker: Callable[..., Mosquitto], tmp_path: Path) -> None:
+def test_unpublish_checks_that_the_topics_are_empty(make_broker: Callable[..., Mosquitto], tmp_path: Path) -> None:
     acl, users = tmp_path / "acl", passwords(tmp_path / "pw", admin="a")
     acl.write_text("topic read #\nuser admin\ntopic readwrite #\n")
     acl.chmod(0o600)

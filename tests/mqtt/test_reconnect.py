@@ -99,7 +99,7 @@ def test_the_will_is_published_when_the_process_is_killed(broker: Mosquitto, tmp
 def test_killed_between_commit_and_publish_the_next_process_delivers(
     make_broker: Callable[..., Mosquitto], tmp_path: Path, make_link: MakeLink
 ) -> None:
-    broker = make_broker()  # not there yet, so nothing can be published
+    broker = make_broker()  # not started, so nothing can be published
     child = publisher(
         broker.port, tmp_path / "o.sqlite", "link.start(); [outbox.events.commit(event()) for _ in range(20)]"
     )
@@ -137,7 +137,7 @@ def test_a_cleared_state_is_emptied_also_after_a_restart_in_between(
             link.start()
             link.clear_state(link.topics.person_state("alice"))
             link.clear_state(link.topics.person_state("bob"))
-            link.set_state(link.topics.person_state("bob"), "OFF")  # enrolled anew
+            link.set_state(link.topics.person_state("bob"), "OFF")  # enrolled again
             link.stop()
             broker.start()
         else:

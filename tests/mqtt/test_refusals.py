@@ -106,7 +106,7 @@ def test_a_publish_that_the_acl_refuses_is_kept_reported_and_sent_again(
         assert listener.wait("/match/alice")[0].json["event_id"] == refused.event_id
         empty(outbox)
         wait_until(lambda: link.status().refused_topics == {}, "the end of the refusal")
-        # The log topic had its copy at the first attempt; the second one repeats only what was refused.
+        # The log topic had its copy at the first attempt; the second one repeats only the refused copy.
         assert [h.json["event_id"] for h in listener.on("/event")].count(refused.event_id) == 1
 
 

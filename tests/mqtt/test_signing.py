@@ -1,4 +1,4 @@
-"""Signed events: what holds, what does not, and that a recording opens nothing."""
+"""Signed events: valid and invalid signatures, and replays."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def test_every_changed_byte_is_noticed(payload: bytes, key: Key) -> None:
                 verify(changed, key.public())
 
 
-def test_nothing_can_be_put_behind_the_signature(payload: bytes, key: Key) -> None:
+def test_nothing_can_be_added_after_the_signature(payload: bytes, key: Key) -> None:
     for tail in (b" ", b"\n", b',"late":false}', payload, b"}"):
         with pytest.raises(SignatureRefused):
             verify(payload + tail, key.public())
@@ -147,7 +147,7 @@ def test_counters_rise_over_restarts_and_a_lost_file(tmp_path: Path) -> None:
         box.close()
         if round_ == 2:
             path.write_bytes(b"damaged" * 1000)
-    assert seen == sorted(set(seen)) and seen[-1] < 2**53  # JavaScript's whole numbers
+    assert seen == sorted(set(seen)) and seen[-1] < 2**53  # exact in JavaScript
 
 
 def test_key_files(tmp_path: Path) -> None:
@@ -172,8 +172,8 @@ def test_a_public_key_cannot_sign() -> None:
 def test_from_the_key_over_the_broker_to_verify_event(
     broker: Mosquitto, outbox: Outbox, make_link: MakeLink, tmp_path: Path, key: Key
 ) -> None:
-    """The real path: the daemon's link signs, the broker carries, `verify-event` judges. This machine's clock may be
-    unsynchronised, so freshness is judged in the test of the gate."""
+    """The real path: the daemon's link signs, a broker delivers, `verify-event` checks. This machine's clock may be
+    unsynchronised, so the test of the gate covers freshness."""
     write_key(tmp_path / "key", key)
     write_key(tmp_path / "key.pub", key.public())
     link = make_link(broker.port, sign_key_file=str(tmp_path / "key"))
@@ -208,7 +208,7 @@ def test_new_key_makes_files_that_work_and_overwrites_none(tmp_path: Path) -> No
         )
 
 
-def test_the_reference_consumer_opens_once_and_refuses_a_recording(broker: Mosquitto, tmp_path: Path) -> None:
+def test_the_reference_consumer_opens_once_and_refuses_a_replay(broker: Mosquitto, tmp_path: Path) -> None:
     write_key(tmp_path / "key", HMAC_KEY)
     clock = SetClock()
     box = Outbox(tmp_path / "o.sqlite", clock=clock)

@@ -1,4 +1,4 @@
-"""From results on tracks to the bytes on the wire: every event that `fold` can make fits the shipped schema."""
+"""From track results to payloads: every event that `fold` can make fits the shipped schema."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ from edge_oneshot.events.outbox import Outbox
 from edge_oneshot.matching.track import ResultKind, TrackResult
 from edge_oneshot.mqtt.client import MqttLink
 from edge_oneshot.mqtt.payloads import hand_over
+from edge_oneshot.mqtt.publisher import StatePublisher
 from edge_oneshot.mqtt.topics import Topics
 from edge_oneshot.service.reporter import Reporter
 from edge_oneshot.types import (
@@ -63,7 +64,7 @@ def results(draw: st.DrawFn) -> TrackResult:
     score, threshold = draw(unit), draw(unit)
     if kind is ResultKind.MATCH:
         score, threshold = max(score, threshold), min(score, threshold)
-    nobody = kind is not ResultKind.MATCH and draw(
+    unnamed = kind is not ResultKind.MATCH and draw(
         st.booleans()
     )  # an empty gallery, or a capture that was not compared
     decision = Decision(
@@ -72,9 +73,9 @@ def results(draw: st.DrawFn) -> TrackResult:
         else draw(st.sampled_from([DecisionKind.NON_MATCH, DecisionKind.NOT_COMPARED])),
         threshold=threshold,
         target_fmr=draw(st.none() | st.floats(1e-7, 0.5)),
-        candidate=None if nobody else Candidate(identity_id="alice", score=score),
+        candidate=None if unnamed else Candidate(identity_id="alice", score=score),
         runner_up=draw(st.none() | st.just(Candidate(identity_id="bob", score=score))),
-        same_probability=None if nobody else draw(st.none() | st.floats(0, 1)),
+        same_probability=None if unnamed else draw(st.none() | st.floats(0, 1)),
     )
     faults = tuple(
         Fault(code=c, message="why") for c in draw(st.lists(st.sampled_from(["too_small", "blurred"]), max_size=2))
@@ -104,7 +105,7 @@ def results(draw: st.DrawFn) -> TrackResult:
 
 @settings(max_examples=150, deadline=None)
 @given(result=results(), name=st.text(min_size=1, max_size=20).filter(str.isprintable))
-def test_every_finding_fits_and_names_nobody_who_did_not_match(sent: Any, result: TrackResult, name: str) -> None:
+def test_every_event_fits_and_names_only_a_person_who_matched(sent: Any, result: TrackResult, name: str) -> None:
     message = sent(
         track_event(result, {"alice": name, "bob": "Bob"}, "cam0", ENCODER, time.monotonic_ns(), datetime.now(UTC))
     )
@@ -131,8 +132,9 @@ def test_a_person_removed_while_the_daemon_was_stopped_is_removed_at_the_broker(
     for people in ({"alice": "Alice", "bob": "Bob"}, {"alice": "Alice"}):
         outbox = Outbox(tmp_path / "outbox.sqlite")
         link = MqttLink(MqttConfig(prefix="p"), "d", outbox)
-        Reporter(topics, outbox, link).people(people)
-        cleared = outbox.clears()
+        link.publish_with(StatePublisher(link))
+        Reporter(outbox.events, link).people(people)
         link.stop()
+        cleared = outbox.topics.to_empty()
         outbox.close()
     assert cleared == [topics.person_state("bob")]

@@ -16,9 +16,8 @@ import pytest
 from PIL import Image
 
 import edge_oneshot
-from edge_oneshot import plugins
 from edge_oneshot.cameras import camera_opener
-from edge_oneshot.config import CameraConfig, parse_config
+from edge_oneshot.config import CameraConfig, parse_config, plugins
 from edge_oneshot.errors import CameraError, ConfigError
 from edge_oneshot.vision.pad import find_pad
 
@@ -59,6 +58,7 @@ def distribution(site: Path, name: str, group: str, entry: str, **modules: str) 
     (info / "entry_points.txt").write_text(f"[{group}]\n{entry}\n")
     for module, text in modules.items():
         (site / f"{module}.py").write_text(text)
+    importlib.invalidate_caches()
 
 
 def run(site: Path, folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -161,6 +161,7 @@ def test_a_plugin_cannot_replace_a_built_in_camera(path_entry: Path, tmp_path: P
     [
         ("int", "expected a PAD method with `name` and `judge`, got int"),
         ("lambda: type('M', (), {'name': 'm 1'})()", "got M"),
+        ("lambda: type('N', (), {'judge': print})()", "got N"),
     ],
 )
 def test_a_factory_that_gives_no_pad_method_is_refused(path_entry: Path, factory: str, message: str) -> None:

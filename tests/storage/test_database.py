@@ -79,6 +79,16 @@ def test_a_restored_file_that_others_can_read_is_closed_to_them(db: Database) ->
     assert stat.S_IMODE(db.path.stat().st_mode) == 0o600
 
 
+def test_a_closed_database_and_a_missing_table_have_hints_of_their_own(db: Database) -> None:
+    with pytest.raises(StorageError, match="no such table: absent") as caught:
+        db.rows("SELECT * FROM absent")
+    assert caught.value.hint == "use the copy"
+    db.close()
+    with pytest.raises(StorageError, match=r"cannot read the box .*: Cannot operate on a closed database") as caught:
+        names(db)
+    assert "calling program" in caught.value.hint
+
+
 # ---- versions
 
 

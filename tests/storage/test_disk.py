@@ -61,6 +61,40 @@ print(db.rows("SELECT name FROM things"))
     assert out[3] == "[('kept',), ('lost',)]"
 
 
+def test_a_disk_without_room_for_the_side_files_is_called_full(tmp_path: Path) -> None:
+    """SQLite reports this as an input/output error, or as a file that cannot be opened."""
+    code = f"""{_START}{FILL}
+import sqlite3, sys
+folder = Path(sys.argv[1])
+Database(folder / "box.sqlite", THINGS).close()
+fill(folder)
+try:
+    sqlite3.connect(folder / "box.sqlite").execute("SELECT * FROM things")
+except sqlite3.Error as e:
+    print(e.sqlite_errorname)
+print(failure(lambda: Database(folder / "box.sqlite", THINGS)).message)
+"""
+    name, message = run_on_small_disk(tmp_path, code).splitlines()
+    assert name.startswith("SQLITE_IOERR"), name
+    assert "the disk is full (0 bytes free on " in message
+
+
+def test_a_folder_that_is_closed_while_the_file_is_open_is_named() -> None:
+    """Without write-ahead log SQLite needs a new file in the folder for each transaction."""
+    code = f"""{_START}
+import sys
+from dataclasses import replace
+path = __import__("pathlib").Path(sys.argv[1]) / "box.sqlite"
+db = Database(path, replace(THINGS, wal=False))
+path.parent.chmod(0o500)
+e = failure(lambda: db.execute("INSERT INTO things (name) VALUES ('a')"))
+print(e.__cause__.sqlite_errorname, e.message)
+"""
+    out = run_as_plain_user(code)
+    assert out.startswith("SQLITE_READONLY_DIRECTORY "), out
+    assert "may not write" in out and "/state, which belongs to user " in out
+
+
 def test_a_read_only_file_system_is_named(tmp_path: Path) -> None:
     code = f"""{_START}
 import subprocess, sys

@@ -1,15 +1,12 @@
-"""Drawings made here: Omniglot's format without Omniglot. Every character is a polyline; every drawer shakes it."""
+"""Synthetic drawings in Omniglot's format. A character is a polyline; each drawer adds noise to it."""
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image, ImageDraw
-
-sys.path.insert(0, str(Path(__file__).parents[2]))  # training/ is a folder of the repository, not an installed package
 
 from training.omniglot.data import SIDE_PX, Drawings, pack
 

@@ -1,4 +1,4 @@
-"""docs/how-to/any-domain.md does what it says: its script, its configuration and its commands, run as a reader would."""
+"""The script, the configuration and the commands of docs/how-to/any-domain.md give what the page shows."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 
 pytest.importorskip("ai_edge_litert", reason="the bundle runs on LiteRT here")
 
-PAGE = Path(__file__).parents[2] / "docs" / "how-to" / "any-domain.md"
+PAGE = Path(__file__).parents[2] / "docs" / "any-domain.md"
 ENROLLED = ("anchor", "bolt", "cup", "fish", "house", "key", "ladder", "wheel")
 UNKNOWN = ("sail", "spectacles")
 
@@ -28,13 +28,13 @@ def test_signs_are_enrolled_from_one_drawing_and_recognised_in_another(tmp_path:
     (tmp_path / "signs.toml").write_text(blocks("toml")[0], encoding="utf-8")
     commands = tmp_path / "commands"
     commands.mkdir()
-    # The commands by the names that a reader types, from the interpreter that runs this test.
+    # Commands with the names of the page, run by the interpreter of this test.
     for name, words in (("edge-oneshot", "-c 'from edge_oneshot.cli import main; main()'"), ("python", "")):
         script = commands / name
         script.write_text(f'#!/bin/sh\nexec "{sys.executable}" {words} "$@"\n', encoding="utf-8")
         script.chmod(0o755)
     shown = {}
-    for block in blocks("sh")[:2]:  # the third runs the daemon, which does not end
+    for block in blocks("sh")[:2]:  # the third runs the daemon
         done = subprocess.run(
             ["sh", "-eu", "-c", block] if "identify" not in block else ["sh", "-u", "-c", block],
             cwd=tmp_path, env={**os.environ, "PATH": f"{commands}{os.pathsep}{os.environ['PATH']}"},

@@ -1,4 +1,4 @@
-"""The face distillation: the graph as a module gives the runtime's numbers and goes back, and a short run is stopped and goes on."""
+"""The face distillation: the module computes what the runtime computes, and a short run is stopped and resumed."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def normalise(pixels: torch.Tensor) -> torch.Tensor:
     return (pixels - 127.5) / 128
 
 
-def test_module_and_runtime_give_the_same_and_so_does_what_is_written_back(student: Path) -> None:
+def test_module_and_runtime_agree_also_after_writing_back(student: Path) -> None:
     net = GraphNet(student)
     pixels = torch.randn(1, 3, 112, 112, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
@@ -46,7 +46,7 @@ def test_module_and_runtime_give_the_same_and_so_does_what_is_written_back(stude
         np.testing.assert_allclose(run(net.to_tflite(), pixels), expected + 1.0, atol=2e-3)
 
 
-def test_the_target_is_the_student_moved_towards_the_other_network_turned_its_way() -> None:
+def test_the_target_moves_the_student_towards_the_other_network() -> None:
     random = np.random.default_rng(0)
     own = random.normal(size=(40, 6))
     turn = np.linalg.qr(random.normal(size=(6, 6)))[0]
@@ -68,16 +68,19 @@ def test_distortions_repeat_with_their_generator_and_stay_pictures() -> None:
     assert one.shape == (6, 3, 112, 112) and one.min() >= 0 and one.max() <= 255
 
 
-def test_a_short_run_agrees_more_and_goes_on_where_it_stopped(student: Path, tmp_path: Path) -> None:
+@pytest.mark.slow
+@pytest.mark.timeout(600)  # a minute on a quiet machine
+def test_a_short_run_resumes_where_it_stopped(student: Path, tmp_path: Path) -> None:
     random = np.random.default_rng(0)
     crops = random.integers(0, 256, (12, 144, 144, 3), dtype=np.uint8)
     rows, people = np.arange(12), np.repeat(np.arange(6), 2)
     targets = np.asarray(face.unit(random.normal(size=(12, 192))), np.float32)
+    lesson = face.Lesson(crops=crops, targets=targets, people=people, train=rows, validate=rows)
     config = face.DistilConfig(steps=2, batch=4, every=1, warm_up=1)
     patch = pytest.MonkeyPatch()
     patch.setattr(face, "measure", lambda vectors, people: {})  # twelve pictures resolve no rate
     try:
-        face.distil(GraphNet(student), crops, targets, people, rows, rows, config, normalise, tmp_path / "whole")
+        face.distil(GraphNet(student), lesson, config, normalise, tmp_path / "whole")
         short = face.DistilConfig(steps=2, batch=4, every=1, warm_up=1)
         stop = face.runs.log
 
@@ -87,11 +90,9 @@ def test_a_short_run_agrees_more_and_goes_on_where_it_stopped(student: Path, tmp
 
         patch.setattr(face.runs, "log", power_cut)
         with pytest.raises(KeyboardInterrupt):
-            face.distil(GraphNet(student), crops, targets, people, rows, rows, short, normalise, tmp_path / "parts")
+            face.distil(GraphNet(student), lesson, short, normalise, tmp_path / "parts")
         patch.setattr(face.runs, "log", stop)
-        model = face.distil(
-            GraphNet(student), crops, targets, people, rows, rows, short, normalise, tmp_path / "parts", resume=True
-        )
+        model = face.distil(GraphNet(student), lesson, short, normalise, tmp_path / "parts", resume=True)
     finally:
         patch.undo()
     whole, parts = (

@@ -1,4 +1,4 @@
-"""Training the landmark network: labels follow the picture through every distortion, and a small run learns and becomes a bundle."""
+"""The landmark trainer: labels follow the picture through every distortion; a small run learns and can be exported."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="training needs PyTorch (extra: train)")
 
-from edge_oneshot.vision.landmarks import LandmarkPlacer  # noqa: E402
+from edge_oneshot.vision.locate import LandmarkPlacer  # noqa: E402
 from training import runs  # noqa: E402
 from training.landmarks import hidden as hidden_module  # noqa: E402
 from training.landmarks.export import export  # noqa: E402
@@ -40,7 +40,7 @@ def dotted(count: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     for i in range(count):
         for colour, (x, y) in zip(COLOURS, (places + offsets[i]).astype(int), strict=True):
             cuts[i, y - 4 : y + 5, x - 4 : x + 5] = colour
-    # a pixel's middle lies half a px beyond its corner
+    # a pixel's centre is half a px from its corner
     return cuts, offsets + (places - cut_places()).astype(np.float32) + 0.5
 
 
@@ -61,10 +61,10 @@ def test_labels_follow_the_picture() -> None:
                 continue
             x, y = int(marks[k][0]), int(marks[k][1])
             seen = picture[y - 1 : y + 2, x - 1 : x + 2].mean((0, 1))
-            if np.ptp(seen) < 60:  # made grey, hidden, or spoiled
+            if np.ptp(seen) < 60:  # grey or covered
                 continue
-            # Light and colour were changed, so the dot is told by the likeness of its colour's direction. Mirrored, the dot
-            # painted for one eye stands at the other's place.
+            # Light and colour were changed, so the correlation with each colour identifies the dot. In a mirrored picture the
+            # dot of one eye is at the place of the other.
             likeness = np.corrcoef(np.vstack([seen, COLOURS]))[0, 1:]
             assert (
                 int(likeness.argmax())
@@ -88,9 +88,9 @@ def test_yunets_five_points_become_the_four_of_alignment() -> None:
     assert to_alignment(five)[1].tolist() == [[10, 11], [12, 13], [14, 15], [17, 18]]
 
 
-def test_a_small_run_learns_and_goes_on_where_it_stopped_and_becomes_a_bundle(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.slow
+@pytest.mark.timeout(600)  # a minute on a quiet machine
+def test_a_small_run_learns_resumes_and_is_exported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     cuts, offsets = dotted(48)
     learn, validate = np.arange(40), np.arange(40, 48)
     torch.set_num_threads(1)  # the same sums on every machine

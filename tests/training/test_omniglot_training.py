@@ -1,15 +1,22 @@
-"""The trainer: distortions, networks, losses, and a run of a few steps that is stopped and goes on."""
+"""The Omniglot trainer: distortions, networks, losses, and a short run that is stopped and resumed."""
 
 from __future__ import annotations
 
 import json
 import math
+import os
+import subprocess
+import sys
+import tomllib
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
+from edge_oneshot.errors import EdgeOneshotError
+from edge_oneshot.model.bundle import read_bundle
 from training.omniglot.data import DataError, Drawings, resized
 
 torch = pytest.importorskip("torch", reason="training needs PyTorch (extra: train)")
@@ -17,7 +24,11 @@ torch = pytest.importorskip("torch", reason="training needs PyTorch (extra: trai
 from training.omniglot import average as averaging  # noqa: E402
 from training.omniglot import train as trainer  # noqa: E402
 from training.omniglot.augment import distort, elastic, koch_affine, warp  # noqa: E402
+from training.omniglot.batches import epoch_steps, turned  # noqa: E402
+from training.omniglot.losses import one_shot_loss, verification_loss  # noqa: E402
+from training.omniglot.model import KOCH, Model, TrainConfig, load, save  # noqa: E402
 from training.omniglot.networks import KochTwin, L1Head, SmallTwin, build  # noqa: E402
+from training.omniglot.optimiser import make_optimizer, set_rates  # noqa: E402
 
 
 def generator(seed: int = 0) -> torch.Generator:
@@ -89,12 +100,12 @@ def test_verification_loss_by_hand() -> None:
     head = L1Head(1, weight=1.0, bias=1.0)
     sigmoid = [1 / (1 + math.exp(-logit)) for logit in (0.5, 1.0, -1.0, -0.5)]  # mated: 0-.5, 2-2; non-mated: 0-2, 2-.5
     expected = -(np.log(sigmoid[:2]).mean() + np.log(1 - np.array(sigmoid[2:])).mean()) / 2
-    assert trainer.verification_loss(head, embedding, [2]).item() == pytest.approx(expected, rel=1e-5)
+    assert verification_loss(head, embedding, [2]).item() == pytest.approx(expected, rel=1e-5)
 
 
 def test_an_epoch_shows_every_drawing_once_in_groups_of_one_alphabet(drawings: Drawings) -> None:
-    config = trainer.TrainConfig()
-    steps = list(trainer.epoch_steps(drawings, config, np.random.default_rng(0)))
+    config = TrainConfig()
+    steps = list(epoch_steps(drawings, config, np.random.default_rng(0)))
     groups = [group for step in steps for group in step]
     shown = np.concatenate([index.ravel() for index, _ in groups])
     assert sorted(shown) == list(range(len(drawings.ink)))
@@ -108,7 +119,7 @@ def test_an_epoch_shows_every_drawing_once_in_groups_of_one_alphabet(drawings: D
 def test_orientations_are_eight_and_differ() -> None:
     corner = torch.zeros(8, 1, 5, 5)
     corner[:, :, 0, 1] = 1
-    seen = trainer.turned(corner, torch.arange(8))
+    seen = turned(corner, torch.arange(8))
     assert len({tuple(picture.ravel().tolist()) for picture in seen}) == 8
     assert torch.equal(seen[0], corner[0])
 
@@ -116,12 +127,12 @@ def test_orientations_are_eight_and_differ() -> None:
 def test_the_one_shot_loss_is_the_choice_among_the_characters_of_a_group() -> None:
     head = L1Head(2, weight=1.0, bias=0.0)
     alike = torch.tensor([[0.0, 0.0], [0.0, 0.0], [9.0, 0.0], [9.0, 0.0]])  # two characters, two drawers each
-    assert trainer.one_shot_loss(head, alike, [2]).item() == pytest.approx(math.log1p(math.exp(-9.0)), rel=1e-3)
-    swapped = alike[[0, 2, 3, 1]]  # the second drawer's drawings look like the other character's
-    assert trainer.one_shot_loss(head, swapped, [2]).item() == pytest.approx(9.0, rel=1e-3)
+    assert one_shot_loss(head, alike, [2]).item() == pytest.approx(math.log1p(math.exp(-9.0)), rel=1e-3)
+    swapped = alike[[0, 2, 3, 1]]  # the second drawer's drawings are those of the other character
+    assert one_shot_loss(head, swapped, [2]).item() == pytest.approx(9.0, rel=1e-3)
     same = torch.zeros(8, 2)
-    assert trainer.one_shot_loss(head, same, [4]).item() == pytest.approx(math.log(4.0), rel=1e-5)
-    both = trainer.one_shot_loss(head, torch.cat([alike, swapped]), [2, 2]).item()
+    assert one_shot_loss(head, same, [4]).item() == pytest.approx(math.log(4.0), rel=1e-5)
+    both = one_shot_loss(head, torch.cat([alike, swapped]), [2, 2]).item()
     assert both == pytest.approx((9.0 + math.log1p(math.exp(-9.0)) * 2) / 2, rel=1e-3)
 
 
@@ -130,7 +141,7 @@ def test_a_second_lap_starts_from_the_first_ones_weights(drawings: Drawings, tmp
     first = tmp_path / "first/last.pt"
     still = replace(TINY, epochs=1, rate=0.0, weight_decay=0.0, orientations=8, one_shot_weight=0.5, initial=str(first))
     trainer.train(drawings, still, tmp_path / "second", validation=drawings)
-    one, two = trainer.load(first)[0], trainer.load(tmp_path / "second/last.pt")[0]
+    one, two = load(first)[0], load(tmp_path / "second/last.pt")[0]
     for name, weight in one.encoder.named_parameters():
         torch.testing.assert_close(dict(two.encoder.named_parameters())[name], weight)
     torch.testing.assert_close(two.head.weights, one.head.weights)
@@ -141,10 +152,12 @@ def test_a_second_lap_starts_from_the_first_ones_weights(drawings: Drawings, tmp
         trainer.train(drawings, replace(still, network="koch"), tmp_path / "other", validation=drawings)
 
 
-TINY = trainer.TrainConfig(epochs=3, keep=2, seed=7)
+TINY = TrainConfig(epochs=3, keep=2, seed=7)
 
 
-def test_a_stopped_run_goes_on_as_if_it_had_not_stopped(drawings: Drawings, tmp_path: Path) -> None:
+@pytest.mark.slow
+@pytest.mark.timeout(600)  # a minute on a quiet machine
+def test_a_resumed_run_repeats_the_run_without_a_stop(drawings: Drawings, tmp_path: Path) -> None:
     trainer.train(drawings, TINY, tmp_path / "whole", validation=drawings)
     whole = [json.loads(line) for line in (tmp_path / "whole/log.jsonl").read_text().splitlines()]
 
@@ -152,7 +165,7 @@ def test_a_stopped_run_goes_on_as_if_it_had_not_stopped(drawings: Drawings, tmp_
         raise KeyboardInterrupt
 
     kept = trainer.draw_curves
-    trainer.draw_curves = stop  # the last act of an epoch: as if the power failed behind it
+    trainer.draw_curves = stop  # the last step of an epoch: simulates a power cut after it
     try:
         with pytest.raises(KeyboardInterrupt):
             trainer.train(drawings, TINY, tmp_path / "parts", validation=drawings)
@@ -176,19 +189,19 @@ def test_a_stopped_run_goes_on_as_if_it_had_not_stopped(drawings: Drawings, tmp_
             "one_shot_l1",
             "verification",
         }
-    mean, one, two = (trainer.load(path)[0].encoder.embed.weight for path in (tmp_path / "mean.pt", *epochs))
+    mean, one, two = (load(path)[0].encoder.embed.weight for path in (tmp_path / "mean.pt", *epochs))
     torch.testing.assert_close(mean, (one + two) / 2)
 
-    model, config = trainer.load(tmp_path / "parts/best.pt")
+    model, config = load(tmp_path / "parts/best.pt")
     assert config == TINY
     assert not model.training
-    with pytest.raises(DataError, match="--resume"):
+    with pytest.raises(EdgeOneshotError, match="--resume"):
         trainer.train(drawings, TINY, tmp_path / "parts", validation=drawings)
-    with pytest.raises(DataError, match="no run"):
+    with pytest.raises(EdgeOneshotError, match="to resume from"):
         trainer.train(drawings, TINY, tmp_path / "none", resume=True, validation=drawings)
     (tmp_path / "broken.pt").write_bytes(b"nothing")
     with pytest.raises(DataError, match="checkpoint"):
-        trainer.load(tmp_path / "broken.pt")
+        load(tmp_path / "broken.pt")
 
 
 def test_training_stops_early_without_progress(drawings: Drawings, tmp_path: Path) -> None:
@@ -198,22 +211,22 @@ def test_training_stops_early_without_progress(drawings: Drawings, tmp_path: Pat
 
 
 def test_koch_rates_are_per_layer_fall_by_a_percent_and_momentum_rises() -> None:
-    config = trainer.TrainConfig(**trainer.KOCH)
-    model = trainer.Model(config, characters=1)
+    config = TrainConfig(**KOCH)
+    model = Model(config, characters=1)
     assert model.softmax is None
-    optimizer = trainer.make_optimizer(model, config)
+    optimizer = make_optimizer(model, config)
     assert len(optimizer.param_groups) == 6  # four convolutions, the dense layer, the head
-    trainer.set_rates(optimizer, config, 0.0)
+    set_rates(optimizer, config, 0.0)
     first = [(g["lr"], g["momentum"]) for g in optimizer.param_groups]
     assert len({rate for rate, _ in first}) > 1 and {momentum for _, momentum in first} == {0.5}
-    trainer.set_rates(optimizer, config, 10.0)
+    set_rates(optimizer, config, 10.0)
     for (rate, momentum), group in zip(first, optimizer.param_groups, strict=True):
         assert group["lr"] == pytest.approx(rate * 0.99**10)
         assert group["momentum"] > momentum
 
 
 def test_float_graph_computes_what_torch_computes(drawings: Drawings) -> None:
-    from converters.graph import serialize
+    from converters.flatbuffer import serialize
     from converters.litert import embed
     from training.omniglot.graph import float_graph
 
@@ -231,3 +244,37 @@ def test_float_graph_computes_what_torch_computes(drawings: Drawings) -> None:
         np.testing.assert_allclose(got, expected, atol=1e-4)
     with pytest.raises(TypeError, match="SmallTwin or KochTwin"):
         float_graph(torch.nn.Identity())
+
+
+def test_a_checkpoint_is_a_source_of_the_converter(drawings: Drawings, tmp_path: Path) -> None:
+    """By the entry point in training/pyproject.toml, in a process of its own, as the command finds it once installed."""
+    pytest.importorskip("ai_edge_quantizer", reason="pip install edge-oneshot-convert")
+    root = Path(__file__).parents[2]
+    points = tomllib.loads((root / "training/pyproject.toml").read_text())["project"]["entry-points"]
+    info = tmp_path / "edge_oneshot_training-0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: edge-oneshot-training\nVersion: 0\n")
+    (info / "entry_points.txt").write_text(
+        "".join(f"[{group}]\n" + "".join(f"{k} = {v}\n" for k, v in p.items()) for group, p in points.items())
+    )
+    model = Model(TINY, 40)
+    save(model, make_optimizer(model, TINY), TINY, [], tmp_path / "small.pt")
+    (tmp_path / "pictures").mkdir()
+    for i, picture in enumerate(resized(drawings.ink[:12], 105)):
+        Image.fromarray(picture).save(tmp_path / "pictures" / f"{i}.png")
+
+    def convert(source: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "converters", source, "--calibration", "pictures", "--out", "small.tflite"],
+            cwd=tmp_path, env={**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), str(root)])},
+            capture_output=True, text=True, timeout=170, check=False,
+        )  # fmt: skip
+
+    done = convert("small.pt")
+    assert done.returncode == 0, done.stderr
+    card = read_bundle(tmp_path / "small.tflite").encoder
+    assert card.comparator.kind == "weighted-l1" and card.regions == "frame" and card.input.colour == "L"
+    (tmp_path / "broken.pt").write_bytes(b"nothing")
+    done = convert("broken.pt")
+    assert done.returncode == 1 and done.stderr.startswith("error: broken.pt: expected a checkpoint")
+    assert done.stderr.count("\n") == 1

@@ -7,9 +7,9 @@ import pytest
 
 from converters.scores import Pairs
 from training.omniglot.baselines import hausdorff, modified_hausdorff, nearest_pixel
-from training.omniglot.calibrate import measured, within_alphabets
 from training.omniglot.data import DataError, Drawings
 from training.omniglot.evaluate import COSINE, FALSE_UNKNOWN, interval, open_set, run_scores, unit
+from training.omniglot.thresholds import measured, within_alphabets
 from training.omniglot.trials import draw_pairs, draw_runs, pairs_of_runs, run_indices
 
 
@@ -45,7 +45,7 @@ def test_pairs_are_balanced_and_of_two_drawers_of_one_alphabet(drawings: Drawing
     assert (drawings.alphabet[pairs.left] == drawings.alphabet[pairs.right]).all()
 
 
-def test_pairs_of_runs_tell_same_from_different(drawings: Drawings) -> None:
+def test_pairs_of_runs_are_same_or_different(drawings: Drawings) -> None:
     runs = draw_runs(drawings, 2)
     run, left, item, same = pairs_of_runs(runs)
     assert len(run) == 2 * runs.trials

@@ -13,7 +13,7 @@ from edge_oneshot.model.bundle import Bundle
 from edge_oneshot.model.card import EncoderCard
 from edge_oneshot.recognition.pipeline import Pipeline
 from edge_oneshot.types import Float64Array
-from edge_oneshot.vision.align import align, estimate_similarity, warp, whole_frame
+from edge_oneshot.vision.align import align, estimate_similarity, undo, warp, whole_frame
 
 
 def similarity(scale: float, degrees: float, x: float, y: float) -> Float64Array:
@@ -162,3 +162,33 @@ def test_a_whole_frame_is_stretched_to_the_cards_size(encoder_bundle: Bundle, ho
     assert np.allclose(corners, [[0, 0], [size, size]])
     luma = (hopper.astype(float) @ (0.299, 0.587, 0.114)).mean()
     assert chip.pixels.mean() == pytest.approx(luma, abs=1.5)
+
+
+def test_the_same_points_give_the_same_bits_everywhere() -> None:
+    """Written down on one processor, true on all: plain float operations in a fixed order, nothing fused."""
+    source = np.array([[101.3, 87.1], [143.7, 85.9], [123.3, 111.7], [121.9, 133.3]])
+    target = np.array([[38.3, 51.7], [73.5, 51.5], [56.0, 71.7], [56.1, 92.3]])
+    transform = estimate_similarity(source, target)
+    assert [v.hex() for v in transform[:, [0, 2]].ravel().tolist()] == [
+        "0x1.b2bc48ef7a23cp-1",
+        "-0x1.80fcda0d88e8dp+5",
+        "-0x1.a6e7b660ac03fp-12",
+        "-0x1.5e179e5b4948cp+4",
+    ]
+    assert [v.hex() for v in undo(transform, target).ravel().tolist()] == [
+        "0x1.96f7ed34b5613p+6",
+        "0x1.5ad362218b74fp+6",
+        "0x1.1e657e90eb116p+7",
+        "0x1.59f65943f8b9fp+6",
+        "0x1.ea4e8afc1b255p+6",
+        "0x1.b9156112b8803p+6",
+        "0x1.eabb577a26239p+6",
+        "0x1.0d1071c3e1a87p+7",
+    ]
+
+
+def test_a_grey_chip_rounds_halves_up(encoder_bundle: Bundle) -> None:
+    """Luma of this colour is 26.5; float32 makes 26.499998 of it, here and there."""
+    plain = np.full((300, 300, 3), (4, 40, 16), np.uint8)
+    grey = align(frame(plain), face(100, 100, 90), grey_card(encoder_bundle.encoder, 112))
+    assert (grey.pixels[40:70, 40:70] == 27).all()

@@ -15,7 +15,6 @@ from edge_oneshot.control.codec import to_json
 from edge_oneshot.control.protocol import PendingRequest
 from edge_oneshot.control.requests import Enroll, Pause, Resume
 from edge_oneshot.gallery.store import Gallery
-from edge_oneshot.mqtt.topics import Topics
 from edge_oneshot.recognition.enrollment import enroll_from_frame
 from edge_oneshot.recognition.recognizer import Recognizer
 from edge_oneshot.service.compose import build_tracker
@@ -37,7 +36,7 @@ class Loop:
             decision=DecisionConfig(**decision),  # type: ignore[arg-type]
         )
         self.recognizer = recognizer
-        reporter = Reporter(Topics("edge-oneshot", "front"), None, None)
+        reporter = Reporter()
         self.daemon = Daemon(self.config, recognizer, build_tracker(self.config, recognizer), reporter)
         self.now_ns = time.monotonic_ns()
 

@@ -14,7 +14,7 @@ from edge_oneshot.model.bundle import SHIPPED, find_bundle, read_bundle
 from edge_oneshot.model.card import DetectorCard
 from edge_oneshot.recognition.pipeline import Pipeline
 from edge_oneshot.types import Face
-from edge_oneshot.vision.detector import BlazeFaceDetector, make_anchors
+from edge_oneshot.vision.detector import STEPS_PER_PX, BlazeFaceDetector, make_anchors
 from edge_oneshot.vision.locate import FaceLocator
 
 
@@ -71,6 +71,7 @@ def test_anchors(detector: BlazeFaceDetector) -> None:
 
 
 def test_decoding_agrees_with_a_slow_oracle(detector: BlazeFaceDetector) -> None:
+    """The oracle does not round; a border of the box is half a step of the centre and a quarter of one of the size off."""
     generator = np.random.default_rng(0)
     count, values = len(make_anchors(detector.card)), 4 + 2 * len(detector.card.landmarks)
     for _ in range(5):
@@ -82,7 +83,24 @@ def test_decoding_agrees_with_a_slow_oracle(detector: BlazeFaceDetector) -> None
         got = detector.decode(regressors, logits, 1.0, np.zeros(2, np.float32))
         assert [f.detection_score for f in got] == pytest.approx([s for s, _ in expected], abs=1e-5)
         for face, (_, numbers) in zip(got, expected, strict=True):
-            assert flat(face) == pytest.approx(numbers, abs=1e-3)
+            assert flat(face) == pytest.approx(numbers, abs=0.75 / STEPS_PER_PX + 1e-3)
+            assert face.landmarks.ravel() == pytest.approx(numbers[4:], abs=0.5 / STEPS_PER_PX + 1e-3)
+            assert (face.landmarks * STEPS_PER_PX % 1 == 0).all()
+
+
+@pytest.mark.parametrize("off", [-1e-4, 1e-4])
+def test_the_last_bits_of_the_network_do_not_show(detector: BlazeFaceDetector, off: float) -> None:
+    """Landmarks and box of one anchor, 1e-3 px or more from the border between two grid points."""
+    generator, count = np.random.default_rng(1), len(make_anchors(detector.card))
+    values = 4 + 2 * len(detector.card.landmarks)
+    logits = np.full(count, -9.0, np.float32)
+    logits[7] = 3.0
+    regressors = np.zeros((count, values), np.float32)
+    regressors[7] = (generator.integers(16, 800, values) + generator.uniform(-0.48, 0.48, values)) / STEPS_PER_PX
+    scale, pad = 0.3, np.array([0, 24], np.float32)
+    (plain,) = detector.decode(regressors, logits, scale, pad)
+    (other,) = detector.decode(regressors + np.float32(off), logits + np.float32(off), scale, pad)
+    assert flat(plain) == flat(other)
 
 
 def test_nothing_above_the_minimum_gives_nothing(detector: BlazeFaceDetector) -> None:

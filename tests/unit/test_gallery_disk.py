@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from samples import person, random_unit, template
 
-from edge_oneshot.errors import GalleryError
+from edge_oneshot.errors import StorageError
 from edge_oneshot.gallery.store import Gallery
 
 
@@ -24,9 +24,9 @@ def add(gallery: Gallery, identity_id: str, name: str = "", encoder_id: str = "s
 
 
 def test_a_full_disk_is_reported_and_the_gallery_stays_usable(gallery: Gallery) -> None:
-    pages = gallery._db.execute("PRAGMA page_count").fetchone()[0]
+    pages = gallery._db.rows("PRAGMA page_count")[0][0]
     gallery._db.execute(f"PRAGMA max_page_count = {pages + 1}")
-    with pytest.raises(GalleryError, match="disk is full"):
+    with pytest.raises(StorageError, match="is full"):
         for i in range(100):
             add(gallery, "p" + "x" * i, f"Person {i}")
     before = len(gallery.identities())
@@ -49,7 +49,7 @@ def test_a_removed_template_is_overwritten_after_the_last_reader_has_ended(
     reader.execute("SELECT * FROM templates").fetchall()
     gallery.remove("alice")
     assert stands()
-    assert "overwritten as soon as it has ended" in caplog.text
+    assert "overwritten when it has finished" in caplog.text
     reader.close()
     gallery.version()
     assert not stands()

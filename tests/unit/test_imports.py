@@ -16,7 +16,7 @@ ROOT = Path(edge_oneshot.__file__).parent
 # From the bottom up: a room may import its own line's rooms as BESIDE says, and every line above. Rooms: a module or a folder.
 LAYERS = (
     {"__init__"},
-    {"types", "errors", "config", "plugins", "storage"},
+    {"types", "errors", "config", "storage"},
     {"model", "control", "cameras"},
     {"vision", "matching"},
     {"gallery", "events"},
@@ -26,12 +26,7 @@ LAYERS = (
     {"cli"},
 )
 # Within a layer: who may know whom besides itself.
-BESIDE: dict[str, set[str]] = {
-    "types": {"errors"},
-    "config": {"errors", "plugins"},
-    "plugins": {"errors"},
-    "storage": {"errors"},
-}
+BESIDE: dict[str, set[str]] = {"types": {"errors"}, "config": {"errors"}, "storage": {"errors"}}
 OUTSIDE = {"converters", "training", "benchmarks", "tests", "scripts"}
 # What touches the world, and the rooms that may load it.
 HEAVY = {

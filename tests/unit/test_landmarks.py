@@ -20,7 +20,7 @@ from edge_oneshot.recognition.enrollment import enroll_from_frame
 from edge_oneshot.recognition.pipeline import Pipeline
 from edge_oneshot.types import Face, Identity
 from edge_oneshot.vision.align import estimate_similarity, undo
-from edge_oneshot.vision.landmarks import LandmarkPlacer
+from edge_oneshot.vision.locate import LandmarkPlacer
 from edge_oneshot.vision.quality import reference_faults
 
 Pixels = NDArray[np.uint8]

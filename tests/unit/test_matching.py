@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from samples import BLURRED, ENCODER, OTHER, embedding, random_unit, template, unit
 
-from edge_oneshot.matching.compare import References, decide, not_compared, score_all
+from edge_oneshot.matching.compare import References, decide, not_compared, same_probability, score_all
 from edge_oneshot.matching.threshold import Threshold, threshold_for_fmr
 from edge_oneshot.model.bundle import Bundle
 from edge_oneshot.model.card import Comparator, ThresholdPoint, Thresholds
@@ -154,7 +154,7 @@ def test_a_match_is_at_or_above_the_threshold(encoder_bundle: Bundle) -> None:
         assert decision.score == decision.candidate.score >= decision.runner_up.score
         assert decision.margin == pytest.approx(decision.candidate.score - 0.5)
         assert card.probability is not None
-        assert decision.same_probability == card.probability(decision.candidate.score)
+        assert decision.same_probability == same_probability(card.probability, decision.candidate.score)
     at_exactly = Threshold(value=float(np.float32(1.0)), target_fmr=None)
     assert decide(embedding(unit(1, 0)), references, at_exactly, card).kind is DecisionKind.MATCH
 

@@ -25,7 +25,6 @@ from edge_oneshot.gallery.store import Gallery
 from edge_oneshot.matching.threshold import Rule, Target
 from edge_oneshot.matching.track import Tracker
 from edge_oneshot.model.bundle import Bundle
-from edge_oneshot.mqtt.topics import Topics
 from edge_oneshot.recognition.pipeline import Pipeline
 from edge_oneshot.recognition.recognizer import Recognizer
 from edge_oneshot.service.daemon import Daemon
@@ -135,7 +134,7 @@ def test_a_damaged_template_affects_one_person_only_and_can_be_replaced(
 @pytest.fixture
 def daemon(recognizer: Recognizer) -> Daemon:
     tracker = Tracker(DecisionConfig(), lambda a, b: False, recognizer.score)
-    return Daemon(Config(), recognizer, tracker, Reporter(Topics("p", "d"), None, None))
+    return Daemon(Config(), recognizer, tracker, Reporter())
 
 
 class Flood:

@@ -1,1 +1,1 @@
-"""The face encoder: distilled from two networks into the shape of one. What it gave: docs/explanation/encoder.md."""
+"""Distillation of the face encoder from two networks. Results: docs/explanation/encoder.md."""

@@ -1,47 +1,45 @@
 """Distil a face encoder: the student learns the mean of two networks and of their mirror images, from distorted pictures.
 
-The targets are embeddings of clean crops, the student sees the same crops distorted. So it is to become better, and blind
-to where the landmarks are a little off.
-Relational knowledge distillation (Park et al. 2019) beside the cosine: its scores against everybody are to be the targets'.
-People of LFW sets 1-3 are learnt from, set 4 chooses, sets 5-6 are left for the report.
+The targets are embeddings of clean crops; the student sees the same crops distorted. The aim is an encoder that depends
+less on small errors of the landmarks. Besides the cosine the loss has relational knowledge distillation (Park et al.
+2019): the student's scores against all targets should equal the target's. People of LFW sets 1-3 are for training, set 4
+is for validation, sets 5-6 are reserved for the report.
 """
 
 # mypy: allow-subclassing-any
-# (torch brings no types where this is checked)
+# (torch is checked without types)
 from __future__ import annotations
 
-import math
-import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from converters.graph import Array
 from edge_oneshot.evaluation.metrics import match_rate, threshold_at_fmr
 from training import runs
 from training.face.network import GraphNet
+from training.runs import StepConfig
 
 OTHER_WEIGHT = 0.7  # of the other network in the target
-SIDE_PX, MARGIN_PX = 112, 16  # the student's input, and what its crops have around it for the distortions
+SIDE_PX, MARGIN_PX = 112, 16  # the student's input, and the border of its crops, for the distortions
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DistilConfig:
-    """Every knob and its reason. Stored in each checkpoint."""
+class DistilConfig(StepConfig):
+    """Every setting and its reason. Stored in each checkpoint."""
 
     steps: int = 2400
     batch: int = 32
-    rate: float = 8e-5  # peak of a cosine schedule; at 5e-4 the network, whose batch norms are folded, falls apart
+    rate: float = 8e-5  # at 5e-4 the network, whose batch norms are folded, diverges
     warm_up: int = 100
+    every: int = 200
     relation_weight: float = 10.0  # of the squared error of the scores against all targets
-    average: float = 0.997  # decay of the running mean of the weights, which is what is measured and kept
-    every: int = 200  # steps between two checkpoints
-    seed: int = 0
+    average: float = 0.997  # decay of the running mean of the weights, which is measured and kept
 
 
 def unit(vectors: Array) -> Array:
@@ -54,8 +52,8 @@ def joint_target(
     """float32 (N, D), unit: the student's own embeddings of the pictures and of their mirror images, (N, D) each, moved
     towards another network's, (N, E) each, E <= D.
 
-    The other network's space is turned into the student's by the rotation that brings the training rows nearest together
-    (orthogonal Procrustes, Schoenemann 1966), so that the target lies where the student stands already.
+    The rotation that brings the training rows closest together (orthogonal Procrustes, Schoenemann 1966) maps the other
+    network's space to the student's, so the target starts near the student's own embedding.
     """
     mine, theirs = (unit(unit(a) + unit(b)) for a, b in (own, other))
     u, _, vt = np.linalg.svd(theirs[train].T @ mine[train], full_matrices=False)
@@ -63,7 +61,10 @@ def joint_target(
 
 
 def distort(crops: Array, generator: torch.Generator) -> Tensor:
-    """uint8 (B, 144, 144, 3) RGB -> float32 (B, 3, 112, 112) in [0, 255]: landmarks off, mirror, blur, size, colour, occlusion."""
+    """uint8 (B, 144, 144, 3) RGB -> float32 (B, 3, 112, 112) in [0, 255].
+
+    Landmark errors, mirror, blur, distance, colour, occlusion.
+    """
     pixels = torch.from_numpy(crops).permute(0, 3, 1, 2).float()
     n, g = len(pixels), generator
 
@@ -91,7 +92,7 @@ def distort(crops: Array, generator: torch.Generator) -> Tensor:
     for j in range(n):
         if chance(0.2):
             x[j : j + 1] = F.avg_pool2d(F.pad(x[j : j + 1], (1, 1, 1, 1), mode="replicate"), 3, 1)
-        elif chance(0.3):  # a face far away
+        elif chance(0.3):  # a distant face
             side = int(torch.randint(40, 90, (1,), generator=g))
             small = F.interpolate(x[j : j + 1], size=(side, side), mode="bilinear", antialias=True)
             x[j : j + 1] = F.interpolate(small, size=(SIDE_PX, SIDE_PX), mode="bilinear")
@@ -111,7 +112,7 @@ def distort(crops: Array, generator: torch.Generator) -> Tensor:
 
 
 def embed(net: GraphNet, crops: Array, normalise: Callable[[Tensor], Tensor]) -> Array:
-    """Embeddings (N, D) of the middles of crops (N, 144, 144, 3), undistorted."""
+    """Embeddings (N, D) of the centres of crops (N, 144, 144, 3), undistorted."""
     inner = slice(MARGIN_PX, MARGIN_PX + SIDE_PX)
     with torch.inference_mode():
         parts = [
@@ -132,85 +133,51 @@ def measure(vectors: Array, people: Array) -> dict[str, float]:
     }
 
 
+@dataclass(frozen=True, kw_only=True)
+class Lesson:
+    """What the student learns from. crops: uint8 (N, 144, 144, 3) RGB. targets: float32 (N, D), unit. people: (N,).
+
+    train, validate: rows.
+    """
+
+    crops: Array
+    targets: Array
+    people: Array
+    train: Array
+    validate: Array
+
+
 def distil(
     net: GraphNet,
-    crops: Array,
-    targets: Array,
-    people: Array,
-    train: Array,
-    validate: Array,
+    lesson: Lesson,
     config: DistilConfig,
     normalise: Callable[[Tensor], Tensor],
     out: Path,
     *,
     resume: bool = False,
 ) -> Path:
-    """Train and write checkpoints, log.jsonl and student.tflite (float) to `out`; returns the model's path.
+    """Train and write checkpoints, log.jsonl and student.tflite (float) to `out`; returns the model's path."""
+    student = out / "student.tflite"
+    bank = torch.from_numpy(lesson.targets[lesson.train])
 
-    crops: uint8 (N, 144, 144, 3) RGB. targets: float32 (N, D), unit. people: (N,). train, validate: rows.
-    """
-    out.mkdir(parents=True, exist_ok=True)
-    last = out / "last.pt"
-    start = 0
-    average = [p.detach().clone() for p in net.parameters()]
-    optimizer = torch.optim.AdamW(net.parameters(), lr=config.rate, weight_decay=0.0)
-    if resume:
-        kept = torch.load(last, weights_only=True)
-        net.load_state_dict(kept["net"])
-        optimizer.load_state_dict(kept["optimizer"])
-        start, average = kept["step"], kept["average"]
-    bank, agreed, began = torch.from_numpy(targets[train]), [], time.perf_counter()
-    for step in range(start, config.steps):
-        random = np.random.default_rng([config.seed, step])
-        generator = torch.Generator().manual_seed(int(random.integers(2**62)))
-        rows = random.choice(train, config.batch, replace=False)
-        for group in optimizer.param_groups:
-            group["lr"] = (
-                config.rate * min(1.0, (step + 1) / config.warm_up) * (1 + math.cos(math.pi * step / config.steps)) / 2
-            )
-        embedding = F.normalize(net(normalise(distort(crops[np.sort(rows)], generator))))
-        target = torch.from_numpy(targets[np.sort(rows)])
+    def loss(step: int) -> tuple[Tensor, float]:
+        random, generator = runs.generator_of(config.seed, step)
+        rows = np.sort(random.choice(lesson.train, config.batch, replace=False))
+        embedding = F.normalize(net(normalise(distort(lesson.crops[rows], generator))))
+        target = torch.from_numpy(lesson.targets[rows])
         cosine = (embedding * target).sum(1)
-        loss = (1 - cosine).mean() + config.relation_weight * ((embedding @ bank.T - target @ bank.T) ** 2).mean()
-        if not torch.isfinite(loss):
-            raise FloatingPointError(f"step {step}: loss {loss.item()}; lower the rate")
-        optimizer.zero_grad()
-        loss.backward()
-        nn.utils.clip_grad_norm_(net.parameters(), 1.0)
-        optimizer.step()
-        agreed.append(float(cosine.detach().mean()))
-        decay = min(config.average, (step + 1) / (step + 20))
-        with torch.no_grad():
-            for mean, p in zip(average, net.parameters(), strict=True):
-                mean.mul_(decay).add_(p, alpha=1 - decay)
-        if (step + 1) % config.every == 0 or step + 1 == config.steps:
-            now = [p.detach().clone() for p in net.parameters()]
-            state = {
-                "config": asdict(config),
-                "net": net.state_dict(),
-                "optimizer": optimizer.state_dict(),
-                "step": step + 1,
-                "average": average,
-            }
-            runs.save(last, state)
-            _take(net, average)
-            found = embed(net, crops[validate], normalise)
-            (out / "student.tflite").write_bytes(net.to_tflite())
-            _take(net, now)
-            runs.log(
-                out,
-                {
-                    "step": step + 1,
-                    "cosine_distorted": round(float(np.mean(agreed[-config.every :])), 4),
-                    "cosine_validation": round(float((unit(found) * targets[validate]).sum(1).mean()), 4),
-                    **measure(found, people[validate]),
-                    "seconds": round(time.perf_counter() - began, 1),
-                },
-            )
-    return out / "student.tflite"
+        relation = ((embedding @ bank.T - target @ bank.T) ** 2).mean()
+        return (1 - cosine).mean() + config.relation_weight * relation, float(cosine.detach().mean())
 
+    def report(mean: GraphNet) -> runs.Row:
+        found = embed(mean, lesson.crops[lesson.validate], normalise)
+        student.write_bytes(mean.to_tflite())
+        agreement = (unit(found) * lesson.targets[lesson.validate]).sum(1).mean()
+        return {"cosine_validation": round(float(agreement), 4), **measure(found, lesson.people[lesson.validate])}
 
-def _take(net: GraphNet, weights: list[Tensor]) -> None:
-    with torch.no_grad():
-        for p, w in zip(net.parameters(), weights, strict=True):
-            p.copy_(w)
+    optimizer = torch.optim.AdamW(net.parameters(), lr=config.rate, weight_decay=0.0)
+    runs.train_steps(
+        net, optimizer, config, out / "last.pt", loss=loss, logged="cosine_distorted", report=report, resume=resume,
+        decay=config.average, clip=1.0,
+    )  # fmt: skip
+    return student

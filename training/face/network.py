@@ -1,7 +1,7 @@
-"""A float .tflite graph as a PyTorch module with the same numbers, and back: for fine-tuning what others trained."""
+"""A float .tflite graph as a PyTorch module with the same numbers, and back, for fine-tuning a published network."""
 
 # mypy: allow-subclassing-any
-# (torch brings no types where this is checked)
+# (torch is checked without types)
 from __future__ import annotations
 
 from pathlib import Path
@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from converters.graph import Array, Op, load, serialize
+from converters.flatbuffer import load, serialize
+from converters.graph import Array, Op
 from converters.passes.prelu import recognise_prelu
 from converters.passes.structure import fix_batch, remove_shape_arithmetic
 
@@ -42,7 +43,7 @@ class GraphNet(nn.Module):
                 raise ValueError(f"{path}: expected convolutions, PRELU, ADD and RESHAPE, got {op.kind}")
 
     def forward(self, pixels: Tensor) -> Tensor:
-        # channels last: a sixth faster on a processor
+        # channels last: a sixth faster on a CPU
         values = {id(self.graph.inputs[0]): pixels.contiguous(memory_format=torch.channels_last)}
         for k, op in enumerate(self.graph.ops):
             values[id(op.output)] = self._apply(k, op, values[id(op.inputs[0])], values)
@@ -56,7 +57,7 @@ class GraphNet(nn.Module):
         if op.kind == "PRELU":
             return F.prelu(x, self.weights[f"a{k}"])
         weight, stride = self.weights[f"w{k}"], (op.options.strideH, op.options.strideW)
-        if op.options.padding == SAME:  # with stride 2 TFLite pads right and below
+        if op.options.padding == SAME:  # with stride 2 TFLite pads at the right and the bottom
             side, kernel = x.shape[2], weight.shape[2]
             total = max((-(-side // stride[0]) - 1) * stride[0] + kernel - side, 0)
             x = F.pad(x, (total // 2, total - total // 2) * 2)
@@ -65,7 +66,7 @@ class GraphNet(nn.Module):
         )
 
     def to_tflite(self) -> bytes:
-        """The float model with today's weights."""
+        """The float model with the current weights."""
         for k, op in enumerate(self.graph.ops):
             if f"w{k}" in self.weights:
                 axes = (0, 2, 3, 1) if op.kind == "CONV_2D" else (1, 2, 3, 0)

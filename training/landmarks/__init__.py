@@ -1,1 +1,1 @@
-"""The landmark network: eyes, nose and mouth of one face that was found, for alignment. What it gave: docs/explanation/encoder.md."""
+"""The landmark network: eyes, nose and mouth of one detected face, for alignment. Results: docs/explanation/encoder.md."""

@@ -1,4 +1,4 @@
-"""How far off each look is, near and far: pictures of set 4, shrunk into a camera's frame, through the device's own path."""
+"""Landmark errors by distance: pictures of set 4, scaled into a camera frame, located with the device's own code."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def shrunk(pixels: Array, factor: float) -> tuple[Frame, Array]:
 
 
 def errors(lfw: Path, names: Sequence[str], labels: Array, inter_eye_px: float) -> tuple[Array, int]:
-    """Errors of the three looks in inter-eye distances, (N, 3, 4, 2), at a size in the frame; and how many were not found.
+    """Errors of the three stages in inter-eye distances, (N, 3, 4, 2), at a size in the frame; and how many were not found.
 
     labels: (N, 4, 2) px of eyes, nose and mouth in the pictures.
     """
@@ -62,15 +62,16 @@ def errors(lfw: Path, names: Sequence[str], labels: Array, inter_eye_px: float) 
             missed += 1
     if not found:
         raise EdgeOneshotError(
-            f"{inter_eye_px:g} px between the eyes: expected faces to be found, got none of {missed}", "ask for more px"
+            f"{inter_eye_px:g} px between the eyes: expected detected faces, got none in {missed} pictures",
+            "measure a larger size",
         )
     return np.stack(found), missed
 
 
 def table(lfw: Path, names: Sequence[str], labels: Array, sizes: Sequence[float] = (20, 26, 34, 43)) -> str:
-    """Root mean square of each look's errors over all coordinates, constant offsets of a look taken out."""
+    """Root mean square of each stage's errors over all coordinates, without the stage's mean offset."""
     lines = [
-        f"{len(names)} pictures; root mean square error in inter-eye distances, each look's own mean offset taken out",
+        f"{len(names)} pictures; root mean square error in inter-eye distances, without each stage's mean offset",
         f"{'px between the eyes':22}" + "".join(f"{look:>18}" for look in LOOKS) + f"{'not found':>12}",
     ]
     for size in sizes:

@@ -1,55 +1,46 @@
-"""A checkpoint becomes the landmark bundle of the device: float graph, int8, card."""
+"""Export checkpoints as the device's landmark bundle: float graph, int8, card."""
 
 from __future__ import annotations
 
-from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 
+from converters.card import TOOLS, About, Json, card, pixels
+from converters.chips import chips_digest
+from converters.convert import convert
 from converters.from_torch import from_exported
 from converters.graph import Array, Graph
-from converters.pictures import chips_digest
-from converters.pipeline import convert
 from edge_oneshot.model.bundle import Bundle, digest, write_bundle
 from training.landmarks.hidden import load_hidden
 from training.landmarks.network import NAMES, POINTS, SIDE_PX, Both, HiddenNet, LandmarkNet
 from training.landmarks.train import MEAN, STD, UNIT_PX, averaged, sample
 
-TOOLS = ("ai-edge-quantizer", "ai-edge-litert", "torch", "numpy", "pillow")
+ABOUT = About(
+    name="face-landmarks-int8",
+    description="Eyes, nose and mouth of one found face, for alignment, and which of them are hidden; full int8, per channel",
+    source="trained from scratch by training/landmarks",
+    licence="Apache-2.0",
+    training_data="Labeled Faces in the Wild (Huang et al. 2007), View 2 sets 1-3, none of which is contained; "
+    "labels by YuNet (ShiqiYu/libfacedetection, Apache-2.0)",
+)
 
 
-def make_card(digests: dict[str, str]) -> dict[str, Any]:
-    return {
-        "card": 1,
-        "kind": "landmarks",
-        "name": "face-landmarks-int8",
-        "version": "1.0.0",
-        "description": "Eyes, nose and mouth of one found face, for alignment, and which of them are hidden; full int8, per channel",
-        "input": {
-            "width_px": SIDE_PX,
-            "height_px": SIDE_PX,
-            "channels": 3,
-            "colour": "RGB",
-            "normalisation": {"mean": [MEAN] * 3, "std": [STD] * 3},
-        },
-        "output": {"landmarks": list(NAMES), "hidden": True},
-        "points": {name: [round(float(v), 4) for v in point] for name, point in zip(NAMES, POINTS, strict=True)},
-        "provenance": {
-            "source": "trained from scratch by training/landmarks",
-            "licence": "Apache-2.0",
-            "training_data": "Labeled Faces in the Wild (Huang et al. 2007), View 2 sets 1-3, none of which is contained; "
-            "labels by YuNet (ShiqiYu/libfacedetection, Apache-2.0)",
-            "tools": {name: version(name) for name in TOOLS},
-            "digests": digests,
-        },
-    }
+def make_card(digests: dict[str, str]) -> Json:
+    return card(
+        "landmarks",
+        ABOUT,
+        pixels(SIDE_PX, [MEAN] * 3, [STD] * 3),
+        digests,
+        (*TOOLS, "torch"),
+        output={"landmarks": list(NAMES), "hidden": True},
+        points={name: [round(float(v), 4) for v in point] for name, point in zip(NAMES, POINTS, strict=True)},
+    )
 
 
 def float_graph(net: LandmarkNet, hidden: HiddenNet) -> Graph:
-    """The network and its branch, with offsets in px."""
+    """The network and its branch, with offsets in px instead of UNIT_PX."""
     with torch.no_grad():
         net.head.weight *= UNIT_PX
         net.head.bias *= UNIT_PX
@@ -57,9 +48,9 @@ def float_graph(net: LandmarkNet, hidden: HiddenNet) -> Graph:
 
 
 def export(checkpoint: Path, hidden: Path, cuts: Array, offsets: Array, out: Path) -> Bundle:
-    """Write the bundle. cuts, offsets: as `train` takes them; moved as in training, they calibrate, so that large offsets fit."""
-    pixels, _, _ = sample(cuts, offsets, torch.Generator().manual_seed(0))
-    chips = list(np.rint(pixels.permute(0, 2, 3, 1).numpy()).astype(np.uint8))
+    """Write the bundle. cuts, offsets: as for `train`; distorted as in training, they calibrate the range of the offsets."""
+    inputs, _, _ = sample(cuts, offsets, torch.Generator().manual_seed(0))
+    chips = list(np.rint(inputs.permute(0, 2, 3, 1).numpy()).astype(np.uint8))
     result = convert(float_graph(averaged(checkpoint), load_hidden(hidden)), chips, [MEAN] * 3, [STD] * 3)
     sources = {
         "source": digest(checkpoint.read_bytes()),

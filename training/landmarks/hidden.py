@@ -1,17 +1,15 @@
-"""Train the branch that tells which landmarks are hidden: shapes of any kind are drawn over faces, and it has to find them.
+"""Train the branch that estimates which landmarks are hidden, on faces with shapes drawn over them.
 
-The landmark network stays as it is, number for number. Ellipses, boxes and polygons, alone or as a symmetrical pair, of one
-colour, nearly black, skin-like, or a piece of another picture; no glasses, masks or hands, so that these can be held
-against it (benchmarks/occlusion.py).
+The weights of the landmark network do not change. The shapes are ellipses, boxes and polygons, alone or as a symmetrical
+pair, of one colour, nearly black, skin-like, or a piece of another picture. There are no glasses, masks or hands among
+them, so that benchmarks/occlusion.py can test with those.
 """
 
 # mypy: allow-subclassing-any
-# (torch brings no types where this is checked)
+# (torch is checked without types)
 from __future__ import annotations
 
-import math
-import time
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -23,27 +21,27 @@ from converters.graph import Array
 from training import runs
 from training.landmarks.network import HiddenNet, LandmarkNet
 from training.landmarks.train import CUT_PX, MEAN, STD, ZOOM, cut_places, sample
+from training.runs import StepConfig
 
-NEAR_PX = 6  # around a landmark, in a kept cut-out: of that square the hidden share is the label
-APART_PX = ZOOM * 31  # between the eyes, in a kept cut-out
+NEAR_PX = 6  # half the side of the square around a landmark, in a stored cut-out, whose hidden share is the label
+APART_PX = ZOOM * 31  # between the eyes, in a stored cut-out
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class HiddenConfig:
-    """Every knob and its reason. Stored in each checkpoint."""
+class HiddenConfig(StepConfig):
+    """Every setting and its reason. Stored in each checkpoint."""
 
     steps: int = 2000
     batch: int = 64
-    rate: float = 2e-3  # peak of a cosine schedule
+    rate: float = 2e-3
     warm_up: int = 100
-    decay: float = 0.02
-    covered: float = 0.5  # share of the faces that something is drawn over
-    every: int = 200  # steps between two checkpoints
-    seed: int = 0
+    every: int = 200
+    decay: float = 0.02  # of the weights
+    covered: float = 0.5  # share of the faces with a shape drawn over them
 
 
-def cover(cut: Array, marks: Array, textures: Array, random: np.random.Generator) -> tuple[Array, Array]:
-    """A kept cut-out with one or two shapes over it, and the hidden share around each of its landmarks (4,). marks: (4, 2) px."""
+def _shapes(marks: Array, random: np.random.Generator) -> Array:
+    """One or two shapes near the landmarks, some mirrored to the other side of the face: bool (208, 208)."""
     mask = Image.new("L", (CUT_PX, CUT_PX), 0)
     pen = ImageDraw.Draw(mask)
     for _ in range(random.integers(1, 3)):
@@ -63,18 +61,28 @@ def cover(cut: Array, marks: Array, textures: Array, random: np.random.Generator
         pen.polygon(shape, fill=255)
         if random.random() < 0.3:
             pen.polygon([(CUT_PX - x, y) for x, y in shape], fill=255)
-    hidden = np.asarray(mask) > 0
+    return np.asarray(mask) > 0
+
+
+def _surface(cut: Array, marks: Array, textures: Array, random: np.random.Generator) -> Array:
+    """The colour of the shapes at each px, (208, 208, 3)."""
     surface = random.integers(4)
     if surface == 0:
-        colour: Array = np.broadcast_to(random.integers(0, 256, 3), cut.shape)
-    elif surface == 1:
-        colour = np.broadcast_to(random.integers(0, 70) + random.normal(size=3) * 6, cut.shape)
-    elif surface == 2:
-        colour = np.roll(textures[random.integers(len(textures))], tuple(random.integers(0, CUT_PX, 2)), (0, 1))
-    else:  # skin: the colour of the nose, with a slope of light and spots
-        x, y = np.clip(marks[2].astype(int), 0, CUT_PX - 1)
-        spots = random.normal(size=(CUT_PX // 8, CUT_PX // 8, 1)).repeat(8, 0).repeat(8, 1) * 8
-        colour = cut[y, x].astype(float) + np.linspace(-30, 30, CUT_PX)[None, :, None] * random.normal() + spots
+        return np.broadcast_to(random.integers(0, 256, 3), cut.shape)
+    if surface == 1:
+        return np.broadcast_to(random.integers(0, 70) + random.normal(size=3) * 6, cut.shape)
+    if surface == 2:
+        return np.roll(textures[random.integers(len(textures))], tuple(random.integers(0, CUT_PX, 2)), (0, 1))
+    # Skin: the colour of the nose, with a gradient of light and spots.
+    x, y = np.clip(marks[2].astype(int), 0, CUT_PX - 1)
+    spots = random.normal(size=(CUT_PX // 8, CUT_PX // 8, 1)).repeat(8, 0).repeat(8, 1) * 8
+    return np.asarray(cut[y, x].astype(float) + np.linspace(-30, 30, CUT_PX)[None, :, None] * random.normal() + spots)
+
+
+def cover(cut: Array, marks: Array, textures: Array, random: np.random.Generator) -> tuple[Array, Array]:
+    """A cut-out with shapes drawn over it, and the hidden share around each of its landmarks (4,). marks: (4, 2) px."""
+    hidden = _shapes(marks, random)
+    colour = _surface(cut, marks, textures, random)
     covered = np.where(hidden[..., None], np.clip(colour, 0, 255), cut).astype(np.uint8)
     shares = [
         hidden[max(0, y - NEAR_PX) : y + NEAR_PX + 1, max(0, x - NEAR_PX) : x + NEAR_PX + 1]
@@ -86,7 +94,7 @@ def cover(cut: Array, marks: Array, textures: Array, random: np.random.Generator
 def batch(
     cuts: Array, offsets: Array, rows: Array, share: float, textures: Array, seed: int
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Inputs (B, 3, 99, 99) in [0, 255] and hidden shares (B, 4), of which `share` of the faces have something over them."""
+    """Inputs (B, 3, 99, 99) in [0, 255] and hidden shares (B, 4); a share of `share` of the faces has shapes over it."""
     random = np.random.default_rng(seed)
     some, hidden = cuts[rows].copy(), np.zeros((len(rows), 4), np.float32)
     for j, i in enumerate(rows):
@@ -108,52 +116,30 @@ def train_hidden(
     *,
     resume: bool = False,
 ) -> Path:
-    """Train the branch beside `net`; hidden.pt and lines in log.jsonl go to `out`. Returns the checkpoint's path. Arrays as `train`'s."""
-    out.mkdir(parents=True, exist_ok=True)
-    last = out / "hidden.pt"
+    """Train the branch of `net`; hidden.pt and lines of log.jsonl go to `out`. Returns the checkpoint's path.
+
+    Arrays as for `train`.
+    """
     torch.manual_seed(config.seed)
-    branch, start, began = HiddenNet(), 0, time.perf_counter()
-    optimizer = torch.optim.AdamW(branch.parameters(), lr=config.rate, weight_decay=config.decay)
-    if resume:
-        kept = torch.load(last, weights_only=True)
-        branch.load_state_dict(kept["net"])
-        optimizer.load_state_dict(kept["optimizer"])
-        start = kept["step"]
-    textures, losses = cuts[learn[:500]], []
-    for step in range(start, config.steps):
+    branch = HiddenNet()
+    textures = cuts[learn[:500]]
+
+    def loss(step: int) -> tuple[torch.Tensor, float]:
         rows = np.sort(np.random.default_rng([config.seed, step]).choice(learn, config.batch, replace=False))
-        for group in optimizer.param_groups:
-            group["lr"] = (
-                config.rate * min(1.0, (step + 1) / config.warm_up) * (1 + math.cos(math.pi * step / config.steps)) / 2
-            )
         pixels, label = batch(cuts, offsets, rows, config.covered, textures, 10**6 + step)
         with torch.no_grad():
             seen = net.trunk((pixels - MEAN) / STD)
-        branch.train()
-        loss = F.binary_cross_entropy_with_logits(branch(seen), label)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        losses.append(float(loss.detach()))
-        if (step + 1) % config.every == 0 or step + 1 == config.steps:
-            runs.save(
-                last,
-                {
-                    "config": asdict(config),
-                    "net": branch.state_dict(),
-                    "optimizer": optimizer.state_dict(),
-                    "step": step + 1,
-                },
-            )
-            runs.log(
-                out,
-                {
-                    "step": step + 1,
-                    "hidden_loss": round(float(np.mean(losses[-config.every :])), 5),
-                    **noticed(net, branch, cuts, offsets, validate, textures),
-                    "seconds": round(time.perf_counter() - began, 1),
-                },
-            )
+        value = F.binary_cross_entropy_with_logits(branch(seen), label)
+        return value, float(value.detach())
+
+    def report(trained: HiddenNet) -> runs.Row:
+        return noticed(net, trained, cuts, offsets, validate, textures)
+
+    optimizer = torch.optim.AdamW(branch.parameters(), lr=config.rate, weight_decay=config.decay)
+    last = out / "hidden.pt"
+    runs.train_steps(
+        branch, optimizer, config, last, loss=loss, logged="hidden_loss", report=report, resume=resume
+    )  # fmt: skip
     return last
 
 
@@ -168,7 +154,7 @@ def load_hidden(checkpoint: Path) -> HiddenNet:
 def noticed(
     net: LandmarkNet, branch: HiddenNet, cuts: Array, offsets: Array, rows: Array, textures: Array
 ) -> dict[str, float]:
-    """Share of faces with a landmark hidden for 70 % or more that is noticed where 0.3, 1 and 5 % of the uncovered are refused."""
+    """Share of faces with a landmark at least 70 % hidden that the branch finds, when it refuses 0.3, 1 and 5 % of the others."""
     branch.eval()
     found, labels = [], []
     with torch.no_grad():

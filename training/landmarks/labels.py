@@ -1,7 +1,7 @@
-"""Labels for the landmark network: YuNet's landmarks (Wu, Peng and Yu 2023), steadied by looking eight times.
+"""Labels for the landmark network: YuNet's landmarks (Wu, Peng and Yu 2023), averaged over eight views of a face.
 
-Each look is at the face turned, scaled, moved a little, and every other time mirrored; what the looks say is brought back
-and its middle is taken. Needs opencv-python, and YuNet's .onnx file.
+Each view is turned, scaled and moved a little, and every second one is mirrored. The landmarks of the views are mapped
+back and averaged. Needs opencv-python and YuNet's .onnx file.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ MIRRORED = [1, 0, 2, 4, 3]  # YuNet's eyes, nose, mouth corners when left and ri
 
 
 def steady(detector: Any, bgr: Array, first: Array, random: np.random.Generator) -> Array | None:
-    """uint8 (H, W, 3) BGR and landmarks (5, 2) px -> steadier ones, or None if too few looks found the face."""
+    """uint8 (H, W, 3) BGR and landmarks (5, 2) px -> averaged ones, or None if too few views have a face."""
     import cv2
 
     centre, eyes = first.mean(0), first[1] - first[0]
@@ -46,7 +46,7 @@ def steady(detector: Any, bgr: Array, first: Array, random: np.random.Generator)
             found.append(back)
     if len(found) < NEEDED:
         return None
-    # halfway between median and mean: few looks, and now and then one that is far off
+    # halfway between median and mean: there are few views, and sometimes an outlier
     middle: Array = (np.median(found, axis=0) + np.mean(found, axis=0)) / 2
     return middle
 
@@ -74,7 +74,7 @@ def label(lfw: Path, yunet: Path, out: Path) -> None:
         if i % 500 == 0:
             print(f"labelled {i} of {len(every)}", file=sys.stderr, flush=True)
     np.savez(out, names=np.array(names), sets=np.array(numbers), landmarks=np.array(landmarks, np.float32))
-    print(f"{out}: {len(names)} pictures labelled, {missed} without enough looks", file=sys.stderr)
+    print(f"{out}: {len(names)} pictures labelled, {missed} with too few views", file=sys.stderr)
 
 
 def to_alignment(landmarks: Array) -> Array:

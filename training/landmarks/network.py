@@ -1,8 +1,10 @@
-"""The landmark network: 99 px cut-out of one face -> how far eyes, nose and mouth lie from where they were expected; and a
-branch of it that tells which of them are hidden."""
+"""The landmark network: 99 px cut-out of one face -> offsets of eyes, nose and mouth from where the detector placed them.
+
+A branch estimates which of them are hidden.
+"""
 
 # mypy: allow-subclassing-any
-# (torch brings no types where this is checked)
+# (torch is checked without types)
 from __future__ import annotations
 
 import numpy as np
@@ -12,15 +14,15 @@ from torch import Tensor, nn
 from converters.face import POINTS as CHIP_POINTS
 
 NAMES = ("image_left_eye", "image_right_eye", "nose", "mouth")
-# 99 is odd at every halving (99, 49, 25, 13, 7), so that a padding of 1 is TFLite's SAME.
+# Every size is odd (99, 49, 25, 13, 7), so that a padding of 1 equals TFLite's SAME.
 SIDE_PX = 99
-# Where the cut-out puts the landmarks as the detector saw them: the encoder's places in its 112 px chip.
+# Where the cut-out places the detector's landmarks: the encoder's places, scaled from its 112 px chip.
 POINTS = np.array([CHIP_POINTS[name] for name in NAMES]) * (SIDE_PX / 112)
 TRUNK = 10  # layers of a LandmarkNet's body that HiddenNet shares
 
 
 class Separable(nn.Module):
-    """Depthwise 3x3 and pointwise convolution, batch norm and ReLU6 behind each; a shortcut where the shape stays."""
+    """Depthwise 3x3 and pointwise convolution, each with batch norm and ReLU6; a shortcut if the shape does not change."""
 
     def __init__(self, inputs: int, outputs: int, stride: int) -> None:
         super().__init__()
@@ -37,7 +39,7 @@ class Separable(nn.Module):
 
 
 class LandmarkNet(nn.Module):
-    """RGB (B, 3, 99, 99), normalised to (pixel - 127.5) / 64 -> (B, 8): x, y of each landmark's offset from POINTS, in units of 8 px."""
+    """RGB (B, 3, 99, 99), (pixel - 127.5) / 64 -> (B, 8): x, y of each landmark's offset from POINTS, in units of 8 px."""
 
     def __init__(self, widths: tuple[int, int, int, int, int] = (16, 32, 48, 96, 128)) -> None:
         super().__init__()
@@ -62,7 +64,7 @@ class LandmarkNet(nn.Module):
         self.head = nn.Linear(32 * 7 * 7, 2 * len(NAMES))
 
     def trunk(self, pixels: Tensor) -> Tensor:
-        """What both branches see: (B, d, 13, 13)."""
+        """The input of both branches: (B, d, 13, 13)."""
         return self.body[:TRUNK](pixels)
 
     def forward(self, pixels: Tensor) -> Tensor:
@@ -70,7 +72,7 @@ class LandmarkNet(nn.Module):
 
 
 class HiddenNet(nn.Module):
-    """The trunk of a LandmarkNet (B, 96, 13, 13) -> (B, 4): for each landmark the logit of its being hidden."""
+    """The trunk of a LandmarkNet (B, 96, 13, 13) -> (B, 4): the logit that a landmark is hidden."""
 
     def __init__(self, width: int = 96) -> None:
         super().__init__()
@@ -89,7 +91,7 @@ class HiddenNet(nn.Module):
 
 
 class Both(nn.Module):
-    """What the device runs: RGB (B, 3, 99, 99), normalised -> (B, 12), the offsets in px, then the logits."""
+    """The exported network: RGB (B, 3, 99, 99), normalised -> (B, 12), the offsets, then the logits."""
 
     def __init__(self, landmarks: LandmarkNet, hidden: HiddenNet) -> None:
         super().__init__()

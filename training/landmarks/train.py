@@ -1,48 +1,46 @@
-"""Train the landmark network: cut-outs of labelled faces, moved, turned, scaled and spoiled; the offsets are to be told back.
+"""Train the landmark network: it predicts how far cut-outs of labelled faces were moved, turned, scaled and distorted.
 
-The labels are YuNet's landmarks, steadied: the middle of eight looks at each picture (training/landmarks/labels.py).
-People of LFW sets 1-3 are learnt from, set 4 is watched.
+The labels are YuNet's landmarks, averaged over eight views of each picture (training/landmarks/labels.py). People of LFW
+sets 1-3 are for training, set 4 is for validation.
 """
 
 # mypy: allow-subclassing-any
-# (torch brings no types where this is checked)
+# (torch is checked without types)
 from __future__ import annotations
 
-import math
-import time
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from converters.graph import Array
 from training import runs
 from training.landmarks.network import POINTS, SIDE_PX, LandmarkNet
+from training.runs import StepConfig
 
-CUT_PX, ZOOM = 208, 1.45  # the cut-outs that are kept: larger than the network's input by ZOOM, with room to move it
+CUT_PX, ZOOM = 208, 1.45  # side of the stored cut-outs: ZOOM times the network's input, and a border to move it in
 MEAN, STD, UNIT_PX = 127.5, 64.0, 8.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LandmarkConfig:
-    """Every knob and its reason. Stored in each checkpoint."""
+class LandmarkConfig(StepConfig):
+    """Every setting and its reason. Stored in each checkpoint."""
 
     steps: int = 5000
     batch: int = 64
-    rate: float = 2e-3  # peak of a cosine schedule
+    rate: float = 2e-3
     warm_up: int = 200
-    decay: float = 0.02
+    every: int = 500
+    decay: float = 0.02  # of the weights
     similarity_weight: float = 2.0  # of the part of the errors that moves the aligned face
-    average: float = 0.998  # decay of the running mean of the weights, which is what is measured and kept
-    every: int = 500  # steps between two checkpoints
-    seed: int = 0
+    average: float = 0.998  # decay of the running mean of the weights, which is measured and kept
 
 
 def cut_places() -> Array:
-    """Where POINTS lie in a kept cut-out, float64 (4, 2) px."""
+    """Place of POINTS in a stored cut-out, float64 (4, 2) px."""
     return (POINTS - SIDE_PX / 2) * ZOOM + CUT_PX / 2
 
 
@@ -52,14 +50,14 @@ def sample(
     """uint8 (B, 208, 208, 3) RGB, and the labels' offsets from cut_places() in cut-out px, float32 (B, 4, 2) ->
     inputs (B, 3, 99, 99) in [0, 255], labels (B, 8) in the network's unit, and which pictures are mirrored, bool (B,).
 
-    patches: boxes of one colour over a fifth of the pictures.
+    patches: cover a part of one picture in five with a box of one colour.
     """
     pixels, g, n = torch.from_numpy(cuts).permute(0, 3, 1, 2).float(), generator, len(cuts)
 
     def normal(*shape: int) -> Tensor:
         return torch.randn(*shape, generator=g)
 
-    # How far off the detector's landmarks are: mostly as it sees a large face, sometimes as it sees a small one.
+    # Errors of the detector's landmarks: mostly those on a large face, sometimes those on a small one.
     rough = torch.where(torch.rand(n, generator=g) < 0.3, 1.8, 1.0)
     angle, scale, shift = (
         normal(n) * 0.08 * rough,
@@ -67,20 +65,20 @@ def sample(
         normal(n, 2) * 2.0 * rough[:, None],
     )
     mirror = (torch.rand(n, generator=g) < 0.5).float() * -2 + 1
-    # input px (from the middle) -> cut-out px (from the middle): p = R q + t; mirrored first
+    # input px (from the centre) -> cut-out px (from the centre): p = R q + t; mirrored first
     cos, sin = torch.cos(angle) * scale * ZOOM, torch.sin(angle) * scale * ZOOM
     matrix = torch.stack([torch.stack([cos * mirror, -sin], 1), torch.stack([sin * mirror, cos], 1)], 1)  # (B, 2, 2)
     t = shift * ZOOM
     grid = torch.cat([matrix * (SIDE_PX / CUT_PX), (t * 2 / CUT_PX)[..., None]], 2)
     x = F.grid_sample(pixels, F.affine_grid(grid, [n, 3, SIDE_PX, SIDE_PX], align_corners=False), align_corners=False)
-    places = torch.from_numpy(cut_places() + offsets - CUT_PX / 2).float()  # (B, 4, 2) from the middle
+    places = torch.from_numpy(cut_places() + offsets - CUT_PX / 2).float()  # (B, 4, 2) from the centre
     back = torch.linalg.inv(matrix)
     seen = torch.einsum("bij,bkj->bki", back, places - t[:, None])
     swapped = seen[:, [1, 0, 2, 3]]
     seen = torch.where(mirror[:, None, None] < 0, swapped, seen)
     label = (seen + SIDE_PX / 2 - torch.from_numpy(POINTS).float()) / UNIT_PX
     for j in range(n):
-        if float(torch.rand(1, generator=g)) < 0.35:  # a face far away
+        if float(torch.rand(1, generator=g)) < 0.35:  # a distant face
             side = int(torch.randint(36, 90, (1,), generator=g))
             small = F.interpolate(x[j : j + 1], size=(side, side), mode="bilinear", antialias=True)
             x[j : j + 1] = F.interpolate(small, size=(SIDE_PX, SIDE_PX), mode="bilinear")
@@ -102,7 +100,7 @@ def sample(
 
 
 def similarity_basis() -> Array:
-    """Orthonormal (8, 4): the offsets that a small shift, turn and change of scale of all landmarks together give."""
+    """Orthonormal (8, 4): the offsets that a small shift, turn and change of scale of all landmarks together cause."""
     x, y = (POINTS - POINTS.mean(0)).T
     one, zero = np.ones(len(x)), np.zeros(len(x))
     columns = [np.stack(c, 1).ravel() for c in ((one, zero), (zero, one), (x, y), (-y, x))]
@@ -121,62 +119,32 @@ def train(
 ) -> Path:
     """Train and write checkpoints and log.jsonl to `out`; returns the checkpoint's path.
 
-    cuts: uint8 (N, 208, 208, 3) RGB, the face's label points fitted to cut_places(). offsets: float32 (N, 4, 2), the labels'
+    cuts: uint8 (N, 208, 208, 3) RGB, with the labels fitted to cut_places(). offsets: float32 (N, 4, 2), the labels'
     offsets from there in cut-out px. learn, validate: rows.
     """
-    out.mkdir(parents=True, exist_ok=True)
-    last = out / "last.pt"
     torch.manual_seed(config.seed)
     net = LandmarkNet()
-    optimizer = torch.optim.AdamW(net.parameters(), lr=config.rate, weight_decay=config.decay)
-    start, average = 0, [v.detach().clone() for v in net.state_dict().values()]
-    basis, began = torch.from_numpy(similarity_basis()), time.perf_counter()
-    if resume:
-        kept = torch.load(last, weights_only=True)
-        net.load_state_dict(kept["net"])
-        optimizer.load_state_dict(kept["optimizer"])
-        start, average = kept["step"], kept["average"]
-    losses: list[float] = []
-    for step in range(start, config.steps):
-        random = np.random.default_rng([config.seed, step])
-        generator = torch.Generator().manual_seed(int(random.integers(2**62)))
+    basis = torch.from_numpy(similarity_basis())
+
+    def loss(step: int) -> tuple[Tensor, float]:
+        random, generator = runs.generator_of(config.seed, step)
         rows = np.sort(random.choice(learn, config.batch, replace=False))
-        for group in optimizer.param_groups:
-            group["lr"] = (
-                config.rate * min(1.0, (step + 1) / config.warm_up) * (1 + math.cos(math.pi * step / config.steps)) / 2
-            )
         pixels, label, _ = sample(cuts[rows], offsets[rows], generator)
-        net.train()
         error = net((pixels - MEAN) / STD) - label
-        loss = F.smooth_l1_loss(error, torch.zeros_like(error), beta=0.1)
         together = error @ basis
-        loss = loss + config.similarity_weight * F.smooth_l1_loss(together, torch.zeros_like(together), beta=0.1)
-        optimizer.zero_grad()
-        loss.backward()
-        nn.utils.clip_grad_norm_(net.parameters(), 5.0)
-        optimizer.step()
-        losses.append(float(loss.detach()))
-        decay = min(config.average, (step + 1) / (step + 20))
-        for mean, value in zip(average, net.state_dict().values(), strict=True):
-            mean.copy_(mean * decay + value * (1 - decay) if value.is_floating_point() else value)
-        if (step + 1) % config.every == 0 or step + 1 == config.steps:
-            state = {
-                "config": asdict(config),
-                "net": net.state_dict(),
-                "optimizer": optimizer.state_dict(),
-                "step": step + 1,
-                "average": average,
-            }
-            runs.save(last, state)
-            runs.log(
-                out,
-                {
-                    "step": step + 1,
-                    "loss": round(float(np.mean(losses[-config.every :])), 5),
-                    **measure(averaged(last), cuts[validate], offsets[validate]),
-                    "seconds": round(time.perf_counter() - began, 1),
-                },
-            )
+        value = F.smooth_l1_loss(error, torch.zeros_like(error), beta=0.1)
+        value = value + config.similarity_weight * F.smooth_l1_loss(together, torch.zeros_like(together), beta=0.1)
+        return value, float(value.detach())
+
+    def report(mean: LandmarkNet) -> runs.Row:
+        return measure(mean, cuts[validate], offsets[validate])
+
+    optimizer = torch.optim.AdamW(net.parameters(), lr=config.rate, weight_decay=config.decay)
+    last = out / "last.pt"
+    runs.train_steps(
+        net, optimizer, config, last, loss=loss, logged="loss", report=report, resume=resume,
+        decay=config.average, clip=5.0,
+    )  # fmt: skip
     return last
 
 
@@ -190,7 +158,7 @@ def averaged(checkpoint: Path) -> LandmarkNet:
 
 
 def measure(net: LandmarkNet, cuts: Array, offsets: Array) -> dict[str, float]:
-    """Root mean square errors in inter-eye distances, of each coordinate and of the similarity: moved and spoiled pictures."""
+    """Root mean square errors in inter-eye distances, of each coordinate and of the similarity, on distorted pictures."""
     errors = []
     with torch.inference_mode():
         for i in range(0, len(cuts), 64):

@@ -1,1 +1,1 @@
-"""Omniglot: the alphabets on which the method is trained, validated and reported."""
+"""Training, validation and evaluation of a twin network on the alphabets of Omniglot."""

@@ -1,4 +1,4 @@
-"""Distortions of drawings, in batches on the training device. Ink float32 (B, 1, H, W) in [0, 1], paper 0."""
+"""Distortions of drawings in batches. Ink float32 (B, 1, H, W) in [0, 1], paper 0."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 
 def koch_affine(count: int, generator: torch.Generator) -> Tensor:
-    """Affine matrices (B, 2, 3) of Koch et al. 2015, section 3.3: each part is present with probability one half.
+    """Affine matrices (B, 2, 3) of Koch et al. 2015, section 3.3: each part has probability one half.
 
     Rotation U(-10, 10) deg, shear U(-0.3, 0.3) both ways, scale U(0.8, 1.2) both ways, translation U(-2, 2) px of 105.
     """
@@ -27,7 +27,7 @@ def affine(
     shift: float,
     probability: float,
 ) -> Tensor:
-    """(B, 2, 3) output-to-input maps in ``grid_sample`` coordinates; ``shift`` is a fraction of the side."""
+    """(B, 2, 3) output-to-input maps in `grid_sample` coordinates; `shift` is a fraction of the side."""
 
     def uniform(limit: float, width: int) -> Tensor:
         value = (torch.rand(count, width, generator=generator) * 2 - 1) * limit
@@ -44,7 +44,7 @@ def affine(
 
 
 def elastic(count: int, side: int, generator: torch.Generator, *, knots: int = 5, strength: float = 0.04) -> Tensor:
-    """Smooth random displacement (B, side, side, 2): normal noise on a coarse grid, spread out by bicubic interpolation."""
+    """Smooth random displacement (B, side, side, 2): normal noise on a coarse grid, interpolated."""
     coarse = torch.randn(count, 2, knots, knots, generator=generator) * strength
     return F.interpolate(coarse, size=(side, side), mode="bicubic", align_corners=True).permute(0, 2, 3, 1)
 
@@ -58,12 +58,12 @@ def warp(ink: Tensor, matrices: Tensor, side: int, displacement: Tensor | None =
 
 
 def distort(ink: Tensor, side: int, kind: str, generator: torch.Generator) -> Tensor:
-    """``kind`` "koch" (their affine maps) or "elastic" (stronger affine maps, elastic displacement, ink strength)."""
+    """`kind` "koch" (their affine maps) or "elastic" (stronger affine maps, elastic displacement, ink strength)."""
     count = len(ink)
     if kind == "koch":
         return warp(ink, koch_affine(count, generator), side)
     matrices = affine(count, generator, rotation_deg=15, shear=0.25, scale=0.25, shift=0.08, probability=0.7)
     drawn = warp(ink, matrices, side, elastic(count, side, generator))
-    # Pen pressure and scanning differ: the stroke gets fainter, or its blurred edge gets darker and thereby wider.
+    # As pen pressure and scanner vary: the stroke becomes fainter, or its blurred edge darker and so wider.
     strength = torch.empty(count, 1, 1, 1).uniform_(0.7, 1.6, generator=generator)
     return (drawn * strength).clamp_(0, 1)

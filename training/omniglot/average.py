@@ -1,61 +1,54 @@
-"""The mean of several checkpoints' weights (Izmailov et al. 2018): what a longer cooldown would reach, for nothing.
+"""The mean of the weights of several checkpoints (Izmailov et al. 2018): the effect of a longer cooldown without its cost.
 
-While the rate is high the weights wander about the place that they would settle at; their mean lies nearer to it.
+While the rate is high the weights move around the point that they would settle at; their mean is nearer to it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
-from torch import nn
-from torch.nn import functional as F
+from torch.optim.swa_utils import AveragedModel, update_bn
 
-from training.omniglot.augment import distort
-from training.omniglot.data import SIDE_PX, DataError, Drawings
+from training import runs
+from training.omniglot.batches import epoch_steps, pictures
+from training.omniglot.data import DataError, Drawings
+from training.omniglot.model import Model, TrainConfig, load
 from training.omniglot.split import alphabets
-from training.omniglot.train import Model, TrainConfig, epoch_steps, load, turned, validate
+from training.omniglot.train import validate
 
-STEPS = 60  # of the training stream, to measure the averaged network's batch statistics
+STEPS = 60  # of the training stream, to measure the batch statistics of the mean
 
 
 def remeasure(model: Model, drawings: Drawings, config: TrainConfig) -> None:
-    """Batch norm statistics belong to the weights they were seen with: measure them anew, as plain means over STEPS."""
-    norms = [m for m in model.modules() if isinstance(m, nn.BatchNorm2d)]
-    for norm in norms:
-        norm.reset_running_stats()
-        norm.momentum = None  # cumulative mean
-    rng = np.random.default_rng(config.seed)
-    generator = torch.Generator().manual_seed(config.seed)
-    side = int(model.encoder.side_px)
-    model.train()
-    with torch.no_grad():
-        for _, groups in zip(range(STEPS), epoch_steps(drawings, config, rng), strict=False):
-            index = np.concatenate([g.ravel() for g, _ in groups])
-            orientation = torch.from_numpy(np.repeat([o for _, o in groups], [g.size for g, _ in groups]))
-            ink = turned(torch.from_numpy(drawings.ink[index])[:, None].float(), orientation)
-            if side < SIDE_PX:
-                ink = F.avg_pool2d(ink, 2, 1)
-            model.encoder(distort(ink, side, config.distortion, generator))
-    for norm in norms:
-        norm.momentum = 0.1
-    model.eval()
+    """Measure the batch norm statistics again, as plain means over STEPS: those of the checkpoints do not fit the mean."""
+
+    def stream() -> Iterator[torch.Tensor]:
+        generator = torch.Generator().manual_seed(config.seed)
+        steps = epoch_steps(drawings, config, np.random.default_rng(config.seed))
+        for _, groups in zip(range(STEPS), steps, strict=False):
+            yield pictures(drawings, groups, config, int(model.encoder.side_px), generator)[0]
+
+    update_bn(stream(), model.encoder)
 
 
 def average(checkpoints: Sequence[Path], data: Drawings, out: Path) -> dict[str, float]:
-    """Write the mean of the checkpoints to ``out``; returns its float validation. Raises DataError if they differ in kind."""
-    model, config = load(checkpoints[0])
-    states = [model.state_dict(), *(load(path)[0].state_dict() for path in checkpoints[1:])]
-    if any(load(path)[1].network != config.network for path in checkpoints) or any(
-        s.keys() != states[0].keys() or any(s[k].shape != states[0][k].shape for k in s) for s in states
-    ):
-        raise DataError("average: expected checkpoints of one network on one set of alphabets")
-    model.load_state_dict(
-        {key: torch.stack([s[key].double() for s in states]).mean(0).to(states[0][key].dtype) for key in states[0]}
-    )
+    """Write the mean of the checkpoints to `out`; returns its float validation. Raises DataError if they do not match."""
+    loaded = [load(path) for path in checkpoints]
+    model, config = loaded[0]
+    shapes = [{name: value.shape for name, value in m.state_dict().items()} for m, _ in loaded]
+    if any(c.network != config.network for _, c in loaded) or any(s != shapes[0] for s in shapes):
+        raise DataError(
+            "average: expected checkpoints of one network and one set of alphabets, got different ones",
+            "name checkpoints of one run",
+        )
+    mean = AveragedModel(model.double())  # in double precision, so that the order does not matter
+    for other, _ in loaded:
+        mean.update_parameters(other.double())
+    model = mean.module.float()
     remeasure(model, data.only(name for part in config.parts for name in alphabets(part)), config)
     kept = torch.load(checkpoints[-1], weights_only=True)
-    torch.save({**kept, "model": model.state_dict(), "averaged": [path.name for path in checkpoints]}, out)
+    runs.save(out, {**kept, "model": model.state_dict(), "averaged": [path.name for path in checkpoints]})
     return validate(model, data.only(alphabets("validate")))

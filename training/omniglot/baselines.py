@@ -1,4 +1,4 @@
-"""What a one-shot method has to beat: the nearest drawing in pixels, and the modified Hausdorff distance of strokes."""
+"""Baselines for one-shot methods: nearest drawing in pixels, and modified Hausdorff distance of strokes."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from training.omniglot.data import Runs
 
 
 def nearest_pixel(runs: Runs) -> NDArray[np.bool_]:
-    """Euclidean distance between the pictures as they are, (R, items): right or wrong."""
+    """Euclidean distance between the unchanged pictures, (R, items): right or wrong."""
     train = runs.train.reshape(*runs.train.shape[:2], -1).astype(np.float32)  # (R, C, 11025)
     test = runs.test.reshape(*runs.test.shape[:2], -1).astype(np.float32)
     squared = (test**2).sum(2)[:, :, None] + (train**2).sum(2)[:, None] - 2 * test @ train.transpose(0, 2, 1)
@@ -17,7 +17,7 @@ def nearest_pixel(runs: Runs) -> NDArray[np.bool_]:
 
 
 def _strokes(ink: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Places of the ink, float32 (P, 2), about their mean. A blank drawing has one point."""
+    """Positions of the ink, float32 (P, 2), minus their mean. A blank drawing has one point."""
     points = np.argwhere(ink).astype(np.float32)
     return points - points.mean(0) if len(points) else np.zeros((1, 2), np.float32)
 
@@ -30,7 +30,7 @@ def hausdorff(a: NDArray[np.float32], b: NDArray[np.float32]) -> float:
 
 
 def modified_hausdorff(runs: Runs) -> NDArray[np.bool_]:
-    """Lake et al.'s demonstration of the runs: ink points about their mean, nearest example by that distance, (R, items)."""
+    """Lake et al.'s demonstration of the runs: centred ink points, nearest example by that distance, (R, items)."""
     right = np.zeros(runs.answer.shape, bool)
     for r in range(len(runs.train)):
         examples = [_strokes(ink) for ink in runs.train[r]]

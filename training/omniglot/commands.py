@@ -1,4 +1,4 @@
-"""What the command line calls. Each imports what it needs: evaluation runs where torch is not installed."""
+"""The subcommands. Each imports what it needs, so that evaluation runs without torch."""
 
 from __future__ import annotations
 
@@ -10,16 +10,18 @@ from typing import Any
 from training.omniglot.data import DataError, load_drawings
 
 
-def knobs(network: str, changes: list[str]) -> dict[str, Any]:
-    """The arguments of TrainConfig from ``KEY=VALUE`` texts. Raises DataError for an unknown key or a value not JSON."""
-    from training.omniglot.train import KOCH, TrainConfig
+def settings(network: str, changes: list[str]) -> dict[str, Any]:
+    """The arguments of TrainConfig from `KEY=VALUE` texts. Raises DataError for an unknown key or a value not JSON."""
+    from training.omniglot.model import KOCH, TrainConfig
 
     found: dict[str, Any] = {**(KOCH if network == "koch" else {}), "network": network}
     names = {field.name for field in fields(TrainConfig)}
     for text in changes:
         key, _, value = text.partition("=")
         if key not in names:
-            raise DataError(f"--set {text}: expected one of {', '.join(sorted(names))}")
+            raise DataError(
+                f"--set: expected one of {', '.join(sorted(names))}, got {key!r}", "see TrainConfig in model.py"
+            )
         try:
             parsed = json.loads(value)
         except json.JSONDecodeError:
@@ -31,14 +33,14 @@ def knobs(network: str, changes: list[str]) -> dict[str, Any]:
 def train(options: argparse.Namespace) -> None:
     import torch
 
-    from training.omniglot.train import TrainConfig
+    from training.omniglot.model import TrainConfig
     from training.omniglot.train import train as run
 
     if options.threads:
         torch.set_num_threads(options.threads)
     best = run(
         load_drawings(options.data),
-        TrainConfig(**knobs(options.network, options.set)),
+        TrainConfig(**settings(options.network, options.set)),
         options.out,
         resume=options.resume,
     )

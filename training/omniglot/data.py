@@ -1,6 +1,6 @@
-"""Omniglot drawings and one-shot runs, from an ``.npz`` or from the folders of the original distribution.
+"""Omniglot drawings and one-shot runs, from an `.npz` or from the folders of the original distribution.
 
-Ink is 1, paper is 0, everywhere in this package; ``pictures`` turns ink into what a camera sees (dark on light).
+Ink is 1, paper is 0, everywhere in this package; `pictures` turns ink into what a camera records (dark on light).
 """
 
 from __future__ import annotations
@@ -15,19 +15,21 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from edge_oneshot.errors import EdgeOneshotError
+
 SIDE_PX = 105
 PIXELS = SIDE_PX * SIDE_PX  # 11,025
 PACKED = (PIXELS + 7) // 8  # 1,379 bytes a drawing
 RUN_LINE = re.compile(r"^(\S*item\d+\.png)\s+(\S*class\d+\.png)$")
 
 
-class DataError(ValueError):
-    """The data file is not what the protocol needs; the message names the file, the expected and the found."""
+class DataError(EdgeOneshotError):
+    """Data, a setting or a checkpoint that the protocol cannot use."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Drawings:
-    """Characters drawn by hand. ``ink`` uint8 (N, 105, 105) of 0 and 1; the rest (N,), one entry a drawing."""
+    """Characters drawn by hand. `ink` uint8 (N, 105, 105) of 0 and 1; the rest (N,), one entry a drawing."""
 
     ink: NDArray[np.uint8]
     alphabet: NDArray[np.int64]  # index into alphabet_names
@@ -56,7 +58,7 @@ class Drawings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Runs:
-    """One-shot runs: ``train`` and ``test`` uint8 (R, ways, 105, 105) ink; test item i of run r is class ``answer[r, i]``."""
+    """One-shot runs: `train` and `test` uint8 (R, ways, 105, 105) ink; test item i of run r is class `answer[r, i]`."""
 
     train: NDArray[np.uint8]
     test: NDArray[np.uint8]
@@ -78,7 +80,7 @@ def unpack(bits: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def pack(ink: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """The inverse of ``unpack``: ink uint8 (..., 105, 105) of 0 and 1 -> uint8 (..., 1379)."""
+    """The inverse of `unpack`: ink uint8 (..., 105, 105) of 0 and 1 -> uint8 (..., 1379)."""
     return np.packbits(ink.reshape(*ink.shape[:-2], PIXELS), axis=-1)
 
 
@@ -88,7 +90,7 @@ def pictures(ink: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def resized(ink: NDArray[np.uint8], side_px: int) -> NDArray[np.uint8]:
-    """Ink uint8 (N, 105, 105) -> grey pictures uint8 (N, side, side), dark on light, resized as the device resizes."""
+    """Ink uint8 (N, 105, 105) -> grey pictures uint8 (N, side, side), dark on light, resized as on the device."""
     grey = pictures(ink)
     if side_px == SIDE_PX:
         return grey
@@ -99,15 +101,15 @@ def resized(ink: NDArray[np.uint8], side_px: int) -> NDArray[np.uint8]:
 
 
 def load_drawings(path: Path) -> Drawings:
-    """Drawings from an ``.npz`` (keys ``background_*``) or from a folder ``alphabet/character/NNNN_DD.png``.
+    """Drawings from an `.npz` (keys `background_*`) or from a folder `alphabet/character/NNNN_DD.png`.
 
-    Raises DataError where keys are missing, shapes disagree, or the folder holds no drawing.
+    Raises DataError where keys are missing, shapes disagree, or the folder has no drawing.
     """
     return _drawings_from_folder(path) if path.is_dir() else _drawings_from_npz(path)
 
 
 def load_runs(path: Path) -> Runs:
-    """One-shot runs from an ``.npz`` (keys ``runs_*``) or from the folder ``all_runs`` (or one that holds it).
+    """One-shot runs from an `.npz` (keys `runs_*`) or from the folder `all_runs` (or one that contains it).
 
     Raises DataError where keys are missing, shapes disagree, or a label file does not name one class per test item.
     """
@@ -116,9 +118,9 @@ def load_runs(path: Path) -> Runs:
 
 def _open_npz(path: Path, keys: Iterable[str], purpose: str) -> Mapping[str, NDArray[Any]]:
     if not path.is_file():
-        raise DataError(f"{path}: expected a file or a folder, found nothing there")
+        raise DataError(f"{path}: expected a file or a folder, got neither")
     try:
-        with path.open("rb") as file:  # opened here: numpy leaves a damaged archive open
+        with path.open("rb") as file:  # opened here, since numpy does not close a damaged archive
             archive = np.load(file, allow_pickle=False)
             if not isinstance(archive, np.lib.npyio.NpzFile):
                 raise DataError(f"{path}: expected an .npz archive, got a single array")
@@ -130,7 +132,7 @@ def _open_npz(path: Path, keys: Iterable[str], purpose: str) -> Mapping[str, NDA
             return {key: archive[key] for key in keys}
     except DataError:
         raise
-    except Exception as error:  # numpy raises zipfile, OSError, EOFError and ValueError alike for a damaged archive
+    except Exception as error:  # numpy raises BadZipFile, OSError, EOFError or ValueError for a damaged archive
         raise DataError(f"{path}: not a readable .npz archive ({type(error).__name__}: {error})") from error
 
 
@@ -201,7 +203,7 @@ def _ink_from_png(path: Path) -> NDArray[np.uint8]:
 def _drawings_from_folder(path: Path) -> Drawings:
     files = sorted(path.glob("*/*/*.png"))
     if not files:
-        raise DataError(f"{path}: expected alphabet/character/NNNN_DD.png, found no such picture")
+        raise DataError(f"{path}: expected alphabet/character/NNNN_DD.png, got no such picture")
     names = tuple(sorted({file.parts[-3] for file in files}))
     characters = {key: i for i, key in enumerate(sorted({file.parts[-3:-1] for file in files}))}
     drawers: list[int] = []
@@ -223,12 +225,12 @@ def _runs_from_folder(path: Path) -> Runs:
     root = path / "all_runs" if (path / "all_runs").is_dir() else path
     folders = sorted(folder for folder in root.glob("run*") if folder.is_dir())
     if not folders:
-        raise DataError(f"{path}: expected run01, run02, ... with training, test and class_labels.txt, found none")
+        raise DataError(f"{path}: expected run01, run02, ... with training, test and class_labels.txt, got none")
     train, test, answer = [], [], []
     for folder in folders:
         labels = folder / "class_labels.txt"
         if not labels.is_file():
-            raise DataError(f"{labels}: expected the list of test items and their classes, found nothing there")
+            raise DataError(f"{labels}: expected the list of test items and their classes, got no such file")
         classes = sorted((folder / "training").glob("class*.png"))
         order = {file.name: i for i, file in enumerate(classes)}
         items: list[NDArray[np.uint8]] = []

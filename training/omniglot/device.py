@@ -1,4 +1,4 @@
-"""Drawings through the device's own code: picture -> frame -> chip -> int8 bundle on the TFLite runtime -> embedding."""
+"""Encode drawings with the device's own code: picture -> frame -> chip -> int8 bundle on the TFLite runtime -> embedding."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def chips(ink: NDArray[np.uint8], card: EncoderCard) -> Iterator[Chip]:
 def embed(ink: NDArray[np.uint8], encoder: TwinEncoder) -> NDArray[np.float32]:
     """Embeddings float32 (..., D) of ink uint8 (..., 105, 105); equal drawings are encoded once.
 
-    Raises DataError for a bundle that looks for faces: a drawing has none.
+    Raises DataError for a bundle that encodes faces.
     """
     if encoder.card.regions != "frame":
         raise DataError(f'bundle {encoder.card.name}: expected regions "frame", got "{encoder.card.regions}"')

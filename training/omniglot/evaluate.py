@@ -1,18 +1,20 @@
-"""Stage two, measured: one-shot trials through a converted bundle on the device's own code and runtime.
+"""Stage two: one-shot trials with a converted bundle, on the device's own code and runtime.
 
-Protocols: ``runs`` takes the runs that the data holds (Lake's official ones have that form); ``validation`` and
-``report`` draw runs of the same form from the alphabets committed for that purpose.
+Protocols: `runs` uses the runs in the data (Lake's official ones have that form); `validation` and `report` draw runs of
+the same form from the alphabets of that part.
 """
 
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from converters.card import Json
 from edge_oneshot.matching.compare import score_all
 from edge_oneshot.model.bundle import read_bundle
 from edge_oneshot.model.card import Comparator, EncoderCard
@@ -25,7 +27,7 @@ from training.omniglot.trials import draw_pairs, draw_runs, pairs_of_runs
 
 Vectors = NDArray[np.float32]
 COSINE = Comparator(kind="cosine")
-FALSE_UNKNOWN = 0.05  # the stated rate: so many known items may be called unknown
+FALSE_UNKNOWN = 0.05  # the share of known items that may be called unknown
 PARTS = {"validation": "validate", "report": "report"}
 
 
@@ -40,7 +42,7 @@ def run_scores(comparator: Comparator, train: Vectors, test: Vectors) -> Vectors
 
 
 def interval(right: NDArray[np.bool_]) -> tuple[float, float]:
-    """95 % interval of the share of right trials (R, items): Wilson's, with the trials of a run not taken as independent.
+    """Wilson's 95 % interval of the share of right trials (R, items); the trials of a run are not independent.
 
     The number of trials is divided by Kish's design effect, the variance between runs over that of independent trials.
     """
@@ -56,8 +58,8 @@ def interval(right: NDArray[np.bool_]) -> tuple[float, float]:
 def open_set(scores: Vectors, answer: NDArray[np.int64], threshold: float | None) -> dict[str, float]:
     """The true class absent. Each item is tried twice: against all examples, and against all but that of its class.
 
-    An item is *unknown* if its best score lies below the threshold. ``threshold`` None: the one that calls
-    FALSE_UNKNOWN of these very items unknown while their class is stored (a point on the DET curve).
+    An item is *unknown* if its best score is below the threshold. `threshold` None: the one that calls
+    FALSE_UNKNOWN of these items unknown while their class is stored (a point on the DET curve).
     """
     known = scores.max(2).ravel()
     absent = scores.copy()
@@ -72,17 +74,18 @@ def open_set(scores: Vectors, answer: NDArray[np.int64], threshold: float | None
 
 
 def decided_same(card: EncoderCard, scores: NDArray[Any]) -> NDArray[np.bool_]:
-    """p_same >= 1/2: by the card's probability map, or else by the head's own logit. Raises DataError if it has neither."""
+    """p_same >= 1/2: by the card's probability map, else by the head's logit. Raises DataError if it has neither."""
     if card.probability is not None:
         return np.asarray(card.probability.slope * scores + card.probability.intercept >= 0)
     if card.comparator.kind != "weighted-l1":
-        raise DataError(f"bundle {card.name}: expected a probability map or the comparator weighted-l1, found neither")
+        raise DataError(f"bundle {card.name}: expected a probability map or the comparator weighted-l1, got neither")
     return np.asarray(scores >= 0)
 
 
 def float_hits(checkpoint: Path, comparator: Comparator, runs: Runs) -> NDArray[np.bool_]:
     """The same trials by the float network of a checkpoint, before conversion: right or wrong, (R, items)."""
-    from training.omniglot.train import encode, load  # torch, which nothing else here needs
+    from training.omniglot.model import load
+    from training.omniglot.train import encode  # needs torch, as nothing else in this module does
 
     model, _ = load(checkpoint)
     embedded = [
@@ -94,6 +97,44 @@ def float_hits(checkpoint: Path, comparator: Comparator, runs: Runs) -> NDArray[
     return np.asarray(run_scores(comparator, embedded[0], embedded[1]).argmax(2) == runs.answer)
 
 
+@dataclass(frozen=True)
+class Trials:
+    """Runs with their embeddings, and pairs for verification."""
+
+    runs: Runs
+    alphabets: tuple[str, ...]
+    examples: Vectors  # (R, ways, D)
+    items: Vectors  # (R, ways, D)
+    first: Vectors  # (P, D)
+    second: Vectors
+    same: NDArray[np.bool_]
+
+
+def given_trials(data: Path, encoder: TwinEncoder) -> Trials:
+    """The runs of the data, and balanced pairs from them."""
+    runs = load_runs(data)
+    examples, items = embed(runs.train, encoder), embed(runs.test, encoder)
+    run, left, right, same = pairs_of_runs(runs)
+    return Trials(runs, (), examples, items, examples[run, left], items[run, right], same)
+
+
+def drawn_trials(data: Path, encoder: TwinEncoder, part: str, runs_per_alphabet: int) -> Trials:
+    """Runs and pairs drawn from the alphabets of a part."""
+    drawings = load_drawings(data).only(alphabets(part))
+    runs = draw_runs(drawings, runs_per_alphabet)
+    sizes = [len(set(drawings.character[drawings.alphabet == i])) for i in range(len(drawings.alphabet_names))]
+    names = tuple(name for name, size in zip(drawings.alphabet_names, sizes, strict=True) if size >= runs.ways)
+    pairs = draw_pairs(drawings, 10_000, seed=2)
+    parts = (runs.train, runs.test, drawings.ink[pairs.left], drawings.ink[pairs.right])
+    examples, items, first, second = (embed(ink, encoder) for ink in parts)
+    return Trials(runs, names, examples, items, first, second, pairs.same)
+
+
+def accuracy(right: NDArray[np.bool_]) -> Json:
+    """Share of right trials (R, items) with its interval."""
+    return {"one_shot_accuracy": float(right.mean()), "ci95": list(interval(right))}
+
+
 def evaluate(
     data: Path,
     bundle_path: Path,
@@ -101,75 +142,52 @@ def evaluate(
     baselines: bool = True,
     runs_per_alphabet: int = 20,
     checkpoint: Path | None = None,
-) -> dict[str, Any]:
-    """The JSON that ``evaluate --json`` prints. checkpoint: measure this float network on the same trials.
+) -> Json:
+    """The JSON that `evaluate --json` prints. checkpoint: also measure this float network on the same trials.
 
-    Raises DataError and ModelError for unusable data, bundles and checkpoints.
+    Raises DataError and ModelError for data, bundles and checkpoints that cannot be used.
     """
     bundle = read_bundle(bundle_path)
     card = bundle.encoder
     encoder = TwinEncoder(bundle)
     if protocol == "runs":
-        runs = load_runs(data)
-        names: tuple[str, ...] = ()
-        examples, items = embed(runs.train, encoder), embed(runs.test, encoder)  # (R, ways, D), (R, items, D)
-        run, left, right, same = pairs_of_runs(runs)
-        first, second = examples[run, left], items[run, right]
+        t = given_trials(data, encoder)
     else:
-        drawings = load_drawings(data).only(alphabets(PARTS[protocol]))
-        runs = draw_runs(drawings, runs_per_alphabet)
-        sizes = [len(set(drawings.character[drawings.alphabet == i])) for i in range(len(drawings.alphabet_names))]
-        names = tuple(name for name, size in zip(drawings.alphabet_names, sizes, strict=True) if size >= runs.ways)
-        examples, items = embed(runs.train, encoder), embed(runs.test, encoder)
-        pairs = draw_pairs(drawings, 10_000, seed=2)
-        first, second, same = (
-            embed(drawings.ink[pairs.left], encoder),
-            embed(drawings.ink[pairs.right], encoder),
-            pairs.same,
-        )
-    scores = run_scores(card.comparator, examples, items)
-    hits = scores.argmax(2) == runs.answer
-    cosine = run_scores(COSINE, unit(examples), unit(items)).argmax(2) == runs.answer
-    verdict = decided_same(
-        card, np.array([score_all(card.comparator, a[None], b)[0] for a, b in zip(first, second, strict=True)])
-    )
-    low, high = interval(hits)
+        t = drawn_trials(data, encoder, PARTS[protocol], runs_per_alphabet)
+    scores = run_scores(card.comparator, t.examples, t.items)
+    hits = scores.argmax(2) == t.runs.answer
+    cosine = run_scores(COSINE, unit(t.examples), unit(t.items)).argmax(2) == t.runs.answer
+    compared = [score_all(card.comparator, a[None], b)[0] for a, b in zip(t.first, t.second, strict=True)]
     stated = card.provenance.get("open_set_threshold")
-    result: dict[str, Any] = {
+    result: Json = {
         "protocol": protocol,
-        "alphabets": list(names),
-        "one_shot_accuracy": float(hits.mean()),
-        "ci95": [low, high],
-        "trials": runs.trials,
-        "ways": runs.ways,
-        "runs": len(runs.train),
+        "alphabets": list(t.alphabets),
+        **accuracy(hits),
+        "trials": t.runs.trials,
+        "ways": t.runs.ways,
+        "runs": len(t.runs.train),
         "comparator": card.comparator.kind,
         "one_shot_accuracy_cosine": float(cosine.mean()),
-        "verification_accuracy": float((verdict == same).mean()),
-        "verification_pairs": len(same),
-        "open_set": open_set(scores, runs.answer, None),
-        "open_set_at_card_threshold": open_set(scores, runs.answer, float(stated))
+        "verification_accuracy": float((decided_same(card, np.array(compared)) == t.same).mean()),
+        "verification_pairs": len(t.same),
+        "open_set": open_set(scores, t.runs.answer, None),
+        "open_set_at_card_threshold": open_set(scores, t.runs.answer, float(stated))
         if isinstance(stated, int | float)
         else None,
         "encoder_id": bundle.encoder_id,
         "runtime": encoder.runtime.name,
     }
     if checkpoint is not None:
-        exact = float_hits(checkpoint, card.comparator, runs)
-        result["float"] = {
-            "one_shot_accuracy": float(exact.mean()),
-            "ci95": list(interval(exact)),
-            "lost": int(exact.sum() - hits.sum()),
-        }
+        exact = float_hits(checkpoint, card.comparator, t.runs)
+        result["float"] = {**accuracy(exact), "lost": int(exact.sum() - hits.sum())}
     if baselines:
         for name, method in (("nearest_pixel", nearest_pixel), ("modified_hausdorff", modified_hausdorff)):
-            right_of = method(runs)
-            result[f"baseline_{name}"] = {"one_shot_accuracy": float(right_of.mean()), "ci95": list(interval(right_of))}
+            result[f"baseline_{name}"] = accuracy(method(t.runs))
     return result
 
 
-def table(result: dict[str, Any]) -> str:
-    """The same for people."""
+def table(result: Json) -> str:
+    """The result as text."""
     where = f"{result['protocol']}: {', '.join(result['alphabets'])}" if result["alphabets"] else result["protocol"]
     lines = [
         f"{where}; {result['runs']} runs, {result['trials']} trials, {result['ways']}-way",

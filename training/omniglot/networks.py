@@ -1,11 +1,11 @@
-"""The twin networks: one encoder that both drawings pass, and the head that compares the two embeddings.
+"""The twin networks: an encoder for both drawings, and the head that compares the two embeddings.
 
-``SmallTwin`` is made for int8: bounded activations (ReLU6), convolutions only, a global depthwise convolution in place
-of pooling or a large dense layer, padding as TFLite's SAME. ``KochTwin`` is the network of Koch et al. 2015, figure 4.
+`SmallTwin` is designed for int8: bounded activations (ReLU6), convolutions only, a global depthwise convolution instead
+of pooling or a large dense layer, padding as TFLite's SAME. `KochTwin` is the network of Koch et al. 2015, figure 4.
 """
 
 # mypy: allow-subclassing-any
-# (torch brings no types where this is checked)
+# (torch is checked without types)
 from __future__ import annotations
 
 from typing import Any
@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 
 class ConvBlock(nn.Module):
-    """Convolution, batch norm, and ReLU6 unless ``linear``. ``same`` pads as TFLite does: with stride 2 right and below."""
+    """Convolution, batch norm, and ReLU6 unless `linear`. `same` pads as TFLite: with stride 2 at the right and the bottom."""
 
     def __init__(
         self,
@@ -36,7 +36,7 @@ class ConvBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         if self.same and self.kernel > 1:
-            total = self.kernel - self.stride  # even input sizes only, which SmallTwin keeps where stride is 2
+            total = self.kernel - self.stride  # right for even input sizes, which SmallTwin has where the stride is 2
             before = total // 2
             x = F.pad(x, (before, total - before, before, total - before))
         x = self.norm(self.conv(x))
@@ -65,14 +65,16 @@ class SmallTwin(nn.Module):
         a, b, c, d = widths
         self.dimension = dimension
         self.body = nn.Sequential(
-            ConvBlock(1, a, 5, stride=2, same=False),  # (B, a, 28, 28); no padding, so the pixel scale folds in exactly
+            ConvBlock(
+                1, a, 5, stride=2, same=False
+            ),  # (B, a, 28, 28); no padding, so the pixel scale can be folded in exactly
             ConvBlock(a, a, 3),
             ConvBlock(a, b, 3, stride=2),  # (B, b, 14, 14)
             Residual(b),
             ConvBlock(b, c, 3, stride=2),  # (B, c, 7, 7)
             Residual(c),
             ConvBlock(c, d, 1),
-            ConvBlock(d, d, 7, groups=d, same=False, linear=True),  # (B, d, 1, 1): a learned weight for every place
+            ConvBlock(d, d, 7, groups=d, same=False, linear=True),  # (B, d, 1, 1): a learned weight for every position
         )
         self.embed = nn.Conv2d(d, dimension, 1)
 
@@ -108,7 +110,7 @@ class KochTwin(nn.Module):
 class L1Head(nn.Module):
     """Koch's verification: logit = bias - sum_i w_i |a_i - b_i|, p_same = sigmoid(logit).
 
-    The weights are kept at or above zero (softplus), so a larger difference never speaks for *same*.
+    The weights are kept at or above zero (softplus), so a larger difference never raises the logit.
     """
 
     def __init__(self, dimension: int, weight: float = 1.0, bias: float = 4.0):

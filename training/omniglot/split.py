@@ -1,4 +1,4 @@
-"""Which alphabet serves for what. Drawn once with seed 0 and kept in ``alphabets.json``; run this file to redraw it."""
+"""The split of the alphabets into parts. It was drawn once with seed 0 and is stored in alphabets.json."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ SIZES = {"train": 20, "validate": 5, "report": 5}
 
 
 def draw(names: Iterable[str], seed: int = 0) -> dict[str, list[str]]:
-    """Deal the alphabets out: a permutation of the sorted names by ``numpy.random.default_rng(seed)``, cut 20 / 5 / 5."""
+    """Split a permutation of the sorted names by `numpy.random.default_rng(seed)` into 20 / 5 / 5."""
     ordered = sorted(names)
     if len(ordered) != sum(SIZES.values()):
         raise ValueError(f"alphabets: expected the {sum(SIZES.values())} of the background set, got {len(ordered)}")
@@ -27,7 +27,7 @@ def draw(names: Iterable[str], seed: int = 0) -> dict[str, list[str]]:
 
 
 def alphabets(part: str) -> tuple[str, ...]:
-    """The committed names of ``train``, ``validate`` or ``report``."""
+    """The committed names of `train`, `validate` or `report`."""
     parts = json.loads(ALPHABETS.read_text(encoding="utf-8"))
     if part not in SIZES:
         raise ValueError(f"part: expected one of {', '.join(SIZES)}, got {part!r}")

@@ -1,6 +1,6 @@
 """Trials: within-alphabet one-shot runs as Lake et al. 2015 built theirs, and same/different pairs.
 
-A run: ``ways`` characters of one alphabet, two drawers; the first drew the one stored example of each character, the
+A run: `ways` characters of one alphabet, two drawers; the first drew the one stored example of each character, the
 second drew the test items, one of each character in random order.
 """
 
@@ -16,7 +16,7 @@ from training.omniglot.data import DataError, Drawings, Runs
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pairs:
-    """Indices into a set of drawings, ``left[i]`` against ``right[i]``; ``same[i]``: one character, two drawers."""
+    """Indices into a set of drawings, `left[i]` against `right[i]`; `same[i]`: one character, two drawers."""
 
     left: NDArray[np.int64]
     right: NDArray[np.int64]
@@ -26,7 +26,7 @@ class Pairs:
 def run_indices(drawings: Drawings, runs_per_alphabet: int, ways: int, seed: int) -> tuple[NDArray[np.int64], ...]:
     """Draw runs: (train, test, answer), each (R, ways); train and test index into the drawings.
 
-    Alphabets with fewer than ``ways`` characters cannot give such a run and are left out. Raises DataError if none is left.
+    Alphabets with fewer than `ways` characters have no such run and are skipped. Raises DataError if none remains.
     """
     rng = np.random.default_rng(seed)
     where = {(c, d): i for i, (c, d) in enumerate(zip(drawings.character, drawings.drawer, strict=True))}
@@ -45,21 +45,21 @@ def run_indices(drawings: Drawings, runs_per_alphabet: int, ways: int, seed: int
             answer.append(order)
     if not train:
         raise DataError(
-            f"runs: no alphabet of {', '.join(drawings.alphabet_names)} has {ways} characters and two drawers"
+            f"runs: expected an alphabet with {ways} characters and two drawers, got none in {', '.join(drawings.alphabet_names)}"
         )
     return np.array(train, np.int64), np.array(test, np.int64), np.array(answer, np.int64)
 
 
 def draw_runs(drawings: Drawings, runs_per_alphabet: int = 20, ways: int = 20, seed: int = 0) -> Runs:
-    """``run_indices`` with the pictures in place."""
+    """`run_indices` with the pictures."""
     train, test, answer = run_indices(drawings, runs_per_alphabet, ways, seed)
     return Runs(train=drawings.ink[train], test=drawings.ink[test], answer=answer)
 
 
 def draw_pairs(drawings: Drawings, count: int, seed: int) -> Pairs:
-    """``count`` pairs, every second one mated: two drawers of one character, or two characters of one alphabet.
+    """`count` pairs, every second one mated: two drawers of one character, or two characters of one alphabet.
 
-    Non-mated pairs come from one alphabet and two drawers, since that is what a one-shot run asks of the comparator.
+    Non-mated pairs come from one alphabet and two drawers, as the comparisons of a one-shot run do.
     """
     rng = np.random.default_rng(seed)
     where = {(c, d): i for i, (c, d) in enumerate(zip(drawings.character, drawings.drawer, strict=True))}

@@ -11,6 +11,7 @@ from statistics import NormalDist
 
 import numpy as np
 
+from edge_oneshot.evaluation.reports.html import escaped
 from edge_oneshot.types import Float64Array
 
 WIDTH, HEIGHT, LEFT, RIGHT, BOTTOM, TOP = 480, 330, 62, 18, 52, 24
@@ -74,7 +75,7 @@ def chart(
     key = re.sub(r"\W+", "-", title.lower())
     lines_text = "; ".join(_described(line, x, y) for line in lines if len(line.x))
     return (
-        f'<figure><figcaption><strong id="{key}">{html.escape(title)}</strong>{html.escape(text)}</figcaption>'
+        f'<figure><figcaption><strong id="{key}">{html.escape(title)}</strong>{escaped(text)}</figcaption>'
         f'<svg class="chart" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-labelledby="{key}" aria-describedby="{key}-d">'
         f'<desc id="{key}-d">{html.escape(f"Horizontal axis: {x.label}. Vertical axis: {y.label}. {lines_text}.")}</desc>'
         + _axes(x, y)

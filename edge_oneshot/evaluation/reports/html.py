@@ -111,8 +111,13 @@ class Page:
         return path, record
 
 
+def escaped(text: str) -> str:
+    """The text as HTML, with no line break between a number and its per cent sign."""
+    return html.escape(re.sub(r"(?<=\d) %", "\N{NO-BREAK SPACE}%", text))
+
+
 def paragraph(text: str) -> str:
-    return f"<p>{html.escape(text)}</p>"
+    return f"<p>{escaped(text)}</p>"
 
 
 def section(heading: str, *parts: str) -> str:

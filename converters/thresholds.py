@@ -1,23 +1,24 @@
-"""Measure a bundle's thresholds and its score-to-probability map through the device's own path, and write them into its card.
+"""Measure a bundle's thresholds and its map from score to probability, and write them into its card.
 
-    python -m converters.calibrate BUNDLE --images DIR --protocol "LFW sets 1-4, …"
+    python -m converters.thresholds BUNDLE --images DIR --protocol "LFW sets 1-4, …"
 
-DIR holds DIR/Name/Name_0001.jpg of people who are in no report. All pairs of pictures are compared. The cohort (how high
-strangers score, pair by pair and against galleries of any size) is counted over identities, with a tail where counts run
-out and intervals by bootstrap over identities; the table of thresholds is read off it. Platt's map comes from all pairs.
+DIR contains DIR/Name/Name_0001.jpg of people who are in no report. The device's own code encodes the pictures, and all
+pairs are compared. The cohort (scores of people who are not enrolled, per comparison and per gallery size) is counted
+over identities, with a fitted tail below the counted rates and intervals by bootstrap over identities. The table of
+thresholds is read from the cohort. Platt's map is fitted to all pairs.
 """
 
 from __future__ import annotations
 
 import os
+import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import click
 import numpy as np
 
-from edge_oneshot.cli.common import progress
+from converters.card import Json, measured_fields
 from edge_oneshot.config import Config
 from edge_oneshot.evaluation import metrics
 from edge_oneshot.evaluation.cohort_fit import fit
@@ -32,11 +33,11 @@ from edge_oneshot.recognition.compose import build_pipeline
 FMRS = [1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6]
 
 
-def measure(embedded: EncodedDataset, comparator: Comparator, protocol: str) -> dict[str, Any]:
+def measure(embedded: EncodedDataset, comparator: Comparator, protocol: str) -> Json:
     """The card's `cohort`, `thresholds` and `probability`, from the acquired pictures.
 
-    Non-mated rates weigh every pair of people alike; `tar` is the share of all mated pairs, `balanced_tar` its mean over
-    people. Of `points`, those below measured_to_fmr come from the tail, and have no interval.
+    Each pair of people has the same weight in the non-mated rates; `tar` is the share of all mated pairs, `balanced_tar`
+    its mean over people. Points below measured_to_fmr are extrapolated and have no interval.
     """
     fitted = fit(embedded, comparator, protocol)
     cohort = parse_cohort(fitted, "the cohort")
@@ -61,41 +62,39 @@ def measure(embedded: EncodedDataset, comparator: Comparator, protocol: str) -> 
             }
         )
     slope, intercept, loss = metrics.fit_platt(mated, non_mated)
+    platt = round(slope, 5), round(intercept, 5), round(loss, 6)
+    counts = int(mated.size), int(non_mated.size)
     identities = int(np.unique(people).size)
-    return {
-        "cohort": fitted,
-        "thresholds": {
-            "protocol": protocol,
-            "identities": identities,
-            "mated_pairs": int(mated.size),
-            "non_mated_pairs": int(non_mated.size),
-            "measured_to_fmr": cohort.measured_to_fmr,
-            "points": points,
-        },
-        "probability": {
-            "kind": "platt",
-            "slope": round(slope, 5),
-            "intercept": round(intercept, 5),
-            "log_loss": round(loss, 6),
-            "protocol": f"{protocol}; mated and non-mated pairs weigh the same in sum",
-        },
-    }
+    fields = measured_fields(protocol, identities, counts, cohort.measured_to_fmr, points, platt)
+    return {"cohort": fitted, **fields}
 
 
 @click.command()
 @click.argument("bundle", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.option("--images", required=True, type=click.Path(exists=True, file_okay=False, path_type=Path), metavar="DIR")
+@click.option(
+    "--images",
+    required=True,
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    metavar="DIR",
+    help="Folder with one folder of pictures per person.",
+)
 @click.option("--protocol", required=True, help="What the pictures are, in one sentence for the card.")
-@click.option("--workers", type=click.IntRange(1, 64), default=os.cpu_count() or 1, show_default=True)
+@click.option(
+    "--workers",
+    type=click.IntRange(1, 64),
+    default=os.cpu_count() or 1,
+    show_default=True,
+    help="Pictures encoded at the same time.",
+)
 def main(bundle: Path, images: Path, protocol: str, workers: int) -> None:
-    """Measure thresholds for BUNDLE on DIR and write them into its card; its model stays as it is."""
+    """Measure thresholds for BUNDLE on DIR and write them into its card. The model does not change."""
     base = Config()
-    # Any threshold will do here: pairs are scored, none is decided.
+    # Scores do not depend on the threshold; a bundle without thresholds needs one to load.
     model = replace(base.model, encoder=str(bundle.resolve()), threads=1)
     config = replace(base, model=model, decision=replace(base.decision, threshold=0.0))
     pictures = find_images(images)
-    with progress(len(pictures), "encoding") as done:
-        embedded = encode_images(pictures, lambda: build_pipeline(config), workers, done)
+    with click.progressbar(length=len(pictures), label="encoding", file=sys.stderr) as bar:
+        embedded = encode_images(pictures, lambda: build_pipeline(config), workers, bar.update)
     found = measure(embedded, read_bundle(bundle).encoder.comparator, protocol)
     model_bytes, card = split(bundle.read_bytes(), bundle)
     write_bundle(bundle, model_bytes, {**(card or {}), **found})
@@ -105,7 +104,7 @@ def main(bundle: Path, images: Path, protocol: str, workers: int) -> None:
         f"{len(embedded.faults)} of {len(pictures)} pictures not acquired"
     )
     for p in t["points"]:
-        interval = "(beyond what was counted)" if p["ci95"] is None else f"({p['ci95'][0]:.4f} to {p['ci95'][1]:.4f})"
+        interval = "(extrapolated)" if p["ci95"] is None else f"({p['ci95'][0]:.4f} to {p['ci95'][1]:.4f})"
         click.echo(
             f"FMR {p['fmr']:<8g} threshold {p['threshold']:.4f} {interval}  TAR {100 * p['tar']:.2f} %"
             f"  mean over identities {100 * p['balanced_tar']:.2f} %"

@@ -1,12 +1,13 @@
-"""The one common path: a float graph and calibration chips become a full int8 model that takes raw pixels."""
+"""Convert a float graph to a full int8 model that takes raw pixels, calibrated on chips. All sources use this."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from converters.calibration import observe
-from converters.graph import Array, Graph, Tensor, parse, serialize
+from converters.flatbuffer import parse, serialize
+from converters.graph import Array, Graph, Tensor
+from converters.observe import observe
 from converters.passes.bias import correct_biases
 from converters.passes.equalise import equalise
 from converters.passes.normalise import fold_normalisation
@@ -19,8 +20,8 @@ from converters.quantise import ranges, to_int8
 class Conversion:
     """Three flatbuffers that take raw pixels and have the same tensor names.
 
-    reference: float, computes what the source did. equalised: the same function, channels scaled for int8.
-    model: the full int8 form. passes: what was done, in order, in words.
+    reference: float, the same function as the source. equalised: the same function, channels scaled for int8.
+    model: the full int8 form. passes: the changes in order, in words.
     """
 
     reference: bytes
@@ -35,7 +36,7 @@ def convert(
     """Edit `graph` in place and quantise it.
 
     graph: float, one input (N, H, W, C), one output. chips: uint8 (H, W, C), at least one.
-    mean, std: the source expects (pixel - mean) / std per channel; None: it takes raw pixels already.
+    mean, std: the source takes (pixel - mean) / std per channel; None: it takes raw pixels.
     """
     done = ["batch 1, constant shapes"]
     fix_batch(graph)
@@ -58,6 +59,6 @@ def convert(
     equalised = serialize(graph)
     stats, means = observe(graph, chips)
     done.append(f"{correct_biases(graph, means)} biases corrected")
-    # Read and written again: constants inside the flatbuffer, where every runtime finds them.
+    # Read and written again, which moves the constants into the flatbuffer, where every runtime finds them.
     model = serialize(parse(to_int8(graph, ranges(graph, stats))))
     return Conversion(reference, equalised, model, tuple(done))

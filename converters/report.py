@@ -1,4 +1,4 @@
-"""The certificate as one HTML page, with the stylesheet and the charts of the reports of `edge-oneshot evaluate`."""
+"""The certificate as one self-contained HTML page, with the stylesheet and the charts of the reports of `edge-oneshot evaluate`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from edge_oneshot.evaluation.reports.charts import densities, trade_off
 from edge_oneshot.evaluation.reports.html import Page, items, paragraph, section, side_by_side, table
 
 
-def page(certificate: Certificate, name: str, latency_ms: dict[str, float], passes: tuple[str, ...]) -> str:
+def report_page(certificate: Certificate, name: str, latency_ms: dict[str, float], passes: tuple[str, ...]) -> str:
     """The whole page. latency_ms: median invoke() on this machine, one thread, "float" and "int8"."""
     r, mated = certificate.record, certificate.pairs.mated
     scores = {

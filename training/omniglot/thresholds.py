@@ -1,4 +1,4 @@
-"""From comparison scores of labelled drawings to what the card states: thresholds by FMR, and the probability map."""
+"""From comparison scores of labelled drawings to the card's fields: thresholds by FMR, and the probability map."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from converters.card import Json, measured_fields
 from converters.scores import Pairs, resolved
 from edge_oneshot.evaluation import metrics
 from training.omniglot.data import Drawings
@@ -15,7 +16,7 @@ RATES = (1e-2, 1e-3, 1e-4)
 
 
 def within_alphabets(drawings: Drawings) -> Pairs:
-    """Every pair of drawings of one alphabet by two drawers: what a one-shot trial asks of the comparator."""
+    """Every pair of drawings of one alphabet by two drawers: the comparisons of a one-shot trial."""
     first, second = [], []
     for i in range(len(drawings.ink)):
         peers = (drawings.alphabet == drawings.alphabet[i]) & (drawings.drawer != drawings.drawer[i])
@@ -29,10 +30,10 @@ def within_alphabets(drawings: Drawings) -> Pairs:
     )
 
 
-def measured(score: NDArray[np.floating[Any]], pairs: Pairs, protocol: str) -> dict[str, Any]:
-    """The card's ``thresholds`` and ``probability``. Intervals: bootstrap over characters. score (P,) of the pairs.
+def measured(score: NDArray[np.floating[Any]], pairs: Pairs, protocol: str) -> Json:
+    """The card's `thresholds` and `probability`. Intervals: bootstrap over characters. score (P,) of the pairs.
 
-    Rates that too few non-mated pairs stand behind are left out. Raises ValueError if none remains.
+    Rates that need more non-mated pairs are omitted. Raises ValueError if none remains.
     """
     mated, non_mated = score[pairs.mated], score[~pairs.mated]
     rates = resolved(len(non_mated), RATES)
@@ -46,21 +47,5 @@ def measured(score: NDArray[np.floating[Any]], pairs: Pairs, protocol: str) -> d
         points.append(
             {"fmr": rate, "threshold": at, "ci95": [interval.low, interval.high], "tar": metrics.match_rate(mated, at)}
         )
-    slope, intercept, loss = metrics.fit_platt(mated, non_mated)
-    return {
-        "thresholds": {
-            "protocol": protocol,
-            "identities": len(np.unique(pairs.identity)),
-            "mated_pairs": len(mated),
-            "non_mated_pairs": len(non_mated),
-            "measured_to_fmr": rates[-1],
-            "points": points,
-        },
-        "probability": {
-            "kind": "platt",
-            "slope": slope,
-            "intercept": intercept,
-            "log_loss": loss,
-            "protocol": protocol + "; mated and non-mated pairs weigh the same in sum",
-        },
-    }
+    identities, counts = len(np.unique(pairs.identity)), (len(mated), len(non_mated))
+    return measured_fields(protocol, identities, counts, rates[-1], points, metrics.fit_platt(mated, non_mated))

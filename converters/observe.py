@@ -1,4 +1,4 @@
-"""What the calibration chips do inside the float graph: ranges and statistics per channel, mean maps per tensor."""
+"""Activations of the float graph on the calibration chips: statistics per channel, mean map per tensor."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from converters.graph import Array, Graph, serialize
+from converters.flatbuffer import serialize
+from converters.graph import Array, Graph
 from converters.litert import activations
 from converters.passes.equalise import ChannelStats
 

@@ -1,4 +1,4 @@
-"""Pictures -> chips, through the device's own path: decode, detect, align. What is calibrated is what will be seen."""
+"""Pictures -> chips through the device's own code: decode, detect, align. The converter uses the chips that the device would."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from pathlib import Path
 import numpy as np
 
 from converters.graph import Array
+from edge_oneshot.cameras.images import SUFFIXES, load_image
 from edge_oneshot.errors import ModelError
 from edge_oneshot.model.card import EncoderCard
+from edge_oneshot.vision.align import align, whole_frame
 
-SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".pgm", ".ppm", ".tif", ".tiff")
 
-
-def find_pictures(folder: Path) -> list[Path]:
-    """Every picture below `folder`, sorted by path. ModelError: there is none."""
+def find_pictures(folder: Path, option: str = "--calibration") -> list[Path]:
+    """Every picture below `folder`, sorted by path. ModelError: there is none. option: named in the message."""
     if not folder.is_dir():
-        raise ModelError(f"calibration {folder}: expected a folder of pictures, got none", "give --calibration DIR")
+        raise ModelError(f"{option} {folder}: expected a folder of pictures, got none", "check the path")
     found = sorted(
         Path(at) / name
         for at, _, names in os.walk(folder, followlinks=True)
@@ -29,14 +29,14 @@ def find_pictures(folder: Path) -> list[Path]:
     )
     if not found:
         raise ModelError(
-            f"calibration {folder}: expected pictures ({', '.join(SUFFIXES)}), got no such file",
-            "some ten to a hundred pictures of what the camera will see",
+            f"{option} {folder}: expected pictures ({', '.join(sorted(SUFFIXES))}), got no such file",
+            "put ten to a hundred pictures of what the camera will see there",
         )
     return found
 
 
 def spread(paths: Sequence[Path], count: int) -> list[Path]:
-    """At most `count` of the paths, chosen by the digest of their names: the same choice everywhere."""
+    """At most `count` of the paths, chosen by the digest of their names: the same choice on every machine."""
     ranked = sorted(paths, key=lambda p: hashlib.sha256("/".join(p.parts[-2:]).encode()).digest())
     return sorted(ranked[:count])
 
@@ -50,9 +50,9 @@ def chips_digest(chips: Iterable[Array]) -> str:
 
 
 class ChipReader:
-    """Reads the chip of one picture: the face nearest its centre, aligned; or all of it for regions = "frame".
+    """Reads the chip of a picture: the face nearest its centre, aligned; or the whole picture for regions = "frame".
 
-    Labelled pictures are centred on the person that they are labelled with.
+    In labelled pictures the face nearest the centre is the one that the label names.
     """
 
     def __init__(self, card: EncoderCard) -> None:
@@ -63,10 +63,7 @@ class ChipReader:
         self._locator = build_locator(Config(model=ModelConfig(threads=1))) if card.regions == "face" else None
 
     def read(self, path: Path) -> Array | None:
-        """uint8 (H, W, C), or None if no face was found. ModelError: the file is no picture."""
-        from edge_oneshot.cameras.images import load_image
-        from edge_oneshot.vision.align import align, whole_frame
-
+        """uint8 (H, W, C), or None if no face was found. CameraError: the file is not a picture."""
         frame = load_image(path)
         if self._locator is None:
             return whole_frame(frame, self.card).pixels
