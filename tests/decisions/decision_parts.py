@@ -11,7 +11,7 @@ from samples import ENCODER
 
 from edge_oneshot.evaluation.cohort_fit import fit
 from edge_oneshot.evaluation.dataset import EncodedDataset, LabelledImage
-from edge_oneshot.model.card import Cohort, Comparator
+from edge_oneshot.model.card import CohortScores, Comparator
 from edge_oneshot.model.card_reader import parse_cohort
 
 COSINE = Comparator(kind="cosine")
@@ -39,5 +39,5 @@ def fitted() -> dict[str, Any]:
     return fit(crowd(500, 3, seed=1), COSINE, "points on a sphere", rounds=10)
 
 
-def cohort() -> Cohort:
+def cohort() -> CohortScores:
     return parse_cohort(fitted(), "the test")

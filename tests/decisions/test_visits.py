@@ -22,7 +22,7 @@ from edge_oneshot.evaluation.visit_rates import measure
 from edge_oneshot.evaluation.visits import VideoEvent, Visit, read_visits
 from edge_oneshot.matching.threshold import Threshold
 from edge_oneshot.matching.track import ResultKind
-from edge_oneshot.recognition.pipeline import Pipeline
+from edge_oneshot.recognition.recognizer import Recognizer
 
 THRESHOLD = Threshold(value=0.5, target_fmr=None, target_fpir=0.01)
 
@@ -168,8 +168,8 @@ def test_a_visit_after_the_end_is_refused_before_playing_if_the_length_is_known(
     table = tmp_path / "visits.csv"
     table.write_text(f"video,start_s,end_s,name\n{name},0.5,1,\n{name},2.5,4,Eileen\n")
     played = []
-    observe = Pipeline.observe
-    monkeypatch.setattr(Pipeline, "observe", lambda *args: played.append(1) or observe(*args))
+    observe = Recognizer.observe
+    monkeypatch.setattr(Recognizer, "observe", lambda *args: played.append(1) or observe(*args))
     arguments = ["evaluate", "video", "--visits", str(table), "--references", str(tmp_path / "people")]
     refused = CliRunner().invoke(cli, arguments).exception
     assert isinstance(refused, EdgeOneshotError)

@@ -12,7 +12,8 @@ from click.testing import CliRunner
 from edge_oneshot.cli import cli
 from edge_oneshot.errors import AcquisitionError
 from edge_oneshot.evaluation.benchmarking import InvokeTimer, make_frame, measure, random_references
-from edge_oneshot.recognition.pipeline import STAGES, Pipeline
+from edge_oneshot.recognition.pipeline import STAGES
+from edge_oneshot.recognition.recognizer import Recognizer
 
 
 def bench(tmp_path: Path, *arguments: str) -> str:
@@ -49,16 +50,17 @@ def test_exactly_one_face_is_required(
 
 
 def test_the_timer_counts_only_while_it_runs_and_restores_the_interpreter(
-    pipeline: Pipeline, collins: np.ndarray
+    recognizer: Recognizer, collins: np.ndarray
 ) -> None:
-    runtime = pipeline.encoder.runtime
+    runtime = recognizer.pipeline.encoder.runtime
     before = runtime._interpreter
     timer = InvokeTimer({"encoder": runtime})
-    frame, empty = make_frame(collins, "x", (640, 480)), random_references(pipeline, 3)
-    plain = pipeline.observe(frame, empty)[0].embedding
+    frame = make_frame(collins, "x", (640, 480))
+    recognizer.people.use(random_references(recognizer.pipeline.encoder, 3), {})
+    plain = recognizer.observe(frame)[0].embedding
     assert timer.seconds == {"encoder": 0.0}
     with timer.running():
-        timed = pipeline.observe(frame, empty)[0].embedding
+        timed = recognizer.observe(frame)[0].embedding
     assert timer.seconds["encoder"] > 0
     assert runtime._interpreter is before
     assert plain is not None and timed is not None
@@ -73,6 +75,6 @@ def test_an_image_is_scaled_to_fit_the_frame(collins: np.ndarray) -> None:
     assert np.array_equal(make_frame(same, "x", (640, 480)).pixels, same)
 
 
-def test_the_frame_is_measured_at_its_own_size(pipeline: Pipeline, collins: np.ndarray) -> None:
+def test_the_frame_is_measured_at_its_own_size(recognizer: Recognizer, collins: np.ndarray) -> None:
     frame = make_frame(collins, "x")
-    assert measure(pipeline, frame, 10, random_references(pipeline, 0)).size == (512, 512)
+    assert measure(recognizer, frame, 10).size == (512, 512)

@@ -129,7 +129,7 @@ def test_a_partly_hidden_face_is_compared_but_not_enrolled(
     nobody = References(pipeline.encoder.card.comparator, pipeline.encoder.encoder_id, ())
     with pytest.raises(EnrollmentError) as caught:
         enroll_from_frame(pipeline, frame(covered(pixels, face, part)), Identity(identity_id="a", name="A"), nobody)
-    assert "take off what covers the face" in caught.value.faults[0]
+    assert "uncover the face" in caught.value.faults[0]
 
 
 def test_undo_inverts_a_transform() -> None:
