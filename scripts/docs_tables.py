@@ -36,19 +36,6 @@ from edge_oneshot.types import EVENT_TYPES  # noqa: E402
 
 BLOCK = re.compile(r"<!-- generated: ([a-z-]+) -->\n.*?<!-- end of generated -->", re.DOTALL)
 
-EXIT_MEANINGS = {  # used only as long as errors.py has no EXIT_CODES
-    0: "success. `run`: stopped by SIGTERM or SIGINT, or the video or folder has ended",
-    1: "an error while running. `doctor`: at least one fault. `mqtt test`: something is forbidden",
-    2: "wrong command line",
-    3: "`verify`: non-match. `identify`: unknown",
-    4: "failure to enroll: nothing was stored",
-    5: "`edge-oneshot-convert`: the converted model fails its certificate; nothing was written",
-    6: "failure to acquire: no usable face in the probe, so nothing was compared",
-    78: "faulty configuration; systemd does not restart the service",
-    130: "interrupted by Ctrl-C",
-}
-
-
 # ---- commands
 
 
@@ -154,10 +141,9 @@ def exit_codes() -> dict[int, list[str]]:
 
 def exit_code_table() -> str:
     known = exit_codes()
-    meanings: dict[int, str] = getattr(errors, "EXIT_CODES", EXIT_MEANINGS)
-    if missing := known.keys() - meanings.keys():
+    if missing := known.keys() - errors.EXIT_CODES.keys():
         sys.exit(f"exit codes without a meaning: {sorted(missing)}. Fix: state what they mean")
-    rows = ((str(c), text, ", ".join(f"`{n}`" for n in known.get(c, ()))) for c, text in meanings.items())
+    rows = ((str(c), text, ", ".join(f"`{n}`" for n in known.get(c, ()))) for c, text in errors.EXIT_CODES.items())
     return table(("code", "meaning", "errors of this code"), rows)
 
 
