@@ -102,7 +102,7 @@ def test_every_configuration_key_is_documented(section: str) -> None:
 
 
 def test_every_exit_code_is_documented() -> None:
-    from converters.__main__ import EXIT_REFUSED
+    from converters.command import EXIT_REFUSED
 
     tree = [e for e in vars(errors).values() if isinstance(e, type) and issubclass(e, errors.EdgeOneshotError)]
     codes = {e.exit_code for e in tree} | {0, 2, errors.EXIT_NON_MATCH, EXIT_REFUSED}
