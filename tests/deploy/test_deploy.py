@@ -13,6 +13,7 @@ import pytest
 from edge_oneshot.config import example_toml
 from edge_oneshot.control.server import READ_TIMEOUT_S
 from edge_oneshot.errors import ConfigError
+from edge_oneshot.gallery.schema import BUSY_TIMEOUT_S
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 UNITS = ("edge-oneshot.service", "edge-oneshot@.service")
@@ -61,8 +62,6 @@ def test_it_uses_no_setting_that_systemd_252_lacks(unit: str) -> None:
 
 @pytest.mark.parametrize("unit", UNITS)
 def test_the_watchdog_time_exceeds_the_longest_iteration_of_the_loop(unit: str) -> None:
-    from edge_oneshot.gallery.store import BUSY_TIMEOUT_S
-
     assert int(settings(unit)["WatchdogSec"]) > BUSY_TIMEOUT_S + READ_TIMEOUT_S
 
 
@@ -142,22 +141,7 @@ def test_the_installer_refuses_unknown_and_incomplete_options(arguments: list[st
     assert "fix: " in answer.stderr
 
 
-def test_operations_lists_every_request_and_every_exit_code() -> None:
-    from edge_oneshot import errors
-    from edge_oneshot.gallery.people import People
-    from edge_oneshot.recognition.pipeline import Pipeline
-    from edge_oneshot.service.requests import Handler
-
-    text = (DEPLOY.parent / "docs/reference/service.md").read_text(encoding="utf-8")
-    handler = Handler(Pipeline.__new__(Pipeline), People.__new__(People), lambda event: None, dict)
-    assert [verb for verb in handler._verbs if f"`{verb}`" not in text] == []
-    codes = {
-        e.exit_code for e in vars(errors).values() if isinstance(e, type) and issubclass(e, errors.EdgeOneshotError)
-    }
-    assert [code for code in (*codes, errors.EXIT_NON_MATCH) if f"| {code} |" not in text] == []
-
-
-def test_operations_states_the_exposure_that_systemd_gives() -> None:
+def test_the_reference_states_the_exposure_that_systemd_gives() -> None:
     analyze = shutil.which("systemd-analyze")
     if analyze is None:
         pytest.skip("systemd-analyze is missing: apt-get install systemd")
