@@ -34,7 +34,8 @@ EXIT_INTERRUPTED = 130
 # Every exit code of `edge-oneshot` and `edge-oneshot-convert`, with its meaning. The documentation is generated from it.
 EXIT_CODES: dict[int, str] = {
     EXIT_OK: "Success. `run`: ended by SIGTERM, SIGINT, or the end of a video or folder.",
-    EXIT_ERROR: "An error at run time. `doctor`: at least one fault. `verify-event`: the event must not be acted on.",
+    EXIT_ERROR: "An error at run time. `doctor`: at least one fault. `mqtt test`: the broker refuses a step. "
+    "`verify-event`: the event must not be acted on.",
     EXIT_USAGE: "An unknown command or option, or a value that an option does not accept.",
     EXIT_NON_MATCH: "`verify`: non-match. `identify`: unknown; no enrolled person matches.",
     EXIT_NOT_ENROLLED: "Failure to enroll: nothing was stored.",

@@ -145,7 +145,7 @@ def exit_code_table() -> str:
     meanings = errors.EXIT_CODES
     if missing := known.keys() - meanings.keys():
         sys.exit(f"exit codes without a meaning: {sorted(missing)}. Fix: state what they mean")
-    rows = ((str(c), text, ", ".join(f"`{n}`" for n in known.get(c, ()))) for c, text in meanings.items())
+    rows = ((str(c), text, ", ".join(f"`{n}`" for n in known.get(c, ()))) for c, text in errors.EXIT_CODES.items())
     return table(("code", "meaning", "errors of this code"), rows)
 
 

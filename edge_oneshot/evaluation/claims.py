@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from edge_oneshot.errors import EdgeOneshotError
-from edge_oneshot.evaluation.cohort_scores import CohortScores
+from edge_oneshot.evaluation.cohort_scores import EncodedCohort
 from edge_oneshot.evaluation.dataset import EncodedDataset
 from edge_oneshot.evaluation.gallery_rates import false_positive_rates
 from edge_oneshot.evaluation.metrics import Interval, effective_number
@@ -77,7 +77,7 @@ def measure(
 
     Raises EdgeOneshotError if there are too few people.
     """
-    people = CohortScores(dataset, comparator, seed)
+    people = EncodedCohort(dataset, comparator, seed)
     claims = _claims(rule, people.count)
     points = [(threshold.value, identities) for _, identities, _, threshold in claims]
     ones, random = np.ones(people.count, dtype=np.intp), np.random.default_rng(seed)
@@ -143,7 +143,7 @@ def _agreement(claimed: float, measured: float, ci95: Interval, carried_by: floa
 
 
 def _by_group(
-    dataset: EncodedDataset, people: CohortScores, groups: Mapping[str, str], points: list[tuple[float, int]]
+    dataset: EncodedDataset, people: EncodedCohort, groups: Mapping[str, str], points: list[tuple[float, int]]
 ) -> tuple[GroupRates, ...]:
     """The false match rates among the people of each group; the group with the highest rate first."""
     names = np.unique([dataset.images[i].person for i in dataset.acquired])

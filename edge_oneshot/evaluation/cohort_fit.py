@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from edge_oneshot.evaluation.cohort_scores import ROUNDS, CohortScores
+from edge_oneshot.evaluation.cohort_scores import ROUNDS, EncodedCohort
 from edge_oneshot.evaluation.comparisons import score_matrix
 from edge_oneshot.evaluation.dataset import EncodedDataset
 from edge_oneshot.evaluation.metrics import Ints, effective_number, weighted_quantiles
@@ -31,8 +31,8 @@ MAX_SHAPE = 0.5
 def fit(
     dataset: EncodedDataset, comparator: Comparator, protocol: str, seed: int = 0, rounds: int = ROUNDS
 ) -> dict[str, Any]:
-    """The card's `cohort`; card.Cohort describes the fields. The same images and seed give the same values."""
-    c = CohortScores(dataset, comparator, seed)
+    """The card's `cohort`; card.CohortScores describes the fields. The same images and seed give the same values."""
+    c = EncodedCohort(dataset, comparator, seed)
     pairwise = _fit_pairs(c)
     galleries = _fit_galleries(c, np.linspace(pairwise.half_score, pairwise.highest, BINS + 1), rounds)
     kept = list(zip(pairwise.fmrs, pairwise.scores, strict=True))
@@ -75,7 +75,7 @@ class _Pairwise:
     tail: dict[str, float | str]
 
 
-def _fit_pairs(c: CohortScores) -> _Pairwise:
+def _fit_pairs(c: EncodedCohort) -> _Pairwise:
     sample = c.draw()
     np.fill_diagonal(sample, -np.inf)
     finite = sample[np.isfinite(sample)]
@@ -118,7 +118,7 @@ class _Galleries:
     intervals: list[list[list[float] | None]]
 
 
-def _fit_galleries(c: CohortScores, edges: Float64Array, rounds: int) -> _Galleries:
+def _fit_galleries(c: EncodedCohort, edges: Float64Array, rounds: int) -> _Galleries:
     curves = c.galleries(edges)
     resampled = c.bootstrap(edges, rounds)
     found = _Galleries(scores=[], limits=[], intervals=[])

@@ -34,7 +34,7 @@ class GalleryCurves:
     carriers: Float64Array
 
 
-class CohortScores:
+class EncodedCohort:
     """The embeddings of a cohort by identity: random draws of one image for each person, and weighted counts."""
 
     def __init__(self, dataset: EncodedDataset, comparator: Comparator, seed: int = 0) -> None:

@@ -14,7 +14,7 @@ from decision_parts import COSINE, cohort, crowd, fitted
 from edge_oneshot.errors import EdgeOneshotError, ModelError
 from edge_oneshot.evaluation import identification
 from edge_oneshot.evaluation.cohort_fit import fit, fit_tail, scores_at_rates
-from edge_oneshot.evaluation.cohort_scores import CohortScores
+from edge_oneshot.evaluation.cohort_scores import EncodedCohort
 from edge_oneshot.evaluation.gallery_rates import gallery_curves
 from edge_oneshot.evaluation.metrics import effective_number, weighted_quantiles
 from edge_oneshot.matching import cohort as rates
@@ -95,7 +95,7 @@ def test_a_rate_counts_as_measured_only_with_many_people_behind_it() -> None:
 
 def test_every_pair_of_people_has_the_same_weight() -> None:
     e = crowd(25, 2, seed=3)  # the first three people have twenty times as many images
-    scores, edges = CohortScores(e, COSINE), np.linspace(-1.001, 1.001, 2003)
+    scores, edges = EncodedCohort(e, COSINE), np.linspace(-1.001, 1.001, 2003)
     owners = np.array([p.person for p in e.images])
     names = np.unique(owners)
     shares = [

@@ -13,6 +13,7 @@ import pytest
 from edge_oneshot.config import example_toml
 from edge_oneshot.control.server import READ_TIMEOUT_S
 from edge_oneshot.errors import ConfigError
+from edge_oneshot.gallery.schema import BUSY_TIMEOUT_S
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 UNITS = ("edge-oneshot.service", "edge-oneshot@.service")

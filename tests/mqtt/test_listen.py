@@ -21,7 +21,8 @@ MakeLink = Callable[..., MqttLink]
 
 
 def listen(port: int, *options: str) -> subprocess.Popen[str]:
-    code = "from edge_oneshot.cli import main; main()"
+    # A shell starts background jobs with SIGINT ignored, and the processes of this test would inherit that.
+    code = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); from edge_oneshot.cli import main; main()"
     command = [sys.executable, "-c", code, "listen", "--host", "127.0.0.1", "--port", str(port), *options]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 

@@ -60,9 +60,9 @@ def with_templates(pipeline: Pipeline, count: int) -> Recognizer:
 
 
 def test_the_timer_counts_only_while_it_runs_and_restores_the_interpreter(
-    pipeline: Pipeline, collins: np.ndarray
+    recognizer: Recognizer, collins: np.ndarray
 ) -> None:
-    runtime = pipeline.encoder.runtime
+    runtime = recognizer.pipeline.encoder.runtime
     before = runtime._interpreter
     timer = InvokeTimer({"encoder": runtime})
     frame = make_frame(collins, "x", (640, 480))
@@ -85,6 +85,6 @@ def test_an_image_is_scaled_to_fit_the_frame(collins: np.ndarray) -> None:
     assert np.array_equal(make_frame(same, "x", (640, 480)).pixels, same)
 
 
-def test_the_frame_is_measured_at_its_own_size(pipeline: Pipeline, collins: np.ndarray) -> None:
+def test_the_frame_is_measured_at_its_own_size(recognizer: Recognizer, collins: np.ndarray) -> None:
     frame = make_frame(collins, "x")
     assert measure(with_templates(pipeline, 0), frame, 10).size == (512, 512)

@@ -11,7 +11,7 @@ import pytest
 from edge_oneshot.errors import ModelError
 from edge_oneshot.matching.compare import same_probability
 from edge_oneshot.model.bundle import SHIPPED, Bundle, find_bundle, read_bundle, split
-from edge_oneshot.model.card import EncoderCard, Platt
+from edge_oneshot.model.card import EncoderCard
 from edge_oneshot.model.card_reader import parse_card
 
 CARDS = {role: split(find_bundle("", role).read_bytes(), role)[1] for role in SHIPPED}

@@ -11,7 +11,7 @@ from samples import BLURRED, ENCODER, OTHER, embedding, random_unit, template, u
 from edge_oneshot.matching.compare import References, decide, not_compared, same_probability, score_all
 from edge_oneshot.matching.threshold import Threshold, threshold_for_fmr
 from edge_oneshot.model.bundle import Bundle
-from edge_oneshot.model.card import Comparator, ThresholdPoint, Thresholds
+from edge_oneshot.model.card import Comparator, Platt, ThresholdPoint, Thresholds
 from edge_oneshot.types import DecisionKind
 
 COSINE = Comparator(kind="cosine")
@@ -166,6 +166,14 @@ def test_with_an_empty_gallery_every_probe_is_a_non_match(encoder_bundle: Bundle
         None,
         ["empty_gallery"],
     )
+
+
+def test_the_probability_rises_with_the_score_and_stays_in_range() -> None:
+    platt = Platt(slope=10.0, intercept=-5.0, protocol="x")
+    assert same_probability(platt, 0.5) == pytest.approx(0.5)
+    values = [same_probability(platt, s) for s in (-1e6, -1.0, 0.0, 0.4, 0.6, 1.0, 1e6)]
+    assert values == sorted(values)
+    assert all(0 <= v <= 1 for v in values)
 
 
 def test_a_card_without_a_probability_gives_none(encoder_bundle: Bundle) -> None:
