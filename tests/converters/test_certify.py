@@ -54,7 +54,11 @@ def test_certificate_has_both_sides(certificate: Certificate) -> None:
     text = as_text(certificate)
     assert "TAR at FMR 1e-3" in text and "certified" in text
     html = report_page(certificate, "a <name>", {"float": 1.0, "int8": 2.0}, ("step",))
-    assert "a &lt;name&gt;" in html and html.count('<svg class="chart"') == 2 and "http" not in html.replace("http://www.w3.org", "")
+    assert (
+        "a &lt;name&gt;" in html
+        and html.count('<svg class="chart"') == 2
+        and "http" not in html.replace("http://www.w3.org", "")
+    )
 
 
 @pytest.mark.parametrize(("limits", "reason"), [(Limits(-200, 200), "TAR at FMR 1e-3"), (Limits(200, -200), "EER")])

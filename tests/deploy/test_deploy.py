@@ -62,7 +62,6 @@ def test_it_uses_no_setting_that_systemd_252_lacks(unit: str) -> None:
 
 @pytest.mark.parametrize("unit", UNITS)
 def test_the_watchdog_time_exceeds_the_longest_iteration_of_the_loop(unit: str) -> None:
-    from edge_oneshot.gallery.schema import BUSY_TIMEOUT_S
 
     assert int(settings(unit)["WatchdogSec"]) > BUSY_TIMEOUT_S + READ_TIMEOUT_S
 

@@ -12,9 +12,7 @@ from click.testing import CliRunner
 from edge_oneshot.cli import cli
 from edge_oneshot.errors import AcquisitionError
 from edge_oneshot.evaluation.benchmarking import InvokeTimer, make_frame, measure, random_references
-from edge_oneshot.gallery.store import Gallery
-from edge_oneshot.matching.threshold import Rule, Target
-from edge_oneshot.recognition.pipeline import STAGES, Pipeline
+from edge_oneshot.recognition.pipeline import STAGES
 from edge_oneshot.recognition.recognizer import Recognizer
 
 
@@ -51,14 +49,6 @@ def test_exactly_one_face_is_required(
         bench(tmp_path, "--image", str(portrait_files[picture]))
 
 
-def with_templates(pipeline: Pipeline, count: int) -> Recognizer:
-    """A recognizer that compares with `count` random templates."""
-    rule = Rule(target=Target(score=0.5), thresholds=None, cohort=None)
-    recognizer = Recognizer(pipeline, rule, Gallery(Path(":memory:")))
-    recognizer.people.use(random_references(pipeline.encoder, count), {})
-    return recognizer
-
-
 def test_the_timer_counts_only_while_it_runs_and_restores_the_interpreter(
     recognizer: Recognizer, collins: np.ndarray
 ) -> None:
@@ -66,7 +56,7 @@ def test_the_timer_counts_only_while_it_runs_and_restores_the_interpreter(
     before = runtime._interpreter
     timer = InvokeTimer({"encoder": runtime})
     frame = make_frame(collins, "x", (640, 480))
-    recognizer = with_templates(pipeline, 3)
+    recognizer.people.use(random_references(recognizer.pipeline.encoder, 3), {})
     plain = recognizer.observe(frame)[0].embedding
     assert timer.seconds == {"encoder": 0.0}
     with timer.running():
@@ -87,4 +77,4 @@ def test_an_image_is_scaled_to_fit_the_frame(collins: np.ndarray) -> None:
 
 def test_the_frame_is_measured_at_its_own_size(recognizer: Recognizer, collins: np.ndarray) -> None:
     frame = make_frame(collins, "x")
-    assert measure(with_templates(pipeline, 0), frame, 10).size == (512, 512)
+    assert measure(recognizer, frame, 10).size == (512, 512)

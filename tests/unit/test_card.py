@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 
 from edge_oneshot.errors import ModelError
-from edge_oneshot.matching.compare import same_probability
 from edge_oneshot.model.bundle import SHIPPED, Bundle, find_bundle, read_bundle, split
 from edge_oneshot.model.card import EncoderCard
 from edge_oneshot.model.card_reader import parse_card
@@ -188,14 +187,6 @@ def test_a_card_is_certified_only_by_a_passed_certificate() -> None:
         card = parse_card(CARDS["encoder"] | {"certificate": certificate}, "x")
         assert isinstance(card, EncoderCard)
         assert card.certified is certified
-
-
-def test_the_probability_rises_with_the_score_and_stays_in_range() -> None:
-    platt = Platt(slope=10.0, intercept=-5.0, protocol="x")
-    assert same_probability(platt, 0.5) == pytest.approx(0.5)
-    values = [same_probability(platt, s) for s in (-1e6, -1.0, 0.0, 0.4, 0.6, 1.0, 1e6)]
-    assert values == sorted(values)
-    assert all(0 <= v <= 1 for v in values)
 
 
 @pytest.mark.parametrize("role", CARDS)
