@@ -290,6 +290,27 @@ def test_evaluate_on_the_two_portraits(call: Call, portrait_files: dict[str, Pat
     assert report["tar_at_fmr"]["1e-3"] is None  # 4 non-mated pairs resolve no such rate
 
 
+def test_evaluate_uses_the_threshold_of_the_gallery_as_gallery_check_prints_it(
+    call: Call, portrait_files: dict[str, Path], tmp_path: Path
+) -> None:
+    """It was the threshold of an empty gallery: with target_fpir a lower one than the daemon's."""
+    config = tmp_path / "fpir.toml"
+    config.write_text(f'[device]\nstate_dir = "{tmp_path / "fpir"}"\n[decision]\ntarget_fpir = 0.01\n')
+    folder = tmp_path / "pictures"
+    for person, file in (("Eileen", "collins"), ("Grace", "hopper")):
+        call("enroll", "--name", person, "--image", str(portrait_files[file]), config=config)
+        (folder / person).mkdir(parents=True)
+        for number in (1, 2):
+            (folder / person / f"{person}_{number:04d}.png").symlink_to(portrait_files[file])
+    arguments = ("evaluate", "verification", "--images", str(folder), "--pairs", "all", "--workers", "1", "--json")
+    in_force = call("gallery", "check", "--json", config=config).json["threshold"]
+    assert call(*arguments, config=config).json["threshold"] == in_force
+    other = tmp_path / "empty.toml"
+    other.write_text(f'[device]\nstate_dir = "{tmp_path / "empty"}"\n[decision]\ntarget_fpir = 0.01\n')
+    assert call(*arguments, config=other).json["threshold"] < in_force
+    assert not (tmp_path / "empty").exists(), "evaluating creates no gallery"
+
+
 def test_the_installed_command_is_this_one() -> None:
     """Once as a process: the entry point of the installed package, its exit code, and both streams."""
     command = str(Path(sys.executable).with_name("edge-oneshot"))
