@@ -14,7 +14,7 @@ from edge_oneshot.errors import GalleryError
 from edge_oneshot.gallery.store import Gallery
 from edge_oneshot.matching.compare import References
 from edge_oneshot.model.card import EncoderCard
-from edge_oneshot.types import Template
+from edge_oneshot.types import Identity, Template
 
 log = logging.getLogger(__name__)
 
@@ -54,6 +54,28 @@ class People:
         """Compare with these references instead of the gallery's, until it is read again. For measurements."""
         self.references, self.names = references, dict(names)
         self._on_read(references)
+
+    # ---- changes; the references, and the threshold that follows them, are read again after each
+
+    def add(self, identity: Identity, templates: Sequence[Template], *, replace: bool = False) -> None:
+        """As Gallery.add."""
+        self.gallery.add(identity, templates, replace=replace)
+        self.refresh(force=True)
+
+    def add_all(self, people: Sequence[tuple[Identity, Sequence[Template]]], *, replace: bool = False) -> None:
+        """As Gallery.add_all. The gallery is read once."""
+        self.gallery.add_all(people, replace=replace)
+        self.refresh(force=True)
+
+    def rename(self, identity_id: str, name: str) -> None:
+        """As Gallery.rename."""
+        self.gallery.rename(identity_id, name)
+        self.refresh(force=True)
+
+    def remove(self, identity_id: str) -> None:
+        """As Gallery.remove."""
+        self.gallery.remove(identity_id)
+        self.refresh(force=True)
 
     def comparable(self, template: Template) -> bool:
         """Whether `template` is of this encoder and undamaged."""

@@ -239,5 +239,4 @@ class Recognizer:
 
     def store(self, enrollment: Enrollment, *, replace: bool = False) -> None:
         """Raises GalleryError; then nothing is stored."""
-        self.people.gallery.add(enrollment.identity, [enrollment.template], replace=replace)
-        self.people.refresh(force=True)
+        self.people.add(enrollment.identity, [enrollment.template], replace=replace)

@@ -193,15 +193,13 @@ class Requests:
     def _rename(self, request: rq.Rename) -> rs.Renamed:
         people = self._recognizer.people
         identity, name = people.gallery.lookup(request.name), clean_name(request.to)
-        people.gallery.rename(identity.identity_id, name)
-        people.refresh(force=True)
+        people.rename(identity.identity_id, name)
         return rs.Renamed(identity=identity.identity_id, name=name, before=identity.name)
 
     def _forget(self, request: rq.Forget) -> rs.Forgotten:
         people = self._recognizer.people
         identity = people.gallery.lookup(request.name)
-        people.gallery.remove(identity.identity_id)
-        people.refresh(force=True)
+        people.remove(identity.identity_id)
         self._publish("forgotten", identity)
         return rs.Forgotten(identity=identity.identity_id, name=identity.name)
 
@@ -226,8 +224,7 @@ class Requests:
         for person in persons:
             for template in person.templates:
                 people.check(template)
-        people.gallery.add_all([(p.identity, p.templates) for p in persons], replace=request.replace)
-        people.refresh(force=True)  # once: reading a thousand people a thousand times takes minutes
+        people.add_all([(p.identity, p.templates) for p in persons], replace=request.replace)
         for person in persons:
             self._publish("enrolled", person.identity)
         own = self._recognizer.encoder_id

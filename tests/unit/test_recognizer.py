@@ -27,6 +27,8 @@ from edge_oneshot.errors import (
 )
 from edge_oneshot.gallery.store import Gallery
 from edge_oneshot.matching.threshold import Rule, Target
+from edge_oneshot.recognition.compose import build_rule
+from edge_oneshot.recognition.pipeline import Pipeline
 from edge_oneshot.recognition.recognizer import Recognizer
 from edge_oneshot.service.compose import build_tracker
 from edge_oneshot.service.daemon import Daemon
@@ -441,3 +443,16 @@ def test_pictures_of_other_formats(recognizer: Recognizer, collins: Pixels, tmp_
     for name in ("a.jpg", "a.webp", "a.bmp"):
         Image.fromarray(collins).save(tmp_path / name)
         assert recognizer.identify(tmp_path / name)[0].identity == "eileen"
+
+
+def test_the_threshold_follows_a_removal(pipeline: Pipeline, collins: Pixels, hopper: Pixels, tmp_path: Path) -> None:
+    config = Config(decision=DecisionConfig(target_fpir=0.01))
+    with Recognizer(pipeline, build_rule(config, pipeline.encoder), Gallery(tmp_path / "g.sqlite")) as recognizer:
+        recognizer.enroll("Eileen", collins)
+        alone = recognizer.threshold.value
+        recognizer.enroll("Grace", hopper)
+        assert recognizer.threshold.value > alone
+        recognizer.people.remove("grace")
+        assert recognizer.threshold.value == alone
+        recognizer.people.rename("eileen", "Col. Collins")
+        assert recognizer.people.names == {"eileen": "Col. Collins"}
