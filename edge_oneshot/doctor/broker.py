@@ -42,7 +42,9 @@ def check(config: Config, state: StatusReport | None) -> Finding:
     plain = "" if mqtt.tls or mqtt.host in ("localhost", "127.0.0.1", "::1") else "; not encrypted: mqtt.tls is false"
     text = f"{where} accepts the connection{who}{plain}{waiting}"
     if state is not None:
-        return warning("broker", f"{text}, but the daemon is {state.broker}", "journalctl -u 'edge-oneshot*' tells why")
+        return warning(
+            "broker", f"{text}, but the daemon is {state.broker}", "read the reason in `journalctl -u 'edge-oneshot*'`"
+        )
     return ok("broker", text)
 
 
