@@ -39,7 +39,7 @@ _BRIEF = 3  # connections in a row that ended soon after their CONNACK, until th
 
 
 class MqttLink:
-    """One thread owns the connection. Call subscribe() before start(), and start() once.
+    """One thread owns the connection. Call subscribe() and publish_with() before start(), and start() once.
 
     Every other method may be called from any thread at any time: each hands its value to a part that holds its own lock
     (`RetainedStates`, `LinkState`, the outbox) or to a thread-safe queue.
@@ -102,9 +102,9 @@ class MqttLink:
         if self._thread.is_alive():
             log.debug("mqtt: the thread is still in connect(); it ends with the process")
         else:
+            self._publish_posted()  # the thread may never have run; now it runs no more
             self._wake_in.close()
             self._wake_out.close()
-        self._publish_posted()  # the thread may never have run
         self._state.set("stopped")
 
     def wake(self) -> None:
