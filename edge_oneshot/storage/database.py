@@ -9,8 +9,8 @@ from __future__ import annotations
 import contextlib
 import errno
 import logging
-import os
 import sqlite3
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -75,7 +75,7 @@ class Database:
             if path != IN_MEMORY:
                 uri = f"{path.absolute().as_uri()}?mode={'ro' if read_only else 'rw'}"
                 if not read_only:
-                    create_private(path)
+                    disk.create_private(path)
             self._db = sqlite3.connect(
                 uri, uri=True, timeout=schema.busy_timeout_s, isolation_level=None, check_same_thread=not any_thread
             )
@@ -84,7 +84,7 @@ class Database:
         try:
             self._file = _identify(path)
             self._db.text_factory = _decode
-            self._prepare(read_only)
+            self._prepare_in_turn(read_only)
         except (OSError, sqlite3.Error) as e:
             self._db.close()
             raise self._error("open", e) from e
@@ -190,6 +190,17 @@ class Database:
 
     # ---- opening
 
+    def _prepare_in_turn(self, read_only: bool) -> None:
+        """Prepare, and try again while other processes open the file: SQLite reports some of these locks without waiting."""
+        end = time.monotonic() + self.schema.busy_timeout_s
+        while True:
+            try:
+                return self._prepare(read_only)
+            except sqlite3.OperationalError as e:
+                if (e.sqlite_errorcode & 0xFF) != sqlite3.SQLITE_BUSY or time.monotonic() > end:
+                    raise
+                time.sleep(0.01)
+
     def _prepare(self, read_only: bool) -> None:
         schema, db = self.schema, self._db
         if not read_only:
@@ -267,18 +278,6 @@ def text(value: object) -> str:
     if not isinstance(value, str):
         raise ValueError(f"expected UTF-8 text, got {value!r}"[:100])
     return value
-
-
-def create_private(path: Path) -> None:
-    """Make the file and its folder, if absent, so that only this user can read them. Raises OSError."""
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)  # SQLite gives its side files the same mode
-    try:
-        if os.fstat(handle).st_mode & 0o077:  # a copy that was restored by hand, perhaps
-            with contextlib.suppress(PermissionError):
-                os.fchmod(handle, 0o600)
-    finally:
-        os.close(handle)
 
 
 def _decode(data: bytes) -> str | bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import pwd
@@ -86,3 +87,15 @@ def _user(uid: int) -> str:
         return f"user {pwd.getpwuid(uid).pw_name}"
     except KeyError:
         return f"user {uid}"
+
+
+def create_private(path: Path) -> None:
+    """Make the file and its folder, if absent, so that only this user can read them. Raises OSError."""
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)  # SQLite gives its side files the same mode
+    try:
+        if os.fstat(handle).st_mode & 0o077:  # a copy that was restored by hand, perhaps
+            with contextlib.suppress(PermissionError):
+                os.fchmod(handle, 0o600)
+    finally:
+        os.close(handle)

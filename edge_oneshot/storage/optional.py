@@ -11,7 +11,7 @@ from typing import TypeVar
 
 from edge_oneshot.errors import StorageError, UnusableFile
 from edge_oneshot.storage import disk
-from edge_oneshot.storage.database import Database, Row, Schema, Value, create_private
+from edge_oneshot.storage.database import Database, Row, Schema, Value
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -32,7 +32,7 @@ class OptionalDatabase:
     def require_permission(self) -> None:
         """Raises StorageError if this user may not write the file. Any other failure is left to `run`."""
         try:
-            create_private(self.path)
+            disk.create_private(self.path)
         except PermissionError as e:
             why, hint = disk.explain(e.errno or 0, str(e.strerror), self.path, self._schema.kind)
             raise StorageError(f"cannot open the {self._schema.kind} {self.path}: {why}", hint) from None
