@@ -5,7 +5,7 @@
 100 people of LFW sets 5-6 are enrolled from one image each; they visit with their other images. Strangers are the other
 people of these sets, and those of ORL, once each. A visit is one image that moves through the frame (640x480), comes nearer
 and turns a little, under changing light, with motion blur and noise: three seconds at five frames per second. One visit in
-ten overlaps another in time. The hours between are not rendered: nobody is in view. Thresholds come from the card (LFW sets
+ten overlaps another in time. The hours between are not rendered: no person is in view. Thresholds come from the card (LFW sets
 1-4) for the claimed rate, and every claim is measured on the same frames.
 """
 

@@ -7,7 +7,6 @@ Shapes and layouts are TFLite's: activations (N, H, W, C), CONV_2D weights (O, k
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -100,14 +99,6 @@ class Graph:
 
     def constant(self, stem: str, data: Array) -> Tensor:
         return Tensor(self.unique_name(stem), tuple(data.shape), data.dtype.type, np.ascontiguousarray(data))
-
-    def replace_input(self, old: Tensor, new: Tensor, skip: Iterable[Op] = ()) -> None:
-        """Replace `old` by `new` in every consumer (and the graph's outputs), except the ops in `skip`."""
-        skipped = {id(op) for op in skip}
-        for op in self.ops:
-            if id(op) not in skipped:
-                op.inputs = [new if t is old else t for t in op.inputs]
-        self.outputs = [new if t is old else t for t in self.outputs]
 
     def insert_after(self, anchor: Op | None, op: Op) -> None:
         self.ops.insert(0 if anchor is None else self.ops.index(anchor) + 1, op)

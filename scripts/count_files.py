@@ -2,8 +2,8 @@
 
 Two paths: one frame of the daemon that ends in a match event for the broker, and one enrollment from a picture file. Only the
 loop's thread is traced: what the MQTT thread does with the event is a path of its own. Loading (models,
-configuration, gallery) is not part of either; types.py is left out, since every file uses it. The number is a measure of how
-much a reader has to open to follow a path.
+configuration, gallery) is not part of either; types/ is left out, since every file uses it. The number measures how much a
+reader has to open to follow a path.
 """
 
 from __future__ import annotations
@@ -13,11 +13,13 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
 import skimage.data
+from PIL import Image
 
 import edge_oneshot
 from edge_oneshot.config import Config, DecisionConfig, DeviceConfig, ModelConfig, MqttConfig
@@ -52,8 +54,6 @@ def entered(action: Callable[[], object]) -> list[str]:
 def paths(folder: Path) -> dict[str, list[str]]:
     picture = skimage.data.astronaut()
     file = folder / "collins.png"
-    from PIL import Image
-
     Image.fromarray(picture).save(file)
     config = Config(
         device=DeviceConfig(state_dir=str(folder)),
@@ -67,8 +67,6 @@ def paths(folder: Path) -> dict[str, list[str]]:
         request = PendingRequest(Enroll(name="Eileen", image=file.read_bytes()))
         enrollment = entered(lambda: daemon.requests.start(request))
         now_ns = time.monotonic_ns()
-        from datetime import UTC, datetime
-
         frame = Frame(pixels=picture.copy(), seq=1, captured_ns=now_ns, captured_at=datetime.now(UTC), source="x")
         events: list[Any] = []
         match = entered(lambda: events.extend(daemon.step(frame, now_ns)))

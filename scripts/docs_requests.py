@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from docs_markdown import plain, table
 
-from edge_oneshot.control.codec import hints, key_of
+from edge_oneshot.control.codec import hints
 from edge_oneshot.control.requests import REQUESTS, AnyRequest
 from edge_oneshot.mqtt.commands import VERBS as OVER_MQTT
 
@@ -56,17 +56,17 @@ def argument_rows(request: type[AnyRequest]) -> Iterator[tuple[str, str, str, st
     for f in fields(request):  # type: ignore[arg-type]
         kind = hints(request)[f.name]
         words = type_words(kind).removesuffix(" or null")
-        yield f"`{key_of(f)}`", words, _default(f), _doc(f)
+        yield f"`{f.name}`", words, _default(f), _doc(f)
 
 
 def response_rows(kind: type, prefix: str = "") -> Iterator[tuple[str, str, str]]:
     """Each field of a response; fields of objects and of list items follow their object, as `object.field`."""
     for f in fields(kind):  # type: ignore[arg-type]
         hint = hints(kind)[f.name]
-        yield f"`{prefix}{key_of(f)}`", type_words(hint), _doc(f)
+        yield f"`{prefix}{f.name}`", type_words(hint), _doc(f)
         for part in (hint, *typing.get_args(hint)):
             if is_dataclass(part) and isinstance(part, type):
-                yield from response_rows(part, f"{prefix}{key_of(f)}.")
+                yield from response_rows(part, f"{prefix}{f.name}.")
 
 
 def request_table() -> str:

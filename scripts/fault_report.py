@@ -152,7 +152,7 @@ Built to overflow: {full["committed"]} events while the broker is away and room 
 
 A copy that says fresh and arrived late had been handed over in time and was held up in the network. `expires_at` is
 there for that: a consumer that checks it does not act. Requests are neither kept nor repeated: one that comes while the
-device is away is not answered, and whoever asked asks again.
+device is away is not answered, and the requester must send it again.
 
 ## The broker killed with SIGKILL
 
@@ -164,5 +164,5 @@ saved before; the kill comes at a random moment, within a second after the subsc
 {kills}
 
 What helps: `autosave_on_changes true` with a small `autosave_interval` in mosquitto.conf, subscribers that stay
-connected, and a consumer that reads `presence` (retained, told anew after each reconnect) when it comes back.
+connected, and a consumer that reads `presence` (retained, published again after each reconnect) when it returns.
 """

@@ -23,19 +23,15 @@ Json = Any  # a JSON value of any kind
 T = TypeVar("T")
 
 
-def arg(doc: str, default: object = MISSING, *, at_most: float | None = None, key: str = "") -> Any:
-    """A field of a request. at_most: of a number, which must be more than 0 then. key: its JSON name, if another."""
-    metadata = {"doc": doc, "at_most": at_most, "key": key}
+def arg(doc: str, default: object = MISSING, *, at_most: float | None = None) -> Any:
+    """A field of a request. at_most: of a number, which must be more than 0 then."""
+    metadata = {"doc": doc, "at_most": at_most}
     return field(metadata=metadata) if default is MISSING else field(default=default, metadata=metadata)
 
 
 def out(doc: str, default: object = MISSING) -> Any:
     """A field of a response. default: what an earlier release, which does not send it, means."""
     return arg(doc, default)
-
-
-def key_of(f: Field[Any]) -> str:
-    return f.metadata.get("key") or f.name
 
 
 @functools.cache
@@ -49,7 +45,7 @@ def hints(kind: type) -> Mapping[str, Any]:
 def to_json(value: object) -> Any:
     """A message, or a part of one, as JSON values."""
     if is_dataclass(value):
-        return {key_of(f): to_json(getattr(value, f.name)) for f in fields(value)}
+        return {f.name: to_json(getattr(value, f.name)) for f in fields(value)}
     if isinstance(value, bytes):
         return base64.b64encode(value).decode("ascii")
     if isinstance(value, Mapping):
@@ -70,7 +66,7 @@ def from_json(kind: type[T], data: object, name: str, *, strict: bool) -> T:
     assert is_dataclass(kind)
     if not isinstance(data, Mapping):
         raise wrong(name, "a JSON object", data)
-    types_, known, values = hints(kind), {key_of(f): f for f in fields(kind)}, {}
+    types_, known, values = hints(kind), {f.name: f for f in fields(kind)}, {}
     if strict and (unknown := sorted(set(data) - set(known))):
         expected = ", ".join(known) or "no arguments"
         raise ControlError(f"{name}: unknown argument {unknown[0][:60]!r}: expected {expected}", HINT)
@@ -156,10 +152,10 @@ def schema(kind: Any) -> dict[str, Any]:
     if origin is Literal:
         return {"enum": list(inner)}
     if is_dataclass(kind) and isinstance(kind, type):
-        needed = [key_of(f) for f in fields(kind) if f.default is MISSING and f.default_factory is MISSING]
+        needed = [f.name for f in fields(kind) if f.default is MISSING and f.default_factory is MISSING]
         return {
             "type": "object",
-            "properties": {key_of(f): schema(hints(kind)[f.name]) | _notes(f) for f in fields(kind)},
+            "properties": {f.name: schema(hints(kind)[f.name]) | _notes(f) for f in fields(kind)},
             "required": needed,
         }
     if origin in (list, tuple):

@@ -102,7 +102,7 @@ class MqttLink:
         if self._thread.is_alive():
             log.debug("mqtt: the thread is still in connect(); it ends with the process")
         else:
-            self._publish_posted()  # the thread may never have run; now it runs no more
+            self._publish_posted()  # the outbox then knows which topics to clear at the next start
             self._wake_in.close()
             self._wake_out.close()
         self._state.set("stopped")
@@ -172,12 +172,6 @@ class MqttLink:
                 log.exception("mqtt: a state could not be published")
 
     def _run(self) -> None:
-        try:
-            self._connect_until_stopped()
-        finally:
-            self._publish_posted()  # the outbox then knows which topics to clear at the next start
-
-    def _connect_until_stopped(self) -> None:
         shared = self._share()
         preferred, *others = broker.protocols(self._config)
         protocol, silent, brief = preferred, 0, 0

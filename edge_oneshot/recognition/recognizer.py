@@ -177,7 +177,7 @@ class Recognizer:
     def verify(self, name: str, picture: Picture) -> Recognition:
         """Compare a picture with one enrolled person (1:1). name: name or identity.
 
-        The threshold is that of a gallery with this person alone, since nobody else is compared. Raises AcquisitionError
+        The threshold is that of a gallery with this person alone, since no other person is compared. Raises AcquisitionError
         unless the picture shows exactly one usable face, GalleryError for an unknown person or one without a template of
         this encoder.
         """

@@ -23,7 +23,7 @@ from edge_oneshot.gallery.archive import from_document, to_document
 from edge_oneshot.gallery.naming import clean_name
 from edge_oneshot.gallery.store import Enrolled as Person
 from edge_oneshot.matching.forecast import growth, nearest
-from edge_oneshot.recognition.enrollment import Enrollment, enroll_from_frame
+from edge_oneshot.recognition.enrollment import Enrollment
 from edge_oneshot.recognition.recognizer import Recognition, Recognizer
 from edge_oneshot.service.jobs import CaptureJob, EnrollJob, Job
 from edge_oneshot.types import Event, Frame, Identity
@@ -109,25 +109,29 @@ class Requests:
     # ---- enrollment
 
     def _enroll(self, pending: PendingRequest, request: rq.Enroll) -> None:
-        recognizer = self._recognizer
-        identity = recognizer.new_identity(request.name, request.id)
-        # Refused before the person is asked to stand still; the store checks again inside its transaction.
-        recognizer.people.gallery.check_free(identity, replace=request.replace)
+        recognizer, replace = self._recognizer, request.replace
         if request.image is not None:
             frame = decode_image(request.image, request.source)
-            enrollment = enroll_from_frame(recognizer.pipeline, frame, identity, recognizer.references)
-            pending.finish(self._store(enrollment, request.replace))
+            enrolled = recognizer.enroll(request.name, frame, identity_id=request.id, replace=replace)
+            pending.finish(self._enrolled(enrolled))
             return
-        session = recognizer.capture_session(identity, request.timeout_s)
-        self._begin(EnrollJob(pending, session, lambda enrollment: self._store(enrollment, request.replace)))
+        identity = recognizer.new_identity(request.name, request.id)
+        # Refused before the person is asked to stand still; the store checks again inside its transaction.
+        recognizer.people.gallery.check_free(identity, replace=replace)
+
+        def store(enrollment: Enrollment) -> rs.Enrolled:
+            recognizer.store(enrollment, replace=replace)
+            return self._enrolled(enrollment)
+
+        self._begin(EnrollJob(pending, recognizer.capture_session(identity, request.timeout_s), store))
 
     def _begin(self, job: Job) -> None:
         if self.job is not None:
             raise ControlError("another request is using the camera", "wait until it ends, or cancel it")
         self.job = job
 
-    def _store(self, enrollment: Enrollment, replace: bool) -> rs.Enrolled:
-        self._recognizer.store(enrollment, replace=replace)
+    def _enrolled(self, enrollment: Enrollment) -> rs.Enrolled:
+        """Publish a stored enrollment; its response."""
         self._publish("enrolled", enrollment.identity)
         threshold, like = self._recognizer.threshold.value, enrollment.look_alike
         self_score = enrollment.self_score

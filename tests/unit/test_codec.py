@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from edge_oneshot.control import requests as rq
 from edge_oneshot.control import responses as rs
-from edge_oneshot.control.codec import MAX_TEXT, from_json, hints, key_of, schema, to_json
+from edge_oneshot.control.codec import MAX_TEXT, from_json, hints, schema, to_json
 from edge_oneshot.control.protocol import (
     Finished,
     PendingRequest,
@@ -262,7 +262,7 @@ JSON = st.recursive(
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=10), inner, max_size=4),
     max_leaves=12,
 )
-KEYS = sorted({key_of(f) for kind in KINDS for f in fields(kind)})
+KEYS = sorted({f.name for kind in KINDS for f in fields(kind)})
 OBJECTS = st.dictionaries(st.sampled_from(KEYS) | st.text(max_size=5), JSON, max_size=6)
 
 

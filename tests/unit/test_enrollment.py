@@ -19,7 +19,7 @@ from PIL import Image, ImageFilter
 from samples import OTHER, person, random_unit, template
 
 from edge_oneshot.control import responses as rs
-from edge_oneshot.control.codec import key_of, to_json
+from edge_oneshot.control.codec import to_json
 from edge_oneshot.control.protocol import PendingRequest, make_request
 from edge_oneshot.control.requests import REQUESTS
 from edge_oneshot.errors import AcquisitionError, CameraError, ControlError, EnrollmentError, GalleryError
@@ -405,7 +405,7 @@ def test_odd_arguments_cause_no_other_error_than_those_of_the_request(served: Se
     good: dict[str, Any] = {"name": "Zoë", "to": "New", "image": picture(empty_scene((64, 48))), "document": {}}
     answered = 0
     for verb, kind in REQUESTS.items():
-        keys = {key_of(f) for f in fields(kind)}  # type: ignore[arg-type]
+        keys = {f.name for f in fields(kind)}  # type: ignore[arg-type]
         for key in keys:
             for value in odd:
                 arguments = {k: v for k, v in good.items() if k in keys} | {key: value}
