@@ -23,10 +23,13 @@ KINDS = ("drop_pubacks", "cut_at_puback", "cut_in_publish", "slow", "stall", "ha
 
 
 class FaultProxy:
-    """fault: the kind that is active, or "". v5: "pass", "refuse" (as a broker of 3.1.1 does) or "hang up"."""
+    """fault: the kind that is active, or "". v5: "pass", "refuse" (as a broker of 3.1.1 does) or "hang up".
+
+    after_cut: the fault that replaces `cut_at_puback` once it has cut, before the publisher can connect again.
+    """
 
     def __init__(self, target_port: int, v5: str = "pass") -> None:
-        self.fault, self.v5 = "", v5
+        self.fault, self.v5, self.after_cut = "", v5, "cut_at_puback"
         self.hits = 0  # times that a fault affected a connection
         self._target = ("127.0.0.1", target_port)
         self._server = socket.create_server(("127.0.0.1", 0))
@@ -109,6 +112,8 @@ class FaultProxy:
                 client.sendall(b"\x20\x02\x00\x01")  # CONNACK of 3.1.1: unacceptable protocol version
             return False
         if from_broker and kind == PUBACK and fault in ("drop_pubacks", "cut_at_puback"):
+            if fault == "cut_at_puback":
+                self.fault = self.after_cut
             self.hits += 1
             return fault == "drop_pubacks"
         if not from_broker and kind == PUBLISH and fault == "cut_in_publish":

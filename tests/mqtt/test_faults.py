@@ -73,11 +73,10 @@ def test_the_second_copy_after_a_long_cut_is_late(broker: Mosquitto, tmp_path: P
     with FaultProxy(broker.port) as proxy, Subscriber(broker.port) as listener:
         link = make_link(proxy.port, box=box, clock=clock)
         deliver(link, box, clock.event(identity="bob"))
-        proxy.fault = "cut_at_puback"
+        proxy.fault, proxy.after_cut = "cut_at_puback", "refuse"  # no second copy before the clock has moved
         box.events.commit(clock.event())
         link.wake()
         wait_until(lambda: proxy.hits, "the cut")
-        proxy.fault = "refuse"
         clock.forward = 2.5
         proxy.fault = ""
         wait_until(lambda: box.events.status().depth == 0, "the delivery")
