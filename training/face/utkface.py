@@ -1,0 +1,58 @@
+"""UTKFace for training, thresholds and reports: one split for all of them, fixed by the hash of the file name.
+
+The parts share no picture. UTKFace shows mostly one picture of a person, but several of some public figures; doubles.json
+lists the pictures that look like another picture of the set, by hash, as it was made before any training.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Literal
+
+Part = Literal["train", "threshold", "report"]
+PARTS: tuple[Part, ...] = ("train", "train", "threshold", "report")  # by the first byte of the digest, modulo 4
+DOUBLES = Path(__file__).parent / "data" / "doubles.json"
+GROUPS = ("white", "black", "asian", "indian", "other")  # as the authors labelled them
+BANDS = ((0, 3), (4, 8), (9, 15), (16, 120))  # years
+
+
+def digest(name: str) -> str:
+    """The first 16 hexadecimal digits of SHA-256 of a file name, without folders."""
+    return hashlib.sha256(Path(name).name.encode()).hexdigest()[:16]
+
+
+def part_of(name: str) -> Part:
+    """The part that a picture belongs to."""
+    return PARTS[int(digest(name)[:2], 16) % 4]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Labels:
+    """age: years. sex: "male" or "female". group: one of GROUPS. All as the authors of UTKFace labelled the picture."""
+
+    age: int
+    sex: str
+    group: str
+
+    @property
+    def band(self) -> str:
+        """The age band, as "16-120"."""
+        return next(f"{low}-{high}" for low, high in BANDS if low <= self.age <= high)
+
+
+def labels_of(name: str) -> Labels | None:
+    """The labels in a file name `age_sex_group_date.jpg.chip.jpg`; None if the name lacks one."""
+    words = Path(name).name.split("_")
+    if len(words) != 4 or not all(w.isdigit() for w in words[:3]) or int(words[2]) >= len(GROUPS):
+        return None
+    return Labels(age=int(words[0]), sex=("male", "female")[int(words[1]) % 2], group=GROUPS[int(words[2])])
+
+
+@cache
+def doubles() -> frozenset[str]:
+    """The digests of the pictures that reports, thresholds and training leave out."""
+    return frozenset(json.loads(DOUBLES.read_text(encoding="utf-8"))["left_out"])
