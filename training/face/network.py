@@ -44,8 +44,19 @@ class GraphNet(nn.Module):
 
     def forward(self, pixels: Tensor) -> Tensor:
         # channels last: a sixth faster on a CPU
-        values = {id(self.graph.inputs[0]): pixels.contiguous(memory_format=torch.channels_last)}
-        for k, op in enumerate(self.graph.ops):
+        return self._run(0, {id(self.graph.inputs[0]): pixels.contiguous(memory_format=torch.channels_last)})
+
+    def run_from(self, cut: int, activations: Tensor) -> Tensor:
+        """`forward`, from the output of operator `cut`, float32 (B, C, H, W), on."""
+        return self._run(cut + 1, {id(self.graph.ops[cut].output): activations})
+
+    def last_layer(self) -> tuple[nn.Parameter, nn.Parameter]:
+        """The weights (D, C, 1, 1) and biases (D,) of the last convolution."""
+        last = max(int(name[1:]) for name in self.weights if name.startswith("w"))
+        return self.weights[f"w{last}"], self.weights[f"b{last}"]
+
+    def _run(self, first: int, values: dict[int, Tensor]) -> Tensor:
+        for k, op in enumerate(self.graph.ops[first:], first):
             values[id(op.output)] = self._apply(k, op, values[id(op.inputs[0])], values)
         return values[id(self.graph.outputs[0])].flatten(1)
 
