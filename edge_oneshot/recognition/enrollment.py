@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 
 import numpy as np
 
+from edge_oneshot.config import QualityConfig
 from edge_oneshot.errors import AcquisitionError, EnrollmentError
 from edge_oneshot.matching.compare import References, score_all
 from edge_oneshot.recognition.pipeline import Pipeline
@@ -47,16 +48,16 @@ def find_one(samples: Sequence[Sample]) -> tuple[Sample | None, tuple[Fault, ...
     return (None, samples[0].faults) if samples[0].faults else (samples[0], ())
 
 
-def find_reference(pipeline: Pipeline, frame: Frame) -> tuple[Sample | None, tuple[Fault, ...]]:
+def find_reference(samples: Sequence[Sample], gates: QualityConfig) -> tuple[Sample | None, tuple[Fault, ...]]:
     """As find_one, with the stricter gates for enrollment."""
-    sample, faults = find_one(pipeline.samples(frame))
-    faults = faults if sample is None else reference_faults(sample.quality, pipeline.gates)
+    sample, faults = find_one(samples)
+    faults = faults if sample is None else reference_faults(sample.quality, gates)
     return (None, faults) if faults else (sample, ())
 
 
 def enroll_from_frame(pipeline: Pipeline, frame: Frame, identity: Identity, references: References) -> Enrollment:
     """Enroll from one picture. Raises EnrollmentError with every fault; nothing is stored here."""
-    sample, faults = find_reference(pipeline, frame)
+    sample, faults = find_reference(pipeline.picture_samples(frame), pipeline.gates)
     if sample is None:
         raise EnrollmentError(
             f"{identity.name!r} was not enrolled from {frame.source}",
@@ -68,7 +69,7 @@ def enroll_from_frame(pipeline: Pipeline, frame: Frame, identity: Identity, refe
 
 def probe_from_frame(pipeline: Pipeline, frame: Frame) -> tuple[Sample, Embedding]:
     """The one probe of a picture, for verify and identify. Raises AcquisitionError with every fault."""
-    sample, faults = find_one(pipeline.samples(frame))
+    sample, faults = find_one(pipeline.picture_samples(frame))
     if sample is None:
         raise AcquisitionError(
             f"nothing was compared: {frame.source} holds no usable probe",
@@ -120,7 +121,7 @@ class CaptureSession:
         """Take a frame; the finished enrollment, or None while it needs more."""
         if frame.captured_ns <= self._prompt_ns:
             return None
-        sample, self._faults = find_reference(self._pipeline, frame)
+        sample, self._faults = find_reference(self._pipeline.samples(frame), self._pipeline.gates)
         if sample is not None:
             self._good.append((sample, frame.captured_ns))
             self.progress = "hold still"

@@ -166,7 +166,8 @@ class Recognizer:
         Raises CameraError for a picture that cannot be read.
         """
         self.people.refresh()
-        return [self._recognition(o.sample, o.decision) for o in self.observe(to_frame(picture))]
+        observations = (self._observe(sample) for sample in self.pipeline.picture_samples(to_frame(picture)))
+        return [self._recognition(o.sample, o.decision) for o in observations]
 
     def identify_one(self, picture: Picture) -> Recognition:
         """The same for a picture of one person. Raises AcquisitionError unless it shows exactly one usable face."""
