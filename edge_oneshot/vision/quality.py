@@ -61,7 +61,8 @@ def shown(chip: Chip, frame: tuple[int, int]) -> BoolArray:
     x, y = undo(chip.transform, np.stack([u.ravel(), v.ravel()], axis=1)).T
     inside = ((x >= 0) & (y >= 0) & (x < frame[0]) & (y < frame[1])).reshape(height, width)
     rows = inside[:-2] & inside[1:-1] & inside[2:]
-    return rows[:, :-2] & rows[:, 1:-1] & rows[:, 2:]
+    whole: BoolArray = rows[:, :-2] & rows[:, 1:-1] & rows[:, 2:]
+    return whole
 
 
 def _faults(q: Quality, face: Face, frame: Frame, gates: QualityConfig) -> list[Fault]:
