@@ -22,9 +22,10 @@ from edge_oneshot.events.journal import Journal
 from edge_oneshot.gallery.archive import from_document, to_document
 from edge_oneshot.gallery.naming import clean_name
 from edge_oneshot.gallery.store import Enrolled as Person
-from edge_oneshot.matching.forecast import growth, missed, nearest, too_alike
+from edge_oneshot.matching.forecast import growth, missed, too_alike
 from edge_oneshot.recognition.enrollment import Enrollment
 from edge_oneshot.recognition.recognizer import Recognition, Recognizer
+from edge_oneshot.service.answers import enrolled_response
 from edge_oneshot.service.jobs import CaptureJob, EnrollJob, Job
 from edge_oneshot.types import Event, Frame, Identity
 
@@ -136,24 +137,7 @@ class Requests:
     def _enrolled(self, enrollment: Enrollment) -> rs.Enrolled:
         """Publish a stored enrollment; its response."""
         self._publish("enrolled", enrollment.identity)
-        threshold, like = self._recognizer.threshold.value, enrollment.look_alike
-        self_score = enrollment.self_score
-        alike = None
-        if like is not None and like.score >= threshold:
-            alike = rs.LookAlike(identity=like.identity_id, score=round(like.score, 4), threshold=round(threshold, 4))
-        near = None if like is None else nearest(self._recognizer.rule.cohort, like, threshold)
-        return rs.Enrolled(
-            identity=enrollment.identity.identity_id,
-            name=enrollment.identity.name,
-            encoder_id=enrollment.template.encoder_id,
-            quality=enrollment.template.quality.measures(),
-            look_alike=alike,
-            frames=enrollment.frames,
-            self_score=None if self_score is None else round(self_score, 4),
-            weak=self_score is not None and self_score < threshold,
-            nearest=None if near is None else rs.Nearest(**near),
-            no_rate=enrollment.template.no_rate,
-        )
+        return enrolled_response(enrollment, self._recognizer)
 
     def _publish(self, event_type: str, identity: Identity) -> None:
         now_ns, now = time.monotonic_ns(), datetime.now(UTC)

@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Iterator
 from datetime import datetime
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -194,10 +195,14 @@ def test_a_trigger_acts_only_on_a_match_with_a_rate(change: dict[str, object], e
     """The template in Jinja, with Home Assistant's two time functions."""
     jinja2 = pytest.importorskip("jinja2")
     message = {"event_type": "match", "late": False, "clock": "synced", "expires_at": "2026-01-01T00:00:10Z"} | change
-    names = {
+    names: dict[str, Any] = {
         "value_json": message,
+        "trigger": SimpleNamespace(payload_json=message | {"identity": "alice"}),
         "utcnow": lambda: "2026-01-01T00:00:00Z",
         "as_timestamp": lambda t: datetime.fromisoformat(t).timestamp(),
     }
     found = components(Topics("x", "porch"), "node", {"alice": "Alice"})["match_alice"]
     assert jinja2.Template(found["value_template"]).render(**names) == expected
+    door = (Path(__file__).parents[2] / "deploy" / "examples" / "home-assistant-door.yaml").read_text(encoding="utf-8")
+    condition = door.split("value_template: >-")[1].split("actions:")[0]
+    assert jinja2.Template(condition).render(**names).split() == [str(expected == "act")]
