@@ -8,7 +8,7 @@ import click
 
 from edge_oneshot.cli.common import find_config, json_option, perform, print_json
 from edge_oneshot.control import requests as rq
-from edge_oneshot.control.responses import Checked
+from edge_oneshot.control.responses import AlikePair, Checked
 
 
 @click.group()
@@ -27,6 +27,7 @@ def list_(ctx: click.Context, as_json: bool) -> None:
         return
     for p in people:
         note = "  must be enrolled again (template of another encoder)" if p.needs_enrollment else ""
+        note += "  no error rate can be stated" if p.no_rate else ""
         click.echo(f"{p.identity:20} {p.name:24} since {p.created_at[:10]}{note}")
     if not people:
         click.echo("the gallery is empty; enroll a person with `edge-oneshot enroll --name NAME`", err=True)
@@ -43,6 +44,8 @@ def show(ctx: click.Context, name: str, as_json: bool) -> None:
         print_json(p)
         return
     click.echo(f"{p.name} ({p.identity}), enrolled {p.created_at[:19]}")
+    if p.no_rate:
+        click.echo('no error rate can be stated for this person; match events carry "rate": "none"')
     for t in p.details:
         state = "in use" if t.comparable else "of another encoder, not compared"
         measures = ", ".join(f"{key} {value:g}" for key, value in t.quality.items())
@@ -97,10 +100,24 @@ def _print_findings(r: Checked) -> None:
     for identity in r.needs_enrollment:
         command = f"edge-oneshot enroll --name … --id {identity} --replace"
         click.echo(f"enroll again: {identity} (template of another encoder): {command}")
+    for identity in r.no_rate:
+        click.echo(f'no rate: {identity}: no error rate can be stated; match events carry "rate": "none"')
     for pair in r.look_alikes:
-        click.echo(f"look-alikes: {' and '.join(pair.identities)}: score {pair.score:.3f}: they match each other")
-    if not r.needs_enrollment and not r.look_alikes:
+        click.echo(
+            f"look-alikes: {' and '.join(pair.identities)}: score {pair.score:.3f}, threshold {r.threshold:.3f}: they match "
+            f"each other{_cost(pair, r.fnmr)}"
+        )
+    if not r.needs_enrollment and not r.look_alikes and not r.no_rate:
         click.echo("no problem found")
+
+
+def _cost(pair: AlikePair, fnmr: float | None) -> str:
+    """What a threshold that separates the pair would cost."""
+    if pair.apart_at is None:
+        return ""
+    cost = "" if pair.fnmr is None else f" and misses {100 * pair.fnmr:.3g} % of enrolled people's captures"
+    today = "" if pair.fnmr is None or fnmr is None else f" (today {100 * fnmr:.3g} %)"
+    return f"; a threshold of {pair.apart_at:.4f} separates these templates{cost}{today}"
 
 
 @gallery.command()
@@ -131,3 +148,5 @@ def import_(ctx: click.Context, file: Path, replace: bool, as_json: bool) -> Non
     click.echo(f"imported {len(r.identities)} people")
     if r.needs_enrollment:
         click.echo(f"must be enrolled again (another encoder's templates): {', '.join(r.needs_enrollment)}", err=True)
+    if r.no_rate:
+        click.echo(f"no error rate can be stated for: {', '.join(r.no_rate)}", err=True)

@@ -30,6 +30,7 @@ class PersonSummary:
     created_at: str = out("RFC 3339")
     templates: int = out("stored templates, of any encoder")
     needs_enrollment: bool = out("true if none of them is comparable with this encoder")
+    no_rate: bool = out("true if no error rate can be stated for this person", False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,6 +46,8 @@ class TemplateDetails:
 class AlikePair:
     identities: tuple[str, ...] = out("two identities")
     score: float
+    apart_at: float | None = out("lowest threshold at which these templates do not match each other", None)
+    fnmr: float | None = out("expected share of enrolled people's captures missed there; null if not measured", None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,6 +91,7 @@ class Enrolled:
     self_score: float | None = out("lowest score of the template against the best frames; null for one frame", None)
     weak: bool = out("true if self_score is below the threshold", False)
     nearest: Nearest | None = out("the most similar other person, else null", None)
+    no_rate: bool = out("true if no error rate can be stated for this person", False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,6 +128,8 @@ class Checked(GalleryCounts):
     needs_enrollment: list[str] = out("identities without a template of this encoder")
     look_alikes: list[AlikePair] = out("pairs of people who would match each other")
     growth: list[GrowthState] | None = out("error rates now and with 100 more people; null without a cohort", None)
+    no_rate: tuple[str, ...] = out("identities for whom no error rate can be stated", ())
+    fnmr: float | None = out("expected share of enrolled people's captures missed now; null if not measured", None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,6 +141,7 @@ class Exported:
 class Imported:
     identities: list[str]
     needs_enrollment: list[str] = out("imported people whose templates are all of another encoder")
+    no_rate: tuple[str, ...] = out("imported people for whom no error rate can be stated", ())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -150,6 +157,7 @@ class Compared:
     runner_up_score: float | None
     quality: dict[str, float]
     pad: str = out("not_performed, bona_fide or attack")
+    no_rate: bool = out("true if no error rate can be stated for `identity`", False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

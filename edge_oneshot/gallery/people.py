@@ -13,6 +13,7 @@ import numpy as np
 from edge_oneshot.errors import GalleryError
 from edge_oneshot.gallery.store import Gallery
 from edge_oneshot.matching.compare import References
+from edge_oneshot.matching.no_rate import applies
 from edge_oneshot.model.card import EncoderCard
 from edge_oneshot.types import Identity, Template
 
@@ -36,6 +37,7 @@ class People:
         self.skipped = 0  # damaged templates at the last reading
         self.references = References(card.comparator, encoder_id, ())
         self.names: dict[str, str] = {}
+        self.no_rate: frozenset[str] = frozenset()  # the identities for whom no error rate can be stated
         self.refresh()
 
     def refresh(self, *, force: bool = False) -> bool:
@@ -47,12 +49,13 @@ class People:
         templates = self._usable(self.gallery.templates(self._skip))
         self.references = References(self._card.comparator, self._encoder_id, templates)
         self.names = {i.identity_id: i.name for i in self.gallery.identities()}
+        self.no_rate = frozenset(t.identity_id for t in templates if self.lacks_rate(t))
         self._on_read(self.references)
         return True
 
     def use(self, references: References, names: Mapping[str, str]) -> None:
         """Compare with these references instead of the gallery's, until it is read again. For measurements."""
-        self.references, self.names = references, dict(names)
+        self.references, self.names, self.no_rate = references, dict(names), frozenset()
         self._on_read(references)
 
     # ---- changes; the references, and the threshold that follows them, are read again after each
@@ -80,6 +83,14 @@ class People:
     def comparable(self, template: Template) -> bool:
         """Whether `template` is of this encoder and undamaged."""
         return template.encoder_id == self._encoder_id and bool(self._usable([template]))
+
+    def lacks_rate(self, template: Template) -> bool:
+        """Whether no error rate can be stated for a template: by its mark, or by the rule of this encoder's card.
+
+        The rule also finds templates that were stored before the card had one.
+        """
+        own = template.encoder_id == self._encoder_id
+        return template.no_rate or (own and applies(self._card.no_rate, template.embedding))
 
     def _usable(self, templates: Sequence[Template]) -> list[Template]:
         """Without the damaged ones: the other people are still compared, and the person can enroll again."""

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import TypedDict
 
 from edge_oneshot.matching import cohort as rates
+from edge_oneshot.matching.compare import References
 from edge_oneshot.matching.threshold import Rule
 from edge_oneshot.model.card import CohortScores
 from edge_oneshot.types import Candidate
@@ -30,6 +32,15 @@ class Nearest(TypedDict):
     score: float
     threshold: float
     cohort_share: float | None
+
+
+class TooAlike(TypedDict):
+    """JSON values for a pair of enrolled people who match each other; `too_alike` describes them."""
+
+    identities: tuple[str, str]
+    score: float
+    apart_at: float
+    fnmr: float | None
 
 
 def growth(rule: Rule, templates: Sequence[int], more: int = MORE) -> list[Forecast] | None:
@@ -71,6 +82,30 @@ def nearest(cohort: CohortScores | None, like: Candidate, threshold: float) -> N
         "threshold": round(threshold, 4),
         "cohort_share": None if share is None else round(share, 7),
     }
+
+
+def too_alike(rule: Rule, references: References, threshold: float) -> list[TooAlike]:
+    """The pairs of enrolled people whose templates match each other at the threshold, most alike first.
+
+    apart_at: the lowest threshold, to four digits, at which these templates do not match. fnmr: `missed` there.
+    """
+    found: list[TooAlike] = []
+    for a, b, score in references.alike(threshold):
+        apart = math.floor(score * 1e4 + 1) / 1e4
+        entry: TooAlike = {
+            "identities": (a, b),
+            "score": round(score, 4),
+            "apart_at": apart,
+            "fnmr": missed(rule, apart),
+        }
+        found.append(entry)
+    return found
+
+
+def missed(rule: Rule, threshold: float) -> float | None:
+    """The share of enrolled people's captures that a threshold misses, by the cohort; None if it was not measured."""
+    fnmr = None if rule.cohort is None else rates.fnmr_at(rule.cohort, threshold)
+    return None if fnmr is None else _digits(fnmr)
 
 
 def _digits(value: float) -> float:

@@ -101,6 +101,19 @@ class Platt:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class NoRate:
+    """The templates for which no error rate can be stated: those with weights @ embedding >= threshold.
+
+    weights: unit vector (D,), Fisher's linear discriminant (1936) between a cohort of small children and one of adults.
+    matching/no_rate.py applies it.
+    """
+
+    protocol: str
+    weights: tuple[float, ...]
+    threshold: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Comparator:
     """cosine: dot product of unit vectors, [-1, 1]. weighted-l1: bias - sum_i weights_i |a_i - b_i| (Koch et al. 2015)."""
 
@@ -126,6 +139,7 @@ class EncoderCard:
     provenance: Mapping[str, object]
     model_digest: str
     cohort: CohortScores | None = None
+    no_rate: NoRate | None = None  # None: a rate is stated for every person
     mirror: bool = False  # the embedding is the mean of those of the chip and of its mirror image: two inferences
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from edge_oneshot.types import Embedding, Face, Frame, PadDecision, Sample
 from edge_oneshot.vision import align, quality
+from edge_oneshot.vision.locate import BORDER
 
 if TYPE_CHECKING:
     from edge_oneshot.config import QualityConfig
@@ -52,6 +53,21 @@ class Pipeline:
             faces = self.locator.locate(frame)
         return [self._sample(frame, face) for face in faces]
 
+    def picture_samples(self, frame: Frame) -> list[Sample]:
+        """`samples` of a still picture, which may show nothing but a face.
+
+        Only if no face in it is usable, the picture is searched again with a border of half its width, which does not
+        count as cropped. The second result is taken if it has as many faces as the first.
+        """
+        found = self.samples(frame)
+        if self.locator is None or any(not s.faults for s in found):
+            return found
+        with self.stage("locate"):
+            faces = self.locator.locate(frame, BORDER)
+        if len(faces) < len(found):
+            return found
+        return [self._sample(frame, face, fills_picture=True) for face in faces]
+
     def encode(self, sample: Sample) -> Embedding:
         with self.stage("encode"):
             return self.encoder.encode(sample.chip)
@@ -65,12 +81,13 @@ class Pipeline:
         finally:
             self.stage_seconds[name] = self.stage_seconds.get(name, 0.0) + time.perf_counter() - start
 
-    def _sample(self, frame: Frame, face: Face | None) -> Sample:
+    def _sample(self, frame: Frame, face: Face | None, *, fills_picture: bool = False) -> Sample:
         card = self.encoder.card
         with self.stage("align"):
             chip = align.whole_frame(frame, card) if face is None else align.align(frame, face, card)
         with self.stage("quality"):
-            sample = Sample(face=face, chip=chip, quality=quality.measure(frame, face, chip, self.gates))
+            measured = quality.measure(frame, face, chip, self.gates, fills_picture=fills_picture)
+            sample = Sample(face=face, chip=chip, quality=measured)
         if self.pad is None or not sample.quality.good:
             return sample
         with self.stage("pad"):

@@ -32,12 +32,14 @@ class Recognition:
     """One face of a picture, compared. identity and name: of the match (for verify: of the claimed person), else None.
 
     decision: its kind, score, threshold, margin and the stated error rate. sample: the face, its quality and its faults.
+    no_rate: the stated error rate does not hold for this person, and none can be stated.
     """
 
     identity: str | None
     name: str | None
     decision: Decision
     sample: Sample
+    no_rate: bool = False
 
     @property
     def matched(self) -> bool:
@@ -166,7 +168,8 @@ class Recognizer:
         Raises CameraError for a picture that cannot be read.
         """
         self.people.refresh()
-        return [self._recognition(o.sample, o.decision) for o in self.observe(to_frame(picture))]
+        observations = (self._observe(sample) for sample in self.pipeline.picture_samples(to_frame(picture)))
+        return [self._recognition(o.sample, o.decision) for o in observations]
 
     def identify_one(self, picture: Picture) -> Recognition:
         """The same for a picture of one person. Raises AcquisitionError unless it shows exactly one usable face."""
@@ -193,28 +196,44 @@ class Recognizer:
             )
         references = References(card.comparator, probe.encoder_id, own)
         decision = decide(probe, references, self._rule([len(own)]), card)
-        return Recognition(identity=identity.identity_id, name=identity.name, decision=decision, sample=sample)
+        return Recognition(
+            identity=identity.identity_id,
+            name=identity.name,
+            decision=decision,
+            sample=sample,
+            no_rate=identity.identity_id in self.people.no_rate,
+        )
 
     def _recognition(self, sample: Sample, decision: Decision) -> Recognition:
         candidate = decision.candidate if decision.kind is DecisionKind.MATCH else None
         found = None if candidate is None else candidate.identity_id
         name = None if found is None else self.people.names.get(found, found)
-        return Recognition(identity=found, name=name, decision=decision, sample=sample)
+        no_rate = found in self.people.no_rate
+        return Recognition(identity=found, name=name, decision=decision, sample=sample, no_rate=no_rate)
 
     # ---- enrollment
 
     def enroll(
-        self, name: str, picture: Picture, *, identity_id: str | None = None, replace: bool = False
+        self,
+        name: str,
+        picture: Picture,
+        *,
+        identity_id: str | None = None,
+        replace: bool = False,
+        accept_no_rate: bool = False,
     ) -> Enrollment:
         """Enroll a person from one picture and store the template; the picture is not kept.
 
         identity_id: the id in topics; made from the name if None. replace: renew a person who is enrolled already.
+        accept_no_rate: enroll also a person for whom no error rate can be stated, such as a small child.
         Raises EnrollmentError with every fault, GalleryError if the name or the id is taken; then nothing is stored.
         """
         self.people.refresh()
         identity = self.new_identity(name, identity_id)
         self.people.gallery.check_free(identity, replace=replace)
-        enrollment = enroll_from_frame(self.pipeline, to_frame(picture), identity, self.references)
+        enrollment = enroll_from_frame(
+            self.pipeline, to_frame(picture), identity, self.references, accept_no_rate=accept_no_rate
+        )
         self.store(enrollment, replace=replace)
         return enrollment
 
@@ -226,7 +245,7 @@ class Recognizer:
         known = (i for i in self.people.gallery.identities() if i.name.casefold() == name.casefold())
         return next(known, None) or Identity(identity_id=propose_id(name), name=name)
 
-    def capture_session(self, identity: Identity, timeout_s: float) -> CaptureSession:
+    def capture_session(self, identity: Identity, timeout_s: float, *, accept_no_rate: bool = False) -> CaptureSession:
         """An enrollment from live frames, starting now. Pass its result to `store`."""
         return CaptureSession(
             self.pipeline,
@@ -235,6 +254,7 @@ class Recognizer:
             self.threshold.value,
             prompt_ns=time.monotonic_ns(),
             timeout_s=timeout_s,
+            accept_no_rate=accept_no_rate,
         )
 
     def store(self, enrollment: Enrollment, *, replace: bool = False) -> None:

@@ -116,8 +116,10 @@ class Daemon:
         return observations
 
     def _publish(self, result: TrackResult) -> Event:
-        names, encoder_id = self.recognizer.people.names, self.recognizer.encoder_id
-        event = track_event(result, names, self.config.camera.name, encoder_id, time.monotonic_ns(), datetime.now(UTC))
+        people, encoder_id, camera = self.recognizer.people, self.recognizer.encoder_id, self.config.camera.name
+        event = track_event(
+            result, people.names, camera, encoder_id, time.monotonic_ns(), datetime.now(UTC), people.no_rate
+        )
         self.reporter.event(event)
         if self.journal is not None:
             self.journal.add_event(event)

@@ -22,9 +22,10 @@ from edge_oneshot.events.journal import Journal
 from edge_oneshot.gallery.archive import from_document, to_document
 from edge_oneshot.gallery.naming import clean_name
 from edge_oneshot.gallery.store import Enrolled as Person
-from edge_oneshot.matching.forecast import growth, nearest
+from edge_oneshot.matching.forecast import growth, missed, too_alike
 from edge_oneshot.recognition.enrollment import Enrollment
 from edge_oneshot.recognition.recognizer import Recognition, Recognizer
+from edge_oneshot.service.answers import enrolled_response
 from edge_oneshot.service.jobs import CaptureJob, EnrollJob, Job
 from edge_oneshot.types import Event, Frame, Identity
 
@@ -112,7 +113,9 @@ class Requests:
         recognizer, replace = self._recognizer, request.replace
         if request.image is not None:
             frame = decode_image(request.image, request.source)
-            enrolled = recognizer.enroll(request.name, frame, identity_id=request.id, replace=replace)
+            enrolled = recognizer.enroll(
+                request.name, frame, identity_id=request.id, replace=replace, accept_no_rate=request.accept_no_rate
+            )
             pending.finish(self._enrolled(enrolled))
             return
         identity = recognizer.new_identity(request.name, request.id)
@@ -123,7 +126,8 @@ class Requests:
             recognizer.store(enrollment, replace=replace)
             return self._enrolled(enrollment)
 
-        self._begin(EnrollJob(pending, recognizer.capture_session(identity, request.timeout_s), store))
+        session = recognizer.capture_session(identity, request.timeout_s, accept_no_rate=request.accept_no_rate)
+        self._begin(EnrollJob(pending, session, store))
 
     def _begin(self, job: Job) -> None:
         if self.job is not None:
@@ -133,23 +137,7 @@ class Requests:
     def _enrolled(self, enrollment: Enrollment) -> rs.Enrolled:
         """Publish a stored enrollment; its response."""
         self._publish("enrolled", enrollment.identity)
-        threshold, like = self._recognizer.threshold.value, enrollment.look_alike
-        self_score = enrollment.self_score
-        alike = None
-        if like is not None and like.score >= threshold:
-            alike = rs.LookAlike(identity=like.identity_id, score=round(like.score, 4), threshold=round(threshold, 4))
-        near = None if like is None else nearest(self._recognizer.rule.cohort, like, threshold)
-        return rs.Enrolled(
-            identity=enrollment.identity.identity_id,
-            name=enrollment.identity.name,
-            encoder_id=enrollment.template.encoder_id,
-            quality=enrollment.template.quality.measures(),
-            look_alike=alike,
-            frames=enrollment.frames,
-            self_score=None if self_score is None else round(self_score, 4),
-            weak=self_score is not None and self_score < threshold,
-            nearest=None if near is None else rs.Nearest(**near),
-        )
+        return enrolled_response(enrollment, self._recognizer)
 
     def _publish(self, event_type: str, identity: Identity) -> None:
         now_ns, now = time.monotonic_ns(), datetime.now(UTC)
@@ -177,6 +165,7 @@ class Requests:
             "created_at": person.created_at.isoformat(),
             "templates": len(person.templates),
             "needs_enrollment": not any(self._recognizer.people.comparable(t) for t in person.templates),
+            "no_rate": any(self._recognizer.people.lacks_rate(t) for t in person.templates),
         }
 
     def _show(self, request: rq.Show) -> rs.PersonDetails:
@@ -216,8 +205,10 @@ class Requests:
             templates=len(references) + references.foreign,
             threshold=round(threshold, 4),
             needs_enrollment=[p["identity"] for p in people if p["needs_enrollment"]],
-            look_alikes=[rs.AlikePair(identities=(a, b), score=round(s, 4)) for a, b, s in references.alike(threshold)],
+            look_alikes=[rs.AlikePair(**pair) for pair in too_alike(self._recognizer.rule, references, threshold)],
             growth=None if states is None else [rs.GrowthState(**state) for state in states],
+            no_rate=tuple(p["identity"] for p in people if p["no_rate"]),
+            fnmr=missed(self._recognizer.rule, threshold),
         )
 
     def _export(self, _: rq.Export) -> rs.Exported:
@@ -233,7 +224,9 @@ class Requests:
             self._publish("enrolled", person.identity)
         own = self._recognizer.encoder_id
         stale = [p.identity.identity_id for p in persons if all(t.encoder_id != own for t in p.templates)]
-        return rs.Imported(identities=[p.identity.identity_id for p in persons], needs_enrollment=stale)
+        imported = [p.identity.identity_id for p in persons]
+        no_rate = tuple(i for i in imported if i in people.no_rate)
+        return rs.Imported(identities=imported, needs_enrollment=stale, no_rate=no_rate)
 
     # ---- comparing a picture
 
@@ -289,4 +282,5 @@ def _comparison(found: Recognition) -> dict[str, Any]:
         "runner_up_score": rounded(None if decision.runner_up is None else decision.runner_up.score),
         "quality": found.sample.quality.measures(),
         "pad": found.sample.pad.decision.value,
+        "no_rate": found.no_rate,
     }

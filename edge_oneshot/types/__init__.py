@@ -11,7 +11,7 @@ breaks its contract raises ValueError, with what was expected and what was given
 
 from __future__ import annotations
 
-from edge_oneshot.types.checks import Float32Array, Float64Array, UInt8Array
+from edge_oneshot.types.checks import BoolArray, Float32Array, Float64Array, UInt8Array
 from edge_oneshot.types.decision import (
     Candidate,
     Decision,
@@ -29,6 +29,7 @@ from edge_oneshot.types.quality import Fault, PadDecision, PadResult, Quality
 
 __all__ = [
     "EVENT_TYPES",
+    "BoolArray",
     "Box",
     "Candidate",
     "Chip",

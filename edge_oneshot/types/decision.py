@@ -30,13 +30,17 @@ class Embedding:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Template:
-    """A stored reference. A template of another encoder is kept in the gallery, and never compared."""
+    """A stored reference. A template of another encoder is kept in the gallery, and never compared.
+
+    no_rate: it was enrolled although no error rate can be stated for it.
+    """
 
     template_id: str
     identity_id: str
     embedding: Embedding
     quality: Quality
     created_at: datetime
+    no_rate: bool = False
 
     def __post_init__(self) -> None:
         aware("Template.created_at", self.created_at)

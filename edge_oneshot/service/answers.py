@@ -1,0 +1,30 @@
+"""Responses that are made of the recognizer's results."""
+
+from __future__ import annotations
+
+from edge_oneshot.control import responses as rs
+from edge_oneshot.matching.forecast import nearest
+from edge_oneshot.recognition.enrollment import Enrollment
+from edge_oneshot.recognition.recognizer import Recognizer
+
+
+def enrolled_response(enrollment: Enrollment, recognizer: Recognizer) -> rs.Enrolled:
+    """The response to a stored enrollment, with the most similar other person and the threshold now in force."""
+    threshold, like = recognizer.threshold.value, enrollment.look_alike
+    self_score = enrollment.self_score
+    alike = None
+    if like is not None and like.score >= threshold:
+        alike = rs.LookAlike(identity=like.identity_id, score=round(like.score, 4), threshold=round(threshold, 4))
+    near = None if like is None else nearest(recognizer.rule.cohort, like, threshold)
+    return rs.Enrolled(
+        identity=enrollment.identity.identity_id,
+        name=enrollment.identity.name,
+        encoder_id=enrollment.template.encoder_id,
+        quality=enrollment.template.quality.measures(),
+        look_alike=alike,
+        frames=enrollment.frames,
+        self_score=None if self_score is None else round(self_score, 4),
+        weak=self_score is not None and self_score < threshold,
+        nearest=None if near is None else rs.Nearest(**near),
+        no_rate=enrollment.template.no_rate,
+    )
