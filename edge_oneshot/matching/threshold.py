@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from edge_oneshot.matching import cohort as rates
 from edge_oneshot.model.card import CohortScores, Thresholds
@@ -22,7 +22,8 @@ class Threshold:
 
     extrapolated: the rate is lower, or the gallery larger, than the counts of the card resolve. identities: the size of
     the gallery that it holds for; None if it does not depend on it. approximated: by FPIR = 1 - (1 - FMR)^N, since the
-    card has no cohort scores.
+    card has no cohort scores. raised: by how much `value` is above the score of the card, since this door needs it
+    (matching/door.py).
     """
 
     value: float
@@ -31,6 +32,7 @@ class Threshold:
     target_fpir: float | None = None
     identities: int | None = None
     approximated: bool = False
+    raised: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,19 +52,24 @@ class Target:
 class Rule:
     """The accepted error and the measurements of the card: gives the threshold for any gallery.
 
+    raised: by how much each threshold is above the card's. A threshold set by hand is never raised.
     Raises ValueError if the measurements give no threshold for the target.
     """
 
     target: Target
     thresholds: Thresholds | None
     cohort: CohortScores | None
+    raised: float = 0.0
 
     def __post_init__(self) -> None:
         self(())
 
     def __call__(self, templates: Sequence[int]) -> Threshold:
         """The threshold for a gallery. templates: number of comparable templates of each identity; empty: an empty gallery."""
-        return threshold_for(self.target, self.thresholds, self.cohort, templates)
+        found = threshold_for(self.target, self.thresholds, self.cohort, templates)
+        if not self.raised or self.target.score is not None:
+            return found
+        return replace(found, value=found.value + self.raised, raised=self.raised)
 
 
 def threshold_for(

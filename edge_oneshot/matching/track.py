@@ -14,9 +14,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from enum import Enum
 
+import numpy as np
+
 from edge_oneshot.config import DecisionConfig
 from edge_oneshot.matching.evidence import Evidence, Score
-from edge_oneshot.types import Box, Decision, DecisionKind, Embedding, Observation, PadDecision, Withheld
+from edge_oneshot.types import Box, Decision, DecisionKind, Embedding, Float64Array, Observation, PadDecision, Withheld
 
 MIN_IOU = 0.2  # of the boxes of one person in two frames some 100 ms apart
 
@@ -33,6 +35,8 @@ class TrackResult:
     """A result of a track. observation: the best one that supports it. frames: number of compared frames of the track.
 
     identity_id: of a match, or of a match that is gone; None otherwise. first_ns, last_ns: monotonic capture times.
+    visit: of an unknown person who is gone: the mean of the track's embeddings, of unit length; None otherwise. views: how
+    many independent views its frames are worth (neff of matching/evidence.py).
     """
 
     kind: ResultKind
@@ -42,6 +46,8 @@ class TrackResult:
     frames: int
     first_ns: int
     last_ns: int
+    visit: Embedding | None = None
+    views: float = 1.0
 
 
 @dataclass(slots=True, kw_only=True)
@@ -60,6 +66,7 @@ class Track:
     last: Observation | None = None
     withheld: Withheld | None = None  # at the newest frame
     unlike: list[Observation] = field(default_factory=list)
+    total: Float64Array | None = None  # sum of the embeddings that were compared
 
 
 class Tracker:
@@ -157,6 +164,9 @@ class Tracker:
         if observation.decision.kind is DecisionKind.NOT_COMPARED:
             return []
         track.compared += 1
+        if observation.embedding is not None:
+            vector = observation.embedding.vector.astype(np.float64)
+            track.total = vector if track.total is None else track.total + vector
         track.evidence.add(observation)
         if track.result is ResultKind.MATCH:
             return self._watch(track, observation, now_ns)
@@ -193,7 +203,7 @@ class Tracker:
         if track.best is None:
             return []
         if track.result in (ResultKind.MATCH, ResultKind.UNKNOWN):
-            return [_result(track, ResultKind.GONE, track.best)]
+            return [_with_visit(_result(track, ResultKind.GONE, track.best), track)]
         if track.seen >= self._config.unknown_frames:
             return [_result(track, ResultKind.REJECTED, track.best)]
         return []  # too few frames for any result, even for rejected
@@ -227,6 +237,17 @@ def _rank(observation: Observation) -> tuple[int, float]:
     compared = observation.decision.kind is not DecisionKind.NOT_COMPARED
     attack = observation.sample.pad.decision is PadDecision.ATTACK
     return 2 if compared else int(attack), -1e9 if score is None else score
+
+
+def _with_visit(result: TrackResult, track: Track) -> TrackResult:
+    """The result with the visit of an unknown person."""
+    newest = track.evidence.newest(1)
+    embedding = newest[0].embedding if newest else None
+    if track.result is not ResultKind.UNKNOWN or track.total is None or embedding is None:
+        return result
+    length = max(float(np.linalg.norm(track.total)), 1e-9)
+    visit = Embedding(vector=(track.total / length).astype(np.float32), encoder_id=embedding.encoder_id)
+    return replace(result, visit=visit, views=max(1.0, (track.compared / length) ** 2))
 
 
 def _result(track: Track, kind: ResultKind, observation: Observation) -> TrackResult:
