@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from edge_oneshot.cli.common import find_config, json_option, perform, print_json
+from edge_oneshot.cli.common import door_line, find_config, json_option, perform, print_json
 from edge_oneshot.control import requests as rq
 from edge_oneshot.control.responses import AlikePair, Checked
 
@@ -81,11 +81,14 @@ def remove(ctx: click.Context, name: str, yes: bool, as_json: bool) -> None:
 @click.pass_context
 def check(ctx: click.Context, as_json: bool) -> None:
     """Find people who must be enrolled again, and pairs who would match each other."""
-    r = perform(find_config(ctx), rq.Check())
+    config = find_config(ctx)
+    r = perform(config, rq.Check())
     if as_json:
         print_json(r)
         return
     click.echo(f"{r.identities} people, {r.templates} templates, threshold {r.threshold:.3f}")
+    if r.door is not None:
+        click.echo(door_line(r.door, config.decision.accepted_fpir))
     _print_findings(r)
     for state, word in zip(r.growth or (), ("now", "with 100 more people"), strict=False):
         missed = "" if state.fnir is None else f", {100 * state.fnir:.1f} % of enrolled people's captures are missed"
@@ -118,6 +121,18 @@ def _cost(pair: AlikePair, fnmr: float | None) -> str:
     cost = "" if pair.fnmr is None else f" and misses {100 * pair.fnmr:.3g} % of enrolled people's captures"
     today = "" if pair.fnmr is None or fnmr is None else f" (today {100 * fnmr:.3g} %)"
     return f"; a threshold of {pair.apart_at:.4f} separates these templates{cost}{today}"
+
+
+@gallery.command("reset-door", short_help="Erase the measurement of this door.")
+@json_option
+@click.pass_context
+def reset_door(ctx: click.Context, as_json: bool) -> None:
+    """Erase the scores of this door's visitors, and take back the raise of the threshold. Measuring begins again.
+
+    Use it after the camera was moved or replaced, or after someone with a twin at this door was removed.
+    """
+    r = perform(find_config(ctx), rq.ResetDoor())
+    print_json(r) if as_json else click.echo(f"erased the counts of {r.visits} visits; threshold {r.threshold:.3f}")
 
 
 @gallery.command()

@@ -81,6 +81,24 @@ class GalleryCounts:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class DoorState:
+    """This door's own error rates at the threshold in force, from the scores of unknown visitors."""
+
+    visits: int = out("visits of unknown people that were counted")
+    needed: int = out("visits below which no rate is stated")
+    days: int = out("days with such a visit, at most 90")
+    raised: float = out("how much the threshold in force is above the one that the card gives")
+    fmr: float | None = out("false match rate of one comparison; null: too few visits")
+    fmr_low: float | None = out("lower end of its 95 % interval")
+    fmr_high: float | None = out("upper end of its 95 % interval")
+    fpir: float | None = out("rate of visits by strangers that match anyone of the gallery")
+    fpir_low: float | None = out("lower end of its 95 % interval")
+    fpir_high: float | None = out("upper end of its 95 % interval")
+    missed: float | None = out("estimated share of these visits that were enrolled people who were missed")
+    above: bool = out("true if the lower end of the interval is above the accepted rate")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Enrolled:
     identity: str
     name: str
@@ -130,6 +148,13 @@ class Checked(GalleryCounts):
     growth: list[GrowthState] | None = out("error rates now and with 100 more people; null without a cohort", None)
     no_rate: tuple[str, ...] = out("identities for whom no error rate can be stated", ())
     fnmr: float | None = out("expected share of enrolled people's captures missed now; null if not measured", None)
+    door: DoorState | None = out("this door's own error rates; null if they cannot be measured", None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DoorReset:
+    visits: int = out("visits whose counts were erased")
+    threshold: float = out("in force from now on")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -220,6 +245,7 @@ class StatusReport:
     target_fmr: float | None
     target_fpir: float | None
     threshold_extrapolated: bool
+    door: DoorState | None = out("this door's own error rates; null if they cannot be measured", None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
