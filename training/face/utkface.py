@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import sys
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -56,3 +57,33 @@ def labels_of(name: str) -> Labels | None:
 def doubles() -> frozenset[str]:
     """The digests of the pictures that reports, thresholds and training leave out."""
     return frozenset(json.loads(DOUBLES.read_text(encoding="utf-8"))["left_out"])
+
+
+def arrange(source: Path, out: Path, parts: tuple[str, ...]) -> int:
+    """Make OUT/NAME/0001.jpg (links) and OUT/labels.csv of some parts, doubles left out, as `edge-oneshot evaluate` and the
+    converters read them. Returns the number of pictures. The name of a folder is that of the picture file."""
+    rows = ["name,sex,age,group,camera"]
+    for path in sorted(source.iterdir()):
+        labels = labels_of(path.name)
+        if labels is None or part_of(path.name) not in parts or digest(path.name) in doubles():
+            continue
+        folder = out / path.name
+        folder.mkdir(parents=True, exist_ok=True)
+        link = folder / "0001.jpg"
+        if not link.exists():
+            link.symlink_to(path.resolve())
+        rows.append(f"{path.name},{labels.sex},{labels.age},{labels.group},web")
+    (out / "labels.csv").write_text("\n".join(rows) + "\n", encoding="utf-8")
+    return len(rows) - 1
+
+
+def main() -> None:
+    """python -m training.face.utkface UTKFACE_DIR OUT PART..."""
+    source, out, *parts = sys.argv[1:]
+    out_dir = Path(out)
+    out_dir.mkdir(parents=True, exist_ok=True)
+    print(f"{out_dir}: {arrange(Path(source), out_dir, tuple(parts))} pictures")
+
+
+if __name__ == "__main__":
+    main()
