@@ -17,6 +17,7 @@ from typing import Literal
 Part = Literal["train", "threshold", "report"]
 PARTS: tuple[Part, ...] = ("train", "train", "threshold", "report")  # by the first byte of the digest, modulo 4
 DOUBLES = Path(__file__).parent / "data" / "doubles.json"
+REVIEWED = Path(__file__).parent / "data" / "reviewed.json"
 GROUPS = ("white", "black", "asian", "indian", "other")  # as the authors labelled them
 BANDS = ((0, 3), (4, 8), (9, 15), (16, 120))  # years
 
@@ -54,6 +55,12 @@ def labels_of(name: str) -> Labels | None:
 
 
 @cache
+def left_out() -> frozenset[str]:
+    """`doubles`, and one picture of each pair that was found to show one person when the hits of reports were looked at."""
+    return doubles() | frozenset(json.loads(REVIEWED.read_text(encoding="utf-8"))["left_out"])
+
+
+@cache
 def doubles() -> frozenset[str]:
     """The digests of the pictures that reports, thresholds and training leave out."""
     return frozenset(json.loads(DOUBLES.read_text(encoding="utf-8"))["left_out"])
@@ -65,7 +72,7 @@ def arrange(source: Path, out: Path, parts: tuple[str, ...]) -> int:
     rows = ["name,sex,age,group,camera"]
     for path in sorted(source.iterdir()):
         labels = labels_of(path.name)
-        if labels is None or part_of(path.name) not in parts or digest(path.name) in doubles():
+        if labels is None or part_of(path.name) not in parts or digest(path.name) in left_out():
             continue
         folder = out / path.name
         folder.mkdir(parents=True, exist_ok=True)
