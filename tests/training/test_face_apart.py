@@ -63,6 +63,20 @@ def test_the_target_map_centres_strangers_and_shrinks_what_groups_share() -> Non
     np.testing.assert_allclose(np.linalg.norm(reduced, axis=1), 1, atol=1e-5)
 
 
+def test_levelling_goes_into_the_last_layer(student: Path) -> None:
+    net, pixels = GraphNet(student), torch.randn(40, 3, 112, 112, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        before = net(pixels).numpy()
+        cells = [np.arange(0, 20), np.arange(20, 40)]
+        apart.level(net, before, cells, 2, 1.0)
+        after = net(pixels).numpy()
+    length = np.linalg.norm(before, axis=1, keepdims=True)
+    centre, between = apart.group_directions([(before / length)[c] for c in cells], 2)
+    assert len(between) == 1, "two cells differ in one direction"
+    expected = (before - centre * length.mean()) @ (np.eye(192) - between.T @ between)
+    np.testing.assert_allclose(after, expected, atol=2e-3)
+
+
 def test_two_networks_side_by_side_score_their_mean() -> None:
     random = np.random.default_rng(0)
     own, other = random.normal(size=(2, 3, 6)), random.normal(size=(2, 3, 4))

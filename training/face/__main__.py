@@ -31,6 +31,12 @@ def adult_cells(names: Array) -> list[Array]:
     ]
 
 
+def older_children(names: Array) -> Array:
+    """Row numbers of children of 9 to 15 years."""
+    labels = [utkface.labels_of(str(n)) for n in names]
+    return np.array([i for i, of in enumerate(labels) if of and of.band == "9-15"])
+
+
 def weights_of(names: Array) -> Array:
     """How often each row is drawn: within UTKFace by 1 / sqrt(size) of its cell of age band, sex and group."""
     labels = [utkface.labels_of(str(n)) for n in names]
@@ -63,7 +69,7 @@ def run(o: argparse.Namespace) -> None:
     from training import runs
     from training.face import apart
     from training.face.network import GraphNet
-    from training.face.prepare import activations, prepare
+    from training.face.prepare import OWN_MEAN, OWN_STD, activations, embeddings, prepare, runner
 
     if o.threads:
         torch.set_num_threads(o.threads)
@@ -80,6 +86,11 @@ def run(o: argparse.Namespace) -> None:
         weights=weights_of(names),
     )
     model = apart.train(tail, lesson, apart.ApartConfig(steps=o.steps), o.out, resume=o.resume)
+    levelled = GraphNet(model)
+    outputs = embeddings(runner(levelled.graph), kept["crops"], OWN_MEAN, OWN_STD).sum(1)
+    cells = adult_cells(names)
+    apart.level(levelled, outputs, [*cells, older_children(names)], len(cells), REDUCE)
+    model.write_bytes(levelled.to_tflite())
     print(f"{model}: convert it with `python -m converters.face`")
 
 

@@ -59,16 +59,25 @@ class TargetMap:
         return np.asarray(unit((vectors - self.mean) @ self.matrix), np.float32)
 
 
+def group_directions(cells: list[Array], adults: int) -> tuple[Array, Array]:
+    """(centre, directions): the mean of the first `adults` cells (D,), every cell with the same weight; and an orthonormal
+    basis (K, D) of the differences between the cells' means and the centre.
+
+    cells: vectors (n, D) of strangers of one sex, age band and group each.
+    """
+    means = np.array([cell.mean(0) for cell in cells])
+    centre = means[:adults].mean(0)
+    _, spread, basis = np.linalg.svd(means - centre, full_matrices=False)
+    return centre, basis[spread > 1e-6 * spread[0]]
+
+
 def target_map(cells: list[Array], everybody: Array, reduce: float, size: int) -> TargetMap:
     """The map that `TargetMap` describes.
 
-    cells: vectors of adult strangers of one sex and group each; every cell has the same weight. everybody: all vectors of
-    the training part. reduce: share by which the directions between the cells' means shrink, in [0, 1]. size: dimensions
-    that are kept, those with the largest second moment (principal component analysis).
+    cells: of adults. everybody: all vectors of the training part. reduce: share by which the directions between the cells
+    shrink, in [0, 1]. size: dimensions that are kept, those with the largest second moment (principal component analysis).
     """
-    means = np.array([cell.mean(0) for cell in cells])
-    centre = means.mean(0)
-    between = np.linalg.svd(means - centre, full_matrices=False)[2][: len(cells) - 1]
+    centre, between = group_directions(cells, len(cells))
     shrink = np.eye(centre.size) - reduce * between.T @ between
     mapped = unit((everybody - centre) @ shrink)
     axes = np.linalg.eigh(mapped.T @ mapped)[1][:, ::-1][:, :size]
@@ -96,12 +105,28 @@ def start_near(tail: Tail, outputs: Array, targets: Array, ridge: float = 20.0) 
     scale = float(np.linalg.norm(outputs, axis=1).mean())
     rows = np.concatenate([outputs / scale, np.ones((len(outputs), 1))], axis=1)
     solved = np.linalg.solve(rows.T @ rows + ridge * np.eye(rows.shape[1]), rows.T @ targets)
-    turn, shift = solved[:-1].T, solved[-1] * scale
-    weight, bias = tail.net.last_layer()
+    _turn_last_layer(tail.net, solved[:-1].T, solved[-1] * scale)
+
+
+def level(net: GraphNet, outputs: Array, cells: list[Array], adults: int, reduce: float) -> None:
+    """After the training: subtract the mean of adult strangers from the outputs, and shrink what is left of the directions
+    between groups. Both go into the last layer.
+
+    outputs: (N, D), as the network returns them, for the training part. cells: row numbers; the first `adults` are adults.
+    """
+    lengths = np.linalg.norm(outputs, axis=1, keepdims=True)
+    centre, between = group_directions([(outputs / lengths)[c] for c in cells], adults)
+    shrink = np.eye(centre.size) - reduce * between.T @ between
+    _turn_last_layer(net, shrink, -shrink @ centre * float(lengths.mean()))
+
+
+def _turn_last_layer(net: GraphNet, matrix: Array, shift: Array) -> None:
+    """output -> matrix @ output + shift."""
+    weight, bias = net.last_layer()
     with torch.no_grad():
         old_weight, old_bias = weight.numpy()[:, :, 0, 0], bias.numpy()
-        bias.copy_(torch.from_numpy(turn @ old_bias + shift))
-        weight.copy_(torch.from_numpy((turn @ old_weight)[:, :, None, None]))
+        bias.copy_(torch.from_numpy(matrix @ old_bias + shift))
+        weight.copy_(torch.from_numpy((matrix @ old_weight)[:, :, None, None]))
 
 
 @dataclass(frozen=True, kw_only=True)
