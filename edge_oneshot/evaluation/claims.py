@@ -64,11 +64,13 @@ class ClaimsResult:
 def measure(
     dataset: EncodedDataset, comparator: Comparator, rule: Rule, labels: Labels | None = None, seed: int = 0
 ) -> ClaimsResult:
-    """labels: of the people; adds the rates by who the strangers are.
+    """labels: of the people; adds the rates by who the strangers are. People whom they state to be under 16 are no strangers
+    of `claims`.
 
     Raises EdgeOneshotError if there are too few people.
     """
-    people = EncodedCohort(dataset, comparator, seed)
+    everybody = None if labels is None else dict.fromkeys(labels.adults(), "")
+    people = EncodedCohort(dataset, comparator, seed, everybody)
     claims = _claims(rule, people.count)
     points = [(threshold.value, identities) for _, identities, _, threshold in claims]
     ones, random = np.ones(people.count, dtype=np.intp), np.random.default_rng(seed)

@@ -15,8 +15,8 @@ from edge_oneshot.errors import EdgeOneshotError, did_you_mean
 
 COLUMNS = ("name", "sex", "age", "group", "camera")
 SEXES = ("female", "male")
-ADULTS = "16 and over"
-BANDS = ((3, "0-3"), (8, "4-8"), (15, "9-15"), (120, ADULTS))  # last year of age, name
+ADULTS = "16 years and over"
+BANDS = ((3, "0-3 years"), (8, "4-8 years"), (15, "9-15 years"), (120, ADULTS))  # last year of age, name
 EVERY_GROUP = "all groups"  # no label may have this name
 
 

@@ -15,7 +15,7 @@ import numpy as np
 from edge_oneshot.errors import EdgeOneshotError
 from edge_oneshot.evaluation.cohort_scores import COUNTED, MIN_IDENTITIES, EncodedCohort
 from edge_oneshot.evaluation.dataset import EncodedDataset
-from edge_oneshot.evaluation.labels import BANDS, Labels
+from edge_oneshot.evaluation.labels import ADULTS, BANDS, Labels
 from edge_oneshot.evaluation.metrics import ROUNDS, Interval, Ints, wilson
 from edge_oneshot.evaluation.results import three_digits
 from edge_oneshot.matching.threshold import Rule, Target
@@ -122,11 +122,13 @@ def _populations(labels: Labels) -> Iterator[tuple[str, str, Mapping[str, Key]]]
     """(kind, name, person -> key)."""
     adults, sex = labels.adults(), "same sex" if "sex" in labels.columns else ""
     yield "everybody", "everybody", dict.fromkeys(labels.people, ())
+    if "age" in labels.columns:
+        yield "everybody", ADULTS, dict.fromkeys(adults, ())
     if sex:
         yield "sex", sex, labels.matched("sex")
     for band in [name for _, name in reversed(BANDS)] if "age" in labels.columns else ():
         matched = {name: key for name, key in labels.matched("sex", "age").items() if key[-1] == band}
-        yield "age", ", ".join(filter(None, (f"{band} years", sex))), matched
+        yield "age", ", ".join(filter(None, (band, sex))), matched
     for column in ("group", "camera"):
         for value in labels.groups(column) if column in labels.columns else ():
             chosen = labels.matched("sex", "age", column)
@@ -162,7 +164,7 @@ def _population(
                 claimed=claimed,
                 threshold=round(threshold, 5),
                 expected=round(claimed * total, 2),
-                observed=round(observed, 2),
+                observed=round(observed, 4),
                 fmr=three_digits(observed / max(1, total)),
                 ci95=Interval(low=three_digits(low), high=three_digits(high)),
                 enough=claimed * total >= COUNTED,

@@ -20,7 +20,7 @@ def _against(r: ClaimsResult) -> str:
     groups = sorted({c.group for c in r.claims if c.group is not None})
     if not groups:
         return "The thresholds are chosen against everybody."
-    return f"The thresholds are chosen against matched strangers ({', '.join(groups)}), so the rates must lie below the claims."
+    return f"The thresholds are chosen against matched strangers ({', '.join(groups)}), so lower rates are expected."
 
 
 def _threshold(c: Claim) -> str:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from edge_oneshot.evaluation.reports.charts import Axis
 from edge_oneshot.evaluation.reports.html import escaped
 
-WIDTH, LEFT, RIGHT, TOP, BOTTOM, ROW, STEP = 760, 190, 18, 12, 52, 46, 11
+WIDTH, LEFT, RIGHT, TOP, BOTTOM, ROW, STEP = 790, 220, 18, 12, 52, 46, 11
 TICKS = (1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 0.1, 1.0)
 
 
