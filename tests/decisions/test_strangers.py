@@ -391,30 +391,32 @@ def test_model_info_gives_both_figures_and_the_group_that_decides() -> None:
     assert "no group of 200 people" in "\n".join(_strangers(cohort()))
 
 
-LONDON = ("name,sex,age,group,camera",)
-
-
-def test_the_london_set_all_the_way(tmp_path: Path) -> None:
-    """102 adults before one camera, with their labels: the counts of the report against those of the set."""
+@pytest.fixture
+def london(tmp_path: Path) -> Path:
+    """The Face Research Lab London Set: london/NNN/*.jpg of 102 adults, and london_info.csv. Skips without it."""
     archive = Path(os.environ.get("EDGE_ONESHOT_DATA", "")) / "london_canada.tar"
     if not archive.is_file():
         pytest.skip("EDGE_ONESHOT_DATA names no folder with london_canada.tar")
     with tarfile.open(archive) as tar:
         tar.extractall(tmp_path, filter="data")
-    info = (tmp_path / "london_info.csv").read_text().split()[1:]
-    rows = [line.split(",") for line in info]
-    people = {p.name for p in (tmp_path / "london").iterdir()}
-    (tmp_path / "labels.csv").write_text(
-        "\n".join(
-            [
-                *LONDON,
-                *(f"{n},{sex},{age.replace('NA', '')},{group},studio" for n, age, sex, group in rows if n in people),
-            ]
-        )
-        + "\n"
-    )
+    return tmp_path
+
+
+def write_labels(folder: Path, people: set[str]) -> Path:
+    """labels.csv of these people of the London set. The age of two of the 102 is unknown."""
+    lines = ["name,sex,age,group,camera"]
+    for row in (folder / "london_info.csv").read_text().split()[1:]:
+        name, age, sex, group = row.replace("NA", "").split(",")
+        lines += [f"{name},{sex},{age},{group},studio"] * (name in people)
+    (folder / "labels.csv").write_text("\n".join(lines) + "\n")
+    return folder / "labels.csv"
+
+
+def test_the_london_set_all_the_way(london: Path) -> None:
+    """102 adults before one camera, with their labels: the counts of the report against those of the set."""
+    tmp_path, labels = london, write_labels(london, {p.name for p in (london / "london").iterdir()})
     arguments = ["evaluate", "calibration", "--images", str(tmp_path / "london")]
-    arguments += ["--labels", str(tmp_path / "labels.csv"), "--html", str(tmp_path / "page.html"), "--json"]
+    arguments += ["--labels", str(labels), "--html", str(tmp_path / "page.html"), "--json"]
     r = json.loads(invoke(*arguments))
     populations = {(p["kind"], p["name"]): p for p in r["strangers"]["populations"]}
     everybody, camera = populations["everybody", "everybody"], populations["camera", "studio"]
@@ -429,16 +431,27 @@ def test_the_london_set_all_the_way(tmp_path: Path) -> None:
     assert at[1e-2]["enough"] and not at[1e-3]["enough"]
     assert at[1e-2]["fmr"] == pytest.approx(claim["measured"], rel=0.25), "the same rate, counted in another way"
     assert "<svg" in (tmp_path / "page.html").read_text()
-    own = ["calibrate", "--cohort", str(tmp_path / "london"), "--labels", str(tmp_path / "labels.csv"), "--out"]
-    text = invoke(*own, str(tmp_path / "own.json"))
-    assert "matched strangers, white: 68 people: does not decide: fewer than 200 people" in text
-    assert "no group of 200 people" in text
-    assert "white" in json.loads((tmp_path / "own.json").read_text())["cohort"]["groups"]
-    (tmp_path / "labels.csv").write_text("name,sex\n001,male\n")
+    labels.write_text("name,sex\n001,male\n")
     refused = CliRunner().invoke(cli, arguments)
-    assert refused.exit_code == 1 and "expected a line for each of 102 people" in str(
-        refused.exception or refused.output
+    assert refused.exit_code == 1
+    assert "expected a line for each of 102 people" in str(refused.exception or refused.output)
+
+
+def test_a_cohort_of_a_user_carries_groups_and_says_that_none_decides(london: Path) -> None:
+    rows = [line.split(",") for line in (london / "london_info.csv").read_text().split()[1:]]
+    women = [name for name, age, sex, group in rows if (sex, group) == ("female", "white") and age != "NA"][:22]
+    for name in women:
+        (london / "own" / name).mkdir(parents=True)
+        (london / "own" / name / "1.jpg").symlink_to(london / "london" / name / "neutral.jpg")
+    labels = write_labels(london, set(women))
+    text = invoke(
+        *("calibrate", "--cohort", str(london / "own"), "--labels", str(labels)),
+        *("--out", str(london / "own.json"), "--workers", "1"),
     )
+    assert "matched strangers, white: 22 people: does not decide: fewer than 200 people" in text
+    assert "no group of 200 people" in text
+    written = json.loads((london / "own.json").read_text())["cohort"]
+    assert parse_cohort(written, "x").groups["white"].identities == 22
 
 
 def test_the_default_configuration_asks_for_matched_strangers(encoder_bundle: Any) -> None:
