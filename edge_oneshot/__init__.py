@@ -13,7 +13,7 @@ _NAMES = {
     "config": ("Config",),
     "recognition.enrollment": ("Enrollment",),
     "recognition.recognizer": ("Recognition", "Recognizer"),
-    "types": ("Box", "Decision", "DecisionKind", "Frame", "Identity", "Observation", "Quality", "Sample"),
+    "types": ("Box", "Decision", "DecisionKind", "Frame", "Identity", "Observation", "Quality", "Rate", "Sample"),
 }
 _MODULES = {name: module for module, names in _NAMES.items() for name in names}
 __all__ = ["__version__", "errors", *_MODULES]

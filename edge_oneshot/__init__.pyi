@@ -12,6 +12,7 @@ from edge_oneshot.types import Frame as Frame
 from edge_oneshot.types import Identity as Identity
 from edge_oneshot.types import Observation as Observation
 from edge_oneshot.types import Quality as Quality
+from edge_oneshot.types import Rate as Rate
 from edge_oneshot.types import Sample as Sample
 
 __version__: str
@@ -25,6 +26,7 @@ __all__ = [
     "Identity",
     "Observation",
     "Quality",
+    "Rate",
     "Recognition",
     "Recognizer",
     "Sample",

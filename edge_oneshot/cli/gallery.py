@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from edge_oneshot.cli.common import find_config, json_option, perform, print_json
+from edge_oneshot.cli.common import find_config, json_option, perform, print_json, words
 from edge_oneshot.control import requests as rq
 from edge_oneshot.control.responses import AlikePair, Checked
 
@@ -86,13 +86,18 @@ def check(ctx: click.Context, as_json: bool) -> None:
         print_json(r)
         return
     click.echo(f"{r.identities} people, {r.templates} templates, threshold {r.threshold:.3f}")
+    if r.rate is not None:
+        click.echo(f"stated: {words(r.rate)}")
     _print_findings(r)
     for state, word in zip(r.growth or (), ("now", "with 100 more people"), strict=False):
         missed = "" if state.fnir is None else f", {100 * state.fnir:.1f} % of enrolled people's captures are missed"
         beyond = " (extrapolated beyond the cohort)" if state.extrapolated else ""
+        matched = r.rate is not None and r.rate.against == "matched" and state.everybody_fpir is not None
+        anybody = f" ({100 * (state.everybody_fpir or 0.0):.2g} % of anybody's)" if matched else ""
+        whose = "matched strangers'" if matched else "strangers'"
         click.echo(
             f"expected {word}: {state.identities} people, threshold {state.threshold:.3f}{beyond}: "
-            f"{100 * state.fpir:.2g} % of strangers' captures match an enrolled person{missed}"
+            f"{100 * state.fpir:.2g} % of {whose} captures{anybody} match an enrolled person{missed}"
         )
 
 

@@ -24,6 +24,15 @@ class Nearest:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class StatedRate:
+    against: Literal["matched", "everybody"] = out("matched: people of the same sex and age band in `group`")
+    group: str | None = out("the group of the cohort that decided the threshold; null against everybody")
+    fmr: float | None = out("stated false match rate of one comparison, else null")
+    fpir: float | None = out("stated false match rate against the whole gallery, else null")
+    everybody_fmr: float | None = out("false match rate of one comparison with any person; null without a cohort")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PersonSummary:
     identity: str
     name: str
@@ -54,9 +63,10 @@ class AlikePair:
 class GrowthState:
     identities: int
     threshold: float
-    fpir: float = out("expected share of strangers' captures that match an enrolled person")
+    fpir: float = out("expected share of strangers' captures that match an enrolled person; strangers as in `rate`")
     fnir: float | None = out("expected share of enrolled people's captures that are missed; null if not measured")
     extrapolated: bool
+    everybody_fpir: float | None = out("the same share for any strangers", None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,6 +140,7 @@ class Checked(GalleryCounts):
     growth: list[GrowthState] | None = out("error rates now and with 100 more people; null without a cohort", None)
     no_rate: tuple[str, ...] = out("identities for whom no error rate can be stated", ())
     fnmr: float | None = out("expected share of enrolled people's captures missed now; null if not measured", None)
+    rate: StatedRate | None = out("the stated error rate, and against whom it is kept", None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -158,6 +169,7 @@ class Compared:
     quality: dict[str, float]
     pad: str = out("not_performed, bona_fide or attack")
     no_rate: bool = out("true if no error rate can be stated for `identity`", False)
+    rate: StatedRate | None = out("the stated error rate; null if none can be stated for this person", None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -220,6 +232,7 @@ class StatusReport:
     target_fmr: float | None
     target_fpir: float | None
     threshold_extrapolated: bool
+    rate: StatedRate | None = out("the stated error rate, and against whom it is kept", None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

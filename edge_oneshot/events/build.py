@@ -39,6 +39,7 @@ def track_event(
             "threshold": _rounded(decision.threshold),
             "target_fmr": decision.target_fmr,
             "target_fpir": decision.target_fpir,
+            "rate": "none" if decision.rate is None else decision.rate.message(),
             "margin": _rounded(decision.margin),
             "runner_up_score": None if decision.runner_up is None else _rounded(decision.runner_up.score),
             "quality": result.observation.sample.quality.measures(),

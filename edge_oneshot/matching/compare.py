@@ -111,6 +111,7 @@ def decide(probe: Embedding, references: References, threshold: Threshold, card:
             threshold=threshold.value,
             target_fmr=threshold.target_fmr,
             target_fpir=threshold.target_fpir,
+            rate=threshold.rate,
             faults=(EMPTY_GALLERY,),
         )
     best = ranked[0]
@@ -119,6 +120,7 @@ def decide(probe: Embedding, references: References, threshold: Threshold, card:
         threshold=threshold.value,
         target_fmr=threshold.target_fmr,
         target_fpir=threshold.target_fpir,
+        rate=threshold.rate,
         candidate=best,
         runner_up=ranked[1] if len(ranked) > 1 else None,
         same_probability=None if card.probability is None else same_probability(card.probability, best.score),
@@ -138,5 +140,6 @@ def not_compared(faults: tuple[Fault, ...], threshold: Threshold) -> Decision:
         threshold=threshold.value,
         target_fmr=threshold.target_fmr,
         target_fpir=threshold.target_fpir,
+        rate=threshold.rate,
         faults=faults,
     )

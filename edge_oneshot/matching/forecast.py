@@ -21,6 +21,7 @@ class Forecast(TypedDict):
     identities: int
     threshold: float
     fpir: float
+    everybody_fpir: float
     fnir: float | None
     extrapolated: bool
 
@@ -47,8 +48,9 @@ def growth(rule: Rule, templates: Sequence[int], more: int = MORE) -> list[Forec
     """The gallery now, and with `more` people with one template each; None without cohort scores.
 
     templates: number of comparable templates of each identity. Each entry: identities, threshold, fpir (expected share
-    of strangers' probes that match an identity), fnir (expected share of mated probes that are missed, from the one-shot
-    comparisons of the cohort; None if there are none), extrapolated.
+    of probes of strangers that match an identity; of those strangers that the rate holds against), everybody_fpir (the
+    same for any strangers), fnir (expected share of mated probes that are missed, from the one-shot comparisons of the
+    cohort; None if there are none), extrapolated.
     """
     cohort = rule.cohort
     if cohort is None:
@@ -57,12 +59,14 @@ def growth(rule: Rule, templates: Sequence[int], more: int = MORE) -> list[Forec
     for counts in (list(templates), [*templates, *[1] * more]):
         threshold = rule(counts)
         size = rates.effective_size(counts, cohort.template_exponent)
+        strangers = rule.against(threshold.rate) or cohort
         fnmr = rates.fnmr_at(cohort, threshold.value)
         found.append(
             {
                 "identities": sum(k > 0 for k in counts),
                 "threshold": round(threshold.value, 4),
-                "fpir": _digits(rates.fpir_at(cohort, threshold.value, size)) if size else 0.0,
+                "fpir": _digits(rates.fpir_at(strangers, threshold.value, size)) if size else 0.0,
+                "everybody_fpir": _digits(rates.fpir_at(cohort, threshold.value, size)) if size else 0.0,
                 "fnir": None if fnmr is None else _digits(fnmr),
                 "extrapolated": threshold.extrapolated,
             }

@@ -217,6 +217,7 @@ def _as_decided_now(observation: Observation, newest: Decision) -> Observation:
         threshold=newest.threshold,
         target_fmr=newest.target_fmr,
         target_fpir=newest.target_fpir,
+        rate=newest.rate,
     )
     return replace(observation, decision=decision)
 

@@ -22,6 +22,7 @@ from edge_oneshot.control.responses import GalleryCounts, Present, Reloaded, Sta
 from edge_oneshot.errors import CameraError
 from edge_oneshot.events.build import track_event
 from edge_oneshot.events.journal import Journal
+from edge_oneshot.matching.threshold import NO_GROUPS
 from edge_oneshot.matching.track import ResultKind, Tracker, TrackResult
 from edge_oneshot.mqtt.payloads import Health
 from edge_oneshot.recognition.recognizer import Recognizer
@@ -252,6 +253,8 @@ class Daemon:
             log.warning(
                 "decision.%s is outside the range that the model's card measured: threshold extrapolated", stated
             )
+        if self.recognizer.rule.falls_back:
+            log.warning("%s", NO_GROUPS)
         if threshold.approximated:
             name = self.recognizer.pipeline.encoder.card.name
             log.warning("the model %s has no cohort: the threshold assumes independent comparisons", name)

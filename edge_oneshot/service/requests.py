@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
+from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
@@ -27,7 +28,7 @@ from edge_oneshot.recognition.enrollment import Enrollment
 from edge_oneshot.recognition.recognizer import Recognition, Recognizer
 from edge_oneshot.service.answers import enrolled_response
 from edge_oneshot.service.jobs import CaptureJob, EnrollJob, Job
-from edge_oneshot.types import Event, Frame, Identity
+from edge_oneshot.types import Event, Frame, Identity, Rate
 
 log = logging.getLogger(__name__)
 
@@ -197,7 +198,8 @@ class Requests:
         return rs.Forgotten(identity=identity.identity_id, name=identity.name)
 
     def _check(self, _: rq.Check) -> rs.Checked:
-        references, threshold = self._recognizer.references, self._recognizer.threshold.value
+        references, in_force = self._recognizer.references, self._recognizer.threshold
+        threshold = in_force.value
         people = [self._summary(p) for p in self._people()]
         states = growth(self._recognizer.rule, references.template_counts)
         return rs.Checked(
@@ -209,6 +211,7 @@ class Requests:
             growth=None if states is None else [rs.GrowthState(**state) for state in states],
             no_rate=tuple(p["identity"] for p in people if p["no_rate"]),
             fnmr=missed(self._recognizer.rule, threshold),
+            rate=_stated(in_force.rate),
         )
 
     def _export(self, _: rq.Export) -> rs.Exported:
@@ -283,4 +286,9 @@ def _comparison(found: Recognition) -> dict[str, Any]:
         "quality": found.sample.quality.measures(),
         "pad": found.sample.pad.decision.value,
         "no_rate": found.no_rate,
+        "rate": None if decision.rate is None else _stated(decision.rate),
     }
+
+
+def _stated(rate: Rate) -> rs.StatedRate:
+    return rs.StatedRate(**asdict(rate))

@@ -108,6 +108,7 @@ class Vitals:
             "accepted": config.decision.stated,
             "target_fmr": threshold.target_fmr,
             "target_fpir": threshold.target_fpir,
+            "rate": threshold.rate.message(),
             "threshold_extrapolated": threshold.extrapolated,
         }
         return from_json(StatusReport, fields, "status", strict=False)
