@@ -66,13 +66,13 @@ def doubles() -> frozenset[str]:
     return frozenset(json.loads(DOUBLES.read_text(encoding="utf-8"))["left_out"])
 
 
-def arrange(source: Path, out: Path, parts: tuple[str, ...]) -> int:
+def arrange(source: Path, out: Path, parts: tuple[str, ...], min_age: int = 0) -> int:
     """Make OUT/NAME/0001.jpg (links) and OUT/labels.csv of some parts, doubles left out, as `edge-oneshot evaluate` and the
-    converters read them. Returns the number of pictures. The name of a folder is that of the picture file."""
+    converters read them. min_age: years. Returns the number of pictures. The name of a folder is that of the picture file."""
     rows = ["name,sex,age,group,camera"]
     for path in sorted(source.iterdir()):
         labels = labels_of(path.name)
-        if labels is None or part_of(path.name) not in parts or digest(path.name) in left_out():
+        if labels is None or labels.age < min_age or part_of(path.name) not in parts or digest(path.name) in left_out():
             continue
         folder = out / path.name
         folder.mkdir(parents=True, exist_ok=True)
@@ -85,11 +85,11 @@ def arrange(source: Path, out: Path, parts: tuple[str, ...]) -> int:
 
 
 def main() -> None:
-    """python -m training.face.utkface UTKFACE_DIR OUT PART..."""
-    source, out, *parts = sys.argv[1:]
+    """python -m training.face.utkface UTKFACE_DIR OUT MIN_AGE PART..."""
+    source, out, min_age, *parts = sys.argv[1:]
     out_dir = Path(out)
     out_dir.mkdir(parents=True, exist_ok=True)
-    print(f"{out_dir}: {arrange(Path(source), out_dir, tuple(parts))} pictures")
+    print(f"{out_dir}: {arrange(Path(source), out_dir, tuple(parts), int(min_age))} pictures")
 
 
 if __name__ == "__main__":
