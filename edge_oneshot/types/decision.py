@@ -30,7 +30,7 @@ class Embedding:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Template:
-    """A stored reference. A template of another encoder is kept in the gallery, and never compared."""
+    """A stored reference. Only an embedding of the same encoder is ever compared with it."""
 
     template_id: str
     identity_id: str
@@ -84,6 +84,7 @@ class Decision:
     published. margin = score - threshold.
     same_probability: probability that both are of one person, from the card's map of the score; None if it has none.
     target_fmr, target_fpir: the error rate that the threshold was chosen for; both None for a fixed threshold.
+    encoder_id: of the encoder whose scores and threshold these are; "" if nothing was compared.
     """
 
     kind: DecisionKind
@@ -94,6 +95,7 @@ class Decision:
     same_probability: float | None = None
     faults: tuple[Fault, ...] = ()
     target_fpir: float | None = None
+    encoder_id: str = ""
 
     def __post_init__(self) -> None:
         if self.kind is DecisionKind.MATCH:
@@ -125,9 +127,33 @@ class Sample:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Comparison:
+    """An embedding, and the decision on it among the people with a template of the same encoder."""
+
+    embedding: Embedding
+    decision: Decision
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Observation:
-    """A sample and the decision on it. embedding: None if the sample has a fault."""
+    """A sample and the decision on it. embedding: None if the sample has a fault.
+
+    Where the gallery holds templates of several encoders, decision and embedding are those of the encoder that decided
+    (matching/compare.py, by_margin), and `others` holds the comparisons by the other encoders.
+    """
 
     sample: Sample
     embedding: Embedding | None
     decision: Decision
+    others: tuple[Comparison, ...] = ()
+
+    @property
+    def comparisons(self) -> tuple[Comparison, ...]:
+        """One for each encoder in use, first that of the encoder that decided; empty if the sample has a fault."""
+        if self.embedding is None:
+            return ()
+        return (Comparison(embedding=self.embedding, decision=self.decision), *self.others)
+
+    def by(self, encoder_id: str) -> Comparison | None:
+        """The comparison by one encoder; None if it did not encode this sample."""
+        return next((c for c in self.comparisons if c.embedding.encoder_id == encoder_id), None)
