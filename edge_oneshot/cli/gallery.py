@@ -26,7 +26,8 @@ def list_(ctx: click.Context, as_json: bool) -> None:
         print_json(people)
         return
     for p in people:
-        note = "  must be enrolled again (template of another encoder)" if p.needs_enrollment else ""
+        note = "  must be enrolled again (template of an unknown encoder)" if p.needs_enrollment else ""
+        note = "  old template: enroll again" if p.old_template else note
         click.echo(f"{p.identity:20} {p.name:24} since {p.created_at[:10]}{note}")
     if not people:
         click.echo("the gallery is empty; enroll a person with `edge-oneshot enroll --name NAME`", err=True)
@@ -44,7 +45,8 @@ def show(ctx: click.Context, name: str, as_json: bool) -> None:
         return
     click.echo(f"{p.name} ({p.identity}), enrolled {p.created_at[:19]}")
     for t in p.details:
-        state = "in use" if t.comparable else "of another encoder, not compared"
+        state = "in use" if t.comparable else "of an unknown encoder, not compared"
+        state = "in use, old: enroll again" if t.comparable and p.old_template else state
         measures = ", ".join(f"{key} {value:g}" for key, value in t.quality.items())
         click.echo(f"  {t.template_id[:8]}  {t.created_at[:19]}  {state}  {measures}")
 
@@ -77,29 +79,35 @@ def remove(ctx: click.Context, name: str, yes: bool, as_json: bool) -> None:
 @json_option
 @click.pass_context
 def check(ctx: click.Context, as_json: bool) -> None:
-    """Find people who must be enrolled again, and pairs who would match each other."""
+    """Find people who should be enrolled again, and pairs who would match each other."""
     r = perform(find_config(ctx), rq.Check())
     if as_json:
         print_json(r)
         return
     click.echo(f"{r.identities} people, {r.templates} templates, threshold {r.threshold:.3f}")
     _print_findings(r)
+    current = " with a template of the current encoder" if r.old_encoders else ""
     for state, word in zip(r.growth or (), ("now", "with 100 more people"), strict=False):
         missed = "" if state.fnir is None else f", {100 * state.fnir:.1f} % of enrolled people's captures are missed"
         beyond = " (extrapolated beyond the cohort)" if state.extrapolated else ""
         click.echo(
-            f"expected {word}: {state.identities} people, threshold {state.threshold:.3f}{beyond}: "
+            f"expected {word}: {state.identities} people{current}, threshold {state.threshold:.3f}{beyond}: "
             f"{100 * state.fpir:.2g} % of strangers' captures match an enrolled person{missed}"
         )
 
 
 def _print_findings(r: Checked) -> None:
+    again = "edge-oneshot enroll --name … --id {} --replace"
     for identity in r.needs_enrollment:
-        command = f"edge-oneshot enroll --name … --id {identity} --replace"
-        click.echo(f"enroll again: {identity} (template of another encoder): {command}")
+        click.echo(f"enroll again: {identity} (template of an unknown encoder, not compared): {again.format(identity)}")
+    for old in r.old_encoders or ():
+        rate = "" if old.growth is None else f": {100 * old.growth.fpir:.2g} % of strangers' captures match one of them"
+        click.echo(f"{len(old.identities)} people are compared by {old.encoder}, threshold {old.threshold:.3f}{rate}")
+        for identity in old.identities:
+            click.echo(f"old template: {identity}: {again.format(identity)}")
     for pair in r.look_alikes:
         click.echo(f"look-alikes: {' and '.join(pair.identities)}: score {pair.score:.3f}: they match each other")
-    if not r.needs_enrollment and not r.look_alikes:
+    if not (r.needs_enrollment or r.look_alikes or r.old_encoders):
         click.echo("no problem found")
 
 
@@ -130,4 +138,8 @@ def import_(ctx: click.Context, file: Path, replace: bool, as_json: bool) -> Non
         return
     click.echo(f"imported {len(r.identities)} people")
     if r.needs_enrollment:
-        click.echo(f"must be enrolled again (another encoder's templates): {', '.join(r.needs_enrollment)}", err=True)
+        click.echo(
+            f"must be enrolled again (an unknown encoder's templates): {', '.join(r.needs_enrollment)}", err=True
+        )
+    if r.old_templates:
+        click.echo(f"old templates, compared until they are enrolled again: {', '.join(r.old_templates)}", err=True)

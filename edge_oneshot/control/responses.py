@@ -29,7 +29,8 @@ class PersonSummary:
     name: str
     created_at: str = out("RFC 3339")
     templates: int = out("stored templates, of any encoder")
-    needs_enrollment: bool = out("true if none of them is comparable with this encoder")
+    needs_enrollment: bool = out("true if none of them can be compared")
+    old_template: bool = out("true if compared by the encoder of an old template, until enrolled again", False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,7 +38,7 @@ class TemplateDetails:
     template_id: str
     created_at: str
     encoder_id: str
-    comparable: bool = out("false: of another encoder, or damaged")
+    comparable: bool = out("false: of an encoder that is not in use, or damaged")
     quality: dict[str, float]
 
 
@@ -54,6 +55,15 @@ class GrowthState:
     fpir: float = out("expected share of strangers' captures that match an enrolled person")
     fnir: float | None = out("expected share of enrolled people's captures that are missed; null if not measured")
     extrapolated: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OldEncoder:
+    encoder: str = out("name in its model card")
+    encoder_id: str
+    identities: list[str] = out("the people whom it compares")
+    threshold: float
+    growth: GrowthState | None = out("error rates now; null without a cohort", None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,9 +131,12 @@ class Forgotten:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Checked(GalleryCounts):
     threshold: float
-    needs_enrollment: list[str] = out("identities without a template of this encoder")
+    needs_enrollment: list[str] = out("identities whose templates cannot be compared")
     look_alikes: list[AlikePair] = out("pairs of people who would match each other")
-    growth: list[GrowthState] | None = out("error rates now and with 100 more people; null without a cohort", None)
+    growth: list[GrowthState] | None = out(
+        "error rates of the current encoder now and with 100 more people; null without a cohort", None
+    )
+    old_encoders: list[OldEncoder] | None = out("encoders in use for people with an old template", None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,7 +147,10 @@ class Exported:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Imported:
     identities: list[str]
-    needs_enrollment: list[str] = out("imported people whose templates are all of another encoder")
+    needs_enrollment: list[str] = out("imported people whose templates cannot be compared")
+    old_templates: list[str] | None = out(
+        "imported people with an old template, who are compared until they are enrolled again", None
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -150,6 +166,7 @@ class Compared:
     runner_up_score: float | None
     quality: dict[str, float]
     pad: str = out("not_performed, bona_fide or attack")
+    encoder_id: str = out("of the encoder whose score and threshold these are", "")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -212,6 +229,7 @@ class StatusReport:
     target_fmr: float | None
     target_fpir: float | None
     threshold_extrapolated: bool
+    old_templates: int = out("people who are compared by the encoder of an old template", 0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -16,7 +16,8 @@ from edge_oneshot.types import Event, Identity
 def track_event(
     result: TrackResult, names: Mapping[str, str], camera: str, encoder_id: str, now_ns: int, now: datetime
 ) -> Event:
-    """The event of one result. names: identity_id -> name. now_ns and now: one moment on both clocks.
+    """The event of one result. names: identity_id -> name. now_ns and now: one moment on both clocks. encoder_id: of the
+    current encoder, for a result without a comparison.
 
     ts is the capture time of the track's last frame: the wall clock minus its distance from `now_ns`.
     """
@@ -41,7 +42,8 @@ def track_event(
     if result.kind in (ResultKind.GONE, ResultKind.REJECTED):
         body["seconds"] = round((result.last_ns - result.first_ns) / 1e9, 1)
     pad = result.observation.sample.pad.decision.value  # not_performed: a photograph of an enrolled person can match
-    body |= {"frames": result.frames, "track": result.track, "camera": camera, "pad": pad, "encoder_id": encoder_id}
+    body |= {"frames": result.frames, "track": result.track, "camera": camera, "pad": pad}
+    body["encoder_id"] = decision.encoder_id or encoder_id
     return Event(
         event_id=new_event_id(),
         event_type=result.kind.value,

@@ -11,7 +11,7 @@ from edge_oneshot.matching.threshold import Threshold
 from edge_oneshot.model.card import Comparator, EncoderCard, Platt
 from edge_oneshot.types import Candidate, Comparison, Decision, DecisionKind, Embedding, Fault, Float32Array, Template
 
-EMPTY_GALLERY = Fault(code="empty_gallery", message="the gallery holds no template of this encoder")
+EMPTY_GALLERY = Fault(code="empty_gallery", message="the gallery holds no template that can be compared")
 
 
 def score_all(comparator: Comparator, vectors: Float32Array, probe: Float32Array) -> Float32Array:

@@ -32,10 +32,10 @@ class Nearest(TypedDict):
     cohort_share: float | None
 
 
-def growth(rule: Rule, templates: Sequence[int], more: int = MORE) -> list[Forecast] | None:
+def growth(rule: Rule, templates: Sequence[int], others: int = 0, more: int = MORE) -> list[Forecast] | None:
     """The gallery now, and with `more` people with one template each; None without cohort scores.
 
-    templates: number of comparable templates of each identity. Each entry: identities, threshold, fpir (expected share
+    templates: number of comparable templates of each identity. others: as in Rule. Each entry: identities, threshold, fpir (expected share
     of strangers' probes that match an identity), fnir (expected share of mated probes that are missed, from the one-shot
     comparisons of the cohort; None if there are none), extrapolated.
     """
@@ -44,7 +44,7 @@ def growth(rule: Rule, templates: Sequence[int], more: int = MORE) -> list[Forec
         return None
     found: list[Forecast] = []
     for counts in (list(templates), [*templates, *[1] * more]):
-        threshold = rule(counts)
+        threshold = rule(counts, others)
         size = rates.effective_size(counts, cohort.template_exponent)
         fnmr = rates.fnmr_at(cohort, threshold.value)
         found.append(

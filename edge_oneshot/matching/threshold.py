@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from edge_oneshot.matching import cohort as rates
 from edge_oneshot.model.card import CohortScores, Thresholds
@@ -60,9 +60,19 @@ class Rule:
     def __post_init__(self) -> None:
         self(())
 
-    def __call__(self, templates: Sequence[int]) -> Threshold:
-        """The threshold for a gallery. templates: number of comparable templates of each identity; empty: an empty gallery."""
-        return threshold_for(self.target, self.thresholds, self.cohort, templates)
+    def __call__(self, templates: Sequence[int], others: int = 0) -> Threshold:
+        """The threshold for a gallery. templates: number of comparable templates of each identity; empty: an empty gallery.
+
+        others: identities of the same gallery that other encoders compare. Each encoder gets the share of target_fpir that
+        its identities are of the gallery. A stranger is a false positive if any encoder matches, with at most the sum of
+        the encoders' rates (union bound), so the rate holds for the gallery as a whole. A rate per comparison needs no share.
+        """
+        if not others or self.target.fpir is None:
+            return threshold_for(self.target, self.thresholds, self.cohort, templates)
+        own = sum(k > 0 for k in templates)
+        part = Target(fpir=self.target.fpir * max(own, 1) / (max(own, 1) + others))
+        threshold = threshold_for(part, self.thresholds, self.cohort, templates)
+        return replace(threshold, target_fpir=self.target.fpir)
 
 
 def threshold_for(

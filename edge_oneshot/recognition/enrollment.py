@@ -26,7 +26,8 @@ class Enrollment:
 
     frames: frames of the burst that the template was made of. self_score: lowest comparison score of the template with one of
     the best frames of the burst, used or not; None for a single frame. A low self_score predicts missed matches: the
-    person moved, or two people took turns.
+    person moved, or two people took turns. older: the best frame by the encoders of old templates, to compare it with
+    the people who still have one.
     """
 
     identity: Identity
@@ -34,6 +35,7 @@ class Enrollment:
     look_alike: Candidate | None
     frames: int = 1
     self_score: float | None = None
+    older: tuple[Embedding, ...] = ()
 
 
 def find_one(samples: Sequence[Sample]) -> tuple[Sample | None, tuple[Fault, ...]]:
@@ -63,10 +65,11 @@ def enroll_from_frame(pipeline: Pipeline, frame: Frame, identity: Identity, refe
             "use another picture",
             tuple(f.message for f in faults),
         )
-    return make_enrollment(pipeline.encode(sample), sample.quality, identity, references)
+    enrollment = make_enrollment(pipeline.encode(sample), sample.quality, identity, references)
+    return replace(enrollment, older=pipeline.encode_older(sample))
 
 
-def probe_from_frame(pipeline: Pipeline, frame: Frame) -> tuple[Sample, Embedding]:
+def probe_from_frame(pipeline: Pipeline, frame: Frame) -> Sample:
     """The one probe of a picture, for verify and identify. Raises AcquisitionError with every fault."""
     sample, faults = find_one(pipeline.samples(frame))
     if sample is None:
@@ -75,7 +78,7 @@ def probe_from_frame(pipeline: Pipeline, frame: Frame) -> tuple[Sample, Embeddin
             "use another picture",
             tuple(f.message for f in faults),
         )
-    return sample, pipeline.encode(sample)
+    return sample
 
 
 def make_enrollment(embedding: Embedding, quality: Quality, identity: Identity, references: References) -> Enrollment:
@@ -154,7 +157,12 @@ class CaptureSession:
             best, frames = pooled(vectors[same], best.encoder_id), int(same.sum())
         enrollment = make_enrollment(best, samples[0].quality, self._identity, self._references)
         scores = score_all(comparator, vectors, best.vector)
-        return replace(enrollment, frames=frames, self_score=float(scores.min()) if len(scores) > 1 else None)
+        return replace(
+            enrollment,
+            frames=frames,
+            self_score=float(scores.min()) if len(scores) > 1 else None,
+            older=self._pipeline.encode_older(samples[0]),
+        )
 
 
 def pooled(vectors: Float32Array, encoder_id: str) -> Embedding:

@@ -22,9 +22,11 @@ from edge_oneshot.events.journal import Journal
 from edge_oneshot.gallery.archive import from_document, to_document
 from edge_oneshot.gallery.naming import clean_name
 from edge_oneshot.gallery.store import Enrolled as Person
-from edge_oneshot.matching.forecast import growth, nearest
+from edge_oneshot.matching.forecast import nearest
 from edge_oneshot.recognition.enrollment import Enrollment
+from edge_oneshot.recognition.matcher import look_alike
 from edge_oneshot.recognition.recognizer import Recognition, Recognizer
+from edge_oneshot.service.check import checked
 from edge_oneshot.service.jobs import CaptureJob, EnrollJob, Job
 from edge_oneshot.types import Event, Frame, Identity
 
@@ -133,12 +135,13 @@ class Requests:
     def _enrolled(self, enrollment: Enrollment) -> rs.Enrolled:
         """Publish a stored enrollment; its response."""
         self._publish("enrolled", enrollment.identity)
-        threshold, like = self._recognizer.threshold.value, enrollment.look_alike
-        self_score = enrollment.self_score
-        alike = None
-        if like is not None and like.score >= threshold:
-            alike = rs.LookAlike(identity=like.identity_id, score=round(like.score, 4), threshold=round(threshold, 4))
-        near = None if like is None else nearest(self._recognizer.rule.cohort, like, threshold)
+        self_score, threshold = enrollment.self_score, self._recognizer.threshold.value
+        alike = near = None
+        if (found := look_alike(enrollment, self._recognizer.matchers)) is not None:
+            like, limit, cohort = found[0], found[1].threshold.value, found[1].rule.cohort
+            near = nearest(cohort, like, limit)
+            if like.score >= limit:
+                alike = rs.LookAlike(identity=like.identity_id, score=near["score"], threshold=near["threshold"])
         return rs.Enrolled(
             identity=enrollment.identity.identity_id,
             name=enrollment.identity.name,
@@ -177,6 +180,7 @@ class Requests:
             "created_at": person.created_at.isoformat(),
             "templates": len(person.templates),
             "needs_enrollment": not any(self._recognizer.people.comparable(t) for t in person.templates),
+            "old_template": person.identity.identity_id in self._recognizer.people.old,
         }
 
     def _show(self, request: rq.Show) -> rs.PersonDetails:
@@ -208,17 +212,9 @@ class Requests:
         return rs.Forgotten(identity=identity.identity_id, name=identity.name)
 
     def _check(self, _: rq.Check) -> rs.Checked:
-        references, threshold = self._recognizer.references, self._recognizer.threshold.value
         people = [self._summary(p) for p in self._people()]
-        states = growth(self._recognizer.rule, references.template_counts)
-        return rs.Checked(
-            identities=len(people),
-            templates=len(references) + references.foreign,
-            threshold=round(threshold, 4),
-            needs_enrollment=[p["identity"] for p in people if p["needs_enrollment"]],
-            look_alikes=[rs.AlikePair(identities=(a, b), score=round(s, 4)) for a, b, s in references.alike(threshold)],
-            growth=None if states is None else [rs.GrowthState(**state) for state in states],
-        )
+        stale = [p["identity"] for p in people if p["needs_enrollment"]]
+        return checked(self._recognizer, len(people), stale)
 
     def _export(self, _: rq.Export) -> rs.Exported:
         return rs.Exported(document=to_document(self._recognizer.people.gallery))
@@ -231,9 +227,13 @@ class Requests:
         people.add_all([(p.identity, p.templates) for p in persons], replace=request.replace)
         for person in persons:
             self._publish("enrolled", person.identity)
-        own = self._recognizer.encoder_id
-        stale = [p.identity.identity_id for p in persons if all(t.encoder_id != own for t in p.templates)]
-        return rs.Imported(identities=[p.identity.identity_id for p in persons], needs_enrollment=stale)
+        identities = [p.identity.identity_id for p in persons]
+        old, compared = set(people.old), {i for part in people.parts for i in part.identity_ids}
+        return rs.Imported(
+            identities=identities,
+            needs_enrollment=[i for i in identities if i not in compared],
+            old_templates=[i for i in identities if i in old],
+        )
 
     # ---- comparing a picture
 
@@ -289,4 +289,5 @@ def _comparison(found: Recognition) -> dict[str, Any]:
         "runner_up_score": rounded(None if decision.runner_up is None else decision.runner_up.score),
         "quality": found.sample.quality.measures(),
         "pad": found.sample.pad.decision.value,
+        "encoder_id": decision.encoder_id,
     }

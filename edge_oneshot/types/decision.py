@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum
@@ -113,12 +114,16 @@ class Decision:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sample:
-    """One region of a frame, before it is encoded. face: None for a bundle whose regions are whole frames."""
+    """One region of a frame, before it is encoded. face: None for a bundle whose regions are whole frames.
+
+    older_chips: the same region for each encoder of old templates that takes another chip, by encoder_id.
+    """
 
     face: Face | None
     chip: Chip
     quality: Quality
     pad: PadResult = field(default_factory=PadResult)
+    older_chips: Mapping[str, Chip] = field(default_factory=dict)
 
     @property
     def faults(self) -> tuple[Fault, ...]:
