@@ -27,6 +27,7 @@ from edge_oneshot.matching import cohort as rates
 from edge_oneshot.matching.threshold import Rule, Target
 from edge_oneshot.model.bundle import FACE_ENCODERS, Bundle, find_bundle, write_bundle
 from edge_oneshot.recognition.enrollment import Enrollment
+from edge_oneshot.recognition.matcher import look_alike
 from edge_oneshot.recognition.recognizer import Recognizer
 from edge_oneshot.service.compose import build_tracker
 from edge_oneshot.service.daemon import Daemon
@@ -353,6 +354,10 @@ def test_a_capture_from_the_camera_warns_too(upgraded: Recognizer, collins: Pixe
     for i in range(12):
         made = made or session.offer(frame(view(collins, i), start + (i + 1) * STEP_NS))
     assert isinstance(made, Enrollment) and [e.encoder_id for e in made.older] == [other_face(upgraded)]
+    found = look_alike(made, upgraded.matchers)
+    assert found is not None and (found[0].identity_id, found[1]) == ("eileen", upgraded.matchers[1])
+    own = replace(made, identity=upgraded.new_identity("Eileen"))
+    assert look_alike(own, upgraded.matchers) is None, "a person is no look-alike of herself"
 
 
 def test_an_archive_with_old_templates_is_imported_and_compared(
