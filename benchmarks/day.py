@@ -125,7 +125,8 @@ def enroll(pipeline: Pipeline, people: Sequence[Person]) -> tuple[References, li
         for n, source in enumerate(person.images):
             assert isinstance(source, Path)
             try:
-                templates.append(enroll_from_frame(pipeline, load_image(source), identity, empty).template)
+                made = enroll_from_frame(pipeline, load_image(source), identity, empty, accept_no_rate=True)
+                templates.append(made.template)
             except EdgeOneshotError:
                 continue
             enrolled.append(replace(person, images=tuple(p for i, p in enumerate(person.images) if i != n)))

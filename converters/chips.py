@@ -15,6 +15,7 @@ from edge_oneshot.cameras.images import SUFFIXES, load_image
 from edge_oneshot.errors import ModelError
 from edge_oneshot.model.card import EncoderCard
 from edge_oneshot.vision.align import align, whole_frame
+from edge_oneshot.vision.locate import BORDER
 
 
 def find_pictures(folder: Path, option: str = "--calibration") -> list[Path]:
@@ -67,7 +68,7 @@ class ChipReader:
         frame = load_image(path)
         if self._locator is None:
             return whole_frame(frame, self.card).pixels
-        faces = self._locator.locate(frame)
+        faces = self._locator.locate(frame) or self._locator.locate(frame, BORDER)
         if not faces:
             return None
         cx, cy = frame.size[0] / 2, frame.size[1] / 2

@@ -103,10 +103,16 @@ class Lfw:
         self._archive.close()
 
 
-def lfw_or_reason() -> Lfw | str:
-    """LFW, or why there is none."""
+def extra_or_reason(name: str) -> Path | str:
+    """The file `name` in the folder that EDGE_ONESHOT_DATA names, or why there is none."""
     data = os.environ.get("EDGE_ONESHOT_DATA")
     if not data:
-        return "EDGE_ONESHOT_DATA is not set; it names the folder with lfw_dev.tar"
-    archive = Path(data) / "lfw_dev.tar"
-    return Lfw(archive) if archive.is_file() else f"no lfw_dev.tar in EDGE_ONESHOT_DATA ({data})"
+        return f"EDGE_ONESHOT_DATA is not set; it names the folder with {name}"
+    file = Path(data) / name
+    return file if file.is_file() else f"no {name} in EDGE_ONESHOT_DATA ({data})"
+
+
+def lfw_or_reason() -> Lfw | str:
+    """LFW, or why there is none."""
+    archive = extra_or_reason("lfw_dev.tar")
+    return archive if isinstance(archive, str) else Lfw(archive)

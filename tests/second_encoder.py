@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from converters.flatbuffer import load, serialize
 from converters.graph import Quantization
@@ -31,10 +32,10 @@ def write_second_encoder(path: Path, *, seed: int = 1) -> Bundle:
         tensor.data = np.ascontiguousarray(tensor.array[order])
         q = tensor.quantization
         tensor.quantization = Quantization(q.scale[order], q.zero_point[order], q.axis)
-    return write_bundle(path, serialize(graph), _card(shipped))
+    return write_bundle(path, serialize(graph), _card(shipped, order))
 
 
-def _card(shipped: Path) -> dict[str, Any]:
+def _card(shipped: Path, order: npt.NDArray[np.int64]) -> dict[str, Any]:
     card = copy.deepcopy(split(shipped.read_bytes(), shipped)[1])
     assert card is not None
     points, cohort = card["alignment"]["points"], card["cohort"]
@@ -42,6 +43,8 @@ def _card(shipped: Path) -> dict[str, Any]:
         points[name] = [56 + 0.96 * (x - 56), 72 + 0.96 * (y - 72)]
     card |= {"name": NAME, "mirror": False}
     card.pop("certificate")  # it is of another model
+    if "no_rate" in card:
+        card["no_rate"]["weights"] = [card["no_rate"]["weights"][i] for i in order]
     cohort["fmr_scores"] = [s + RISE for s in cohort["fmr_scores"]]
     cohort["gallery_scores"] = [[s + RISE for s in row] for row in cohort["gallery_scores"]]
     cohort["tail"]["from_score"] += RISE

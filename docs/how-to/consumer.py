@@ -30,8 +30,11 @@ def on_message(client, userdata, message):
         and datetime.fromisoformat(event["expires_at"]) > datetime.now(UTC)
     )
     right = event["event_type"] == "match" and event["identity"] == identity
+    stated = event.get("rate") != "none"  # for a small child no error rate can be stated
     print(
-        "open" if right and fresh and counter > before else "refused: not this person, late, expired, or seen before",
+        "open"
+        if right and stated and fresh and counter > before
+        else "refused: not this person, no stated rate, late, expired, or seen before",
         flush=True,
     )
 

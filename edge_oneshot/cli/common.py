@@ -16,6 +16,7 @@ from edge_oneshot.control.requests import Request
 
 if TYPE_CHECKING:
     from edge_oneshot.config import Config
+    from edge_oneshot.control.responses import StatedRate
 
 R = TypeVar("R")
 json_option = click.option("--json", "as_json", is_flag=True, help="Print data as JSON on standard output.")
@@ -41,6 +42,13 @@ def perform(config: Config, request: Request[R], *, direct: bool = False) -> R:
     from edge_oneshot.service.offline import perform as serve
 
     return serve(config, request, lambda text: click.echo(text, err=True), direct=direct)
+
+
+def words(rate: StatedRate) -> str:
+    """The stated error rate and its strangers, in one line."""
+    from edge_oneshot.types import Rate
+
+    return Rate(**to_json(rate)).words
 
 
 def read_picture(path: Path) -> bytes:

@@ -19,6 +19,11 @@ from edge_oneshot.control.responses import Enrolled
 @click.option("--camera", metavar="URI", help="Enroll from this camera instead of the configured one.")
 @click.option("--replace", "renew", is_flag=True, help="Replace the template of a person who is enrolled already.")
 @click.option(
+    "--accept-no-rate",
+    is_flag=True,
+    help="Enroll also a person for whom no error rate can be stated, such as a small child.",
+)
+@click.option(
     "--timeout",
     type=click.FloatRange(1, 600),
     default=30.0,
@@ -34,6 +39,7 @@ def enroll(
     image: Path | None,
     camera: str | None,
     renew: bool,
+    accept_no_rate: bool,
     timeout: float,
     as_json: bool,
 ) -> None:
@@ -41,6 +47,9 @@ def enroll(
 
     The capture must show exactly one face that passes the quality gates. Otherwise nothing is stored, the reasons are
     printed, and the exit code is 4.
+
+    A face that the encoder cannot tell from others, as that of most children up to 8 years, is refused as well, because no
+    error rate can be stated for it.
     """
     if image and camera:
         raise click.UsageError("--image and --camera name two sources; give one of them")
@@ -55,6 +64,7 @@ def enroll(
         source=str(image or "the camera"),
         timeout_s=timeout,
         replace=renew,
+        accept_no_rate=accept_no_rate,
     )
     result = perform(config, request, direct=camera is not None)
     if as_json:
@@ -72,15 +82,26 @@ def _warn(result: Enrolled) -> None:
             "Enroll again with --replace, in better light and holding still.",
             err=True,
         )
+    if result.no_rate:
+        click.echo(
+            f"warning: no error rate can be stated for {result.identity}: other faces of this kind match as well. The match "
+            'events carry "rate": "none". Open nothing for them.',
+            err=True,
+        )
+    near = result.nearest
+    unusual = (
+        ""
+        if near is None or near.cohort_share is None
+        else f", higher than {_share(near.cohort_share)} of cohort pairs"
+    )
     if like := result.look_alike:
         click.echo(
-            f"warning: scores {like.score:.2f} against {like.identity}; the threshold is {like.threshold:.2f}: the two "
+            f"warning: scores {like.score:.2f} against {like.identity}{unusual}; the threshold is {like.threshold:.2f}: the two "
             "match each other. If they are one person, remove one of them. If they are two people who look alike, a "
             "lower decision.target_fmr or better captures of both may separate them.",
             err=True,
         )
-    elif near := result.nearest:
-        unusual = "" if near.cohort_share is None else f", higher than {_share(near.cohort_share)} of cohort pairs"
+    elif near is not None:
         click.echo(
             f"most similar: {near.identity} with score {near.score:.2f}{unusual}; the threshold is {near.threshold:.2f}",
             err=True,

@@ -152,6 +152,8 @@ def _line(event: dict[str, Any], marks: list[str]) -> str:
         words.append(f"margin {event['margin']:+.2f}")
     if event.get("faults"):
         words.append(str(event["faults"]))
+    if event.get("rate") == "none":
+        marks = [*marks, "no rate: open nothing"]
     if event.get("late"):
         marks = [*marks, "late"]
     if str(event.get("expires_at", "")) < datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"):

@@ -65,4 +65,6 @@ def _scores(result: Compared) -> str:
     text = f"score {result.score:.3f}, threshold {result.threshold:.3f}"
     if result.same_probability is not None:
         text += f", same probability {result.same_probability:.4f}"
+    if result.no_rate:
+        text += "; no error rate can be stated for this person"
     return text

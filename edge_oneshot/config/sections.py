@@ -156,6 +156,12 @@ class DecisionConfig:
         high=100,
         example=0.5,
     )
+    strangers: str = _key(
+        "matched",
+        "against whom the accepted error is kept; matched: people of the same sex and age band in the worst group of the "
+        "cohort; everybody: any people",
+        choices=("matched", "everybody"),
+    )
     confirm_frames: int = _key(3, "least number of compared frames before a match is reported", low=1, high=100)
     window_frames: int = _key(10, "newest compared frames of a track that are evaluated together", low=1, high=100)
     unknown_frames: int = _key(

@@ -24,6 +24,15 @@ class Nearest:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class StatedRate:
+    against: Literal["matched", "everybody"] = out("matched: people of the same sex and age band in `group`")
+    group: str | None = out("the group of the cohort that decided the threshold; null against everybody")
+    fmr: float | None = out("stated false match rate of one comparison, else null")
+    fpir: float | None = out("stated false match rate against the whole gallery, else null")
+    everybody_fmr: float | None = out("false match rate of one comparison with any person; null without a cohort")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PersonSummary:
     identity: str
     name: str
@@ -31,6 +40,7 @@ class PersonSummary:
     templates: int = out("stored templates, of any encoder")
     needs_enrollment: bool = out("true if none of them can be compared")
     old_template: bool = out("true if compared by the encoder of an old template, until enrolled again", False)
+    no_rate: bool = out("true if no error rate can be stated for this person", False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,15 +56,20 @@ class TemplateDetails:
 class AlikePair:
     identities: tuple[str, ...] = out("two identities")
     score: float
+    apart_at: float | None = out(
+        "lowest threshold at which these templates do not match each other; null for old templates", None
+    )
+    fnmr: float | None = out("expected share of enrolled people's captures missed there; null if not measured", None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GrowthState:
     identities: int
     threshold: float
-    fpir: float = out("expected share of strangers' captures that match an enrolled person")
+    fpir: float = out("expected share of strangers' captures that match an enrolled person; strangers as in `rate`")
     fnir: float | None = out("expected share of enrolled people's captures that are missed; null if not measured")
     extrapolated: bool
+    everybody_fpir: float | None = out("the same share for any strangers", None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,6 +79,7 @@ class OldEncoder:
     identities: list[str] = out("the people whom it compares")
     threshold: float
     growth: GrowthState | None = out("error rates now; null without a cohort", None)
+    rate: StatedRate | None = out("the stated error rate, and against whom this encoder keeps it", None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,6 +114,7 @@ class Enrolled:
     self_score: float | None = out("lowest score of the template against the best frames; null for one frame", None)
     weak: bool = out("true if self_score is below the threshold", False)
     nearest: Nearest | None = out("the most similar other person, else null", None)
+    no_rate: bool = out("true if no error rate can be stated for this person", False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -136,6 +153,9 @@ class Checked(GalleryCounts):
     growth: list[GrowthState] | None = out(
         "error rates of the current encoder now and with 100 more people; null without a cohort", None
     )
+    no_rate: tuple[str, ...] = out("identities for whom no error rate can be stated", ())
+    fnmr: float | None = out("expected share of enrolled people's captures missed now; null if not measured", None)
+    rate: StatedRate | None = out("the stated error rate, and against whom it is kept", None)
     old_encoders: list[OldEncoder] | None = out("encoders in use for people with an old template", None)
 
 
@@ -151,6 +171,7 @@ class Imported:
     old_templates: list[str] | None = out(
         "imported people with an old template, who are compared until they are enrolled again", None
     )
+    no_rate: tuple[str, ...] = out("imported people for whom no error rate can be stated", ())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -167,6 +188,8 @@ class Compared:
     quality: dict[str, float]
     pad: str = out("not_performed, bona_fide or attack")
     encoder_id: str = out("of the encoder whose score and threshold these are", "")
+    no_rate: bool = out("true if no error rate can be stated for `identity`", False)
+    rate: StatedRate | None = out("the stated error rate; null if none can be stated for this person", None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -230,6 +253,7 @@ class StatusReport:
     target_fpir: float | None
     threshold_extrapolated: bool
     old_templates: int = out("people who are compared by the encoder of an old template", 0)
+    rate: StatedRate | None = out("the stated error rate, and against whom it is kept", None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

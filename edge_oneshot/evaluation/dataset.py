@@ -99,7 +99,7 @@ def encode_images(
             frame = load_image(image.path)
         except CameraError as e:
             return None, str(e), None
-        samples = pipeline.samples(frame)
+        samples = pipeline.picture_samples(frame)
         if not samples:
             return None, "no face found", None
         subject = min(samples, key=lambda s: _off_centre(s, frame))

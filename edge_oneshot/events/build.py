@@ -5,7 +5,7 @@ Nothing below the threshold has a name: `unknown` and `rejected` name no person,
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import datetime, timedelta
 
 from edge_oneshot.events.clock import boot_id, new_event_id
@@ -14,10 +14,18 @@ from edge_oneshot.types import Event, Identity
 
 
 def track_event(
-    result: TrackResult, names: Mapping[str, str], camera: str, encoder_id: str, now_ns: int, now: datetime
+    result: TrackResult,
+    names: Mapping[str, str],
+    camera: str,
+    encoder_id: str,
+    now_ns: int,
+    now: datetime,
+    no_rate: Collection[str] = (),
 ) -> Event:
     """The event of one result. names: identity_id -> name. now_ns and now: one moment on both clocks. encoder_id: of the
     current encoder, for a result without a comparison.
+
+    no_rate: the identities for whom no error rate can be stated.
 
     ts is the capture time of the track's last frame: the wall clock minus its distance from `now_ns`.
     """
@@ -32,10 +40,13 @@ def track_event(
             "threshold": _rounded(decision.threshold),
             "target_fmr": decision.target_fmr,
             "target_fpir": decision.target_fpir,
+            "rate": "none" if decision.rate is None else decision.rate.message(),
             "margin": _rounded(decision.margin),
             "runner_up_score": None if decision.runner_up is None else _rounded(decision.runner_up.score),
             "quality": result.observation.sample.quality.measures(),
         }
+    if result.kind is ResultKind.MATCH and result.identity_id in no_rate:
+        body["rate"] = "none"
     if result.kind is ResultKind.REJECTED:
         # Without a fault the best frame was compared: the person left before the track was decided.
         body["faults"] = [fault.code for fault in result.observation.sample.faults] or ["undecided"]

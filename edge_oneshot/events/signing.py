@@ -162,7 +162,10 @@ def verify(payload: bytes, key: Key) -> dict[str, Any]:
 
 @dataclass(slots=True)
 class Gate:
-    """The checks of a consumer that opens a door: signed, fresh, not a replay. Keeps the highest counter of each device."""
+    """The checks of a consumer that opens a door: signed, fresh, not a replay, a rate is stated.
+
+    Keeps the highest counter of each device.
+    """
 
     key: Key
     counters: dict[str, int] = field(default_factory=dict)
@@ -185,6 +188,8 @@ class Gate:
             raise SignatureRefused("no expires_at") from None
         if expired:
             raise SignatureRefused(f"expired at {event['expires_at']}")
+        if event.get("rate") == "none":
+            raise SignatureRefused("no error rate can be stated for this person")
         return event
 
 

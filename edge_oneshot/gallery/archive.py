@@ -10,7 +10,7 @@ import json
 import os
 from datetime import datetime
 from pathlib import Path
-from typing import TypedDict
+from typing import NotRequired, TypedDict
 
 import numpy as np
 
@@ -25,13 +25,17 @@ _FROM_EXPORT = "give a file that `gallery export` wrote"
 
 
 class TemplateEntry(TypedDict):
-    """vector: float32, little-endian, in base64. quality: the measures of the capture. created_at: ISO 8601."""
+    """vector: float32, little-endian, in base64. quality: the measures of the capture. created_at: ISO 8601.
+
+    no_rate: true if no error rate can be stated for the template; files of earlier releases lack it.
+    """
 
     template_id: str
     encoder_id: str
     vector: str
     quality: dict[str, float]
     created_at: str
+    no_rate: NotRequired[bool]
 
 
 class PersonEntry(TypedDict):
@@ -96,6 +100,7 @@ def _encode(person: Enrolled) -> PersonEntry:
                 "vector": base64.b64encode(t.embedding.vector.astype("<f4").tobytes()).decode("ascii"),
                 "quality": t.quality.measures(),
                 "created_at": t.created_at.isoformat(),
+                "no_rate": t.no_rate,
             }
             for t in person.templates
         ],
@@ -115,12 +120,20 @@ def _decode(entry: PersonEntry) -> Enrolled:
             ),
             quality=Quality(**t["quality"]),  # type: ignore[arg-type]  # a file can hold other keys: TypeError
             created_at=datetime.fromisoformat(t["created_at"]),
+            no_rate=_flag(t.get("no_rate", False)),
         )
         for t in entry["templates"]
     )
     if not templates:
         raise ValueError(f"{identity.identity_id!r} has no template")
     return Enrolled(identity=identity, created_at=templates[0].created_at, templates=templates)
+
+
+def _flag(value: object) -> bool:
+    """Raises TypeError if `value` is neither true nor false."""
+    if not isinstance(value, bool):
+        raise TypeError(f"no_rate: expected true or false, got {value!r}"[:100])
+    return value
 
 
 def _text(value: object) -> str:

@@ -13,6 +13,7 @@ import numpy as np
 from edge_oneshot.errors import GalleryError
 from edge_oneshot.gallery.store import Gallery
 from edge_oneshot.matching.compare import References
+from edge_oneshot.matching.no_rate import applies
 from edge_oneshot.model.card import EncoderCard
 from edge_oneshot.types import Identity, Template
 
@@ -44,6 +45,7 @@ class People:
         # The references of each encoder in use, the current one first. Each person is in one of them.
         self.parts: tuple[References, ...] = (References(card.comparator, encoder_id, ()),)
         self.names: dict[str, str] = {}
+        self.no_rate: frozenset[str] = frozenset()  # identities for whom no error rate can be stated (_lacking_rate)
         self.refresh()
 
     def refresh(self, *, force: bool = False) -> bool:
@@ -67,18 +69,30 @@ class People:
         renewed = {t.identity_id for t in templates if t.encoder_id == own}
         old = [t for t in templates if t.identity_id not in renewed]
         self._cards = {own: self._cards[own], **self._load({t.encoder_id for t in old})}
-        parts, compared = [], set[str]()
+        parts, compared, used = [], set[str](), [t for t in templates if t.encoder_id == own]
         for encoder_id, card in list(self._cards.items())[1:]:
             mine = self._usable(t for t in old if t.encoder_id == encoder_id and t.identity_id not in compared)
             parts.append(References(card.comparator, encoder_id, mine))
             compared.update(parts[-1].identity_ids)
+            used += mine
         rest = [t for t in templates if t.identity_id not in compared]
+        self.no_rate = self._lacking_rate(templates, used)
         return References(self._cards[own].comparator, own, rest), *parts
+
+    def _lacking_rate(self, templates: Iterable[Template], used: Iterable[Template]) -> frozenset[str]:
+        """The identities for whom no error rate can be stated: by the mark of a template, or by the rule of a card.
+
+        The rule is that of the card of the encoder that compares the person (used: these templates), since it is a score
+        of that encoder. It also finds templates that were stored before the card had one.
+        """
+        marked = {t.identity_id for t in templates if t.no_rate}
+        ruled = {t.identity_id for t in used if applies(self._cards[t.encoder_id].no_rate, t.embedding)}
+        return frozenset(marked | ruled)
 
     def use(self, references: References, names: Mapping[str, str]) -> None:
         """Compare with these references instead of the gallery's, until it is read again. For measurements."""
         self._load(frozenset())
-        self.parts, self.names = (references,), dict(names)
+        self.parts, self.names, self.no_rate = (references,), dict(names), frozenset()
         self._on_read(self.parts)
 
     @property

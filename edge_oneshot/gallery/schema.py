@@ -33,5 +33,7 @@ SCHEMA = Schema(
             ) STRICT""",
             "CREATE INDEX templates_by_identity ON templates (identity_id)",
         ),
+        # 1: enrolled although no error rate can be stated
+        ("ALTER TABLE templates ADD COLUMN no_rate INTEGER NOT NULL DEFAULT 0 CHECK (no_rate IN (0, 1))",),
     ),
 )

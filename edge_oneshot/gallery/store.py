@@ -23,7 +23,7 @@ from edge_oneshot.types import Embedding, Identity, Quality, Template
 
 log = logging.getLogger(__name__)
 
-_TEMPLATE = "template_id, identity_id, encoder_id, vector, quality, created_at"
+_TEMPLATE = "template_id, identity_id, encoder_id, vector, quality, created_at, no_rate"
 _IDENTITY = "identity_id, name, created_at"
 _BY_NAME = "ORDER BY name COLLATE NOCASE, identity_id"
 
@@ -176,7 +176,9 @@ class Gallery:
             "INSERT INTO identities VALUES (?, ?, ?) ON CONFLICT (identity_id) DO UPDATE SET name = excluded.name",
             (identity.identity_id, identity.name, templates[0].created_at.isoformat()),
         )
-        self._db.execute_many("INSERT INTO templates VALUES (?, ?, ?, ?, ?, ?)", [_row(t) for t in templates])
+        self._db.execute_many(
+            f"INSERT INTO templates ({_TEMPLATE}) VALUES (?, ?, ?, ?, ?, ?, ?)", [_row(t) for t in templates]
+        )
 
     def rename(self, identity_id: str, name: str) -> None:
         """Change the name; the id stays. Raises GalleryError if the id is unknown or the name is in use."""
@@ -209,7 +211,7 @@ class Gallery:
     # ---- rows
 
     def _template(self, row: Row) -> Template:
-        template_id, identity_id, encoder_id, vector, quality, created_at = row
+        template_id, identity_id, encoder_id, vector, quality, created_at, no_rate = row
         try:
             return Template(
                 template_id=text(template_id),
@@ -219,6 +221,7 @@ class Gallery:
                 ),
                 quality=Quality(**json.loads(text(quality))),
                 created_at=datetime.fromisoformat(text(created_at)),
+                no_rate=bool(no_rate),
             )
         except (ValueError, TypeError, RecursionError) as e:
             what = f"{self.path}: template {template_id} of {identity_id!r} is damaged: {e}"
@@ -254,7 +257,7 @@ def _name_taken(name: str, owner: Identity) -> GalleryError:
     return GalleryError(f"the name {name!r} is already enrolled as {owner.identity_id!r}", "choose another name")
 
 
-def _row(t: Template) -> tuple[str, str, str, bytes, str, str]:
+def _row(t: Template) -> tuple[str, str, str, bytes, str, str, int]:
     vector = t.embedding.vector.astype("<f4").tobytes()
     quality = json.dumps(t.quality.measures())
-    return t.template_id, t.identity_id, t.encoder_id, vector, quality, t.created_at.isoformat()
+    return t.template_id, t.identity_id, t.encoder_id, vector, quality, t.created_at.isoformat(), int(t.no_rate)

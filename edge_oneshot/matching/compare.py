@@ -111,6 +111,7 @@ def decide(probe: Embedding, references: References, threshold: Threshold, card:
             threshold=threshold.value,
             target_fmr=threshold.target_fmr,
             target_fpir=threshold.target_fpir,
+            rate=threshold.rate,
             faults=(EMPTY_GALLERY,),
             encoder_id=references.encoder_id,
         )
@@ -120,6 +121,7 @@ def decide(probe: Embedding, references: References, threshold: Threshold, card:
         threshold=threshold.value,
         target_fmr=threshold.target_fmr,
         target_fpir=threshold.target_fpir,
+        rate=threshold.rate,
         candidate=best,
         runner_up=ranked[1] if len(ranked) > 1 else None,
         same_probability=None if card.probability is None else same_probability(card.probability, best.score),
@@ -152,5 +154,6 @@ def not_compared(faults: tuple[Fault, ...], threshold: Threshold) -> Decision:
         threshold=threshold.value,
         target_fmr=threshold.target_fmr,
         target_fpir=threshold.target_fpir,
+        rate=threshold.rate,
         faults=faults,
     )

@@ -222,6 +222,7 @@ def _as_decided_now(observation: Observation, newest: Observation) -> Observatio
         threshold=now.decision.threshold,
         target_fmr=now.decision.target_fmr,
         target_fpir=now.decision.target_fpir,
+        rate=now.decision.rate,
     )
     return replace(observation, decision=decision)
 

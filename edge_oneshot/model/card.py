@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 
@@ -74,6 +74,8 @@ class CohortScores:
     first of `fpirs` (falling), as far as measured; measured_to_fpir: the last rate of each row. template_exponent: an
     identity with k templates counts as k ** exponent identities. fnmrs, fnmr_scores: share of mated one-shot
     comparisons below a score, rising; empty if no person of the cohort has two pictures.
+    groups: name -> the same for matched strangers: adults of one labelled group, each compared with the people of the
+    same sex in the group only. Their identities are those of the group. A group has no groups.
     """
 
     protocol: str
@@ -89,6 +91,7 @@ class CohortScores:
     template_exponent: float
     fnmrs: tuple[float, ...]
     fnmr_scores: tuple[float, ...]
+    groups: Mapping[str, CohortScores] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,6 +101,19 @@ class Platt:
     slope: float
     intercept: float
     protocol: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NoRate:
+    """The templates for which no error rate can be stated: those with weights @ embedding >= threshold.
+
+    weights: unit vector (D,), Fisher's linear discriminant (1936) between a cohort of small children and one of adults.
+    matching/no_rate.py applies it.
+    """
+
+    protocol: str
+    weights: tuple[float, ...]
+    threshold: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,6 +142,7 @@ class EncoderCard:
     provenance: Mapping[str, object]
     model_digest: str
     cohort: CohortScores | None = None
+    no_rate: NoRate | None = None  # None: a rate is stated for every person
     mirror: bool = False  # the embedding is the mean of those of the chip and of its mirror image: two inferences
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from itertools import pairwise
 from typing import Literal, TypedDict
 
@@ -15,6 +16,7 @@ from edge_oneshot.model.card import (
     EncoderCard,
     InputSpec,
     LandmarkCard,
+    NoRate,
     Platt,
     Tail,
     ThresholdPoint,
@@ -87,6 +89,9 @@ def _parse_encoder(top: Fields, common: _Common) -> EncoderCard:
     if (mirror := top.flag("mirror")) and comparator.kind != "cosine":
         raise top.fault("mirror", f"false for the comparator {comparator.kind}", mirror)
     thresholds, probability = top.optional("thresholds"), top.optional("probability")
+    no_rate = top.optional("no_rate")
+    if no_rate is not None and comparator.kind != "cosine":
+        raise top.fault("no_rate", f"no such field for the comparator {comparator.kind}", no_rate.data)
     cohort, certificate = top.data.get("cohort"), top.data.get("certificate")
     return EncoderCard(
         **common,
@@ -98,6 +103,7 @@ def _parse_encoder(top: Fields, common: _Common) -> EncoderCard:
         thresholds=None if thresholds is None else _parse_thresholds(thresholds),
         probability=None if probability is None else _parse_platt(probability),
         cohort=None if cohort is None else parse_cohort(cohort, f"{top.where} cohort"),
+        no_rate=None if no_rate is None else _parse_no_rate(no_rate, dimension),
         mirror=mirror,
         certified=isinstance(certificate, dict) and bool(certificate.get("passed")),
     )
@@ -186,9 +192,23 @@ def _parse_platt(f: Fields) -> Platt:
     return Platt(slope=f.number("slope", 0), intercept=f.number("intercept"), protocol=f.text("protocol"))
 
 
+def _parse_no_rate(f: Fields, dimension: int) -> NoRate:
+    return NoRate(
+        protocol=f.text("protocol"), weights=f.numbers("weights", dimension), threshold=f.number("threshold", -1, 1)
+    )
+
+
 def parse_cohort(raw: object, where: str) -> CohortScores:
     """Check the cohort scores of a card, or of a file of `edge-oneshot calibrate`. Raises ModelError that names the field."""
     f = Fields(raw, where)
+    found = _parse_cohort(f)
+    groups = f.optional("groups")
+    if groups is None:
+        return found
+    return replace(found, groups={name: _parse_cohort(groups.sub(name)) for name in groups.data})
+
+
+def _parse_cohort(f: Fields) -> CohortScores:
     fmrs, fmr_scores = _curve(f, "fmrs", "fmr_scores", rising=False)
     fnmrs, fnmr_scores = _curve(f, "fnmrs", "fnmr_scores", rising=True)
     if not fmrs:

@@ -19,7 +19,7 @@ from edge_oneshot.types import EVENT_TYPES
 # A trigger can open a door, so its value is "act" only under the conditions of docs/reference/mqtt.md.
 _ACT = """\
 {{ 'act' if value_json.event_type == 'match' and not value_json.late and value_json.clock == 'synced' \
-and as_timestamp(value_json.expires_at) > as_timestamp(utcnow()) else 'ignore' }}"""
+and as_timestamp(value_json.expires_at) > as_timestamp(utcnow()) and value_json.rate != 'none' else 'ignore' }}"""
 
 
 _NOTE = "discovery"

@@ -8,7 +8,7 @@ from pathlib import Path
 from edge_oneshot.config import SYSTEM_DIR, Config, load_config
 from edge_oneshot.errors import ModelError
 from edge_oneshot.gallery.store import Gallery
-from edge_oneshot.matching.threshold import Rule, Target
+from edge_oneshot.matching.threshold import Rule, Strangers, Target
 from edge_oneshot.model.bundle import FACE_ENCODERS, Bundle, find_bundle, read_bundle, read_cohort
 from edge_oneshot.model.encoder import TwinEncoder
 from edge_oneshot.recognition.older import OlderEncoders
@@ -93,8 +93,10 @@ def build_rule(config: Config, encoder: TwinEncoder) -> Rule:
     cohort = (
         read_cohort(Path(config.model.cohort).expanduser(), encoder.encoder_id) if config.model.cohort else card.cohort
     )
+    strangers: Strangers = "everybody" if decision.strangers == "everybody" else "matched"
     if decision.threshold is not None:
-        return Rule(target=Target(score=decision.threshold), thresholds=card.thresholds, cohort=cohort)
+        target = Target(score=decision.threshold)
+        return Rule(target=target, thresholds=card.thresholds, cohort=cohort, strangers=strangers)
     if card.thresholds is None and cohort is None:
         raise ModelError(
             f"{card.name} thresholds: expected a table in the card, got none",
@@ -102,7 +104,7 @@ def build_rule(config: Config, encoder: TwinEncoder) -> Rule:
         )
     fpir = decision.accepted_fpir
     target = Target(fmr=decision.target_fmr) if fpir is None else Target(fpir=fpir)
-    return Rule(target=target, thresholds=card.thresholds, cohort=cohort)
+    return Rule(target=target, thresholds=card.thresholds, cohort=cohort, strangers=strangers)
 
 
 def open_gallery(path: str | os.PathLike[str]) -> Gallery:

@@ -9,7 +9,9 @@ from datetime import UTC, datetime
 
 import numpy as np
 
+from edge_oneshot.config import QualityConfig
 from edge_oneshot.errors import AcquisitionError, EnrollmentError
+from edge_oneshot.matching import no_rate
 from edge_oneshot.matching.compare import References, score_all
 from edge_oneshot.recognition.pipeline import Pipeline
 from edge_oneshot.types import Candidate, Embedding, Fault, Float32Array, Frame, Identity, Quality, Sample, Template
@@ -49,29 +51,36 @@ def find_one(samples: Sequence[Sample]) -> tuple[Sample | None, tuple[Fault, ...
     return (None, samples[0].faults) if samples[0].faults else (samples[0], ())
 
 
-def find_reference(pipeline: Pipeline, frame: Frame) -> tuple[Sample | None, tuple[Fault, ...]]:
+def find_reference(samples: Sequence[Sample], gates: QualityConfig) -> tuple[Sample | None, tuple[Fault, ...]]:
     """As find_one, with the stricter gates for enrollment."""
-    sample, faults = find_one(pipeline.samples(frame))
-    faults = faults if sample is None else reference_faults(sample.quality, pipeline.gates)
+    sample, faults = find_one(samples)
+    faults = faults if sample is None else reference_faults(sample.quality, gates)
     return (None, faults) if faults else (sample, ())
 
 
-def enroll_from_frame(pipeline: Pipeline, frame: Frame, identity: Identity, references: References) -> Enrollment:
-    """Enroll from one picture. Raises EnrollmentError with every fault; nothing is stored here."""
-    sample, faults = find_reference(pipeline, frame)
+def enroll_from_frame(
+    pipeline: Pipeline, frame: Frame, identity: Identity, references: References, *, accept_no_rate: bool = False
+) -> Enrollment:
+    """Enroll from one picture. Raises EnrollmentError with every fault; nothing is stored here.
+
+    accept_no_rate: also a person for whom no error rate can be stated; the template is marked.
+    """
+    sample, faults = find_reference(pipeline.picture_samples(frame), pipeline.gates)
     if sample is None:
         raise EnrollmentError(
             f"{identity.name!r} was not enrolled from {frame.source}",
             "use another picture",
             tuple(f.message for f in faults),
         )
-    enrollment = make_enrollment(pipeline.encode(sample), sample.quality, identity, references)
+    enrollment = make_enrollment(
+        pipeline, pipeline.encode(sample), sample.quality, identity, references, accept_no_rate
+    )
     return replace(enrollment, older=pipeline.encode_older(sample))
 
 
 def probe_from_frame(pipeline: Pipeline, frame: Frame) -> Sample:
     """The one probe of a picture, for verify and identify. Raises AcquisitionError with every fault."""
-    sample, faults = find_one(pipeline.samples(frame))
+    sample, faults = find_one(pipeline.picture_samples(frame))
     if sample is None:
         raise AcquisitionError(
             f"nothing was compared: {frame.source} holds no usable probe",
@@ -81,13 +90,32 @@ def probe_from_frame(pipeline: Pipeline, frame: Frame) -> Sample:
     return sample
 
 
-def make_enrollment(embedding: Embedding, quality: Quality, identity: Identity, references: References) -> Enrollment:
+def make_enrollment(
+    pipeline: Pipeline,
+    embedding: Embedding,
+    quality: Quality,
+    identity: Identity,
+    references: References,
+    accept_no_rate: bool,
+) -> Enrollment:
+    """Raises EnrollmentError for a person for whom no error rate can be stated, unless `accept_no_rate`."""
+    rule = pipeline.encoder.card.no_rate
+    marked = rule is not None and no_rate.applies(rule, embedding)
+    if rule is not None and marked and not accept_no_rate:
+        raise EnrollmentError(
+            f"{identity.name!r} was not enrolled: expected a face that the encoder can tell from others, got a score of "
+            f"{no_rate.score(rule, embedding):.3f} against the cohort of small children (limit {rule.threshold:.3f}): for "
+            "them no error rate can be stated",
+            "do not let this face open anything. --accept-no-rate (accept_no_rate in requests and Python) enrolls it; "
+            'its match events then carry "rate": "none". For an adult, use another picture: frontal, even light',
+        )
     template = Template(
         template_id=str(uuid.uuid4()),
         identity_id=identity.identity_id,
         embedding=embedding,
         quality=quality,
         created_at=datetime.now(UTC),
+        no_rate=marked,
     )
     others = (c for c in references.rank(embedding) if c.identity_id != identity.identity_id)
     return Enrollment(identity=identity, template=template, look_alike=next(others, None))
@@ -109,21 +137,25 @@ class CaptureSession:
         *,
         prompt_ns: int,
         timeout_s: float,
+        accept_no_rate: bool = False,
     ) -> None:
-        """threshold: comparison score from which two frames count as one person. prompt_ns: frames before it are ignored."""
+        """threshold: comparison score from which two frames count as one person. prompt_ns: frames before it are ignored.
+
+        accept_no_rate: as for `enroll_from_frame`.
+        """
         self._pipeline, self._identity = pipeline, identity
         self._references, self._threshold = references, threshold
         self._prompt_ns, self._deadline_ns = prompt_ns, prompt_ns + round(timeout_s * 1e9)
-        self._timeout_s = timeout_s
+        self._timeout_s, self._accept_no_rate = timeout_s, accept_no_rate
         self._good: list[tuple[Sample, int]] = []
         self._faults: tuple[Fault, ...] = (Fault(code="no_frame", message="no frame from the camera yet"),)
         self.progress = "look at the camera"
 
     def offer(self, frame: Frame) -> Enrollment | None:
-        """Take a frame; the finished enrollment, or None while it needs more."""
+        """Take a frame; the finished enrollment, or None while it needs more. Raises EnrollmentError as `finish_if_due`."""
         if frame.captured_ns <= self._prompt_ns:
             return None
-        sample, self._faults = find_reference(self._pipeline, frame)
+        sample, self._faults = find_reference(self._pipeline.samples(frame), self._pipeline.gates)
         if sample is not None:
             self._good.append((sample, frame.captured_ns))
             self.progress = "hold still"
@@ -132,7 +164,10 @@ class CaptureSession:
         return self.finish_if_due(frame.captured_ns)
 
     def finish_if_due(self, now_ns: int) -> Enrollment | None:
-        """Also to be called without a frame. Raises EnrollmentError after the deadline without a good frame."""
+        """Also to be called without a frame.
+
+        Raises EnrollmentError after the deadline without a good frame, and for a person without a rate (`make_enrollment`).
+        """
         if self._good and (
             len(self._good) >= BURST_FRAMES or now_ns - self._good[0][1] >= BURST_NS or now_ns >= self._deadline_ns
         ):
@@ -155,7 +190,9 @@ class CaptureSession:
             same = score_all(comparator, vectors, best.vector) >= self._threshold
             same[0] = True
             best, frames = pooled(vectors[same], best.encoder_id), int(same.sum())
-        enrollment = make_enrollment(best, samples[0].quality, self._identity, self._references)
+        enrollment = make_enrollment(
+            self._pipeline, best, samples[0].quality, self._identity, self._references, self._accept_no_rate
+        )
         scores = score_all(comparator, vectors, best.vector)
         return replace(
             enrollment,

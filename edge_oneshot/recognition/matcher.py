@@ -58,7 +58,7 @@ def rule_for(card: EncoderCard, current: Rule) -> Rule:
     if target.score is not None and current.cohort is not None and card.cohort is not None:
         fmr = rates.fmr_at(current.cohort, target.score)
         target = Target(score=rates.score_at_fmr(card.cohort, fmr)[0])
-    return Rule(target=target, thresholds=card.thresholds, cohort=card.cohort)
+    return Rule(target=target, thresholds=card.thresholds, cohort=card.cohort, strangers=current.strangers)
 
 
 def look_alike(enrollment: Enrollment, matchers: Sequence[Matcher]) -> tuple[Candidate, Matcher] | None:

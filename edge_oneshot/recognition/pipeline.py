@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from edge_oneshot.types import Chip, Embedding, Face, Frame, PadDecision, Sample
 from edge_oneshot.vision import align, quality
+from edge_oneshot.vision.locate import BORDER
 
 if TYPE_CHECKING:
     from edge_oneshot.config import QualityConfig
@@ -55,6 +56,21 @@ class Pipeline:
             faces = self.locator.locate(frame)
         return [self._sample(frame, face) for face in faces]
 
+    def picture_samples(self, frame: Frame) -> list[Sample]:
+        """`samples` of a still picture, which may show nothing but a face.
+
+        Only if no face in it is usable, the picture is searched again with a border of half its width, which does not
+        count as cropped. The second result is taken if it has as many faces as the first.
+        """
+        found = self.samples(frame)
+        if self.locator is None or any(not s.faults for s in found):
+            return found
+        with self.stage("locate"):
+            faces = self.locator.locate(frame, BORDER)
+        if len(faces) < len(found):
+            return found
+        return [self._sample(frame, face, fills_picture=True) for face in faces]
+
     def encode(self, sample: Sample, encoder: TwinEncoder | None = None) -> Embedding:
         """encoder: one of `older`; None: the current one."""
         encoder = encoder or self.encoder
@@ -75,12 +91,12 @@ class Pipeline:
         finally:
             self.stage_seconds[name] = self.stage_seconds.get(name, 0.0) + time.perf_counter() - start
 
-    def _sample(self, frame: Frame, face: Face | None) -> Sample:
+    def _sample(self, frame: Frame, face: Face | None, *, fills_picture: bool = False) -> Sample:
         with self.stage("align"):
             chip = _chip(frame, face, self.encoder.card)
             older = {e.encoder_id: _chip(frame, face, e.card) for e in self.older if self._own_chip(e)}
         with self.stage("quality"):
-            measured = quality.measure(frame, face, chip, self.gates)
+            measured = quality.measure(frame, face, chip, self.gates, fills_picture=fills_picture)
             sample = Sample(face=face, chip=chip, quality=measured, older_chips=older)
         if self.pad is None or not sample.quality.good:
             return sample

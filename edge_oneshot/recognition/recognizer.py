@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Sequence, Set
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
@@ -18,8 +17,8 @@ from edge_oneshot.matching.compare import References, by_margin, decide, not_com
 from edge_oneshot.matching.threshold import Rule, Threshold
 from edge_oneshot.recognition.enrollment import CaptureSession, Enrollment, enroll_from_frame, probe_from_frame
 from edge_oneshot.recognition.matcher import Matcher, build_matchers
+from edge_oneshot.recognition.recognition import Recognition
 from edge_oneshot.types import (
-    Box,
     Comparison,
     Decision,
     DecisionKind,
@@ -40,37 +39,6 @@ if TYPE_CHECKING:
 
 Picture = str | os.PathLike[str] | bytes | UInt8Array | Frame
 """A path, the bytes of a picture file, uint8 (H, W, 3) RGB, or a Frame."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Recognition:
-    """One face of a picture, compared. identity and name: of the match (for verify: of the claimed person), else None.
-
-    decision: its kind, score, threshold, margin and the stated error rate. sample: the face, its quality and its faults.
-    """
-
-    identity: str | None
-    name: str | None
-    decision: Decision
-    sample: Sample
-
-    @property
-    def matched(self) -> bool:
-        return self.decision.kind is DecisionKind.MATCH
-
-    @property
-    def score(self) -> float | None:
-        """Comparison score, higher = more alike. None: nothing was compared."""
-        return self.decision.score
-
-    @property
-    def threshold(self) -> float:
-        return self.decision.threshold
-
-    @property
-    def box(self) -> Box | None:
-        """Of the face, px of the picture. None for an encoder of whole frames."""
-        return None if self.sample.face is None else self.sample.face.box
 
 
 class Recognizer:
@@ -211,7 +179,8 @@ class Recognizer:
         Raises CameraError for a picture that cannot be read.
         """
         self.people.refresh()
-        return [self._recognition(o.sample, o.decision) for o in self.observe(to_frame(picture))]
+        observations = (self._observe(sample) for sample in self.pipeline.picture_samples(to_frame(picture)))
+        return [self._recognition(o.sample, o.decision) for o in observations]
 
     def identify_one(self, picture: Picture) -> Recognition:
         """The same for a picture of one person. Raises AcquisitionError unless it shows exactly one usable face."""
@@ -241,28 +210,44 @@ class Recognizer:
         references = References(card.comparator, own[0].encoder_id, own)
         probe = self.pipeline.encode(sample, matcher.encoder)
         decision = decide(probe, references, matcher.rule([len(own)]), card)
-        return Recognition(identity=identity.identity_id, name=identity.name, decision=decision, sample=sample)
+        return Recognition(
+            identity=identity.identity_id,
+            name=identity.name,
+            decision=decision,
+            sample=sample,
+            no_rate=identity.identity_id in self.people.no_rate,
+        )
 
     def _recognition(self, sample: Sample, decision: Decision) -> Recognition:
         candidate = decision.candidate if decision.kind is DecisionKind.MATCH else None
         found = None if candidate is None else candidate.identity_id
         name = None if found is None else self.people.names.get(found, found)
-        return Recognition(identity=found, name=name, decision=decision, sample=sample)
+        no_rate = found in self.people.no_rate
+        return Recognition(identity=found, name=name, decision=decision, sample=sample, no_rate=no_rate)
 
     # ---- enrollment
 
     def enroll(
-        self, name: str, picture: Picture, *, identity_id: str | None = None, replace: bool = False
+        self,
+        name: str,
+        picture: Picture,
+        *,
+        identity_id: str | None = None,
+        replace: bool = False,
+        accept_no_rate: bool = False,
     ) -> Enrollment:
         """Enroll a person from one picture and store the template; the picture is not kept.
 
         identity_id: the id in topics; made from the name if None. replace: renew a person who is enrolled already.
+        accept_no_rate: enroll also a person for whom no error rate can be stated, such as a small child.
         Raises EnrollmentError with every fault, GalleryError if the name or the id is taken; then nothing is stored.
         """
         self.people.refresh()
         identity = self.new_identity(name, identity_id)
         self.people.gallery.check_free(identity, replace=replace)
-        enrollment = enroll_from_frame(self.pipeline, to_frame(picture), identity, self.references)
+        enrollment = enroll_from_frame(
+            self.pipeline, to_frame(picture), identity, self.references, accept_no_rate=accept_no_rate
+        )
         self.store(enrollment, replace=replace)
         return enrollment
 
@@ -274,7 +259,7 @@ class Recognizer:
         known = (i for i in self.people.gallery.identities() if i.name.casefold() == name.casefold())
         return next(known, None) or Identity(identity_id=propose_id(name), name=name)
 
-    def capture_session(self, identity: Identity, timeout_s: float) -> CaptureSession:
+    def capture_session(self, identity: Identity, timeout_s: float, *, accept_no_rate: bool = False) -> CaptureSession:
         """An enrollment from live frames, starting now. Pass its result to `store`."""
         return CaptureSession(
             self.pipeline,
@@ -283,6 +268,7 @@ class Recognizer:
             self.threshold.value,
             prompt_ns=time.monotonic_ns(),
             timeout_s=timeout_s,
+            accept_no_rate=accept_no_rate,
         )
 
     def store(self, enrollment: Enrollment, *, replace: bool = False) -> None:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from edge_oneshot.control import responses as rs
-from edge_oneshot.matching.forecast import growth
+from edge_oneshot.matching.forecast import growth, missed, too_alike
 from edge_oneshot.recognition.matcher import Matcher
 from edge_oneshot.recognition.recognizer import Recognizer
+from edge_oneshot.service.answers import stated
 
 
 def checked(recognizer: Recognizer, identities: int, needs_enrollment: list[str]) -> rs.Checked:
@@ -14,14 +15,20 @@ def checked(recognizer: Recognizer, identities: int, needs_enrollment: list[str]
     People with templates of different encoders are not compared with each other.
     """
     current, *older = recognizer.matchers
-    pairs = [pair for m in recognizer.matchers for pair in m.references.alike(m.threshold.value)]
+    threshold = current.threshold.value
+    pairs = [rs.AlikePair(**pair) for pair in too_alike(current.rule, current.references, threshold)]
+    # No score of the current encoder, which `decision.threshold` takes, separates people whom another encoder compares.
+    old_pairs = [pair for m in older for pair in m.references.alike(m.threshold.value)]
     return rs.Checked(
         identities=identities,
         templates=recognizer.people.templates,
-        threshold=round(current.threshold.value, 4),
+        threshold=round(threshold, 4),
         needs_enrollment=needs_enrollment,
-        look_alikes=[rs.AlikePair(identities=(a, b), score=round(s, 4)) for a, b, s in pairs],
+        look_alikes=[*pairs, *(rs.AlikePair(identities=(a, b), score=round(s, 4)) for a, b, s in old_pairs)],
         growth=_growth(current),
+        no_rate=tuple(sorted(recognizer.people.no_rate)),
+        fnmr=missed(current.rule, threshold),
+        rate=stated(current.threshold.rate),
         old_encoders=[_old(m) for m in older],
     )
 
@@ -34,6 +41,7 @@ def _old(matcher: Matcher) -> rs.OldEncoder:
         identities=matcher.references.identity_ids,
         threshold=round(matcher.threshold.value, 4),
         growth=states[0] if states else None,
+        rate=stated(matcher.threshold.rate),
     )
 
 

@@ -22,6 +22,7 @@ from edge_oneshot.control.responses import GalleryCounts, Present, Reloaded, Sta
 from edge_oneshot.errors import CameraError
 from edge_oneshot.events.build import track_event
 from edge_oneshot.events.journal import Journal
+from edge_oneshot.matching.threshold import NO_GROUPS
 from edge_oneshot.matching.track import ResultKind, Tracker, TrackResult
 from edge_oneshot.mqtt.payloads import Health
 from edge_oneshot.recognition.recognizer import Recognizer
@@ -116,8 +117,10 @@ class Daemon:
         return observations
 
     def _publish(self, result: TrackResult) -> Event:
-        names, encoder_id = self.recognizer.people.names, self.recognizer.encoder_id
-        event = track_event(result, names, self.config.camera.name, encoder_id, time.monotonic_ns(), datetime.now(UTC))
+        people, encoder_id, camera = self.recognizer.people, self.recognizer.encoder_id, self.config.camera.name
+        event = track_event(
+            result, people.names, camera, encoder_id, time.monotonic_ns(), datetime.now(UTC), people.no_rate
+        )
         self.reporter.event(event)
         if self.journal is not None:
             self.journal.add_event(event)
@@ -254,6 +257,8 @@ class Daemon:
             log.warning(
                 "decision.%s is outside the range that the model's card measured: threshold extrapolated", stated
             )
+        if self.recognizer.rule.falls_back:
+            log.warning("%s", NO_GROUPS)
         if threshold.approximated:
             name = self.recognizer.pipeline.encoder.card.name
             log.warning("the model %s has no cohort: the threshold assumes independent comparisons", name)

@@ -22,10 +22,10 @@ from edge_oneshot.events.journal import Journal
 from edge_oneshot.gallery.archive import from_document, to_document
 from edge_oneshot.gallery.naming import clean_name
 from edge_oneshot.gallery.store import Enrolled as Person
-from edge_oneshot.matching.forecast import nearest
 from edge_oneshot.recognition.enrollment import Enrollment
-from edge_oneshot.recognition.matcher import look_alike
-from edge_oneshot.recognition.recognizer import Recognition, Recognizer
+from edge_oneshot.recognition.recognition import Recognition
+from edge_oneshot.recognition.recognizer import Recognizer
+from edge_oneshot.service.answers import enrolled_response, stated
 from edge_oneshot.service.check import checked
 from edge_oneshot.service.jobs import CaptureJob, EnrollJob, Job
 from edge_oneshot.types import Event, Frame, Identity
@@ -114,7 +114,9 @@ class Requests:
         recognizer, replace = self._recognizer, request.replace
         if request.image is not None:
             frame = decode_image(request.image, request.source)
-            enrolled = recognizer.enroll(request.name, frame, identity_id=request.id, replace=replace)
+            enrolled = recognizer.enroll(
+                request.name, frame, identity_id=request.id, replace=replace, accept_no_rate=request.accept_no_rate
+            )
             pending.finish(self._enrolled(enrolled))
             return
         identity = recognizer.new_identity(request.name, request.id)
@@ -125,7 +127,8 @@ class Requests:
             recognizer.store(enrollment, replace=replace)
             return self._enrolled(enrollment)
 
-        self._begin(EnrollJob(pending, recognizer.capture_session(identity, request.timeout_s), store))
+        session = recognizer.capture_session(identity, request.timeout_s, accept_no_rate=request.accept_no_rate)
+        self._begin(EnrollJob(pending, session, store))
 
     def _begin(self, job: Job) -> None:
         if self.job is not None:
@@ -135,24 +138,7 @@ class Requests:
     def _enrolled(self, enrollment: Enrollment) -> rs.Enrolled:
         """Publish a stored enrollment; its response."""
         self._publish("enrolled", enrollment.identity)
-        self_score, threshold = enrollment.self_score, self._recognizer.threshold.value
-        alike = near = None
-        if (found := look_alike(enrollment, self._recognizer.matchers)) is not None:
-            like, limit, cohort = found[0], found[1].threshold.value, found[1].rule.cohort
-            near = nearest(cohort, like, limit)
-            if like.score >= limit:
-                alike = rs.LookAlike(identity=like.identity_id, score=near["score"], threshold=near["threshold"])
-        return rs.Enrolled(
-            identity=enrollment.identity.identity_id,
-            name=enrollment.identity.name,
-            encoder_id=enrollment.template.encoder_id,
-            quality=enrollment.template.quality.measures(),
-            look_alike=alike,
-            frames=enrollment.frames,
-            self_score=None if self_score is None else round(self_score, 4),
-            weak=self_score is not None and self_score < threshold,
-            nearest=None if near is None else rs.Nearest(**near),
-        )
+        return enrolled_response(enrollment, self._recognizer)
 
     def _publish(self, event_type: str, identity: Identity) -> None:
         now_ns, now = time.monotonic_ns(), datetime.now(UTC)
@@ -181,6 +167,7 @@ class Requests:
             "templates": len(person.templates),
             "needs_enrollment": not any(self._recognizer.people.comparable(t) for t in person.templates),
             "old_template": person.identity.identity_id in self._recognizer.people.old,
+            "no_rate": person.identity.identity_id in self._recognizer.people.no_rate,
         }
 
     def _show(self, request: rq.Show) -> rs.PersonDetails:
@@ -233,6 +220,7 @@ class Requests:
             identities=identities,
             needs_enrollment=[i for i in identities if i not in compared],
             old_templates=[i for i in identities if i in old],
+            no_rate=tuple(i for i in identities if i in people.no_rate),
         )
 
     # ---- comparing a picture
@@ -290,4 +278,6 @@ def _comparison(found: Recognition) -> dict[str, Any]:
         "quality": found.sample.quality.measures(),
         "pad": found.sample.pad.decision.value,
         "encoder_id": decision.encoder_id,
+        "no_rate": found.no_rate,
+        "rate": None if found.no_rate or decision.rate is None else stated(decision.rate),
     }

@@ -107,6 +107,7 @@ class Vitals:
             "accepted": config.decision.stated,
             "target_fmr": threshold.target_fmr,
             "target_fpir": threshold.target_fpir,
+            "rate": threshold.rate.message(),
             "threshold_extrapolated": threshold.extrapolated,
             "old_templates": len(recognizer.people.old),
         }

@@ -7,6 +7,7 @@ from datetime import datetime
 import numpy as np
 from numpy.typing import NDArray
 
+BoolArray = NDArray[np.bool_]
 UInt8Array = NDArray[np.uint8]
 Float32Array = NDArray[np.float32]
 Float64Array = NDArray[np.float64]

@@ -56,17 +56,25 @@ class BlazeFaceDetector:
                 "use the card that belongs to this detector",
             )
 
-    def detect(self, pixels: UInt8Array) -> list[Face]:
-        """Faces of a picture, uint8 (H, W, 3) RGB, in its px; best detection score first."""
-        scale, pad = self.prepare(pixels)
+    def detect(self, pixels: UInt8Array, border: float = 0.0) -> list[Face]:
+        """Faces of a picture, uint8 (H, W, 3) RGB, in its px; best detection score first.
+
+        border: width of a black border around the picture, as a share of the picture's width. A face that fills the
+        picture is larger than the network knows, and found with a border only.
+        """
+        scale, pad = self.prepare(pixels, border)
         outputs = self.runtime.invoke(self._canvas)
         return self.decode(outputs[self._boxes_at][0], outputs[self._scores_at][0, :, 0], scale, pad)
 
-    def prepare(self, pixels: UInt8Array) -> tuple[float, Float32Array]:
-        """Letterbox uint8 (H, W, 3) into the input canvas. Returns the scale and the (x, y) padding in input px."""
+    def prepare(self, pixels: UInt8Array, border: float = 0.0) -> tuple[float, Float32Array]:
+        """Letterbox uint8 (H, W, 3) into the input canvas. Returns the scale and the (x, y) padding in input px.
+
+        border: as for `detect`. The canvas around the picture is black already, so a border is a smaller scale.
+        """
         spec = self.card.input
         height, width = pixels.shape[:2]
-        scale = min(spec.width_px / width, spec.height_px / height)
+        around = 2 * border * width
+        scale = min(spec.width_px / (width + around), spec.height_px / (height + around))
         size = max(1, round(width * scale)), max(1, round(height * scale))
         # frombuffer does not copy the pixels; fromarray would.
         whole = Image.frombuffer("RGB", (width, height), np.ascontiguousarray(pixels), "raw", "RGB", 0, 1)

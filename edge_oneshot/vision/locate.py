@@ -22,6 +22,8 @@ from edge_oneshot.vision.detector import BlazeFaceDetector
 # Position and distance of the eyes in the refiner's 128 px input: tuned on LFW sets 1-4.
 EYES_CENTRE = (0.5, 0.44)
 INTER_EYE = 0.16
+# The border around a still picture whose face fills it, as a share of the width (docs/explanation/evaluation.md).
+BORDER = 0.5
 # A refined face further than this from the found one, in inter-eye distances, is another face.
 MAX_SHIFT = 0.6
 
@@ -77,16 +79,19 @@ class FaceLocator:
         x, y, half = EYES_CENTRE[0] * spec.width_px, EYES_CENTRE[1] * spec.height_px, INTER_EYE * spec.width_px / 2
         self._centre, self._eyes = (x, y), np.array([[x - half, y], [x + half, y]])
 
-    def locate(self, frame: Frame) -> list[Face]:
-        """Faces in px of `frame.pixels`, largest first. A face that the refiner does not confirm is dropped."""
-        faces = [self.confirm(frame, face) for face in self.find(frame)]
+    def locate(self, frame: Frame, border: float = 0.0) -> list[Face]:
+        """Faces in px of `frame.pixels`, largest first. A face that the refiner does not confirm is dropped.
+
+        border: of the picture that the finder searches, as a share of the width (BlazeFaceDetector.detect).
+        """
+        faces = [self.confirm(frame, face) for face in self.find(frame, border)]
         placed = [self.placer.place(frame, f) for f in faces if f is not None]
         return sorted(placed, key=lambda f: -f.box.area)
 
-    def find(self, frame: Frame) -> list[Face]:
-        """Faces in px of `frame.pixels`, by the finder alone."""
+    def find(self, frame: Frame, border: float = 0.0) -> list[Face]:
+        """Faces in px of `frame.pixels`, by the finder alone. border: as for `locate`."""
         if frame.lores is None:
-            return self.finder.detect(frame.pixels)
+            return self.finder.detect(frame.pixels, border)
         sx, sy = frame.size[0] / frame.lores.shape[1], frame.size[1] / frame.lores.shape[0]
         return [
             replace(
@@ -94,7 +99,7 @@ class FaceLocator:
                 box=Box(x0=f.box.x0 * sx, y0=f.box.y0 * sy, x1=f.box.x1 * sx, y1=f.box.y1 * sy),
                 landmarks=f.landmarks * np.array([sx, sy], dtype=np.float32),
             )
-            for f in self.finder.detect(frame.lores)
+            for f in self.finder.detect(frame.lores, border)
         ]
 
     def confirm(self, frame: Frame, face: Face) -> Face | None:

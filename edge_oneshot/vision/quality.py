@@ -11,21 +11,31 @@ from dataclasses import replace
 import numpy as np
 
 from edge_oneshot.config import QualityConfig
-from edge_oneshot.types import Chip, Face, Fault, Float32Array, Float64Array, Frame, Quality
-from edge_oneshot.vision.align import LUMA
+from edge_oneshot.types import BoolArray, Chip, Face, Fault, Float32Array, Float64Array, Frame, Quality
+from edge_oneshot.vision.align import LUMA, undo
 
 # Distance of the tip of the nose in front of the line through the pupils, in inter-pupillary distances: about 35 mm of
 # 63 mm (rounded from anthropometric tables of adults; it scales the estimate and is not measured on the person).
 NOSE_DEPTH = 0.55
 
 
-def measure(frame: Frame, face: Face | None, chip: Chip, gates: QualityConfig) -> Quality:
-    """Measure a chip and its face (None for bundles of whole frames), and add a fault for each gate that it fails."""
+def measure(
+    frame: Frame, face: Face | None, chip: Chip, gates: QualityConfig, *, fills_picture: bool = False
+) -> Quality:
+    """Measure a chip and its face (None for bundles of whole frames), and add a fault for each gate that it fails.
+
+    fills_picture: the face of a still picture that was found with a border. Its chip may lie outside the picture for more
+    than `gates.max_cropped`, as long as eyes, nose and mouth are inside. Brightness, contrast and sharpness are then
+    those of the part inside, since the edge of the picture is sharp and what lies outside is black.
+    """
     luma = chip.pixels[..., 0].astype(np.float32) if chip.pixels.shape[2] == 1 else chip.pixels @ LUMA
+    edges = laplacian(luma)
+    if fills_picture and (inside := shown(chip, frame.size)).any():
+        luma, edges = luma[1:-1, 1:-1][inside], edges[inside]
     mean, squares = variance(luma)
     quality = Quality(
         inter_eye_px=0.0 if face is None else face.inter_eye_px,
-        sharpness=variance(laplacian(luma))[1],
+        sharpness=variance(edges)[1],
         luma=mean,
         contrast=float(np.sqrt(np.float32(squares))),
         yaw_deg=0.0 if face is None else estimate_yaw_deg(face),
@@ -36,7 +46,23 @@ def measure(frame: Frame, face: Face | None, chip: Chip, gates: QualityConfig) -
     )
     if face is None:
         return quality  # the gates are for faces; a drawing or a part on a belt has no eyes
+    if fills_picture:
+        gates = replace(gates, max_cropped=1.0)
     return replace(quality, faults=tuple(_faults(quality, face, frame, gates)))
+
+
+def shown(chip: Chip, frame: tuple[int, int]) -> BoolArray:
+    """The pixels of a chip (H, W, C), without its outermost ones, whose neighbours all show the frame: bool (H - 2, W - 2).
+
+    frame: (width, height).
+    """
+    height, width = chip.pixels.shape[:2]
+    v, u = np.mgrid[0:height, 0:width] + 0.5
+    x, y = undo(chip.transform, np.stack([u.ravel(), v.ravel()], axis=1)).T
+    inside = ((x >= 0) & (y >= 0) & (x < frame[0]) & (y < frame[1])).reshape(height, width)
+    rows = inside[:-2] & inside[1:-1] & inside[2:]
+    whole: BoolArray = rows[:, :-2] & rows[:, 1:-1] & rows[:, 2:]
+    return whole
 
 
 def _faults(q: Quality, face: Face, frame: Frame, gates: QualityConfig) -> list[Fault]:

@@ -240,6 +240,7 @@ def test_the_node_red_flow_opens_once_and_only_on_fresh_matches() -> None:
                 {"expires_at": None},
                 {"identity": "bob"},
                 {"event_type": "gone"},
+                {"rate": "none"},
             )
         ]
         + [{"payload": {**good, "event_id": "3"}, "retain": True}]
@@ -249,4 +250,4 @@ const kept = {{}}; const context = {{get: k => kept[k], set: (k, v) => {{ kept[k
 const check = new Function('msg', 'context', {json.dumps(source)});
 console.log(JSON.stringify({json.dumps(messages)}.map(m => check(m, context) !== null)));"""
     done = subprocess.run(["node", "-e", script], capture_output=True, text=True, check=True)
-    assert json.loads(done.stdout) == [True] + [False] * 8
+    assert json.loads(done.stdout) == [True] + [False] * 9

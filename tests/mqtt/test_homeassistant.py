@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from datetime import datetime
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -183,3 +185,24 @@ def test_a_changed_mode_removes_the_messages_of_the_other(
         with Subscriber(broker.port, "homeassistant/#") as latecomer:
             latecomer.wait("/config", 1 if mode == "device" else 7)
             assert all(("/device/" in h.topic) == (mode == "device") for h in latecomer.heard)
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [({}, "act"), ({"rate": "none"}, "ignore"), ({"rate": {"fmr": 1e-4}}, "act"), ({"late": True}, "ignore")],
+)
+def test_a_trigger_acts_only_on_a_match_with_a_rate(change: dict[str, object], expected: str) -> None:
+    """The template in Jinja, with Home Assistant's two time functions."""
+    jinja2 = pytest.importorskip("jinja2")
+    message = {"event_type": "match", "late": False, "clock": "synced", "expires_at": "2026-01-01T00:00:10Z"} | change
+    names: dict[str, Any] = {
+        "value_json": message,
+        "trigger": SimpleNamespace(payload_json=message | {"identity": "alice"}),
+        "utcnow": lambda: "2026-01-01T00:00:00Z",
+        "as_timestamp": lambda t: datetime.fromisoformat(t).timestamp(),
+    }
+    found = components(Topics("x", "porch"), "node", {"alice": "Alice"})["match_alice"]
+    assert jinja2.Template(found["value_template"]).render(**names) == expected
+    door = (Path(__file__).parents[2] / "deploy" / "examples" / "home-assistant-door.yaml").read_text(encoding="utf-8")
+    condition = door.split("value_template: >-")[1].split("actions:")[0]
+    assert jinja2.Template(condition).render(**names).split() == [str(expected == "act")]

@@ -112,7 +112,7 @@ def test_the_gate_admits_once_and_only_fresh(tmp_path: Path, clock: SetClock) ->
     gate, sealer = Gate(HMAC_KEY), Sealer(HMAC_KEY, box.counter.next)
 
     def payload(**changes: object) -> bytes:
-        e = clock.event()
+        e = clock.event(rate="none") if changes.get("no_rate") else clock.event()
         box.events.commit(e)
         clock.forward += float(str(changes.get("wait", 0)))
         stored = box.events.pending(0, 1)[0]
@@ -132,6 +132,8 @@ def test_the_gate_admits_once_and_only_fresh(tmp_path: Path, clock: SetClock) ->
     with pytest.raises(SignatureRefused, match="not synchronised"):
         gate.admit(payload(), clock().wall)
     clock.synced = True
+    with pytest.raises(SignatureRefused, match="no error rate"):
+        gate.admit(payload(no_rate=True), clock().wall)
     older, newer = payload(), payload()
     gate.admit(newer, clock().wall)
     with pytest.raises(SignatureRefused, match="replayed"):
@@ -213,8 +215,8 @@ def test_the_reference_consumer_opens_once_and_refuses_a_replay(broker: Mosquitt
     clock = SetClock()
     box = Outbox(tmp_path / "o.sqlite", clock=clock)
     made = {}
-    for who in ("alice", "bob"):
-        e = clock.event("match", identity=who)
+    for who in ("no rate", "alice", "bob"):  # the signatures count up in this order
+        e = clock.event("match", identity="alice", rate="none") if who == "no rate" else clock.event(identity=who)
         box.events.commit(e)
         stored = box.events.pending(0, 1)[0]
         box.events.delete([e.event_id])
@@ -230,11 +232,11 @@ def test_the_reference_consumer_opens_once_and_refuses_a_replay(broker: Mosquitt
         config = MqttConfig(host="127.0.0.1", port=broker.port)
         with Subscriber(config, ["x"], lambda m: None, "t") as s:
             forged = made["bob"].replace(b'"bob"', b'"alice"')
-            for payload in (b"{}", forged, made["alice"], made["alice"], made["bob"]):
+            for payload in (b"{}", forged, made["no rate"], made["alice"], made["alice"], made["bob"]):
                 s.publish("edge-oneshot/porch/match/alice", payload, retain=False)
                 s.step(0.1)
                 said.append(consumer.stdout.readline().split(":")[0].strip())
-        assert said == ["refused", "refused", "open", "refused", "refused"]
+        assert said == ["refused", "refused", "refused", "open", "refused", "refused"]
     finally:
         consumer.kill()
         consumer.wait()

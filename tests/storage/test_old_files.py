@@ -39,8 +39,12 @@ def test_an_old_file_is_marked_and_brought_to_the_newest_version(old: Path, name
 
 
 def test_the_gallery_keeps_every_person_and_template(old: Path) -> None:
+    expected = json.loads((old / "gallery-1.json").read_text(encoding="utf-8"))
+    for person in expected["identities"]:
+        for template in person["templates"]:
+            template["no_rate"] = False  # since version 2
     with Gallery(old / "gallery-1.sqlite") as gallery:
-        assert to_document(gallery) == json.loads((old / "gallery-1.json").read_text(encoding="utf-8"))
+        assert to_document(gallery) == expected
         gallery.remove("li")
         assert [i.name for i in gallery.identities()] == ["Zoë"]
 

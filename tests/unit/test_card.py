@@ -19,6 +19,7 @@ FRAME_L1 = {
     "alignment": None,
     "output": {"dimension": 3},
     "mirror": False,
+    "no_rate": None,
     "comparator": {"kind": "weighted-l1", "weights": [1, 0.5, 0], "bias": 2},
 }
 
@@ -65,6 +66,10 @@ WRONG: list[tuple[str, str, Any]] = [
     ("encoder", "thresholds.identities", 0),
     ("encoder", "thresholds.mated_pairs", -1),
     ("encoder", "thresholds.non_mated_pairs", "many"),
+    ("encoder", "no_rate.protocol", ""),
+    ("encoder", "no_rate.weights", [1.0]),
+    ("encoder", "no_rate.threshold", 1.5),
+    ("encoder", "no_rate", 5),
     ("encoder", "probability.kind", "isotonic"),
     ("encoder", "probability.slope", -1),
     ("encoder", "probability.intercept", None),
@@ -120,7 +125,7 @@ def test_a_wrong_field_is_named(role: str, path: str, value: Any) -> None:
 
 @pytest.mark.parametrize("role", CARDS)
 def test_every_missing_field_is_named_or_optional(role: str) -> None:
-    optional = {"certificate", "thresholds", "probability", "cohort", "mirror"}
+    optional = {"certificate", "thresholds", "probability", "cohort", "mirror", "no_rate"}
     for key in CARDS[role]:
         card = {k: v for k, v in CARDS[role].items() if k != key}
         if key in optional:

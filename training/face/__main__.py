@@ -1,164 +1,102 @@
-"""Distil the face encoder from two networks.
+"""Refit the last layer of the face encoder for strangers who look alike.
 
-python -m training.face --lfw DIR --labels labels.npz --student FLOAT.tflite --teacher TEACHER.onnx --out DIR
+python -m training.face --utkface DIR --lfw DIR --source FLOAT.tflite --out FLOAT.tflite
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
+from converters.flatbuffer import load, serialize
 from converters.graph import Array
+from converters.passes.prelu import recognise_prelu
+from converters.passes.structure import fix_batch, remove_shape_arithmetic
 from edge_oneshot.errors import EdgeOneshotError
+from training.face import apart, utkface
+from training.face.prepare import aligned_crops, outputs, training_pictures
 
-# ImageNet's mean and deviation, RGB in [0, 255]: the normalisation of the teacher's training
-TEACHER_MEAN = np.array([123.675, 116.28, 103.53], np.float32)
-TEACHER_STD = np.array([58.395, 57.12, 57.375], np.float32)
-STUDENT_MEAN, STUDENT_STD = 127.5, 128.0
-BLENDS = 4000
-
-
-def runner(graph: object) -> Callable[[Array], Array]:
-    """A float graph as a function of its input."""
-    from converters.flatbuffer import serialize
-    from converters.graph import Graph
-    from converters.litert import interpreter
-
-    assert isinstance(graph, Graph)
-    model = interpreter(serialize(graph))
-    source, result = model.get_input_details()[0]["index"], model.get_output_details()[0]["index"]
-
-    def run(values: Array) -> Array:
-        model.set_tensor(source, np.ascontiguousarray(values, np.float32))
-        model.invoke()
-        return np.asarray(model.get_tensor(result)[0].copy())
-
-    return run
+LFW_WEIGHT = 0.4  # share of LFW's pictures in the regression
+SMALL_CHILDREN = 0.4  # weight of a picture of a child of at most 8 years: no rate is stated for them
 
 
-def aligned_crops(lfw: Path, labels: Path) -> tuple[list[Array], list[str], Array]:
-    """(crops, people, sets): pictures aligned by their labels, and BLENDS blends of two people of sets 1-3.
+def cells_of(names: list[str]) -> list[Array]:
+    """Row numbers of strangers: adults of one sex and group each, then children of 9 to 15 years.
 
-    A blend is a face of no person; there are few faces to train with. Its set is "-".
+    The group `other` is no cell, since its people share little. Small children are none either: the directions that they
+    share must stay, for `no_rate` on the card.
     """
-    from converters.face import POINTS
-    from edge_oneshot.cameras.images import load_image
-    from edge_oneshot.vision.align import estimate_similarity, warp
-    from training.face.distil import MARGIN_PX, SIDE_PX
-    from training.landmarks.labels import to_alignment
-
-    kept = np.load(labels)
-    names, sets = [str(n) for n in kept["names"]], kept["sets"]
-    places, side = np.array(list(POINTS.values())) + MARGIN_PX, SIDE_PX + 2 * MARGIN_PX
-    crops = [
-        warp(load_image(lfw / "images" / f"{name}.jpg").pixels, estimate_similarity(marks, places), (side, side))
-        for name, marks in zip(names, to_alignment(kept["landmarks"]), strict=True)
+    labels = [utkface.labels_of(n) for n in names]
+    adults = [
+        [i for i, of in enumerate(labels) if of and of.age >= 16 and (of.sex, of.group) == (sex, group)]
+        for group in utkface.GROUPS[:-1]
+        for sex in ("male", "female")
     ]
-    random, learnt = np.random.default_rng(0), np.flatnonzero(sets != "4")
-    for _ in range(BLENDS):
-        i, j = random.choice(learnt, 2, replace=False)
-        a, b = (crops[k][:, ::-1] if random.random() < 0.5 else crops[k] for k in (i, j))
-        share = random.uniform(0.35, 0.65)
-        crops.append(np.rint(share * a + (1 - share) * b).astype(np.uint8))
-    people = [n.split("/")[0] for n in names] + [f"blend {k}" for k in range(BLENDS)]
-    return crops, people, np.concatenate([sets, ["-"] * BLENDS])
+    return [np.array(c) for c in (*adults, [i for i, of in enumerate(labels) if of and of.band == "9-15"])]
 
 
-def prepare(lfw: Path, labels: Path, student: Path, teacher: Path) -> dict[str, Array]:
-    """Crops and both networks' embeddings of them, plain and mirrored."""
-    from converters.flatbuffer import load
-    from converters.from_onnx import load_onnx
-    from converters.passes.structure import fix_batch, remove_shape_arithmetic
-    from training.face.distil import MARGIN_PX
+def weights_of(names: list[str]) -> Array:
+    """The weight of each row, mean 1: within UTKFace 1 / sqrt(size) of its cell of age band, sex and group."""
+    labels = [utkface.labels_of(n) for n in names]
+    keys = [(of.band, of.sex, of.group) if of else None for of in labels]
+    sizes = {key: keys.count(key) for key in set(keys)}
+    young = [of is not None and of.age <= 8 for of in labels]
+    balanced = np.array([sizes[key] ** -0.5 for key in keys]) * np.where(young, SMALL_CHILDREN, 1.0)
+    press = np.array([of is None for of in labels])
+    parts = np.where(press, LFW_WEIGHT / press.sum(), balanced * (1 - LFW_WEIGHT) / balanced[~press].sum())
+    return np.asarray(parts * len(names))
 
-    graph = load(student)
+
+def refit(source: Path, crops: Array, names: list[str]) -> bytes:
+    """The float model with the new last layer. Raises ModelError if its last convolution is not followed by RESHAPE alone."""
+    graph = load(source)
     fix_batch(graph)
     remove_shape_arithmetic(graph)
-    own, other = runner(graph), runner(load_onnx(teacher))
-    crops, people, sets = aligned_crops(lfw, labels)
-    embeddings = []
-    for n, crop in enumerate(crops):
-        clean = crop[MARGIN_PX:-MARGIN_PX, MARGIN_PX:-MARGIN_PX].astype(np.float32)
-        views = (clean, clean[:, ::-1])
-        embeddings.append(
-            [
-                [own((v - STUDENT_MEAN)[None] / STUDENT_STD) for v in views],
-                [other(((v - TEACHER_MEAN) / TEACHER_STD)[None]) for v in views],
-            ]
-        )
-        if n % 500 == 0:
-            print(f"prepared {n} of {len(crops)}", file=sys.stderr, flush=True)
-    result = {"crops": np.stack(crops), "people": np.array(people), "sets": sets}
-    for i, kind in enumerate(("own", "other")):
-        for j, view in enumerate(("plain", "mirrored")):
-            result[f"{kind}_{view}"] = np.stack([e[i][j] for e in embeddings])
-    return result
+    recognise_prelu(graph)
+    last = max(i for i, op in enumerate(graph.ops) if op.kind == "CONV_2D")
+    kept = graph.ops, graph.outputs
+    graph.ops, graph.outputs = graph.ops[:last], [graph.ops[last].tensor(0)]
+    features = outputs(graph, crops)
+    graph.ops, graph.outputs = kept
+    weight, bias = graph.ops[last].tensor(1), graph.ops[last].tensor(2)
+    published = features @ weight.array.reshape(len(weight.array), -1).T + bias.array
+    own = apart.unit(apart.unit(published[:, 0]) + apart.unit(published[:, 1]))
+    cells = cells_of(names)
+    targets = apart.targets_of(own, cells, len(cells) - 1)
+    both, twice = np.concatenate([features[:, 0], features[:, 1]]), np.concatenate([targets, targets])
+    rows = weights_of(names)
+    matrix, shift = apart.solve(both.astype(np.float64), twice, np.concatenate([rows, rows]))
+    # The published length of the output is kept, so that the converter's ranges stay as they were.
+    length = float(np.linalg.norm(published, axis=-1).mean() / np.linalg.norm(both @ matrix.T + shift, axis=1).mean())
+    weight.data = np.ascontiguousarray(length * matrix, np.float32).reshape(weight.array.shape)
+    bias.data = np.ascontiguousarray(length * shift, np.float32)
+    return serialize(graph)
 
 
 def parser() -> argparse.ArgumentParser:
     root = argparse.ArgumentParser(
         prog="python -m training.face", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    root.add_argument("--lfw", type=Path, required=True, help="folder with images/")
-    root.add_argument("--labels", type=Path, required=True, help="file that `python -m training.landmarks label` wrote")
-    root.add_argument("--student", type=Path, required=True, help="float .tflite to start from, also a teacher")
-    root.add_argument("--teacher", type=Path, required=True, help="the other teacher, .onnx")
-    root.add_argument(
-        "--out", type=Path, required=True, help="folder of the run; an existing prepared.npz in it replaces --labels"
-    )
-    root.add_argument("--steps", type=int, default=2400)
-    root.add_argument("--threads", type=int, default=0, help="CPU threads (0: all)")
-    root.add_argument("--resume", action="store_true", help="continue the run in --out")
+    root.add_argument("--utkface", type=Path, required=True, help="folder with UTKFace's aligned faces")
+    root.add_argument("--lfw", type=Path, required=True, help="folder with images/ and people_sets.json")
+    root.add_argument("--source", type=Path, required=True, help="the published float .tflite")
+    root.add_argument("--out", type=Path, required=True, help="file for the float .tflite with the new last layer")
     return root
-
-
-def run(o: argparse.Namespace) -> None:
-    import torch
-
-    from training import runs
-    from training.face.distil import DistilConfig, Lesson, distil, joint_target
-    from training.face.network import GraphNet
-
-    if o.threads:
-        torch.set_num_threads(o.threads)
-    runs.begin(o.out / "last.pt", o.resume)  # before the long preparation
-    cache = o.out / "prepared.npz"
-    if not cache.exists():
-        arrays: dict[str, Any] = dict(prepare(o.lfw, o.labels, o.student, o.teacher))
-        np.savez(cache.with_suffix(".part.npz"), **arrays)
-        cache.with_suffix(".part.npz").replace(cache)
-    kept = np.load(cache)
-    own, other = ((kept[f"{kind}_plain"], kept[f"{kind}_mirrored"]) for kind in ("own", "other"))
-    lesson = Lesson(
-        crops=kept["crops"],
-        targets=joint_target(own, other, np.flatnonzero(np.isin(kept["sets"], ["1", "2", "3"]))),
-        people=kept["people"],
-        train=np.flatnonzero(kept["sets"] != "4"),
-        validate=np.flatnonzero(kept["sets"] == "4"),
-    )
-    model = distil(
-        GraphNet(o.student),
-        lesson,
-        DistilConfig(steps=o.steps),
-        lambda pixels: (pixels - STUDENT_MEAN) / STUDENT_STD,
-        o.out,
-        resume=o.resume,
-    )
-    print(f"{model}: convert it with `python -m converters.face`")
 
 
 def main(arguments: list[str] | None = None) -> int:
     """0: done. 1: a file cannot be used; the reason is on standard error. 2: usage."""
+    o = parser().parse_args(arguments)
     try:
-        run(parser().parse_args(arguments))
+        crops, names = aligned_crops(training_pictures(o.utkface, o.lfw))
+        o.out.write_bytes(refit(o.source, crops, names))
     except EdgeOneshotError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
+    print(f"{o.out}: convert it with `python -m converters.face --tuned`")
     return 0
 
 
