@@ -12,7 +12,8 @@ _NAMES = {
     "cameras": ("open_camera",),
     "config": ("Config",),
     "recognition.enrollment": ("Enrollment",),
-    "recognition.recognizer": ("Recognition", "Recognizer"),
+    "recognition.recognition": ("Recognition",),
+    "recognition.recognizer": ("Recognizer",),
     "types": ("Box", "Decision", "DecisionKind", "Frame", "Identity", "Observation", "Quality", "Rate", "Sample"),
 }
 _MODULES = {name: module for module, names in _NAMES.items() for name in names}

@@ -3,7 +3,7 @@ from edge_oneshot import errors as errors
 from edge_oneshot.cameras import open_camera as open_camera
 from edge_oneshot.config import Config as Config
 from edge_oneshot.recognition.enrollment import Enrollment as Enrollment
-from edge_oneshot.recognition.recognizer import Recognition as Recognition
+from edge_oneshot.recognition.recognition import Recognition as Recognition
 from edge_oneshot.recognition.recognizer import Recognizer as Recognizer
 from edge_oneshot.types import Box as Box
 from edge_oneshot.types import Decision as Decision

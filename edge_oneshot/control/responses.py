@@ -38,7 +38,8 @@ class PersonSummary:
     name: str
     created_at: str = out("RFC 3339")
     templates: int = out("stored templates, of any encoder")
-    needs_enrollment: bool = out("true if none of them is comparable with this encoder")
+    needs_enrollment: bool = out("true if none of them can be compared")
+    old_template: bool = out("true if compared by the encoder of an old template, until enrolled again", False)
     no_rate: bool = out("true if no error rate can be stated for this person", False)
 
 
@@ -47,7 +48,7 @@ class TemplateDetails:
     template_id: str
     created_at: str
     encoder_id: str
-    comparable: bool = out("false: of another encoder, or damaged")
+    comparable: bool = out("false: of an encoder that is not in use, or damaged")
     quality: dict[str, float]
 
 
@@ -55,7 +56,9 @@ class TemplateDetails:
 class AlikePair:
     identities: tuple[str, ...] = out("two identities")
     score: float
-    apart_at: float | None = out("lowest threshold at which these templates do not match each other", None)
+    apart_at: float | None = out(
+        "lowest threshold at which these templates do not match each other; null for old templates", None
+    )
     fnmr: float | None = out("expected share of enrolled people's captures missed there; null if not measured", None)
 
 
@@ -67,6 +70,16 @@ class GrowthState:
     fnir: float | None = out("expected share of enrolled people's captures that are missed; null if not measured")
     extrapolated: bool
     everybody_fpir: float | None = out("the same share for any strangers", None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OldEncoder:
+    encoder: str = out("name in its model card")
+    encoder_id: str
+    identities: list[str] = out("the people whom it compares")
+    threshold: float
+    growth: GrowthState | None = out("error rates now; null without a cohort", None)
+    rate: StatedRate | None = out("the stated error rate, and against whom this encoder keeps it", None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,12 +148,15 @@ class Forgotten:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Checked(GalleryCounts):
     threshold: float
-    needs_enrollment: list[str] = out("identities without a template of this encoder")
+    needs_enrollment: list[str] = out("identities whose templates cannot be compared")
     look_alikes: list[AlikePair] = out("pairs of people who would match each other")
-    growth: list[GrowthState] | None = out("error rates now and with 100 more people; null without a cohort", None)
+    growth: list[GrowthState] | None = out(
+        "error rates of the current encoder now and with 100 more people; null without a cohort", None
+    )
     no_rate: tuple[str, ...] = out("identities for whom no error rate can be stated", ())
     fnmr: float | None = out("expected share of enrolled people's captures missed now; null if not measured", None)
     rate: StatedRate | None = out("the stated error rate, and against whom it is kept", None)
+    old_encoders: list[OldEncoder] | None = out("encoders in use for people with an old template", None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -151,7 +167,10 @@ class Exported:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Imported:
     identities: list[str]
-    needs_enrollment: list[str] = out("imported people whose templates are all of another encoder")
+    needs_enrollment: list[str] = out("imported people whose templates cannot be compared")
+    old_templates: list[str] | None = out(
+        "imported people with an old template, who are compared until they are enrolled again", None
+    )
     no_rate: tuple[str, ...] = out("imported people for whom no error rate can be stated", ())
 
 
@@ -168,6 +187,7 @@ class Compared:
     runner_up_score: float | None
     quality: dict[str, float]
     pad: str = out("not_performed, bona_fide or attack")
+    encoder_id: str = out("of the encoder whose score and threshold these are", "")
     no_rate: bool = out("true if no error rate can be stated for `identity`", False)
     rate: StatedRate | None = out("the stated error rate; null if none can be stated for this person", None)
 
@@ -232,6 +252,7 @@ class StatusReport:
     target_fmr: float | None
     target_fpir: float | None
     threshold_extrapolated: bool
+    old_templates: int = out("people who are compared by the encoder of an old template", 0)
     rate: StatedRate | None = out("the stated error rate, and against whom it is kept", None)
 
 

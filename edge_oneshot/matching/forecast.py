@@ -44,20 +44,20 @@ class TooAlike(TypedDict):
     fnmr: float | None
 
 
-def growth(rule: Rule, templates: Sequence[int], more: int = MORE) -> list[Forecast] | None:
+def growth(rule: Rule, templates: Sequence[int], others: int = 0, more: int = MORE) -> list[Forecast] | None:
     """The gallery now, and with `more` people with one template each; None without cohort scores.
 
-    templates: number of comparable templates of each identity. Each entry: identities, threshold, fpir (expected share
-    of probes of strangers that match an identity; of those strangers that the rate holds against), everybody_fpir (the
-    same for any strangers), fnir (expected share of mated probes that are missed, from the one-shot comparisons of the
-    cohort; None if there are none), extrapolated.
+    templates: number of comparable templates of each identity. others: as in Rule. Each entry: identities, threshold, fpir
+    (expected share of probes of strangers that match an identity; of those strangers that the rate holds against),
+    everybody_fpir (the same for any strangers), fnir (expected share of mated probes that are missed, from the one-shot
+    comparisons of the cohort; None if there are none), extrapolated.
     """
     cohort = rule.cohort
     if cohort is None:
         return None
     found: list[Forecast] = []
     for counts in (list(templates), [*templates, *[1] * more]):
-        threshold = rule(counts)
+        threshold = rule(counts, others)
         size = rates.effective_size(counts, cohort.template_exponent)
         strangers = rule.against(threshold.rate) or cohort
         fnmr = rates.fnmr_at(cohort, threshold.value)

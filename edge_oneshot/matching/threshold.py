@@ -72,9 +72,19 @@ class Rule:
     def __post_init__(self) -> None:
         self(())
 
-    def __call__(self, templates: Sequence[int]) -> Threshold:
-        """The threshold for a gallery. templates: number of comparable templates of each identity; empty: an empty gallery."""
-        return threshold_for(self.target, self.thresholds, self.cohort, templates, self.strangers)
+    def __call__(self, templates: Sequence[int], others: int = 0) -> Threshold:
+        """The threshold for a gallery. templates: number of comparable templates of each identity; empty: an empty gallery.
+
+        others: identities of the same gallery that other encoders compare. Each encoder gets the share of target_fpir that
+        its identities are of the gallery. A stranger is a false positive if any encoder matches, with at most the sum of
+        the encoders' rates (union bound), so the rate holds for the gallery as a whole. A rate per comparison needs no share.
+        """
+        if not others or self.target.fpir is None:
+            return threshold_for(self.target, self.thresholds, self.cohort, templates, self.strangers)
+        own = sum(k > 0 for k in templates)
+        part = Target(fpir=self.target.fpir * max(own, 1) / (max(own, 1) + others))
+        found = threshold_for(part, self.thresholds, self.cohort, templates, self.strangers)
+        return replace(found, target_fpir=self.target.fpir, rate=replace(found.rate, fpir=self.target.fpir))
 
     @property
     def falls_back(self) -> bool:

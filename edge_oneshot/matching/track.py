@@ -16,7 +16,7 @@ from enum import Enum
 
 from edge_oneshot.config import DecisionConfig
 from edge_oneshot.matching.evidence import Evidence, Score
-from edge_oneshot.types import Box, Decision, DecisionKind, Embedding, Observation, PadDecision, Withheld
+from edge_oneshot.types import Box, DecisionKind, Embedding, Observation, PadDecision, Withheld
 
 MIN_IOU = 0.2  # of the boxes of one person in two frames some 100 ms apart
 
@@ -129,10 +129,12 @@ class Tracker:
     def _overlap(self, track: Track, observation: Observation) -> float:
         face = observation.sample.face
         if face is None or track.box is None:
-            last, now = None if track.last is None else track.last.embedding, observation.embedding
-            if last is None or now is None:
-                return float(last is now)  # poor frames form one track, so that it can be reported as rejected
-            return float(self._alike(last, now))
+            last = None if track.last is None else track.last.embedding
+            if last is None or observation.embedding is None:
+                # poor frames form one track, so that it can be reported as rejected
+                return float(last is observation.embedding)
+            now = observation.by(last.encoder_id)
+            return float(now is not None and self._alike(last, now.embedding))
         return track.box.iou(face.box)
 
     def _begin(self, observation: Observation, now_ns: int) -> Track:
@@ -164,10 +166,11 @@ class Tracker:
 
     def _judge(self, track: Track, observation: Observation) -> list[TrackResult]:
         decision = observation.decision
-        evidence = track.evidence.judge(decision.threshold, self._config.confirm_frames)
+        evidence = track.evidence.judge(self._config.confirm_frames)
         if evidence.identity_id is not None:
             track.result, track.identity_id = ResultKind.MATCH, evidence.identity_id
-            return [_result(track, ResultKind.MATCH, _as_decided_now(max(evidence.frames, key=_rank), decision))]
+            best = max((_as_decided_now(frame, observation) for frame in evidence.frames), key=_rank)
+            return [_result(track, ResultKind.MATCH, best)]
         track.withheld = evidence.withheld
         track.strangers = 0 if evidence.together or decision.kind is DecisionKind.MATCH else track.strangers + 1
         if track.result is None and track.strangers >= self._config.unknown_frames:
@@ -209,25 +212,28 @@ def _agrees(track: Track, observation: Observation) -> bool:
     )
 
 
-def _as_decided_now(observation: Observation, newest: Decision) -> Observation:
+def _as_decided_now(observation: Observation, newest: Observation) -> Observation:
     """The observation with the present threshold: a match is reported with it, even if its best frame was decided earlier."""
+    now = None if observation.embedding is None else newest.by(observation.embedding.encoder_id)
+    assert now is not None, "only a frame of an encoder in use supports a match (Evidence.matched)"
     decision = replace(
         observation.decision,
         kind=DecisionKind.MATCH,
-        threshold=newest.threshold,
-        target_fmr=newest.target_fmr,
-        target_fpir=newest.target_fpir,
-        rate=newest.rate,
+        threshold=now.decision.threshold,
+        target_fmr=now.decision.target_fmr,
+        target_fpir=now.decision.target_fpir,
+        rate=now.decision.rate,
     )
     return replace(observation, decision=decision)
 
 
 def _rank(observation: Observation) -> tuple[int, float]:
-    """The order of observations that represent a track: compared frames first, then attacks, then other refused frames."""
-    score = observation.decision.score
+    """The order of observations that represent a track: compared frames first, by their margin, since scores of different
+    encoders are not comparable; then attacks; then other refused frames."""
+    margin = observation.decision.margin
     compared = observation.decision.kind is not DecisionKind.NOT_COMPARED
     attack = observation.sample.pad.decision is PadDecision.ATTACK
-    return 2 if compared else int(attack), -1e9 if score is None else score
+    return 2 if compared else int(attack), -1e9 if margin is None else margin
 
 
 def _result(track: Track, kind: ResultKind, observation: Observation) -> TrackResult:

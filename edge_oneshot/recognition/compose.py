@@ -9,8 +9,9 @@ from edge_oneshot.config import SYSTEM_DIR, Config, load_config
 from edge_oneshot.errors import ModelError
 from edge_oneshot.gallery.store import Gallery
 from edge_oneshot.matching.threshold import Rule, Strangers, Target
-from edge_oneshot.model.bundle import find_bundle, read_bundle, read_cohort
+from edge_oneshot.model.bundle import FACE_ENCODERS, Bundle, find_bundle, read_bundle, read_cohort
 from edge_oneshot.model.encoder import TwinEncoder
+from edge_oneshot.recognition.older import OlderEncoders
 from edge_oneshot.recognition.pipeline import Pipeline
 from edge_oneshot.vision.detector import BlazeFaceDetector
 from edge_oneshot.vision.locate import FaceLocator, LandmarkPlacer
@@ -34,7 +35,11 @@ def find_config(path: Path | None = None, instance: str | None = None) -> Config
 
 def build_encoder(config: Config) -> TwinEncoder:
     """Raises ModelError."""
-    bundle = read_bundle(find_bundle(config.model.encoder, "encoder"))
+    return load_encoder(config, read_bundle(find_bundle(config.model.encoder, "encoder")))
+
+
+def load_encoder(config: Config, bundle: Bundle) -> TwinEncoder:
+    """Raises ModelError."""
     return TwinEncoder(bundle, config.model.runtime, config.model.threads)
 
 
@@ -70,6 +75,16 @@ def build_pipeline(config: Config) -> Pipeline:
             "set model.refiner to another bundle",
         )
     return Pipeline(encoder, locator, config.quality, find_pad(config.model.pad))
+
+
+def build_older(config: Config, pipeline: Pipeline) -> OlderEncoders:
+    """The encoders of old templates: model.old_encoder and the shipped ones. Raises ModelError for the configured one."""
+    named = [find_bundle(config.model.old_encoder, "encoder")] if config.model.old_encoder else []
+    shipped = [find_bundle(name, "encoder") for name in FACE_ENCODERS]
+    older = OlderEncoders(dict.fromkeys([*named, *shipped]), pipeline, lambda bundle: load_encoder(config, bundle))
+    for path in named:
+        older.check(read_bundle(path))
+    return older
 
 
 def build_rule(config: Config, encoder: TwinEncoder) -> Rule:

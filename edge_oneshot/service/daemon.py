@@ -171,10 +171,8 @@ class Daemon:
             self.journal.keep_only(self.recognizer.people.names)  # its file may name people who were removed since
         self._gallery_changed()
         self._warn_of_threshold()
-        references = self.recognizer.references
-        counts = GalleryCounts(
-            identities=len(self.recognizer.people.names), templates=len(references) + references.foreign
-        )
+        people = self.recognizer.people
+        counts = GalleryCounts(identities=len(people.names), templates=people.templates)
         return new.report(self.recognizer.threshold.value, counts)
 
     # ---- the loop
@@ -235,9 +233,15 @@ class Daemon:
         if not card.certified:
             log.warning("the model %s is not certified: what quantization cost it was not measured", card.name)
         self._warn_of_threshold()
+        if people.old:
+            log.warning(
+                "%d people have an old template and are compared by an encoder of their own, which costs time in each frame: "
+                "enroll them again (`edge-oneshot gallery check`)",
+                len(people.old),
+            )
         if people.references.foreign:
             log.warning(
-                "%d templates are of another encoder and are not compared: enroll those people again (`edge-oneshot gallery check`)",
+                "%d templates are of an unknown encoder and are not compared: enroll those people again (`edge-oneshot gallery check`)",
                 people.references.foreign,
             )
         self.reporter.info(self.config, self.recognizer)

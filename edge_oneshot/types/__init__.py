@@ -14,6 +14,7 @@ from __future__ import annotations
 from edge_oneshot.types.checks import BoolArray, Float32Array, Float64Array, UInt8Array
 from edge_oneshot.types.decision import (
     Candidate,
+    Comparison,
     Decision,
     DecisionKind,
     Embedding,
@@ -34,6 +35,7 @@ __all__ = [
     "Box",
     "Candidate",
     "Chip",
+    "Comparison",
     "Decision",
     "DecisionKind",
     "Embedding",

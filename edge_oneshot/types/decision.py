@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from enum import Enum
@@ -31,7 +32,7 @@ class Embedding:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Template:
-    """A stored reference. A template of another encoder is kept in the gallery, and never compared.
+    """A stored reference. Only an embedding of the same encoder is ever compared with it.
 
     no_rate: it was enrolled although no error rate can be stated for it.
     """
@@ -125,6 +126,7 @@ class Decision:
     same_probability: probability that both are of one person, from the card's map of the score; None if it has none.
     target_fmr, target_fpir: the error rate that the threshold was chosen for; both None for a fixed threshold. rate: the
     same with the people that it holds against; None: no rate can be stated for this person.
+    encoder_id: of the encoder whose scores, threshold and rate these are; "" if nothing was compared.
     """
 
     kind: DecisionKind
@@ -136,6 +138,7 @@ class Decision:
     faults: tuple[Fault, ...] = ()
     target_fpir: float | None = None
     rate: Rate | None = UNSTATED
+    encoder_id: str = ""
 
     def __post_init__(self) -> None:
         if self.kind is DecisionKind.MATCH:
@@ -153,12 +156,16 @@ class Decision:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sample:
-    """One region of a frame, before it is encoded. face: None for a bundle whose regions are whole frames."""
+    """One region of a frame, before it is encoded. face: None for a bundle whose regions are whole frames.
+
+    older_chips: the same region for each encoder of old templates that takes another chip, by encoder_id.
+    """
 
     face: Face | None
     chip: Chip
     quality: Quality
     pad: PadResult = field(default_factory=PadResult)
+    older_chips: Mapping[str, Chip] = field(default_factory=dict)
 
     @property
     def faults(self) -> tuple[Fault, ...]:
@@ -167,9 +174,33 @@ class Sample:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Comparison:
+    """An embedding, and the decision on it among the people with a template of the same encoder."""
+
+    embedding: Embedding
+    decision: Decision
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Observation:
-    """A sample and the decision on it. embedding: None if the sample has a fault."""
+    """A sample and the decision on it. embedding: None if the sample has a fault.
+
+    Where the gallery holds templates of several encoders, decision and embedding are those of the encoder that decided
+    (matching/compare.py, by_margin), and `others` holds the comparisons by the other encoders.
+    """
 
     sample: Sample
     embedding: Embedding | None
     decision: Decision
+    others: tuple[Comparison, ...] = ()
+
+    @property
+    def comparisons(self) -> tuple[Comparison, ...]:
+        """One for each encoder in use, first that of the encoder that decided; empty if the sample has a fault."""
+        if self.embedding is None:
+            return ()
+        return (Comparison(embedding=self.embedding, decision=self.decision), *self.others)
+
+    def by(self, encoder_id: str) -> Comparison | None:
+        """The comparison by one encoder; None if it did not encode this sample."""
+        return next((c for c in self.comparisons if c.embedding.encoder_id == encoder_id), None)
