@@ -15,7 +15,7 @@ from edge_oneshot.errors import EdgeOneshotError
 from edge_oneshot.evaluation.cohort_scores import ROUNDS, EncodedCohort
 from edge_oneshot.evaluation.comparisons import score_matrix
 from edge_oneshot.evaluation.dataset import EncodedDataset
-from edge_oneshot.evaluation.labels import Labels
+from edge_oneshot.evaluation.labels import EVERY_GROUP, Labels
 from edge_oneshot.evaluation.metrics import Ints, effective_number, weighted_quantiles
 from edge_oneshot.evaluation.results import three_digits
 from edge_oneshot.model.card import Comparator
@@ -79,8 +79,27 @@ def fit(
                 continue
             about = f"{protocol}; {name}: pairs of adults of the same sex"
             groups[name] = _strangers(members, about, seed, rounds) | mated
-        found["groups"] = groups
+        found["groups"] = share_tail(groups)
     return found
+
+
+def share_tail(groups: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Give every group the tail of all groups together, continued from the score where its own tail begins.
+
+    A few hundred people do not determine the shape of a tail: one pair too much bends it, and a threshold far beyond the
+    counts is then useless. The groups' excesses over a high score have one distribution (pooling as in Hosking and Wallis
+    1997), whose scale grows with that score (threshold stability, Coles 2001, section 4.2.2). Each keeps its own rate.
+    """
+    pooled = groups.get(EVERY_GROUP)
+    if pooled is None:
+        return groups
+    shape = float(pooled["tail"]["shape"])
+    shared = {}
+    for name, group in groups.items():
+        beyond = float(group["tail"]["from_score"]) - float(pooled["tail"]["from_score"])
+        scale = max(1e-4, float(pooled["tail"]["scale"]) + shape * beyond)
+        shared[name] = group | {"tail": group["tail"] | {"shape": shape, "scale": round(scale, 5)}}
+    return shared
 
 
 def _strangers(c: EncodedCohort, protocol: str, seed: int, rounds: int) -> dict[str, Any]:

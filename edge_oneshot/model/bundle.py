@@ -171,7 +171,7 @@ SHIPPED: dict[Role, str] = {
 }
 # The shipped face encoders, newest first: name in the configuration -> file. Templates of each are compared by it until
 # the person is enrolled again, so an encoder that was released stays in this list.
-FACE_ENCODERS = {"face": "mobilefacenet", "face-web": "mobilefacenet"}
+FACE_ENCODERS = {"face": "mobilefacenet_apart", "face-web": "mobilefacenet"}
 
 
 def find_bundle(name: str, role: Role) -> Path:
