@@ -258,6 +258,7 @@ def test_the_stated_fpir_holds_for_the_gallery_as_a_whole(open_: Open, upgraded:
     sums = 0.0
     for matcher in (new, old):
         assert matcher.rule.cohort is not None and matcher.threshold.target_fpir == 0.01
+        assert matcher.threshold.rate.fpir == 0.01
         own = rates.fpir_at(matcher.rule.cohort, matcher.threshold.value, len(matcher.references))
         assert own == pytest.approx(0.01 * len(matcher.references) / 120, rel=0.01)
         sums += own
