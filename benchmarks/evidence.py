@@ -76,7 +76,7 @@ def evidence(visit: Visit, credit: float = CREDIT) -> int | None:
     together = Evidence(SHIPPED.window_frames, visit.score, unit=True, credit=credit)
     for observation in visit.observations():
         together.add(observation)
-        identity_id = together.judge(visit.threshold, SHIPPED.confirm_frames).identity_id
+        identity_id = together.judge(SHIPPED.confirm_frames).identity_id
         if identity_id is not None:
             return int(identity_id)
     return None

@@ -1,11 +1,15 @@
 """Measure a bundle's thresholds and its map from score to probability, and write them into its card.
 
-    python -m converters.thresholds BUNDLE --images DIR --protocol "LFW sets 1-4, …"
+    python -m converters.thresholds BUNDLE --images LFW_DIR --matched UTK_DIR --labels UTK.csv --protocol "LFW sets 1-4, …"
 
-DIR contains DIR/Name/Name_0001.jpg of people who are in no report. The device's own code encodes the pictures, and all
-pairs are compared. The cohort (scores of people who are not enrolled, per comparison and per gallery size) is counted
-over identities, with a fitted tail below the counted rates and intervals by bootstrap over identities. The table of
-thresholds is read from the cohort. Platt's map is fitted to all pairs.
+A folder contains DIR/Name/Name_0001.jpg of people who are in no report. The device's own code encodes the pictures, and
+all pairs are compared. --images gives the mated part, Platt's map and the pairs of everybody. --labels adds the groups of
+matched strangers, measured on the people of --matched (default: --images), which needs one picture a person. With
+--everybody DIR the pairs of everybody are those of that folder; it may be the one of --matched.
+
+The cohort (scores of people who are not enrolled, per comparison and per gallery size) is counted over identities, with a
+fitted tail below the counted rates and intervals by bootstrap over identities. The table of thresholds is read from the
+pairs of everybody.
 """
 
 from __future__ import annotations
@@ -21,10 +25,12 @@ import numpy as np
 from converters.card import Json, measured_fields
 from edge_oneshot.config import Config
 from edge_oneshot.evaluation import metrics
-from edge_oneshot.evaluation.cohort_fit import fit
+from edge_oneshot.evaluation.cohort_fit import Sources, fit
 from edge_oneshot.evaluation.comparisons import all_comparisons, score_comparisons
 from edge_oneshot.evaluation.dataset import EncodedDataset, encode_images, find_images
+from edge_oneshot.evaluation.labels import Labels, read_labels
 from edge_oneshot.matching.cohort import score_at_fmr
+from edge_oneshot.matching.threshold import MIN_GROUP
 from edge_oneshot.model.bundle import read_bundle, split, write_bundle
 from edge_oneshot.model.card import Comparator
 from edge_oneshot.model.card_reader import parse_cohort
@@ -33,13 +39,30 @@ from edge_oneshot.recognition.compose import build_pipeline
 FMRS = [1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6]
 
 
-def measure(embedded: EncodedDataset, comparator: Comparator, protocol: str) -> Json:
+def measure(
+    embedded: EncodedDataset,
+    comparator: Comparator,
+    protocol: str,
+    *,
+    everybody: EncodedDataset | None = None,
+    matched: EncodedDataset | None = None,
+    labels: Labels | None = None,
+) -> Json:
     """The card's `cohort`, `thresholds` and `probability`, from the acquired pictures.
+
+    embedded: of people with several pictures. everybody: of any people, None: the same. matched, labels: the people of
+    the groups of matched strangers; matched None: the same.
 
     Each pair of people has the same weight in the non-mated rates; `tar` is the share of all mated pairs, `balanced_tar`
     its mean over people. Points below measured_to_fmr are extrapolated and have no interval.
     """
-    fitted = fit(embedded, comparator, protocol)
+    sources = Sources(
+        everybody=embedded if everybody is None else everybody,
+        labelled=embedded if matched is None else matched,
+        labels=labels,
+        mated=None if everybody is None else embedded,
+    )
+    fitted = fit(sources, comparator, protocol)
     cohort = parse_cohort(fitted, "the cohort")
     kept = embedded.acquired
     embedded = replace(embedded, images=[embedded.images[i] for i in kept], vectors=embedded.vectors[kept], faults={})
@@ -78,6 +101,25 @@ def measure(embedded: EncodedDataset, comparator: Comparator, protocol: str) -> 
     metavar="DIR",
     help="Folder with one folder of pictures per person.",
 )
+@click.option(
+    "--matched",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    metavar="DIR",
+    help="Folder of the labelled people, if it is not --images.",
+)
+@click.option(
+    "--everybody",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    metavar="DIR",
+    help="Folder of the people whose pairs are those of everybody, if it is not --images.",
+)
+@click.option(
+    "--labels",
+    "labels_file",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="CSV file with the header name,sex,age,group (name and any of the others) of the labelled people.",
+)
 @click.option("--protocol", required=True, help="What the pictures are, in one sentence for the card.")
 @click.option(
     "--workers",
@@ -86,23 +128,46 @@ def measure(embedded: EncodedDataset, comparator: Comparator, protocol: str) -> 
     show_default=True,
     help="Pictures encoded at the same time.",
 )
-def main(bundle: Path, images: Path, protocol: str, workers: int) -> None:
+def main(
+    bundle: Path,
+    images: Path,
+    matched: Path | None,
+    everybody: Path | None,
+    labels_file: Path | None,
+    protocol: str,
+    workers: int,
+) -> None:
     """Measure thresholds for BUNDLE on DIR and write them into its card. The model does not change."""
     base = Config()
     # Scores do not depend on the threshold; a bundle without thresholds needs one to load.
     model = replace(base.model, encoder=str(bundle.resolve()), threads=1)
     config = replace(base, model=model, decision=replace(base.decision, threshold=0.0))
-    pictures = find_images(images)
-    with click.progressbar(length=len(pictures), label="encoding", file=sys.stderr) as bar:
-        embedded = encode_images(pictures, lambda: build_pipeline(config), workers, bar.update)
-    found = measure(embedded, read_bundle(bundle).encoder.comparator, protocol)
+    if matched is not None and labels_file is None:
+        raise click.UsageError("--matched needs the labels of its people; give --labels FILE")
+    datasets: dict[Path, EncodedDataset] = {}
+    for folder in dict.fromkeys(f for f in (images, matched, everybody) if f is not None):
+        pictures = find_images(folder)
+        with click.progressbar(length=len(pictures), label=f"encoding {folder.name}", file=sys.stderr) as bar:
+            datasets[folder] = encode_images(pictures, lambda: build_pipeline(config), workers, bar.update)
+    embedded, labelled = datasets[images], datasets[matched or images]
+    found = measure(
+        embedded,
+        read_bundle(bundle).encoder.comparator,
+        protocol,
+        everybody=None if everybody is None else datasets[everybody],
+        matched=labelled,
+        labels=None if labels_file is None else read_labels(labels_file, {i.person for i in labelled.images}),
+    )
     model_bytes, card = split(bundle.read_bytes(), bundle)
     write_bundle(bundle, model_bytes, {**(card or {}), **found})
     t = found["thresholds"]
     click.echo(
         f"{t['identities']} identities, {t['mated_pairs']} mated and {t['non_mated_pairs']} non-mated pairs, "
-        f"{len(embedded.faults)} of {len(pictures)} pictures not acquired"
+        f"{len(embedded.faults)} of {len(embedded.images)} pictures not acquired"
     )
+    for name, group in found["cohort"].get("groups", {}).items():
+        decides = "" if group["identities"] >= MIN_GROUP else f"; does not decide: fewer than {MIN_GROUP}"
+        click.echo(f"matched strangers, {name}: {group['identities']} identities{decides}")
     for p in t["points"]:
         interval = "(extrapolated)" if p["ci95"] is None else f"({p['ci95'][0]:.4f} to {p['ci95'][1]:.4f})"
         click.echo(

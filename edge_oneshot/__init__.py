@@ -12,8 +12,9 @@ _NAMES = {
     "cameras": ("open_camera",),
     "config": ("Config",),
     "recognition.enrollment": ("Enrollment",),
-    "recognition.recognizer": ("Recognition", "Recognizer"),
-    "types": ("Box", "Decision", "DecisionKind", "Frame", "Identity", "Observation", "Quality", "Sample"),
+    "recognition.recognition": ("Recognition",),
+    "recognition.recognizer": ("Recognizer",),
+    "types": ("Box", "Decision", "DecisionKind", "Frame", "Identity", "Observation", "Quality", "Rate", "Sample"),
 }
 _MODULES = {name: module for module, names in _NAMES.items() for name in names}
 __all__ = ["__version__", "errors", *_MODULES]

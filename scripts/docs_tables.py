@@ -202,7 +202,7 @@ def event_fields() -> str:
     for name in dict.fromkeys(n for t in EVENT_TYPES for n in own_fields(t)):
         users = [t for t in EVENT_TYPES if name in own_fields(t)]
         rows.append((f"`{name}`", ", ".join(users), described(own_fields(users[0])[name], EVENT, name)))
-    for part in ("quality", "signature"):
+    for part in ("rate", "quality", "signature"):
         fields = EVENT["$defs"][part]["properties"]
         rows += [(f"`{part}.{n}`", f"`{part}`", described(f, EVENT, n)) for n, f in fields.items()]
     return table(("field", "in events", "meaning"), rows)

@@ -16,7 +16,7 @@ from edge_oneshot.control.requests import Request
 
 if TYPE_CHECKING:
     from edge_oneshot.config import Config
-    from edge_oneshot.control.responses import DoorState
+    from edge_oneshot.control.responses import DoorState, StatedRate
 
 R = TypeVar("R")
 json_option = click.option("--json", "as_json", is_flag=True, help="Print data as JSON on standard output.")
@@ -58,6 +58,13 @@ def door_line(door: DoorState, accepted_fpir: float | None) -> str:
         f"{', above the accepted rate' if door.above else ''}; about {100 * (door.missed or 0.0):.0f} % of these visits were "
         f"enrolled people who were missed{raised}"
     )
+
+
+def words(rate: StatedRate) -> str:
+    """The stated error rate and its strangers, in one line."""
+    from edge_oneshot.types import Rate
+
+    return Rate(**to_json(rate)).words
 
 
 def read_picture(path: Path) -> bytes:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ from edge_oneshot.cli.common import find_config, json_option, print_json, progre
 if TYPE_CHECKING:
     from edge_oneshot.config import QualityConfig
     from edge_oneshot.evaluation.dataset import EncodedDataset, LabelledImage
+    from edge_oneshot.evaluation.labels import Labels
     from edge_oneshot.evaluation.reports.html import Page
     from edge_oneshot.evaluation.under_test import UnderTest
 
@@ -40,6 +42,13 @@ html_option = click.option(
     metavar="FILE",
     help="Write the report with its charts to an HTML page, and its values to a .json file beside the page.",
 )
+labels_option = click.option(
+    "--labels",
+    "labels_file",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="CSV file with the header name,sex,age,group,camera (name and any of the others): one line for each person.",
+)
 
 
 @click.group(short_help="Measure error rates on labelled images and videos.")
@@ -57,6 +66,13 @@ def encode(
     """Encode the images, with a progress bar. gates: instead of the configured ones."""
     with progress(len(images), "encoding") as done:
         return under_test.encode(images, workers, done, gates)
+
+
+def labels_of(file: Path | None, images: list[LabelledImage]) -> Labels | None:
+    """The labels of the people on the images; None without a file."""
+    from edge_oneshot.evaluation.labels import read_labels
+
+    return None if file is None else read_labels(file, {image.person for image in images})
 
 
 def output(
@@ -80,11 +96,19 @@ def output(
     metavar="FILE|all",
     help="File with the pairs, in the format of LFW's pairs.txt; or `all`, for all pairs of images.",
 )
+@labels_option
 @common
 def verification(
-    ctx: click.Context, images: Path, pairs_file: str, workers: int, html_file: Path | None, as_json: bool
+    ctx: click.Context,
+    images: Path,
+    pairs_file: str,
+    labels_file: Path | None,
+    workers: int,
+    html_file: Path | None,
+    as_json: bool,
 ) -> None:
     """Compare pairs of images (1:1): accuracy, equal error rate, and true accept rates at fixed false match rates."""
+    from edge_oneshot.evaluation import strangers
     from edge_oneshot.evaluation import verification as evaluation
     from edge_oneshot.evaluation.comparisons import all_comparisons, only_used, read_pairs_file, score_comparisons
     from edge_oneshot.evaluation.dataset import find_images
@@ -93,11 +117,15 @@ def verification(
 
     under_test = UnderTest.open(find_config(ctx))
     found = find_images(images)
+    labels = labels_of(labels_file, found)
     comparisons = all_comparisons(found) if pairs_file == "all" else read_pairs_file(Path(pairs_file), found)
     found, comparisons = only_used(found, comparisons)
     dataset = encode(under_test, found, workers)
     scores = score_comparisons(dataset, comparisons, under_test.comparator)
     result = evaluation.measure(dataset, comparisons, scores, under_test.threshold)
+    if labels is not None:
+        measured = strangers.measure(dataset, under_test.comparator, under_test.rule, labels)
+        result = replace(result, strangers=measured)
     output(result, as_json, html_file, lambda: report.page(result, dataset, comparisons, scores), report.lines)
 
 
@@ -152,15 +180,10 @@ def identification(
 
 
 @evaluate.command(short_help="Compare the claimed error rates with measured ones.")
-@click.option(
-    "--groups",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    metavar="FILE",
-    help="CSV file of `name,group` lines: also measure the false match rate within each group.",
-)
+@labels_option
 @common
 def calibration(
-    ctx: click.Context, images: Path, groups: Path | None, workers: int, html_file: Path | None, as_json: bool
+    ctx: click.Context, images: Path, labels_file: Path | None, workers: int, html_file: Path | None, as_json: bool
 ) -> None:
     """Compare the FMR and FPIR that the thresholds claim with the rates measured on other people."""
     from edge_oneshot.evaluation import claims as evaluation
@@ -169,9 +192,10 @@ def calibration(
     from edge_oneshot.evaluation.under_test import UnderTest
 
     under_test = UnderTest.open(find_config(ctx))
-    members = None if groups is None else evaluation.read_groups(groups)
-    dataset = encode(under_test, find_images(images), workers)
-    result = evaluation.measure(dataset, under_test.comparator, under_test.rule, members)
+    found = find_images(images)
+    labels = labels_of(labels_file, found)
+    dataset = encode(under_test, found, workers)
+    result = evaluation.measure(dataset, under_test.comparator, under_test.rule, labels)
     output(result, as_json, html_file, lambda: report.page(result), report.lines)
 
 

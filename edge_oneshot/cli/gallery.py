@@ -6,9 +6,11 @@ from pathlib import Path
 
 import click
 
-from edge_oneshot.cli.common import door_line, find_config, json_option, perform, print_json
+from edge_oneshot.cli.common import door_line, find_config, json_option, perform, print_json, words
 from edge_oneshot.control import requests as rq
-from edge_oneshot.control.responses import AlikePair, Checked
+from edge_oneshot.control.responses import AlikePair, Checked, OldEncoder
+
+AGAIN = "edge-oneshot enroll --name … --id {} --replace"
 
 
 @click.group()
@@ -26,7 +28,8 @@ def list_(ctx: click.Context, as_json: bool) -> None:
         print_json(people)
         return
     for p in people:
-        note = "  must be enrolled again (template of another encoder)" if p.needs_enrollment else ""
+        note = "  must be enrolled again (template of an unknown encoder)" if p.needs_enrollment else ""
+        note = "  old template: enroll again" if p.old_template else note
         note += "  no error rate can be stated" if p.no_rate else ""
         click.echo(f"{p.identity:20} {p.name:24} since {p.created_at[:10]}{note}")
     if not people:
@@ -47,7 +50,8 @@ def show(ctx: click.Context, name: str, as_json: bool) -> None:
     if p.no_rate:
         click.echo('no error rate can be stated for this person; match events carry "rate": "none"')
     for t in p.details:
-        state = "in use" if t.comparable else "of another encoder, not compared"
+        state = "in use" if t.comparable else "of an unknown encoder, not compared"
+        state = "in use, old: enroll again" if t.comparable and p.old_template else state
         measures = ", ".join(f"{key} {value:g}" for key, value in t.quality.items())
         click.echo(f"  {t.template_id[:8]}  {t.created_at[:19]}  {state}  {measures}")
 
@@ -80,38 +84,58 @@ def remove(ctx: click.Context, name: str, yes: bool, as_json: bool) -> None:
 @json_option
 @click.pass_context
 def check(ctx: click.Context, as_json: bool) -> None:
-    """Find people who must be enrolled again, and pairs who would match each other."""
+    """Find people who should be enrolled again, and pairs who would match each other."""
     config = find_config(ctx)
     r = perform(config, rq.Check())
     if as_json:
         print_json(r)
         return
     click.echo(f"{r.identities} people, {r.templates} templates, threshold {r.threshold:.3f}")
+    if r.rate is not None:
+        click.echo(f"stated: {words(r.rate)}")
     if r.door is not None:
         click.echo(door_line(r.door, config.decision.accepted_fpir))
     _print_findings(r)
+    current = " with a template of the current encoder" if r.old_encoders else ""
     for state, word in zip(r.growth or (), ("now", "with 100 more people"), strict=False):
         missed = "" if state.fnir is None else f", {100 * state.fnir:.1f} % of enrolled people's captures are missed"
         beyond = " (extrapolated beyond the cohort)" if state.extrapolated else ""
+        matched = r.rate is not None and r.rate.against == "matched" and state.everybody_fpir is not None
+        anybody = f" ({100 * (state.everybody_fpir or 0.0):.2g} % of anybody's)" if matched else ""
+        whose = "matched strangers'" if matched else "strangers'"
         click.echo(
-            f"expected {word}: {state.identities} people, threshold {state.threshold:.3f}{beyond}: "
-            f"{100 * state.fpir:.2g} % of strangers' captures match an enrolled person{missed}"
+            f"expected {word}: {state.identities} people{current}, threshold {state.threshold:.3f}{beyond}: "
+            f"{100 * state.fpir:.2g} % of {whose} captures{anybody} match an enrolled person{missed}"
         )
 
 
 def _print_findings(r: Checked) -> None:
     for identity in r.needs_enrollment:
-        command = f"edge-oneshot enroll --name … --id {identity} --replace"
-        click.echo(f"enroll again: {identity} (template of another encoder): {command}")
+        click.echo(f"enroll again: {identity} (template of an unknown encoder, not compared): {AGAIN.format(identity)}")
+    for old in r.old_encoders or ():
+        _print_old(old)
     for identity in r.no_rate:
         click.echo(f'no rate: {identity}: no error rate can be stated; match events carry "rate": "none"')
     for pair in r.look_alikes:
+        limit = "" if pair.apart_at is None else f", threshold {r.threshold:.3f}"
         click.echo(
-            f"look-alikes: {' and '.join(pair.identities)}: score {pair.score:.3f}, threshold {r.threshold:.3f}: they match "
-            f"each other{_cost(pair, r.fnmr)}"
+            f"look-alikes: {' and '.join(pair.identities)}: score {pair.score:.3f}{limit}: they match each other"
+            f"{_cost(pair, r.fnmr)}"
         )
-    if not r.needs_enrollment and not r.look_alikes and not r.no_rate:
+    if not (r.needs_enrollment or r.look_alikes or r.old_encoders or r.no_rate):
         click.echo("no problem found")
+
+
+def _print_old(old: OldEncoder) -> None:
+    """One encoder of old templates, and the people whom it compares."""
+    matched = old.rate is not None and old.rate.against == "matched"
+    whose = "matched strangers'" if matched else "strangers'"
+    found = "" if old.growth is None else f": {100 * old.growth.fpir:.2g} % of {whose} captures match one of them"
+    click.echo(f"{len(old.identities)} people are compared by {old.encoder}, threshold {old.threshold:.3f}{found}")
+    if old.rate is not None:
+        click.echo(f"stated for them: {words(old.rate)}")
+    for identity in old.identities:
+        click.echo(f"old template: {identity}: {AGAIN.format(identity)}")
 
 
 def _cost(pair: AlikePair, fnmr: float | None) -> str:
@@ -162,6 +186,10 @@ def import_(ctx: click.Context, file: Path, replace: bool, as_json: bool) -> Non
         return
     click.echo(f"imported {len(r.identities)} people")
     if r.needs_enrollment:
-        click.echo(f"must be enrolled again (another encoder's templates): {', '.join(r.needs_enrollment)}", err=True)
+        click.echo(
+            f"must be enrolled again (an unknown encoder's templates): {', '.join(r.needs_enrollment)}", err=True
+        )
+    if r.old_templates:
+        click.echo(f"old templates, compared until they are enrolled again: {', '.join(r.old_templates)}", err=True)
     if r.no_rate:
         click.echo(f"no error rate can be stated for: {', '.join(r.no_rate)}", err=True)

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
 from edge_oneshot.cli.common import find_config, json_option, print_json
+
+if TYPE_CHECKING:
+    from edge_oneshot.model.card import CohortScores
 
 
 @click.group()
@@ -57,6 +62,35 @@ def info(ctx: click.Context, bundle: str, as_json: bool) -> None:
             interval = "" if p.ci95 is None else f"  95 % interval {p.ci95[0]:.3f} to {p.ci95[1]:.3f}"
             rate = "" if p.tar is None else f"  TAR {100 * p.tar:.2f} %"
             click.echo(f"             FMR {p.fmr:<8g} threshold {p.threshold:.3f}{rate}{interval}")
+    if isinstance(c, EncoderCard) and c.cohort is not None:
+        for line in _strangers(c.cohort):
+            click.echo(line)
+
+
+def _strangers(cohort: CohortScores) -> list[str]:
+    """Whom a rate is kept against by default, and the rate of each group at that threshold."""
+    from edge_oneshot.matching.cohort import fmr_at, fnmr_at
+    from edge_oneshot.matching.threshold import MIN_GROUP, NO_GROUPS, Target, deciding_groups, threshold_for
+
+    if not deciding_groups(cohort):
+        return [f"strangers:   {NO_GROUPS}"]
+    lines = ["strangers:   matched by default: adults of the same sex; the group with the highest threshold decides"]
+    for fmr in (1e-2, 1e-3, 1e-4):
+        t = threshold_for(Target(fmr=fmr), None, cohort, ())
+        missed = fnmr_at(cohort, t.value)
+        tar = "" if missed is None else f"  TAR {100 * (1 - missed):.1f} %"
+        beyond = " (extrapolated)" if t.extrapolated else ""
+        lines.append(
+            f"             FMR {fmr:<8g} threshold {t.value:.3f}{beyond}{tar}  decided by {t.rate.group}  "
+            f"everybody {t.rate.everybody_fmr:g}"
+        )
+        rates = (f"{name} {fmr_at(group, t.value):.2g}" for name, group in cohort.groups.items())
+        lines.append(f"               {', '.join(rates)}")
+    sizes = (
+        f"{name} {group.identities}" + ("" if group.identities >= MIN_GROUP else " (does not decide)")
+        for name, group in cohort.groups.items()
+    )
+    return [*lines, f"             people: {', '.join(sizes)}"]
 
 
 @model.command()

@@ -52,10 +52,10 @@ def identify(ctx: click.Context, image: Path, as_json: bool) -> int:
     elif result.score is not None:
         click.echo(f"unknown: {_scores(result)}")
     else:
-        click.echo("unknown: the gallery holds no template of this encoder")
+        click.echo("unknown: the gallery holds no template that can be compared")
     if not as_json and (foreign := result.templates_of_another_encoder):
         click.echo(
-            f"not compared: {foreign} template(s) of another encoder; `edge-oneshot gallery check` lists their owners",
+            f"not compared: {foreign} template(s) of an unknown encoder; `edge-oneshot gallery check` lists their owners",
             err=True,
         )
     return 0 if result.identity is not None else EXIT_NON_MATCH

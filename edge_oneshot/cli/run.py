@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from edge_oneshot.cli.common import door_line, find_config, json_option, perform, print_json, start_logging
+from edge_oneshot.cli.common import door_line, find_config, json_option, perform, print_json, start_logging, words
 from edge_oneshot.control import requests as rq
 
 if TYPE_CHECKING:
@@ -72,6 +72,8 @@ def status(ctx: click.Context, as_json: bool) -> None:
         f"gallery: {s.gallery.identities} people, threshold {s.threshold:.3f} ({s.accepted}); "
         f"broker: {s.broker or 'off'}; outbox: {s.outbox.depth} waiting"
     )
+    if s.rate is not None:
+        click.echo(f"stated: {words(s.rate)}")
     if s.door is not None:
         click.echo(door_line(s.door, s.target_fpir))
     for stage, ms in s.stages_ms.items():

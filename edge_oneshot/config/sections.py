@@ -76,6 +76,11 @@ class CameraConfig:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelConfig:
     encoder: str = _key("", "encoder bundle: a path, or the name of a shipped bundle; empty: the shipped face encoder")
+    old_encoder: str = _key(
+        "",
+        "encoder bundle that encoder named before: people with a template of it are compared by it until enrolled again; "
+        "empty: only the shipped ones",
+    )
     detector: str = _key("", "detector bundle that finds faces; empty: the shipped BlazeFace full range")
     refiner: str = _key("", "detector bundle that refines each face found; empty: the shipped BlazeFace short range")
     landmarks: str = _key("", "landmark bundle that locates eyes, nose and mouth; empty: the shipped one")
@@ -150,6 +155,12 @@ class DecisionConfig:
         low=-100,
         high=100,
         example=0.5,
+    )
+    strangers: str = _key(
+        "matched",
+        "against whom the accepted error is kept; matched: people of the same sex and age band in the worst group of the "
+        "cohort; everybody: any people",
+        choices=("matched", "everybody"),
     )
     confirm_frames: int = _key(3, "least number of compared frames before a match is reported", low=1, high=100)
     window_frames: int = _key(10, "newest compared frames of a track that are evaluated together", low=1, high=100)

@@ -24,12 +24,22 @@ class Nearest:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class StatedRate:
+    against: Literal["matched", "everybody"] = out("matched: people of the same sex and age band in `group`")
+    group: str | None = out("the group of the cohort that decided the threshold; null against everybody")
+    fmr: float | None = out("stated false match rate of one comparison, else null")
+    fpir: float | None = out("stated false match rate against the whole gallery, else null")
+    everybody_fmr: float | None = out("false match rate of one comparison with any person; null without a cohort")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PersonSummary:
     identity: str
     name: str
     created_at: str = out("RFC 3339")
     templates: int = out("stored templates, of any encoder")
-    needs_enrollment: bool = out("true if none of them is comparable with this encoder")
+    needs_enrollment: bool = out("true if none of them can be compared")
+    old_template: bool = out("true if compared by the encoder of an old template, until enrolled again", False)
     no_rate: bool = out("true if no error rate can be stated for this person", False)
 
 
@@ -38,7 +48,7 @@ class TemplateDetails:
     template_id: str
     created_at: str
     encoder_id: str
-    comparable: bool = out("false: of another encoder, or damaged")
+    comparable: bool = out("false: of an encoder that is not in use, or damaged")
     quality: dict[str, float]
 
 
@@ -46,7 +56,9 @@ class TemplateDetails:
 class AlikePair:
     identities: tuple[str, ...] = out("two identities")
     score: float
-    apart_at: float | None = out("lowest threshold at which these templates do not match each other", None)
+    apart_at: float | None = out(
+        "lowest threshold at which these templates do not match each other; null for old templates", None
+    )
     fnmr: float | None = out("expected share of enrolled people's captures missed there; null if not measured", None)
 
 
@@ -54,9 +66,20 @@ class AlikePair:
 class GrowthState:
     identities: int
     threshold: float
-    fpir: float = out("expected share of strangers' captures that match an enrolled person")
+    fpir: float = out("expected share of strangers' captures that match an enrolled person; strangers as in `rate`")
     fnir: float | None = out("expected share of enrolled people's captures that are missed; null if not measured")
     extrapolated: bool
+    everybody_fpir: float | None = out("the same share for any strangers", None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OldEncoder:
+    encoder: str = out("name in its model card")
+    encoder_id: str
+    identities: list[str] = out("the people whom it compares")
+    threshold: float
+    growth: GrowthState | None = out("error rates now; null without a cohort", None)
+    rate: StatedRate | None = out("the stated error rate, and against whom this encoder keeps it", None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -143,11 +166,15 @@ class Forgotten:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Checked(GalleryCounts):
     threshold: float
-    needs_enrollment: list[str] = out("identities without a template of this encoder")
+    needs_enrollment: list[str] = out("identities whose templates cannot be compared")
     look_alikes: list[AlikePair] = out("pairs of people who would match each other")
-    growth: list[GrowthState] | None = out("error rates now and with 100 more people; null without a cohort", None)
+    growth: list[GrowthState] | None = out(
+        "error rates of the current encoder now and with 100 more people; null without a cohort", None
+    )
     no_rate: tuple[str, ...] = out("identities for whom no error rate can be stated", ())
     fnmr: float | None = out("expected share of enrolled people's captures missed now; null if not measured", None)
+    rate: StatedRate | None = out("the stated error rate, and against whom it is kept", None)
+    old_encoders: list[OldEncoder] | None = out("encoders in use for people with an old template", None)
     door: DoorState | None = out("this door's own error rates; null if they cannot be measured", None)
 
 
@@ -165,7 +192,8 @@ class Exported:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Imported:
     identities: list[str]
-    needs_enrollment: list[str] = out("imported people whose templates are all of another encoder")
+    needs_enrollment: list[str] = out("imported people whose templates cannot be compared")
+    old_templates: list[str] | None = out("imported people who are compared by an old template", None)
     no_rate: tuple[str, ...] = out("imported people for whom no error rate can be stated", ())
 
 
@@ -182,7 +210,9 @@ class Compared:
     runner_up_score: float | None
     quality: dict[str, float]
     pad: str = out("not_performed, bona_fide or attack")
+    encoder_id: str = out("of the encoder whose score and threshold these are", "")
     no_rate: bool = out("true if no error rate can be stated for `identity`", False)
+    rate: StatedRate | None = out("the stated error rate; null if none can be stated for this person", None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -245,6 +275,8 @@ class StatusReport:
     target_fmr: float | None
     target_fpir: float | None
     threshold_extrapolated: bool
+    old_templates: int = out("people who are compared by the encoder of an old template", 0)
+    rate: StatedRate | None = out("the stated error rate, and against whom it is kept", None)
     door: DoorState | None = out("this door's own error rates; null if they cannot be measured", None)
 
 

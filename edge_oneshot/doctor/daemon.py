@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 from edge_oneshot.config import Config
@@ -35,6 +36,17 @@ def ask_status(config: Config) -> tuple[StatusReport | None, Finding]:
     if state.state == "camera_lost":
         return state, warning("daemon", text, "see the line `camera`")
     return state, ok("daemon", text)
+
+
+def gallery(state: StatusReport) -> Iterator[Finding]:
+    """Whether people should be enrolled again after a change of the encoder."""
+    if state.old_templates:
+        yield warning(
+            "gallery",
+            f"{state.old_templates} of {state.gallery.identities} people have an old template: its encoder runs beside the "
+            "current one for each face",
+            "enroll them again; `edge-oneshot gallery check` lists them",
+        )
 
 
 def camera(state: StatusReport) -> Finding:

@@ -60,6 +60,7 @@ def models(config: Config) -> Pipeline:
 
     import numpy as np
 
+    from edge_oneshot.matching.threshold import NO_GROUPS
     from edge_oneshot.recognition.compose import build_pipeline, build_rule
     from edge_oneshot.types import Chip, Frame
 
@@ -95,7 +96,8 @@ def models(config: Config) -> Pipeline:
         )
     if pipeline.pad is not None:
         report(ok("attacks", f"presentation attack detection: performed by {pipeline.pad_method}"))
-    stated, t = config.decision.stated, build_rule(config, pipeline.encoder)([1])
+    rule = build_rule(config, pipeline.encoder)
+    stated, t = config.decision.stated, rule([1])
     if t.extrapolated:
         report(
             warning(
@@ -107,6 +109,7 @@ def models(config: Config) -> Pipeline:
     else:
         grows = "" if t.target_fpir is None else " with one person enrolled; it rises with the gallery"
         report(ok("threshold", f"decision.{stated} gives {t.value:.3f}{grows}"))
+    report(ok("strangers", NO_GROUPS if rule.falls_back else t.rate.words))
     return pipeline
 
 

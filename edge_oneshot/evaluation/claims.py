@@ -6,19 +6,18 @@ over identities, as for the cohort: one random image of every person as probe an
 
 from __future__ import annotations
 
-import csv
-from collections.abc import Mapping
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from edge_oneshot.errors import EdgeOneshotError
+from edge_oneshot.evaluation import strangers
 from edge_oneshot.evaluation.cohort_scores import EncodedCohort
 from edge_oneshot.evaluation.dataset import EncodedDataset
 from edge_oneshot.evaluation.gallery_rates import false_positive_rates
+from edge_oneshot.evaluation.labels import Labels
 from edge_oneshot.evaluation.metrics import Interval, effective_number
 from edge_oneshot.evaluation.results import three_digits
+from edge_oneshot.evaluation.strangers import StrangersResult
 from edge_oneshot.matching.threshold import Rule, Target, Threshold
 from edge_oneshot.model.card import Comparator
 
@@ -27,14 +26,14 @@ FPIRS = (0.1, 0.01, 0.001)
 SIZES = (10, 100, 300)
 DRAWS, ROUNDS = 20, 200
 RESOLVED = 10  # a rate counts as measured if its errors come from at least this effective number of people
-MIN_GROUP = 20  # people
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Claim:
     """kind: "fmr" (identities = 1) or "fpir". carried_by: the effective number of people behind the measured rate.
 
-    agreement: "within" a factor of two of the claim; "outside" it, with the whole interval; or "cannot tell".
+    Measured against everybody. group: the group of matched strangers that decided the threshold; None: everybody decided.
+    agreement: "within" a factor of two of the claim; "above" or "below" it, with the whole interval; or "cannot tell".
     """
 
     kind: str
@@ -46,20 +45,12 @@ class Claim:
     ci95: Interval
     carried_by: float
     agreement: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GroupRates:
-    """fmr: a claimed FMR -> the rate measured among the people of the group."""
-
-    group: str
-    identities: int
-    fmr: dict[str, float]
+    group: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClaimsResult:
-    """protocol: of the cohort behind the thresholds; None if the card has a table only. groups: worst first."""
+    """protocol: of the cohort behind the thresholds; None if the card has a table only. strangers: None without labels."""
 
     claims: tuple[Claim, ...]
     identities: int
@@ -67,17 +58,19 @@ class ClaimsResult:
     failures_to_acquire: int
     encoder_id: str
     protocol: str | None
-    groups: tuple[GroupRates, ...]
+    strangers: StrangersResult | None
 
 
 def measure(
-    dataset: EncodedDataset, comparator: Comparator, rule: Rule, groups: Mapping[str, str] | None = None, seed: int = 0
+    dataset: EncodedDataset, comparator: Comparator, rule: Rule, labels: Labels | None = None, seed: int = 0
 ) -> ClaimsResult:
-    """groups: person -> group; adds the rates within each group of MIN_GROUP people or more.
+    """labels: of the people; adds the rates by who the strangers are. People whom they state to be under 16 are no strangers
+    of `claims`.
 
     Raises EdgeOneshotError if there are too few people.
     """
-    people = EncodedCohort(dataset, comparator, seed)
+    everybody = None if labels is None else dict.fromkeys(labels.adults(), "")
+    people = EncodedCohort(dataset, comparator, seed, everybody)
     claims = _claims(rule, people.count)
     points = [(threshold.value, identities) for _, identities, _, threshold in claims]
     ones, random = np.ones(people.count, dtype=np.intp), np.random.default_rng(seed)
@@ -107,6 +100,7 @@ def measure(
                 ci95=ci95,
                 carried_by=carried_by,
                 agreement=_agreement(claimed, measured, ci95, carried_by),
+                group=threshold.rate.group,
             )
         )
     return ClaimsResult(
@@ -116,7 +110,7 @@ def measure(
         failures_to_acquire=len(dataset.faults),
         encoder_id=dataset.encoder_id,
         protocol=None if rule.cohort is None else rule.cohort.protocol,
-        groups=() if groups is None else _by_group(dataset, people, groups, points[: len(FMRS)]),
+        strangers=None if labels is None else strangers.measure(dataset, comparator, rule, labels, seed),
     )
 
 
@@ -124,12 +118,10 @@ def _claims(rule: Rule, people: int) -> list[tuple[str, int, float, Threshold]]:
     """(kind, gallery size, claimed rate, threshold for it)."""
     found = []
     for fmr in FMRS:
-        target = Rule(target=Target(fmr=fmr), thresholds=rule.thresholds, cohort=rule.cohort)
-        found.append(("fmr", 1, fmr, target([1])))
+        found.append(("fmr", 1, fmr, replace(rule, target=Target(fmr=fmr))([1])))
     for size in (s for s in SIZES if s <= (people - 1) // 2):
         for fpir in FPIRS:
-            target = Rule(target=Target(fpir=fpir), thresholds=rule.thresholds, cohort=rule.cohort)
-            found.append(("fpir", size, fpir, target([1] * size)))
+            found.append(("fpir", size, fpir, replace(rule, target=Target(fpir=fpir))([1] * size)))
     return found
 
 
@@ -139,37 +131,6 @@ def _agreement(claimed: float, measured: float, ci95: Interval, carried_by: floa
         return "cannot tell"
     if low <= measured <= high:
         return "within"
-    return "outside" if ci95.low > high or ci95.high < low else "cannot tell"
-
-
-def _by_group(
-    dataset: EncodedDataset, people: EncodedCohort, groups: Mapping[str, str], points: list[tuple[float, int]]
-) -> tuple[GroupRates, ...]:
-    """The false match rates among the people of each group; the group with the highest rate first."""
-    names = np.unique([dataset.images[i].person for i in dataset.acquired])
-    member = np.array([groups.get(name, "") for name in names])
-    draws = [people.draw() for _ in range(DRAWS)]
-    found = []
-    for group in sorted(set(member) - {""}):
-        at = np.flatnonzero(member == group)
-        if len(at) < MIN_GROUP:
-            continue
-        ones = np.ones(len(at), dtype=np.intp)
-        rates = np.mean([false_positive_rates(d[np.ix_(at, at)], ones, points).mean(axis=1) for d in draws], axis=0)
-        by_fmr = {f"{fmr:g}": three_digits(rate) for fmr, rate in zip(FMRS, rates, strict=True)}
-        found.append(GroupRates(group=str(group), identities=len(at), fmr=by_fmr))
-    return tuple(sorted(found, key=lambda g: -max(g.fmr.values())))
-
-
-def read_groups(path: Path) -> dict[str, str]:
-    """Read a CSV file of `name,group` lines. Raises EdgeOneshotError that names the faulty line."""
-    found = {}
-    with path.open(encoding="utf-8", newline="") as file:
-        for number, row in enumerate(csv.reader(file), start=1):
-            if row and len(row) != 2:
-                raise EdgeOneshotError(
-                    f"{path} line {number}: expected `name,group`, got {','.join(row)!r}", "correct the line"
-                )
-            if row:
-                found[row[0]] = row[1]
-    return found
+    if ci95.low > high:
+        return "above"
+    return "below" if ci95.high < low else "cannot tell"

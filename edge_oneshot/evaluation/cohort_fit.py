@@ -11,9 +11,11 @@ from typing import Any
 
 import numpy as np
 
+from edge_oneshot.errors import EdgeOneshotError
 from edge_oneshot.evaluation.cohort_scores import ROUNDS, EncodedCohort
 from edge_oneshot.evaluation.comparisons import score_matrix
 from edge_oneshot.evaluation.dataset import EncodedDataset
+from edge_oneshot.evaluation.labels import EVERY_GROUP, Labels
 from edge_oneshot.evaluation.metrics import Ints, effective_number, weighted_quantiles
 from edge_oneshot.evaluation.results import three_digits
 from edge_oneshot.model.card import Comparator
@@ -28,22 +30,87 @@ TAIL_RATE = 2e-3  # the false match rate at which the extreme-value tail begins
 MAX_SHAPE = 0.5
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sources:
+    """What a cohort is measured on. everybody: its non-mated pairs are those of any people.
+
+    labelled, labels: the people of the matched groups; they can be the same people. mated: people with several images;
+    None: those of `everybody`.
+    """
+
+    everybody: EncodedDataset
+    labelled: EncodedDataset | None = None
+    labels: Labels | None = None
+    mated: EncodedDataset | None = None
+
+    @property
+    def adults(self) -> dict[str, str] | None:
+        """The people of `everybody` to use: without those who are labelled as children."""
+        if self.labels is None:
+            return None
+        adults, children = self.labels.adults(), self.labels.people
+        people = {image.person for image in self.everybody.images}
+        return {name: "" for name in people if name in adults or name not in children}
+
+
 def fit(
-    dataset: EncodedDataset, comparator: Comparator, protocol: str, seed: int = 0, rounds: int = ROUNDS
+    sources: Sources | EncodedDataset, comparator: Comparator, protocol: str, seed: int = 0, rounds: int = ROUNDS
 ) -> dict[str, Any]:
-    """The card's `cohort`; card.CohortScores describes the fields. The same images and seed give the same values."""
-    c = EncodedCohort(dataset, comparator, seed)
+    """The card's `cohort`; card.CohortScores describes the fields. The same images and seed give the same values.
+
+    Groups share the exponent and the false non-match rates of the mated part. A group with too few people for a cohort is
+    left out. Raises EdgeOneshotError for too few people.
+    """
+    sources = Sources(everybody=sources) if isinstance(sources, EncodedDataset) else sources
+    c = EncodedCohort(sources.everybody, comparator, seed, sources.adults)
+    found = _strangers(c, protocol, seed, rounds)
+    rich = c if sources.mated is None else EncodedCohort(sources.mated, comparator, seed)
+    kept = zip(found["fmrs"], found["fmr_scores"], strict=True)
+    mated = _mated(rich, [score for fmr, score in kept if fmr in (1e-2, 1e-3, 1e-4)])
+    found |= mated
+    if sources.labels is not None:
+        mated = {key: mated[key] for key in ("template_exponent", "fnmrs", "fnmr_scores")}
+        labelled = sources.labelled or sources.everybody
+        groups = {}
+        for name, matched in sources.labels.matched_groups().items():
+            try:
+                members = EncodedCohort(labelled, comparator, seed, matched)
+            except EdgeOneshotError:
+                continue
+            about = f"{protocol}; {name}: pairs of adults of the same sex"
+            groups[name] = _strangers(members, about, seed, rounds) | mated
+        found["groups"] = share_tail(groups)
+    return found
+
+
+def share_tail(groups: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Give every group the tail of all groups together, continued from the score where its own tail begins.
+
+    A few hundred people do not determine the shape of a tail: one pair too much bends it, and a threshold far beyond the
+    counts is then useless. The groups' excesses over a high score have one distribution (pooling as in Hosking and Wallis
+    1997), whose scale grows with that score (threshold stability, Coles 2001, section 4.2.2). Each keeps its own rate.
+    """
+    pooled = groups.get(EVERY_GROUP)
+    if pooled is None:
+        return groups
+    shape = float(pooled["tail"]["shape"])
+    shared = {}
+    for name, group in groups.items():
+        beyond = float(group["tail"]["from_score"]) - float(pooled["tail"]["from_score"])
+        scale = max(1e-4, float(pooled["tail"]["scale"]) + shape * beyond)
+        shared[name] = group | {"tail": group["tail"] | {"shape": shape, "scale": round(scale, 5)}}
+    return shared
+
+
+def _strangers(c: EncodedCohort, protocol: str, seed: int, rounds: int) -> dict[str, Any]:
+    """The fields of the cohort that the non-mated pairs give."""
     pairwise = _fit_pairs(c)
     galleries = _fit_galleries(c, np.linspace(pairwise.half_score, pairwise.highest, BINS + 1), rounds)
-    kept = list(zip(pairwise.fmrs, pairwise.scores, strict=True))
-    exponent, templates = c.template_exponent([s for f, s in kept if f in (1e-2, 1e-3, 1e-4)])
-    mated, mated_weights, _ = c.mated()
     return {
         "protocol": protocol,
         "identities": c.count,
         "pictures": len(c.people),
         "seed": seed,
-        "mated_identities": int((c.image_counts >= 2).sum()),
         "measured_to_fmr": three_digits(pairwise.measured),
         "fmrs": [three_digits(f) for f in pairwise.fmrs],
         "fmr_scores": [round(float(s), 5) for s in pairwise.scores],
@@ -53,10 +120,19 @@ def fit(
         "gallery_scores": galleries.scores,
         "measured_to_fpir": galleries.limits,
         "gallery_ci95": galleries.intervals,
+    }
+
+
+def _mated(c: EncodedCohort, scores: list[float]) -> dict[str, Any]:
+    """The fields of the cohort that people with several images give. scores: where templates are counted, rising."""
+    exponent, templates = c.template_exponent(scores)
+    mated, weights, _ = c.mated()
+    return {
+        "mated_identities": int((c.image_counts >= 2).sum()),
         "template_exponent": exponent,
         "template_exponent_measured": templates,
         "fnmrs": list(FNMRS) if mated.size else [],
-        "fnmr_scores": [round(float(s), 5) for s in weighted_quantiles(mated, mated_weights, FNMRS)],
+        "fnmr_scores": [round(float(s), 5) for s in weighted_quantiles(mated, weights, FNMRS)],
     }
 
 
@@ -84,7 +160,7 @@ def _fit_pairs(c: EncodedCohort) -> _Pairwise:
     fine = np.linspace(low, high, 20001)
     survival = np.cumsum(c.pair_counts(fine)[::-1])[::-1]
     at_fmr = scores_at_rates(survival, fine[:-1], FMRS)
-    tail_rate = max(TAIL_RATE, 200 / (c.count * (c.count - 1)))
+    tail_rate = max(TAIL_RATE, 100 / c.pairs)
     start = float(scores_at_rates(survival, fine[:-1], (tail_rate,))[0])
     scores, weights, a, b = c.exceedances(start)
     measured = _measured_fmr(scores, weights, a, b, c.count)

@@ -6,6 +6,8 @@ hundreds of images would decide the thresholds of all users.
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -35,11 +37,24 @@ class GalleryCurves:
 
 
 class EncodedCohort:
-    """The embeddings of a cohort by identity: random draws of one image for each person, and weighted counts."""
+    """The embeddings of a cohort by identity: random draws of one image for each person, and weighted counts.
 
-    def __init__(self, dataset: EncodedDataset, comparator: Comparator, seed: int = 0) -> None:
-        """Raises EdgeOneshotError for fewer than MIN_IDENTITIES people."""
-        kept = dataset.acquired
+    Non-mated pairs are pairs of matched people: those with the same key. cell: the number of each person's key (n,).
+    """
+
+    def __init__(
+        self,
+        dataset: EncodedDataset,
+        comparator: Comparator,
+        seed: int = 0,
+        matched: Mapping[str, Hashable] | None = None,
+    ) -> None:
+        """matched: person -> key; other people, and keys of fewer than MIN_IDENTITIES people, are left out. None: all pairs.
+
+        Raises EdgeOneshotError for fewer than MIN_IDENTITIES people.
+        """
+        keys = _large_cells(dataset, matched)
+        kept = [i for i in dataset.acquired if dataset.images[i].person in keys]
         self.comparator = comparator
         self.vectors = dataset.vectors[kept]
         self.people = identity_numbers([dataset.images[i] for i in kept]) if kept else np.zeros(0, np.intp)
@@ -53,7 +68,13 @@ class EncodedCohort:
         self._start = np.concatenate([[0], np.cumsum(self.image_counts)[:-1]])
         self._order = np.argsort(self.people, kind="stable")
         self._random = np.random.default_rng(seed)
-        self.sizes = tuple(s for s in SIZES if s <= (self.count - 1) // 2)
+        names = np.unique([dataset.images[i].person for i in kept])
+        self.cell: Ints = np.array([keys[name] for name in names], dtype=np.intp)
+        counts = np.bincount(self.cell)
+        others = counts[self.cell] - 1
+        self.pairs = int(others.sum()) // 2  # of matched people
+        self.share = others / others.sum()  # of the ordered pairs that begin with each person (n,)
+        self.sizes = tuple(s for s in SIZES if s <= (int(counts.min()) - 1) // 2)
 
     def one_each(self) -> Float32Array:
         """A random image of every person: float32 (identities, D)."""
@@ -61,15 +82,27 @@ class EncodedCohort:
         return self.vectors[self._order[at]]
 
     def draw(self) -> Float32Array:
-        """Scores of one random probe of every person with one random reference of every person: float32 (n, n)."""
-        return score_matrix(self.one_each(), self.comparator, self.one_each())
+        """Scores of one random probe of every person with one random reference of every person: float32 (n, n).
+
+        -inf for people who are not matched.
+        """
+        score = score_matrix(self.one_each(), self.comparator, self.one_each())
+        score[self.cell[:, None] != self.cell] = -np.inf
+        return score
+
+    def others(self, weight: Ints) -> Ints:
+        """The number of matched people of each person (n,), if person i was drawn weight[i] times."""
+        total: Ints = np.bincount(self.cell, weights=weight).astype(np.intp)[self.cell] - weight
+        return total
 
     def galleries(self, edges: Float64Array, draws: int = DRAWS) -> GalleryCurves:
         """The FPIR of galleries of `sizes` identities at the thresholds edges[:-1]."""
         ones = np.ones(self.count, dtype=np.intp)
         total = np.zeros((len(self.sizes), self.count, len(edges) - 1), dtype=np.float32)
         for _ in range(draws):
-            total += gallery_curves(self.draw(), ones, edges, self.sizes) / np.float32(draws)
+            total += gallery_curves(self.draw(), ones, edges, self.sizes, self.others(ones)) / np.float32(draws)
+        # Each probe counts like its share of the pairs, so that a gallery of one gives the rate of one comparison.
+        total *= (self.count * self.share).astype(np.float32)[None, :, None]
         carriers = np.stack([effective_number(t.astype(np.float64)) for t in total])
         return GalleryCurves(edges[:-1], total.mean(axis=1, dtype=np.float64), carriers)
 
@@ -78,20 +111,22 @@ class EncodedCohort:
         found = np.empty((rounds, len(self.sizes), len(edges) - 1))
         for r in range(rounds):
             weight = np.bincount(self._random.integers(0, self.count, self.count), minlength=self.count)
-            share = weight / weight.sum()
-            found[r] = np.einsum("snb,n->sb", gallery_curves(self.draw(), weight, edges, self.sizes), share)
+            share = weight * self.share / (weight @ self.share)
+            curves = gallery_curves(self.draw(), weight, edges, self.sizes, self.others(weight))
+            found[r] = np.einsum("snb,n->sb", curves, share)
         return found
 
     def pair_counts(self, edges: Float64Array, block: int = 512) -> Float64Array:
         """The share of ordered pairs of identities in each bin of `edges`; the sum is 1. All images are used."""
-        weight = 1.0 / self.image_counts[self.people]
+        weight, cell = 1.0 / self.image_counts[self.people], self.cell[self.people]
         total = np.zeros(len(edges) - 1)
         low, width = edges[0], edges[1] - edges[0]
         for start in range(0, len(self.people), block):
             part = slice(start, start + block)
             score = score_matrix(self.vectors, self.comparator, self.vectors[part])
             place = np.clip(((score - low) / width).astype(np.int32), 0, len(edges) - 2)
-            w = weight[part, None] * weight[None, :] * (self.people[part, None] != self.people[None, :])
+            pair = (self.people[part, None] != self.people) & (cell[part, None] == cell)
+            w = weight[part, None] * weight[None, :] * pair
             total += np.bincount(place.ravel(), weights=w.ravel(), minlength=len(edges) - 1)
         share: Float64Array = total / total.sum()
         return share
@@ -101,16 +136,17 @@ class EncodedCohort:
 
         A weight is a share of all pairs of identities.
         """
-        weight = 1.0 / self.image_counts[self.people]
+        weight, cell = 1.0 / self.image_counts[self.people], self.cell[self.people]
         found: list[tuple[Float32Array, Float64Array, Ints, Ints]] = []
         for start in range(0, len(self.people), block):
-            s = score_matrix(self.vectors, self.comparator, self.vectors[start : start + block])
-            i, j = np.nonzero((s >= score) & (self.people[start : start + block, None] < self.people[None, :]))
+            part = slice(start, start + block)
+            s = score_matrix(self.vectors, self.comparator, self.vectors[part])
+            pair = (self.people[part, None] < self.people) & (cell[part, None] == cell)
+            i, j = np.nonzero((s >= score) & pair)
             found.append((s[i, j], weight[start + i] * weight[j], self.people[start + i], self.people[j]))
         s, w, a, b = (np.concatenate(column) for column in zip(*found, strict=True))
         order = np.argsort(-s, kind="stable")
-        pairs = self.count * (self.count - 1) / 2
-        return s[order].astype(np.float64), w[order] / pairs, a[order], b[order]
+        return s[order].astype(np.float64), w[order] / self.pairs, a[order], b[order]
 
     def mated(self) -> tuple[Float64Array, Float64Array, Ints]:
         """(scores, weights, person) of the pairs of images of one person; every person with a pair has the same weight."""
@@ -172,3 +208,14 @@ class EncodedCohort:
                 single[t] += float((s >= score).sum()) / k
                 best[t] += float((top >= score).sum())
         return single, best
+
+
+def _large_cells(dataset: EncodedDataset, matched: Mapping[str, Hashable] | None) -> dict[str, int]:
+    """Person -> number of the key, for the people with an acquired image and a key of MIN_IDENTITIES people or more."""
+    names = {dataset.images[i].person for i in dataset.acquired}
+    if matched is None:
+        return dict.fromkeys(names, 0)
+    sizes = Counter(matched[name] for name in names if name in matched)
+    large = sorted((key for key, size in sizes.items() if size >= MIN_IDENTITIES), key=str)
+    number = {key: i for i, key in enumerate(large)}
+    return {name: number[matched[name]] for name in names if name in matched and matched[name] in number}

@@ -16,11 +16,14 @@ def _log_factorials(up_to: int) -> Float64Array:
     return np.concatenate([[0.0], np.cumsum(np.log(np.arange(1, up_to + 1)))])
 
 
-def gallery_curves(score: Float32Array, weight: Ints, edges: Float64Array, sizes: tuple[int, ...]) -> Float32Array:
+def gallery_curves(
+    score: Float32Array, weight: Ints, edges: Float64Array, sizes: tuple[int, ...], others: Ints | None = None
+) -> Float32Array:
     """The FPIR of each probe, for galleries of `sizes` identities, at the thresholds edges[:-1]: (sizes, probes, bins).
 
     score: float32 (n, n), the probe of identity i with the reference of identity j; the diagonal is ignored.
-    weight: (n,), how many times each identity was drawn: 1, or the count of a bootstrap.
+    weight: (n,), how many times each identity was drawn: 1, or the count of a bootstrap. others: (n,), how many the galleries
+    of each probe are drawn from; None: all other identities. The score with any further identity must be -inf.
     """
     n, bins = len(score), len(edges) - 1
     place = np.floor((score - edges[0]) * (bins / (edges[-1] - edges[0])))
@@ -30,7 +33,7 @@ def gallery_curves(score: Float32Array, weight: Ints, edges: Float64Array, sizes
     counts = np.bincount(at, weights=weight[j], minlength=n * bins).reshape(n, bins)
     above = np.rint(np.cumsum(counts[:, ::-1], axis=1)[:, ::-1]).astype(np.int32)
     # The rate depends on M and k only, and M has few values: look it up in one table for each size.
-    others, row = np.unique(int(weight.sum()) - weight, return_inverse=True)
+    others, row = np.unique(int(weight.sum()) - weight if others is None else others, return_inverse=True)
     log_factorial = _log_factorials(int(weight.sum()))
     k = np.arange(int(above.max(initial=0)) + 1)
     found = np.empty((len(sizes), n, bins), dtype=np.float32)

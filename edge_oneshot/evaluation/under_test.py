@@ -59,7 +59,7 @@ class UnderTest:
 
     def rule_for_fpir(self, fpir: float) -> Rule:
         """The rule of the encoder for another target."""
-        return Rule(target=Target(fpir=fpir), thresholds=self.rule.thresholds, cohort=self.rule.cohort)
+        return replace(self.rule, target=Target(fpir=fpir))
 
     def encode(
         self, images: Sequence[LabelledImage], workers: int, on_done: Progress, gates: QualityConfig | None = None

@@ -12,6 +12,7 @@ from edge_oneshot.evaluation.comparisons import Comparisons
 from edge_oneshot.evaluation.dataset import EncodedDataset
 from edge_oneshot.evaluation.metrics import Interval
 from edge_oneshot.evaluation.results import rounded
+from edge_oneshot.evaluation.strangers import StrangersResult
 from edge_oneshot.matching.threshold import Threshold
 from edge_oneshot.types import Float32Array
 
@@ -23,6 +24,7 @@ class VerificationResult:
     """Rates by FMR: a key of FMRS -> the value, or None where there are too few comparisons to resolve the FMR.
 
     balanced_tar_at_fmr: the mean over identities. at_threshold: "tar" and "fmr" at `threshold`, the configured one.
+    strangers: non-mated comparisons by who the strangers are, over all pairs of the images; None without labels.
     """
 
     pairs: int
@@ -45,6 +47,7 @@ class VerificationResult:
     target_fmr: float | None
     at_threshold: dict[str, float | None]
     encoder_id: str
+    strangers: StrangersResult | None = None
 
 
 def measure(

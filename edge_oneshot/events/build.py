@@ -23,7 +23,8 @@ def track_event(
     now: datetime,
     no_rate: Collection[str] = (),
 ) -> Event:
-    """The event of one result. names: identity_id -> name. now_ns and now: one moment on both clocks.
+    """The event of one result. names: identity_id -> name. now_ns and now: one moment on both clocks. encoder_id: of the
+    current encoder, for a result without a comparison.
 
     no_rate: the identities for whom no error rate can be stated.
 
@@ -40,6 +41,7 @@ def track_event(
             "threshold": _rounded(decision.threshold),
             "target_fmr": decision.target_fmr,
             "target_fpir": decision.target_fpir,
+            "rate": "none" if decision.rate is None else decision.rate.message(),
             "margin": _rounded(decision.margin),
             "runner_up_score": None if decision.runner_up is None else _rounded(decision.runner_up.score),
             "quality": result.observation.sample.quality.measures(),
@@ -52,7 +54,8 @@ def track_event(
     if result.kind in (ResultKind.GONE, ResultKind.REJECTED):
         body["seconds"] = round((result.last_ns - result.first_ns) / 1e9, 1)
     pad = result.observation.sample.pad.decision.value  # not_performed: a photograph of an enrolled person can match
-    body |= {"frames": result.frames, "track": result.track, "camera": camera, "pad": pad, "encoder_id": encoder_id}
+    body |= {"frames": result.frames, "track": result.track, "camera": camera, "pad": pad}
+    body["encoder_id"] = decision.encoder_id or encoder_id
     return Event(
         event_id=new_event_id(),
         event_type=result.kind.value,

@@ -106,8 +106,8 @@ class OpenTrack:
             self.withheld[withheld] += 1
         if decision.kind is DecisionKind.MATCH and decision.candidate is not None:
             self.votes[decision.candidate.identity_id] += 1
-        before = None if self.best is None else self.best.decision.score
-        if self.best is None or before is None or (decision.score is not None and decision.score > before):
+        before = None if self.best is None else self.best.decision.margin
+        if self.best is None or before is None or (decision.margin is not None and decision.margin > before):
             self.best = observation
 
     def add_event(self, event: Event) -> None:

@@ -6,7 +6,7 @@ They are read again when the file has changed, whether this process, another ins
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 
 import numpy as np
 
@@ -28,16 +28,24 @@ class People:
         gallery: Gallery,
         card: EncoderCard,
         encoder_id: str,
-        on_read: Callable[[References], None] = lambda references: None,
+        on_read: Callable[[Sequence[References]], None] = lambda parts: None,
+        load: Callable[[Set[str]], Mapping[str, EncoderCard]] = lambda encoder_ids: {},
     ) -> None:
-        """on_read: called with the references each time they were read. Raises StorageError, as `refresh` does."""
+        """card, encoder_id: of the current encoder. Raises StorageError, as `refresh` does.
+
+        on_read: called with `parts` each time the gallery was read. load: called before with the ids of the other encoders
+        whose templates people still have; returns the cards of those that can encode a probe.
+        """
         self.gallery = gallery
-        self._card, self._encoder_id, self._on_read = card, encoder_id, on_read
+        self._on_read, self._load = on_read, load
+        self._encoder_id = encoder_id
+        self._cards = {encoder_id: card}  # of the encoders in use, the current one first
         self._version = -1
         self.skipped = 0  # damaged templates at the last reading
-        self.references = References(card.comparator, encoder_id, ())
+        # The references of each encoder in use, the current one first. Each person is in one of them.
+        self.parts: tuple[References, ...] = (References(card.comparator, encoder_id, ()),)
         self.names: dict[str, str] = {}
-        self.no_rate: frozenset[str] = frozenset()  # the identities for whom no error rate can be stated
+        self.no_rate: frozenset[str] = frozenset()  # identities for whom no error rate can be stated (_lacking_rate)
         self.refresh()
 
     def refresh(self, *, force: bool = False) -> bool:
@@ -46,17 +54,61 @@ class People:
         if version == self._version and not force:
             return False
         self._version, self.skipped = version, 0
-        templates = self._usable(self.gallery.templates(self._skip))
-        self.references = References(self._card.comparator, self._encoder_id, templates)
+        self.parts = self._read()
         self.names = {i.identity_id: i.name for i in self.gallery.identities()}
-        self.no_rate = frozenset(t.identity_id for t in templates if self.lacks_rate(t))
-        self._on_read(self.references)
+        self._on_read(self.parts)
         return True
+
+    def _read(self) -> tuple[References, ...]:
+        """Each person is compared by the current encoder, or until enrolled again by the encoder of the old template."""
+        templates, own = self.gallery.templates(self._skip), self._encoder_id
+        templates = [
+            *self._usable(t for t in templates if t.encoder_id == own),
+            *(t for t in templates if t.encoder_id != own),
+        ]
+        renewed = {t.identity_id for t in templates if t.encoder_id == own}
+        old = [t for t in templates if t.identity_id not in renewed]
+        self._cards = {own: self._cards[own], **self._load({t.encoder_id for t in old})}
+        parts, compared, used = [], set[str](), [t for t in templates if t.encoder_id == own]
+        for encoder_id, card in list(self._cards.items())[1:]:
+            mine = self._usable(t for t in old if t.encoder_id == encoder_id and t.identity_id not in compared)
+            parts.append(References(card.comparator, encoder_id, mine))
+            compared.update(parts[-1].identity_ids)
+            used += mine
+        rest = [t for t in templates if t.identity_id not in compared]
+        self.no_rate = self._lacking_rate(templates, used)
+        return References(self._cards[own].comparator, own, rest), *parts
+
+    def _lacking_rate(self, templates: Iterable[Template], used: Iterable[Template]) -> frozenset[str]:
+        """The identities for whom no error rate can be stated: by the mark of a template, or by the rule of a card.
+
+        The rule is that of the card of the encoder that compares the person (used: these templates), since it is a score
+        of that encoder. It also finds templates that were stored before the card had one.
+        """
+        marked = {t.identity_id for t in templates if t.no_rate}
+        ruled = {t.identity_id for t in used if applies(self._cards[t.encoder_id].no_rate, t.embedding)}
+        return frozenset(marked | ruled)
 
     def use(self, references: References, names: Mapping[str, str]) -> None:
         """Compare with these references instead of the gallery's, until it is read again. For measurements."""
-        self.references, self.names, self.no_rate = references, dict(names), frozenset()
-        self._on_read(references)
+        self._load(frozenset())
+        self.parts, self.names, self.no_rate = (references,), dict(names), frozenset()
+        self._on_read(self.parts)
+
+    @property
+    def references(self) -> References:
+        """Those of the current encoder."""
+        return self.parts[0]
+
+    @property
+    def old(self) -> list[str]:
+        """The people who are compared by the encoder of an old template, until they are enrolled again: identity_ids, sorted."""
+        return sorted(i for part in self.parts[1:] for i in part.identity_ids)
+
+    @property
+    def templates(self) -> int:
+        """Number of templates: those in use, and those of an encoder that compares no one by them."""
+        return self.references.foreign + sum(map(len, self.parts))
 
     # ---- changes; the references, and the threshold that follows them, are read again after each
 
@@ -81,18 +133,11 @@ class People:
         self.refresh(force=True)
 
     def comparable(self, template: Template) -> bool:
-        """Whether `template` is of this encoder and undamaged."""
-        return template.encoder_id == self._encoder_id and bool(self._usable([template]))
+        """Whether `template` is undamaged, and of an encoder in use by which the person is compared."""
+        part = next((p for p in self.parts if p.encoder_id == template.encoder_id), None)
+        return part is not None and template.identity_id in part.identity_ids and bool(self._usable([template]))
 
-    def lacks_rate(self, template: Template) -> bool:
-        """Whether no error rate can be stated for a template: by its mark, or by the rule of this encoder's card.
-
-        The rule also finds templates that were stored before the card had one.
-        """
-        own = template.encoder_id == self._encoder_id
-        return template.no_rate or (own and applies(self._card.no_rate, template.embedding))
-
-    def _usable(self, templates: Sequence[Template]) -> list[Template]:
+    def _usable(self, templates: Iterable[Template]) -> list[Template]:
         """Without the damaged ones: the other people are still compared, and the person can enroll again."""
         usable = []
         for template in templates:
@@ -109,14 +154,17 @@ class People:
         log.error("skipped: %s", damage)
 
     def check(self, template: Template) -> None:
-        """Raises GalleryError for a template that this encoder cannot have made: a longer vector matches every person."""
-        if template.encoder_id != self._encoder_id:
+        """Raises GalleryError for a template that its encoder cannot have made: a longer vector matches every person.
+
+        A template of an encoder that is not in use passes: it is not compared.
+        """
+        if (card := self._cards.get(template.encoder_id)) is None:
             return
         vector = template.embedding.vector
         length = float(np.linalg.norm(vector))
-        unit = self._card.comparator.kind == "cosine"
-        if vector.size != self._card.dimension or (unit and length > 1.001):
-            expected = f"{self._card.dimension} values{' of length 1' if unit else ''}"
+        unit = card.comparator.kind == "cosine"
+        if vector.size != card.dimension or (unit and length > 1.001):
+            expected = f"{card.dimension} values{' of length 1' if unit else ''}"
             raise GalleryError(
                 f"template {template.template_id} of {template.identity_id!r} is damaged: expected {expected}, "
                 f"got {vector.size} of length {length:.3f}",

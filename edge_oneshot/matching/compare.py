@@ -9,9 +9,9 @@ import numpy as np
 
 from edge_oneshot.matching.threshold import Threshold
 from edge_oneshot.model.card import Comparator, EncoderCard, Platt
-from edge_oneshot.types import Candidate, Decision, DecisionKind, Embedding, Fault, Float32Array, Template
+from edge_oneshot.types import Candidate, Comparison, Decision, DecisionKind, Embedding, Fault, Float32Array, Template
 
-EMPTY_GALLERY = Fault(code="empty_gallery", message="the gallery holds no template of this encoder")
+EMPTY_GALLERY = Fault(code="empty_gallery", message="the gallery holds no template that can be compared")
 
 
 def score_all(comparator: Comparator, vectors: Float32Array, probe: Float32Array) -> Float32Array:
@@ -116,7 +116,9 @@ def decide(probe: Embedding, references: References, threshold: Threshold, card:
             threshold=threshold.value,
             target_fmr=threshold.target_fmr,
             target_fpir=threshold.target_fpir,
+            rate=threshold.rate,
             faults=(EMPTY_GALLERY,),
+            encoder_id=references.encoder_id,
         )
     best = ranked[0]
     return Decision(
@@ -124,9 +126,23 @@ def decide(probe: Embedding, references: References, threshold: Threshold, card:
         threshold=threshold.value,
         target_fmr=threshold.target_fmr,
         target_fpir=threshold.target_fpir,
+        rate=threshold.rate,
         candidate=best,
         runner_up=ranked[1] if len(ranked) > 1 else None,
         same_probability=None if card.probability is None else same_probability(card.probability, best.score),
+        encoder_id=references.encoder_id,
+    )
+
+
+def by_margin(comparisons: Sequence[Comparison]) -> list[Comparison]:
+    """The comparisons of one sample by several encoders, highest margin over the threshold first: that one decides.
+
+    Scores of different encoders are not comparable. The margin is chosen since its sign is the decision: a sample
+    matches if and only if it matches by some encoder, so this order never changes whether there is a match. Of equal
+    margins the earlier comes first; an encoder without a template comes last.
+    """
+    return sorted(
+        comparisons, key=lambda c: -math.inf if c.decision.margin is None else c.decision.margin, reverse=True
     )
 
 
@@ -143,5 +159,6 @@ def not_compared(faults: tuple[Fault, ...], threshold: Threshold) -> Decision:
         threshold=threshold.value,
         target_fmr=threshold.target_fmr,
         target_fpir=threshold.target_fpir,
+        rate=threshold.rate,
         faults=faults,
     )

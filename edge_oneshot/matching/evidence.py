@@ -45,7 +45,10 @@ class EvidenceResult:
 
 
 class Evidence:
-    """The last `limit` comparisons of one track.
+    """The last `limit` compared frames of one track.
+
+    Each frame counts for the identity that its encoder of the highest margin decided for. The scores of all frames
+    together are those of one encoder, that of the identity's template, against that encoder's threshold.
 
     score: (identity_id, embedding) -> comparison score in the present gallery; None if it has no such identity. So a
     removed person has no evidence, and a new template is also compared with earlier frames. unit: embeddings are unit
@@ -70,19 +73,17 @@ class Evidence:
         """Keep only the `limit` newest comparisons from now on."""
         self._window = deque(self._window, maxlen=limit)
 
-    def judge(self, threshold: float, confirm_frames: int) -> EvidenceResult:
-        """Decide. A match needs confirm_frames comparisons, all together at the threshold, at least one of them alone, more
-        than two in three single-frame matches for the identity, and the newest frame with it as the best candidate."""
+    def judge(self, confirm_frames: int) -> EvidenceResult:
+        """Decide, at the thresholds of the newest frame. A match needs confirm_frames comparisons, all together at the
+        threshold, at least one of them alone, more than two in three single-frame matches for the identity, and the newest
+        frame with it as the best candidate."""
         newest = self.candidate()
-        together = newest is not None and newest[1] >= threshold
-        matched = self.matched(threshold)
+        together = newest is not None and self._reached(newest[0])
+        matched = self.matched()
         if newest is None or not matched or len(self) < confirm_frames:
             return EvidenceResult(together=together)
         most = max(matched, key=lambda who: len(matched[who]))
-        if most == newest[0]:
-            reached = together
-        else:
-            reached = (evidence := self._together(most)) is not None and evidence >= threshold
+        reached = together if most == newest[0] else self._reached(most)
         # Frames that match another identity indicate two people, or a poor reference.
         if reached and 3 * len(matched[most]) > 2 * sum(map(len, matched.values())):
             if most != newest[0]:
@@ -94,32 +95,44 @@ class Evidence:
         """(identity_id, evidence) of the best candidate of the newest frame, on the scale of the scores; None: it has none."""
         best = self._window[-1].decision.candidate if self._window else None
         evidence = None if best is None else self._together(best.identity_id)
-        return None if best is None or evidence is None else (best.identity_id, evidence)
+        return None if best is None or evidence is None else (best.identity_id, evidence[0])
 
-    def independent_views(self) -> float:
-        """neff, in [1, MAX_VIEWS]. It is also 1 for frames too different to show one person; those are only averaged."""
-        vectors = self._embeddings()
-        if not self._unit or not vectors:
-            return 1.0
-        total = np.sum([e.vector for e in vectors], axis=0, dtype=np.float64)
-        views = len(vectors) ** 2 / max(float(np.dot(total, total)), 1e-9)
-        return max(views, 1.0) if views <= MAX_VIEWS else 1.0
-
-    def matched(self, threshold: float) -> dict[str, list[Observation]]:
+    def matched(self) -> dict[str, list[Observation]]:
         """identity_id -> the frames that have it as the best candidate and reach the threshold alone."""
+        thresholds = self._thresholds()
         found = defaultdict[str, list[Observation]](list)
         for observation in self._window:
-            candidate = observation.decision.candidate
-            if candidate is not None and candidate.score >= threshold:
+            candidate, embedding = observation.decision.candidate, observation.embedding
+            threshold = None if embedding is None else thresholds.get(embedding.encoder_id)
+            if candidate is not None and threshold is not None and candidate.score >= threshold:
                 found[candidate.identity_id].append(observation)
         return found
 
-    def _together(self, identity_id: str) -> float | None:
-        vectors = self._embeddings()
-        scores = [s for e in vectors if (s := self._score(identity_id, e)) is not None]
-        if not scores or len(scores) < len(vectors):
-            return None
-        return sum(scores) / len(scores) * float(self.independent_views() ** self._credit)
+    def _thresholds(self) -> dict[str, float]:
+        """encoder_id -> the threshold at the newest frame, for each encoder in use."""
+        newest = self._window[-1].comparisons if self._window else ()
+        return {c.embedding.encoder_id: c.decision.threshold for c in newest}
 
-    def _embeddings(self) -> list[Embedding]:
-        return [o.embedding for o in self._window if o.embedding is not None]
+    def _reached(self, identity_id: str) -> bool:
+        evidence = self._together(identity_id)
+        return evidence is not None and evidence[0] >= evidence[1]
+
+    def _together(self, identity_id: str) -> tuple[float, float] | None:
+        """(evidence, threshold) by the encoder of the identity's template; None if it did not encode all the frames."""
+        for encoder_id, threshold in self._thresholds().items():
+            embeddings = [c.embedding for o in self._window if (c := o.by(encoder_id)) is not None]
+            scores = [s for e in embeddings if (s := self._score(identity_id, e)) is not None]
+            if len(scores) == len(self._window):
+                views = independent_views(embeddings) if self._unit else 1.0
+                return sum(scores) / len(scores) * float(views**self._credit), threshold
+        return None
+
+
+def independent_views(embeddings: Sequence[Embedding]) -> float:
+    """neff, in [1, MAX_VIEWS], of unit vectors of one encoder, at least one.
+
+    It is also 1 for frames too different to show one person; those are only averaged.
+    """
+    total = np.sum([e.vector for e in embeddings], axis=0, dtype=np.float64)
+    views = len(embeddings) ** 2 / max(float(np.dot(total, total)), 1e-9)
+    return max(views, 1.0) if views <= MAX_VIEWS else 1.0

@@ -21,6 +21,7 @@ class Forecast(TypedDict):
     identities: int
     threshold: float
     fpir: float
+    everybody_fpir: float
     fnir: float | None
     extrapolated: bool
 
@@ -43,11 +44,12 @@ class TooAlike(TypedDict):
     fnmr: float | None
 
 
-def growth(rule: Rule, templates: Sequence[int], more: int = MORE) -> list[Forecast] | None:
+def growth(rule: Rule, templates: Sequence[int], others: int = 0, more: int = MORE) -> list[Forecast] | None:
     """The gallery now, and with `more` people with one template each; None without cohort scores.
 
-    templates: number of comparable templates of each identity. Each entry: identities, threshold, fpir (expected share
-    of strangers' probes that match an identity), fnir (expected share of mated probes that are missed, from the one-shot
+    templates: number of comparable templates of each identity. others: as in Rule. Each entry: identities, threshold, fpir
+    (expected share of probes of strangers that match an identity; of those strangers that the rate holds against),
+    everybody_fpir (the same for any strangers), fnir (expected share of mated probes that are missed, from the one-shot
     comparisons of the cohort; None if there are none), extrapolated.
     """
     cohort = rule.cohort
@@ -55,14 +57,16 @@ def growth(rule: Rule, templates: Sequence[int], more: int = MORE) -> list[Forec
         return None
     found: list[Forecast] = []
     for counts in (list(templates), [*templates, *[1] * more]):
-        threshold = rule(counts)
+        threshold = rule(counts, others)
         size = rates.effective_size(counts, cohort.template_exponent)
+        strangers = rule.against(threshold.rate) or cohort
         fnmr = rates.fnmr_at(cohort, threshold.value)
         found.append(
             {
                 "identities": sum(k > 0 for k in counts),
                 "threshold": round(threshold.value, 4),
-                "fpir": _digits(rates.fpir_at(cohort, threshold.value, size)) if size else 0.0,
+                "fpir": _digits(rates.fpir_at(strangers, threshold.value, size)) if size else 0.0,
+                "everybody_fpir": _digits(rates.fpir_at(cohort, threshold.value, size)) if size else 0.0,
                 "fnir": None if fnmr is None else _digits(fnmr),
                 "extrapolated": threshold.extrapolated,
             }

@@ -4,6 +4,9 @@ The rate is stated in one of two ways. target_fmr: false matches per comparison 
 threshold does not depend on the size of the gallery, and the rate against the whole gallery grows with it. target_fpir:
 false positives per comparison of a probe with the whole gallery (ISO/IEC 19795-1, FPIR); the threshold rises with every
 enrolled person.
+
+It is kept against one of two kinds of strangers. matched: people of the same sex and age band as the enrolled person, in
+the labelled group of the cohort with the highest threshold (NIST IR 8280; ISO/IEC 19795-10). everybody: any people.
 """
 
 from __future__ import annotations
@@ -11,9 +14,15 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Literal
 
 from edge_oneshot.matching import cohort as rates
 from edge_oneshot.model.card import CohortScores, Thresholds
+from edge_oneshot.types.decision import UNSTATED, Rate
+
+MIN_GROUP = 200  # people; a smaller group of a cohort does not decide the threshold
+Strangers = Literal["matched", "everybody"]
+NO_GROUPS = f"the cohort has no group of {MIN_GROUP} people: the stated rate holds against everybody, not against matched strangers"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,7 +32,7 @@ class Threshold:
     extrapolated: the rate is lower, or the gallery larger, than the counts of the card resolve. identities: the size of
     the gallery that it holds for; None if it does not depend on it. approximated: by FPIR = 1 - (1 - FMR)^N, since the
     card has no cohort scores. raised: by how much `value` is above the score of the card, since this door needs it
-    (matching/door.py).
+    (matching/door.py). rate: the stated rate with the people that it holds against, which a raise does not change.
     """
 
     value: float
@@ -33,6 +42,7 @@ class Threshold:
     identities: int | None = None
     approximated: bool = False
     raised: float = 0.0
+    rate: Rate = UNSTATED
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,8 +60,9 @@ class Target:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rule:
-    """The accepted error and the measurements of the card: gives the threshold for any gallery.
+    """The accepted error, the measurements of the card and the strangers: gives the threshold for any gallery.
 
+    strangers: against whom the error is kept; "matched" means everybody where the cohort has no group that decides.
     raised: by how much each threshold is above the card's. A threshold set by hand is never raised.
     Raises ValueError if the measurements give no threshold for the target.
     """
@@ -59,26 +70,96 @@ class Rule:
     target: Target
     thresholds: Thresholds | None
     cohort: CohortScores | None
+    strangers: Strangers = "matched"
     raised: float = 0.0
 
     def __post_init__(self) -> None:
         self(())
 
-    def __call__(self, templates: Sequence[int]) -> Threshold:
-        """The threshold for a gallery. templates: number of comparable templates of each identity; empty: an empty gallery."""
-        found = threshold_for(self.target, self.thresholds, self.cohort, templates)
+    def __call__(self, templates: Sequence[int], others: int = 0) -> Threshold:
+        """The threshold for a gallery. templates: number of comparable templates of each identity; empty: an empty gallery.
+
+        others: identities of the same gallery that other encoders compare. Each encoder gets the share of target_fpir that
+        its identities are of the gallery. A stranger is a false positive if any encoder matches, with at most the sum of
+        the encoders' rates (union bound), so the rate holds for the gallery as a whole. A rate per comparison needs no share.
+        """
+        found = self._of_the_card(templates, others)
         if not self.raised or self.target.score is not None:
             return found
         return replace(found, value=found.value + self.raised, raised=self.raised)
 
+    def _of_the_card(self, templates: Sequence[int], others: int) -> Threshold:
+        """The threshold without the raise."""
+        if not others or self.target.fpir is None:
+            return threshold_for(self.target, self.thresholds, self.cohort, templates, self.strangers)
+        part = Target(fpir=self.target.fpir * share(sum(k > 0 for k in templates), others))
+        found = threshold_for(part, self.thresholds, self.cohort, templates, self.strangers)
+        return replace(found, target_fpir=self.target.fpir, rate=replace(found.rate, fpir=self.target.fpir))
+
+    @property
+    def falls_back(self) -> bool:
+        """Whether the rate holds against everybody although matched strangers were asked for: no group decides."""
+        return self.strangers == "matched" and self.target.score is None and not deciding_groups(self.cohort)
+
+    def against(self, rate: Rate) -> CohortScores | None:
+        """The scores of the people that a rate holds against; None without cohort scores."""
+        return self.cohort if rate.group is None or self.cohort is None else self.cohort.groups[rate.group]
+
+
+def share(own: int, others: int) -> float:
+    """The part of target_fpir that an encoder gets which compares `own` identities of a gallery, and others `others`."""
+    return max(own, 1) / (max(own, 1) + others)
+
+
+def deciding_groups(cohort: CohortScores | None) -> dict[str, CohortScores]:
+    """The groups of matched strangers that are large enough to decide the threshold."""
+    groups = {} if cohort is None else cohort.groups
+    return {name: group for name, group in groups.items() if group.identities >= MIN_GROUP}
+
 
 def threshold_for(
-    target: Target, thresholds: Thresholds | None, cohort: CohortScores | None, templates: Sequence[int]
+    target: Target,
+    thresholds: Thresholds | None,
+    cohort: CohortScores | None,
+    templates: Sequence[int],
+    strangers: Strangers = "matched",
 ) -> Threshold:
     """The threshold for a gallery. templates: number of comparable templates of each identity; empty: an empty gallery.
 
-    Raises ValueError if the target is a rate and the card has neither thresholds nor cohort scores.
+    Against matched strangers it is the highest that any deciding group of the cohort gives. Raises ValueError if the
+    target is a rate and the card has neither thresholds nor cohort scores.
     """
+    found, group = _threshold(target, thresholds, cohort, templates), None
+    if target.score is None and strangers == "matched":
+        matched = {n: _threshold(target, None, g, templates) for n, g in deciding_groups(cohort).items()}
+        if matched:
+            group = max(matched, key=lambda name: matched[name].value)
+            found = matched[group]
+    rate = Rate(
+        against="everybody" if group is None else "matched",
+        group=group,
+        fmr=found.target_fmr,
+        fpir=found.target_fpir,
+        everybody_fmr=None if cohort is None else _fmr_at(cohort, found.value, templates),
+    )
+    return replace(found, rate=rate)
+
+
+def _fmr_at(cohort: CohortScores, score: float, templates: Sequence[int]) -> float:
+    """The false match rate of one comparison with an enrolled person, three significant digits."""
+    return float(f"{min(1.0, rates.fmr_at(cohort, score) * _templates_each(cohort, templates)):.3g}")
+
+
+def _templates_each(cohort: CohortScores | None, templates: Sequence[int]) -> float:
+    """How much more often than one template an average enrolled person's templates match a stranger, at least 1."""
+    exponent = 1.0 if cohort is None else cohort.template_exponent
+    return max(1.0, rates.effective_size(templates, exponent) / max(1, sum(k > 0 for k in templates)))
+
+
+def _threshold(
+    target: Target, thresholds: Thresholds | None, cohort: CohortScores | None, templates: Sequence[int]
+) -> Threshold:
+    """The threshold against the people of one cohort, or of a table; its rate says nothing."""
     if target.score is not None:
         return Threshold(value=target.score, target_fmr=None)
     if thresholds is None and cohort is None:
@@ -104,7 +185,7 @@ def threshold_for(
         )
     assert target.fmr is not None
     # The best of several templates of a person matches a stranger more often than one template.
-    fmr = target.fmr / max(1.0, size / max(1, identities))
+    fmr = target.fmr / _templates_each(cohort, templates)
     if cohort is not None:
         value, extrapolated = rates.score_at_fmr(cohort, fmr)
         return Threshold(value=value, target_fmr=target.fmr, extrapolated=extrapolated)

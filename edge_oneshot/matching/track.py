@@ -18,7 +18,7 @@ import numpy as np
 
 from edge_oneshot.config import DecisionConfig
 from edge_oneshot.matching.evidence import Evidence, Score
-from edge_oneshot.types import Box, Decision, DecisionKind, Embedding, Float64Array, Observation, PadDecision, Withheld
+from edge_oneshot.types import Box, DecisionKind, Embedding, Float64Array, Observation, PadDecision, Withheld
 
 MIN_IOU = 0.2  # of the boxes of one person in two frames some 100 ms apart
 
@@ -35,8 +35,8 @@ class TrackResult:
     """A result of a track. observation: the best one that supports it. frames: number of compared frames of the track.
 
     identity_id: of a match, or of a match that is gone; None otherwise. first_ns, last_ns: monotonic capture times.
-    visit: of an unknown person who is gone: the mean of the track's embeddings, of unit length; None otherwise. views: how
-    many independent views its frames are worth (neff of matching/evidence.py).
+    visit: of an unknown person who is gone: the mean of the track's embeddings by the measured encoder, of unit length; None
+    otherwise. views: how many independent views its frames are worth (neff of matching/evidence.py).
     """
 
     kind: ResultKind
@@ -66,20 +66,27 @@ class Track:
     last: Observation | None = None
     withheld: Withheld | None = None  # at the newest frame
     unlike: list[Observation] = field(default_factory=list)
-    total: Float64Array | None = None  # sum of the embeddings that were compared
+    summed: int = 0  # embeddings of the measured encoder that were compared
+    total: Float64Array | None = None  # their sum
 
 
 class Tracker:
     """Keeps the tracks of one camera.
 
     alike: whether two embeddings show the same person or thing, for whole frames, which have no box. score, unit: for
-    Evidence. One thread may use it.
+    Evidence. measured: encoder_id of the visits of unknown people; None: they are not wanted. One thread may use it.
     """
 
     def __init__(
-        self, config: DecisionConfig, alike: Callable[[Embedding, Embedding], bool], score: Score, *, unit: bool = True
+        self,
+        config: DecisionConfig,
+        alike: Callable[[Embedding, Embedding], bool],
+        score: Score,
+        *,
+        unit: bool = True,
+        measured: str | None = None,
     ) -> None:
-        self._config, self._alike, self._score, self._unit = config, alike, score, unit
+        self._config, self._alike, self._score, self._unit, self._measured = config, alike, score, unit, measured
         self._tracks: list[Track] = []
         self._count = 0
 
@@ -136,10 +143,12 @@ class Tracker:
     def _overlap(self, track: Track, observation: Observation) -> float:
         face = observation.sample.face
         if face is None or track.box is None:
-            last, now = None if track.last is None else track.last.embedding, observation.embedding
-            if last is None or now is None:
-                return float(last is now)  # poor frames form one track, so that it can be reported as rejected
-            return float(self._alike(last, now))
+            last = None if track.last is None else track.last.embedding
+            if last is None or observation.embedding is None:
+                # poor frames form one track, so that it can be reported as rejected
+                return float(last is observation.embedding)
+            now = observation.by(last.encoder_id)
+            return float(now is not None and self._alike(last, now.embedding))
         return track.box.iou(face.box)
 
     def _begin(self, observation: Observation, now_ns: int) -> Track:
@@ -164,9 +173,10 @@ class Tracker:
         if observation.decision.kind is DecisionKind.NOT_COMPARED:
             return []
         track.compared += 1
-        if observation.embedding is not None:
-            vector = observation.embedding.vector.astype(np.float64)
-            track.total = vector if track.total is None else track.total + vector
+        measured = None if self._measured is None else observation.by(self._measured)
+        if measured is not None:
+            vector = measured.embedding.vector.astype(np.float64)
+            track.summed, track.total = track.summed + 1, vector if track.total is None else track.total + vector
         track.evidence.add(observation)
         if track.result is ResultKind.MATCH:
             return self._watch(track, observation, now_ns)
@@ -174,10 +184,11 @@ class Tracker:
 
     def _judge(self, track: Track, observation: Observation) -> list[TrackResult]:
         decision = observation.decision
-        evidence = track.evidence.judge(decision.threshold, self._config.confirm_frames)
+        evidence = track.evidence.judge(self._config.confirm_frames)
         if evidence.identity_id is not None:
             track.result, track.identity_id = ResultKind.MATCH, evidence.identity_id
-            return [_result(track, ResultKind.MATCH, _as_decided_now(max(evidence.frames, key=_rank), decision))]
+            best = max((_as_decided_now(frame, observation) for frame in evidence.frames), key=_rank)
+            return [_result(track, ResultKind.MATCH, best)]
         track.withheld = evidence.withheld
         track.strangers = 0 if evidence.together or decision.kind is DecisionKind.MATCH else track.strangers + 1
         if track.result is None and track.strangers >= self._config.unknown_frames:
@@ -203,10 +214,18 @@ class Tracker:
         if track.best is None:
             return []
         if track.result in (ResultKind.MATCH, ResultKind.UNKNOWN):
-            return [_with_visit(_result(track, ResultKind.GONE, track.best), track)]
+            return [self._with_visit(_result(track, ResultKind.GONE, track.best), track)]
         if track.seen >= self._config.unknown_frames:
             return [_result(track, ResultKind.REJECTED, track.best)]
         return []  # too few frames for any result, even for rejected
+
+    def _with_visit(self, result: TrackResult, track: Track) -> TrackResult:
+        """The result with the visit of an unknown person."""
+        if track.result is not ResultKind.UNKNOWN or track.total is None or self._measured is None:
+            return result
+        length = max(float(np.linalg.norm(track.total)), 1e-9)
+        visit = Embedding(vector=(track.total / length).astype(np.float32), encoder_id=self._measured)
+        return replace(result, visit=visit, views=max(1.0, (track.summed / length) ** 2))
 
 
 def _agrees(track: Track, observation: Observation) -> bool:
@@ -219,35 +238,28 @@ def _agrees(track: Track, observation: Observation) -> bool:
     )
 
 
-def _as_decided_now(observation: Observation, newest: Decision) -> Observation:
+def _as_decided_now(observation: Observation, newest: Observation) -> Observation:
     """The observation with the present threshold: a match is reported with it, even if its best frame was decided earlier."""
+    now = None if observation.embedding is None else newest.by(observation.embedding.encoder_id)
+    assert now is not None, "only a frame of an encoder in use supports a match (Evidence.matched)"
     decision = replace(
         observation.decision,
         kind=DecisionKind.MATCH,
-        threshold=newest.threshold,
-        target_fmr=newest.target_fmr,
-        target_fpir=newest.target_fpir,
+        threshold=now.decision.threshold,
+        target_fmr=now.decision.target_fmr,
+        target_fpir=now.decision.target_fpir,
+        rate=now.decision.rate,
     )
     return replace(observation, decision=decision)
 
 
 def _rank(observation: Observation) -> tuple[int, float]:
-    """The order of observations that represent a track: compared frames first, then attacks, then other refused frames."""
-    score = observation.decision.score
+    """The order of observations that represent a track: compared frames first, by their margin, since scores of different
+    encoders are not comparable; then attacks; then other refused frames."""
+    margin = observation.decision.margin
     compared = observation.decision.kind is not DecisionKind.NOT_COMPARED
     attack = observation.sample.pad.decision is PadDecision.ATTACK
-    return 2 if compared else int(attack), -1e9 if score is None else score
-
-
-def _with_visit(result: TrackResult, track: Track) -> TrackResult:
-    """The result with the visit of an unknown person."""
-    newest = track.evidence.newest(1)
-    embedding = newest[0].embedding if newest else None
-    if track.result is not ResultKind.UNKNOWN or track.total is None or embedding is None:
-        return result
-    length = max(float(np.linalg.norm(track.total)), 1e-9)
-    visit = Embedding(vector=(track.total / length).astype(np.float32), encoder_id=embedding.encoder_id)
-    return replace(result, visit=visit, views=max(1.0, (track.compared / length) ** 2))
+    return 2 if compared else int(attack), -1e9 if margin is None else margin
 
 
 def _result(track: Track, kind: ResultKind, observation: Observation) -> TrackResult:

@@ -164,11 +164,14 @@ def read_cohort(path: Path, encoder_id: str) -> CohortScores:
 
 Role = Literal["encoder", "detector", "refiner", "landmarks"]
 SHIPPED: dict[Role, str] = {
-    "encoder": "mobilefacenet",
+    "encoder": "face",
     "detector": "blazeface_full_range",
     "refiner": "blazeface_short_range",
     "landmarks": "face_landmarks",
 }
+# The shipped face encoders, newest first: name in the configuration -> file. Templates of each are compared by it until
+# the person is enrolled again, so an encoder that was released stays in this list.
+FACE_ENCODERS = {"face": "mobilefacenet_apart", "face-web": "mobilefacenet"}
 
 
 def find_bundle(name: str, role: Role) -> Path:
@@ -178,9 +181,10 @@ def find_bundle(name: str, role: Role) -> Path:
     """
     models = Path(str(resources.files("edge_oneshot"))) / "models"
     if not name or ("/" not in name and not name.endswith(".tflite")):
-        path = models / f"{name or SHIPPED[role]}.tflite"
+        known = name or SHIPPED[role]
+        path = models / f"{FACE_ENCODERS.get(known, known)}.tflite"
         if not path.is_file():
-            shipped = ", ".join(sorted(p.stem for p in models.glob("*.tflite")))
+            shipped = ", ".join(sorted({*FACE_ENCODERS, *(p.stem for p in models.glob("*.tflite"))}))
             raise ModelError(
                 f"model.{role}: expected a path or one of the shipped bundles {shipped}, got {path.stem!r}",
                 "name one of them, or a path with / or .tflite",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 
@@ -74,6 +74,8 @@ class CohortScores:
     first of `fpirs` (falling), as far as measured; measured_to_fpir: the last rate of each row. template_exponent: an
     identity with k templates counts as k ** exponent identities. fnmrs, fnmr_scores: share of mated one-shot
     comparisons below a score, rising; empty if no person of the cohort has two pictures.
+    groups: name -> the same for matched strangers: adults of one labelled group, each compared with the people of the
+    same sex in the group only. Their identities are those of the group. A group has no groups.
     """
 
     protocol: str
@@ -89,6 +91,7 @@ class CohortScores:
     template_exponent: float
     fnmrs: tuple[float, ...]
     fnmr_scores: tuple[float, ...]
+    groups: Mapping[str, CohortScores] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from itertools import pairwise
 from typing import Literal, TypedDict
 
@@ -200,6 +201,14 @@ def _parse_no_rate(f: Fields, dimension: int) -> NoRate:
 def parse_cohort(raw: object, where: str) -> CohortScores:
     """Check the cohort scores of a card, or of a file of `edge-oneshot calibrate`. Raises ModelError that names the field."""
     f = Fields(raw, where)
+    found = _parse_cohort(f)
+    groups = f.optional("groups")
+    if groups is None:
+        return found
+    return replace(found, groups={name: _parse_cohort(groups.sub(name)) for name in groups.data})
+
+
+def _parse_cohort(f: Fields) -> CohortScores:
     fmrs, fmr_scores = _curve(f, "fmrs", "fmr_scores", rising=False)
     fnmrs, fnmr_scores = _curve(f, "fnmrs", "fnmr_scores", rising=True)
     if not fmrs:

@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 
 from edge_oneshot.events.clock import Moment
 from edge_oneshot.events.stored import StoredEvent
+from edge_oneshot.types.decision import UNSTATED, Rate
 
 SCHEMA_VERSION = 1
 LATE_AFTER_S = 2.0
@@ -152,6 +153,7 @@ class Info:
     requests: bool
     ts: datetime
     target_fpir: float | None = None
+    rate: Rate = UNSTATED
 
     def message(self) -> dict[str, object]:
         return {
@@ -160,6 +162,7 @@ class Info:
             "encoder_id": self.encoder_id,
             "target_fmr": self.target_fmr,
             "target_fpir": self.target_fpir,
+            "rate": self.rate.message(),
             "threshold": self.threshold,
             "capabilities": {
                 "pad": self.pad,

@@ -8,9 +8,10 @@ from pathlib import Path
 from edge_oneshot.config import SYSTEM_DIR, Config, load_config
 from edge_oneshot.errors import ModelError
 from edge_oneshot.gallery.store import Gallery
-from edge_oneshot.matching.threshold import Rule, Target
-from edge_oneshot.model.bundle import find_bundle, read_bundle, read_cohort
+from edge_oneshot.matching.threshold import Rule, Strangers, Target
+from edge_oneshot.model.bundle import FACE_ENCODERS, Bundle, find_bundle, read_bundle, read_cohort
 from edge_oneshot.model.encoder import TwinEncoder
+from edge_oneshot.recognition.older import OlderEncoders
 from edge_oneshot.recognition.pipeline import Pipeline
 from edge_oneshot.vision.detector import BlazeFaceDetector
 from edge_oneshot.vision.locate import FaceLocator, LandmarkPlacer
@@ -34,7 +35,11 @@ def find_config(path: Path | None = None, instance: str | None = None) -> Config
 
 def build_encoder(config: Config) -> TwinEncoder:
     """Raises ModelError."""
-    bundle = read_bundle(find_bundle(config.model.encoder, "encoder"))
+    return load_encoder(config, read_bundle(find_bundle(config.model.encoder, "encoder")))
+
+
+def load_encoder(config: Config, bundle: Bundle) -> TwinEncoder:
+    """Raises ModelError."""
     return TwinEncoder(bundle, config.model.runtime, config.model.threads)
 
 
@@ -72,14 +77,26 @@ def build_pipeline(config: Config) -> Pipeline:
     return Pipeline(encoder, locator, config.quality, find_pad(config.model.pad))
 
 
+def build_older(config: Config, pipeline: Pipeline) -> OlderEncoders:
+    """The encoders of old templates: model.old_encoder and the shipped ones. Raises ModelError for the configured one."""
+    named = [find_bundle(config.model.old_encoder, "encoder")] if config.model.old_encoder else []
+    shipped = [find_bundle(name, "encoder") for name in FACE_ENCODERS]
+    older = OlderEncoders(dict.fromkeys([*named, *shipped]), pipeline, lambda bundle: load_encoder(config, bundle))
+    for path in named:
+        older.check(read_bundle(path))
+    return older
+
+
 def build_rule(config: Config, encoder: TwinEncoder) -> Rule:
     """The threshold set by hand, else what the user accepts and the cohort that was measured. Raises ModelError."""
     decision, card = config.decision, encoder.card
     cohort = (
         read_cohort(Path(config.model.cohort).expanduser(), encoder.encoder_id) if config.model.cohort else card.cohort
     )
+    strangers: Strangers = "everybody" if decision.strangers == "everybody" else "matched"
     if decision.threshold is not None:
-        return Rule(target=Target(score=decision.threshold), thresholds=card.thresholds, cohort=cohort)
+        target = Target(score=decision.threshold)
+        return Rule(target=target, thresholds=card.thresholds, cohort=cohort, strangers=strangers)
     if card.thresholds is None and cohort is None:
         raise ModelError(
             f"{card.name} thresholds: expected a table in the card, got none",
@@ -87,7 +104,7 @@ def build_rule(config: Config, encoder: TwinEncoder) -> Rule:
         )
     fpir = decision.accepted_fpir
     target = Target(fmr=decision.target_fmr) if fpir is None else Target(fpir=fpir)
-    return Rule(target=target, thresholds=card.thresholds, cohort=cohort)
+    return Rule(target=target, thresholds=card.thresholds, cohort=cohort, strangers=strangers)
 
 
 def open_gallery(path: str | os.PathLike[str]) -> Gallery:

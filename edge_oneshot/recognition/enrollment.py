@@ -28,7 +28,8 @@ class Enrollment:
 
     frames: frames of the burst that the template was made of. self_score: lowest comparison score of the template with one of
     the best frames of the burst, used or not; None for a single frame. A low self_score predicts missed matches: the
-    person moved, or two people took turns.
+    person moved, or two people took turns. older: the best frame by the encoders of old templates, to compare it with
+    the people who still have one.
     """
 
     identity: Identity
@@ -36,6 +37,7 @@ class Enrollment:
     look_alike: Candidate | None
     frames: int = 1
     self_score: float | None = None
+    older: tuple[Embedding, ...] = ()
 
 
 def find_one(samples: Sequence[Sample]) -> tuple[Sample | None, tuple[Fault, ...]]:
@@ -70,10 +72,13 @@ def enroll_from_frame(
             "use another picture",
             tuple(f.message for f in faults),
         )
-    return make_enrollment(pipeline, pipeline.encode(sample), sample.quality, identity, references, accept_no_rate)
+    enrollment = make_enrollment(
+        pipeline, pipeline.encode(sample), sample.quality, identity, references, accept_no_rate
+    )
+    return replace(enrollment, older=pipeline.encode_older(sample))
 
 
-def probe_from_frame(pipeline: Pipeline, frame: Frame) -> tuple[Sample, Embedding]:
+def probe_from_frame(pipeline: Pipeline, frame: Frame) -> Sample:
     """The one probe of a picture, for verify and identify. Raises AcquisitionError with every fault."""
     sample, faults = find_one(pipeline.picture_samples(frame))
     if sample is None:
@@ -82,7 +87,7 @@ def probe_from_frame(pipeline: Pipeline, frame: Frame) -> tuple[Sample, Embeddin
             "use another picture",
             tuple(f.message for f in faults),
         )
-    return sample, pipeline.encode(sample)
+    return sample
 
 
 def make_enrollment(
@@ -189,7 +194,12 @@ class CaptureSession:
             self._pipeline, best, samples[0].quality, self._identity, self._references, self._accept_no_rate
         )
         scores = score_all(comparator, vectors, best.vector)
-        return replace(enrollment, frames=frames, self_score=float(scores.min()) if len(scores) > 1 else None)
+        return replace(
+            enrollment,
+            frames=frames,
+            self_score=float(scores.min()) if len(scores) > 1 else None,
+            older=self._pipeline.encode_older(samples[0]),
+        )
 
 
 def pooled(vectors: Float32Array, encoder_id: str) -> Embedding:

@@ -8,12 +8,13 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from edge_oneshot.types import Embedding, Face, Frame, PadDecision, Sample
+from edge_oneshot.types import Chip, Embedding, Face, Frame, PadDecision, Sample
 from edge_oneshot.vision import align, quality
 from edge_oneshot.vision.locate import BORDER
 
 if TYPE_CHECKING:
     from edge_oneshot.config import QualityConfig
+    from edge_oneshot.model.card import EncoderCard
     from edge_oneshot.model.encoder import TwinEncoder
     from edge_oneshot.vision.locate import FaceLocator
     from edge_oneshot.vision.pad import PadMethod
@@ -25,7 +26,8 @@ class Pipeline:
     """Turns a frame into samples, and a sample into an embedding.
 
     locator: None exactly when the encoder's card says regions = "frame". gates: limits of the quality measures. pad: the
-    method of presentation attack detection; None: it is not performed. Belongs to one thread.
+    method of presentation attack detection; None: it is not performed. older: the encoders of old templates, which the
+    recognizer sets as its gallery needs them. Belongs to one thread and one recognizer.
     """
 
     def __init__(
@@ -34,6 +36,7 @@ class Pipeline:
         if (locator is None) != (encoder.card.regions == "frame"):
             raise ValueError(f"locator: expected {'none' if locator else 'one'} for regions {encoder.card.regions!r}")
         self.encoder, self.locator, self.gates, self.pad = encoder, locator, gates, pad
+        self.older: tuple[TwinEncoder, ...] = ()
         self.stage_seconds: dict[str, float] = {}
 
     @property
@@ -68,9 +71,16 @@ class Pipeline:
             return found
         return [self._sample(frame, face, fills_picture=True) for face in faces]
 
-    def encode(self, sample: Sample) -> Embedding:
+    def encode(self, sample: Sample, encoder: TwinEncoder | None = None) -> Embedding:
+        """encoder: one of `older`; None: the current one."""
+        encoder = encoder or self.encoder
         with self.stage("encode"):
-            return self.encoder.encode(sample.chip)
+            return encoder.encode(sample.older_chips[encoder.encoder_id] if self._own_chip(encoder) else sample.chip)
+
+    def encode_older(self, sample: Sample) -> tuple[Embedding, ...]:
+        """The embeddings by `older`, without an encoder that takes another chip and came after the sample."""
+        ready = (e for e in self.older if e.encoder_id in sample.older_chips or not self._own_chip(e))
+        return tuple(self.encode(sample, encoder) for encoder in ready)
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
@@ -82,12 +92,12 @@ class Pipeline:
             self.stage_seconds[name] = self.stage_seconds.get(name, 0.0) + time.perf_counter() - start
 
     def _sample(self, frame: Frame, face: Face | None, *, fills_picture: bool = False) -> Sample:
-        card = self.encoder.card
         with self.stage("align"):
-            chip = align.whole_frame(frame, card) if face is None else align.align(frame, face, card)
+            chip = _chip(frame, face, self.encoder.card)
+            older = {e.encoder_id: _chip(frame, face, e.card) for e in self.older if self._own_chip(e)}
         with self.stage("quality"):
             measured = quality.measure(frame, face, chip, self.gates, fills_picture=fills_picture)
-            sample = Sample(face=face, chip=chip, quality=measured)
+            sample = Sample(face=face, chip=chip, quality=measured, older_chips=older)
         if self.pad is None or not sample.quality.good:
             return sample
         with self.stage("pad"):
@@ -95,3 +105,12 @@ class Pipeline:
         if result.decision is PadDecision.NOT_PERFORMED:
             raise ValueError(f"{self.pad.name}: expected bona_fide or attack, got not_performed")
         return replace(sample, pad=result)
+
+    def _own_chip(self, encoder: TwinEncoder) -> bool:
+        """Whether it takes another chip of a face than the current encoder. The normalisation is a part of each model."""
+        a, b = encoder.card, self.encoder.card
+        return (a.input.shape, a.input.colour, a.alignment) != (b.input.shape, b.input.colour, b.alignment)
+
+
+def _chip(frame: Frame, face: Face | None, card: EncoderCard) -> Chip:
+    return align.whole_frame(frame, card) if face is None else align.align(frame, face, card)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence, Set
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
@@ -13,67 +13,60 @@ from edge_oneshot.cameras.images import to_frame
 from edge_oneshot.errors import GalleryError
 from edge_oneshot.gallery.naming import check_id, clean_name, propose_id
 from edge_oneshot.gallery.people import People
-from edge_oneshot.matching.compare import References, decide, not_compared, score_all
+from edge_oneshot.matching.compare import References, by_margin, decide, not_compared
 from edge_oneshot.matching.threshold import Rule, Threshold
 from edge_oneshot.recognition.enrollment import CaptureSession, Enrollment, enroll_from_frame, probe_from_frame
-from edge_oneshot.types import Box, Decision, DecisionKind, Embedding, Frame, Identity, Observation, Sample, UInt8Array
+from edge_oneshot.recognition.matcher import Matcher, build_matchers
+from edge_oneshot.recognition.recognition import Recognition
+from edge_oneshot.types import (
+    Comparison,
+    Decision,
+    DecisionKind,
+    Embedding,
+    Frame,
+    Identity,
+    Observation,
+    Sample,
+    UInt8Array,
+)
 
 if TYPE_CHECKING:
     from edge_oneshot.config import Config
     from edge_oneshot.gallery.store import Gallery
+    from edge_oneshot.model.card import EncoderCard
+    from edge_oneshot.model.encoder import TwinEncoder
     from edge_oneshot.recognition.pipeline import Pipeline
 
 Picture = str | os.PathLike[str] | bytes | UInt8Array | Frame
 """A path, the bytes of a picture file, uint8 (H, W, 3) RGB, or a Frame."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Recognition:
-    """One face of a picture, compared. identity and name: of the match (for verify: of the claimed person), else None.
-
-    decision: its kind, score, threshold, margin and the stated error rate. sample: the face, its quality and its faults.
-    no_rate: the stated error rate does not hold for this person, and none can be stated.
-    """
-
-    identity: str | None
-    name: str | None
-    decision: Decision
-    sample: Sample
-    no_rate: bool = False
-
-    @property
-    def matched(self) -> bool:
-        return self.decision.kind is DecisionKind.MATCH
-
-    @property
-    def score(self) -> float | None:
-        """Comparison score, higher = more alike. None: nothing was compared."""
-        return self.decision.score
-
-    @property
-    def threshold(self) -> float:
-        return self.decision.threshold
-
-    @property
-    def box(self) -> Box | None:
-        """Of the face, px of the picture. None for an encoder of whole frames."""
-        return None if self.sample.face is None else self.sample.face.box
-
-
 class Recognizer:
     """Recognizes the people of one gallery. Its threshold is always the one for that gallery.
+
+    A person is compared by the encoder of the template. While the gallery holds templates of an older encoder that is
+    known, that encoder works beside the current one, with a threshold of its own (`matchers`).
 
     Belongs to the thread that made it: interpreter and database connection must not be shared. Use one per thread.
     Close it, or use it as a context manager.
     """
 
-    def __init__(self, pipeline: Pipeline, rule: Rule, gallery: Gallery) -> None:
-        """Raises StorageError if the gallery cannot be read. Most callers use `open`."""
+    def __init__(
+        self,
+        pipeline: Pipeline,
+        rule: Rule,
+        gallery: Gallery,
+        find_encoder: Callable[[str], TwinEncoder | None] = lambda encoder_id: None,
+    ) -> None:
+        """find_encoder: loads the encoder of old templates by its encoder_id; None: it is not known.
+
+        Raises StorageError if the gallery cannot be read. Most callers use `open`.
+        """
         self.pipeline = pipeline
-        self._rule = rule
-        self._threshold = rule(())
+        self._rule, self._find_encoder = rule, find_encoder
+        self.matchers: tuple[Matcher, ...] = ()  # the current encoder's first
         encoder = pipeline.encoder
-        self.people = People(gallery, encoder.card, encoder.encoder_id, self._follow)
+        self.people = People(gallery, encoder.card, encoder.encoder_id, self._follow, self._load)
 
     @classmethod
     def open(
@@ -91,9 +84,10 @@ class Recognizer:
             config = compose.find_config(None if config is None else Path(config))
         pipeline = compose.build_pipeline(config)
         rule = compose.build_rule(config, pipeline.encoder)
+        older = compose.build_older(config, pipeline)
         opened = compose.open_gallery(config.gallery_path if gallery is None else gallery)
         try:
-            return cls(pipeline, rule, opened)
+            return cls(pipeline, rule, opened, older)
         except BaseException:
             opened.close()
             raise
@@ -117,6 +111,7 @@ class Recognizer:
 
     @property
     def references(self) -> References:
+        """Those of the current encoder."""
         return self.people.references
 
     @property
@@ -126,24 +121,35 @@ class Recognizer:
     @rule.setter
     def rule(self, rule: Rule) -> None:
         self._rule = rule
-        self._follow(self.people.references)
+        self._follow(self.people.parts)
 
     @property
     def threshold(self) -> Threshold:
-        """For the gallery as it was read last."""
-        return self._threshold
+        """That of the current encoder, for the gallery as it was read last."""
+        return self.matchers[0].threshold
 
-    def _follow(self, references: References) -> None:
-        self._threshold = self._rule(references.template_counts)
+    def _load(self, encoder_ids: Set[str]) -> dict[str, EncoderCard]:
+        """Load the encoders of old templates that are known, and unload those that are not needed any more."""
+        loaded = {e.encoder_id: e for e in self.pipeline.older}
+        found = (loaded.get(i) or self._find_encoder(i) for i in sorted(encoder_ids))
+        self.pipeline.older = tuple(e for e in found if e is not None)
+        return {e.encoder_id: e.card for e in self.pipeline.older}
+
+    def _follow(self, parts: Sequence[References]) -> None:
+        self.matchers = build_matchers((self.pipeline.encoder, *self.pipeline.older), parts, self._rule)
+
+    def _matcher(self, encoder_id: str) -> Matcher | None:
+        return next((m for m in self.matchers if m.encoder.encoder_id == encoder_id), None)
 
     def score(self, identity_id: str, embedding: Embedding) -> float | None:
-        """Comparison score with the person's best template; None if the person has none of this encoder."""
-        return self.references.score(identity_id, embedding)
+        """Comparison score with the person's best template; None if the person is not compared by this encoder."""
+        matcher = self._matcher(embedding.encoder_id)
+        return None if matcher is None else matcher.references.score(identity_id, embedding)
 
     def alike(self, a: Embedding, b: Embedding) -> bool:
-        """Whether two embeddings would match at the threshold."""
-        comparator = self.pipeline.encoder.card.comparator
-        return bool(score_all(comparator, a.vector[None], b.vector)[0] >= self.threshold.value)
+        """Whether two embeddings of one encoder would match at its threshold."""
+        matcher = self._matcher(a.encoder_id)
+        return matcher is not None and matcher.alike(a, b)
 
     # ---- live frames
 
@@ -154,10 +160,15 @@ class Recognizer:
     def _observe(self, sample: Sample) -> Observation:
         if sample.faults:
             return Observation(sample=sample, embedding=None, decision=not_compared(sample.faults, self.threshold))
-        embedding = self.pipeline.encode(sample)
+        decided, *others = self._compare(sample)
+        return Observation(sample=sample, embedding=decided.embedding, decision=decided.decision, others=tuple(others))
+
+    def _compare(self, sample: Sample) -> list[Comparison]:
+        """By each encoder that has a template of a person, first the one that decides. An empty gallery: the current one."""
+        used = [m for m in self.matchers if len(m.references)] or self.matchers[:1]
+        probes = [(m, self.pipeline.encode(sample, m.encoder)) for m in used]
         with self.pipeline.stage("decide"):
-            decision = decide(embedding, self.references, self.threshold, self.pipeline.encoder.card)
-        return Observation(sample=sample, embedding=embedding, decision=decision)
+            return by_margin([matcher.compare(probe) for matcher, probe in probes])
 
     # ---- pictures
 
@@ -174,28 +185,31 @@ class Recognizer:
     def identify_one(self, picture: Picture) -> Recognition:
         """The same for a picture of one person. Raises AcquisitionError unless it shows exactly one usable face."""
         self.people.refresh()
-        sample, probe = probe_from_frame(self.pipeline, to_frame(picture))
-        return self._recognition(sample, decide(probe, self.references, self.threshold, self.pipeline.encoder.card))
+        sample = probe_from_frame(self.pipeline, to_frame(picture))
+        return self._recognition(sample, self._compare(sample)[0].decision)
 
     def verify(self, name: str, picture: Picture) -> Recognition:
         """Compare a picture with one enrolled person (1:1). name: name or identity.
 
         The threshold is that of a gallery with this person alone, since no other person is compared. Raises AcquisitionError
         unless the picture shows exactly one usable face, GalleryError for an unknown person or one without a template of
-        this encoder.
+        an encoder in use.
         """
         self.people.refresh()
         identity = self.people.gallery.lookup(name)
-        sample, probe = probe_from_frame(self.pipeline, to_frame(picture))
-        card = self.pipeline.encoder.card
+        sample = probe_from_frame(self.pipeline, to_frame(picture))
         own = [t for t in self.people.gallery.find(identity.identity_id).templates if self.people.comparable(t)]
         if not own:
             raise GalleryError(
-                f"{identity.identity_id!r} has no template of this encoder",
+                f"{identity.identity_id!r} has no template of an encoder in use",
                 f"edge-oneshot enroll --name {identity.name!r} --replace",
             )
-        references = References(card.comparator, probe.encoder_id, own)
-        decision = decide(probe, references, self._rule([len(own)]), card)
+        matcher = self._matcher(own[0].encoder_id)
+        assert matcher is not None, "a template is comparable only by an encoder in use"
+        card = matcher.encoder.card
+        references = References(card.comparator, own[0].encoder_id, own)
+        probe = self.pipeline.encode(sample, matcher.encoder)
+        decision = decide(probe, references, matcher.rule([len(own)]), card)
         return Recognition(
             identity=identity.identity_id,
             name=identity.name,

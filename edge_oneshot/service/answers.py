@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+
 from edge_oneshot.control import responses as rs
 from edge_oneshot.gallery.people import People
 from edge_oneshot.gallery.store import Enrolled as Person
 from edge_oneshot.matching.forecast import nearest
 from edge_oneshot.recognition.enrollment import Enrollment
+from edge_oneshot.recognition.matcher import look_alike
 from edge_oneshot.recognition.recognizer import Recognizer
+from edge_oneshot.types import Rate
 
 
 def enrolled_response(enrollment: Enrollment, recognizer: Recognizer) -> rs.Enrolled:
     """The response to a stored enrollment, with the most similar other person and the threshold now in force."""
-    threshold, like = recognizer.threshold.value, enrollment.look_alike
-    self_score = enrollment.self_score
-    alike = None
-    if like is not None and like.score >= threshold:
-        alike = rs.LookAlike(identity=like.identity_id, score=round(like.score, 4), threshold=round(threshold, 4))
-    near = None if like is None else nearest(recognizer.rule.cohort, like, threshold)
+    threshold, self_score = recognizer.threshold.value, enrollment.self_score
+    alike = near = None
+    if (found := look_alike(enrollment, recognizer.matchers)) is not None:
+        like, limit, cohort = found[0], found[1].threshold.value, found[1].rule.cohort
+        near = nearest(cohort, like, limit)
+        if like.score >= limit:
+            alike = rs.LookAlike(identity=like.identity_id, score=near["score"], threshold=near["threshold"])
     return rs.Enrolled(
         identity=enrollment.identity.identity_id,
         name=enrollment.identity.name,
@@ -44,3 +49,7 @@ def template_details(people: People, person: Person) -> list[rs.TemplateDetails]
         )
         for t in person.templates
     ]
+
+
+def stated(rate: Rate) -> rs.StatedRate:
+    return rs.StatedRate(**asdict(rate))

@@ -22,6 +22,7 @@ from edge_oneshot.control.responses import GalleryCounts, Present, Reloaded, Sta
 from edge_oneshot.errors import CameraError
 from edge_oneshot.events.build import track_event
 from edge_oneshot.events.journal import Journal
+from edge_oneshot.matching.threshold import NO_GROUPS
 from edge_oneshot.matching.track import ResultKind, Tracker, TrackResult
 from edge_oneshot.mqtt.payloads import Health
 from edge_oneshot.recognition.recognizer import Recognizer
@@ -186,10 +187,8 @@ class Daemon:
             self.journal.keep_only(self.recognizer.people.names)  # its file may name people who were removed since
         self._gallery_changed()
         self._warn_of_threshold()
-        references = self.recognizer.references
-        counts = GalleryCounts(
-            identities=len(self.recognizer.people.names), templates=len(references) + references.foreign
-        )
+        people = self.recognizer.people
+        counts = GalleryCounts(identities=len(people.names), templates=people.templates)
         return new.report(self.recognizer.threshold.value, counts)
 
     # ---- the loop
@@ -250,9 +249,15 @@ class Daemon:
         if not card.certified:
             log.warning("the model %s is not certified: what quantization cost it was not measured", card.name)
         self._warn_of_threshold()
+        if people.old:
+            log.warning(
+                "%d people have an old template and are compared by an encoder of their own, which costs time in each frame: "
+                "enroll them again (`edge-oneshot gallery check`)",
+                len(people.old),
+            )
         if people.references.foreign:
             log.warning(
-                "%d templates are of another encoder and are not compared: enroll those people again (`edge-oneshot gallery check`)",
+                "%d templates are of an unknown encoder and are not compared: enroll those people again (`edge-oneshot gallery check`)",
                 people.references.foreign,
             )
         self.reporter.info(self.config, self.recognizer)
@@ -268,6 +273,8 @@ class Daemon:
             log.warning(
                 "decision.%s is outside the range that the model's card measured: threshold extrapolated", stated
             )
+        if self.recognizer.rule.falls_back:
+            log.warning("%s", NO_GROUPS)
         if threshold.approximated:
             name = self.recognizer.pipeline.encoder.card.name
             log.warning("the model %s has no cohort: the threshold assumes independent comparisons", name)

@@ -3,6 +3,9 @@
 It counts the scores of each visit that ends unknown (gallery/door.py) and states the rate at the threshold in force
 (matching/door.py). The raise is at most MAX_RAISE, falls by STEP a day when the evidence is gone, and is never negative: no
 visitor can lower the threshold below the card's.
+
+Only comparisons by the current encoder are measured, and only its threshold is raised: people with an old template are left
+out.
 """
 
 from __future__ import annotations
@@ -20,6 +23,7 @@ from edge_oneshot.events.build import threshold_event
 from edge_oneshot.gallery.door import DoorRecord
 from edge_oneshot.matching import door
 from edge_oneshot.matching.evidence import CREDIT
+from edge_oneshot.matching.threshold import share
 from edge_oneshot.matching.track import TrackResult
 from edge_oneshot.recognition.recognizer import Recognizer
 from edge_oneshot.types import Event
@@ -34,8 +38,8 @@ MIN_GAP_NS = 60_000_000_000  # between two counted visits: one person whose trac
 class DoorReport:
     """The door's own rates at the threshold in force. fmr, fpir and their 95 % intervals: None while `visits` < `needed`.
 
-    fpir: of a visit, against the whole gallery. missed: share of the counted visits that were enrolled people, as estimated.
-    raised: part of the threshold in force. above: the lower bounds exceed the accepted rate.
+    fpir: of a visit, against all people whom the current encoder compares. missed: share of the counted visits that were
+    enrolled people, as estimated. raised: part of the threshold in force. above: the lower bounds exceed the accepted rate.
     """
 
     visits: int
@@ -155,9 +159,10 @@ class Door:
 
     def _claim(self, fit: door.Fit) -> float | None:
         """The accepted false match rate of one comparison; None for a threshold set by hand."""
-        threshold, people = self._recognizer.threshold, len(self._recognizer.references.identity_ids)
+        current = self._recognizer.matchers[0]
+        threshold, people = current.threshold, len(current.references.identity_ids)
         if threshold.target_fpir is not None:
-            return threshold.target_fpir / max(1.0, people / fit.clump)
+            return threshold.target_fpir * share(people, current.others) / max(1.0, people / fit.clump)
         return threshold.target_fmr
 
     def _wanted(self) -> float:

@@ -64,6 +64,7 @@ class Reporter:
             encoder_id=recognizer.encoder_id,
             target_fmr=threshold.target_fmr,
             target_fpir=threshold.target_fpir,
+            rate=threshold.rate,
             threshold=round(threshold.value, 4),
             pad=recognizer.pipeline.pad_method,
             gallery_encrypted=False,

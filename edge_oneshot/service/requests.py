@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
@@ -23,10 +22,11 @@ from edge_oneshot.events.journal import Journal
 from edge_oneshot.gallery.archive import from_document, to_document
 from edge_oneshot.gallery.naming import clean_name
 from edge_oneshot.gallery.store import Enrolled as Person
-from edge_oneshot.matching.forecast import growth, missed, too_alike
 from edge_oneshot.recognition.enrollment import Enrollment
-from edge_oneshot.recognition.recognizer import Recognition, Recognizer
-from edge_oneshot.service.answers import enrolled_response, template_details
+from edge_oneshot.recognition.recognition import Recognition
+from edge_oneshot.recognition.recognizer import Recognizer
+from edge_oneshot.service.answers import enrolled_response, stated, template_details
+from edge_oneshot.service.check import checked
 from edge_oneshot.service.door import Door
 from edge_oneshot.service.jobs import CaptureJob, EnrollJob, Job
 from edge_oneshot.types import Event, Frame, Identity
@@ -171,7 +171,8 @@ class Requests:
             "created_at": person.created_at.isoformat(),
             "templates": len(person.templates),
             "needs_enrollment": not any(self._recognizer.people.comparable(t) for t in person.templates),
-            "no_rate": any(self._recognizer.people.lacks_rate(t) for t in person.templates),
+            "old_template": person.identity.identity_id in self._recognizer.people.old,
+            "no_rate": person.identity.identity_id in self._recognizer.people.no_rate,
         }
 
     def _show(self, request: rq.Show) -> rs.PersonDetails:
@@ -193,21 +194,9 @@ class Requests:
         return rs.Forgotten(identity=identity.identity_id, name=identity.name)
 
     def _check(self, _: rq.Check) -> rs.Checked:
-        references, threshold = self._recognizer.references, self._recognizer.threshold.value
         people = [self._summary(p) for p in self._people()]
-        states = growth(self._recognizer.rule, references.template_counts)
-        report = None if self._door is None else self._door.report()
-        return rs.Checked(
-            identities=len(people),
-            templates=len(references) + references.foreign,
-            threshold=round(threshold, 4),
-            needs_enrollment=[p["identity"] for p in people if p["needs_enrollment"]],
-            look_alikes=[rs.AlikePair(**pair) for pair in too_alike(self._recognizer.rule, references, threshold)],
-            growth=None if states is None else [rs.GrowthState(**state) for state in states],
-            no_rate=tuple(p["identity"] for p in people if p["no_rate"]),
-            fnmr=missed(self._recognizer.rule, threshold),
-            door=None if report is None else rs.DoorState(**asdict(report)),
-        )
+        stale = [p["identity"] for p in people if p["needs_enrollment"]]
+        return checked(self._recognizer, len(people), stale, None if self._door is None else self._door.report())
 
     def _reset_door(self, _: rq.ResetDoor) -> rs.DoorReset:
         if self._door is None:
@@ -228,11 +217,14 @@ class Requests:
         people.add_all([(p.identity, p.templates) for p in persons], replace=request.replace)
         for person in persons:
             self._publish("enrolled", person.identity)
-        own = self._recognizer.encoder_id
-        stale = [p.identity.identity_id for p in persons if all(t.encoder_id != own for t in p.templates)]
-        imported = [p.identity.identity_id for p in persons]
-        no_rate = tuple(i for i in imported if i in people.no_rate)
-        return rs.Imported(identities=imported, needs_enrollment=stale, no_rate=no_rate)
+        identities = [p.identity.identity_id for p in persons]
+        old, compared = set(people.old), {i for part in people.parts for i in part.identity_ids}
+        return rs.Imported(
+            identities=identities,
+            needs_enrollment=[i for i in identities if i not in compared],
+            old_templates=[i for i in identities if i in old],
+            no_rate=tuple(i for i in identities if i in people.no_rate),
+        )
 
     # ---- comparing a picture
 
@@ -288,5 +280,7 @@ def _comparison(found: Recognition) -> dict[str, Any]:
         "runner_up_score": rounded(None if decision.runner_up is None else decision.runner_up.score),
         "quality": found.sample.quality.measures(),
         "pad": found.sample.pad.decision.value,
+        "encoder_id": decision.encoder_id,
         "no_rate": found.no_rate,
+        "rate": None if found.no_rate or decision.rate is None else stated(decision.rate),
     }

@@ -73,7 +73,6 @@ class Vitals:
         span_ns = arrivals[-1] - arrivals[0] if len(arrivals) > 1 else 0
         now_ns = time.monotonic_ns()
         outbox = None if reporter.outbox is None else reporter.outbox.status()
-        references = recognizer.references
         return Health(
             state=state,
             fps=round((len(arrivals) - 1) / span_ns * 1e9, 2) if span_ns else None,
@@ -90,7 +89,7 @@ class Vitals:
             outbox_fault="" if outbox is None else outbox.fault,
             encoder_id=recognizer.encoder_id,
             identities=len(recognizer.people.names),
-            templates=len(references) + references.foreign,
+            templates=recognizer.people.templates,
             ts=datetime.now(UTC),
             door=None if door is None else asdict(door),
         )
@@ -111,6 +110,8 @@ class Vitals:
             "accepted": config.decision.stated,
             "target_fmr": threshold.target_fmr,
             "target_fpir": threshold.target_fpir,
+            "rate": threshold.rate.message(),
             "threshold_extrapolated": threshold.extrapolated,
+            "old_templates": len(recognizer.people.old),
         }
         return from_json(StatusReport, fields, "status", strict=False)

@@ -2,7 +2,7 @@
 
     image.py      Frame, Box, Face, Chip: from a picture to the encoder's input
     quality.py    Quality, Fault, PadResult: why a capture may not be used
-    decision.py   Embedding, Template, Candidate, Decision, Sample, Observation: from an embedding to a decision
+    decision.py   Embedding, Template, Candidate, Rate, Decision, Sample, Observation: from an embedding to a decision
     event.py      Event: what is published
 
 Sizes are (width, height), arrays (H, W, C). Colour is RGB. Names carry their unit (_px _ns _s _deg). A value that
@@ -14,11 +14,13 @@ from __future__ import annotations
 from edge_oneshot.types.checks import BoolArray, Float32Array, Float64Array, UInt8Array
 from edge_oneshot.types.decision import (
     Candidate,
+    Comparison,
     Decision,
     DecisionKind,
     Embedding,
     Identity,
     Observation,
+    Rate,
     Sample,
     Template,
     Withheld,
@@ -33,6 +35,7 @@ __all__ = [
     "Box",
     "Candidate",
     "Chip",
+    "Comparison",
     "Decision",
     "DecisionKind",
     "Embedding",
@@ -47,6 +50,7 @@ __all__ = [
     "PadDecision",
     "PadResult",
     "Quality",
+    "Rate",
     "Sample",
     "Template",
     "UInt8Array",

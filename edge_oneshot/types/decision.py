@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from enum import Enum
+from typing import Literal
 
 import numpy as np
 
@@ -30,7 +32,7 @@ class Embedding:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Template:
-    """A stored reference. A template of another encoder is kept in the gallery, and never compared.
+    """A stored reference. Only an embedding of the same encoder is ever compared with it.
 
     no_rate: it was enrolled although no error rate can be stated for it.
     """
@@ -66,6 +68,41 @@ class Candidate:
     score: float
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rate:
+    """The error rate that a threshold was chosen for, and against whom it was measured.
+
+    against: "matched": people of the same sex and age band in `group`, the labelled group of the cohort with the highest
+    rate; "everybody": any people of the cohort, and group is None. fmr: accepted false match rate of one comparison. fpir:
+    accepted false match rate against the whole gallery. One of the two is None; both for a threshold set by hand.
+    everybody_fmr: false match rate of one comparison with any person at this threshold; None if it was not measured.
+    """
+
+    against: Literal["matched", "everybody"] = "everybody"
+    group: str | None = None
+    fmr: float | None = None
+    fpir: float | None = None
+    everybody_fmr: float | None = None
+
+    def message(self) -> dict[str, object]:
+        """As JSON values."""
+        return asdict(self)
+
+    @property
+    def words(self) -> str:
+        """Both figures, for people: the stated rate with its strangers, and the rate of one comparison with anybody."""
+        kind, rate = ("FMR", self.fmr) if self.fmr is not None else ("FPIR", self.fpir)
+        strangers = "everybody"
+        if self.against == "matched":
+            strangers = f"matched strangers (adults of the same sex; worst group: {self.group})"
+        stated = "no rate is stated" if rate is None else f"{kind} {100 * rate:.6g} % against {strangers}"
+        known = self.everybody_fmr is not None and (rate is None or self.against == "matched" or kind == "FPIR")
+        return stated + (f"; against everybody FMR {100 * (self.everybody_fmr or 0.0):.3g} %" if known else "")
+
+
+UNSTATED = Rate()  # no rate is known
+
+
 class DecisionKind(Enum):
     MATCH = "match"
     NON_MATCH = "non_match"
@@ -87,7 +124,9 @@ class Decision:
     gallery is empty. candidate, runner_up: the best and the second-best identity; those of a non-match are not
     published. margin = score - threshold.
     same_probability: probability that both are of one person, from the card's map of the score; None if it has none.
-    target_fmr, target_fpir: the error rate that the threshold was chosen for; both None for a fixed threshold.
+    target_fmr, target_fpir: the error rate that the threshold was chosen for; both None for a fixed threshold. rate: the
+    same with the people that it holds against; None: no rate can be stated for this person.
+    encoder_id: of the encoder whose scores, threshold and rate these are; "" if nothing was compared.
     """
 
     kind: DecisionKind
@@ -98,6 +137,8 @@ class Decision:
     same_probability: float | None = None
     faults: tuple[Fault, ...] = ()
     target_fpir: float | None = None
+    rate: Rate | None = UNSTATED
+    encoder_id: str = ""
 
     def __post_init__(self) -> None:
         if self.kind is DecisionKind.MATCH:
@@ -115,12 +156,16 @@ class Decision:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sample:
-    """One region of a frame, before it is encoded. face: None for a bundle whose regions are whole frames."""
+    """One region of a frame, before it is encoded. face: None for a bundle whose regions are whole frames.
+
+    older_chips: the same region for each encoder of old templates that takes another chip, by encoder_id.
+    """
 
     face: Face | None
     chip: Chip
     quality: Quality
     pad: PadResult = field(default_factory=PadResult)
+    older_chips: Mapping[str, Chip] = field(default_factory=dict)
 
     @property
     def faults(self) -> tuple[Fault, ...]:
@@ -129,9 +174,33 @@ class Sample:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Comparison:
+    """An embedding, and the decision on it among the people with a template of the same encoder."""
+
+    embedding: Embedding
+    decision: Decision
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Observation:
-    """A sample and the decision on it. embedding: None if the sample has a fault."""
+    """A sample and the decision on it. embedding: None if the sample has a fault.
+
+    Where the gallery holds templates of several encoders, decision and embedding are those of the encoder that decided
+    (matching/compare.py, by_margin), and `others` holds the comparisons by the other encoders.
+    """
 
     sample: Sample
     embedding: Embedding | None
     decision: Decision
+    others: tuple[Comparison, ...] = ()
+
+    @property
+    def comparisons(self) -> tuple[Comparison, ...]:
+        """One for each encoder in use, first that of the encoder that decided; empty if the sample has a fault."""
+        if self.embedding is None:
+            return ()
+        return (Comparison(embedding=self.embedding, decision=self.decision), *self.others)
+
+    def by(self, encoder_id: str) -> Comparison | None:
+        """The comparison by one encoder; None if it did not encode this sample."""
+        return next((c for c in self.comparisons if c.embedding.encoder_id == encoder_id), None)

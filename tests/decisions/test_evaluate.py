@@ -121,21 +121,7 @@ def test_claims_agree_on_similar_people_and_wrong_claims_are_detected() -> None:
     rows = tuple(tuple(s - 0.2 for s in row) for row in low.gallery_scores)
     low = replace(low, fmr_scores=tuple(s - 0.2 for s in low.fmr_scores), gallery_scores=rows)
     bad = claims.measure(e, COSINE, replace(RULE, cohort=low))
-    assert {c.agreement for c in bad.claims if c.claimed in (1e-2, 1e-3)} == {"outside"}
-
-
-def test_the_worst_group_comes_first() -> None:
-    """The people of group `kin` share a direction, as similar people do: more false matches within the group."""
-    e = crowd(120, 2, seed=8)
-    people = sorted({p.person for p in e.images})
-    kin = set(people[60:])
-    v = e.vectors.copy()
-    member = np.array([p.person in kin for p in e.images])
-    v[member, 0] += 0.6
-    v /= np.linalg.norm(v, axis=1, keepdims=True)
-    r = claims.measure(replace(e, vectors=v), COSINE, RULE, {p: "kin" if p in kin else "rest" for p in people})
-    kin_rates, rest = r.groups
-    assert (kin_rates.group, rest.group) == ("kin", "rest") and kin_rates.fmr["0.01"] > 2 * rest.fmr["0.01"]
+    assert {c.agreement for c in bad.claims if c.claimed in (1e-2, 1e-3)} == {"above"}
 
 
 def test_the_error_falls_faster_by_a_useful_measure_than_at_random() -> None:
@@ -284,7 +270,8 @@ def test_real_faces_all_the_way(lfw: Lfw, tmp_path: Path) -> None:
     )
     assert "own cohort" in mine["protocol"] and {c["agreement"] for c in mine["claims"]} <= {
         "within",
-        "outside",
+        "above",
+        "below",
         "cannot tell",
     }
     assert next(c for c in mine["claims"] if c["claimed"] == 1e-5)["extrapolated"]

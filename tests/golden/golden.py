@@ -126,7 +126,7 @@ class Device:
     """The device's path from a picture to raw encoder outputs."""
 
     def __init__(self, runtime: str = "auto") -> None:
-        bundle = read_bundle(find_bundle("", "encoder"))
+        bundle = read_bundle(find_bundle("face-web", "encoder"))
         self.card, self.encoder_id = bundle.encoder, bundle.encoder_id
         self.encoder = Runtime(bundle.model, bundle.path, runtime)
         self.locator = build_locator(Config(model=ModelConfig(threads=1, runtime=runtime)))

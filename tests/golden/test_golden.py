@@ -32,7 +32,9 @@ def here(device: Device) -> Golden:
 
 
 def test_the_golden_file_is_of_the_shipped_encoder() -> None:
-    assert GOLDEN["encoder_id"] == read_bundle(find_bundle("", "encoder")).encoder_id, "python tests/golden/make.py"
+    assert GOLDEN["encoder_id"] == read_bundle(find_bundle("face-web", "encoder")).encoder_id, (
+        "python tests/golden/make.py"
+    )
 
 
 def test_pillow_decodes_and_resizes_as_before(here: Golden) -> None:
@@ -100,7 +102,7 @@ def test_the_golden_pictures_are_worth_comparing(device: Device) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_an_embedding_is_the_mean_of_both_mirror_images_dequantized_and_of_unit_norm(device: Device, name: str) -> None:
     """The device's encoder on the same chip, against the raw outputs in float64."""
-    encoder = TwinEncoder(read_bundle(find_bundle("", "encoder")), "litert")
+    encoder = TwinEncoder(read_bundle(find_bundle("face-web", "encoder")), "litert")
     (output,) = encoder.runtime.outputs
     chip = device.fixed(portraits())[name]
 

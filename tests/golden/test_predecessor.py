@@ -24,7 +24,7 @@ import numpy as np
 from edge_oneshot.model.bundle import find_bundle, read_bundle
 from edge_oneshot.errors import EdgeOneshotError
 from edge_oneshot.model.runtime import Runtime
-bundle = read_bundle(find_bundle("", sys.argv[3]))
+bundle = read_bundle(find_bundle("face-web" if sys.argv[3] == "encoder" else "", sys.argv[3]))
 try:
     runtime = Runtime(bundle.model, bundle.path, sys.argv[2])
 except EdgeOneshotError as e:

@@ -61,7 +61,8 @@ class Bench:
 
     def __init__(self, recognizer: Recognizer, folder: Path, fmr: float = 1e-3, *, door_raise: bool = True) -> None:
         self.recognizer, self.path = recognizer, folder / "door.sqlite"
-        recognizer.rule = replace(recognizer.rule, target=Target(fmr=fmr))
+        # against everybody, whom come() draws: a threshold against matched strangers has a reserve that depends on the card
+        recognizer.rule = replace(recognizer.rule, target=Target(fmr=fmr), strangers="everybody")
         self.size = recognizer.pipeline.encoder.card.dimension
         for i in range(PEOPLE):
             identity = Identity(identity_id=f"p{i}", name=f"P{i}")

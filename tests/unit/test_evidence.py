@@ -8,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from samples import OTHERS, THRESHOLD, embedding, score, seen, unit, view_of
+from samples import OTHERS, embedding, score, seen, unit, view_of
 
 from edge_oneshot.config import DecisionConfig
-from edge_oneshot.matching.evidence import CREDIT, MAX_VIEWS, Evidence
+from edge_oneshot.matching.evidence import CREDIT, MAX_VIEWS, Evidence, independent_views
 from edge_oneshot.matching.track import ResultKind, Tracker
 from edge_oneshot.types import Embedding, Observation, Withheld
 
@@ -33,6 +33,10 @@ def fill(*frames: Observation, limit: int = 10, as_unit: bool = True) -> Evidenc
     return evidence
 
 
+def worth(evidence: Evidence) -> float:
+    return independent_views([o.embedding for o in evidence.newest(len(evidence)) if o.embedding is not None])
+
+
 FRONT, SIDE = embedding(unit(1, 0, 0)), embedding(unit(0, 1, 0))
 
 
@@ -47,7 +51,7 @@ def test_the_evidence_of_one_frame_is_its_score() -> None:
 def test_the_same_picture_again_adds_nothing() -> None:
     """A photograph that does not move is one view, for any number of frames."""
     evidence = fill(*[frame("alice", 0.7, FRONT)] * 9)
-    assert evidence.independent_views() == pytest.approx(1.0)
+    assert worth(evidence) == pytest.approx(1.0)
     assert best(evidence) == ("alice", 0.7)
 
 
@@ -57,15 +61,15 @@ def test_frames_that_differ_increase_the_evidence() -> None:
     total = np.sum([v.vector for v in views], axis=0)
     views_worth = 9 / float(total @ total)
     assert 1.0 < views_worth < MAX_VIEWS
-    assert evidence.independent_views() == pytest.approx(views_worth)
+    assert worth(evidence) == pytest.approx(views_worth)
     assert best(evidence) == ("alice", round(0.6 * views_worth**CREDIT, 5))
 
 
 def test_frames_too_different_to_show_one_person_are_only_averaged() -> None:
     both = fill(frame("alice", 0.9, FRONT), frame("alice", 0.5, embedding(unit(-0.5, 1, 0))))
-    assert both.independent_views() == 1.0 and best(both) == ("alice", 0.7)
+    assert worth(both) == 1.0 and best(both) == ("alice", 0.7)
     right_angles = fill(frame("alice", 0.9, FRONT), frame("alice", 0.5, SIDE))
-    assert right_angles.independent_views() == pytest.approx(MAX_VIEWS)
+    assert worth(right_angles) == pytest.approx(MAX_VIEWS)
 
 
 def test_embeddings_that_are_not_unit_vectors_are_only_averaged() -> None:
@@ -76,8 +80,10 @@ def test_embeddings_that_are_not_unit_vectors_are_only_averaged() -> None:
 def test_a_frame_of_another_person_counts_with_the_score_of_the_identity_in_it() -> None:
     evidence = fill(frame("alice", 0.8, FRONT), frame("bob", 0.6, FRONT), frame("alice", 0.8, FRONT))
     assert best(evidence) == ("alice", round((0.8 + OTHERS + 0.8) / 3, 5))
-    assert {who: len(f) for who, f in evidence.matched(0.5).items()} == {"alice": 2, "bob": 1}
-    assert set(evidence.matched(0.7)) == {"alice"}
+    assert {who: len(f) for who, f in evidence.matched().items()} == {"alice": 2, "bob": 1}
+    newest = frame("alice", 0.8, FRONT)
+    evidence.add(replace(newest, decision=replace(newest.decision, threshold=0.7)))
+    assert set(evidence.matched()) == {"alice"}, "the threshold of the newest frame applies to all"
 
 
 def test_the_candidate_is_that_of_the_newest_frame() -> None:
@@ -93,7 +99,7 @@ def test_a_removed_identity_has_no_evidence() -> None:
 def test_old_frames_are_forgotten() -> None:
     evidence = fill(*[frame("alice", 0.9, FRONT)] * 5, *[frame("bob", 0.7, SIDE)] * 4, limit=4)
     assert best(evidence) == ("bob", 0.7)
-    assert set(evidence.matched(0.5)) == {"bob"}
+    assert set(evidence.matched()) == {"bob"}
 
 
 @pytest.mark.parametrize(
@@ -113,7 +119,7 @@ def test_old_frames_are_forgotten() -> None:
 def test_the_reason_why_a_match_is_withheld(shown: str, matched: str | None, withheld: Withheld | None) -> None:
     """a, b: a match with alice or bob at 0.95; .: a frame without a match. All other scores are 0.2."""
     frames = {"a": frame("alice", 0.95, FRONT), "b": frame("bob", 0.95, FRONT), ".": frame("", 0.3, FRONT)}
-    result = fill(*(frames[c] for c in shown)).judge(THRESHOLD, 3)
+    result = fill(*(frames[c] for c in shown)).judge(3)
     assert (result.identity_id, result.withheld) == (matched, withheld)
     assert len(result.frames) == (shown.count("a") if matched else 0)
 
@@ -123,7 +129,7 @@ def test_a_match_is_withheld_if_single_frames_match_another_identity() -> None:
         view_of(unit(1, x, 0), {"lookalike": 0.49, "bob": bob}) for x, bob in ((-0.5, 0.6), (0.0, 0.1), (0.5, 0.1))
     ]
     first, *others = (replace(seen("", score=0.49), embedding=v) for v in views)
-    result = fill(replace(first, decision=seen("bob", score=0.6).decision), *others).judge(THRESHOLD, 3)
+    result = fill(replace(first, decision=seen("bob", score=0.6).decision), *others).judge(3)
     assert (result.together, result.identity_id, result.withheld) == (True, None, Withheld.DIVIDED)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -16,11 +17,21 @@ from edge_oneshot.events.schema import load
 from edge_oneshot.events.stored import StoredEvent
 from edge_oneshot.matching.track import ResultKind, TrackResult
 from edge_oneshot.mqtt.payloads import hand_over
-from edge_oneshot.types import Event, Observation
+from edge_oneshot.types import Event, Observation, Rate
 
 NOW_NS, NOW = 10_000_000_000, datetime(2026, 9, 30, 14, 0, 0, tzinfo=UTC)
 NAMES = {"alice": "Alice Übermut", "lookalike": "Look Alike", "runner-up": "Runner Up"}
-MATCH = {"score", "same_probability", "threshold", "target_fmr", "target_fpir", "margin", "runner_up_score", "quality"}
+MATCH = {
+    "score",
+    "same_probability",
+    "threshold",
+    "target_fmr",
+    "target_fpir",
+    "rate",
+    "margin",
+    "runner_up_score",
+    "quality",
+}
 ALWAYS = {"frames", "track", "camera", "pad", "encoder_id"}
 
 
@@ -83,6 +94,21 @@ def test_the_numbers_of_a_match() -> None:
     assert body["score"] == 0.8 and body["threshold"] == 0.5 and body["margin"] == 0.3
     assert body["runner_up_score"] == 0.2 and body["same_probability"] == 0.99 and body["target_fmr"] == 1e-4
     assert body["pad"] == "not_performed"
+
+
+def test_an_event_states_the_rate_with_its_strangers_or_that_there_is_none() -> None:
+    observation = seen("alice")
+    rate = Rate(against="matched", group="black", fmr=1e-4, everybody_fmr=2.5e-6)
+    stated = {"against": "matched", "group": "black", "fmr": 1e-4, "fpir": None, "everybody_fmr": 2.5e-6}
+    for given, expected in ((rate, stated), (None, "none")):
+        made = event(
+            ResultKind.MATCH, replace(observation, decision=replace(observation.decision, rate=given)), "alice"
+        )
+        assert made.body["rate"] == expected
+        jsonschema.validate(sent(made), load("event-v1"))
+    wrong = sent(made) | {"rate": {**stated, "against": "nobody"}}
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate(wrong, load("event-v1"))
 
 
 def test_times_are_those_of_the_capture() -> None:

@@ -235,7 +235,7 @@ def test_verify_needs_an_enrolled_person_with_a_template_of_this_encoder(
     with pytest.raises(GalleryError, match="'Eileen'"):
         recognizer.verify("Eileen", collins)
     recognizer.people.gallery.add(person("old"), [template("old", random_unit(1), OTHER)])
-    with pytest.raises(GalleryError, match="'old' has no template of this encoder"):
+    with pytest.raises(GalleryError, match="'old' has no template of an encoder in use"):
         recognizer.verify("old", collins)
 
 

@@ -1,6 +1,6 @@
-"""Fine-tune the face encoder for strangers who look alike.
+"""Refit the last layer of the face encoder for strangers who look alike.
 
-python -m training.face --utkface DIR --lfw DIR --student FLOAT.tflite --other OTHER.onnx --out DIR
+python -m training.face --utkface DIR --lfw DIR --source FLOAT.tflite --out FLOAT.tflite
 """
 
 from __future__ import annotations
@@ -11,35 +11,69 @@ from pathlib import Path
 
 import numpy as np
 
+from converters.flatbuffer import load, serialize
 from converters.graph import Array
+from converters.passes.prelu import recognise_prelu
+from converters.passes.structure import fix_batch, remove_shape_arithmetic
 from edge_oneshot.errors import EdgeOneshotError
-from training.face import utkface
+from training.face import apart, utkface
+from training.face.prepare import aligned_crops, outputs, training_pictures
 
-CUT = 38  # the last frozen operator: the layers down to 14 x 14 px stay as they are
-REDUCE = 0.5  # of the directions between groups
-LFW_SHARE = 0.4  # of the drawn pictures
+LFW_WEIGHT = 0.4  # share of LFW's pictures in the regression
 SMALL_CHILDREN = 0.4  # weight of a picture of a child of at most 8 years: no rate is stated for them
 
 
-def adult_cells(names: Array) -> list[Array]:
-    """Row numbers of adults of one sex and group each, without the group `other`."""
-    labels = [utkface.labels_of(str(n)) for n in names]
-    return [
-        np.array([i for i, of in enumerate(labels) if of and of.age >= 16 and (of.sex, of.group) == (sex, group)])
+def cells_of(names: list[str]) -> list[Array]:
+    """Row numbers of strangers: adults of one sex and group each, then children of 9 to 15 years.
+
+    The group `other` is no cell, since its people share little. Small children are none either: the directions that they
+    share must stay, for `no_rate` on the card.
+    """
+    labels = [utkface.labels_of(n) for n in names]
+    adults = [
+        [i for i, of in enumerate(labels) if of and of.age >= 16 and (of.sex, of.group) == (sex, group)]
         for group in utkface.GROUPS[:-1]
         for sex in ("male", "female")
     ]
+    return [np.array(c) for c in (*adults, [i for i, of in enumerate(labels) if of and of.band == "9-15"])]
 
 
-def weights_of(names: Array) -> Array:
-    """How often each row is drawn: within UTKFace by 1 / sqrt(size) of its cell of age band, sex and group."""
-    labels = [utkface.labels_of(str(n)) for n in names]
-    cells = [(of.band, of.sex, of.group) if of else None for of in labels]
-    sizes = {cell: cells.count(cell) for cell in set(cells)}
+def weights_of(names: list[str]) -> Array:
+    """The weight of each row, mean 1: within UTKFace 1 / sqrt(size) of its cell of age band, sex and group."""
+    labels = [utkface.labels_of(n) for n in names]
+    keys = [(of.band, of.sex, of.group) if of else None for of in labels]
+    sizes = {key: keys.count(key) for key in set(keys)}
     young = [of is not None and of.age <= 8 for of in labels]
-    balanced = np.array([sizes[cell] ** -0.5 for cell in cells]) * np.where(young, SMALL_CHILDREN, 1.0)
+    balanced = np.array([sizes[key] ** -0.5 for key in keys]) * np.where(young, SMALL_CHILDREN, 1.0)
     press = np.array([of is None for of in labels])
-    return np.asarray(np.where(press, LFW_SHARE / press.sum(), balanced * (1 - LFW_SHARE) / balanced[~press].sum()))
+    parts = np.where(press, LFW_WEIGHT / press.sum(), balanced * (1 - LFW_WEIGHT) / balanced[~press].sum())
+    return np.asarray(parts * len(names))
+
+
+def refit(source: Path, crops: Array, names: list[str]) -> bytes:
+    """The float model with the new last layer. Raises ModelError if its last convolution is not followed by RESHAPE alone."""
+    graph = load(source)
+    fix_batch(graph)
+    remove_shape_arithmetic(graph)
+    recognise_prelu(graph)
+    last = max(i for i, op in enumerate(graph.ops) if op.kind == "CONV_2D")
+    kept = graph.ops, graph.outputs
+    graph.ops, graph.outputs = graph.ops[:last], [graph.ops[last].tensor(0)]
+    features = outputs(graph, crops)
+    graph.ops, graph.outputs = kept
+    weight, bias = graph.ops[last].tensor(1), graph.ops[last].tensor(2)
+    published = features @ weight.array.reshape(len(weight.array), -1).T + bias.array
+    own = apart.unit(apart.unit(published[:, 0]) + apart.unit(published[:, 1]))
+    cells = cells_of(names)
+    targets = apart.targets_of(own, cells, len(cells) - 1)
+    both, twice = np.concatenate([features[:, 0], features[:, 1]]), np.concatenate([targets, targets])
+    rows = weights_of(names)
+    matrix, shift = apart.solve(both.astype(np.float64), twice, np.concatenate([rows, rows]))
+    # The published length of the output is kept, so that the converter's ranges stay as they were.
+    length = float(np.linalg.norm(published, axis=-1).mean() / np.linalg.norm(both @ matrix.T + shift, axis=1).mean())
+    weight.data = np.ascontiguousarray(length * matrix, np.float32).reshape(weight.array.shape)
+    bias.data = np.ascontiguousarray(length * shift, np.float32)
+    return serialize(graph)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -48,48 +82,21 @@ def parser() -> argparse.ArgumentParser:
     )
     root.add_argument("--utkface", type=Path, required=True, help="folder with UTKFace's aligned faces")
     root.add_argument("--lfw", type=Path, required=True, help="folder with images/ and people_sets.json")
-    root.add_argument("--student", type=Path, required=True, help="float .tflite to start from, also a teacher")
-    root.add_argument("--other", type=Path, required=True, help="the other teacher, .onnx")
-    root.add_argument("--out", type=Path, required=True, help="folder of the run; a prepared part in it is used")
-    root.add_argument("--steps", type=int, default=1700)
-    root.add_argument("--threads", type=int, default=0, help="CPU threads (0: all)")
-    root.add_argument("--resume", action="store_true", help="continue the run in --out")
+    root.add_argument("--source", type=Path, required=True, help="the published float .tflite")
+    root.add_argument("--out", type=Path, required=True, help="file for the float .tflite with the new last layer")
     return root
-
-
-def run(o: argparse.Namespace) -> None:
-    import torch
-
-    from training import runs
-    from training.face import apart
-    from training.face.network import GraphNet
-    from training.face.prepare import activations, prepare
-
-    if o.threads:
-        torch.set_num_threads(o.threads)
-    runs.begin(o.out / "last.pt", o.resume)  # before the long preparation
-    kept = prepare(o.utkface, o.lfw, o.student, o.other, o.out)
-    names, own, other = kept["names"], kept["own"], kept["other"]
-    vectors = apart.joined((own[:, 0], own[:, 1]), (other[:, 0], other[:, 1]))
-    targets = apart.target_map([vectors[c] for c in adult_cells(names)], vectors, REDUCE, own.shape[2])(vectors)
-    tail = apart.Tail(GraphNet(o.student), CUT)
-    apart.start_near(tail, np.concatenate([own[:, 0], own[:, 1]]), np.concatenate([targets, targets]))
-    lesson = apart.Lesson(
-        activations=activations(o.student, CUT, kept["crops"], o.out / "activations.f16"),
-        targets=targets,
-        weights=weights_of(names),
-    )
-    model = apart.train(tail, lesson, apart.ApartConfig(steps=o.steps), o.out, resume=o.resume)
-    print(f"{model}: convert it with `python -m converters.face`")
 
 
 def main(arguments: list[str] | None = None) -> int:
     """0: done. 1: a file cannot be used; the reason is on standard error. 2: usage."""
+    o = parser().parse_args(arguments)
     try:
-        run(parser().parse_args(arguments))
+        crops, names = aligned_crops(training_pictures(o.utkface, o.lfw))
+        o.out.write_bytes(refit(o.source, crops, names))
     except EdgeOneshotError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
+    print(f"{o.out}: convert it with `python -m converters.face --tuned`")
     return 0
 
 

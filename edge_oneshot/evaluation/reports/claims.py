@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from edge_oneshot.evaluation.claims import Claim, ClaimsResult
+from edge_oneshot.evaluation.reports import strangers
 from edge_oneshot.evaluation.reports.charts import Axis, Line, chart
 from edge_oneshot.evaluation.reports.html import Page, paragraph, section, table
 from edge_oneshot.evaluation.reports.numbers import count, exact_percent, interval, percent, score
@@ -15,6 +16,13 @@ def _name(c: Claim) -> str:
     return "FMR, 1:1" if c.kind == "fmr" else f"FPIR, {c.identities} enrolled"
 
 
+def _against(r: ClaimsResult) -> str:
+    groups = sorted({c.group for c in r.claims if c.group is not None})
+    if not groups:
+        return "The thresholds are chosen against everybody."
+    return f"The thresholds are chosen against matched strangers ({', '.join(groups)}), so lower rates are expected."
+
+
 def _threshold(c: Claim) -> str:
     return score(c.threshold) + (" (extrapolated)" if c.extrapolated else "")
 
@@ -25,15 +33,15 @@ def lines(r: ClaimsResult) -> list[str]:
         f"{count(r.identities, 'person', 'people')}, {count(r.pictures, 'image')}, "
         f"{count(r.failures_to_acquire, 'failure', 'failures')} to acquire",
         f"thresholds from: {r.protocol or 'the table of the model card'}",
+        f"rates of one person with any other. {_against(r)}",
     ]
     for c in r.claims:
         found.append(
             f"{_name(c):20} claimed {exact_percent(c.claimed):>7}, measured {percent(c.measured, c.ci95):>9} "
             f"(95 % interval {interval(c.ci95)}), threshold {_threshold(c)}: {c.agreement}"
         )
-    for g in r.groups:
-        rates = ", ".join(f"{percent(v)} at FMR {exact_percent(float(f))}" for f, v in g.fmr.items())
-        found.append(f"within {g.group} ({count(g.identities, 'person', 'people')}): {rates}")
+    if r.strangers is not None:
+        found += strangers.lines(r.strangers)
     return found
 
 
@@ -58,26 +66,17 @@ def page(r: ClaimsResult) -> Page:
                 rows,
             ),
             paragraph(
-                "Agreement: “within” means within a factor of two of the claim; “outside” means that the whole interval is "
-                "outside that factor; otherwise the images cannot tell. People behind it: the effective number of people whose "
+                f"Measured against everybody. {_against(r)} Agreement: “within” means within a factor of two of the claim; “above” "
+                "and “below” mean that the whole interval is; otherwise the images cannot tell. People behind it: the "
+                "effective number of people whose "
                 "comparisons make up the rate; below 10 the rate is not resolved. Extrapolated: the cohort was too small to "
                 "count the rate."
             ),
             _chart(r),
         )
     ]
-    if r.groups:
-        claimed = list(r.groups[0].fmr)
-        sections.append(
-            section(
-                "False match rate within groups",
-                table(
-                    ("Group", "people", *(f"at FMR {exact_percent(float(f))}" for f in claimed)),
-                    [(g.group, g.identities, *(percent(g.fmr[f]) for f in claimed)) for g in r.groups],
-                    "Measured among the people of one group, at the thresholds for the claimed FMR; highest first",
-                ),
-            )
-        )
+    if r.strangers is not None:
+        sections = [*strangers.sections(r.strangers), *sections]
     return Page(
         title="Claimed and measured error rates",
         lead=(

@@ -6,6 +6,7 @@ import numpy as np
 
 from edge_oneshot.evaluation.comparisons import Comparisons
 from edge_oneshot.evaluation.dataset import EncodedDataset
+from edge_oneshot.evaluation.reports import strangers
 from edge_oneshot.evaluation.reports.charts import densities, trade_off
 from edge_oneshot.evaluation.reports.html import Page, paragraph, section, side_by_side, table
 from edge_oneshot.evaluation.reports.numbers import (
@@ -42,6 +43,8 @@ def lines(r: VerificationResult) -> list[str]:
     found.append(f"failures to acquire: {r.failures_to_acquire} of {count(r.images, 'image')}, {fta}")
     tar, fmr_there = r.at_threshold["tar"], r.at_threshold["fmr"]
     found.append(f"at the configured threshold {score(r.threshold)}: TAR {percent(tar)}, FMR {percent(fmr_there)}")
+    if r.strangers is not None:
+        found += strangers.lines(r.strangers)
     return found
 
 
@@ -86,6 +89,7 @@ def page(r: VerificationResult, dataset: EncodedDataset, comparisons: Comparison
                 ),
             ),
             section("Summary", table(("Measure", "Value"), summary)),
+            *(() if r.strangers is None else strangers.sections(r.strangers)),
             section("Scores and errors", side_by_side(*_charts(r, mated, non_mated))),
             section("Extreme comparisons", _extremes(dataset, comparisons, scores)),
         ),

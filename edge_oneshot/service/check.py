@@ -1,0 +1,56 @@
+"""The response of `gallery check`: look-alike pairs and error rates of the gallery, for each encoder in use."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+
+from edge_oneshot.control import responses as rs
+from edge_oneshot.matching.forecast import growth, missed, too_alike
+from edge_oneshot.recognition.matcher import Matcher
+from edge_oneshot.recognition.recognizer import Recognizer
+from edge_oneshot.service.answers import stated
+from edge_oneshot.service.door import DoorReport
+
+
+def checked(
+    recognizer: Recognizer, identities: int, needs_enrollment: list[str], door: DoorReport | None
+) -> rs.Checked:
+    """identities: number of enrolled people. needs_enrollment: those whose templates cannot be compared. door: its own rates.
+
+    People with templates of different encoders are not compared with each other.
+    """
+    current, *older = recognizer.matchers
+    threshold = current.threshold.value
+    pairs = [rs.AlikePair(**pair) for pair in too_alike(current.rule, current.references, threshold)]
+    # No score of the current encoder, which `decision.threshold` takes, separates people whom another encoder compares.
+    old_pairs = [pair for m in older for pair in m.references.alike(m.threshold.value)]
+    return rs.Checked(
+        identities=identities,
+        templates=recognizer.people.templates,
+        threshold=round(threshold, 4),
+        needs_enrollment=needs_enrollment,
+        look_alikes=[*pairs, *(rs.AlikePair(identities=(a, b), score=round(s, 4)) for a, b, s in old_pairs)],
+        growth=_growth(current),
+        no_rate=tuple(sorted(recognizer.people.no_rate)),
+        fnmr=missed(current.rule, threshold),
+        rate=stated(current.threshold.rate),
+        old_encoders=[_old(m) for m in older],
+        door=None if door is None else rs.DoorState(**asdict(door)),
+    )
+
+
+def _old(matcher: Matcher) -> rs.OldEncoder:
+    states = _growth(matcher)
+    return rs.OldEncoder(
+        encoder=matcher.encoder.card.name,
+        encoder_id=matcher.encoder.encoder_id,
+        identities=matcher.references.identity_ids,
+        threshold=round(matcher.threshold.value, 4),
+        growth=states[0] if states else None,
+        rate=stated(matcher.threshold.rate),
+    )
+
+
+def _growth(matcher: Matcher) -> list[rs.GrowthState] | None:
+    states = growth(matcher.rule, matcher.references.template_counts, matcher.others)
+    return None if states is None else [rs.GrowthState(**state) for state in states]
