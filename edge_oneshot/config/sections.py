@@ -123,7 +123,7 @@ class DecisionConfig:
     """The accepted error, stated in one way: target_fmr, target_fpir, threshold, or false matches per day."""
 
     target_fmr: float = _key(
-        1e-4,
+        1e-3,
         "accepted false match rate of one comparison; the card of the encoder gives the threshold",
         low=1e-7,
         high=0.5,
