@@ -98,6 +98,15 @@ def test_a_group_holds_pairs_of_one_sex_within_the_group_only() -> None:
             assert counted == pytest.approx(fmr, rel=0.05), (name, fmr)
 
 
+def test_the_tail_counts_matched_pairs_only() -> None:
+    e = crowd(60, 2, seed=3)
+    keys = {p.person: int(p.person[-1]) % 2 for p in e.images}
+    c, edges = EncodedCohort(e, COSINE, matched=keys), np.linspace(-1.001, 1.001, 2003)
+    _, weights, a, b = c.exceedances(float(edges[1200]))
+    assert c.pairs == 2 * 30 * 29 // 2 and (c.cell[a] == c.cell[b]).all() and len(a)
+    assert float(weights.sum()) == pytest.approx(float(c.pair_counts(edges)[1200:].sum()), rel=1e-6)
+
+
 def test_galleries_of_matched_strangers_equal_the_enumeration_within_each_key() -> None:
     random = np.random.default_rng(4)
     score, cell = random.random((9, 9)).astype(np.float32), np.array([0, 1, 0, 1, 0, 1, 0, 1, 0])
