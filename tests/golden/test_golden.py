@@ -32,7 +32,9 @@ def here(device: Device) -> Golden:
 
 
 def test_the_golden_file_is_of_the_shipped_encoder() -> None:
-    assert GOLDEN["encoder_id"] == read_bundle(find_bundle("face-web", "encoder")).encoder_id, "python tests/golden/make.py"
+    assert GOLDEN["encoder_id"] == read_bundle(find_bundle("face-web", "encoder")).encoder_id, (
+        "python tests/golden/make.py"
+    )
 
 
 def test_pillow_decodes_and_resizes_as_before(here: Golden) -> None:

@@ -142,7 +142,7 @@ def test_rates_against_everybody_apply_to_both_encoders(open_: Open) -> None:
 def test_the_growth_of_each_encoder_is_against_its_own_strangers(open_: Open) -> None:
     checked = ask(open_(same, with_group("old group", 0.05)), rq.Check())
     (old,) = checked.old_encoders
-    assert checked.growth[0].fpir == checked.growth[0].everybody_fpir
+    assert checked.growth[0].fpir > checked.growth[0].everybody_fpir, "the shipped card has groups"
     assert old.growth.fpir > 2 * old.growth.everybody_fpir
 
 
