@@ -282,7 +282,9 @@ def test_an_fmr_is_that_of_each_comparison(open_: Open, upgraded: Recognizer) ->
     add_people(recognizer, 50, 50)
     assert [m.threshold.value for m in recognizer.matchers] == before
     for matcher in recognizer.matchers:
-        assert rates.fmr_at(deciding(matcher), matcher.threshold.value) == pytest.approx(1e-4, rel=0.01)
+        assert rates.fmr_at(deciding(matcher), matcher.threshold.value) == pytest.approx(
+            1e-4, rel=0.1
+        )  # a tail, anchored at the counts
 
 
 def test_a_threshold_set_by_hand_becomes_the_score_of_the_same_rate(open_: Open, upgraded: Recognizer) -> None:
