@@ -206,6 +206,13 @@ def test_a_threshold_set_by_hand_states_no_rate_but_what_everybody_matches() -> 
     assert rule(Target(score=0.5), c)([3]).rate.everybody_fmr > found.everybody_fmr  # type: ignore[operator]
 
 
+def test_the_rate_against_everybody_is_not_below_what_the_cohort_resolves() -> None:
+    c = with_groups()
+    assert rates.fmr_at(c, 0.99) < c.measured_to_fmr / 10
+    assert rule(Target(score=0.99), c)([1]).rate.everybody_fmr == pytest.approx(c.measured_to_fmr, rel=0.01)
+    assert rule(Target(fmr=1e-6), c, "everybody")([1]).rate.everybody_fmr == 1e-6
+
+
 def test_the_forecast_gives_both_figures() -> None:
     c = with_groups()
     state = (growth(rule(Target(fpir=0.05), c), [1] * 20) or [])[0]
