@@ -24,7 +24,7 @@ from edge_oneshot.model.bundle import read_bundle
 from edge_oneshot.model.encoder import TwinEncoder
 from edge_oneshot.types import Chip, Float32Array, Float64Array
 from training.face import utkface
-from training.face.prepare import INSIDE, aligned_crops
+from training.face.prepare import aligned_crops
 
 BANDS = ("0-3", "4-8", "9-15")
 TIMED = 200  # embeddings of each encoder, in turn
@@ -114,7 +114,7 @@ def measure(bundles: list[str], lfw: Path, sets: str, utk: Path, part: str) -> l
     people = np.array([n.rsplit("_", 1)[0] for n in names[count:]])
     first, second = np.triu_indices(len(people), 1)
     same = people[first] == people[second]
-    chips = [Chip(pixels=np.ascontiguousarray(c[INSIDE, INSIDE]), transform=np.eye(2, 3)) for c in crops]
+    chips = [Chip(pixels=c, transform=np.eye(2, 3)) for c in crops]
     encoders = [load(b) for b in bundles]
     spent = milliseconds(encoders, chips[0])
     pairs, found = matched_pairs(names[:count]), []
