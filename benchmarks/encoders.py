@@ -1,6 +1,6 @@
 """Compare face encoders: matched false match rates, true accept rates, and the time of one embedding, side by side.
 
-    python -m benchmarks.encoders --lfw DIR --sets 56 --utkface DIR --part report [--one-camera DIR]... --out FILE.json BUNDLE...
+    python -m benchmarks.encoders --lfw DIR --sets 56 --utkface DIR --part report --out FILE.json BUNDLE...
 
 Every picture is located and aligned once; every encoder gets the same chips. A bundle can be named `PATH@once`: then the
 mirror image is not encoded. Non-mated scores: pairs of pictures of UTKFace's part of one sex and age band, without the
