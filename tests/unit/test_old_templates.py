@@ -9,17 +9,16 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
-from pictures import Pixels, empty_scene, frame, view
+from asking import STEP_NS, ask, watch
+from pictures import Pixels, frame, view
 from samples import OTHER, person, random_unit, template
 from second_encoder import write_second_encoder
 
 from edge_oneshot.config import Config, DecisionConfig, DeviceConfig, ModelConfig
 from edge_oneshot.control import requests as rq
-from edge_oneshot.control.protocol import PendingRequest, result_of
 from edge_oneshot.errors import ModelError
 from edge_oneshot.gallery.archive import to_document
 from edge_oneshot.gallery.store import Gallery
@@ -33,10 +32,7 @@ from edge_oneshot.recognition.recognizer import Recognizer
 from edge_oneshot.service.compose import build_tracker
 from edge_oneshot.service.daemon import Daemon
 from edge_oneshot.service.reporter import Reporter
-from edge_oneshot.service.requests import Requests
-from edge_oneshot.types import DecisionKind, Event
-
-STEP_NS = 100_000_000
+from edge_oneshot.types import DecisionKind
 
 
 @pytest.fixture(scope="session")
@@ -78,12 +74,6 @@ def both(collins: Pixels, hopper: Pixels) -> Pixels:
 
 def other_face(recognizer: Recognizer) -> str:
     return recognizer.pipeline.older[0].encoder_id
-
-
-def ask(recognizer: Recognizer, request: rq.Request[Any]) -> Any:
-    pending = PendingRequest(request)
-    Requests(recognizer, lambda event: None).start(pending)
-    return result_of(request, pending.answers.get(timeout=1))
 
 
 # ---- who is compared by what
@@ -144,7 +134,7 @@ def test_only_encoders_that_the_gallery_needs_are_loaded_and_run(
     upgraded.enroll("Grace", hopper)
     assert set(who_encoded()) == {old.encoder_id, new.encoder_id}
     upgraded.enroll("Eileen", collins, replace=True)
-    assert (upgraded.pipeline.older, upgraded.people.old, len(upgraded.matchers)) == ((), [], 1)
+    assert (upgraded.pipeline.older, upgraded.people.old, len(upgraded.matchers)) == ((), frozenset(), 1)
     assert who_encoded() == [new.encoder_id]
     assert upgraded.verify("Eileen", view(collins, 1)).decision.encoder_id == new.encoder_id
 
@@ -176,13 +166,13 @@ def test_a_person_with_templates_of_both_is_compared_by_the_current_encoder(
     vector = upgraded.pipeline.encode(upgraded.pipeline.samples(frame(collins))[0])
     new = replace(stored, template_id="new", embedding=vector)
     upgraded.people.add(person_.identity, [stored, new], replace=True)
-    assert (upgraded.people.old, upgraded.pipeline.older, upgraded.people.templates) == ([], (), 2)
+    assert (upgraded.people.old, upgraded.pipeline.older, upgraded.people.templates) == (frozenset(), (), 2)
     assert upgraded.verify("Eileen", collins).decision.encoder_id == second.encoder_id
 
 
 def test_templates_of_an_unknown_encoder_are_not_compared(upgraded: Recognizer) -> None:
     upgraded.people.add(person("third"), [template("third", random_unit(1), OTHER)])
-    assert (upgraded.people.old, upgraded.references.foreign, upgraded.people.templates) == (["eileen"], 1, 2)
+    assert (upgraded.people.old, upgraded.references.foreign, upgraded.people.templates) == ({"eileen"}, 1, 2)
     checked = ask(upgraded, rq.Check())
     assert (checked.needs_enrollment, checked.old_encoders[0].identities) == (["third"], ["eileen"])
 
@@ -194,7 +184,7 @@ def test_a_damaged_old_template_affects_its_person_only(
     long = np.full(192, 3.0, "<f4").tobytes()
     upgraded.people.gallery._db.execute("UPDATE templates SET vector = ? WHERE identity_id = 'eileen'", (long,))
     upgraded.people.refresh(force=True)
-    assert "of 'eileen' is damaged" in caplog.text and upgraded.people.old == ["grace"]
+    assert "of 'eileen' is damaged" in caplog.text and upgraded.people.old == {"grace"}
     assert upgraded.identify(collins)[0].identity is None
     assert upgraded.identify(hopper)[0].identity == "grace"
 
@@ -234,7 +224,7 @@ def test_a_damaged_shipped_bundle_does_not_stop_the_others(
     recognizer = open_()
     recognizer.people.refresh(force=True)
     assert caplog.text.count("old templates of this encoder are not compared") == 1
-    assert (recognizer.people.old, recognizer.references.foreign) == ([], 1)
+    assert (recognizer.people.old, recognizer.references.foreign) == (frozenset(), 1)
     assert recognizer.identify(hopper)[0].identity == "grace"
 
 
@@ -384,17 +374,6 @@ def test_an_archive_with_old_templates_is_imported_and_compared(
 
 
 # ---- visits
-
-
-def watch(recognizer: Recognizer, *pictures: Pixels) -> list[Event]:
-    """The events of a daemon that sees these pictures, and then no one."""
-    config = Config(decision=DecisionConfig())
-    daemon = Daemon(config, recognizer, build_tracker(config, recognizer), Reporter())
-    events, ns = [], 10**12
-    for pixels in (*pictures, *[empty_scene()] * 21):
-        ns += STEP_NS
-        events += daemon.step(frame(pixels, ns), ns)
-    return events
 
 
 def test_visits_of_both_people_are_reported_by_their_encoders(
