@@ -11,24 +11,19 @@ from typing import Any
 
 import numpy as np
 import pytest
-from pictures import Pixels, empty_scene, frame, view
+from asking import ask, watch
+from pictures import Pixels, frame, view
 from PIL import Image
 from second_encoder import write_second_encoder
 
 from edge_oneshot.cameras.images import to_jpeg
-from edge_oneshot.config import Config, DecisionConfig, DeviceConfig, ModelConfig
+from edge_oneshot.config import Config, DeviceConfig, ModelConfig
 from edge_oneshot.control import requests as rq
-from edge_oneshot.control.protocol import PendingRequest, result_of
 from edge_oneshot.gallery.store import Gallery
 from edge_oneshot.model.card import EncoderCard, NoRate
 from edge_oneshot.recognition.pipeline import Pipeline
 from edge_oneshot.recognition.recognizer import Recognizer
-from edge_oneshot.service.compose import build_tracker
-from edge_oneshot.service.daemon import Daemon
-from edge_oneshot.service.reporter import Reporter
-from edge_oneshot.service.requests import Requests
 
-STEP_NS = 100_000_000
 Change = Callable[[EncoderCard], EncoderCard]
 Open = Callable[[Change, Change], Recognizer]
 
@@ -70,20 +65,9 @@ def open_(second: Path, tmp_path: Path, collins: Pixels, hopper: Pixels) -> Iter
         yield make
 
 
-def ask(recognizer: Recognizer, request: rq.Request[Any]) -> Any:
-    pending = PendingRequest(request)
-    Requests(recognizer, lambda event: None).start(pending)
-    return result_of(request, pending.answers.get(timeout=1))
-
-
 def matches(recognizer: Recognizer, *pictures: Pixels) -> dict[str, Any]:
     """The match events of a daemon that sees these pictures: identity -> body."""
-    config = Config(decision=DecisionConfig())
-    daemon = Daemon(config, recognizer, build_tracker(config, recognizer), Reporter())
-    events, ns = [], 10**12
-    for pixels in (*pictures, *[empty_scene()] * 21):
-        ns += STEP_NS
-        events += daemon.step(frame(pixels, ns), ns)
+    events = watch(recognizer, *pictures)
     return {str(e.body["identity"]): e.body for e in events if e.event_type == "match"}
 
 
