@@ -210,3 +210,14 @@ def test_the_second_search_of_a_still_picture_gives_the_old_encoder_its_chip(ope
         assert not np.array_equal(found.sample.older_chips[older.encoder_id].pixels, found.sample.chip.pixels)
     made = recognizer.enroll("Twice", pixels)
     assert [e.encoder_id for e in made.older] == [older.encoder_id]
+
+
+def test_a_similar_person_is_as_rare_as_among_matched_strangers(open_: Open, hopper: Pixels) -> None:
+    """The warning at an enrollment: the same score is less rare among strangers of one sex and group."""
+    enroll = rq.Enroll(name="Ada", image=to_jpeg(view(hopper, 1)), source="test")
+    near = ask(open_(same, same), enroll).nearest
+    alone = ask(open_(lambda c: replace(c, cohort=_alone(c)), same), replace(enroll, name="Bea")).nearest
+    assert near.identity == "grace" and near.cohort_share is not None
+    assert near.cohort_share <= alone.cohort_share
+    far = ask(open_(with_group("new group", 0.9), same), replace(enroll, name="Cid")).nearest
+    assert far.cohort_share < near.cohort_share, "where strangers score 0.9 higher, this score is common"
