@@ -20,9 +20,11 @@ from edge_oneshot.cameras.images import to_jpeg
 from edge_oneshot.config import Config, DeviceConfig, ModelConfig
 from edge_oneshot.control import requests as rq
 from edge_oneshot.gallery.store import Gallery
+from edge_oneshot.matching.forecast import nearest
 from edge_oneshot.model.card import EncoderCard, NoRate
 from edge_oneshot.recognition.pipeline import Pipeline
 from edge_oneshot.recognition.recognizer import Recognizer
+from edge_oneshot.types import Candidate
 
 Change = Callable[[EncoderCard], EncoderCard]
 Open = Callable[[Change, Change], Recognizer]
@@ -213,11 +215,12 @@ def test_the_second_search_of_a_still_picture_gives_the_old_encoder_its_chip(ope
 
 
 def test_a_similar_person_is_as_rare_as_among_matched_strangers(open_: Open, hopper: Pixels) -> None:
-    """The warning at an enrollment: the same score is less rare among strangers of one sex and group."""
-    enroll = rq.Enroll(name="Ada", image=to_jpeg(view(hopper, 1)), source="test")
-    near = ask(open_(same, same), enroll).nearest
-    alone = ask(open_(lambda c: replace(c, cohort=_alone(c)), same), replace(enroll, name="Bea")).nearest
-    assert near.identity == "grace" and near.cohort_share is not None
-    assert near.cohort_share <= alone.cohort_share
-    far = ask(open_(with_group("new group", 0.9), same), replace(enroll, name="Cid")).nearest
-    assert far.cohort_share < near.cohort_share, "where strangers score 0.9 higher, this score is common"
+    """The warning at an enrollment. Where the strangers of the group score 0.3 higher, a score is less rare."""
+    recognizer = open_(same, with_group("old group", 0.3))
+    recognizer.people.remove("grace")
+    near = ask(recognizer, rq.Enroll(name="Ada", image=to_jpeg(view(hopper, 1)), source="test")).nearest
+    old = recognizer.matchers[1].rule
+    assert near.identity == "eileen" and old.cohort is not None and near.score < 0.5
+    like = Candidate(identity_id="eileen", score=near.score)
+    among, anyone = (nearest(c, like, 0.5)["cohort_share"] for c in (old.cohort.groups["old group"], old.cohort))
+    assert near.cohort_share == pytest.approx(among, abs=1e-3) and among < anyone
