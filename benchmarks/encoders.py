@@ -1,10 +1,10 @@
 """Compare face encoders: matched false match rates, true accept rates, and the time of one embedding, side by side.
 
-    python -m benchmarks.encoders --lfw DIR --sets 56 --utkface DIR --part report [--one-camera DIR]... --out FILE.json BUNDLE...
+    python -m benchmarks.encoders --lfw DIR --sets 56 --utkface DIR --part report --out FILE.json BUNDLE...
 
-Every picture is located and aligned once; every encoder gets the same chips. A bundle can be named `PATH@once`: then the
-mirror image is not encoded. Non-mated scores: pairs of pictures of UTKFace's part of one sex and age band, without the
-doubles. Mated scores: all pairs of the pictures of one person in LFW's sets. No gate is applied.
+Every picture is located and aligned once, as the device does it for a still picture; every encoder gets the same chips. A bundle
+can be named `PATH@once`: then the mirror image is not encoded. Non-mated scores: pairs of pictures of UTKFace's part of one
+sex and age band, without the doubles. Mated scores: all pairs of the pictures of one person in LFW's sets. No gate is applied.
 """
 
 from __future__ import annotations
@@ -16,15 +16,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from benchmarks.common import headline, lfw_images
+from converters.chips import ChipReader
 from edge_oneshot.cli.common import progress
-from edge_oneshot.evaluation.metrics import match_rate, threshold_at_fmr
+from edge_oneshot.evaluation.metrics import Ints, match_rate, threshold_at_fmr
 from edge_oneshot.model.bundle import read_bundle
 from edge_oneshot.model.encoder import TwinEncoder
 from edge_oneshot.types import Chip, Float32Array, Float64Array
 from training.face import utkface
-from training.face.prepare import INSIDE, aligned_crops
 
 BANDS = ("0-3", "4-8", "9-15")
 TIMED = 200  # embeddings of each encoder, in turn
@@ -32,12 +33,13 @@ TIMED = 200  # embeddings of each encoder, in turn
 
 @dataclass(frozen=True, kw_only=True)
 class Strangers:
-    """Pairs of UTKFace pictures of one sex and age band: first, second (P,), and a key "band group" or "band" of each."""
+    """Pairs of UTKFace pictures of one sex and age band: picture numbers first, second (P,); the age band of each pair; and
+    its group, or "" for two groups."""
 
-    first: Float64Array
-    second: Float64Array
-    band: Float64Array
-    group: Float64Array
+    first: Ints
+    second: Ints
+    band: NDArray[np.str_]
+    group: NDArray[np.str_]
 
 
 def load(bundle: str) -> TwinEncoder:
@@ -109,13 +111,19 @@ def rates(mated: Float64Array, lfw: Float64Array, utk: Float32Array, pairs: Stra
 def measure(bundles: list[str], lfw: Path, sets: str, utk: Path, part: str) -> list[dict[str, object]]:
     pictures = [p for p in sorted(utk.iterdir()) if utkface.labels_of(p.name) and utkface.part_of(p.name) == part]
     pictures = [p for p in pictures if utkface.digest(p.name) not in utkface.left_out()]
-    crops, names = aligned_crops([*pictures, *(i.path for i in lfw_images(lfw, sets))])
+    encoders = [load(b) for b in bundles]
+    wanted = [*pictures, *(i.path for i in lfw_images(lfw, sets))]
+    reader, chips, names = ChipReader(encoders[0].card), [], []
+    with progress(len(wanted), "aligning") as done:
+        for path in wanted:
+            if (pixels := reader.read(path)) is not None:
+                chips.append(Chip(pixels=pixels, transform=np.eye(2, 3)))
+                names.append(path.name)
+            done(1)
     count = sum(utkface.labels_of(n) is not None for n in names)
     people = np.array([n.rsplit("_", 1)[0] for n in names[count:]])
     first, second = np.triu_indices(len(people), 1)
     same = people[first] == people[second]
-    chips = [Chip(pixels=np.ascontiguousarray(c[INSIDE, INSIDE]), transform=np.eye(2, 3)) for c in crops]
-    encoders = [load(b) for b in bundles]
     spent = milliseconds(encoders, chips[0])
     pairs, found = matched_pairs(names[:count]), []
     for bundle, encoder, time_ms in zip(bundles, encoders, spent, strict=True):

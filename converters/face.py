@@ -51,7 +51,7 @@ TUNED = replace(
     source=f"{ABOUT.source}; fine-tuned by training/face of edge-oneshot, with foamliu/MobileFaceNet as second teacher",
     licence="Apache-2.0 (weights of both networks), MIT (package); the fine-tuning data, UTKFace, is for non-commercial "
     "research: for other uses set model.encoder to face-web",
-    training_data=f"{ABOUT.training_data}; fine-tuned on UTKFace (training part, 7,574 pictures) and Labeled Faces in the "
+    training_data=f"{ABOUT.training_data}; fine-tuned on UTKFace (training part, 7,530 pictures) and Labeled Faces in the "
     "Wild, sets 1-3; not redistributed here",
     notice="see NOTICE; calibrated on crops of Labeled Faces in the Wild, sets 1-4, none of which is contained",
 )

@@ -2,8 +2,8 @@
 
     python -m converters.no_rate BUNDLE --images DIR --labels CSV --protocol "UTKFace, …" [--report FILE]
 
-DIR contains DIR/Name/Name_0001.jpg; the CSV file has a header with at least `name` (the folder) and `age` (years). The
-device's own code encodes the pictures. A person belongs to one of three parts by the first byte of SHA-256 of the name,
+DIR contains DIR/Name/Name_0001.jpg; the CSV file is that of `edge-oneshot evaluate --labels`, with a column `age` (years).
+The device's own code encodes the pictures. A person belongs to one of three parts by the first byte of SHA-256 of the name,
 modulo 4: 0 and 1 give the weights, 2 the threshold, 3 the reported rates. (With the file name as the name of the folder,
 these are the parts of UTKFace that training/face uses.)
 
@@ -14,24 +14,21 @@ are reported and used for nothing else.
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import json
-import os
-import sys
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 import click
 import numpy as np
 
 from converters.card import Json
-from edge_oneshot.config import Config
+from converters.encoded import FILE, encode_folder, measuring
 from edge_oneshot.errors import EdgeOneshotError
-from edge_oneshot.evaluation.dataset import encode_images, find_images
+from edge_oneshot.evaluation.dataset import find_images
+from edge_oneshot.evaluation.labels import read_labels
+from edge_oneshot.evaluation.metrics import wilson
 from edge_oneshot.model.bundle import split, write_bundle
-from edge_oneshot.recognition.compose import build_pipeline
 from edge_oneshot.types import BoolArray, Float32Array, Float64Array
 
 CHILD_TO, ADULT_FROM = 8, 16  # years, inclusive
@@ -89,68 +86,50 @@ def discriminant(children: Float32Array, adults: Float32Array) -> Float64Array:
 
 
 def share(refused: BoolArray, chosen: BoolArray) -> Json:
-    """The share of the chosen that are refused, with the 95 % interval of Wilson (1927)."""
-    n, k, z = int(chosen.sum()), int((refused & chosen).sum()), 1.96
-    if not n:
+    """The share of the chosen that are refused, with its 95 % interval."""
+    people, hits = int(chosen.sum()), int((refused & chosen).sum())
+    if not people:
         return {"people": 0, "share": None, "ci95": None}
-    p, centre = k / n, (k / n + z * z / (2 * n)) / (1 + z * z / n)
-    half = z / (1 + z * z / n) * float(np.sqrt(p * (1 - p) / n + z * z / (4 * n * n)))
-    return {"people": n, "share": round(p, 5), "ci95": [round(max(0.0, centre - half), 5), round(centre + half, 5)]}
+    interval = wilson(hits, people)
+    return {
+        "people": people,
+        "share": round(hits / people, 5),
+        "ci95": [round(interval.low, 5), round(interval.high, 5)],
+    }
 
 
-def read_ages(path: Path) -> dict[str, float]:
-    """Name -> age in years. Raises EdgeOneshotError."""
-    try:
-        with path.open(encoding="utf-8", newline="") as file:
-            return {row["name"]: float(row["age"]) for row in csv.DictReader(file) if row["age"]}
-    except (OSError, KeyError, TypeError, ValueError) as e:
+def read_ages(file: Path, people: Collection[str]) -> dict[str, int]:
+    """Name -> age in years, of the people whose age is known. Raises EdgeOneshotError."""
+    labels = read_labels(file, people)
+    if "age" not in labels.columns:
         raise EdgeOneshotError(
-            f"{path}: expected a CSV file with a header and the columns name and age (years), got {e!r}",
-            "write one line for each person",
-        ) from None
+            f"{file} line 1: expected a column age, got {sorted(labels.columns)}", "add the ages in years"
+        )
+    return {name: label.age for name, label in labels.people.items() if label.age is not None}
 
 
 @click.command()
-@click.argument("bundle", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.option(
-    "--images",
-    required=True,
-    type=click.Path(exists=True, file_okay=False, path_type=Path),
-    metavar="DIR",
-    help="Folder with one folder of pictures per person.",
-)
+@measuring
 @click.option(
     "--labels",
+    "labels_file",
     required=True,
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    metavar="CSV",
-    help="Columns name and age; others are ignored.",
+    type=FILE,
+    metavar="FILE",
+    help="CSV file with the header name,age and any of sex, group and camera, as for `edge-oneshot evaluate`.",
 )
-@click.option("--protocol", required=True, help="What the pictures are, in one sentence for the card.")
 @click.option(
     "--report",
     type=click.Path(dir_okay=False, path_type=Path),
     metavar="FILE",
     help="Write the rates without the weights as JSON.",
 )
-@click.option(
-    "--workers",
-    type=click.IntRange(1, 64),
-    default=os.cpu_count() or 1,
-    show_default=True,
-    help="Pictures encoded at the same time.",
-)
-def main(bundle: Path, images: Path, labels: Path, protocol: str, report: Path | None, workers: int) -> None:
+def main(bundle: Path, images: Path, protocol: str, workers: int, labels_file: Path, report: Path | None) -> None:
     """Fit the rule of BUNDLE on DIR and write it into its card. The model does not change."""
-    ages, base = read_ages(labels), Config()
-    # The rule does not depend on the threshold; a bundle without thresholds needs one to load.
-    model = replace(base.model, encoder=str(bundle.resolve()), threads=1)
-    config = replace(base, model=model, decision=replace(base.decision, threshold=0.0))
-    pictures = [p for p in find_images(images) if p.person in ages]
-    with click.progressbar(length=len(pictures), label="encoding", file=sys.stderr) as bar:
-        embedded = encode_images(pictures, lambda: build_pipeline(config), workers, bar.update)
-    kept = embedded.acquired
-    names = [pictures[i].person for i in kept]
+    ages = read_ages(labels_file, {image.person for image in find_images(images)})
+    embedded = encode_folder(bundle, images, workers)
+    kept = [i for i in embedded.acquired if embedded.images[i].person in ages]
+    names = [embedded.images[i].person for i in kept]
     click.echo(f"{len(names)} pictures, {len(embedded.faults)} not acquired", err=True)
     write(bundle, fit(embedded.vectors[kept], names, [ages[n] for n in names], protocol), report)
 

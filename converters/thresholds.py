@@ -14,8 +14,6 @@ pairs of everybody.
 
 from __future__ import annotations
 
-import os
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,18 +21,17 @@ import click
 import numpy as np
 
 from converters.card import Json, measured_fields
-from edge_oneshot.config import Config
+from converters.encoded import FILE, FOLDER, encode_folder, measuring
 from edge_oneshot.evaluation import metrics
 from edge_oneshot.evaluation.cohort_fit import Sources, fit
 from edge_oneshot.evaluation.comparisons import all_comparisons, score_comparisons
-from edge_oneshot.evaluation.dataset import EncodedDataset, encode_images, find_images
+from edge_oneshot.evaluation.dataset import EncodedDataset
 from edge_oneshot.evaluation.labels import Labels, read_labels
 from edge_oneshot.matching.cohort import score_at_fmr
 from edge_oneshot.matching.threshold import MIN_GROUP
 from edge_oneshot.model.bundle import read_bundle, split, write_bundle
 from edge_oneshot.model.card import Comparator
 from edge_oneshot.model.card_reader import parse_cohort
-from edge_oneshot.recognition.compose import build_pipeline
 
 FMRS = [1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6]
 
@@ -93,40 +90,20 @@ def measure(
 
 
 @click.command()
-@click.argument("bundle", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.option(
-    "--images",
-    required=True,
-    type=click.Path(exists=True, file_okay=False, path_type=Path),
-    metavar="DIR",
-    help="Folder with one folder of pictures per person.",
-)
-@click.option(
-    "--matched",
-    type=click.Path(exists=True, file_okay=False, path_type=Path),
-    metavar="DIR",
-    help="Folder of the labelled people, if it is not --images.",
-)
+@measuring
+@click.option("--matched", type=FOLDER, metavar="DIR", help="Folder of the labelled people, if it is not --images.")
 @click.option(
     "--everybody",
-    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    type=FOLDER,
     metavar="DIR",
     help="Folder of the people whose pairs are those of everybody, if it is not --images.",
 )
 @click.option(
     "--labels",
     "labels_file",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    type=FILE,
     metavar="FILE",
     help="CSV file with the header name,sex,age,group (name and any of the others) of the labelled people.",
-)
-@click.option("--protocol", required=True, help="What the pictures are, in one sentence for the card.")
-@click.option(
-    "--workers",
-    type=click.IntRange(1, 64),
-    default=os.cpu_count() or 1,
-    show_default=True,
-    help="Pictures encoded at the same time.",
 )
 def main(
     bundle: Path,
@@ -138,17 +115,10 @@ def main(
     workers: int,
 ) -> None:
     """Measure thresholds for BUNDLE on DIR and write them into its card. The model does not change."""
-    base = Config()
-    # Scores do not depend on the threshold; a bundle without thresholds needs one to load.
-    model = replace(base.model, encoder=str(bundle.resolve()), threads=1)
-    config = replace(base, model=model, decision=replace(base.decision, threshold=0.0))
     if matched is not None and labels_file is None:
         raise click.UsageError("--matched needs the labels of its people; give --labels FILE")
-    datasets: dict[Path, EncodedDataset] = {}
-    for folder in dict.fromkeys(f for f in (images, matched, everybody) if f is not None):
-        pictures = find_images(folder)
-        with click.progressbar(length=len(pictures), label=f"encoding {folder.name}", file=sys.stderr) as bar:
-            datasets[folder] = encode_images(pictures, lambda: build_pipeline(config), workers, bar.update)
+    folders = dict.fromkeys(f for f in (images, matched, everybody) if f is not None)
+    datasets = {folder: encode_folder(bundle, folder, workers) for folder in folders}
     embedded, labelled = datasets[images], datasets[matched or images]
     found = measure(
         embedded,

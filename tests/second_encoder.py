@@ -45,8 +45,9 @@ def _card(shipped: Path, order: npt.NDArray[np.int64]) -> dict[str, Any]:
     card.pop("certificate")  # it is of another model
     if "no_rate" in card:
         card["no_rate"]["weights"] = [card["no_rate"]["weights"][i] for i in order]
-    cohort["fmr_scores"] = [s + RISE for s in cohort["fmr_scores"]]
-    cohort["gallery_scores"] = [[s + RISE for s in row] for row in cohort["gallery_scores"]]
-    cohort["tail"]["from_score"] += RISE
-    cohort["tail"]["fitted_to_score"] += RISE
+    for part in (cohort, *cohort.get("groups", {}).values()):
+        part["fmr_scores"] = [score + RISE for score in part["fmr_scores"]]
+        part["gallery_scores"] = [[score + RISE for score in row] for row in part["gallery_scores"]]
+        part["tail"]["from_score"] += RISE
+        part["tail"]["fitted_to_score"] += RISE
     return card

@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "reference" / "api.md"
 PUBLIC = {
     *("Recognizer", "Recognition", "Enrollment", "open_camera", "Config", "errors", "__version__"),
-    *("Frame", "Box", "Identity", "Observation", "Sample", "Quality", "Decision", "DecisionKind"),
+    *("Frame", "Box", "Identity", "Observation", "Sample", "Quality", "Decision", "DecisionKind", "Rate"),
 }
 
 

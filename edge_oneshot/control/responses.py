@@ -29,7 +29,9 @@ class StatedRate:
     group: str | None = out("the group of the cohort that decided the threshold; null against everybody")
     fmr: float | None = out("stated false match rate of one comparison, else null")
     fpir: float | None = out("stated false match rate against the whole gallery, else null")
-    everybody_fmr: float | None = out("false match rate of one comparison with any person; null without a cohort")
+    everybody_fmr: float | None = out(
+        "false match rate of one comparison with any person, or an upper bound of it; null without a cohort"
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

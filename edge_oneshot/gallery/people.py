@@ -44,6 +44,8 @@ class People:
         self.skipped = 0  # damaged templates at the last reading
         # The references of each encoder in use, the current one first. Each person is in one of them.
         self.parts: tuple[References, ...] = (References(card.comparator, encoder_id, ()),)
+        # The people who are compared by the encoder of an old template, until they are enrolled again: identity_ids.
+        self.old: frozenset[str] = frozenset()
         self.names: dict[str, str] = {}
         self.no_rate: frozenset[str] = frozenset()  # identities for whom no error rate can be stated (_lacking_rate)
         self.refresh()
@@ -76,7 +78,7 @@ class People:
             compared.update(parts[-1].identity_ids)
             used += mine
         rest = [t for t in templates if t.identity_id not in compared]
-        self.no_rate = self._lacking_rate(templates, used)
+        self.no_rate, self.old = self._lacking_rate(templates, used), frozenset(compared)
         return References(self._cards[own].comparator, own, rest), *parts
 
     def _lacking_rate(self, templates: Iterable[Template], used: Iterable[Template]) -> frozenset[str]:
@@ -92,18 +94,13 @@ class People:
     def use(self, references: References, names: Mapping[str, str]) -> None:
         """Compare with these references instead of the gallery's, until it is read again. For measurements."""
         self._load(frozenset())
-        self.parts, self.names, self.no_rate = (references,), dict(names), frozenset()
+        self.parts, self.names, self.no_rate, self.old = (references,), dict(names), frozenset(), frozenset()
         self._on_read(self.parts)
 
     @property
     def references(self) -> References:
         """Those of the current encoder."""
         return self.parts[0]
-
-    @property
-    def old(self) -> list[str]:
-        """The people who are compared by the encoder of an old template, until they are enrolled again: identity_ids, sorted."""
-        return sorted(i for part in self.parts[1:] for i in part.identity_ids)
 
     @property
     def templates(self) -> int:

@@ -37,8 +37,9 @@ def score_at_fmr(cohort: CohortScores, fmr: float) -> tuple[float, bool]:
 def fmr_at(cohort: CohortScores, score: float) -> float:
     """The false match rate per comparison at a score: the share of the cohort's non-mated pairs that reach it."""
     end = score_at_fmr(cohort, cohort.measured_to_fmr)[0]
-    if score > end:
-        return max(MIN_RATE, cohort.measured_to_fmr * _survival(cohort.tail, end, score))
+    if score > end:  # the inverse of _anchored_tail: the fitted tail, moved to where the counts end
+        moved = tail_score(cohort.tail, cohort.measured_to_fmr)
+        return max(MIN_RATE, cohort.measured_to_fmr * _survival(cohort.tail, moved, moved + score - end))
     return math.exp(-_interpolate(cohort.fmr_scores, [-math.log(r) for r in cohort.fmrs], score))
 
 

@@ -135,19 +135,26 @@ def threshold_for(
         if matched:
             group = max(matched, key=lambda name: matched[name].value)
             found = matched[group]
+    stated = group is None and found.target_fmr is not None
     rate = Rate(
         against="everybody" if group is None else "matched",
         group=group,
         fmr=found.target_fmr,
         fpir=found.target_fpir,
-        everybody_fmr=None if cohort is None else _fmr_at(cohort, found.value, templates),
+        everybody_fmr=(
+            found.target_fmr if stated else None if cohort is None else _fmr_at(cohort, found.value, templates)
+        ),
     )
     return replace(found, rate=rate)
 
 
 def _fmr_at(cohort: CohortScores, score: float, templates: Sequence[int]) -> float:
-    """The false match rate of one comparison with an enrolled person, three significant digits."""
-    return float(f"{min(1.0, rates.fmr_at(cohort, score) * _templates_each(cohort, templates)):.3g}")
+    """The false match rate of one comparison with an enrolled person, three significant digits.
+
+    Not below the lowest rate that the cohort resolves: far beyond it a fitted tail says little.
+    """
+    one = max(rates.fmr_at(cohort, score), cohort.measured_to_fmr)
+    return float(f"{min(1.0, one * _templates_each(cohort, templates)):.3g}")
 
 
 def _templates_each(cohort: CohortScores | None, templates: Sequence[int]) -> float:

@@ -19,9 +19,9 @@ def enrolled_response(enrollment: Enrollment, recognizer: Recognizer) -> rs.Enro
     threshold, self_score = recognizer.threshold.value, enrollment.self_score
     alike = near = None
     if (found := look_alike(enrollment, recognizer.matchers)) is not None:
-        like, limit, cohort = found[0], found[1].threshold.value, found[1].rule.cohort
-        near = nearest(cohort, like, limit)
-        if like.score >= limit:
+        like, matcher = found
+        near = nearest(matcher.rule.against(matcher.threshold.rate), like, matcher.threshold.value)
+        if like.score >= matcher.threshold.value:
             alike = rs.LookAlike(identity=like.identity_id, score=near["score"], threshold=near["threshold"])
     return rs.Enrolled(
         identity=enrollment.identity.identity_id,

@@ -218,11 +218,11 @@ class Requests:
         for person in persons:
             self._publish("enrolled", person.identity)
         identities = [p.identity.identity_id for p in persons]
-        old, compared = set(people.old), {i for part in people.parts for i in part.identity_ids}
+        compared = {i for part in people.parts for i in part.identity_ids}
         return rs.Imported(
             identities=identities,
             needs_enrollment=[i for i in identities if i not in compared],
-            old_templates=[i for i in identities if i in old],
+            old_templates=[i for i in identities if i in people.old],
             no_rate=tuple(i for i in identities if i in people.no_rate),
         )
 

@@ -75,7 +75,8 @@ class Rate:
     against: "matched": people of the same sex and age band in `group`, the labelled group of the cohort with the highest
     rate; "everybody": any people of the cohort, and group is None. fmr: accepted false match rate of one comparison. fpir:
     accepted false match rate against the whole gallery. One of the two is None; both for a threshold set by hand.
-    everybody_fmr: false match rate of one comparison with any person at this threshold; None if it was not measured.
+    everybody_fmr: false match rate of one comparison with any person at this threshold, or an upper bound where the cohort
+    is too small to resolve it; None if it was not measured.
     """
 
     against: Literal["matched", "everybody"] = "everybody"

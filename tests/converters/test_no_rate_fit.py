@@ -48,10 +48,13 @@ def test_too_few_people_and_bad_labels_are_errors(tmp_path: Path) -> None:
     with pytest.raises(EdgeOneshotError, match="expected at least 20 children"):
         fitting.fit(vectors, names, ages, "few")
     (tmp_path / "labels.csv").write_text("name,years\nx,3\n")
-    with pytest.raises(EdgeOneshotError, match="columns name and age"):
-        fitting.read_ages(tmp_path / "labels.csv")
+    with pytest.raises(EdgeOneshotError, match="header name,sex,age"):
+        fitting.read_ages(tmp_path / "labels.csv", {"x"})
+    (tmp_path / "labels.csv").write_text("name,sex\nx,male\n")
+    with pytest.raises(EdgeOneshotError, match="expected a column age"):
+        fitting.read_ages(tmp_path / "labels.csv", {"x"})
     (tmp_path / "labels.csv").write_text("name,sex,age,group\nx,male,3,white\ny,female,,white\n")
-    assert fitting.read_ages(tmp_path / "labels.csv") == {"x": 3.0}
+    assert fitting.read_ages(tmp_path / "labels.csv", {"x", "y"}) == {"x": 3}
 
 
 def test_the_rule_does_not_change_the_identity_of_the_encoder(tmp_path: Path, encoder_bundle: Bundle) -> None:

@@ -98,6 +98,15 @@ def test_a_group_holds_pairs_of_one_sex_within_the_group_only() -> None:
             assert counted == pytest.approx(fmr, rel=0.05), (name, fmr)
 
 
+def test_the_tail_counts_matched_pairs_only() -> None:
+    e = crowd(60, 2, seed=3)
+    keys = {p.person: int(p.person[-1]) % 2 for p in e.images}
+    c, edges = EncodedCohort(e, COSINE, matched=keys), np.linspace(-1.001, 1.001, 2003)
+    _, weights, a, b = c.exceedances(float(edges[1200]))
+    assert c.pairs == 2 * 30 * 29 // 2 and (c.cell[a] == c.cell[b]).all() and len(a)
+    assert float(weights.sum()) == pytest.approx(float(c.pair_counts(edges)[1200:].sum()), rel=1e-6)
+
+
 def test_galleries_of_matched_strangers_equal_the_enumeration_within_each_key() -> None:
     random = np.random.default_rng(4)
     score, cell = random.random((9, 9)).astype(np.float32), np.array([0, 1, 0, 1, 0, 1, 0, 1, 0])
@@ -195,6 +204,13 @@ def test_a_threshold_set_by_hand_states_no_rate_but_what_everybody_matches() -> 
     assert (found.against, found.group, found.fmr, found.fpir) == ("everybody", None, None, None)
     assert found.everybody_fmr == pytest.approx(rates.fmr_at(c, 0.5), rel=0.01)
     assert rule(Target(score=0.5), c)([3]).rate.everybody_fmr > found.everybody_fmr  # type: ignore[operator]
+
+
+def test_the_rate_against_everybody_is_not_below_what_the_cohort_resolves() -> None:
+    c = with_groups()
+    assert rates.fmr_at(c, 0.99) < c.measured_to_fmr / 10
+    assert rule(Target(score=0.99), c)([1]).rate.everybody_fmr == pytest.approx(c.measured_to_fmr, rel=0.01)
+    assert rule(Target(fmr=1e-6), c, "everybody")([1]).rate.everybody_fmr == 1e-6
 
 
 def test_the_forecast_gives_both_figures() -> None:

@@ -26,7 +26,7 @@ MakeDevice = Callable[..., Device]
 @pytest.fixture
 def device(make_device: MakeDevice, collins: Pixels, portrait_files: dict[str, Path], subscriber: Subscriber) -> Device:
     """Eileen is enrolled, stands before the camera, and a match was published."""
-    made = make_device(pace="camera", fps=5, decision={"target_fmr": 1e-4}, mqtt={"requests": True})
+    made = make_device(pace="camera", fps=5, decision={"target_fmr": 1e-3}, mqtt={"requests": True})
     made.enroll("Eileen", portrait_files["collins"])
     made.camera.show([view(collins, i) for i in range(12)] * 400)
     made.start()

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from converters import no_rate
 from training.face import utkface
 
 
@@ -37,3 +38,9 @@ def test_parts_and_doubles_of_the_real_set() -> None:
     assert sizes == {"train": 8180, "threshold": 3974, "report": 4164}
     digests = {utkface.digest(n) for n in names}
     assert len(digests) == len(names) and utkface.doubles() <= digests and len(utkface.doubles()) == 1262
+
+
+def test_the_rule_for_children_uses_the_same_parts() -> None:
+    names = [f"{age}_0_0_2017011617452512{age}.jpg.chip.jpg" for age in range(1, 60)]
+    parts = {"fit": "train", "threshold": "threshold", "report": "report"}
+    assert [parts[no_rate.part_of(n)] for n in names] == [utkface.part_of(n) for n in names]

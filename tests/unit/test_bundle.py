@@ -212,7 +212,8 @@ def test_a_model_that_contradicts_its_card(
 
 
 def test_names_of_bundles(tmp_path: Path, encoder_bundle: Bundle) -> None:
-    assert find_bundle("mobilefacenet", "encoder") == find_bundle("", "encoder")
+    assert find_bundle("face", "encoder") == find_bundle("", "encoder") == find_bundle("mobilefacenet_apart", "encoder")
+    assert find_bundle("face-web", "encoder") == find_bundle("mobilefacenet", "encoder") != find_bundle("", "encoder")
     assert find_bundle("./x.tflite", "encoder") == Path("x.tflite")
     with pytest.raises(ModelError, match=r"one of the shipped bundles .*mobilefacenet.*, got 'resnet'"):
         find_bundle("resnet", "encoder")

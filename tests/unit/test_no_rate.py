@@ -13,13 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from asking import served
 from pictures import Pixels, empty_scene, extra_or_reason, frame, view
 from samples import random_unit, template, unit
 
 from converters.no_rate import part_of
 from edge_oneshot.cameras.images import to_jpeg
 from edge_oneshot.config import CameraConfig, Config, DeviceConfig
-from edge_oneshot.control.protocol import PendingRequest, answer_json, make_request
 from edge_oneshot.errors import EnrollmentError
 from edge_oneshot.gallery.archive import from_document, to_document
 from edge_oneshot.gallery.store import Gallery
@@ -63,12 +63,6 @@ def recognizer(make_recognizer: MakeRecognizer, careful: Pipeline) -> Recognizer
 @pytest.fixture
 def requests(recognizer: Recognizer) -> Requests:
     return Requests(recognizer, lambda event: None)
-
-
-def served(requests: Requests, verb: str, **arguments: Any) -> dict[str, Any]:
-    pending = PendingRequest(make_request(verb, arguments))
-    requests.start(pending)
-    return answer_json(pending.answers.get_nowait())
 
 
 def picture(pixels: Pixels) -> str:

@@ -9,33 +9,30 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
-from pictures import Pixels, empty_scene, frame, view
+from asking import STEP_NS, ask, watch
+from pictures import Pixels, frame, view
 from samples import OTHER, person, random_unit, template
 from second_encoder import write_second_encoder
 
 from edge_oneshot.config import Config, DecisionConfig, DeviceConfig, ModelConfig
 from edge_oneshot.control import requests as rq
-from edge_oneshot.control.protocol import PendingRequest, result_of
 from edge_oneshot.errors import ModelError
 from edge_oneshot.gallery.archive import to_document
 from edge_oneshot.gallery.store import Gallery
 from edge_oneshot.matching import cohort as rates
 from edge_oneshot.matching.threshold import Rule, Target
 from edge_oneshot.model.bundle import FACE_ENCODERS, Bundle, find_bundle, write_bundle
+from edge_oneshot.model.card import CohortScores
 from edge_oneshot.recognition.enrollment import Enrollment
-from edge_oneshot.recognition.matcher import look_alike
+from edge_oneshot.recognition.matcher import Matcher, look_alike
 from edge_oneshot.recognition.recognizer import Recognizer
 from edge_oneshot.service.compose import build_tracker
 from edge_oneshot.service.daemon import Daemon
 from edge_oneshot.service.reporter import Reporter
-from edge_oneshot.service.requests import Requests
-from edge_oneshot.types import DecisionKind, Event
-
-STEP_NS = 100_000_000
+from edge_oneshot.types import DecisionKind
 
 
 @pytest.fixture(scope="session")
@@ -77,12 +74,6 @@ def both(collins: Pixels, hopper: Pixels) -> Pixels:
 
 def other_face(recognizer: Recognizer) -> str:
     return recognizer.pipeline.older[0].encoder_id
-
-
-def ask(recognizer: Recognizer, request: rq.Request[Any]) -> Any:
-    pending = PendingRequest(request)
-    Requests(recognizer, lambda event: None).start(pending)
-    return result_of(request, pending.answers.get(timeout=1))
 
 
 # ---- who is compared by what
@@ -143,7 +134,7 @@ def test_only_encoders_that_the_gallery_needs_are_loaded_and_run(
     upgraded.enroll("Grace", hopper)
     assert set(who_encoded()) == {old.encoder_id, new.encoder_id}
     upgraded.enroll("Eileen", collins, replace=True)
-    assert (upgraded.pipeline.older, upgraded.people.old, len(upgraded.matchers)) == ((), [], 1)
+    assert (upgraded.pipeline.older, upgraded.people.old, len(upgraded.matchers)) == ((), frozenset(), 1)
     assert who_encoded() == [new.encoder_id]
     assert upgraded.verify("Eileen", view(collins, 1)).decision.encoder_id == new.encoder_id
 
@@ -175,13 +166,13 @@ def test_a_person_with_templates_of_both_is_compared_by_the_current_encoder(
     vector = upgraded.pipeline.encode(upgraded.pipeline.samples(frame(collins))[0])
     new = replace(stored, template_id="new", embedding=vector)
     upgraded.people.add(person_.identity, [stored, new], replace=True)
-    assert (upgraded.people.old, upgraded.pipeline.older, upgraded.people.templates) == ([], (), 2)
+    assert (upgraded.people.old, upgraded.pipeline.older, upgraded.people.templates) == (frozenset(), (), 2)
     assert upgraded.verify("Eileen", collins).decision.encoder_id == second.encoder_id
 
 
 def test_templates_of_an_unknown_encoder_are_not_compared(upgraded: Recognizer) -> None:
     upgraded.people.add(person("third"), [template("third", random_unit(1), OTHER)])
-    assert (upgraded.people.old, upgraded.references.foreign, upgraded.people.templates) == (["eileen"], 1, 2)
+    assert (upgraded.people.old, upgraded.references.foreign, upgraded.people.templates) == ({"eileen"}, 1, 2)
     checked = ask(upgraded, rq.Check())
     assert (checked.needs_enrollment, checked.old_encoders[0].identities) == (["third"], ["eileen"])
 
@@ -193,7 +184,7 @@ def test_a_damaged_old_template_affects_its_person_only(
     long = np.full(192, 3.0, "<f4").tobytes()
     upgraded.people.gallery._db.execute("UPDATE templates SET vector = ? WHERE identity_id = 'eileen'", (long,))
     upgraded.people.refresh(force=True)
-    assert "of 'eileen' is damaged" in caplog.text and upgraded.people.old == ["grace"]
+    assert "of 'eileen' is damaged" in caplog.text and upgraded.people.old == {"grace"}
     assert upgraded.identify(collins)[0].identity is None
     assert upgraded.identify(hopper)[0].identity == "grace"
 
@@ -233,7 +224,7 @@ def test_a_damaged_shipped_bundle_does_not_stop_the_others(
     recognizer = open_()
     recognizer.people.refresh(force=True)
     assert caplog.text.count("old templates of this encoder are not compared") == 1
-    assert (recognizer.people.old, recognizer.references.foreign) == ([], 1)
+    assert (recognizer.people.old, recognizer.references.foreign) == (frozenset(), 1)
     assert recognizer.identify(hopper)[0].identity == "grace"
 
 
@@ -250,6 +241,13 @@ def add_people(recognizer: Recognizer, old: int, new: int) -> None:
     recognizer.people.add_all(made)
 
 
+def deciding(matcher: Matcher) -> CohortScores:
+    """The cohort that the threshold of this encoder was chosen against."""
+    cohort = matcher.rule.against(matcher.threshold.rate)
+    assert cohort is not None
+    return cohort
+
+
 def test_the_stated_fpir_holds_for_the_gallery_as_a_whole(open_: Open, upgraded: Recognizer) -> None:
     recognizer = open_(target_fpir=0.01)
     add_people(recognizer, 29, 90)
@@ -257,9 +255,9 @@ def test_the_stated_fpir_holds_for_the_gallery_as_a_whole(open_: Open, upgraded:
     assert (len(old.references), len(new.references)) == (30, 90)
     sums = 0.0
     for matcher in (new, old):
-        assert matcher.rule.cohort is not None and matcher.threshold.target_fpir == 0.01
+        assert matcher.threshold.target_fpir == 0.01
         assert matcher.threshold.rate.fpir == 0.01
-        own = rates.fpir_at(matcher.rule.cohort, matcher.threshold.value, len(matcher.references))
+        own = rates.fpir_at(deciding(matcher), matcher.threshold.value, len(matcher.references))
         assert own == pytest.approx(0.01 * len(matcher.references) / 120, rel=0.01)
         sums += own
     assert sums <= 0.0101
@@ -274,8 +272,9 @@ def test_an_fmr_is_that_of_each_comparison(open_: Open, upgraded: Recognizer) ->
     add_people(recognizer, 50, 50)
     assert [m.threshold.value for m in recognizer.matchers] == before
     for matcher in recognizer.matchers:
-        assert matcher.rule.cohort is not None
-        assert rates.fmr_at(matcher.rule.cohort, matcher.threshold.value) == pytest.approx(1e-4, rel=0.01)
+        assert rates.fmr_at(deciding(matcher), matcher.threshold.value) == pytest.approx(
+            1e-4, rel=0.1
+        )  # a tail, anchored at the counts
 
 
 def test_a_threshold_set_by_hand_becomes_the_score_of_the_same_rate(open_: Open, upgraded: Recognizer) -> None:
@@ -333,7 +332,7 @@ def test_list_show_and_check_name_who_has_an_old_template(
     assert shown.old_template and shown.details[0].comparable
     checked = ask(upgraded, rq.Check())
     (old,) = checked.old_encoders
-    assert (old.encoder, old.encoder_id) == ("mobilefacenet-int8", encoder_bundle.encoder_id)
+    assert (old.encoder, old.encoder_id) == ("mobilefacenet-apart-int8", encoder_bundle.encoder_id)
     assert (old.identities, checked.needs_enrollment, checked.templates) == (["eileen"], [], 2)
     assert old.threshold != checked.threshold and old.growth.identities == checked.growth[0].identities == 1
 
@@ -375,17 +374,6 @@ def test_an_archive_with_old_templates_is_imported_and_compared(
 
 
 # ---- visits
-
-
-def watch(recognizer: Recognizer, *pictures: Pixels) -> list[Event]:
-    """The events of a daemon that sees these pictures, and then no one."""
-    config = Config(decision=DecisionConfig())
-    daemon = Daemon(config, recognizer, build_tracker(config, recognizer), Reporter())
-    events, ns = [], 10**12
-    for pixels in (*pictures, *[empty_scene()] * 21):
-        ns += STEP_NS
-        events += daemon.step(frame(pixels, ns), ns)
-    return events
 
 
 def test_visits_of_both_people_are_reported_by_their_encoders(

@@ -13,10 +13,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from asking import served
 from samples import person, random_unit, template
 
 from edge_oneshot.config import Config, DecisionConfig, DeviceConfig
-from edge_oneshot.control.protocol import PendingRequest, answer_json, make_request
+from edge_oneshot.control.protocol import PendingRequest
 from edge_oneshot.control.requests import List, Status
 from edge_oneshot.control.responses import People
 from edge_oneshot.errors import GalleryError
@@ -56,13 +57,6 @@ def recognizer(gallery: Gallery, pipeline: Pipeline) -> Recognizer:
 @pytest.fixture
 def requests(recognizer: Recognizer) -> Requests:
     return Requests(recognizer, lambda event: None)
-
-
-def served(requests: Requests, verb: str, **arguments: Any) -> dict[str, Any]:
-    """The answer of a request, both as JSON."""
-    pending = PendingRequest(make_request(verb, arguments))
-    requests.start(pending)
-    return answer_json(pending.answers.get_nowait())
 
 
 @pytest.mark.parametrize("key", ["template_id", "encoder_id"])

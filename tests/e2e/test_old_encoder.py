@@ -30,7 +30,7 @@ def test_people_enrolled_before_and_after_an_upgrade_open_the_same_door(
     assert device.enroll("Grace Hopper", portrait_files["hopper"])["encoder_id"] == second.encoder_id != old
 
     check = device.call("gallery", "check")
-    assert "1 people are compared by mobilefacenet-int8, threshold" in check
+    assert "1 people are compared by mobilefacenet-apart-int8, threshold" in check
     assert "old template: eileen-collins: edge-oneshot enroll --name … --id eileen-collins --replace" in check
     assert "old template: enroll again" in device.call("gallery", "list")
     assert "in use, old: enroll again" in device.call("gallery", "show", "Eileen Collins")
