@@ -30,7 +30,7 @@ class StatedRate:
     fmr: float | None = out("stated false match rate of one comparison, else null")
     fpir: float | None = out("stated false match rate against the whole gallery, else null")
     everybody_fmr: float | None = out(
-        "false match rate of one comparison with any person, or an upper bound of it; null without a cohort"
+        "that of one comparison with any person, or an upper bound; null without a cohort"
     )
 
 
@@ -120,7 +120,7 @@ class DoorState:
     fpir_low: float | None = out("lower end of its 95 % interval")
     fpir_high: float | None = out("upper end of its 95 % interval")
     missed: float | None = out("estimated share of these visits that were enrolled people who were missed")
-    above: bool = out("true if the lower end of the interval is above the accepted rate")
+    above: bool = out("true if the lower end of the interval is above the stated rate")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -170,9 +170,7 @@ class Checked(GalleryCounts):
     threshold: float
     needs_enrollment: list[str] = out("identities whose templates cannot be compared")
     look_alikes: list[AlikePair] = out("pairs of people who would match each other")
-    growth: list[GrowthState] | None = out(
-        "error rates of the current encoder now and with 100 more people; null without a cohort", None
-    )
+    growth: list[GrowthState] | None = out("error rates now and with 100 more people; null without a cohort", None)
     no_rate: tuple[str, ...] = out("identities for whom no error rate can be stated", ())
     fnmr: float | None = out("expected share of enrolled people's captures missed now; null if not measured", None)
     rate: StatedRate | None = out("the stated error rate, and against whom it is kept", None)
