@@ -33,6 +33,7 @@ from edge_oneshot.service.reporter import Reporter
 from edge_oneshot.service.requests import Requests
 from edge_oneshot.service.vitals import Vitals
 from edge_oneshot.types import Event, Frame, Observation
+from edge_oneshot.vision.gates import Gates
 
 log = logging.getLogger(__name__)
 
@@ -178,7 +179,8 @@ class Daemon:
         assert self._plan_reload is not None
         new = self._plan_reload(self.config)
         self.recognizer.people.refresh(force=True)
-        self.config, self.recognizer.pipeline.gates, self.recognizer.rule = new.config, new.config.quality, new.rule
+        self.config, self.recognizer.rule = new.config, new.rule
+        self.recognizer.pipeline.gates = Gates(probe=new.config.quality, reference=new.config.enrollment)
         if self.door is not None:
             self.door.reconfigure(new.config.decision)
         self.tracker.reconfigure(new.config.decision)
