@@ -16,7 +16,7 @@ from edge_oneshot.control.requests import Request
 
 if TYPE_CHECKING:
     from edge_oneshot.config import Config
-    from edge_oneshot.control.responses import StatedRate
+    from edge_oneshot.control.responses import DoorState, StatedRate
 
 R = TypeVar("R")
 json_option = click.option("--json", "as_json", is_flag=True, help="Print data as JSON on standard output.")
@@ -42,6 +42,13 @@ def perform(config: Config, request: Request[R], *, direct: bool = False) -> R:
     from edge_oneshot.service.offline import perform as serve
 
     return serve(config, request, lambda text: click.echo(text, err=True), direct=direct)
+
+
+def door_words(door: DoorState, stated: StatedRate | None) -> str:
+    """This door's own rate, in one line, as a rate of the kind that is stated."""
+    from edge_oneshot.types import DoorReport
+
+    return DoorReport(**to_json(door)).words(fpir=stated is not None and stated.fpir is not None)
 
 
 def words(rate: StatedRate) -> str:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from edge_oneshot.cli.common import find_config, json_option, perform, print_json, words
+from edge_oneshot.cli.common import door_words, find_config, json_option, perform, print_json, words
 from edge_oneshot.control import requests as rq
 from edge_oneshot.control.responses import AlikePair, Checked, OldEncoder
 
@@ -92,6 +92,8 @@ def check(ctx: click.Context, as_json: bool) -> None:
     click.echo(f"{r.identities} people, {r.templates} templates, threshold {r.threshold:.3f}")
     if r.rate is not None:
         click.echo(f"stated: {words(r.rate)}")
+    if r.door is not None:
+        click.echo(door_words(r.door, r.rate))
     _print_findings(r)
     current = " with a template of the current encoder" if r.old_encoders else ""
     for state, word in zip(r.growth or (), ("now", "with 100 more people"), strict=False):
@@ -142,6 +144,18 @@ def _cost(pair: AlikePair, fnmr: float | None) -> str:
     cost = "" if pair.fnmr is None else f" and misses {100 * pair.fnmr:.3g} % of enrolled people's captures"
     today = "" if pair.fnmr is None or fnmr is None else f" (today {100 * fnmr:.3g} %)"
     return f"; a threshold of {pair.apart_at:.4f} separates these templates{cost}{today}"
+
+
+@gallery.command("reset-door", short_help="Erase the measurement of this door.")
+@json_option
+@click.pass_context
+def reset_door(ctx: click.Context, as_json: bool) -> None:
+    """Erase the scores of this door's visitors, and take back the raise of the threshold. Measuring begins again.
+
+    Use it after the camera was moved or replaced, or after someone with a twin at this door was removed.
+    """
+    r = perform(find_config(ctx), rq.ResetDoor())
+    print_json(r) if as_json else click.echo(f"erased the counts of {r.visits} visits; threshold {r.threshold:.3f}")
 
 
 @gallery.command()

@@ -14,6 +14,7 @@ from edge_oneshot.control.responses import (
     Captured,
     Checked,
     Compared,
+    DoorReset,
     Enrolled,
     Explained,
     Exported,
@@ -122,6 +123,14 @@ class Check(Request[Checked]):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ResetDoor(Request[DoorReset]):
+    """Erase the scores of this door's visitors, and take back the raise of the threshold. Measuring begins again."""
+
+    verb = "reset-door"
+    response = DoorReset
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Export(Request[Exported]):
     """Export every person."""
 
@@ -219,7 +228,7 @@ AnyRequest = Request[Any]
 REQUESTS: dict[str, type[AnyRequest]] = {
     kind.verb: kind
     for kind in (
-        *(Enroll, Cancel, List, Show, Rename, Forget, Check, Export, Import, Verify, Identify),
+        *(Enroll, Cancel, List, Show, Rename, Forget, Check, ResetDoor, Export, Import, Verify, Identify),
         *(Capture, Status, Pause, Resume, Explain, Reload),
     )
 }

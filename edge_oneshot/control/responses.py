@@ -30,7 +30,7 @@ class StatedRate:
     fmr: float | None = out("stated false match rate of one comparison, else null")
     fpir: float | None = out("stated false match rate against the whole gallery, else null")
     everybody_fmr: float | None = out(
-        "false match rate of one comparison with any person, or an upper bound of it; null without a cohort"
+        "that of one comparison with any person, or an upper bound; null without a cohort"
     )
 
 
@@ -106,6 +106,24 @@ class GalleryCounts:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class DoorState:
+    """This door's own error rates at the threshold in force, from the scores of unknown visitors."""
+
+    visits: int = out("visits of unknown people that were counted")
+    needed: int = out("visits below which no rate is stated")
+    days: int = out("days with such a visit, at most 90")
+    raised: float = out("how much the threshold in force is above the one that the card gives")
+    fmr: float | None = out("false match rate of one comparison; null: too few visits")
+    fmr_low: float | None = out("lower end of its 95 % interval")
+    fmr_high: float | None = out("upper end of its 95 % interval")
+    fpir: float | None = out("rate of visits by strangers that match anyone of the gallery")
+    fpir_low: float | None = out("lower end of its 95 % interval")
+    fpir_high: float | None = out("upper end of its 95 % interval")
+    missed: float | None = out("estimated share of these visits that were enrolled people who were missed")
+    above: bool = out("true if the lower end of the interval is above the stated rate")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Enrolled:
     identity: str
     name: str
@@ -152,13 +170,18 @@ class Checked(GalleryCounts):
     threshold: float
     needs_enrollment: list[str] = out("identities whose templates cannot be compared")
     look_alikes: list[AlikePair] = out("pairs of people who would match each other")
-    growth: list[GrowthState] | None = out(
-        "error rates of the current encoder now and with 100 more people; null without a cohort", None
-    )
+    growth: list[GrowthState] | None = out("error rates now and with 100 more people; null without a cohort", None)
     no_rate: tuple[str, ...] = out("identities for whom no error rate can be stated", ())
     fnmr: float | None = out("expected share of enrolled people's captures missed now; null if not measured", None)
     rate: StatedRate | None = out("the stated error rate, and against whom it is kept", None)
     old_encoders: list[OldEncoder] | None = out("encoders in use for people with an old template", None)
+    door: DoorState | None = out("this door's own error rates; null if they cannot be measured", None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DoorReset:
+    visits: int = out("visits whose counts were erased")
+    threshold: float = out("in force from now on")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -170,9 +193,7 @@ class Exported:
 class Imported:
     identities: list[str]
     needs_enrollment: list[str] = out("imported people whose templates cannot be compared")
-    old_templates: list[str] | None = out(
-        "imported people with an old template, who are compared until they are enrolled again", None
-    )
+    old_templates: list[str] | None = out("imported people who are compared by an old template", None)
     no_rate: tuple[str, ...] = out("imported people for whom no error rate can be stated", ())
 
 
@@ -256,6 +277,7 @@ class StatusReport:
     threshold_extrapolated: bool
     old_templates: int = out("people who are compared by the encoder of an old template", 0)
     rate: StatedRate | None = out("the stated error rate, and against whom it is kept", None)
+    door: DoorState | None = out("this door's own error rates; null if they cannot be measured", None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,6 +9,7 @@ from collections.abc import Collection, Mapping
 from datetime import datetime, timedelta
 
 from edge_oneshot.events.clock import boot_id, new_event_id
+from edge_oneshot.matching.threshold import Threshold
 from edge_oneshot.matching.track import ResultKind, TrackResult
 from edge_oneshot.types import Event, Identity
 
@@ -60,6 +61,38 @@ def track_event(
         event_type=result.kind.value,
         ts=now - timedelta(microseconds=(now_ns - result.last_ns) / 1000),
         captured_ns=result.last_ns,
+        boot_id=boot_id(),
+        body=body,
+    )
+
+
+def threshold_event(
+    before: float,
+    threshold: Threshold,
+    door: Mapping[str, object],
+    camera: str,
+    encoder_id: str,
+    now_ns: int,
+    now: datetime,
+) -> Event:
+    """The event of a threshold that this door has changed. before: its score. door: this door's own rates, JSON values."""
+    rates = ("fmr", "fmr_low", "fmr_high", "fpir", "fpir_low", "fpir_high", "visits")
+    body: dict[str, object] = {
+        "from": _rounded(before),
+        "to": _rounded(threshold.value),
+        "raised": _rounded(threshold.raised),
+        "target_fmr": threshold.target_fmr,
+        "target_fpir": threshold.target_fpir,
+        "rate": threshold.rate.message(),
+        **{name: door[name] for name in rates},
+        "camera": camera,
+        "encoder_id": encoder_id,
+    }
+    return Event(
+        event_id=new_event_id(),
+        event_type="threshold_changed",
+        ts=now,
+        captured_ns=now_ns,
         boot_id=boot_id(),
         body=body,
     )

@@ -71,6 +71,12 @@ class References:
         rows = np.flatnonzero(self._owner == self._index[identity_id])
         return float(score_all(self.comparator, self._vectors[rows], probe.vector).max())
 
+    def best(self, probe: Embedding) -> Float32Array:
+        """The score of the best template of each identity, float32, in the order of `identity_ids`; not for no template."""
+        best = np.full(len(self.identity_ids), -np.inf, dtype=np.float32)
+        np.maximum.at(best, self._owner, score_all(self.comparator, self._vectors, probe.vector))
+        return best
+
     def rank(self, probe: Embedding, limit: int = 2) -> list[Candidate]:
         """The `limit` best identities, each with the score of its best template; equal scores in order of identity_id.
 
@@ -82,8 +88,7 @@ class References:
             )
         if not len(self):
             return []
-        best = np.full(len(self.identity_ids), -np.inf, dtype=np.float32)
-        np.maximum.at(best, self._owner, score_all(self.comparator, self._vectors, probe.vector))
+        best = self.best(probe)
         order = first(best, limit)
         return [Candidate(identity_id=self.identity_ids[i], score=float(best[i])) for i in order]
 

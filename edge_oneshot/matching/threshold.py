@@ -31,7 +31,8 @@ class Threshold:
 
     extrapolated: the rate is lower, or the gallery larger, than the counts of the card resolve. identities: the size of
     the gallery that it holds for; None if it does not depend on it. approximated: by FPIR = 1 - (1 - FMR)^N, since the
-    card has no cohort scores. rate: the stated rate with the people that it holds against.
+    card has no cohort scores. raised: by how much `value` is above the score of the card, since this door needs it
+    (matching/door.py). rate: the stated rate with the people that it holds against; a raise lowers its everybody_fmr only.
     """
 
     value: float
@@ -40,6 +41,7 @@ class Threshold:
     target_fpir: float | None = None
     identities: int | None = None
     approximated: bool = False
+    raised: float = 0.0
     rate: Rate = UNSTATED
 
 
@@ -61,6 +63,7 @@ class Rule:
     """The accepted error, the measurements of the card and the strangers: gives the threshold for any gallery.
 
     strangers: against whom the error is kept; "matched" means everybody where the cohort has no group that decides.
+    raised: by how much each threshold is above the card's. A threshold set by hand is never raised.
     Raises ValueError if the measurements give no threshold for the target.
     """
 
@@ -68,6 +71,7 @@ class Rule:
     thresholds: Thresholds | None
     cohort: CohortScores | None
     strangers: Strangers = "matched"
+    raised: float = 0.0
 
     def __post_init__(self) -> None:
         self(())
@@ -79,10 +83,19 @@ class Rule:
         its identities are of the gallery. A stranger is a false positive if any encoder matches, with at most the sum of
         the encoders' rates (union bound), so the rate holds for the gallery as a whole. A rate per comparison needs no share.
         """
+        found = self._of_the_card(templates, others)
+        if not self.raised or self.target.score is not None:
+            return found
+        value, rate = found.value + self.raised, found.rate
+        if self.cohort is not None:
+            rate = replace(rate, everybody_fmr=_fmr_at(self.cohort, value, templates))
+        return replace(found, value=value, raised=self.raised, rate=rate)
+
+    def _of_the_card(self, templates: Sequence[int], others: int) -> Threshold:
+        """The threshold without the raise."""
         if not others or self.target.fpir is None:
             return threshold_for(self.target, self.thresholds, self.cohort, templates, self.strangers)
-        own = sum(k > 0 for k in templates)
-        part = Target(fpir=self.target.fpir * max(own, 1) / (max(own, 1) + others))
+        part = Target(fpir=self.target.fpir * share(sum(k > 0 for k in templates), others))
         found = threshold_for(part, self.thresholds, self.cohort, templates, self.strangers)
         return replace(found, target_fpir=self.target.fpir, rate=replace(found.rate, fpir=self.target.fpir))
 
@@ -94,6 +107,11 @@ class Rule:
     def against(self, rate: Rate) -> CohortScores | None:
         """The scores of the people that a rate holds against; None without cohort scores."""
         return self.cohort if rate.group is None or self.cohort is None else self.cohort.groups[rate.group]
+
+
+def share(own: int, others: int) -> float:
+    """The part of target_fpir that an encoder gets which compares `own` identities of a gallery, and others `others`."""
+    return max(own, 1) / (max(own, 1) + others)
 
 
 def deciding_groups(cohort: CohortScores | None) -> dict[str, CohortScores]:

@@ -14,9 +14,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from enum import Enum
 
+import numpy as np
+
 from edge_oneshot.config import DecisionConfig
 from edge_oneshot.matching.evidence import Evidence, Score
-from edge_oneshot.types import Box, DecisionKind, Embedding, Observation, PadDecision, Withheld
+from edge_oneshot.types import Box, DecisionKind, Embedding, Float64Array, Observation, PadDecision, Withheld
 
 MIN_IOU = 0.2  # of the boxes of one person in two frames some 100 ms apart
 # What a frame that is too poor for a template says against a known person: an approaching resident is seen poorly first.
@@ -35,6 +37,8 @@ class TrackResult:
     """A result of a track. observation: the best one that supports it. frames: number of compared frames of the track.
 
     identity_id: of a match, or of a match that is gone; None otherwise. first_ns, last_ns: monotonic capture times.
+    visit: of an unknown person who is gone: the mean of the track's embeddings by the measured encoder, of unit length; None
+    otherwise. views: how many independent views its frames are worth (neff of matching/evidence.py).
     """
 
     kind: ResultKind
@@ -44,6 +48,8 @@ class TrackResult:
     frames: int
     first_ns: int
     last_ns: int
+    visit: Embedding | None = None
+    views: float = 1.0
 
 
 @dataclass(slots=True, kw_only=True)
@@ -62,19 +68,27 @@ class Track:
     last: Observation | None = None
     withheld: Withheld | None = None  # at the newest frame
     unlike: list[Observation] = field(default_factory=list)
+    summed: int = 0  # embeddings of the measured encoder that were compared
+    total: Float64Array | None = None  # their sum
 
 
 class Tracker:
     """Keeps the tracks of one camera.
 
     alike: whether two embeddings show the same person or thing, for whole frames, which have no box. score, unit: for
-    Evidence. One thread may use it.
+    Evidence. measured: encoder_id of the visits of unknown people; None: they are not wanted. One thread may use it.
     """
 
     def __init__(
-        self, config: DecisionConfig, alike: Callable[[Embedding, Embedding], bool], score: Score, *, unit: bool = True
+        self,
+        config: DecisionConfig,
+        alike: Callable[[Embedding, Embedding], bool],
+        score: Score,
+        *,
+        unit: bool = True,
+        measured: str | None = None,
     ) -> None:
-        self._config, self._alike, self._score, self._unit = config, alike, score, unit
+        self._config, self._alike, self._score, self._unit, self._measured = config, alike, score, unit, measured
         self._tracks: list[Track] = []
         self._count = 0
 
@@ -161,6 +175,10 @@ class Tracker:
         if observation.decision.kind is DecisionKind.NOT_COMPARED:
             return []
         track.compared += 1
+        measured = None if self._measured is None else observation.by(self._measured)
+        if measured is not None:
+            vector = measured.embedding.vector.astype(np.float64)
+            track.summed, track.total = track.summed + 1, vector if track.total is None else track.total + vector
         track.evidence.add(observation)
         if track.result is ResultKind.MATCH:
             return self._watch(track, observation, now_ns)
@@ -202,10 +220,18 @@ class Tracker:
         if track.best is None:
             return []
         if track.result in (ResultKind.MATCH, ResultKind.UNKNOWN):
-            return [_result(track, ResultKind.GONE, track.best)]
+            return [self._with_visit(_result(track, ResultKind.GONE, track.best), track)]
         if track.seen >= self._config.unknown_frames:
             return [_result(track, ResultKind.REJECTED, track.best)]
         return []  # too few frames for any result, even for rejected
+
+    def _with_visit(self, result: TrackResult, track: Track) -> TrackResult:
+        """The result with the visit of an unknown person."""
+        if track.result is not ResultKind.UNKNOWN or track.total is None or self._measured is None:
+            return result
+        length = max(float(np.linalg.norm(track.total)), 1e-9)
+        visit = Embedding(vector=(track.total / length).astype(np.float32), encoder_id=self._measured)
+        return replace(result, visit=visit, views=max(1.0, (track.summed / length) ** 2))
 
 
 def _agrees(track: Track, observation: Observation) -> bool:

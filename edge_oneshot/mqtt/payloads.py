@@ -92,6 +92,7 @@ class Health:
 
     state: running, paused, camera_lost. stages_ms: stage -> (p50, p95) of the last frames. camera_age_s: since the last
     frame. throttled: the Pi firmware's throttling bits, 0 = fine. rss_bytes: resident memory.
+    door: this door's own rates, JSON values (service/door.py); None: they cannot be measured.
     """
 
     state: str
@@ -111,6 +112,7 @@ class Health:
     identities: int
     templates: int
     ts: datetime
+    door: Mapping[str, object] | None = None
 
     def message(self) -> dict[str, object]:
         return {
@@ -132,6 +134,7 @@ class Health:
             },
             "encoder_id": self.encoder_id,
             "gallery": {"identities": self.identities, "templates": self.templates},
+            "door": self.door,
             "ts": iso(self.ts),
         }
 

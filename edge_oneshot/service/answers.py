@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict
 
 from edge_oneshot.control import responses as rs
+from edge_oneshot.gallery.people import People
+from edge_oneshot.gallery.store import Enrolled as Person
 from edge_oneshot.matching.forecast import nearest
 from edge_oneshot.recognition.enrollment import Enrollment
 from edge_oneshot.recognition.matcher import look_alike
@@ -33,6 +35,20 @@ def enrolled_response(enrollment: Enrollment, recognizer: Recognizer) -> rs.Enro
         nearest=None if near is None else rs.Nearest(**near),
         no_rate=enrollment.template.no_rate,
     )
+
+
+def template_details(people: People, person: Person) -> list[rs.TemplateDetails]:
+    """The templates of one person."""
+    return [
+        rs.TemplateDetails(
+            template_id=t.template_id,
+            created_at=t.created_at.isoformat(),
+            encoder_id=t.encoder_id,
+            comparable=people.comparable(t),
+            quality=t.quality.measures(),
+        )
+        for t in person.templates
+    ]
 
 
 def stated(rate: Rate) -> rs.StatedRate:

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+
 from edge_oneshot.control import responses as rs
 from edge_oneshot.matching.forecast import growth, missed, too_alike
 from edge_oneshot.recognition.matcher import Matcher
 from edge_oneshot.recognition.recognizer import Recognizer
 from edge_oneshot.service.answers import stated
+from edge_oneshot.types import DoorReport
 
 
-def checked(recognizer: Recognizer, identities: int, needs_enrollment: list[str]) -> rs.Checked:
-    """identities: number of enrolled people. needs_enrollment: those whose templates cannot be compared.
+def checked(
+    recognizer: Recognizer, identities: int, needs_enrollment: list[str], door: DoorReport | None
+) -> rs.Checked:
+    """identities: number of enrolled people. needs_enrollment: those whose templates cannot be compared. door: its own rates.
 
     People with templates of different encoders are not compared with each other.
     """
@@ -30,6 +35,7 @@ def checked(recognizer: Recognizer, identities: int, needs_enrollment: list[str]
         fnmr=missed(current.rule, threshold),
         rate=stated(current.threshold.rate),
         old_encoders=[_old(m) for m in older],
+        door=None if door is None else rs.DoorState(**asdict(door)),
     )
 
 

@@ -16,6 +16,7 @@ from edge_oneshot.control.protocol import RequestSource
 from edge_oneshot.control.server import ControlServer
 from edge_oneshot.events.journal import Journal
 from edge_oneshot.events.outbox import Outbox
+from edge_oneshot.gallery.door import DoorRecord
 from edge_oneshot.matching.track import Tracker
 from edge_oneshot.mqtt.client import MqttLink
 from edge_oneshot.mqtt.commands import MqttRequests, acl_lines
@@ -24,6 +25,7 @@ from edge_oneshot.mqtt.publisher import StatePublisher
 from edge_oneshot.recognition.compose import build_rule
 from edge_oneshot.recognition.recognizer import Recognizer
 from edge_oneshot.service.daemon import Daemon
+from edge_oneshot.service.door import Door
 from edge_oneshot.service.reload import HangUp, plan
 from edge_oneshot.service.reporter import Reporter
 
@@ -32,7 +34,14 @@ log = logging.getLogger(__name__)
 
 def build_tracker(config: Config, recognizer: Recognizer) -> Tracker:
     unit = recognizer.pipeline.encoder.card.comparator.kind == "cosine"
-    return Tracker(config.decision, recognizer.alike, recognizer.score, unit=unit)
+    return Tracker(config.decision, recognizer.alike, recognizer.score, unit=unit, measured=recognizer.encoder_id)
+
+
+@contextmanager
+def door(config: Config, recognizer: Recognizer) -> Iterator[Door]:
+    """What measures this door's own error rates. Its counts depend on the encoder."""
+    with closing(DoorRecord(config.door_path, recognizer.encoder_id)) as record:
+        yield Door(record, recognizer, config.decision, config.camera.name)
 
 
 @contextmanager
@@ -86,6 +95,7 @@ def run_daemon(load: Callable[[], Config]) -> int:
         LatestFrame(config.camera) as camera,
         reporter(config) as (report, sources),
         closing(Journal(config.explain_path, config.decision)) as journal,
+        door(config, recognizer) as measured,
     ):
         daemon = Daemon(
             config,
@@ -94,5 +104,6 @@ def run_daemon(load: Callable[[], Config]) -> int:
             report,
             journal,
             lambda running: plan(running, load(), lambda c: build_rule(c, recognizer.pipeline.encoder)),
+            measured,
         )
         return daemon.run(camera, [server, hang_up, *sources], stop)

@@ -27,6 +27,7 @@ from edge_oneshot.matching.track import ResultKind, Tracker, TrackResult
 from edge_oneshot.mqtt.payloads import Health
 from edge_oneshot.recognition.recognizer import Recognizer
 from edge_oneshot.service import system
+from edge_oneshot.service.door import Door
 from edge_oneshot.service.reload import Plan
 from edge_oneshot.service.reporter import Reporter
 from edge_oneshot.service.requests import Requests
@@ -58,10 +59,14 @@ class Daemon:
         reporter: Reporter,
         journal: Journal | None = None,
         plan_reload: Callable[[Config], Plan] | None = None,
+        door: Door | None = None,
     ) -> None:
-        """journal: the records for `explain`; None: none are kept. plan_reload: reads the configuration again."""
+        """journal: the records for `explain`; None: none are kept. plan_reload: reads the configuration again.
+
+        door: measures this door's own error rates; None: they are not measured.
+        """
         self.config, self.recognizer, self.tracker, self.reporter = config, recognizer, tracker, reporter
-        self.journal = journal
+        self.journal, self.door = journal, door
         if journal is not None:
             journal.keep_only(recognizer.people.names)
         self._plan_reload = plan_reload
@@ -72,6 +77,7 @@ class Daemon:
             set_paused=self._pause,
             journal=journal,
             reload=self._reload if plan_reload else None,
+            door=door,
         )
         self.vitals = Vitals()
         self.state = State.RUNNING
@@ -90,7 +96,8 @@ class Daemon:
         if now_ns - self._gallery_ns >= GALLERY_EVERY_NS:
             self._gallery_ns = now_ns
             self._read_gallery()
-        if frame is not None and self.requests.job is not None:
+        enrolling = self.requests.job is not None
+        if frame is not None and enrolling:
             # The person in front of the camera is being enrolled, or the camera aimed: publish no `unknown` meanwhile.
             self.requests.offer(frame)
             results = self.tracker.expire(now_ns)
@@ -103,6 +110,11 @@ class Daemon:
         if self.requests.job is not None:
             self.requests.tick(now_ns)
         events = [self._publish(result) for result in results]
+        if self.door is not None:
+            # The person who is being enrolled is no stranger.
+            for event in self.door.measure([] if enrolling else results, datetime.now(UTC)):
+                self._emit(event)
+                events.append(event)
         if self.journal is not None:
             self.journal.close_tracks(self.tracker.numbers)
         self.reporter.presence(*self.tracker.present)
@@ -136,6 +148,8 @@ class Daemon:
         system.notify("WATCHDOG=1")  # an import commits one event for each of its people: that is progress
         if self.recognizer.references is not self._published:
             self._gallery_changed()
+        elif event.event_type == "threshold_changed":
+            self.reporter.info(self.config, self.recognizer)
 
     def _read_gallery(self) -> None:
         people = self.recognizer.people
@@ -167,6 +181,8 @@ class Daemon:
         self.recognizer.people.refresh(force=True)
         self.config, self.recognizer.rule = new.config, new.rule
         self.recognizer.pipeline.gates = Gates(probe=new.config.quality, reference=new.config.enrollment)
+        if self.door is not None:
+            self.door.reconfigure(new.config.decision)
         self.tracker.reconfigure(new.config.decision)
         if self.journal is not None:
             self.journal.reconfigure(new.config.decision)
@@ -251,6 +267,8 @@ class Daemon:
         self.reporter.presence([], 0)
         threshold = self.recognizer.threshold.value
         log.info("running: %d people, threshold %.3f, %s", len(people.names), threshold, card.name)
+        if self.door is not None and (report := self.door.report()) is not None:
+            log.info("%s", self.door.words(report))
 
     def _warn_of_threshold(self) -> None:
         threshold = self.recognizer.threshold
@@ -268,7 +286,8 @@ class Daemon:
     # ---- reports
 
     def health(self) -> Health:
-        return self.vitals.health(self.state.value, self.recognizer, self.reporter)
+        door = None if self.door is None else self.door.report()
+        return self.vitals.health(self.state.value, self.recognizer, self.reporter, door)
 
     def status(self) -> StatusReport:
         """What `edge-oneshot status` shows."""

@@ -21,7 +21,7 @@ from edge_oneshot.errors import CameraError, ControlError, GalleryError
 from edge_oneshot.events.explain import select
 from edge_oneshot.events.journal import forget_in_files, read_journal
 from edge_oneshot.recognition.recognizer import Recognizer
-from edge_oneshot.service.compose import build_tracker
+from edge_oneshot.service.compose import build_tracker, door
 from edge_oneshot.service.daemon import Daemon
 from edge_oneshot.service.reporter import Reporter
 from edge_oneshot.service.requests import Requests
@@ -56,7 +56,8 @@ def _serve(config: Config, request: rq.AnyRequest, on_progress: OnProgress) -> A
     with Recognizer.open(config) as recognizer:
         if isinstance(request, rq.Capture) or (isinstance(request, rq.Enroll) and request.image is None):
             return _from_camera(config, recognizer, pending, on_progress)
-        Requests(recognizer, lambda event: None).start(pending)
+        with door(config, recognizer) as measured:
+            Requests(recognizer, lambda event: None, door=measured).start(pending)
     answer = pending.answers.get(timeout=1.0)
     if isinstance(request, rq.Forget) and isinstance(forgotten := result_of(request, answer), Forgotten):
         forget_in_files(config.state_dir, forgotten.identity)

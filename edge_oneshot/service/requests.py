@@ -25,8 +25,9 @@ from edge_oneshot.gallery.store import Enrolled as Person
 from edge_oneshot.recognition.enrollment import Enrollment
 from edge_oneshot.recognition.recognition import Recognition
 from edge_oneshot.recognition.recognizer import Recognizer
-from edge_oneshot.service.answers import enrolled_response, stated
+from edge_oneshot.service.answers import enrolled_response, stated, template_details
 from edge_oneshot.service.check import checked
+from edge_oneshot.service.door import Door
 from edge_oneshot.service.jobs import CaptureJob, EnrollJob, Job
 from edge_oneshot.types import Event, Frame, Identity
 
@@ -38,7 +39,8 @@ NO_DAEMON = ("no daemon is running", "start it with `edge-oneshot run`")
 class Requests:
     """Serves requests. emit: takes the event of a change in the gallery.
 
-    status, set_paused, reload: what only a running daemon can do; None without one. journal: what `explain` reads.
+    status, set_paused, reload: what only a running daemon can do; None without one. journal: what `explain` reads. door:
+    what measures this door.
     """
 
     def __init__(
@@ -50,9 +52,11 @@ class Requests:
         set_paused: Callable[[bool], None] | None = None,
         journal: Journal | None = None,
         reload: Callable[[], rs.Reloaded] | None = None,
+        door: Door | None = None,
     ) -> None:
         self._recognizer, self._emit = recognizer, emit
         self._status_now, self._set_paused, self._journal, self._reload_now = status, set_paused, journal, reload
+        self._door = door
         self.job: Job | None = None
         # Each returns the response, or None where the request became the pending job.
         self._serve: dict[type, Callable[[Any], object]] = {
@@ -62,6 +66,7 @@ class Requests:
             rq.Rename: self._rename,
             rq.Forget: self._forget,
             rq.Check: self._check,
+            rq.ResetDoor: self._reset_door,
             rq.Export: self._export,
             rq.Import: self._import,
             rq.Verify: self._verify,
@@ -173,17 +178,7 @@ class Requests:
     def _show(self, request: rq.Show) -> rs.PersonDetails:
         people = self._recognizer.people
         person = people.gallery.find(people.gallery.lookup(request.name).identity_id)
-        details = [
-            rs.TemplateDetails(
-                template_id=t.template_id,
-                created_at=t.created_at.isoformat(),
-                encoder_id=t.encoder_id,
-                comparable=people.comparable(t),
-                quality=t.quality.measures(),
-            )
-            for t in person.templates
-        ]
-        return rs.PersonDetails(**self._summary(person), details=details)
+        return rs.PersonDetails(**self._summary(person), details=template_details(people, person))
 
     def _rename(self, request: rq.Rename) -> rs.Renamed:
         people = self._recognizer.people
@@ -201,7 +196,15 @@ class Requests:
     def _check(self, _: rq.Check) -> rs.Checked:
         people = [self._summary(p) for p in self._people()]
         stale = [p["identity"] for p in people if p["needs_enrollment"]]
-        return checked(self._recognizer, len(people), stale)
+        return checked(self._recognizer, len(people), stale, None if self._door is None else self._door.report())
+
+    def _reset_door(self, _: rq.ResetDoor) -> rs.DoorReset:
+        if self._door is None:
+            raise ControlError("this door is not measured here", "ask the running daemon")
+        visits, events = self._door.reset()
+        for event in events:
+            self._emit(event)
+        return rs.DoorReset(visits=visits, threshold=round(self._recognizer.threshold.value, 4))
 
     def _export(self, _: rq.Export) -> rs.Exported:
         return rs.Exported(document=to_document(self._recognizer.people.gallery))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Mapping
+from dataclasses import asdict
 from datetime import UTC, datetime
 
 import numpy as np
@@ -17,6 +18,7 @@ from edge_oneshot.mqtt.payloads import Health
 from edge_oneshot.recognition.recognizer import Recognizer
 from edge_oneshot.service import system
 from edge_oneshot.service.reporter import Reporter
+from edge_oneshot.types import DoorReport
 
 FPS_WINDOW = 100  # frames
 KEPT = 300  # frames whose stages are timed
@@ -65,7 +67,7 @@ class Vitals:
         self._take()
         return max(self._arrivals, default=0)
 
-    def health(self, state: str, recognizer: Recognizer, reporter: Reporter) -> Health:
+    def health(self, state: str, recognizer: Recognizer, reporter: Reporter, door: DoorReport | None) -> Health:
         self._take()
         arrivals = self._arrivals
         span_ns = arrivals[-1] - arrivals[0] if len(arrivals) > 1 else 0
@@ -89,6 +91,7 @@ class Vitals:
             identities=len(recognizer.people.names),
             templates=recognizer.people.templates,
             ts=datetime.now(UTC),
+            door=None if door is None else asdict(door),
         )
 
     def status(

@@ -425,3 +425,46 @@ def test_a_card_without_measurements_gives_no_old_encoder(second: Bundle, tmp_pa
     write_bundle(tmp_path / "bare.tflite", second.model, bare)
     with pytest.raises(ModelError, match=r"bare\.tflite thresholds: expected a table"):
         open_("", old=str(tmp_path / "bare.tflite"))
+
+
+# ---- this door's own rate
+
+
+def test_a_visit_is_measured_by_the_current_encoder_even_if_another_decides(
+    upgraded: Recognizer, hopper: Pixels
+) -> None:
+    pictures = [view(hopper, i) for i in range(10)]
+    (sample,) = upgraded.pipeline.samples(frame(hopper))
+    opposite = -upgraded.pipeline.encode(sample).vector
+    upgraded.people.add(person("opposite"), [template("opposite", opposite, upgraded.encoder_id)])
+    tracker, total, results = build_tracker(Config(), upgraded), np.zeros(len(opposite)), []
+    for i, pixels in enumerate(pictures):
+        (seen,) = upgraded.observe(frame(pixels))
+        current = seen.by(upgraded.encoder_id)
+        assert current is not None and seen.decision.encoder_id == other_face(upgraded)
+        total += current.embedding.vector
+        results += tracker.update([seen], i * STEP_NS)
+    results += tracker.expire(10**12)
+    visit, views = results[-1].visit, results[-1].views
+    length = float(np.linalg.norm(total))
+    assert visit is not None and visit.encoder_id == upgraded.encoder_id
+    assert visit.vector == pytest.approx(total / length, abs=1e-6) and views == pytest.approx((10 / length) ** 2)
+
+
+@pytest.mark.parametrize("target", [Target(fmr=1e-4), Target(fpir=0.01), Target(score=0.55)])
+def test_a_raise_is_for_the_current_encoder_only_and_applied_once(upgraded: Recognizer, target: Target) -> None:
+    add_people(upgraded, 2, 3)
+    upgraded.rule = replace(upgraded.rule, target=target)
+    (new, old), raised = upgraded.matchers, 0.0 if target.score else 0.02
+    upgraded.rule = replace(upgraded.rule, raised=0.02)
+    now, before = upgraded.matchers
+    assert now.threshold.value == pytest.approx(new.threshold.value + raised) and now.threshold.raised == raised
+    assert before.threshold == old.threshold
+    stated, after = new.threshold.rate, now.threshold.rate
+    assert after == replace(stated, everybody_fmr=after.everybody_fmr)
+    if raised:  # the rate against everybody is that of the threshold in force
+        assert after.everybody_fmr is not None and stated.everybody_fmr is not None
+        assert new.rule.cohort is not None and after.everybody_fmr < stated.everybody_fmr
+        assert after.everybody_fmr >= 0.9 * rates.fmr_at(new.rule.cohort, now.threshold.value)
+    else:
+        assert after == stated
