@@ -1,0 +1,102 @@
+"""Hands and phones before the face."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from edge_oneshot.evaluation.occluders.canvas import Canvas, Point
+from edge_oneshot.evaluation.occluders.textures import colour, noise
+from edge_oneshot.types import Float64Array
+
+FINGER = 0.29  # thickness
+
+
+def _skin(canvas: Canvas) -> Float64Array:
+    """The colour of the face without its light, slightly varied: (H, W, 3)."""
+    tone = canvas.skin / max(float(np.median(canvas.light[(np.abs(canvas.x) < 0.7) & (np.abs(canvas.y) < 0.7)])), 0.2)
+    tone = tone * np.exp(canvas.random.normal() * 0.12) + canvas.random.normal(size=3) * 4
+    return np.asarray(np.clip(tone, 12, 250) * (1 + 0.04 * noise(canvas, 0.25))[..., None])
+
+
+def _limb(canvas: Canvas, points: list[Point], width: float, skin: Float64Array) -> Float64Array:
+    """A finger or an arm: a thick line, lighter along its middle, with a shadow beside it."""
+    canvas.shadow(canvas.stroke([(x + 0.02, y + 0.04) for x, y in points], width * 1.06), 0.2)
+    shade = 0.8 + sum(0.05 * canvas.stroke(points, width * share) for share in (0.9, 0.75, 0.55, 0.35))
+    alpha = canvas.stroke(points, width)
+    canvas.lay(alpha, skin, shade)
+    return alpha
+
+
+def _hand(canvas: Canvas, palm: Point, direction: float, spread: float) -> Float64Array:
+    """Palm and forearm, and four fingers from there in a direction (radians), `spread` apart."""
+    random, skin = canvas.random, _skin(canvas)
+    scale = random.uniform(0.85, 1.15)
+    ahead = np.array([np.cos(direction), np.sin(direction)]) * scale
+    side = np.array([-ahead[1], ahead[0]])
+    base = np.array(palm)
+    arm = [tuple((base - 2.5 * ahead).tolist()), tuple((base - 0.2 * ahead).tolist())]
+    covered = _limb(canvas, arm, 0.95 * scale, skin)
+    covered = np.maximum(covered, _limb(canvas, [tuple((base - 0.1 * ahead).tolist()), tuple((base + 0.25 * ahead).tolist())], 1.1 * scale, skin))
+    thumb = 1 if random.random() < 0.5 else -1
+    fingers = [(f, 0.3 * spread * f, length) for f, length in zip((-0.41, -0.14, 0.14, 0.41), (0.8, 1.0, 0.95, 0.7), strict=True)]
+    for place, angle, length in fingers:
+        start = base + 0.35 * ahead + place * side * (1 + 0.2 * spread)
+        way = np.cos(angle) * ahead + np.sin(angle) * side
+        bend = start + way * length * 0.55
+        tip = bend + (way + side * random.normal() * 0.08) * length * 0.5
+        line = [tuple(p.tolist()) for p in (start, bend, tip)]
+        covered = np.maximum(covered, _limb(canvas, line, FINGER * scale, skin))
+        nail = canvas.stroke([tuple((tip - 0.03 * way).tolist()), tuple((tip + 0.05 * way).tolist())], 0.13 * scale)
+        canvas.lay(nail * 0.5, np.clip(skin * 1.12 + 8, 0, 255))
+    start = base + thumb * 0.45 * side
+    line = [tuple(p.tolist()) for p in (start, start + thumb * 0.35 * side + 0.4 * ahead)]
+    return np.maximum(covered, _limb(canvas, line, FINGER * 1.1 * scale, skin))
+
+
+def hand(canvas: Canvas, *, held_out: bool) -> Float64Array:
+    """One hand over the mouth, an eye or the nose; held out: two hands, over the eyes or over mouth and nose."""
+    random, side = canvas.random, 1 if canvas.random.random() < 0.5 else -1
+    if held_out:
+        height = random.choice([0.0, canvas.mouth[1] - 0.1]) + random.normal() * 0.06
+        total = np.zeros_like(canvas.x)
+        for s in (-1, 1):
+            palm = (s * random.uniform(0.75, 0.95), height + 0.35)
+            total = np.maximum(total, _hand(canvas, palm, float(np.arctan2(-0.45, -s)), random.uniform(0.2, 0.7)))
+        return total
+    target = ((canvas.mouth), (side * 0.5, 0.0), canvas.nose)[int(random.choice(3, p=(0.5, 0.35, 0.15)))]
+    target = (target[0] + random.normal() * 0.12, target[1] + random.normal() * 0.08)
+    direction = random.uniform(-np.pi, 0) if random.random() < 0.5 else np.pi / 2 * (1 + side) + random.normal() * 0.5 * side
+    back = random.uniform(0.1, 0.75)
+    palm = (target[0] - back * np.cos(direction), target[1] - back * np.sin(direction))
+    return _hand(canvas, palm, float(direction), random.uniform(0.1, 1.0))
+
+
+def phone(canvas: Canvas, *, held_out: bool) -> Float64Array:
+    """A phone before the mouth or an eye, with fingers around it; held out: a phone laid across, or a cup."""
+    random, side = canvas.random, 1 if canvas.random.random() < 0.5 else -1
+    over = (canvas.mouth, (side * 0.5, 0.05), canvas.nose)[int(random.integers(3))]
+    cx, cy = over[0] + random.normal() * 0.1, over[1] + random.normal() * 0.1 + 0.15
+    wide, high, turn = random.uniform(0.55, 0.75), random.uniform(1.1, 1.5), random.normal() * 0.15
+    if held_out:
+        cup = random.random() < 0.4
+        wide, high, turn = (0.6, 0.6, turn) if cup else (high, wide * 0.8, turn)
+        cx, cy = (canvas.mouth[0], canvas.mouth[1] + 0.25) if cup else (cx * 0.3, cy)
+    corners = []
+    for a in np.linspace(0, 2 * np.pi, 48):
+        x, y = (np.sign(v) * abs(v) ** 0.25 * h for v, h in ((np.cos(a), wide), (np.sin(a), high)))
+        corners.append((cx + x * np.cos(turn) - y * np.sin(turn), cy + x * np.sin(turn) + y * np.cos(turn)))
+    tone = colour(random) if random.random() < 0.5 else np.full(3, random.uniform(12, 60))
+    canvas.shadow(canvas.shape([(x + 0.04, y + 0.06) for x, y in corners], soft=0.06), 0.35)
+    alpha = canvas.shape(corners)
+    gloss = 1 + random.uniform(0, 0.5) * np.exp(-(((canvas.x + canvas.y - cx - cy + random.normal() * 0.5) / 0.3) ** 2))
+    canvas.lay(alpha, tone, gloss)
+    for k in range(int(random.integers(0, 4))):
+        lens = (cx - wide * 0.6, cy - high * 0.75 + 0.22 * k)
+        canvas.lay(canvas.stroke([lens, lens], 0.17), (18, 18, 24))
+        canvas.lay(canvas.stroke([lens, lens], 0.06), (90, 95, 120))
+    skin = _skin(canvas)
+    for k in range(4):
+        y = cy - 0.2 + 0.3 * k
+        line = [(cx - side * (wide + 0.35), y + 0.1), (cx - side * (wide - 0.15), y)]
+        alpha = np.maximum(alpha, _limb(canvas, line, FINGER, skin))
+    return alpha
