@@ -3,6 +3,6 @@
 `occlude` serves training, benchmarks and evaluation. Each kind has shapes and textures that are held out for reports.
 """
 
-from edge_oneshot.evaluation.occluders.render import KINDS, occlude
+from edge_oneshot.evaluation.occluders.render import KINDS, LEARNT, occlude
 
-__all__ = ["KINDS", "occlude"]
+__all__ = ["KINDS", "LEARNT", "occlude"]

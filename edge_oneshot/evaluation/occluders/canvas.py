@@ -6,6 +6,7 @@ Lengths are in inter-eye distances from the midpoint of the eyes: x along the li
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
@@ -29,7 +30,7 @@ class Canvas:
         self._middle, self.unit = (left + right) / 2, float(np.linalg.norm(right - left))
         along = (right - left) / self.unit
         self._axes = np.stack([along, [-along[1], along[0]]])
-        self.nose, self.mouth = (tuple((self._axes @ (p - self._middle) / self.unit).tolist()) for p in landmarks[2:])
+        self.nose, self.mouth = (self._place(p) for p in landmarks[2:])
         height, width = pixels.shape[:2]
         dy, dx = (np.mgrid[0:height, 0:width] + 0.5 - self._middle[::-1, None, None]) / self.unit
         self.x: Float64Array = dx * along[0] + dy * along[1]
@@ -41,6 +42,10 @@ class Canvas:
         average = float(blurred[face].mean())
         relative = 1 + 0.7 * np.clip(blurred / max(average, 1) - 1, -0.6, 0.6)
         self.light: Float64Array = relative * float(np.clip(average / 140, 0.35, 1.25))
+
+    def _place(self, point: Float64Array) -> Point:
+        x, y = (self._axes @ (point - self._middle) / self.unit).tolist()
+        return float(x), float(y)
 
     def shape(self, outline: Sequence[Point], soft: float = 0.0) -> Float64Array:
         """How much of each pixel a polygon covers, (H, W) in [0, 1]. soft: blur, in inter-eye distances."""
@@ -56,13 +61,15 @@ class Canvas:
     def stroke(self, points: Sequence[Point], width: float) -> Float64Array:
         """How much of each pixel a line of this width covers, with round ends."""
         distance = np.full(self.x.shape, np.inf)
-        for (ax, ay), (bx, by) in zip(points, points[1:], strict=False):
+        for (ax, ay), (bx, by) in pairwise(points):
             dx, dy = bx - ax, by - ay
             t = np.clip(((self.x - ax) * dx + (self.y - ay) * dy) / max(dx * dx + dy * dy, 1e-9), 0, 1)
             distance = np.minimum(distance, np.hypot(self.x - ax - t * dx, self.y - ay - t * dy))
         return np.clip((width / 2 - distance) * self.unit + 0.5, 0, 1)
 
-    def lay(self, alpha: Float64Array, colour: Float64Array | Sequence[float], shade: Float64Array | float = 1.0) -> None:
+    def lay(
+        self, alpha: Float64Array, colour: Float64Array | Sequence[float], shade: Float64Array | float = 1.0
+    ) -> None:
         """Cover with a colour (3,) or (H, W, 3) in [0, 255], times the shade (H, W) and the light of the scene."""
         values = np.asarray(colour, np.float64)
         if self._grey:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from edge_oneshot.evaluation.occluders.canvas import Canvas, Point
-from edge_oneshot.evaluation.occluders.textures import colour, noise
+from edge_oneshot.evaluation.occluders.textures import cloth, colour, noise
 from edge_oneshot.types import Float64Array
 
 FINGER = 0.29  # thickness
@@ -36,9 +36,15 @@ def _hand(canvas: Canvas, palm: Point, direction: float, spread: float) -> Float
     base = np.array(palm)
     arm = [tuple((base - 2.5 * ahead).tolist()), tuple((base - 0.2 * ahead).tolist())]
     covered = _limb(canvas, arm, 0.95 * scale, skin)
-    covered = np.maximum(covered, _limb(canvas, [tuple((base - 0.1 * ahead).tolist()), tuple((base + 0.25 * ahead).tolist())], 1.1 * scale, skin))
+    covered = np.maximum(
+        covered,
+        _limb(canvas, [tuple((base - 0.1 * ahead).tolist()), tuple((base + 0.25 * ahead).tolist())], 1.1 * scale, skin),
+    )
     thumb = 1 if random.random() < 0.5 else -1
-    fingers = [(f, 0.3 * spread * f, length) for f, length in zip((-0.41, -0.14, 0.14, 0.41), (0.8, 1.0, 0.95, 0.7), strict=True)]
+    fingers = [
+        (f, 0.3 * spread * f, length)
+        for f, length in zip((-0.41, -0.14, 0.14, 0.41), (0.8, 1.0, 0.95, 0.7), strict=True)
+    ]
     for place, angle, length in fingers:
         start = base + 0.35 * ahead + place * side * (1 + 0.2 * spread)
         way = np.cos(angle) * ahead + np.sin(angle) * side
@@ -65,7 +71,9 @@ def hand(canvas: Canvas, *, held_out: bool) -> Float64Array:
         return total
     target = ((canvas.mouth), (side * 0.5, 0.0), canvas.nose)[int(random.choice(3, p=(0.5, 0.35, 0.15)))]
     target = (target[0] + random.normal() * 0.12, target[1] + random.normal() * 0.08)
-    direction = random.uniform(-np.pi, 0) if random.random() < 0.5 else np.pi / 2 * (1 + side) + random.normal() * 0.5 * side
+    direction = (
+        random.uniform(-np.pi, 0) if random.random() < 0.5 else np.pi / 2 * (1 + side) + random.normal() * 0.5 * side
+    )
     back = random.uniform(0.1, 0.75)
     palm = (target[0] - back * np.cos(direction), target[1] - back * np.sin(direction))
     return _hand(canvas, palm, float(direction), random.uniform(0.1, 1.0))
@@ -99,4 +107,27 @@ def phone(canvas: Canvas, *, held_out: bool) -> Float64Array:
         y = cy - 0.2 + 0.3 * k
         line = [(cx - side * (wide + 0.35), y + 0.1), (cx - side * (wide - 0.15), y)]
         alpha = np.maximum(alpha, _limb(canvas, line, FINGER, skin))
+    return alpha
+
+
+def patch(canvas: Canvas, *, held_out: bool) -> Float64Array:
+    """Any shape of cloth or skin over an eye, a brow, the nose or the mouth: for training, so that it learns no fixed shapes."""
+    random = canvas.random
+    over = ((-0.5, 0.0), (0.5, 0.0), (0.0, -0.35), canvas.nose, canvas.mouth)[int(random.integers(5))]
+    wide, high = np.exp(random.normal(size=2) * 0.4) * 0.5
+    angles, turn = np.sort(random.uniform(0, 2 * np.pi, int(random.integers(5, 12)))), random.uniform(0, np.pi)
+    if random.random() < 0.5:
+        angles = np.linspace(0, 2 * np.pi, 32)
+    x, y = wide * np.cos(angles), high * np.sin(angles)
+    outline = [
+        (over[0] + a * np.cos(turn) - b * np.sin(turn), over[1] + a * np.sin(turn) + b * np.cos(turn))
+        for a, b in zip(x, y, strict=True)
+    ]
+    surface = cloth(canvas, held_out=held_out) if random.random() < 0.75 else _skin(canvas)
+    if random.random() < 0.5:
+        canvas.shadow(canvas.shape([(a, b + 0.05) for a, b in outline], soft=0.06), 0.3)
+    alpha = canvas.shape(outline, soft=0.01)
+    if random.random() < 0.3:
+        alpha = np.maximum(alpha, canvas.shape([(-a, b) for a, b in outline], soft=0.01))
+    canvas.lay(alpha, surface)
     return alpha

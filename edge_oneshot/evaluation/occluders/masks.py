@@ -8,7 +8,15 @@ from edge_oneshot.evaluation.occluders.canvas import Canvas, Point
 from edge_oneshot.evaluation.occluders.textures import cloth, colour
 from edge_oneshot.types import Float64Array
 
-MEDICAL = ((150, 190, 215), (120, 170, 205), (235, 238, 240), (225, 228, 230), (35, 36, 42), (225, 175, 190), (150, 205, 190))
+MEDICAL = (
+    (150, 190, 215),
+    (120, 170, 205),
+    (235, 238, 240),
+    (225, 228, 230),
+    (35, 36, 42),
+    (225, 175, 190),
+    (150, 205, 190),
+)
 HELD_OUT_MEDICAL = ((175, 210, 225), (245, 245, 240), (60, 62, 75), (190, 175, 215), (205, 200, 185))
 
 
@@ -26,7 +34,9 @@ def _outline(canvas: Canvas, top: float, bottom: float, side: float, peak: float
     return [*edge, *right, *under, *left[::-1]]
 
 
-def _worn(canvas: Canvas, outline: list[Point], surface: Float64Array, shade: Float64Array, loops: bool) -> Float64Array:
+def _worn(
+    canvas: Canvas, outline: list[Point], surface: Float64Array, shade: Float64Array, loops: bool
+) -> Float64Array:
     """Shadow, ear loops and the mask itself. Returns what is covered."""
     random = canvas.random
     canvas.shadow(canvas.shape([(x, y + 0.05) for x, y in outline], soft=0.07), random.uniform(0.15, 0.4))
@@ -46,27 +56,34 @@ def _round(canvas: Canvas, depth: float) -> Float64Array:
     """The shading of a surface that curves around the face, lighter over the nose."""
     u = (canvas.x - canvas.nose[0] * 0.6) / 1.0
     ridge = np.exp(-((u / 0.25) ** 2) - ((canvas.y - canvas.nose[1]) / 0.35) ** 2)
-    return 1.02 - depth * np.clip(np.abs(u), 0, 1.2) ** 2 + 0.1 * ridge - 0.12 * np.clip(canvas.y - canvas.mouth[1], 0, 1)
+    return np.asarray(
+        1.02 - depth * np.clip(np.abs(u), 0, 1.2) ** 2 + 0.1 * ridge - 0.12 * np.clip(canvas.y - canvas.mouth[1], 0, 1)
+    )
 
 
 def _top(canvas: Canvas) -> float:
     """Height of the top edge: mostly on the bridge of the nose, sometimes low, and now and then below the nose."""
-    choice, nose = canvas.random.random(), canvas.nose[1]
+    choice, nose = float(canvas.random.random()), float(canvas.nose[1])
     if choice < 0.08:
         return nose + 0.12
-    return nose - canvas.random.uniform(0.0, 0.15) if choice < 0.25 else nose - canvas.random.uniform(0.15, 0.38)
+    low, high = (0.0, 0.15) if choice < 0.25 else (0.15, 0.38)
+    return nose - float(canvas.random.uniform(low, high))
 
 
 def _bottom(canvas: Canvas) -> float:
-    return canvas.mouth[1] + canvas.random.uniform(0.5, 0.9)
+    return float(canvas.mouth[1] + canvas.random.uniform(0.5, 0.9))
 
 
 def surgical(canvas: Canvas, *, held_out: bool) -> Float64Array:
     """Pleats across, a wire over the nose; held out: other colours, printed cloth, and pleats in the middle only."""
     random, top, bottom = canvas.random, _top(canvas), _bottom(canvas)
-    outline = _outline(canvas, top, bottom, random.uniform(0.85, 1.08), random.uniform(0.05, 0.16), random.uniform(0.4, 0.7))
+    outline = _outline(
+        canvas, top, bottom, random.uniform(0.85, 1.08), random.uniform(0.05, 0.16), random.uniform(0.4, 0.7)
+    )
     tones = HELD_OUT_MEDICAL if held_out else MEDICAL
-    surface = np.array(tones[int(random.integers(len(tones)))]) + random.normal(size=3) * 8 + np.zeros((*canvas.x.shape, 1))
+    surface = (
+        np.array(tones[int(random.integers(len(tones)))]) + random.normal(size=3) * 8 + np.zeros((*canvas.x.shape, 1))
+    )
     if random.random() < 0.2:
         surface = cloth(canvas, held_out=held_out)
     period, phase = random.uniform(0.2, 0.34), random.random()
@@ -76,7 +93,9 @@ def surgical(canvas: Canvas, *, held_out: bool) -> Float64Array:
     if held_out:
         pleats = np.where(np.abs(canvas.x - canvas.nose[0] * 0.5) < 0.6, pleats, 1 - 0.08 * np.mod(canvas.x * 9, 1))
     wire = 1 - 0.1 * np.exp(-(((bent - 0.08 + 0.1 * np.exp(-((canvas.x / 0.3) ** 2))) / 0.025) ** 2))
-    return _worn(canvas, outline, surface, _round(canvas, random.uniform(0.15, 0.4)) * pleats * wire, random.random() < 0.85)
+    return _worn(
+        canvas, outline, surface, _round(canvas, random.uniform(0.15, 0.4)) * pleats * wire, random.random() < 0.85
+    )
 
 
 def ffp2(canvas: Canvas, *, held_out: bool) -> Float64Array:
@@ -87,8 +106,14 @@ def ffp2(canvas: Canvas, *, held_out: bool) -> Float64Array:
     surface = tone + random.normal(size=3) * 5 + np.zeros((*canvas.x.shape, 1))
     middle = canvas.nose[0] * 0.8
     if not held_out:
-        outline = _outline(canvas, top, bottom, random.uniform(0.85, 1.05), random.uniform(0.12, 0.28), random.uniform(0.2, 0.45))
-        ridge = 1 - 0.25 * np.exp(-(((canvas.x - middle) / 0.02) ** 2)) + 0.1 * np.tanh((canvas.x - middle) / 0.1) * random.choice([-1, 1])
+        outline = _outline(
+            canvas, top, bottom, random.uniform(0.85, 1.05), random.uniform(0.12, 0.28), random.uniform(0.2, 0.45)
+        )
+        ridge = (
+            1
+            - 0.25 * np.exp(-(((canvas.x - middle) / 0.02) ** 2))
+            + 0.1 * np.tanh((canvas.x - middle) / 0.1) * random.choice([-1, 1])
+        )
         seam = 1 - 0.1 * (np.abs(np.mod(canvas.y + 0.35 * np.abs(canvas.x - middle), 0.45) - 0.1) < 0.015)
         return _worn(canvas, outline, surface, _round(canvas, 0.3) * ridge * seam, random.random() < 0.8)
     turn = np.linspace(0, 2 * np.pi, 48)
@@ -101,7 +126,14 @@ def ffp2(canvas: Canvas, *, held_out: bool) -> Float64Array:
         canvas.lay(canvas.shape(valve), tone * 0.8, 1.0)
         canvas.lay(canvas.shape([(x, y + 0.03) for x, y in valve]) * 0.5, tone * 0.5, 1.0)
         return covered
-    outline = [(middle - 0.3, top), (middle + 0.3, top), (middle + 0.9, centre), (middle + 0.5, bottom), (middle - 0.5, bottom), (middle - 0.9, centre)]
+    outline = [
+        (middle - 0.3, top),
+        (middle + 0.3, top),
+        (middle + 0.9, centre),
+        (middle + 0.5, bottom),
+        (middle - 0.5, bottom),
+        (middle - 0.9, centre),
+    ]
     fold = 1.05 - 0.25 * (canvas.y > centre) - 0.2 * np.exp(-(((canvas.y - centre) / 0.03) ** 2))
     return _worn(canvas, outline, surface, fold, True)
 
@@ -111,10 +143,20 @@ def cloth_mask(canvas: Canvas, *, held_out: bool) -> Float64Array:
     random, top, bottom = canvas.random, _top(canvas), _bottom(canvas)
     surface, middle = cloth(canvas, held_out=held_out), canvas.nose[0] * 0.8
     if held_out:
-        outline: list[Point] = [(-0.8, top + 0.05), (middle, top - 0.08), (0.8, top + 0.05), (0.85, bottom - 0.3), (0.5, bottom), (-0.5, bottom), (-0.85, bottom - 0.3)]
+        outline: list[Point] = [
+            (-0.8, top + 0.05),
+            (middle, top - 0.08),
+            (0.8, top + 0.05),
+            (0.85, bottom - 0.3),
+            (0.5, bottom),
+            (-0.5, bottom),
+            (-0.85, bottom - 0.3),
+        ]
         shade = 1.05 - 0.3 * np.clip(np.abs(canvas.x), 0, 1.2) ** 2 - 0.1 * np.sin(canvas.x * 14)
     else:
-        outline = _outline(canvas, top, bottom, random.uniform(0.78, 1.05), random.uniform(0.08, 0.25), random.uniform(0.3, 0.6))
+        outline = _outline(
+            canvas, top, bottom, random.uniform(0.78, 1.05), random.uniform(0.08, 0.25), random.uniform(0.3, 0.6)
+        )
         seam = np.exp(-(((canvas.x - middle - 0.05 * np.sin(3 * canvas.y)) / 0.018) ** 2))
         shade = _round(canvas, random.uniform(0.2, 0.45)) * (1 - 0.2 * seam)
     return _worn(canvas, outline, surface, shade, random.random() < 0.7)

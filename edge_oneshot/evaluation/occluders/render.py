@@ -23,13 +23,21 @@ KINDS: Mapping[str, Callable[..., Float64Array]] = {
 }
 
 
+LEARNT: Mapping[str, Callable[..., Float64Array]] = {**KINDS, "patch": held.patch}
+
+
 def occlude(
-    pixels: UInt8Array, landmarks: Float32Array | Float64Array, kind: str, random: np.random.Generator, *, held_out: bool
+    pixels: UInt8Array,
+    landmarks: Float32Array | Float64Array,
+    kind: str,
+    random: np.random.Generator,
+    *,
+    held_out: bool,
 ) -> UInt8Array:
-    """A copy of an RGB picture (H, W, 3) with one of KINDS over the face.
+    """A copy of an RGB picture (H, W, 3) with one of LEARNT over the face.
 
     landmarks: px, (4, 2), of image-left eye, image-right eye, nose and mouth. held_out: with the shapes and textures of the
     reports instead of those of the training. Raises KeyError for another kind.
     """
     canvas = Canvas(pixels, np.asarray(landmarks, np.float64)[:4], random)
-    return canvas.finished(KINDS[kind](canvas, held_out=held_out))
+    return canvas.finished(LEARNT[kind](canvas, held_out=held_out))

@@ -31,7 +31,7 @@ def noise(canvas: Canvas, scale: float, octaves: int = 12) -> Float64Array:
     for _ in range(octaves):
         angle, wave = random.uniform(0, 2 * np.pi), 2 * np.pi / (scale * np.exp(random.normal() * 0.35))
         total += np.cos(wave * (np.cos(angle) * canvas.x + np.sin(angle) * canvas.y) + random.uniform(0, 2 * np.pi))
-    return total * np.sqrt(2 / octaves)
+    return np.asarray(total * np.sqrt(2 / octaves))
 
 
 def _turned(canvas: Canvas) -> tuple[Float64Array, Float64Array]:
@@ -85,17 +85,27 @@ def _camouflage(canvas: Canvas) -> Float64Array:
 def _flowers(canvas: Canvas) -> Float64Array:
     period, (u, v) = canvas.random.uniform(0.25, 0.5), _turned(canvas)
     a, b = np.mod(u / period, 1) - 0.5, np.mod(v / period, 1) - 0.5
-    return (np.hypot(a, b) < 0.2 + 0.14 * np.cos(5 * np.arctan2(b, a))).astype(np.float64)
+    return np.asarray(np.hypot(a, b) < 0.2 + 0.14 * np.cos(5 * np.arctan2(b, a)), np.float64)
 
 
 def _grin(canvas: Canvas) -> Float64Array:
     """A printed mouth with teeth, where the mouth is."""
     u, v = (canvas.x - canvas.mouth[0]) / 0.55, (canvas.y - canvas.mouth[1] - 0.15 * canvas.x**2) / 0.22
     teeth = (np.mod(u * 4, 1) > 0.12) & (np.abs(v) > 0.08)
-    return ((u**2 + v**2 < 1) * np.where(teeth, 1.0, 0.5)).astype(np.float64)
+    return np.asarray((u**2 + v**2 < 1) * np.where(teeth, 1.0, 0.5))
 
 
-LEARNT: tuple[Pattern, ...] = (_plain, _plain, _plain, _stripes, _checks, _dots, _knit, _blotches)
+def _lips(canvas: Canvas) -> Float64Array:
+    """Printed lips, an open mouth or a moustache, near where the mouth is."""
+    random, (x, y) = canvas.random, canvas.mouth
+    u = (canvas.x - x - random.normal() * 0.08) / random.uniform(0.25, 0.6)
+    v = (canvas.y - y - random.normal() * 0.12 + random.normal() * 0.15 * u**2) / random.uniform(0.07, 0.25)
+    far = np.hypot(u, v)
+    inner = random.uniform(0.2, 0.8)
+    return np.where(far < 1, np.where(far < inner, random.random(), 1.0), 0.0)
+
+
+LEARNT: tuple[Pattern, ...] = (_plain, _plain, _plain, _stripes, _checks, _dots, _knit, _blotches, _lips, _lips)
 HELD_OUT: tuple[Pattern, ...] = (_plain, _zigzag, _camouflage, _flowers, _grin)
 
 
