@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from edge_oneshot.control.adaptation import AdaptationState
 from edge_oneshot.control.codec import Json, out
 
 
@@ -30,7 +31,7 @@ class StatedRate:
     fmr: float | None = out("stated false match rate of one comparison, else null")
     fpir: float | None = out("stated false match rate against the whole gallery, else null")
     everybody_fmr: float | None = out(
-        "false match rate of one comparison with any person, or an upper bound of it; null without a cohort"
+        "that of one comparison with any person, or an upper bound; null without a cohort"
     )
 
 
@@ -170,14 +171,13 @@ class Checked(GalleryCounts):
     threshold: float
     needs_enrollment: list[str] = out("identities whose templates cannot be compared")
     look_alikes: list[AlikePair] = out("pairs of people who would match each other")
-    growth: list[GrowthState] | None = out(
-        "error rates of the current encoder now and with 100 more people; null without a cohort", None
-    )
+    growth: list[GrowthState] | None = out("error rates now and with 100 more people; null without a cohort", None)
     no_rate: tuple[str, ...] = out("identities for whom no error rate can be stated", ())
     fnmr: float | None = out("expected share of enrolled people's captures missed now; null if not measured", None)
     rate: StatedRate | None = out("the stated error rate, and against whom it is kept", None)
     old_encoders: list[OldEncoder] | None = out("encoders in use for people with an old template", None)
     door: DoorState | None = out("this door's own error rates; null if they cannot be measured", None)
+    adaptation: AdaptationState | None = out("to this site's strangers; null unless decision.adapt", None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -280,6 +280,7 @@ class StatusReport:
     old_templates: int = out("people who are compared by the encoder of an old template", 0)
     rate: StatedRate | None = out("the stated error rate, and against whom it is kept", None)
     door: DoorState | None = out("this door's own error rates; null if they cannot be measured", None)
+    adaptation: AdaptationState | None = out("to this site's strangers; null unless decision.adapt", None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
