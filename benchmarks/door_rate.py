@@ -6,8 +6,9 @@ A file holds `names` (file names) and `emb` (unit vectors, float32), and optiona
 the split of training/face/utkface.py; people enrolled and visitors are adults of it, of one labelled group and sex or of all.
 residents: LFW; the scores of its mated pairs are those of residents who come and are missed.
 
-A door draws its people (2 to 100), visits (50 to 2,000), the share of visits that are missed residents (0 to 10 %), how alike
-its camera makes everybody, and a threshold at which strangers match 0.2 to 20 times as often as claimed (1e-2, 1e-3 or 1e-4).
+A door draws its people (2 to 100), visits (50 to 2,000), the share of visits that are missed residents (0 to 10 %) and how alike
+its camera makes everybody. Its threshold is that of the shipped encoder and the default configuration. With `--drawn` it is one at
+which strangers match 0.2 to 20 times as often as claimed (1e-2, 1e-3 or 1e-4): more doors that break their claim.
 Half of the doors miss residents on captures poorer than LFW's. A visit that reaches the threshold ends as a match, and the
 door does not count it. The truth is the rate of all strangers of that kind against these enrolled people at the threshold.
 `--regulars S`: a share S of the visits is one person who comes again and again. Each door is one line of the result; a second
@@ -29,7 +30,7 @@ from common import ROOT, headline, shipped_rule
 from edge_oneshot.cli.common import progress
 from edge_oneshot.evaluation.metrics import wilson
 from edge_oneshot.matching import door
-from edge_oneshot.model.card import CohortScores
+from edge_oneshot.matching.threshold import Rule
 from edge_oneshot.types import Float64Array
 
 SAME = 0.75  # pairs above it may show one person twice
@@ -77,13 +78,15 @@ class Door:
         return self.low <= max(self.truth, 1 / self.pairs) and self.truth <= self.high
 
 
-def simulate(seed: int, population: Population, cohort: CohortScores, regulars: float) -> Door:
+def simulate(seed: int, population: Population, rule: Rule, regulars: float, *, drawn: bool) -> Door:
     rng = np.random.default_rng(seed)
     people = round(math.exp(rng.uniform(math.log(2), math.log(100))))
     visits = round(math.exp(rng.uniform(math.log(50), math.log(2000))))
     kinds = ["all", *sorted(k for k in set(population.kind) if (population.kind == k).sum() >= 250)]
     kind, camera, missed = str(rng.choice(kinds)), rng.uniform(0, 0.4), rng.uniform(0, 0.1)
     poorer, claim = bool(rng.random() < 0.5), float(rng.choice(CLAIMS))
+    shipped = rule([1] * people)
+    assert rule.cohort is not None
     factor = math.exp(rng.uniform(math.log(0.2), math.log(20)))
     pool = np.flatnonzero((population.kind == kind) | (kind == "all"))
     # A camera moves all embeddings the same way; here, by the mean of another kind of person.
@@ -92,9 +95,13 @@ def simulate(seed: int, population: Population, cohort: CohortScores, regulars: 
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     order = rng.permutation(len(pool))
     gallery, strangers = vectors[order[:people]], vectors[order[people:]]
-    others = strangers[:200] @ strangers[200:].T
+    some = min(200, len(strangers) // 2)
+    others = strangers[:some] @ strangers[some:].T
     others = others[others < SAME]
     threshold = float(np.quantile(others, 1 - min(0.2, claim * factor)))
+    if not drawn:
+        assert shipped.rate.fmr is not None
+        threshold, claim = shipped.value, shipped.rate.fmr
     scores = strangers @ gallery.T
     scores = scores[scores.max(axis=1) < SAME]  # (strangers, people)
     between = gallery @ gallery.T
@@ -119,7 +126,7 @@ def simulate(seed: int, population: Population, cohort: CohortScores, regulars: 
         hits / scores.size if not regulars else (1 - regulars) * hits / scores.size + regulars * float(np.mean(tails))
     )
     try:
-        fit = door.Fit(h, cohort)
+        fit = door.Fit(h, rule.cohort)
         rate, low, high = fit.fmr(threshold)
         stated, raised = fit.missed, door.wanted_raise(fit, threshold, claim)
     except ValueError:
@@ -138,11 +145,13 @@ def load(strangers: list[Path], residents: list[Path], part: str) -> Population:
 
     names, vectors = _read(strangers)
     labels = [utkface.labels_of(n) for n in names]
-    left_out = utkface.doubles()
     use = [
         i
         for i, (n, who) in enumerate(zip(names, labels, strict=True))
-        if who is not None and who.age >= 16 and utkface.part_of(n) == part and utkface.digest(n) not in left_out
+        if who is not None
+        and who.age >= 16
+        and utkface.part_of(n) == part
+        and utkface.digest(n) not in utkface.left_out()
     ]
     kind = np.array([f"{labels[i].sex} {labels[i].group}" for i in use])  # type: ignore[union-attr]
     resident_names, resident_vectors = _read(residents)
@@ -209,17 +218,17 @@ def main() -> int:
     options.add_argument("--doors", type=int, default=0)
     options.add_argument("--first", type=int, default=0, help="the seed of the first door")
     options.add_argument("--regulars", type=float, default=0.0)
+    options.add_argument("--drawn", action="store_true", help="draw the claim and the threshold of each door")
     options.add_argument("--out", type=Path, required=True)
     o = options.parse_args()
     done = [Door(**json.loads(line)) for line in o.out.read_text().splitlines()] if o.out.exists() else []
     if o.doors:
-        population, cohort = load(o.strangers, o.residents, o.part), shipped_rule().cohort
-        assert cohort is not None
+        population, rule = load(o.strangers, o.residents, o.part), shipped_rule()
         known = {d.seed for d in done}
         wanted = [s for s in range(o.first, o.first + o.doors) if s not in known]
         with progress(len(wanted), "doors") as tick, o.out.open("a", encoding="utf-8") as out:
             for seed in wanted:
-                done.append(simulate(seed, population, cohort, o.regulars))
+                done.append(simulate(seed, population, rule, o.regulars, drawn=o.drawn))
                 out.write(
                     json.dumps(
                         {k: v if not isinstance(v, float) else float(f"{v:.6g}") for k, v in asdict(done[-1]).items()}

@@ -45,20 +45,11 @@ def perform(config: Config, request: Request[R], *, direct: bool = False) -> R:
     return serve(config, request, lambda text: click.echo(text, err=True), direct=direct)
 
 
-def door_line(door: DoorState, accepted_fpir: float | None) -> str:
-    """This door's own rate, for a person. accepted_fpir: None if the rate of one comparison is the accepted one."""
-    counted = f"this door's own rate, from {door.visits} visits of unknown people on {door.days} days"
-    if door.fmr is None or door.fpir is None:
-        return f"{counted}: not enough visits yet (at least {door.needed})"
-    fmr = accepted_fpir is None
-    rate, low, high = (door.fmr, door.fmr_low, door.fmr_high) if fmr else (door.fpir, door.fpir_low, door.fpir_high)
-    kind = "of comparisons match falsely" if fmr else "of strangers' visits match"
-    raised = f"; threshold raised by {door.raised:.3f}" if door.raised else ""
-    return (
-        f"{counted}: {100 * rate:.2g} % ({100 * (low or 0.0):.2g} to {100 * (high or 0.0):.2g} %) {kind}"
-        f"{', above the accepted rate' if door.above else ''}; about {100 * (door.missed or 0.0):.0f} % of these visits were "
-        f"enrolled people who were missed{raised}"
-    )
+def door_words(door: DoorState, stated: StatedRate | None) -> str:
+    """This door's own rate, in one line, as a rate of the kind that is stated."""
+    from edge_oneshot.types import DoorReport
+
+    return DoorReport(**to_json(door)).words(fpir=stated is not None and stated.fpir is not None)
 
 
 def adaptation_words(state: AdaptationState) -> str:

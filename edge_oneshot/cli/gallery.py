@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from edge_oneshot.cli.common import adaptation_words, door_line, find_config, json_option, perform, print_json, words
+from edge_oneshot.cli.common import adaptation_words, door_words, find_config, json_option, perform, print_json, words
 from edge_oneshot.control import requests as rq
 from edge_oneshot.control.responses import AlikePair, Checked, OldEncoder
 
@@ -85,8 +85,7 @@ def remove(ctx: click.Context, name: str, yes: bool, as_json: bool) -> None:
 @click.pass_context
 def check(ctx: click.Context, as_json: bool) -> None:
     """Find people who should be enrolled again, and pairs who would match each other."""
-    config = find_config(ctx)
-    r = perform(config, rq.Check())
+    r = perform(find_config(ctx), rq.Check())
     if as_json:
         print_json(r)
         return
@@ -94,7 +93,7 @@ def check(ctx: click.Context, as_json: bool) -> None:
     if r.rate is not None:
         click.echo(f"stated: {words(r.rate)}")
     if r.door is not None:
-        click.echo(door_line(r.door, config.decision.accepted_fpir))
+        click.echo(door_words(r.door, r.rate))
     if r.adaptation is not None:
         click.echo(adaptation_words(r.adaptation))
     _print_findings(r)

@@ -9,7 +9,7 @@ import click
 
 from edge_oneshot.cli.common import (
     adaptation_words,
-    door_line,
+    door_words,
     find_config,
     json_option,
     perform,
@@ -84,7 +84,7 @@ def status(ctx: click.Context, as_json: bool) -> None:
     if s.rate is not None:
         click.echo(f"stated: {words(s.rate)}")
     if s.door is not None:
-        click.echo(door_line(s.door, s.target_fpir))
+        click.echo(door_words(s.door, s.rate))
     if s.adaptation is not None:
         click.echo(adaptation_words(s.adaptation))
     for stage, ms in s.stages_ms.items():

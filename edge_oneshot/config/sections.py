@@ -113,6 +113,11 @@ class QualityConfig:
         high=1,
     )
     max_yaw_deg: float = _key(60.0, "greatest angle by which a face is turned aside, degrees", low=0, high=90)
+    max_pitch_deg: float = _key(
+        40.0, "greatest angle from above or below at which the camera sees a face, degrees", low=0, high=90
+    )
+    enroll_max_yaw_deg: float = _key(30.0, "for enrollment only: as max_yaw_deg", low=0, high=90)
+    enroll_max_pitch_deg: float = _key(20.0, "for enrollment only: as max_pitch_deg", low=0, high=90)
 
 
 FPIR_FROM, FPIR_TO = 1e-7, 0.5
@@ -170,7 +175,7 @@ class DecisionConfig:
     gone_after_s: float = _key(2.0, "seconds out of sight before `gone` is reported", low=0.1, high=3600)
     door_raise: bool = _key(
         True,
-        "raise the threshold, by at most 0.05, while this door's own false match rate is certainly above the accepted one",
+        "raise the threshold, by at most 0.05, while this door's own false match rate is certainly above the stated one",
     )
     adapt: bool = _key(
         False,

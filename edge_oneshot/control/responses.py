@@ -121,7 +121,7 @@ class DoorState:
     fpir_low: float | None = out("lower end of its 95 % interval")
     fpir_high: float | None = out("upper end of its 95 % interval")
     missed: float | None = out("estimated share of these visits that were enrolled people who were missed")
-    above: bool = out("true if the lower end of the interval is above the accepted rate")
+    above: bool = out("true if the lower end of the interval is above the stated rate")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

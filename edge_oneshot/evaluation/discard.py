@@ -22,7 +22,14 @@ from edge_oneshot.types import Float64Array, Quality
 
 STEPS = (0.0, 0.01, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3)
 GATES_OPEN = QualityConfig(
-    min_inter_eye_px=0, min_sharpness=0, min_luma=0, max_luma=255, min_contrast=0, max_yaw_deg=90, max_cropped=1
+    min_inter_eye_px=0,
+    min_sharpness=0,
+    min_luma=0,
+    max_luma=255,
+    min_contrast=0,
+    max_cropped=1,
+    max_yaw_deg=90,
+    max_pitch_deg=90,
 )
 
 
@@ -63,13 +70,14 @@ class DiscardResult:
 
 
 def goodness(quality: Quality) -> dict[str, float]:
-    """Each measure so that more is better. Luma: closeness to the middle of the range. Yaw: closeness to frontal."""
+    """Each measure so that more is better. Luma: closeness to the middle of the range. Yaw, pitch: closeness to frontal."""
     return {
         "inter_eye_px": quality.inter_eye_px,
         "sharpness": quality.sharpness,
         "luma": -abs(quality.luma - 127.5),
         "contrast": quality.contrast,
         "yaw_deg": -abs(quality.yaw_deg),
+        "pitch_deg": -abs(quality.pitch_deg),
         "hidden": -quality.hidden,
     }
 
@@ -134,5 +142,6 @@ def refused_by(q: Quality, gates: QualityConfig) -> list[bool]:
         not gates.min_luma <= q.luma <= gates.max_luma,
         q.contrast < gates.min_contrast,
         abs(q.yaw_deg) > gates.max_yaw_deg,
+        abs(q.pitch_deg) > gates.max_pitch_deg,
         False,  # hidden: checked at enrollment only
     ]

@@ -83,6 +83,7 @@ def threshold_event(
         "raised": _rounded(threshold.raised),
         "target_fmr": threshold.target_fmr,
         "target_fpir": threshold.target_fpir,
+        "rate": threshold.rate.message(),
         **{name: door[name] for name in rates},
         "camera": camera,
         "encoder_id": encoder_id,

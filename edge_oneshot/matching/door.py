@@ -13,7 +13,9 @@ missed. Their score against themselves follows the cohort's mated scores below t
 stands for captures poorer than the cohort's. All four are unknown: the likelihood of the bins between u and the threshold is
 evaluated on a grid of (b, g, r, k), with a prior around the cohort's own shape, and integrated. Scores of one visit depend on
 each other, so the likelihood is raised to 1 / deff, where deff is the variance of the number of high scores in a visit over
-its mean (the design effect, Kish 1965). benchmarks/door_rate.py measures how often the interval holds.
+its mean (the design effect, Kish 1965). Visits are not as many people: who comes is drawn again and again from VISITORS people,
+which raises the variance of a mean over visits by the factor 1 + visits / VISITORS. benchmarks/door_rate.py measures how often
+the interval holds.
 """
 
 from __future__ import annotations
@@ -39,7 +41,8 @@ TAIL_COUNT = 150.0
 CLUMP_VISITS = 20
 MODEL_SD = 0.15  # of ln(rate): the model is not exact
 MAX_LOST = 0.8
-MIN_DEFF = 1.5  # people who come again are counted again
+MIN_DEFF = 1.5
+VISITORS = 500.0  # unknown people who pass one door: nothing is kept by which to count them
 
 STRETCH = np.exp(np.linspace(-0.8, 0.8, 25))
 CURVATURE = np.linspace(-0.24, 0.24, 13)
@@ -106,7 +109,7 @@ class Fit:
             raise ValueError(f"expected {MIN_VISITS} visits and mated scores of the cohort, got {h.visits} visits")
         u, cut = tail_bins(h)
         mean, variance = tail_moments(h, u)
-        self.deff = max(MIN_DEFF, variance / mean)
+        self.deff = max(MIN_DEFF, variance / mean) * (1 + h.visits / VISITORS)
         counts = h.counts[u:cut]
         self._u, n = EDGES[u], counts.sum()
         self._depth = Depths(cohort)

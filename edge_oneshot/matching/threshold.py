@@ -32,7 +32,7 @@ class Threshold:
     extrapolated: the rate is lower, or the gallery larger, than the counts of the card resolve. identities: the size of
     the gallery that it holds for; None if it does not depend on it. approximated: by FPIR = 1 - (1 - FMR)^N, since the
     card has no cohort scores. raised: by how much `value` is above the score of the card, since this door needs it
-    (matching/door.py). rate: the stated rate with the people that it holds against, which a raise does not change.
+    (matching/door.py). rate: the stated rate with the people that it holds against; a raise lowers its everybody_fmr only.
     """
 
     value: float
@@ -86,7 +86,10 @@ class Rule:
         found = self._of_the_card(templates, others)
         if not self.raised or self.target.score is not None:
             return found
-        return replace(found, value=found.value + self.raised, raised=self.raised)
+        value, rate = found.value + self.raised, found.rate
+        if self.cohort is not None:
+            rate = replace(rate, everybody_fmr=_fmr_at(self.cohort, value, templates))
+        return replace(found, value=value, raised=self.raised, rate=rate)
 
     def _of_the_card(self, templates: Sequence[int], others: int) -> Threshold:
         """The threshold without the raise."""

@@ -10,7 +10,7 @@ from edge_oneshot.recognition.matcher import Matcher
 from edge_oneshot.recognition.recognizer import Recognizer
 from edge_oneshot.service import site
 from edge_oneshot.service.answers import stated
-from edge_oneshot.service.door import DoorReport
+from edge_oneshot.types import DoorReport
 
 
 def checked(

@@ -270,6 +270,8 @@ class Daemon:
         self.reporter.presence([], 0)
         threshold = self.recognizer.threshold.value
         log.info("running: %d people, threshold %.3f, %s", len(people.names), threshold, card.name)
+        if self.door is not None and (report := self.door.report()) is not None:
+            log.info("%s", self.door.words(report))
 
     def _warn_of_threshold(self) -> None:
         threshold = self.recognizer.threshold

@@ -1,11 +1,11 @@
-"""Measures this door's own false match rate, and raises the threshold while it is certainly above the accepted one.
+"""Measures this door's own false match rate, and raises the threshold while it is certainly above the stated one.
 
 It counts the scores of each visit that ends unknown (gallery/door.py) and states the rate at the threshold in force
 (matching/door.py). The raise is at most MAX_RAISE, falls by STEP a day when the evidence is gone, and is never negative: no
 visitor can lower the threshold below the card's.
 
 Only comparisons by the current encoder are measured, and only its threshold is raised: people with an old template are left
-out.
+out. So are people for whom no rate can be stated: small children resemble each other, and the stated rate does not hold for them.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 
 import numpy as np
@@ -22,38 +22,16 @@ from edge_oneshot.config import DecisionConfig
 from edge_oneshot.events.build import threshold_event
 from edge_oneshot.gallery.door import DoorRecord
 from edge_oneshot.matching import door
-from edge_oneshot.matching.evidence import CREDIT
+from edge_oneshot.matching.evidence import CREDIT, MAX_VIEWS
 from edge_oneshot.matching.threshold import share
 from edge_oneshot.matching.track import TrackResult
 from edge_oneshot.recognition.recognizer import Recognizer
-from edge_oneshot.types import Event
+from edge_oneshot.types import DoorReport, Event
 
 log = logging.getLogger(__name__)
 
 EVALUATE_EVERY = 10  # counted visits
 MIN_GAP_NS = 60_000_000_000  # between two counted visits: one person whose track is lost and found again counts once
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DoorReport:
-    """The door's own rates at the threshold in force. fmr, fpir and their 95 % intervals: None while `visits` < `needed`.
-
-    fpir: of a visit, against all people whom the current encoder compares. missed: share of the counted visits that were
-    enrolled people, as estimated. raised: part of the threshold in force. above: the lower bounds exceed the accepted rate.
-    """
-
-    visits: int
-    needed: int
-    days: int
-    raised: float
-    fmr: float | None = None
-    fmr_low: float | None = None
-    fmr_high: float | None = None
-    fpir: float | None = None
-    fpir_low: float | None = None
-    fpir_high: float | None = None
-    missed: float | None = None
-    above: bool = False
 
 
 class Door:
@@ -83,15 +61,16 @@ class Door:
     def visit(self, result: TrackResult, day: int) -> bool:
         """Count the visit of an unknown person that has ended; day: of the calendar. True if it was counted."""
         references, threshold = self._recognizer.references, self._recognizer.threshold.value
-        probe = result.visit
-        if probe is None or not self._measures or not len(references) or probe.encoder_id != references.encoder_id:
+        probe, places = result.visit, self._places()
+        if probe is None or not self._measures or not places or probe.encoder_id != references.encoder_id:
             return False
         if self._last_ns is not None and result.first_ns - self._last_ns < MIN_GAP_NS:
             return False
         self._last_ns = result.last_ns
-        # As tracks are judged: a track's evidence is the mean score of its frames times views ** CREDIT, and the pooled
-        # embedding scores that mean times views ** (1 / 2).
-        scores = references.best(probe).astype(np.float64) * result.views ** (CREDIT - 0.5)
+        # As tracks are judged: a track's evidence is the mean score of its frames times views ** CREDIT (1 for frames too
+        # different to show one person), and the pooled embedding scores that mean times views ** (1 / 2).
+        credit = CREDIT if result.views <= MAX_VIEWS else 0.0
+        scores = references.best(probe)[places].astype(np.float64) * result.views ** (credit - 0.5)
         if not self._record.add(scores, threshold, day):
             return False
         self._since += 1
@@ -123,7 +102,7 @@ class Door:
         total = self._record.total()
         raised = self._recognizer.rule.raised
         report = DoorReport(visits=total.visits, needed=door.MIN_VISITS, days=self._record.days, raised=raised)
-        fit, people = self._fitted_to(total), len(self._recognizer.references.identity_ids)
+        fit, people = self._fitted_to(total), len(self._places())
         if fit is None or not people:
             return report
         threshold = self._recognizer.threshold
@@ -142,6 +121,15 @@ class Door:
             above=claim is not None and low > claim,
         )
 
+    def _places(self) -> list[int]:
+        """The people who are measured: their places in the references of the current encoder."""
+        no_rate = self._recognizer.people.no_rate
+        return [i for i, who in enumerate(self._recognizer.references.identity_ids) if who not in no_rate]
+
+    def words(self, report: DoorReport) -> str:
+        """The report in one line, as a rate of the kind that is stated."""
+        return report.words(fpir=self._recognizer.threshold.rate.fpir is not None)
+
     @property
     def _measures(self) -> bool:
         cohort = self._recognizer.rule.cohort
@@ -152,18 +140,21 @@ class Door:
         """The fit of the counts, or None for too few; it is made again when the counts have changed."""
         if self._fitted != total.visits:
             self._fitted, self._fit = total.visits, None
+            # Everybody, also where the stated rate is against the group that decided the threshold: the cohort only gives the
+            # shape of the tail, and the door's own counts give its place. Whoever comes is no sample of that group, and
+            # everybody's tail is counted to far lower rates than the group's, which continues by the same fitted shape.
             cohort = self._recognizer.rule.cohort
             if cohort is not None and door.enough(total):
                 self._fit = door.Fit(total, cohort)
         return self._fit
 
     def _claim(self, fit: door.Fit) -> float | None:
-        """The accepted false match rate of one comparison; None for a threshold set by hand."""
+        """The stated false match rate of one comparison; None for a threshold set by hand."""
         current = self._recognizer.matchers[0]
-        threshold, people = current.threshold, len(current.references.identity_ids)
-        if threshold.target_fpir is not None:
-            return threshold.target_fpir * share(people, current.others) / max(1.0, people / fit.clump)
-        return threshold.target_fmr
+        rate, people = current.threshold.rate, len(current.references.identity_ids)
+        if rate.fpir is not None:
+            return rate.fpir * share(people, current.others) / max(1.0, len(self._places()) / fit.clump)
+        return rate.fmr
 
     def _wanted(self) -> float:
         fit = self._fitted_to(self._record.total()) if self._raises and self._measures else None
@@ -179,10 +170,7 @@ class Door:
         threshold, report = self._recognizer.threshold, self.report()
         if report is None or threshold.value == before:
             return None
-        log.warning(
-            "threshold %.3f -> %.3f: this door's false match rate is %s to %s at the new one, from %d visits",
-            *(before, threshold.value, report.fmr_low, report.fmr_high, report.visits),
-        )
+        log.warning("threshold %.3f -> %.3f; %s", before, threshold.value, self.words(report))
         encoder_id, now_ns, now = self._recognizer.encoder_id, time.monotonic_ns(), datetime.now(UTC)
         return threshold_event(before, threshold, asdict(report), self._camera, encoder_id, now_ns, now)
 

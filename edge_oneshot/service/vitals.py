@@ -17,8 +17,8 @@ from edge_oneshot.control.responses import Present, StatusReport
 from edge_oneshot.mqtt.payloads import Health
 from edge_oneshot.recognition.recognizer import Recognizer
 from edge_oneshot.service import site, system
-from edge_oneshot.service.door import DoorReport
 from edge_oneshot.service.reporter import Reporter
+from edge_oneshot.types import DoorReport
 
 FPS_WINDOW = 100  # frames
 KEPT = 300  # frames whose stages are timed

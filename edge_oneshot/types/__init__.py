@@ -3,6 +3,7 @@
     image.py      Frame, Box, Face, Chip: from a picture to the encoder's input
     quality.py    Quality, Fault, PadResult: why a capture may not be used
     decision.py   Embedding, Template, Candidate, Rate, Decision, Sample, Observation: from an embedding to a decision
+    door.py       DoorReport: what a door states about itself
     event.py      Event: what is published
 
 Sizes are (width, height), arrays (H, W, C). Colour is RGB. Names carry their unit (_px _ns _s _deg). A value that
@@ -25,6 +26,7 @@ from edge_oneshot.types.decision import (
     Template,
     Withheld,
 )
+from edge_oneshot.types.door import DoorReport
 from edge_oneshot.types.event import EVENT_TYPES, Event
 from edge_oneshot.types.image import Box, Chip, Face, Frame
 from edge_oneshot.types.quality import Fault, PadDecision, PadResult, Quality
@@ -38,6 +40,7 @@ __all__ = [
     "Comparison",
     "Decision",
     "DecisionKind",
+    "DoorReport",
     "Embedding",
     "Event",
     "Face",

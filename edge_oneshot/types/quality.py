@@ -23,7 +23,8 @@ class Quality:
 
     inter_eye_px: px of the frame; 0 for a bundle whose regions are whole frames. sharpness: variance of the Laplacian
     of the chip's luma (Pech-Pacheco et al. 2000). luma: mean of the BT.601 luma, [0, 255]. contrast: its standard
-    deviation. yaw_deg: estimated from the landmarks; 0 = frontal, positive = nose towards the right of the image.
+    deviation. yaw_deg, pitch_deg: estimated from the landmarks; 0 = frontal, positive = nose towards the right of the image
+    and towards its lower edge (the person looks down, or the camera is above).
     cropped: share of the chip's area outside the frame, [0, 1]. hidden: probability that something (a hand, dark
     glasses, a mask) covers one of the landmarks, [0, 1]; 0 if it was not measured.
     faults: one `Fault` for each quality gate that the capture fails; empty = good.
@@ -36,10 +37,11 @@ class Quality:
     yaw_deg: float
     cropped: float = 0.0
     hidden: float = 0.0
+    pitch_deg: float = 0.0
     faults: tuple[Fault, ...] = ()
 
     def __post_init__(self) -> None:
-        for name in ("inter_eye_px", "sharpness", "luma", "contrast", "yaw_deg", "cropped", "hidden"):
+        for name in ("inter_eye_px", "sharpness", "luma", "contrast", "yaw_deg", "cropped", "hidden", "pitch_deg"):
             value = getattr(self, name)
             require(
                 isinstance(value, (int, float)) and -1e12 < value < 1e12, f"Quality.{name}", "a finite number", value
@@ -58,6 +60,7 @@ class Quality:
             "luma": round(self.luma, 1),
             "contrast": round(self.contrast, 1),
             "yaw_deg": round(self.yaw_deg, 1),
+            "pitch_deg": round(self.pitch_deg, 1),
             "cropped": round(self.cropped, 3),
             "hidden": round(self.hidden, 3),
         }

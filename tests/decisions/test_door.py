@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from door_parts import histogram, true_fmr, visits
+from door_parts import histogram, stranger_scores, true_fmr, visits
 
 from edge_oneshot.matching import door
 from edge_oneshot.matching.cohort import score_at_fmr
@@ -53,7 +53,7 @@ def test_a_rate_ten_times_the_claim_is_found_and_raises_the_threshold(cohort: Co
     found, threshold = fit(cohort, 10, 1000, 1e-3, 3, 0.1, 0.03)
     rate, low, high = found.fmr(threshold)
     assert true_fmr(cohort, threshold, 0.1) > 8e-3
-    assert low > 1e-3 and high < 0.1 and high / low < 10
+    assert low > 1e-3 and high < 0.1 and high / low < 15
     raised = wanted_raise(found, threshold, 1e-3)
     assert 0.01 <= raised <= door.MAX_RAISE
     assert found.fmr(threshold + raised)[0] < rate
@@ -97,6 +97,26 @@ def test_fewer_visits_give_a_wider_interval(cohort: CohortScores) -> None:
         _, low, high = found.fmr(threshold)
         widths.append(high / low)
     assert widths[0] > 1.5 * widths[1] > 1.5 * widths[2]
+
+
+def test_the_interval_holds_where_few_people_come_again_and_again(
+    cohort: CohortScores, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """2,000 visits of 250 people: their rate differs from that of all people, and the visits do not show by how much."""
+    threshold, people, held, narrow = score_at_fmr(cohort, 1e-3)[0], 30, 0, 0
+    for seed in range(12):
+        rng = np.random.default_rng(seed)
+        pool = stranger_scores(cohort, (250, people), rng, 0.02)
+        truth = float((pool >= threshold).mean())
+        seen = pool[rng.integers(250, size=2000)]
+        h = histogram(seen[seen.max(axis=1) < threshold], threshold)
+        _, low, high = Fit(h, cohort).fmr(threshold)
+        held += low <= truth <= high
+        with monkeypatch.context() as m:
+            m.setattr(door, "VISITORS", 1e9)
+            _, low, high = Fit(h, cohort).fmr(threshold)
+            narrow += low <= truth <= high
+    assert held >= 11 > narrow
 
 
 def test_visitors_who_score_high_with_everybody_widen_the_interval(cohort: CohortScores) -> None:

@@ -41,6 +41,7 @@ BODIES: dict[str, dict[str, Any]] = {
         "raised": 0.02,
         "target_fmr": 1e-4,
         "target_fpir": None,
+        "rate": {"against": "matched", "group": "a", "fmr": 1e-4, "fpir": None, "everybody_fmr": 1e-5},
         **{"fmr": 6e-4, "fmr_low": 2e-4, "fmr_high": 2e-3, "fpir": 6e-3, "fpir_low": 2e-3, "fpir_high": 2e-2},
         "visits": 120,
         "camera": "cam0",

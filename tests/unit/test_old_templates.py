@@ -459,4 +459,12 @@ def test_a_raise_is_for_the_current_encoder_only_and_applied_once(upgraded: Reco
     upgraded.rule = replace(upgraded.rule, raised=0.02)
     now, before = upgraded.matchers
     assert now.threshold.value == pytest.approx(new.threshold.value + raised) and now.threshold.raised == raised
-    assert now.threshold.rate == new.threshold.rate and before.threshold == old.threshold
+    assert before.threshold == old.threshold
+    stated, after = new.threshold.rate, now.threshold.rate
+    assert after == replace(stated, everybody_fmr=after.everybody_fmr)
+    if raised:  # the rate against everybody is that of the threshold in force
+        assert after.everybody_fmr is not None and stated.everybody_fmr is not None
+        assert new.rule.cohort is not None and after.everybody_fmr < stated.everybody_fmr
+        assert after.everybody_fmr >= 0.9 * rates.fmr_at(new.rule.cohort, now.threshold.value)
+    else:
+        assert after == stated

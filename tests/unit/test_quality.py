@@ -16,7 +16,14 @@ from edge_oneshot.config import QualityConfig
 from edge_oneshot.recognition.pipeline import Pipeline
 from edge_oneshot.types import Chip, Face, Quality
 from edge_oneshot.vision import align
-from edge_oneshot.vision.quality import estimate_yaw_deg, laplacian, measure, outside
+from edge_oneshot.vision.quality import (
+    estimate_pitch_deg,
+    estimate_yaw_deg,
+    laplacian,
+    measure,
+    outside,
+    reference_faults,
+)
 
 GATES = QualityConfig()
 
@@ -111,10 +118,16 @@ def test_the_share_outside_computed_by_hand(turn: float, shift: tuple[float, flo
     assert outside(transform, (100, 100), (200, 200)) == pytest.approx(expected, abs=1e-9)
 
 
-def turned(yaw_deg: float, roll_deg: float = 0.0) -> Face:
-    """A head model under orthography: eyes 63 mm apart, the nose 35 mm in front of them and 35 mm below."""
-    yaw, roll = math.radians(yaw_deg), math.radians(roll_deg)
-    points = [(-31.5, 0, 0), (31.5, 0, 0), (0, 35, 35), (0, 70, 0), (-70, 10, -60), (70, 10, -60)]
+def turned(yaw_deg: float, roll_deg: float = 0.0, pitch_deg: float = 0.0) -> Face:
+    """A head model under orthography: eyes 63 mm apart, nose 37 mm below and 35 mm in front of them, mouth 64 and 8 mm.
+
+    The head pitches before it turns, so its own axes are kept.
+    """
+    yaw, roll, pitch = math.radians(yaw_deg), math.radians(roll_deg), math.radians(pitch_deg)
+    points = [(-31.5, 0, 0), (31.5, 0, 0), (0, 36.5, 34.65), (0, 63.6, 7.6), (-70, 10, -60), (70, 10, -60)]
+    points = [
+        (x, y * math.cos(pitch) + z * math.sin(pitch), z * math.cos(pitch) - y * math.sin(pitch)) for x, y, z in points
+    ]
     seen = [(x * math.cos(yaw) + z * math.sin(yaw), y) for x, y, z in points]
     seen = [
         (200 + x * math.cos(roll) - y * math.sin(roll), 200 + x * math.sin(roll) + y * math.cos(roll)) for x, y in seen
@@ -128,10 +141,34 @@ def test_yaw_of_a_model_head(yaw: float, roll: float) -> None:
     assert estimate_yaw_deg(turned(yaw, roll)) == pytest.approx(yaw, abs=1.0)
 
 
+@pytest.mark.parametrize("roll", [0, 25, -140])
+@pytest.mark.parametrize("yaw", [-30, 0, 20])
+@pytest.mark.parametrize("pitch", [-45, -10, 0, 30, 50])
+def test_pitch_of_a_model_head(pitch: float, yaw: float, roll: float) -> None:
+    assert estimate_pitch_deg(turned(yaw, roll, pitch)) == pytest.approx(pitch, abs=1.0)
+
+
+def test_pitch_of_frontal_portraits_is_near_zero(pipeline: Pipeline, hopper: Pixels, collins: Pixels) -> None:
+    for picture in (hopper, collins):
+        (sample,) = pipeline.samples(frame(picture))
+        assert abs(sample.quality.pitch_deg) < 12
+        assert sample.face is not None
+        low = replace(sample.face, landmarks=sample.face.landmarks.copy())
+        low.landmarks[low.landmark_names.index("nose"), 1] += 0.2 * sample.face.inter_eye_px
+        assert estimate_pitch_deg(low) > sample.quality.pitch_deg + 10
+
+
 def test_eyes_in_one_place_are_a_profile() -> None:
     points = face().landmarks.copy()
     points[1] = points[0]
     assert estimate_yaw_deg(replace(face(), landmarks=points)) == 90.0
+    assert estimate_pitch_deg(replace(face(), landmarks=points)) == 90.0
+
+
+def test_a_mouth_above_the_eyes_is_no_face_to_compare() -> None:
+    points = turned(0).landmarks.copy()
+    points[3] = points[0] - (0, 20)
+    assert estimate_pitch_deg(replace(turned(0), landmarks=points)) == 90.0
 
 
 def grey_chip(luma: np.ndarray) -> Chip:
@@ -142,6 +179,27 @@ def test_a_face_turned_too_far(collins: Pixels) -> None:
     chip = grey_chip(np.random.default_rng(0).integers(60, 200, (32, 32)))
     assert [f.code for f in measure(frame(collins), turned(65), chip, GATES).faults] == ["turned"]
     assert measure(frame(collins), turned(-55), chip, GATES).good
+
+
+def test_a_camera_too_far_above_or_below(collins: Pixels) -> None:
+    chip = grey_chip(np.random.default_rng(0).integers(60, 200, (32, 32)))
+    (above,) = measure(frame(collins), turned(0, 0, 45), chip, GATES).faults
+    (below,) = measure(frame(collins), turned(0, 0, -45), chip, GATES).faults
+    assert (above.code, below.code) == ("tilted", "tilted")
+    assert "45 degrees above" in above.message
+    assert "lower" in above.message
+    assert "45 degrees below" in below.message
+    assert "higher" in below.message
+    assert measure(frame(collins), turned(0, 0, 35), chip, GATES).good
+
+
+def test_a_template_is_more_frontal_than_a_probe(collins: Pixels) -> None:
+    chip = grey_chip(np.random.default_rng(0).integers(60, 200, (32, 32)))
+    quality = measure(frame(collins), turned(40, 0, 30), chip, GATES)
+    assert quality.good
+    assert [f.code for f in reference_faults(quality, GATES)] == ["turned", "tilted"]
+    frontal = measure(frame(collins), turned(-25, 0, 15), chip, GATES)
+    assert reference_faults(frontal, GATES) == ()
 
 
 def test_the_measures_equal_their_definitions() -> None:
@@ -182,6 +240,7 @@ def test_a_whole_frame_has_no_eyes_and_no_gates() -> None:
         ("min_contrast", "flat"),
         ("min_sharpness", "blurred"),
         ("max_yaw_deg", "turned"),
+        ("max_pitch_deg", "tilted"),
         ("max_cropped", "cropped"),
     ],
 )
@@ -195,6 +254,7 @@ def test_each_gate_uses_its_key_and_includes_the_limit(pipeline: Pipeline, hoppe
         "min_contrast": q.contrast,
         "min_sharpness": q.sharpness,
         "max_yaw_deg": abs(q.yaw_deg),
+        "max_pitch_deg": abs(q.pitch_deg),
         "max_cropped": q.cropped,
     }[key]
     beyond = -1e-3 if key.startswith("max") else 1e-3

@@ -13,6 +13,7 @@ NAMES = {
     "luma": "brightness",
     "contrast": "contrast",
     "yaw_deg": "yaw (degrees)",
+    "pitch_deg": "pitch (degrees)",
     "hidden": "hidden landmarks",
     "random": "random",
 }
