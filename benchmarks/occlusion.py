@@ -156,7 +156,7 @@ def print_rows(
     looks: Sequence[Sequence[Look]], names: NDArray[np.str_], vectors: Float32Array, threshold: float, moderate: float
 ) -> None:
     """One row for each kind of occlusion. names, vectors: the references. moderate: the threshold for FMR."""
-    gate, comparator = shipped().gates.max_hidden, shipped().encoder.card.comparator
+    gate, comparator = shipped().gates.reference.max_hidden, shipped().encoder.card.comparator
     values = [np.array([r[k].measures for r in looks if r[k].measures]) for k in range(len(KINDS))]
     limits = [np.quantile(values[0][:, m], REFUSED if low else 1 - REFUSED) for m, low in enumerate(MEASURES.values())]
     for k, kind in enumerate(KINDS):
@@ -211,7 +211,7 @@ def main() -> int:
     print(
         f"detected: share of the acquired images, by measures that refuse {100 * REFUSED:g} % with nothing drawn: {'; '.join(MEASURES)}"
     )
-    gate = shipped().gates.max_hidden
+    gate = shipped().gates.reference.max_hidden
     print(
         f"FMR: in 1e-3 (95 %), with the first images of {len(names)} people, at the threshold {moderate:.3f} for FMR {FMR:g}"
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import uuid
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import numpy as np
@@ -117,3 +118,9 @@ def seen(who: str | None, x: float = 100.0, score: float | None = None, whole: E
             runner_up=Candidate(identity_id="runner-up", score=0.2),
         )
     return Observation(sample=sample, embedding=own, decision=decision)
+
+
+def poorly(who: str) -> Observation:
+    """A sighting that is compared, but too poor for a template."""
+    observation = seen(who)
+    return replace(observation, sample=replace(observation.sample, reference_faults=(BLURRED,)))

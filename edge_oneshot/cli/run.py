@@ -49,7 +49,7 @@ def run(ctx: click.Context, camera: str | None, verbose: bool) -> int:
 def reload(ctx: click.Context, as_json: bool) -> None:
     """Make the running daemon read the gallery and the configuration again.
 
-    Keys of [quality] and [decision], and model.cohort, change at once; for other changed keys a restart is needed, and
+    Keys of [quality], [enrollment] and [decision], and model.cohort, change at once; for other changed keys a restart is needed, and
     they are listed. A configuration with a fault is refused with exit code 78, and nothing changes.
     """
     r = perform(find_config(ctx), rq.Reload())

@@ -86,10 +86,10 @@ def contradictions(c: Config) -> list[str]:
             f"camera.uri: expected {', '.join(f'{s}:' for s in schemes)} or a path, "
             f"got {scheme[0]}…{did_you_mean(scheme[1].lower(), schemes)}"
         )
-    if c.quality.min_luma >= c.quality.max_luma:
-        faults.append(
-            f"quality.min_luma: expected less than max_luma ({c.quality.max_luma:g}), got {c.quality.min_luma:g}"
-        )
+    for section, limits in (("quality", c.quality), ("enrollment", c.enrollment)):
+        if limits.min_luma < limits.max_luma:
+            continue
+        faults.append(f"{section}.min_luma: expected less than max_luma ({limits.max_luma:g}), got {limits.min_luma:g}")
     if c.mqtt.password_file and not c.mqtt.username:
         faults.append("mqtt.username: expected a name together with password_file, got none")
     if (c.mqtt.ca_file or c.mqtt.cert_file) and not c.mqtt.tls:

@@ -14,6 +14,7 @@ from edge_oneshot.config.sections import (
     CameraConfig,
     DecisionConfig,
     DeviceConfig,
+    EnrollmentConfig,
     ModelConfig,
     MqttConfig,
     QualityConfig,
@@ -30,6 +31,7 @@ class Config:
     camera: CameraConfig = field(default_factory=CameraConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
     quality: QualityConfig = field(default_factory=QualityConfig)
+    enrollment: EnrollmentConfig = field(default_factory=EnrollmentConfig)
     decision: DecisionConfig = field(default_factory=DecisionConfig)
     mqtt: MqttConfig = field(default_factory=MqttConfig)
     instance: str = "default"

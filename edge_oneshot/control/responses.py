@@ -30,9 +30,7 @@ class StatedRate:
     group: str | None = out("the group of the cohort that decided the threshold; null against everybody")
     fmr: float | None = out("stated false match rate of one comparison, else null")
     fpir: float | None = out("stated false match rate against the whole gallery, else null")
-    everybody_fmr: float | None = out(
-        "that of one comparison with any person, or an upper bound; null without a cohort"
-    )
+    everybody_fmr: float | None = out("that of one comparison with any person, at most; null without a cohort")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,9 +57,7 @@ class TemplateDetails:
 class AlikePair:
     identities: tuple[str, ...] = out("two identities")
     score: float
-    apart_at: float | None = out(
-        "lowest threshold at which these templates do not match each other; null for old templates", None
-    )
+    apart_at: float | None = out("lowest threshold at which these templates do not match; null for old templates", None)
     fnmr: float | None = out("expected share of enrolled people's captures missed there; null if not measured", None)
 
 

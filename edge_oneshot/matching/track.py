@@ -21,6 +21,8 @@ from edge_oneshot.matching.evidence import Evidence, Score
 from edge_oneshot.types import Box, DecisionKind, Embedding, Float64Array, Observation, PadDecision, Withheld
 
 MIN_IOU = 0.2  # of the boxes of one person in two frames some 100 ms apart
+# What a frame that is too poor for a template says against a known person: an approaching resident is seen poorly first.
+POOR = 0.25
 
 
 class ResultKind(Enum):
@@ -59,7 +61,7 @@ class Track:
     evidence: Evidence
     seen: int = 0
     compared: int = 0
-    strangers: int = 0  # comparisons in a row that supported no identity
+    strangers: float = 0.0  # comparisons in a row that supported no identity; a poor one counts as POOR
     result: ResultKind | None = None
     identity_id: str | None = None
     best: Observation | None = None
@@ -190,7 +192,8 @@ class Tracker:
             best = max((_as_decided_now(frame, observation) for frame in evidence.frames), key=_rank)
             return [_result(track, ResultKind.MATCH, best)]
         track.withheld = evidence.withheld
-        track.strangers = 0 if evidence.together or decision.kind is DecisionKind.MATCH else track.strangers + 1
+        known = evidence.together or decision.kind is DecisionKind.MATCH
+        track.strangers = 0.0 if known else track.strangers + (POOR if observation.sample.reference_faults else 1.0)
         if track.result is None and track.strangers >= self._config.unknown_frames:
             track.result = ResultKind.UNKNOWN
             return [
@@ -200,7 +203,10 @@ class Tracker:
 
     def _watch(self, track: Track, observation: Observation, now_ns: int) -> list[TrackResult]:
         """After a match: if another person has taken the place, end this track and begin a new one."""
-        track.unlike = [] if _agrees(track, observation) else [*track.unlike, observation]
+        if _agrees(track, observation):
+            track.unlike = []
+        elif not observation.sample.reference_faults:  # whoever walks away is seen poorly, and is still the same person
+            track.unlike.append(observation)
         if len(track.unlike) < self._config.unknown_frames:
             return []
         self._tracks.remove(track)

@@ -15,6 +15,7 @@ from edge_oneshot.model.encoder import TwinEncoder
 from edge_oneshot.recognition.older import OlderEncoders
 from edge_oneshot.recognition.pipeline import Pipeline
 from edge_oneshot.vision.detector import BlazeFaceDetector
+from edge_oneshot.vision.gates import Gates
 from edge_oneshot.vision.locate import FaceLocator, LandmarkPlacer
 from edge_oneshot.vision.pad import find_pad
 
@@ -75,7 +76,9 @@ def build_pipeline(config: Config) -> Pipeline:
             f"and the quality gate measures by the nose, got {list(locator.refiner.card.landmarks)}",
             "set model.refiner to another bundle",
         )
-    return Pipeline(encoder, locator, config.quality, find_pad(config.model.pad))
+    return Pipeline(
+        encoder, locator, Gates(probe=config.quality, reference=config.enrollment), find_pad(config.model.pad)
+    )
 
 
 def build_older(config: Config, pipeline: Pipeline) -> OlderEncoders:

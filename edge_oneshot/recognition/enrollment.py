@@ -9,13 +9,11 @@ from datetime import UTC, datetime
 
 import numpy as np
 
-from edge_oneshot.config import QualityConfig
 from edge_oneshot.errors import AcquisitionError, EnrollmentError
 from edge_oneshot.matching import no_rate
 from edge_oneshot.matching.compare import References, score_all
 from edge_oneshot.recognition.pipeline import Pipeline
 from edge_oneshot.types import Candidate, Embedding, Fault, Float32Array, Frame, Identity, Quality, Sample, Template
-from edge_oneshot.vision.quality import reference_faults
 
 BURST_NS = 1_000_000_000  # after the first good frame, the best ones of this long make the template
 BURST_FRAMES = 10
@@ -40,22 +38,33 @@ class Enrollment:
     older: tuple[Embedding, ...] = ()
 
 
-def find_one(samples: Sequence[Sample]) -> tuple[Sample | None, tuple[Fault, ...]]:
+Found = tuple[Sample | None, tuple[Fault, ...]]
+
+
+def find_one(samples: Sequence[Sample]) -> Found:
     """The only sample if it has no fault, else the faults. No face and several faces are faults here."""
+    sample, faults = _only(samples)
+    return _good(sample, faults if sample is None else sample.faults)
+
+
+def find_reference(samples: Sequence[Sample]) -> Found:
+    """As find_one, for a template: with the stricter gates."""
+    sample, faults = _only(samples)
+    return _good(sample, faults if sample is None else (sample.reference_faults + sample.pad.faults or sample.faults))
+
+
+def _good(sample: Sample | None, faults: tuple[Fault, ...]) -> Found:
+    return (None, faults) if faults else (sample, ())
+
+
+def _only(samples: Sequence[Sample]) -> Found:
     if not samples:
         return None, (Fault(code="no_face", message="no face found: look at the camera, come closer, more light"),)
     if len(samples) > 1:
         return None, (
             Fault(code="several_faces", message=f"{len(samples)} faces found, exactly 1 needed: one person at a time"),
         )
-    return (None, samples[0].faults) if samples[0].faults else (samples[0], ())
-
-
-def find_reference(samples: Sequence[Sample], gates: QualityConfig) -> tuple[Sample | None, tuple[Fault, ...]]:
-    """As find_one, with the stricter gates for enrollment."""
-    sample, faults = find_one(samples)
-    faults = faults if sample is None else reference_faults(sample.quality, gates)
-    return (None, faults) if faults else (sample, ())
+    return samples[0], ()
 
 
 def enroll_from_frame(
@@ -65,7 +74,7 @@ def enroll_from_frame(
 
     accept_no_rate: also a person for whom no error rate can be stated; the template is marked.
     """
-    sample, faults = find_reference(pipeline.picture_samples(frame), pipeline.gates)
+    sample, faults = find_reference(pipeline.picture_samples(frame))
     if sample is None:
         raise EnrollmentError(
             f"{identity.name!r} was not enrolled from {frame.source}",
@@ -155,7 +164,7 @@ class CaptureSession:
         """Take a frame; the finished enrollment, or None while it needs more. Raises EnrollmentError as `finish_if_due`."""
         if frame.captured_ns <= self._prompt_ns:
             return None
-        sample, self._faults = find_reference(self._pipeline.samples(frame), self._pipeline.gates)
+        sample, self._faults = find_reference(self._pipeline.samples(frame))
         if sample is not None:
             self._good.append((sample, frame.captured_ns))
             self.progress = "hold still"

@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING
 
 from edge_oneshot.types import Chip, Embedding, Face, Frame, PadDecision, Sample
 from edge_oneshot.vision import align, quality
+from edge_oneshot.vision.gates import probe_faults, reference_faults
 from edge_oneshot.vision.locate import BORDER
 
 if TYPE_CHECKING:
-    from edge_oneshot.config import QualityConfig
     from edge_oneshot.model.card import EncoderCard
     from edge_oneshot.model.encoder import TwinEncoder
+    from edge_oneshot.vision.gates import Gates
     from edge_oneshot.vision.locate import FaceLocator
     from edge_oneshot.vision.pad import PadMethod
 
@@ -31,7 +32,7 @@ class Pipeline:
     """
 
     def __init__(
-        self, encoder: TwinEncoder, locator: FaceLocator | None, gates: QualityConfig, pad: PadMethod | None = None
+        self, encoder: TwinEncoder, locator: FaceLocator | None, gates: Gates, pad: PadMethod | None = None
     ) -> None:
         if (locator is None) != (encoder.card.regions == "frame"):
             raise ValueError(f"locator: expected {'none' if locator else 'one'} for regions {encoder.card.regions!r}")
@@ -59,11 +60,11 @@ class Pipeline:
     def picture_samples(self, frame: Frame) -> list[Sample]:
         """`samples` of a still picture, which may show nothing but a face.
 
-        Only if no face in it is usable, the picture is searched again with a border of half its width, which does not
-        count as cropped. The second result is taken if it has as many faces as the first.
+        Only if every face that is found is cropped, the picture is searched again with a border of half its width, which
+        does not count as cropped. The second result is taken if it has as many faces as the first.
         """
         found = self.samples(frame)
-        if self.locator is None or any(not s.faults for s in found):
+        if self.locator is None or any("cropped" not in {f.code for f in s.faults + s.reference_faults} for s in found):
             return found
         with self.stage("locate"):
             faces = self.locator.locate(frame, BORDER)
@@ -96,8 +97,10 @@ class Pipeline:
             chip = _chip(frame, face, self.encoder.card)
             older = {e.encoder_id: _chip(frame, face, e.card) for e in self.older if self._own_chip(e)}
         with self.stage("quality"):
-            measured = quality.measure(frame, face, chip, self.gates, fills_picture=fills_picture)
+            measured = quality.measure(frame, face, chip, fills_picture=fills_picture)
             sample = Sample(face=face, chip=chip, quality=measured, older_chips=older)
+            if face is not None:  # the gates are for faces; a drawing or a part on a belt has no eyes
+                sample = self._judge(sample, face, frame, fills_picture)
         if self.pad is None or not sample.quality.good:
             return sample
         with self.stage("pad"):
@@ -105,6 +108,15 @@ class Pipeline:
         if result.decision is PadDecision.NOT_PERFORMED:
             raise ValueError(f"{self.pad.name}: expected bona_fide or attack, got not_performed")
         return replace(sample, pad=result)
+
+    def _judge(self, sample: Sample, face: Face, frame: Frame, fills: bool) -> Sample:
+        """The sample with the faults of its quality."""
+        q = sample.quality
+        return replace(
+            sample,
+            quality=replace(q, faults=probe_faults(q, face, frame, self.gates.probe, fills=fills)),
+            reference_faults=reference_faults(q, face, frame, self.gates.reference, fills=fills),
+        )
 
     def _own_chip(self, encoder: TwinEncoder) -> bool:
         """Whether it takes another chip of a face than the current encoder. The normalisation is a part of each model."""

@@ -33,6 +33,7 @@ from edge_oneshot.service.reporter import Reporter
 from edge_oneshot.service.requests import Requests
 from edge_oneshot.service.vitals import Vitals
 from edge_oneshot.types import Event, Frame, Observation
+from edge_oneshot.vision.gates import Gates
 
 log = logging.getLogger(__name__)
 
@@ -109,14 +110,10 @@ class Daemon:
         if self.requests.job is not None:
             self.requests.tick(now_ns)
         events = [self._publish(result) for result in results]
-        for event in [] if enrolling else site.learn(self.recognizer, results, datetime.now(UTC), self.door):
+        # The person who is being enrolled is no stranger.
+        for event in site.visited(self.recognizer, [] if enrolling else results, datetime.now(UTC), self.door):
             self._emit(event)
             events.append(event)
-        if self.door is not None:
-            # The person who is being enrolled is no stranger.
-            for event in self.door.measure([] if enrolling else results, datetime.now(UTC)):
-                self._emit(event)
-                events.append(event)
         if self.journal is not None:
             self.journal.close_tracks(self.tracker.numbers)
         self.reporter.presence(*self.tracker.present)
@@ -181,7 +178,8 @@ class Daemon:
         assert self._plan_reload is not None
         new = self._plan_reload(self.config)
         self.recognizer.people.refresh(force=True)
-        self.config, self.recognizer.pipeline.gates, self.recognizer.rule = new.config, new.config.quality, new.rule
+        self.config, self.recognizer.rule = new.config, new.rule
+        self.recognizer.pipeline.gates = Gates(probe=new.config.quality, reference=new.config.enrollment)
         if self.door is not None:
             self.door.reconfigure(new.config.decision)
         for event in site.reconfigure(self.recognizer, new.config, self.door):

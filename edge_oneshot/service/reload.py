@@ -18,7 +18,7 @@ from edge_oneshot.matching.threshold import Rule
 
 log = logging.getLogger(__name__)
 
-LIVE_SECTIONS = ("quality", "decision")
+LIVE_SECTIONS = ("quality", "enrollment", "decision")
 LIVE_KEYS = ("model.cohort",)  # its file is read again as well, since `edge-oneshot calibrate` rewrites it
 
 
@@ -57,6 +57,7 @@ def plan(running: Config, wanted: Config, rule_of: Callable[[Config], Rule]) -> 
     config = replace(
         running,
         quality=wanted.quality,
+        enrollment=wanted.enrollment,
         decision=wanted.decision,
         model=replace(running.model, cohort=wanted.model.cohort),
     )

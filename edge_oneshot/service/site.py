@@ -5,7 +5,7 @@ Each change of what is subtracted changes all scores. So the measurement of the 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 
 from edge_oneshot.config import Config
@@ -19,8 +19,14 @@ from edge_oneshot.service.door import Door
 from edge_oneshot.types import Event
 
 
+def visited(recognizer: Recognizer, results: Sequence[TrackResult], now: datetime, door: Door | None) -> list[Event]:
+    """Learn from the visits of unknown people that have ended, and measure the door by them; the events of a change."""
+    events = learn(recognizer, results, now, door)
+    return events if door is None else [*events, *door.measure(results, now)]
+
+
 def learn(recognizer: Recognizer, results: Iterable[TrackResult], now: datetime, door: Door | None) -> list[Event]:
-    """Learn from the visits of unknown people that have ended; the events of a change."""
+    """Learn from visits; the events of a change."""
     site, day, changed = recognizer.site, now.date().toordinal(), False
     if site is not None:
         for result in results:

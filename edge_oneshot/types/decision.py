@@ -161,13 +161,15 @@ class Decision:
 class Sample:
     """One region of a frame, before it is encoded. face: None for a bundle whose regions are whole frames.
 
-    older_chips: the same region for each encoder of old templates that takes another chip, by encoder_id.
+    reference_faults: why it must not become a template, beside `faults`. older_chips: the same region for each encoder of
+    old templates that takes another chip, by encoder_id.
     """
 
     face: Face | None
     chip: Chip
     quality: Quality
     pad: PadResult = field(default_factory=PadResult)
+    reference_faults: tuple[Fault, ...] = ()
     older_chips: Mapping[str, Chip] = field(default_factory=dict)
 
     @property

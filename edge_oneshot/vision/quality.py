@@ -1,7 +1,4 @@
-"""The quality of one capture. It decides whether a capture is used, and never changes a comparison score.
-
-The measures are those of `Quality`. Each fault gives the measured value, the required value, and what the person can do.
-"""
+"""The quality of one capture: the measures of `Quality`. They decide whether a capture is used, and never change a score."""
 
 from __future__ import annotations
 
@@ -10,8 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from edge_oneshot.config import QualityConfig
-from edge_oneshot.types import BoolArray, Chip, Face, Fault, Float32Array, Float64Array, Frame, Quality
+from edge_oneshot.types import BoolArray, Chip, Face, Float32Array, Float64Array, Frame, Quality
 from edge_oneshot.vision.align import LUMA, undo
 
 # Distance of the tip of the nose in front of the line through the pupils, in inter-pupillary distances: about 35 mm of
@@ -23,13 +19,10 @@ NOSE_DROP, MOUTH_DROP, MOUTH_DEPTH = 0.58, 1.01, 0.12
 MIN_DEPTH = 0.25  # a nose nearer to the plane of the eyes, at 32 degrees from above, gives no reliable yaw
 
 
-def measure(
-    frame: Frame, face: Face | None, chip: Chip, gates: QualityConfig, *, fills_picture: bool = False
-) -> Quality:
-    """Measure a chip and its face (None for bundles of whole frames), and add a fault for each gate that it fails.
+def measure(frame: Frame, face: Face | None, chip: Chip, *, fills_picture: bool = False) -> Quality:
+    """Measure a chip and its face (None for bundles of whole frames). No faults: those are for vision/gates.py.
 
-    fills_picture: the face of a still picture that was found with a border. Its chip may lie outside the picture for more
-    than `gates.max_cropped`, as long as eyes, nose and mouth are inside. Brightness, contrast and sharpness are then
+    fills_picture: the face of a still picture that was found with a border. Brightness, contrast and sharpness are then
     those of the part inside, since the edge of the picture is sharp and what lies outside is black.
     """
     luma = chip.pixels[..., 0].astype(np.float32) if chip.pixels.shape[2] == 1 else chip.pixels @ LUMA
@@ -37,23 +30,23 @@ def measure(
     if fills_picture and (inside := shown(chip, frame.size)).any():
         luma, edges = luma[1:-1, 1:-1][inside], edges[inside]
     mean, squares = variance(luma)
-    quality = Quality(
-        inter_eye_px=0.0 if face is None else face.inter_eye_px,
+    picture = Quality(
+        inter_eye_px=0.0,
         sharpness=variance(edges)[1],
         luma=mean,
         contrast=float(np.sqrt(np.float32(squares))),
-        yaw_deg=0.0 if face is None else estimate_yaw_deg(face),
-        pitch_deg=0.0 if face is None else estimate_pitch_deg(face),
-        hidden=0.0 if face is None else face.hidden,
-        cropped=0.0
-        if face is None
-        else outside(chip.transform, (chip.pixels.shape[1], chip.pixels.shape[0]), frame.size),
+        yaw_deg=0.0,
     )
     if face is None:
-        return quality  # the gates are for faces; a drawing or a part on a belt has no eyes
-    if fills_picture:
-        gates = replace(gates, max_cropped=1.0)
-    return replace(quality, faults=tuple(_faults(quality, face, frame, gates)))
+        return picture
+    return replace(
+        picture,
+        inter_eye_px=face.inter_eye_px,
+        yaw_deg=estimate_yaw_deg(face),
+        pitch_deg=estimate_pitch_deg(face),
+        hidden=face.hidden,
+        cropped=outside(chip.transform, (chip.pixels.shape[1], chip.pixels.shape[0]), frame.size),
+    )
 
 
 def shown(chip: Chip, frame: tuple[int, int]) -> BoolArray:
@@ -68,85 +61,6 @@ def shown(chip: Chip, frame: tuple[int, int]) -> BoolArray:
     rows = inside[:-2] & inside[1:-1] & inside[2:]
     whole: BoolArray = rows[:, :-2] & rows[:, 1:-1] & rows[:, 2:]
     return whole
-
-
-def _faults(q: Quality, face: Face, frame: Frame, gates: QualityConfig) -> list[Fault]:
-    width, height = frame.size
-    inside = all(0 <= x < width and 0 <= y < height for x, y in face.landmarks[:4])
-    checks = (
-        (
-            q.inter_eye_px >= gates.min_inter_eye_px,
-            "too_far",
-            f"{q.inter_eye_px:.0f} px between the eyes, {gates.min_inter_eye_px:g} needed: come closer",
-        ),
-        (
-            inside and q.cropped <= gates.max_cropped,
-            "cropped",
-            f"{100 * q.cropped:.0f} % of the face outside the picture, at most {100 * gates.max_cropped:.0f} % "
-            "and no eye, nose or mouth allowed: move to the middle",
-        ),
-        *_pose_checks(q, gates.max_yaw_deg, gates.max_pitch_deg),
-        (
-            q.luma >= gates.min_luma,
-            "too_dark",
-            f"brightness {q.luma:.0f}, {gates.min_luma:g} needed: more light on the face",
-        ),
-        (
-            q.luma <= gates.max_luma,
-            "too_bright",
-            f"brightness {q.luma:.0f}, at most {gates.max_luma:g} allowed: less light on the face",
-        ),
-        (
-            q.contrast >= gates.min_contrast,
-            "flat",
-            f"contrast {q.contrast:.0f}, {gates.min_contrast:g} needed: brighter, even light; clean the lens",
-        ),
-        (
-            q.sharpness >= gates.min_sharpness,
-            "blurred",
-            f"sharpness {q.sharpness:.1f}, {gates.min_sharpness:g} needed: hold still, more light, check the focus",
-        ),
-    )
-    return [Fault(code=code, message=message) for ok, code, message in checks if not ok]
-
-
-def _pose_checks(q: Quality, max_yaw_deg: float, max_pitch_deg: float) -> tuple[tuple[bool, str, str], ...]:
-    """(ok, code, message) for yaw and pitch."""
-    above = q.pitch_deg > 0
-    return (
-        (
-            abs(q.yaw_deg) <= max_yaw_deg,
-            "turned",
-            f"face turned by about {abs(q.yaw_deg):.0f} degrees, at most {max_yaw_deg:g} allowed: look at the camera",
-        ),
-        (
-            abs(q.pitch_deg) <= max_pitch_deg,
-            "tilted",
-            f"the camera sees the face from about {abs(q.pitch_deg):.0f} degrees {'above' if above else 'below'}, at most "
-            f"{max_pitch_deg:g} allowed: look at the camera, or mount it {'lower' if above else 'higher'}",
-        ),
-    )
-
-
-def reference_faults(quality: Quality, gates: QualityConfig) -> tuple[Fault, ...]:
-    """The faults that prevent enrollment: those of `quality`, a turned or tilted face, and a hidden part of the face.
-
-    A scarf or dark glasses cost matches, no false ones; whoever is recognised in spite of them should be. But a template of
-    half a face stays, and a template that is turned aside matches strangers who turn the same way.
-    docs/explanation/evaluation.md has the figures.
-    """
-    if quality.faults:
-        return quality.faults
-    checks = (
-        *_pose_checks(quality, gates.enroll_max_yaw_deg, gates.enroll_max_pitch_deg),
-        (
-            quality.hidden <= gates.max_hidden,
-            "hidden",
-            f"an eye, the nose or the mouth is hidden with a probability of {quality.hidden:.2f}, at most {gates.max_hidden:g} "
-            "allowed: uncover the face, and keep the hands away from it",
-        ),
-    )
-    return tuple(Fault(code=code, message=message) for ok, code, message in checks if not ok)
 
 
 def outside(transform: Float64Array, chip: tuple[int, int], frame: tuple[int, int]) -> float:

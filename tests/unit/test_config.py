@@ -68,7 +68,8 @@ def test_a_key_that_resembles_no_other_is_reported_with_the_list() -> None:
     ("text", "names"),
     [
         ("[decision]\nconfirm_frames = 6\nwindow_frames = 5", "decision.confirm_frames"),
-        ("[quality]\nmin_luma = 225", "quality.min_luma"),
+        ("[quality]\nmin_luma = 235", "quality.min_luma"),
+        ("[enrollment]\nmin_luma = 225", "enrollment.min_luma"),
         ('[mqtt]\npassword_file = "x"', "mqtt.username"),
         ('[mqtt]\nca_file = "x"', "mqtt.tls"),
     ],

@@ -12,25 +12,27 @@ from pictures import Pixels, empty_scene, frame
 from PIL import Image, ImageEnhance, ImageFilter
 from samples import face
 
-from edge_oneshot.config import QualityConfig
+from edge_oneshot.config import EnrollmentConfig, QualityConfig
 from edge_oneshot.recognition.pipeline import Pipeline
-from edge_oneshot.types import Chip, Face, Quality
+from edge_oneshot.types import Chip, Face, Fault, Frame, Quality
 from edge_oneshot.vision import align
-from edge_oneshot.vision.quality import (
-    estimate_pitch_deg,
-    estimate_yaw_deg,
-    laplacian,
-    measure,
-    outside,
-    reference_faults,
-)
+from edge_oneshot.vision.gates import probe_faults, reference_faults
+from edge_oneshot.vision.quality import estimate_pitch_deg, estimate_yaw_deg, laplacian, measure, outside
 
-GATES = QualityConfig()
+GATES, REFERENCE = QualityConfig(), EnrollmentConfig()
+
+
+def probe(f: Frame, face: Face, chip: Chip, gates: QualityConfig = GATES) -> tuple[Fault, ...]:
+    return probe_faults(measure(f, face, chip), face, f, gates, fills=False)
+
+
+def template(f: Frame, face: Face, chip: Chip, gates: EnrollmentConfig = REFERENCE) -> tuple[Fault, ...]:
+    return reference_faults(measure(f, face, chip), face, f, gates, fills=False)
 
 
 def faults(pipeline: Pipeline, picture: Pixels | Image.Image) -> dict[str, str]:
     (sample,) = pipeline.samples(frame(np.asarray(picture)))
-    return {f.code: f.message for f in sample.quality.faults}
+    return {f.code: f.message for f in sample.reference_faults}
 
 
 def test_the_portraits_have_no_fault(pipeline: Pipeline, portraits: dict[str, Pixels]) -> None:
@@ -66,6 +68,17 @@ def test_far(pipeline: Pipeline, hopper: Pixels) -> None:
     assert "24 needed: come closer" in found["too_far"]
 
 
+def test_a_capture_too_poor_for_a_template_is_compared(pipeline: Pipeline, hopper: Pixels) -> None:
+    """A poor probe raises no false match rate; a poor template does."""
+    far = Image.fromarray(empty_scene())
+    far.paste(Image.fromarray(hopper).resize((102, 120), Image.Resampling.LANCZOS), (260, 180))
+    dark = ImageEnhance.Brightness(Image.fromarray(hopper)).enhance(0.2)
+    for picture in (far, dark):
+        (sample,) = pipeline.samples(frame(np.asarray(picture)))
+        assert sample.reference_faults
+        assert sample.faults == ()
+
+
 def test_cropped(pipeline: Pipeline, hopper: Pixels) -> None:
     found = faults(pipeline, hopper[:270])  # the border is above the mouth
     assert "move to the middle" in found["cropped"]
@@ -79,7 +92,7 @@ def test_cropped(pipeline: Pipeline, hopper: Pixels) -> None:
 def test_a_face_cut_by_the_border_although_every_landmark_is_visible(
     pipeline: Pipeline, hopper: Pixels, cut: Any
 ) -> None:
-    """The measured share grows with the part that is cut off, and the gate refuses above its limit."""
+    """The measured share grows with the part that is cut off, and the gates refuse above their limits."""
     shares = []
     for keep in range(0, 240, 10):
         picture = np.ascontiguousarray(cut(hopper, keep) if keep else hopper)
@@ -177,29 +190,27 @@ def grey_chip(luma: np.ndarray) -> Chip:
 
 def test_a_face_turned_too_far(collins: Pixels) -> None:
     chip = grey_chip(np.random.default_rng(0).integers(60, 200, (32, 32)))
-    assert [f.code for f in measure(frame(collins), turned(65), chip, GATES).faults] == ["turned"]
-    assert measure(frame(collins), turned(-55), chip, GATES).good
+    assert [f.code for f in probe(frame(collins), turned(65), chip)] == ["turned"]
+    assert not probe(frame(collins), turned(-55), chip)
 
 
 def test_a_camera_too_far_above_or_below(collins: Pixels) -> None:
     chip = grey_chip(np.random.default_rng(0).integers(60, 200, (32, 32)))
-    (above,) = measure(frame(collins), turned(0, 0, 45), chip, GATES).faults
-    (below,) = measure(frame(collins), turned(0, 0, -45), chip, GATES).faults
+    (above,) = probe(frame(collins), turned(0, 0, 45), chip)
+    (below,) = probe(frame(collins), turned(0, 0, -45), chip)
     assert (above.code, below.code) == ("tilted", "tilted")
     assert "45 degrees above" in above.message
     assert "lower" in above.message
     assert "45 degrees below" in below.message
     assert "higher" in below.message
-    assert measure(frame(collins), turned(0, 0, 35), chip, GATES).good
+    assert not probe(frame(collins), turned(0, 0, 35), chip)
 
 
 def test_a_template_is_more_frontal_than_a_probe(collins: Pixels) -> None:
     chip = grey_chip(np.random.default_rng(0).integers(60, 200, (32, 32)))
-    quality = measure(frame(collins), turned(40, 0, 30), chip, GATES)
-    assert quality.good
-    assert [f.code for f in reference_faults(quality, GATES)] == ["turned", "tilted"]
-    frontal = measure(frame(collins), turned(-25, 0, 15), chip, GATES)
-    assert reference_faults(frontal, GATES) == ()
+    assert not probe(frame(collins), turned(40, 0, 30), chip)
+    assert [f.code for f in template(frame(collins), turned(40, 0, 30), chip)] == ["turned", "tilted"]
+    assert not template(frame(collins), turned(-25, 0, 15), chip)
 
 
 def test_the_measures_equal_their_definitions() -> None:
@@ -211,7 +222,7 @@ def test_the_measures_equal_their_definitions() -> None:
         ]
     )
     assert np.allclose(laplacian(luma), expected)
-    quality = measure(frame(np.zeros((400, 400, 3), np.uint8)), face(), grey_chip(luma), GATES)
+    quality = measure(frame(np.zeros((400, 400, 3), np.uint8)), face(), grey_chip(luma))
     assert quality.sharpness == pytest.approx(expected.var(), rel=1e-4)
     assert (quality.luma, quality.contrast) == (pytest.approx(luma.mean()), pytest.approx(luma.std(), rel=1e-5))
     assert quality.inter_eye_px == pytest.approx(40.0)
@@ -220,14 +231,12 @@ def test_the_measures_equal_their_definitions() -> None:
 def test_luma_is_that_of_bt601() -> None:
     pixels = np.zeros((16, 16, 3), np.uint8)
     pixels[:] = (200, 100, 50)
-    quality = measure(
-        frame(np.zeros((400, 400, 3), np.uint8)), face(), Chip(pixels=pixels, transform=np.eye(2, 3)), GATES
-    )
+    quality = measure(frame(np.zeros((400, 400, 3), np.uint8)), face(), Chip(pixels=pixels, transform=np.eye(2, 3)))
     assert quality.luma == pytest.approx(0.299 * 200 + 0.587 * 100 + 0.114 * 50, abs=1e-3)
 
 
 def test_a_whole_frame_has_no_eyes_and_no_gates() -> None:
-    quality = measure(frame(np.zeros((40, 40, 3), np.uint8)), None, grey_chip(np.zeros((16, 16))), GATES)
+    quality = measure(frame(np.zeros((40, 40, 3), np.uint8)), None, grey_chip(np.zeros((16, 16))))
     assert quality == Quality(inter_eye_px=0.0, sharpness=0.0, luma=0.0, contrast=0.0, yaw_deg=0.0)
 
 
@@ -258,7 +267,9 @@ def test_each_gate_uses_its_key_and_includes_the_limit(pipeline: Pipeline, hoppe
         "max_cropped": q.cropped,
     }[key]
     beyond = -1e-3 if key.startswith("max") else 1e-3
-    at_limit = measure(frame(hopper), sample.face, sample.chip, replace(GATES, **{key: value}))
-    over = measure(frame(hopper), sample.face, sample.chip, replace(GATES, **{key: value + beyond}))
-    assert at_limit.good
-    assert [f.code for f in over.faults] == [code]
+    assert sample.face is not None
+    look = (frame(hopper), sample.face, sample.chip)
+    assert not probe(*look, replace(GATES, **{key: value}))
+    assert [f.code for f in probe(*look, replace(GATES, **{key: value + beyond}))] == [code]
+    assert not template(*look, replace(REFERENCE, **{key: value}))
+    assert [f.code for f in template(*look, replace(REFERENCE, **{key: value + beyond}))] == [code]

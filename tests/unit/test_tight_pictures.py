@@ -97,7 +97,7 @@ def test_the_border_adds_no_face_to_an_empty_picture(pipeline: Pipeline) -> None
 
 
 def codes(sample: Sample) -> set[str]:
-    return {f.code for f in sample.faults}
+    return {f.code for f in sample.reference_faults}
 
 
 def test_the_measures_are_those_of_the_part_inside(pipeline: Pipeline, portrait: Pixels) -> None:

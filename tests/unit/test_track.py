@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from samples import seen, unit, view_of
+from samples import poorly, seen, unit, view_of
 from scene import STEP_NS, Scene
 
 from edge_oneshot.config import DecisionConfig
@@ -76,6 +76,17 @@ def test_unknown_only_after_enough_good_frames_without_a_match(scene: Scene) -> 
     assert scene.show("", 1) == [(ResultKind.UNKNOWN, None)]
     assert scene.show("", 20) == []
     assert scene.nobody() == [(ResultKind.GONE, None)]
+
+
+def test_unknown_needs_more_poor_frames_than_good_ones(scene: Scene) -> None:
+    """A resident who comes nearer is seen poorly first, and is no stranger for that."""
+    assert scene.frames(*([poorly("")] for _ in range(31))) == []
+    assert scene.frames([poorly("")]) == [(ResultKind.UNKNOWN, None)]
+
+
+def test_poor_frames_support_a_match(scene: Scene) -> None:
+    assert scene.frames(*([poorly("")] for _ in range(20))) == []
+    assert scene.frames(*([poorly("alice")] for _ in range(3))) == [(ResultKind.MATCH, "alice")]
 
 
 def test_a_single_match_delays_unknown_but_does_not_prevent_it(scene: Scene) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from samples import embedding, random_unit, seen, unit, view_of
+from samples import embedding, poorly, random_unit, seen, unit, view_of
 from scene import Scene
 
 from edge_oneshot.matching.track import ResultKind
@@ -37,6 +37,14 @@ def test_a_few_non_matches_do_not_end_a_match(scene: Scene) -> None:
         assert scene.show("", 7) == []
         assert scene.show("alice", 1) == []
     assert scene.tracker.present == (["alice"], 0)
+
+
+def test_whoever_walks_away_stays_the_same_person(scene: Scene) -> None:
+    """Far away the score falls below the threshold; that is no other person."""
+    scene.show("alice", 3)
+    assert scene.frames(*([poorly("")] for _ in range(40))) == []
+    assert scene.tracker.present == (["alice"], 0)
+    assert scene.nobody() == [(ResultKind.GONE, "alice")]
 
 
 def test_two_people_side_by_side_are_two_tracks(scene: Scene) -> None:
