@@ -261,7 +261,7 @@ def one(
         "200 times, after each 10th honest visit": (at_peace, mixed(honest, seen, 0, 10)),
     }
     for after in (0, 30, 75, 120):
-        streams[f"200 times, after each honest visit from the {after + 1}th on"] = (
+        streams[f"200 times, after each honest visit, from number {after + 1} on"] = (
             at_peace,
             mixed(honest, seen, after, 1),
         )
