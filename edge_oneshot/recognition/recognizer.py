@@ -151,6 +151,11 @@ class Recognizer:
         matcher = self._matcher(a.encoder_id)
         return matcher is not None and matcher.alike(a, b)
 
+    def unlike(self, a: Embedding, b: Embedding) -> bool:
+        """Whether two embeddings of one encoder are as different as those of 99 in 100 pairs of people."""
+        matcher = self._matcher(a.encoder_id)
+        return matcher is not None and matcher.unlike(a, b)
+
     # ---- live frames
 
     def observe(self, frame: Frame) -> list[Observation]:
