@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from edge_oneshot.model.card import EncoderCard
     from edge_oneshot.model.encoder import TwinEncoder
 
+UNLIKE_FMR = 0.01
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Matcher:
@@ -34,6 +36,13 @@ class Matcher:
     def alike(self, a: Embedding, b: Embedding) -> bool:
         """Whether two embeddings of this encoder would match at the threshold."""
         return self.references.between(a, b) >= self.threshold.value
+
+    def unlike(self, a: Embedding, b: Embedding) -> bool:
+        """Whether two embeddings of this encoder score below what 1 in 100 pairs of people reach; False without a cohort."""
+        if self.rule.cohort is None:
+            return False
+        limit = rates.score_at_fmr(self.rule.cohort, UNLIKE_FMR)[0]
+        return self.references.between(a, b) < limit
 
 
 def build_matchers(encoders: Sequence[TwinEncoder], parts: Sequence[References], rule: Rule) -> tuple[Matcher, ...]:

@@ -157,6 +157,11 @@ class Recognizer:
         matcher = self._matcher(a.encoder_id)
         return matcher is not None and matcher.alike(a, b)
 
+    def unlike(self, a: Embedding, b: Embedding) -> bool:
+        """Whether two embeddings of one encoder are as different as those of 99 in 100 pairs of people."""
+        matcher = self._matcher(a.encoder_id)
+        return matcher is not None and matcher.unlike(a, b)
+
     def adapt_to(self, site: Site | None) -> None:
         """Adapt to this site from now on, and close the one before; None: to none."""
         if self.site is not None:

@@ -35,7 +35,14 @@ log = logging.getLogger(__name__)
 
 def build_tracker(config: Config, recognizer: Recognizer) -> Tracker:
     unit = recognizer.pipeline.encoder.card.comparator.kind == "cosine"
-    return Tracker(config.decision, recognizer.alike, recognizer.score, unit=unit, measured=recognizer.encoder_id)
+    return Tracker(
+        config.decision,
+        recognizer.alike,
+        recognizer.score,
+        unlike=recognizer.unlike,
+        unit=unit,
+        measured=recognizer.encoder_id,
+    )
 
 
 @contextmanager
