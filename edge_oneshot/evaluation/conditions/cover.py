@@ -119,7 +119,7 @@ def hat(portrait: Portrait) -> Portrait:
     """A cap that hides hair and brows, with a visor and its shadow over the eyes."""
     canvas, random = _Canvas(portrait), np.random.default_rng([portrait.seed, 5])
     colour = HATS[int(random.integers(len(HATS)))]
-    brim = random.uniform(-0.38, -0.26)
+    brim = random.uniform(-0.3, -0.2)
     crown = [(1.42 * np.cos(a), brim - 0.1 - 1.55 * np.sin(a)) for a in np.linspace(0, np.pi, 30)]
     visor = [(1.12 * np.cos(a), brim - 0.24 + 0.24 * np.sin(a)) for a in np.linspace(0, np.pi, 30)]
     visor += [(1.12 * np.cos(a), brim - 0.24 - 0.2 * np.sin(a)) for a in np.linspace(np.pi, 0, 30)]

@@ -1,6 +1,6 @@
 """How far the shipped models recognize: a small table that `evaluate conditions --range` writes and `camera test` reads.
 
-It holds for the encoder and the gates that it names. Pure: no model is loaded.
+It holds for the encoder and the settings that it names. Pure: no model is loaded.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+from edge_oneshot.config import Config
 from edge_oneshot.errors import EdgeOneshotError
 from edge_oneshot.evaluation.conditions.results import ConditionsResult, distance_m
 
@@ -24,14 +25,14 @@ LIGHTS = {1.0: "by day", 0.25: "at a quarter of the brightness"}
 class RangeTable:
     """points: light -> (px between the eyes, share recognized), falling px, in frames of `width_px`. From one frame.
 
-    people: measured. quality: the gates in force. commit: of the measured code; "" if it is not known.
+    people: measured. settings: what was configured (`settings_of`). commit: of the measured code; "" if it is not known.
     """
 
     points: dict[float, list[tuple[float, float]]]
     width_px: int
     people: int
     threshold: float
-    quality: dict[str, float]
+    settings: dict[str, object]
     encoder_id: str
     version: str
     commit: str
@@ -60,10 +61,31 @@ class RangeTable:
         px = self.limit_px(light)
         return None if px is None else distance_m(px, min(width_px, self.width_px), field_of_view_deg)
 
-    def differs(self, encoder_id: str, quality: dict[str, float]) -> list[str]:
-        """What is in use and was not measured: "another encoder", "other quality gates"."""
-        found = [] if encoder_id == self.encoder_id else ["another encoder"]
-        return found + ([] if quality == self.quality else ["other quality gates"])
+    def words(self, width_px: int, field_of_view_deg: float) -> list[str]:
+        """One sentence for each light. width_px, field_of_view_deg: of the camera's pictures."""
+        found = []
+        for light, name in LIGHTS.items():
+            metres = self.distance_m(light, width_px, field_of_view_deg)
+            about = "at least" if width_px > self.width_px else "about"
+            if self.points.get(light):
+                text = f"recognizes to {about} {metres:.1f} m" if metres is not None else "recognizes too few people"
+                found.append(f"{text} {name}")
+        return found
+
+    def differs(self, encoder_id: str, config: Config) -> list[str]:
+        """The sections that were measured with other values than those in use."""
+        now, found = settings_of(config), [] if encoder_id == self.encoder_id else ["another encoder"]
+        return found + [f"another {name}" for name, value in now.items() if self.settings.get(name) != value]
+
+
+def settings_of(config: Config) -> dict[str, object]:
+    """The configuration that the range depends on: JSON values by the name of the section."""
+    model, decision = config.model, config.decision
+    return {
+        "quality": asdict(config.quality),
+        "model": {"detector": model.detector, "refiner": model.refiner, "landmarks": model.landmarks},
+        "decision": {"accepted": decision.stated, "strangers": decision.strangers, "cohort": model.cohort},
+    }
 
 
 def table_of(result: ConditionsResult) -> RangeTable:
@@ -88,7 +110,7 @@ def table_of(result: ConditionsResult) -> RangeTable:
         width_px=result.frame[0],
         people=result.people,
         threshold=result.thresholds[0].threshold,
-        quality=result.quality,
+        settings=result.settings,
         encoder_id=result.encoder_id,
         version=result.version,
         commit=result.commit,

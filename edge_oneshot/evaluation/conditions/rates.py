@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from edge_oneshot import __version__
 from edge_oneshot.errors import EdgeOneshotError
 from edge_oneshot.evaluation.conditions.catalogue import Condition
-from edge_oneshot.evaluation.conditions.range_table import commit
+from edge_oneshot.evaluation.conditions.range_table import commit, settings_of
 from edge_oneshot.evaluation.conditions.results import (
     AtThreshold,
     ConditionResult,
@@ -99,7 +99,7 @@ def measure(
         left_out=left_out,
         frame=SIZE,
         field_of_view_deg=field_of_view_deg,
-        quality=asdict(under_test.config.quality),
+        settings=settings_of(under_test.config),
         thresholds=tuple(thresholds),
         conditions=tuple(results),
         encoder_id=tracks.encoder_id,

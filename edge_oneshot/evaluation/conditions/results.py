@@ -92,7 +92,7 @@ class ConditionResult:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConditionsResult:
     """people: with a reference and a probe. references: of these and of the strangers. left_out: people without a usable
-    reference. frame: (width, height) px. field_of_view_deg: horizontal. quality: the gates in force.
+    reference. frame: (width, height) px. field_of_view_deg: horizontal. settings: what was configured.
     """
 
     people: int
@@ -100,7 +100,7 @@ class ConditionsResult:
     left_out: int
     frame: tuple[int, int]
     field_of_view_deg: float
-    quality: dict[str, float]
+    settings: dict[str, object]
     thresholds: tuple[TestedThreshold, ...]
     conditions: tuple[ConditionResult, ...]
     encoder_id: str

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from edge_oneshot.errors import EdgeOneshotError
-from edge_oneshot.evaluation.conditions.range_table import LIGHTS, SHARE, RangeTable, table_of
+from edge_oneshot.evaluation.conditions.range_table import SHARE, table_of
 from edge_oneshot.evaluation.conditions.results import ConditionResult, ConditionsResult, FalseMatches, TestedThreshold
 from edge_oneshot.evaluation.reports.charts import Axis, Line, chart
 from edge_oneshot.evaluation.reports.html import Page, paragraph, section, side_by_side, table
@@ -47,20 +47,7 @@ def _range_words(r: ConditionsResult) -> list[str]:
         found = table_of(r)
     except EdgeOneshotError:
         return []
-    return range_words(found, r.frame[0], r.field_of_view_deg)
-
-
-def range_words(found: RangeTable, width_px: int, field_of_view_deg: float) -> list[str]:
-    """How far a camera recognizes, in one sentence for each light. width_px, field_of_view_deg: of its pictures."""
-    words = []
-    for light, name in LIGHTS.items():
-        metres = found.distance_m(light, width_px, field_of_view_deg)
-        about = "at least" if width_px > found.width_px else "about"
-        if found.points.get(light):
-            words.append(
-                f"{name}: not even close up" if metres is None else f"recognizes to {about} {metres:.1f} m {name}"
-            )
-    return words
+    return found.words(r.frame[0], r.field_of_view_deg)
 
 
 def lines(r: ConditionsResult) -> list[str]:
