@@ -15,15 +15,18 @@ from pictures import frame
 from PIL import Image, ImageEnhance
 
 from edge_oneshot.cli import cli
-from edge_oneshot.config import Config, DecisionConfig
+from edge_oneshot.config import Config, DecisionConfig, DeviceConfig
 from edge_oneshot.errors import EdgeOneshotError
 from edge_oneshot.evaluation.conditions import cover, degrade, kept, range_table
 from edge_oneshot.evaluation.conditions.catalogue import CONDITIONS, chosen
 from edge_oneshot.evaluation.conditions.rates import false_matches
 from edge_oneshot.evaluation.conditions.results import distance_m
 from edge_oneshot.evaluation.conditions.scene import FACE_WIDTH, SIZE, Portrait, place, wall
+from edge_oneshot.evaluation.conditions.session import Session
 from edge_oneshot.evaluation.conditions.tracks import TrackTrials
 from edge_oneshot.evaluation.conditions.trials import Look, subject_of
+from edge_oneshot.evaluation.dataset import find_images
+from edge_oneshot.evaluation.under_test import UnderTest
 from edge_oneshot.recognition.pipeline import Pipeline
 from edge_oneshot.types import Sample, UInt8Array
 
@@ -81,6 +84,14 @@ def test_a_rotation_turns_the_eyes(pipeline: Pipeline, portrait: Portrait) -> No
         (x0, y0), (x1, y1) = (sample.face.landmark(n) for n in ("image_left_eye", "image_right_eye"))
         angles.append(float(np.degrees(np.arctan2(y1 - y0, x1 - x0))))
     assert angles[1] - angles[0] == pytest.approx(20, abs=3)
+
+
+def test_a_face_elsewhere_is_not_the_subject(pipeline: Pipeline, portrait: Portrait) -> None:
+    scene, pictures = CONDITIONS["eyes-43"].render(portrait)
+    samples = pipeline.samples(frame(pictures[0]))
+    assert subject_of(samples, scene) is samples[0]
+    assert subject_of(samples, replace(scene, eyes=(scene.eyes[0] + 43, scene.eyes[1]))) is None
+    assert subject_of([], scene) is None
 
 
 def test_the_wall_is_structured_and_shows_no_face(pipeline: Pipeline) -> None:
@@ -269,6 +280,27 @@ def test_the_command_reports_rates_gates_and_false_matches(tmp_path: Path, image
     assert evaluate(tmp_path, broken, *options) == r
     with pytest.raises(EdgeOneshotError, match="expected frames of this run, got others: seed differ"):
         evaluate(tmp_path, images, *options, "--seed", "1")
+
+
+def test_an_interrupted_run_continues(tmp_path: Path, images: Path) -> None:
+    under_test = UnderTest.open(Config(device=DeviceConfig(state_dir=str(tmp_path))))
+    found, file = find_images(images), tmp_path / "f.npz"
+
+    def session() -> Session:
+        return Session(under_test, found, chosen("eyes-43"), frames_file=file)
+
+    def interrupt(people: int) -> None:
+        if people:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        session().run(1, interrupt)
+    again, steps = session(), list[int]()
+    again.run(1, steps.append)
+    assert steps == [1, 1, 1], "the first person was kept"
+    whole = Session(under_test, found, chosen("eyes-43"))
+    whole.run(1, steps.append)
+    assert again.measure(None, 66.0, None) == whole.measure(None, 66.0, None)
 
 
 def test_labels_add_matched_strangers(tmp_path: Path, images: Path) -> None:
