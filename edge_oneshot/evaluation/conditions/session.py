@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
 from edge_oneshot import __version__
 from edge_oneshot.evaluation.conditions import kept, trials
 from edge_oneshot.evaluation.conditions.catalogue import Condition
+from edge_oneshot.evaluation.conditions.range_table import settings_of
 from edge_oneshot.evaluation.conditions.rates import measure
 from edge_oneshot.evaluation.conditions.results import ConditionsResult, TestedThreshold
 from edge_oneshot.evaluation.conditions.trials import REFERENCE, Look
@@ -16,6 +17,7 @@ from edge_oneshot.evaluation.dataset import LabelledImage
 from edge_oneshot.evaluation.labels import Labels
 from edge_oneshot.evaluation.under_test import UnderTest
 from edge_oneshot.matching.threshold import Target, Threshold
+from edge_oneshot.model.bundle import find_bundle, read_bundle
 from edge_oneshot.recognition.compose import build_pipeline
 
 SAVE_EVERY = 25  # people
@@ -40,12 +42,11 @@ class Session:
     ) -> None:
         self._under_test, self._conditions, self._file = under_test, conditions, frames_file
         self.tasks = trials.draw(images, people, seed)
+        settings = settings_of(under_test.config)
         self._key: dict[str, object] = {
             "version": __version__,
-            "model": {
-                k: v for k, v in asdict(under_test.config.model).items() if k not in ("runtime", "threads", "cohort")
-            },
-            "quality": asdict(under_test.config.quality),
+            "encoder": read_bundle(find_bundle(under_test.config.model.encoder, "encoder")).encoder_id,
+            **{name: value for name, value in settings.items() if name != "decision"},
             "conditions": [c.name for c in conditions],
             "people": people,
             "seed": seed,

@@ -122,8 +122,9 @@ def looks(task: Task, conditions: Sequence[Condition], pipeline: Pipeline) -> It
     portrait = Portrait.of(frame.pixels, sample.face, _seed(frame.source))
     for condition in conditions:
         scene, pictures = condition.render(portrait)
+        source = f"{task.person}/{condition.name}"
         for number, pixels in enumerate(pictures):
-            found = subject_of(pipeline.samples(_frame(pixels)), scene)
+            found = subject_of(pipeline.samples(_frame(pixels, source, number)), scene)
             yield _look(task.person, condition.name, number, found, pipeline)
 
 
@@ -165,9 +166,14 @@ def _look(person: str, condition: str, number: int, sample: Sample | None, pipel
     )
 
 
-def _frame(pixels: UInt8Array) -> Frame:
+def _frame(pixels: UInt8Array, source: str, number: int) -> Frame:
+    """Frame `number` of a track at ten frames per second. source: another one for each track, as of a camera of its own."""
     return Frame(
-        pixels=np.array(pixels, order="C"), seq=0, captured_ns=1, captured_at=datetime.now(UTC), source="rendered"
+        pixels=np.array(pixels, order="C"),
+        seq=number,
+        captured_ns=1 + number * 100_000_000,
+        captured_at=datetime.now(UTC),
+        source=source,
     )
 
 

@@ -181,6 +181,7 @@ def _rates(r: ConditionsResult, i: int) -> str:
         table(head, rows),
         paragraph(
             "False: false matches observed, of those expected at the claim. Each probe is compared with the references of all "
-            "other people. Let through: by the gates; found: all that were found. Intervals are by bootstrap over people."
+            "other people. Let through: by the gates; found: all that were found. Intervals are by bootstrap over "
+            "people; without a false match, by the number of comparisons."
         ),
     )
