@@ -128,7 +128,7 @@ def _range(r: ConditionsResult) -> str:
                 _lines(light, lambda c: c.light),
             )
         )
-    return section("Range", side_by_side(*charts)) if charts else ""
+    return section("Distance and light", side_by_side(*charts)) if charts else ""
 
 
 def _plain(c: ConditionResult) -> bool:
@@ -166,21 +166,20 @@ def _rates(r: ConditionsResult, i: int) -> str:
             interval(a.encoder_ci95),
             _false(a.false_matches),
             _false(everybody),
-            percent(everybody.fmr),
             interval(everybody.ci95),
         ]
         if matched and (m := a.matched_encoder_false_matches) is not None:
-            row += [_false(m), percent(m.fmr), interval(m.ci95)]
+            row += [_false(m), interval(m.ci95)]
         rows.append(row)
     head = ["Condition", "m", "found", "recognized", "95 %", "encoder", "95 %"]
-    head += ["false, let through", "false, found", "FMR, found", "95 %"]
-    head += ["false, matched strangers", "FMR, matched", "95 %"] if matched else []
+    head += ["false, let through", "false, found", "FMR, 95 %"]
+    head += ["false, matched strangers", "FMR, 95 %"] if matched else []
     t = r.thresholds[i]
     return section(
         f"Threshold {t.name}: score {score(t.threshold)}",
         table(head, rows),
         paragraph(
-            "False: false matches observed, of those expected at the claim. Each probe is compared with the references of all "
+            "m: metres. False: false matches observed, of those expected at the claim. Each probe is compared with the references of all "
             "other people. Let through: by the gates; found: all that were found. Intervals are by bootstrap over "
             "people; without a false match, by the number of comparisons."
         ),
