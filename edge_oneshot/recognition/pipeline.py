@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from edge_oneshot.types import Chip, Embedding, Face, Frame, PadDecision, Sample
 from edge_oneshot.vision import align, quality
 from edge_oneshot.vision.gates import probe_faults, reference_faults
+from edge_oneshot.vision.light import brighten
 from edge_oneshot.vision.locate import BORDER
 
 if TYPE_CHECKING:
@@ -76,7 +77,10 @@ class Pipeline:
         """encoder: one of `older`; None: the current one."""
         encoder = encoder or self.encoder
         with self.stage("encode"):
-            return encoder.encode(sample.older_chips[encoder.encoder_id] if self._own_chip(encoder) else sample.chip)
+            chip = sample.older_chips[encoder.encoder_id] if self._own_chip(encoder) else sample.chip
+            if sample.face is not None:  # a dark drawing or part on a belt is not a face at night
+                chip = replace(chip, pixels=brighten(chip.pixels, sample.quality.luma))
+            return encoder.encode(chip)
 
     def encode_older(self, sample: Sample) -> tuple[Embedding, ...]:
         """The embeddings by `older`, without an encoder that takes another chip and came after the sample."""
