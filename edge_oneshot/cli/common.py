@@ -16,6 +16,7 @@ from edge_oneshot.control.requests import Request
 
 if TYPE_CHECKING:
     from edge_oneshot.config import Config
+    from edge_oneshot.control.adaptation import AdaptationState
     from edge_oneshot.control.responses import DoorState, StatedRate
 
 R = TypeVar("R")
@@ -49,6 +50,16 @@ def door_words(door: DoorState, stated: StatedRate | None) -> str:
     from edge_oneshot.types import DoorReport
 
     return DoorReport(**to_json(door)).words(fpir=stated is not None and stated.fpir is not None)
+
+
+def adaptation_words(state: AdaptationState) -> str:
+    """What was learned of this site's strangers, in one line."""
+    done = state.counted == state.needed
+    text = f"adapted to {state.visits} visits" if done else f"adapting to this site: {state.visits} visits"
+    text += f", {state.counted} of {state.needed} visitors"
+    if state.before is None or state.after is None:
+        return f"{text}; nothing is subtracted yet"
+    return f"{text}; strangers' mean {state.before:.2f} -> {state.after:.2f} (version {state.version})"
 
 
 def words(rate: StatedRate) -> str:

@@ -189,6 +189,10 @@ class DecisionConfig:
         True,
         "raise the threshold, by at most 0.05, while this door's own false match rate is certainly above the stated one",
     )
+    adapt: bool = _key(
+        False,
+        "learn from unknown visitors what this site's strangers have in common, and subtract it; keeps a sum of embeddings",
+    )
     explain_tracks: int = _key(
         2000, "tracks kept on disk for `edge-oneshot explain`, without pictures; 0: none", low=0, high=100000
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from edge_oneshot.control.adaptation import AdaptationState
 from edge_oneshot.control.codec import Json, out
 
 
@@ -29,9 +30,7 @@ class StatedRate:
     group: str | None = out("the group of the cohort that decided the threshold; null against everybody")
     fmr: float | None = out("stated false match rate of one comparison, else null")
     fpir: float | None = out("stated false match rate against the whole gallery, else null")
-    everybody_fmr: float | None = out(
-        "that of one comparison with any person, or an upper bound; null without a cohort"
-    )
+    everybody_fmr: float | None = out("that of one comparison with any person, at most; null without a cohort")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,9 +57,7 @@ class TemplateDetails:
 class AlikePair:
     identities: tuple[str, ...] = out("two identities")
     score: float
-    apart_at: float | None = out(
-        "lowest threshold at which these templates do not match each other; null for old templates", None
-    )
+    apart_at: float | None = out("lowest threshold at which these templates do not match; null for old templates", None)
     fnmr: float | None = out("expected share of enrolled people's captures missed there; null if not measured", None)
 
 
@@ -176,6 +173,7 @@ class Checked(GalleryCounts):
     rate: StatedRate | None = out("the stated error rate, and against whom it is kept", None)
     old_encoders: list[OldEncoder] | None = out("encoders in use for people with an old template", None)
     door: DoorState | None = out("this door's own error rates; null if they cannot be measured", None)
+    adaptation: AdaptationState | None = out("to this site's strangers; null unless decision.adapt", None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -278,6 +276,7 @@ class StatusReport:
     old_templates: int = out("people who are compared by the encoder of an old template", 0)
     rate: StatedRate | None = out("the stated error rate, and against whom it is kept", None)
     door: DoorState | None = out("this door's own error rates; null if they cannot be measured", None)
+    adaptation: AdaptationState | None = out("to this site's strangers; null unless decision.adapt", None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -92,7 +92,8 @@ class Health:
 
     state: running, paused, camera_lost. stages_ms: stage -> (p50, p95) of the last frames. camera_age_s: since the last
     frame. throttled: the Pi firmware's throttling bits, 0 = fine. rss_bytes: resident memory.
-    door: this door's own rates, JSON values (service/door.py); None: they cannot be measured.
+    door: this door's own rates, JSON values (service/door.py); None: they cannot be measured. adaptation: what was learned of
+    this site's strangers, JSON values; None unless decision.adapt.
     """
 
     state: str
@@ -113,6 +114,7 @@ class Health:
     templates: int
     ts: datetime
     door: Mapping[str, object] | None = None
+    adaptation: Mapping[str, object] | None = None
 
     def message(self) -> dict[str, object]:
         return {
@@ -135,6 +137,7 @@ class Health:
             "encoder_id": self.encoder_id,
             "gallery": {"identities": self.identities, "templates": self.templates},
             "door": self.door,
+            "adaptation": self.adaptation,
             "ts": iso(self.ts),
         }
 

@@ -8,6 +8,7 @@ from edge_oneshot.control import responses as rs
 from edge_oneshot.matching.forecast import growth, missed, too_alike
 from edge_oneshot.recognition.matcher import Matcher
 from edge_oneshot.recognition.recognizer import Recognizer
+from edge_oneshot.service import site
 from edge_oneshot.service.answers import stated
 from edge_oneshot.types import DoorReport
 
@@ -36,6 +37,7 @@ def checked(
         rate=stated(current.threshold.rate),
         old_encoders=[_old(m) for m in older],
         door=None if door is None else rs.DoorState(**asdict(door)),
+        adaptation=site.state(recognizer),
     )
 
 

@@ -16,7 +16,7 @@ from edge_oneshot.control.codec import from_json
 from edge_oneshot.control.responses import Present, StatusReport
 from edge_oneshot.mqtt.payloads import Health
 from edge_oneshot.recognition.recognizer import Recognizer
-from edge_oneshot.service import system
+from edge_oneshot.service import site, system
 from edge_oneshot.service.reporter import Reporter
 from edge_oneshot.types import DoorReport
 
@@ -92,6 +92,7 @@ class Vitals:
             templates=recognizer.people.templates,
             ts=datetime.now(UTC),
             door=None if door is None else asdict(door),
+            adaptation=None if (adapted := site.state(recognizer)) is None else asdict(adapted),
         )
 
     def status(
