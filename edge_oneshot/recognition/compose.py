@@ -74,7 +74,8 @@ def build_pipeline(config: Config) -> Pipeline:
             f"and the quality gate measures by the nose, got {list(locator.refiner.card.landmarks)}",
             "set model.refiner to another bundle",
         )
-    return Pipeline(encoder, locator, config.quality, find_pad(config.model.pad))
+    far = config.camera.range == "far"
+    return Pipeline(encoder, locator, config.quality, find_pad(config.model.pad), far=far)
 
 
 def build_older(config: Config, pipeline: Pipeline) -> OlderEncoders:
