@@ -54,9 +54,10 @@ class Lookout:
         lost = self._follow(frame, seen)
         window = self._schedule.next(moved, self._asked(frame, seen, lost))
         if window is not None:
-            searched = locator.search(frame, window)
-            seen = [replace(s, alone=0) if among(s.face, searched) else s for s in seen]
-            seen += [Seen(face=f, at_ns=now_ns) for f in searched if not among(f, [s.face for s in seen])]
+            shown = locator.find_in(frame, window)
+            seen = [replace(s, alone=0) if among(s.face, shown) else s for s in seen]
+            new = locator.confirm_new(frame, shown, [s.face for s in seen])
+            seen += [Seen(face=face, at_ns=now_ns) for face in new]
         seen = [replace(s, face=locator.placer.place(frame, s.face)) for s in seen]
         faces = [s.face for s in seen]
         self._last_ns = now_ns

@@ -26,16 +26,23 @@ class Motion:
         is removed. The noise is estimated from the median deviation of all cells.
         """
         rows, columns = luma.shape[0] // CELL_PX, luma.shape[1] // CELL_PX
-        blocks = luma[: rows * CELL_PX, : columns * CELL_PX].reshape(rows, CELL_PX, columns, CELL_PX)
-        cells: Float32Array = blocks.mean(axis=(1, 3), dtype=np.float32)
+        # two sums of whole rows are several times faster than one mean over two axes
+        bands = luma[: rows * CELL_PX].reshape(rows, CELL_PX, -1).sum(axis=1)[:, : columns * CELL_PX]
+        cells: Float32Array = bands.reshape(rows, columns, CELL_PX).sum(axis=2) * np.float32(1 / CELL_PX**2)
         if self._background is None or self._background.shape != cells.shape:
             self._background = cells
             return np.zeros(cells.shape, dtype=np.bool_)
-        gain = float(np.median(cells)) / max(float(np.median(self._background)), 1.0)
+        gain = middle(cells) / max(middle(self._background), 1.0)
         change = cells - np.float32(gain) * self._background
-        change -= np.median(change)
+        change -= np.float32(middle(change))
         size = np.abs(change)
-        noise = 1.4826 * float(np.median(size))  # the standard deviation of a normal distribution
+        noise = 1.4826 * middle(size)  # the standard deviation of a normal distribution
         self._background = self._background + np.float32(FOLLOW) * (cells - self._background)
         moved: NDArray[np.bool_] = size > max(LEAST, TIMES_NOISE * noise)
         return moved
+
+
+def middle(values: Float32Array) -> float:
+    """The upper median, several times faster than np.median."""
+    half = values.size // 2
+    return float(np.partition(values.ravel(), half)[half])

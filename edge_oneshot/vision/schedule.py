@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from edge_oneshot.vision.tiles import Window, tiling
 
 STILL = 1 / 16  # searches per frame while nothing moves
-BUSY = 1 / 2  # while something moves, or a face was lost
+BUSY = 2 / 5  # while something moves, or a face was lost
 LEAST_CELLS = 2  # moved cells that make a tile due
 SWEEP = 4  # each fourth search is the tile that has waited longest, however much moves elsewhere
 
@@ -38,8 +38,10 @@ class Schedule:
         """
         if moved.any():
             self._due.update(i for i, tile in enumerate(self.tiles) if self._cells(moved, tile) >= LEAST_CELLS)
-        self._earned = min(1.0, self._earned + (BUSY if lost or self._due else STILL))
-        if self._earned < 1.0 or not (lost or self.tiles):
+        if not (lost or self.tiles):
+            return None
+        self._earned += BUSY if lost or self._due else STILL
+        if self._earned < 1.0:
             return None
         self._earned -= 1.0
         self._searches += 1
