@@ -52,6 +52,12 @@ class CameraConfig:
     )
     width_px: int = _key(640, "requested width of the main stream, px", low=64, high=8192)
     height_px: int = _key(480, "requested height of the main stream, px", low=64, high=8192)
+    range: str = _key(
+        "near",
+        "how far away faces are searched for; near: from about 20 px between the eyes, in 640x480; far: from about 10 px in "
+        "any size, at the cost of now and then a second search per frame",
+        choices=("near", "far"),
+    )
     fps: float = _key(
         10.0, "requested frames per second; videos and folders are shown at most at this rate", low=0.1, high=120
     )

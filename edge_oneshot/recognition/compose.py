@@ -76,9 +76,8 @@ def build_pipeline(config: Config) -> Pipeline:
             f"and the quality gate measures by the nose, got {list(locator.refiner.card.landmarks)}",
             "set model.refiner to another bundle",
         )
-    return Pipeline(
-        encoder, locator, Gates(probe=config.quality, reference=config.enrollment), find_pad(config.model.pad)
-    )
+    gates = Gates(probe=config.quality, reference=config.enrollment)
+    return Pipeline(encoder, locator, gates, find_pad(config.model.pad), far=config.camera.range == "far")
 
 
 def build_older(config: Config, pipeline: Pipeline) -> OlderEncoders:

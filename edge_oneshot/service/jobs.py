@@ -72,7 +72,7 @@ class CaptureJob:
         if frame.captured_ns <= self._start_ns:
             return False
         faces = []
-        for sample in self._pipeline.samples(frame):
+        for sample in self._pipeline.all_samples(frame):
             if sample.face is not None:
                 b = sample.face.box
                 face = FoundFace(
