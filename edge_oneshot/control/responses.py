@@ -88,6 +88,7 @@ class FoundFace:
     detection_score: float
     quality: dict[str, float]
     faults: list[str] = out("one sentence for each gate that refuses the face")
+    to_enroll: list[str] = out("the same for enrollment")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

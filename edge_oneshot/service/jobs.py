@@ -81,6 +81,7 @@ class CaptureJob:
                     detection_score=round(sample.face.detection_score, 3),
                     quality=sample.quality.measures(),
                     faults=[f.message for f in sample.faults],
+                    to_enroll=[f.message for f in sample.reference_faults],
                 )
                 faces.append(face)
         self.pending.finish(Captured(size=list(frame.size), faces=faces, jpeg=to_jpeg(frame.pixels)))
