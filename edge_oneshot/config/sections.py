@@ -104,15 +104,15 @@ class ModelConfig:
 class QualityConfig:
     """Limits for recognition. A poor capture loses matches and raises no false match rate, so they are wide."""
 
-    min_inter_eye_px: float = _key(10.0, "least distance between the eyes in the main stream, px", low=0, high=1000)
-    min_sharpness: float = _key(5.0, "least sharpness: variance of the Laplacian of the aligned face", low=0, high=1e6)
-    min_luma: float = _key(10.0, "least mean brightness of the aligned face, 0-255", low=0, high=255)
+    min_inter_eye_px: float = _key(8.0, "least distance between the eyes in the main stream, px", low=0, high=1000)
+    min_sharpness: float = _key(1.0, "least sharpness: variance of the Laplacian of the aligned face", low=0, high=1e6)
+    min_luma: float = _key(5.0, "least mean brightness of the aligned face, 0-255", low=0, high=255)
     max_luma: float = _key(235.0, "greatest mean brightness of the aligned face, 0-255", low=0, high=255)
     min_contrast: float = _key(
-        4.0, "least contrast: standard deviation of the brightness of the aligned face", low=0, high=128
+        2.0, "least contrast: standard deviation of the brightness of the aligned face", low=0, high=128
     )
     max_cropped: float = _key(
-        0.25, "greatest share of the aligned face that lies outside the picture, 0-1", low=0, high=1
+        0.5, "greatest share of the aligned face that lies outside the picture, 0-1", low=0, high=1
     )
     max_yaw_deg: float = _key(60.0, "greatest angle by which a face is turned aside, degrees", low=0, high=90)
     max_pitch_deg: float = _key(

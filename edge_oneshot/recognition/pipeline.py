@@ -14,6 +14,7 @@ from edge_oneshot.vision.gates import probe_faults, reference_faults
 from edge_oneshot.vision.light import brighten
 from edge_oneshot.vision.locate import BORDER
 from edge_oneshot.vision.lookout import Lookout
+from edge_oneshot.vision.steady import Steady
 from edge_oneshot.vision.tiles import tiling
 
 if TYPE_CHECKING:
@@ -48,6 +49,7 @@ class Pipeline:
             raise ValueError(f"locator: expected {'none' if locator else 'one'} for regions {encoder.card.regions!r}")
         self.encoder, self.locator, self.gates, self.pad = encoder, locator, gates, pad
         self._lookout = Lookout(locator) if far and locator is not None else None
+        self._steady = Steady()
         self.older: tuple[TwinEncoder, ...] = ()
         self.stage_seconds: dict[str, float] = {}
 
@@ -59,6 +61,7 @@ class Pipeline:
     def samples(self, frame: Frame) -> list[Sample]:
         """Every face (or the whole frame) of a live frame, largest first, aligned and measured, not yet encoded.
 
+        The chip of a dark face is the mean over the frames before (vision/steady.py).
         A sample with `faults` must be neither compared nor enrolled. Starts `stage_seconds` afresh.
         """
         self.stage_seconds.clear()
@@ -66,15 +69,16 @@ class Pipeline:
             return [self._sample(frame, None)]
         with self.stage("locate"):
             faces = self.locator.locate(frame) if self._lookout is None else self._lookout.locate(frame)
-        return [self._sample(frame, face) for face in faces]
+        return self._steady([self._sample(frame, face) for face in faces], frame)
 
     def all_samples(self, frame: Frame) -> list[Sample]:
         """`samples` of a single frame: with `far` every tile is searched at once, and nothing is remembered."""
-        if self.locator is None or self._lookout is None:
+        if self.locator is None:
             return self.samples(frame)
         self.stage_seconds.clear()
         with self.stage("locate"):
-            faces = self.locator.locate(frame, windows=tiling(frame.size))
+            windows = () if self._lookout is None else tiling(frame.size)
+            faces = self.locator.locate(frame, windows=windows)
         return [self._sample(frame, face) for face in faces]
 
     def picture_samples(self, frame: Frame) -> list[Sample]:
