@@ -23,7 +23,7 @@ CONNECT_TIMEOUT_S = 5.0
 # unavailable, busy, shutting down, keep alive, receive maximum, message rate, quota, administrative action, connection
 # rate, connect time. Any other failure lasts until the configuration of the device or the broker changes.
 _TRANSIENT = {0x80, 0x83, 0x88, 0x89, 0x8B, 0x8D, 0x93, 0x96, 0x97, 0x98, 0x9F, 0xA0}
-UNSUPPORTED_PROTOCOL, TAKEN_OVER = 0x84, 0x8E
+UNSUPPORTED_PROTOCOL, TAKEN_OVER, PACKET_TOO_LARGE = 0x84, 0x8E, 0x95
 
 
 def is_permanent(reason: ReasonCode) -> bool:
@@ -149,6 +149,17 @@ def connect(client: Client, config: MqttConfig, protocol: MQTTProtocolVersion, s
 
 def new_properties(packet_type: int) -> Properties:
     return Properties(packet_type)  # type: ignore[no-untyped-call]
+
+
+def packet_bytes(
+    topic: str, payload: bytes, protocol: MQTTProtocolVersion, properties: Properties | None = None
+) -> int:
+    """The size of a PUBLISH packet with QoS 1: what a Maximum Packet Size limits."""
+    rest = 4 + len(topic.encode()) + len(payload)
+    if protocol == V5:
+        rest += 1 if properties is None else len(properties.pack())  # type: ignore[no-untyped-call]
+    length_bytes = next(n for n in (1, 2, 3, 4) if rest < 128**n or n == 4)
+    return 1 + length_bytes + rest
 
 
 def picture_properties(expiry_s: int) -> Properties:

@@ -29,6 +29,7 @@ from edge_oneshot.mqtt.connection import Connection
 from edge_oneshot.mqtt.link_state import LinkState, LinkStatus
 from edge_oneshot.mqtt.payloads import Signer, encode
 from edge_oneshot.mqtt.shared import End, Handler, Limits, Shared
+from edge_oneshot.mqtt.sizes import Sizes
 from edge_oneshot.mqtt.states import RetainedStates
 from edge_oneshot.mqtt.topics import Topics
 
@@ -193,7 +194,7 @@ class MqttLink:
             brief = 0 if online_at is None else brief + 1
             if online_at is not None and time.monotonic() - online_at >= self._limits.stable_s:
                 self._failures = brief = 0
-            if brief >= _BRIEF:
+            if brief >= _BRIEF and not shared.sizes.careful:
                 why += f"; {brief} connections in a row ended soon: does another client use this mqtt.client_id?"
             self._stop.wait(self._failed(end, why, unusual=brief == _BRIEF))
 
@@ -205,6 +206,7 @@ class MqttLink:
             events=self._outbox.events,
             states=self._states,
             state=self._state,
+            sizes=Sizes(self._state, soon_s=self._limits.stable_s, retry_s=self._limits.too_large_retry_s),
             clock=self._clock,
             limits=self._limits,
             sign=self._sign,

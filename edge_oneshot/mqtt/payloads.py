@@ -14,6 +14,7 @@ from edge_oneshot.types.decision import UNSTATED, Rate
 
 SCHEMA_VERSION = 1
 LATE_AFTER_S = 2.0
+_MOST_TOPICS = 10  # in a health message
 ONLINE, OFFLINE = "online", "offline"
 
 # Takes the message without its signature, returns the payload with it (events/signing.py).
@@ -91,7 +92,8 @@ class Health:
     """The state of the device. An unknown measure is None.
 
     state: running, paused, camera_lost. stages_ms: stage -> (p50, p95) of the last frames. camera_age_s: since the last
-    frame. throttled: the Pi firmware's throttling bits, 0 = fine. rss_bytes: resident memory.
+    frame. throttled: the Pi firmware's throttling bits, 0 = fine. rss_bytes: resident memory. refused_topics: topic ->
+    why the broker does not take it.
     """
 
     state: str
@@ -107,6 +109,7 @@ class Health:
     outbox_dropped: int
     outbox_refused: int
     outbox_fault: str
+    refused_topics: Mapping[str, str]
     encoder_id: str
     identities: int
     templates: int
@@ -130,6 +133,7 @@ class Health:
                 "refused": self.outbox_refused,
                 "fault": self.outbox_fault,
             },
+            "refused_topics": [f"{t}: {why}" for t, why in sorted(self.refused_topics.items())[:_MOST_TOPICS]],
             "encoder_id": self.encoder_id,
             "gallery": {"identities": self.identities, "templates": self.templates},
             "ts": iso(self.ts),

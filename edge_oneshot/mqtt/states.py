@@ -62,6 +62,12 @@ class RetainedStates:
         with self._lock:
             self._unsent.update(dict.fromkeys(t for t in self._values if t.startswith(prefix)))
 
+    @property
+    def waiting(self) -> bool:
+        """Whether a value must still be sent."""
+        with self._lock:
+            return bool(self._unsent)
+
     def next_unsent(self) -> tuple[str, bytes] | None:
         """Take one topic and its value to send."""
         with self._lock:
