@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -67,7 +68,11 @@ def test(
 @json_option
 @click.pass_context
 def unpublish(ctx: click.Context, /, device: str | None, force: bool, as_json: bool) -> None:
-    """Remove every retained topic of this device from the broker, including Home Assistant discovery."""
+    """Remove every retained topic of this device from the broker, including Home Assistant discovery.
+
+    That includes topics of an earlier slug, prefix or discovery prefix, which the outbox remembers.
+    """
+    from edge_oneshot.events.outbox import Outbox
     from edge_oneshot.mqtt.topics import slug
     from edge_oneshot.mqtt.unpublish import unpublish as clear
 
@@ -76,7 +81,14 @@ def unpublish(ctx: click.Context, /, device: str | None, force: bool, as_json: b
         name = slug("--device", device) if device else config.device_slug
     except ValueError as e:
         raise click.UsageError(str(e)) from None
-    cleared = clear(config.mqtt, name, force=force)
+    if device or not config.outbox_path.exists():
+        cleared = clear(config.mqtt, name, force=force)
+    else:
+        with closing(Outbox(config.outbox_path)) as outbox:
+            remembered = {*outbox.topics.retained(), *outbox.topics.to_empty()}
+            cleared = clear(config.mqtt, name, force=force, remembered=remembered)
+            for topic in remembered:
+                outbox.topics.emptied(topic)
     if as_json:
         print_json({"device": name, "cleared": cleared})
     else:

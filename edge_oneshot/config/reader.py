@@ -90,6 +90,8 @@ def contradictions(c: Config) -> list[str]:
         faults.append(
             f"quality.min_luma: expected less than max_luma ({c.quality.max_luma:g}), got {c.quality.min_luma:g}"
         )
+    if c.mqtt.prefix == c.mqtt.discovery_prefix:
+        faults.append(f"mqtt.discovery_prefix: expected another word than mqtt.prefix, got {c.mqtt.prefix!r} for both")
     if c.mqtt.password_file and not c.mqtt.username:
         faults.append("mqtt.username: expected a name together with password_file, got none")
     if (c.mqtt.ca_file or c.mqtt.cert_file) and not c.mqtt.tls:

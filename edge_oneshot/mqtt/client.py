@@ -56,12 +56,17 @@ class MqttLink:
         sign: Signer | None = None,
         limits: Limits | None = None,
     ) -> None:
-        """Opens nothing yet. Raises ValueError if device_slug or the prefix is no slug."""
+        """Opens nothing yet. Topics of an earlier slug, prefix or discovery prefix will be emptied at the broker.
+
+        Raises ValueError if device_slug or the prefix is no slug.
+        """
         self.topics = Topics(config.prefix, device_slug)
         self._config, self._outbox, self._limits, self._clock = config, outbox, limits or Limits(), clock
         self._client_id = config.client_id or f"edge-oneshot-{device_slug}"
         self._sign = sign
         self._states, self._state = RetainedStates(outbox.topics), LinkState()
+        own = [f"{self.topics.base}/"] + [f"{config.discovery_prefix}/"] * (config.discovery != "off")
+        self._states.keep_only(own, self.topics.availability)
         self._replies: queue.SimpleQueue[tuple[str, bytes]] = queue.SimpleQueue()
         self._pictures: deque[bytes] = deque(maxlen=1)
         self._subscriptions: dict[str, Handler] = {}

@@ -33,7 +33,8 @@ class HandOver:
 def hand_over(stored: StoredEvent, device: str, ttl_s: float, now: Moment, sign: Signer | None = None) -> HandOver:
     """The payload of `stored` at this moment.
 
-    `late`: more than 2 s after capture, or from another boot, or from the future. The age comes from the clock that
+    `late`: more than 2 s after capture (`gone`, `rejected`: after the decision), or from another boot, or from the
+    future. The age comes from the clock that
     includes sleep, never from the wall clock. `expires_at` = now + ttl_s - age, so a correction of the wall clock since
     capture does not extend it; from another boot: `ts` + ttl_s, but never later than now.
     """

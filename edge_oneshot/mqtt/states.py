@@ -27,15 +27,29 @@ class RetainedStates:
         self._values: dict[str, bytes] = dict.fromkeys(sorted(self._emptying), b"")
         self._unsent: dict[str, None] = dict.fromkeys(self._values)  # a set that keeps its order
 
+    def keep_only(self, below: Collection[str], claimed: str) -> None:
+        """Empty the topics of an earlier configuration: those that begin with none of `below`.
+
+        claimed: a topic in use that gets its values elsewhere (availability, the will).
+        """
+        with self._lock:
+            for topic in sorted(self._retained - {claimed}):
+                if not topic.startswith(tuple(below)):
+                    self._empty(topic)
+                    self._values[topic] = b""
+                    self._unsent[topic] = None
+            self._use(claimed)
+            if self._values.get(claimed) == b"":
+                del self._values[claimed]
+                self._unsent.pop(claimed, None)
+
     def set(self, topic: str, payload: bytes) -> bool:
         """Store the value. True if it must be sent."""
         with self._lock:
             if not payload:
                 self._empty(topic)
-            elif topic not in self._retained:
-                self._ledger.add(topic)
-                self._retained.add(topic)
-                self._emptying.discard(topic)
+            else:
+                self._use(topic)
             if self._values.get(topic) == payload:
                 return False
             self._values[topic] = payload
@@ -86,6 +100,12 @@ class RetainedStates:
             self._unsent.pop(topic, None)
             self._emptying.discard(topic)
             self._ledger.emptied(topic)
+
+    def _use(self, topic: str) -> None:
+        if topic not in self._retained:
+            self._ledger.add(topic)
+            self._retained.add(topic)
+            self._emptying.discard(topic)
 
     def _empty(self, topic: str) -> None:
         self._retained.discard(topic)
