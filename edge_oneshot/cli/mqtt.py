@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -72,23 +71,16 @@ def unpublish(ctx: click.Context, /, device: str | None, force: bool, as_json: b
 
     That includes topics of an earlier slug, prefix or discovery prefix, which the outbox remembers.
     """
-    from edge_oneshot.events.outbox import Outbox
     from edge_oneshot.mqtt.topics import slug
     from edge_oneshot.mqtt.unpublish import unpublish as clear
+    from edge_oneshot.service.compose import unpublish_own
 
     config = find_config(ctx)
     try:
         name = slug("--device", device) if device else config.device_slug
     except ValueError as e:
         raise click.UsageError(str(e)) from None
-    if device or not config.outbox_path.exists():
-        cleared = clear(config.mqtt, name, force=force)
-    else:
-        with closing(Outbox(config.outbox_path)) as outbox:
-            remembered = {*outbox.topics.retained(), *outbox.topics.to_empty()}
-            cleared = clear(config.mqtt, name, force=force, remembered=remembered)
-            for topic in remembered:
-                outbox.topics.emptied(topic)
+    cleared = clear(config.mqtt, name, force=force) if device else unpublish_own(config, force=force)
     if as_json:
         print_json({"device": name, "cleared": cleared})
     else:

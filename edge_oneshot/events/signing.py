@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from edge_oneshot.errors import ConfigError, EdgeOneshotError
+from edge_oneshot.shown import plain
 
 HMAC, ED25519 = "HMAC-SHA256", "Ed25519"
 _MARK = b',"value":"'
@@ -146,7 +147,8 @@ def verify(payload: bytes, key: Key) -> dict[str, Any]:
     except (ValueError, KeyError, TypeError, RecursionError):
         raise SignatureRefused("not an event") from None
     if (alg, key_id) != (key.alg, key.key_id):
-        raise SignatureRefused(f"signed with {alg} by key {key_id}, expected {key.alg} by {key.key_id}")
+        message = f"signed with {_short(alg)} by key {_short(key_id)}, expected {key.alg} by {key.key_id}"
+        raise SignatureRefused(message)
     try:
         signature = base64.urlsafe_b64decode(match[1] + b"=" * (-len(match[1]) % 4))
     except ValueError:
@@ -154,7 +156,7 @@ def verify(payload: bytes, key: Key) -> dict[str, Any]:
     # Only one spelling is accepted: the last letter of base64 has bits that are ignored.
     if _encode(signature) != match[1] or not key.verifies(sealed, signature):
         raise SignatureRefused("the signature is not valid")
-    if not isinstance(counter, int):
+    if not isinstance(counter, int) or isinstance(counter, bool):
         raise SignatureRefused("no counter")
     assert isinstance(message, dict)
     return message
@@ -191,6 +193,11 @@ class Gate:
         if event.get("rate") == "none":
             raise SignatureRefused("no error rate can be stated for this person")
         return event
+
+
+def _short(value: object) -> str:
+    """A value of an unverified payload, for a message."""
+    return plain(value[:20]) if isinstance(value, str) else "something else"
 
 
 def _encode(data: bytes) -> bytes:

@@ -7,6 +7,7 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from edge_oneshot.events.clock import Moment
 from edge_oneshot.events.stored import StoredEvent
@@ -184,3 +185,25 @@ def iso(moment: datetime) -> str:
 def encode(message: Mapping[str, object]) -> bytes:
     """Compact JSON, UTF-8, keys in the order given. NaN and infinity are refused."""
     return json.dumps(message, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
+
+
+def decode(payload: bytes) -> dict[str, Any] | None:
+    """The JSON object in a received payload; None for anything else: another encoding than UTF-8, a lone surrogate, NaN,
+    a number that does not fit a float, deep nesting."""
+    try:
+        value = json.loads(
+            payload.decode("utf-8"), parse_constant=float, parse_int=_number(int), parse_float=_number(float)
+        )
+        json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
+    except (ValueError, OverflowError, RecursionError):
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def _number(kind: type[int] | type[float]) -> Callable[[str], float]:
+    def parse(text: str) -> float:
+        value = kind(text)
+        float(value)  # raises for an integer of hundreds of digits
+        return value
+
+    return parse

@@ -25,10 +25,14 @@ _MOST_SUSPECTS = 1000
 class InFlight(Protocol):
     """A message that waits for its acknowledgement. key: what identifies it on the next connection. at: monotonic, s."""
 
-    key: str
-    topic: str
-    size: int
-    at: float
+    @property
+    def key(self) -> str: ...
+    @property
+    def topic(self) -> str: ...
+    @property
+    def size(self) -> int: ...
+    @property
+    def at(self) -> float: ...
 
 
 @dataclass(slots=True)
