@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from edge_oneshot.cli.common import find_config
-from edge_oneshot.shown import plain, plain_json
+from edge_oneshot.shown import plain, plain_json, redact
 
 if TYPE_CHECKING:
     from edge_oneshot.config import MqttConfig
@@ -102,10 +102,14 @@ def broker_options(
     ca_file: str | None,
 ) -> MqttConfig:
     """The configured broker with the options of the command line."""
+    from edge_oneshot.config import host_fault
+
     given = {"host": host, "port": port, "username": username, "password_file": password_file, "ca_file": ca_file}
     changes: dict[str, Any] = {key: value for key, value in given.items() if value is not None}
     if ca_file:
         changes["tls"] = True
+    if host is not None and (fault := host_fault("--host", host)):
+        raise click.UsageError(redact(fault))
     return dataclasses.replace(config, **changes)
 
 

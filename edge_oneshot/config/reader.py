@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, TypeGuard, get_type_hints
 
 from edge_oneshot.config import plugins
+from edge_oneshot.config.host import host_fault
 from edge_oneshot.config.root import SECTIONS, Config, section_keys
 from edge_oneshot.config.sections import FPIR_FROM, FPIR_TO, DecisionConfig
 from edge_oneshot.errors import ConfigError, did_you_mean
@@ -90,6 +91,8 @@ def contradictions(c: Config) -> list[str]:
         faults.append(
             f"quality.min_luma: expected less than max_luma ({c.quality.max_luma:g}), got {c.quality.min_luma:g}"
         )
+    if fault := host_fault("mqtt.host", c.mqtt.host):
+        faults.append(fault)
     if c.mqtt.prefix == c.mqtt.discovery_prefix:
         faults.append(f"mqtt.discovery_prefix: expected another word than mqtt.prefix, got {c.mqtt.prefix!r} for both")
     if c.mqtt.password_file and not c.mqtt.username:

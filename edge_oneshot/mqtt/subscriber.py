@@ -57,7 +57,7 @@ class Subscriber:
                 raise BrokerRefused(
                     f"broker {where}: expected a trusted certificate, got: {e.verify_message}", hint
                 ) from None
-            except OSError as e:
+            except (OSError, ValueError) as e:  # ValueError: a name that cannot be looked up
                 raise BrokerUnreachable(
                     f"broker {where}: cannot be reached: {e}", "check mqtt.host, mqtt.port, and that the broker runs"
                 ) from None

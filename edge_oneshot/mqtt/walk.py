@@ -76,7 +76,7 @@ def walk(config: MqttConfig, device: str, watch: MqttConfig | None = None) -> It
     for protocol in broker.protocols(config):
         try:
             publisher = _Publisher(config, topics, protocol)
-        except OSError as e:
+        except (OSError, ValueError) as e:  # ValueError: a name that cannot be looked up
             yield Step(
                 name="connect",
                 ok=False,
