@@ -16,6 +16,7 @@ import click
 from edge_oneshot.cli.common import json_option
 from edge_oneshot.errors import ConfigError, StorageError
 from edge_oneshot.shown import plain
+from edge_oneshot.text_file import read_text
 
 if TYPE_CHECKING:
     from edge_oneshot.events.signing import Gate
@@ -126,7 +127,7 @@ class _Counters:
     @staticmethod
     def _read(path: Path) -> dict[str, int]:
         try:
-            return {str(k): int(v) for k, v in json.loads(path.read_bytes()).items()}
+            return {str(k): int(v) for k, v in json.loads(read_text(path)).items()}
         except FileNotFoundError:
             return {}
         except (ValueError, TypeError, AttributeError, RecursionError) as e:

@@ -14,6 +14,7 @@ from edge_oneshot.config.host import host_fault
 from edge_oneshot.config.root import SECTIONS, Config, section_keys
 from edge_oneshot.config.sections import FPIR_FROM, FPIR_TO, DecisionConfig
 from edge_oneshot.errors import ConfigError, did_you_mean
+from edge_oneshot.text_file import read_text
 
 SLUG = re.compile(r"[a-z0-9_-]{1,64}")
 # The ways to state the accepted error. A configuration uses one of them.
@@ -25,14 +26,16 @@ def load_config(path: Path | None) -> Config:
     if path is None:
         return Config()
     try:
-        text = path.read_text(encoding="utf-8")
+        text = read_text(path)
     except FileNotFoundError:
         raise ConfigError(
             f"no configuration at {path}",
             f"create it with `edge-oneshot config example > {path}`, or name another with --config",
         ) from None
-    except (OSError, UnicodeDecodeError) as e:
+    except OSError as e:
         raise ConfigError(f"cannot read {path}: {e}", "check the path and its permissions") from None
+    except ValueError as e:
+        raise ConfigError(f"cannot read {path}: {e}") from None
     try:
         data = tomllib.loads(text)
     except (ValueError, RecursionError) as e:  # also for numbers of thousands of digits and for deep nesting

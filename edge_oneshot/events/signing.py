@@ -26,6 +26,7 @@ from typing import Any
 
 from edge_oneshot.errors import ConfigError, EdgeOneshotError
 from edge_oneshot.shown import plain
+from edge_oneshot.text_file import read_text
 
 HMAC, ED25519 = "HMAC-SHA256", "Ed25519"
 _MARK = b',"value":"'
@@ -98,7 +99,7 @@ def new_key(alg: str) -> Key:
 def read_key(path: Path) -> Key:
     """Raises ConfigError if the file is not a key file."""
     try:
-        kind, _, material = path.read_text(encoding="ascii").strip().partition(":")
+        kind, _, material = read_text(path).strip().partition(":")
         key = Key(kind, base64.urlsafe_b64decode(material + "=" * (-len(material) % 4)))
     except (OSError, ValueError) as e:
         reason = e.strerror if isinstance(e, OSError) else "other content"

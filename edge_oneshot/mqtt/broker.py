@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import ssl
+from datetime import UTC, datetime
 from pathlib import Path
 
 from paho.mqtt.client import Client
@@ -15,6 +16,7 @@ from paho.mqtt.reasoncodes import ReasonCode
 from edge_oneshot.config import MqttConfig
 from edge_oneshot.errors import ConfigError
 from edge_oneshot.mqtt.payloads import OFFLINE
+from edge_oneshot.text_file import read_text
 
 V5, V311 = MQTTProtocolVersion.MQTTv5, MQTTProtocolVersion.MQTTv311
 CONNECT_TIMEOUT_S = 5.0
@@ -55,11 +57,15 @@ def read_password(config: MqttConfig) -> str | None:
         return None
     path = credential_path(config.password_file)
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as e:
-        got = e.strerror if isinstance(e, OSError) else "not UTF-8"
+        lines = read_text(path).splitlines()
+    except OSError as e:
         raise ConfigError(
-            f"mqtt.password_file {path}: expected a readable file, got: {got}", "check the path and its permissions"
+            f"mqtt.password_file {path}: expected a readable file, got: {e.strerror}",
+            "check the path and its permissions",
+        ) from None
+    except ValueError:  # without the byte at fault, which is of the password
+        raise ConfigError(
+            f"mqtt.password_file {path}: expected UTF-8 text, got another encoding", "save the file as UTF-8"
         ) from None
     if not lines or not lines[0]:
         raise ConfigError(
@@ -91,6 +97,21 @@ def tls_context(config: MqttConfig) -> ssl.SSLContext | None:
                 "check both paths, their permissions, and that key and certificate belong together",
             ) from None
     return context
+
+
+_NOT_YET_VALID, _EXPIRED = 9, 10  # X509_V_ERR_CERT_NOT_YET_VALID, X509_V_ERR_CERT_HAS_EXPIRED
+
+
+def untrusted(e: ssl.SSLCertVerificationError) -> tuple[str, str]:
+    """What is wrong with the certificate of the broker, and the fix."""
+    if e.verify_code in (_NOT_YET_VALID, _EXPIRED):
+        # A device without a battery for its clock starts in the past until NTP has set it.
+        clock = f"the clock of this device says {datetime.now(UTC):%Y-%m-%d %H:%M} UTC"
+        return (
+            f"{e.verify_message}; {clock}",
+            "set the clock (NTP); if it is right, renew the certificate of the broker",
+        )
+    return e.verify_message, "set mqtt.ca_file to the CA of the broker, and mqtt.host to the name in its certificate"
 
 
 class _ClosingSocket(ssl.SSLSocket):

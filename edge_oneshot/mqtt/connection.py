@@ -55,8 +55,8 @@ class Connection:
         except ConfigError as e:
             return End.REFUSED, str(e)
         except ssl.SSLCertVerificationError as e:
-            hint = "check mqtt.ca_file and mqtt.host"
-            return End.REFUSED, f"the broker's certificate is not trusted: {e.verify_message}; {hint}"
+            why, hint = broker.untrusted(e)
+            return End.REFUSED, f"the broker's certificate is not trusted: {why}; {hint}"
         except (OSError, ValueError) as e:
             return End.UNREACHABLE, f"{e}" or type(e).__name__
         self._connack_by = time.monotonic() + s.limits.connack_s
