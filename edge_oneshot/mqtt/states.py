@@ -33,11 +33,7 @@ class RetainedStates:
         claimed: a topic in use that gets its values elsewhere (availability, the will).
         """
         with self._lock:
-            for topic in sorted(self._retained - {claimed}):
-                if not topic.startswith(tuple(below)):
-                    self._empty(topic)
-                    self._values[topic] = b""
-                    self._unsent[topic] = None
+            self._empty_now([t for t in self._retained - {claimed} if not t.startswith(tuple(below))])
             self._use(claimed)
             if self._values.get(claimed) == b"":
                 del self._values[claimed]
@@ -47,7 +43,7 @@ class RetainedStates:
         """Store the value. True if it must be sent."""
         with self._lock:
             if not payload:
-                self._empty(topic)
+                self._empty([topic])
             else:
                 self._use(topic)
             if self._values.get(topic) == payload:
@@ -59,12 +55,7 @@ class RetainedStates:
     def empty_others(self, below: str, keep: Collection[str]) -> bool:
         """Empty the topics that begin with `below` and are not in `keep`. True if there were any."""
         with self._lock:
-            others = sorted(t for t in self._retained if t.startswith(below) and t not in keep)
-            for topic in others:
-                self._empty(topic)
-                self._values[topic] = b""
-                self._unsent[topic] = None
-            return bool(others)
+            return self._empty_now([t for t in self._retained if t.startswith(below) and t not in keep])
 
     def send_all(self) -> None:
         """Send every value again: after a new connection the broker may have lost them."""
@@ -107,8 +98,15 @@ class RetainedStates:
             self._retained.add(topic)
             self._emptying.discard(topic)
 
-    def _empty(self, topic: str) -> None:
-        self._retained.discard(topic)
-        if topic not in self._emptying:
-            self._emptying.add(topic)
-            self._ledger.empty(topic)
+    def _empty_now(self, topics: list[str]) -> bool:
+        self._empty(sorted(topics))
+        for topic in sorted(topics):
+            self._values[topic] = b""
+            self._unsent[topic] = None
+        return bool(topics)
+
+    def _empty(self, topics: list[str]) -> None:
+        self._retained.difference_update(topics)
+        if new := [t for t in topics if t not in self._emptying]:
+            self._emptying.update(new)
+            self._ledger.empty(new)

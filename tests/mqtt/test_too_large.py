@@ -6,12 +6,17 @@ import logging
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from link_parts import MakeLink, empty, until
 from mosquitto import Mosquitto, Subscriber
 from mqtt_parts import QUICK, event, wait_until
 
+from edge_oneshot.config import Config
+from edge_oneshot.control.responses import OutboxState
+from edge_oneshot.doctor.broker import check
 from edge_oneshot.events.outbox import Outbox
 from edge_oneshot.mqtt.homeassistant import HomeAssistant
 from edge_oneshot.mqtt.link_state import LinkState
@@ -172,3 +177,12 @@ def test_what_does_not_fit_is_tried_again_after_a_while(caplog: pytest.LogCaptur
     sizes = Sizes(state, soon_s=1e9, retry_s=3600.0)
     sizes.lost([large], too_large=True)
     assert not sizes.fits("a", "a", 100)
+
+
+def test_doctor_names_what_the_broker_does_not_take() -> None:
+    outbox = OutboxState(depth=0, oldest_age_s=None, dropped=0, refused=0, fault="")
+    state: Any = SimpleNamespace(broker="online", outbox=outbox, refused_topics=("p/d/info: too large: 9 bytes",))
+    finding = check(Config(), state)
+    assert finding.status == "warning" and "p/d/info: too large: 9 bytes" in finding.message
+    state.refused_topics = ()
+    assert check(Config(), state).status == "ok"
