@@ -13,6 +13,7 @@ import click
 
 from edge_oneshot.control.codec import to_json
 from edge_oneshot.control.requests import Request
+from edge_oneshot.shown import plain, plain_json, redact
 
 if TYPE_CHECKING:
     from edge_oneshot.config import Config
@@ -35,14 +36,14 @@ def find_config(ctx: click.Context) -> Config:
 
 def print_json(data: object) -> None:
     """One JSON document on standard output, non-ASCII letters as they are. data: JSON values or a response."""
-    click.echo(json.dumps(to_json(data), indent=2, ensure_ascii=False))
+    click.echo(plain_json(json.dumps(to_json(data), indent=2, ensure_ascii=False)))
 
 
 def perform(config: Config, request: Request[R], *, direct: bool = False) -> R:
     """Serve a request by the running daemon or here; progress goes to standard error, one line each."""
     from edge_oneshot.service.offline import perform as serve
 
-    return serve(config, request, lambda text: click.echo(text, err=True), direct=direct)
+    return serve(config, request, lambda text: click.echo(plain(text), err=True), direct=direct)
 
 
 def door_words(door: DoorState, stated: StatedRate | None) -> str:
@@ -80,10 +81,16 @@ def read_picture(path: Path) -> bytes:
 
 
 def start_logging(verbose: bool = False) -> None:
-    """Logs go to standard error, without times: the journal adds them."""
+    """Logs go to standard error, without times: the journal adds them. Passwords and control characters are replaced."""
     import logging
 
-    logging.basicConfig(format="%(levelname)s %(name)s: %(message)s", level=logging.DEBUG if verbose else logging.INFO)
+    class Formatter(logging.Formatter):
+        def format(self, record: logging.LogRecord) -> str:
+            return "\n".join(map(plain, redact(super().format(record)).split("\n")))
+
+    handler = logging.StreamHandler()
+    handler.setFormatter(Formatter("%(levelname)s %(name)s: %(message)s"))
+    logging.basicConfig(handlers=[handler], level=logging.DEBUG if verbose else logging.INFO)
 
 
 @contextmanager

@@ -228,7 +228,7 @@ class DecisionConfig:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MqttConfig:
     enabled: bool = _key(True, "publish over MQTT")
-    host: str = _key("localhost", "host name or address of the broker")
+    host: str = _key("localhost", "host name or IP address of the broker, without scheme and port")
     port: int = _key(0, "port of the broker; 0: 1883, or 8883 with TLS", low=0, high=65535)
     prefix: str = _key("edge-oneshot", "first level of every topic, [a-z0-9_-]+", slug=True)
     username: str = _key("", "user name at the broker; empty: none")

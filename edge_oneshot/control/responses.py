@@ -275,6 +275,7 @@ class StatusReport:
     target_fpir: float | None
     threshold_extrapolated: bool
     old_templates: int = out("people who are compared by the encoder of an old template", 0)
+    refused_topics: tuple[str, ...] = out("topics that the broker does not take, with the reason; at most 10", ())
     rate: StatedRate | None = out("the stated error rate, and against whom it is kept", None)
     door: DoorState | None = out("this door's own error rates; null if they cannot be measured", None)
     adaptation: AdaptationState | None = out("to this site's strangers; null unless decision.adapt", None)

@@ -23,6 +23,7 @@ from edge_oneshot.mqtt.client import MqttLink
 from edge_oneshot.mqtt.commands import MqttRequests, acl_lines
 from edge_oneshot.mqtt.homeassistant import HomeAssistant
 from edge_oneshot.mqtt.publisher import StatePublisher
+from edge_oneshot.mqtt.unpublish import unpublish
 from edge_oneshot.recognition.compose import build_rule
 from edge_oneshot.recognition.recognizer import Recognizer
 from edge_oneshot.service.daemon import Daemon
@@ -83,6 +84,21 @@ def reporter(config: Config) -> Iterator[tuple[Reporter, list[RequestSource]]]:
             link.stop()
     finally:
         outbox.close()
+
+
+def unpublish_own(config: Config, *, force: bool) -> list[str]:
+    """Empty every retained topic of this device, those that its outbox remembers included; returns them.
+
+    Raises BrokerError, StorageError.
+    """
+    if not config.outbox_path.exists():
+        return unpublish(config.mqtt, config.device_slug, force=force)
+    with closing(Outbox(config.outbox_path)) as outbox:
+        remembered = {*outbox.topics.retained(), *outbox.topics.to_empty()}
+        cleared = unpublish(config.mqtt, config.device_slug, force=force, remembered=remembered)
+        for topic in remembered:
+            outbox.topics.emptied(topic)
+    return cleared
 
 
 def run_daemon(load: Callable[[], Config]) -> int:
