@@ -17,8 +17,7 @@ from edge_oneshot.shown import plain, plain_json, redact
 
 if TYPE_CHECKING:
     from edge_oneshot.config import Config
-    from edge_oneshot.control.adaptation import AdaptationState
-    from edge_oneshot.control.responses import DoorState, StatedRate
+    from edge_oneshot.control.parts import AdaptationState, DoorState, StatedRate
 
 R = TypeVar("R")
 json_option = click.option("--json", "as_json", is_flag=True, help="Print data as JSON on standard output.")

@@ -11,7 +11,7 @@ from typing import Any
 
 from PIL import Image, ImageDraw, ImageFont
 
-from edge_oneshot.control.responses import FoundFace
+from edge_oneshot.control.parts import FoundFace
 from edge_oneshot.errors import CameraError
 
 GOOD, POOR, EDGE = (60, 220, 60), (255, 120, 0), (0, 0, 0)

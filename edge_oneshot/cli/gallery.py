@@ -8,7 +8,8 @@ import click
 
 from edge_oneshot.cli.common import adaptation_words, door_words, find_config, json_option, perform, print_json, words
 from edge_oneshot.control import requests as rq
-from edge_oneshot.control.responses import AlikePair, Checked, OldEncoder
+from edge_oneshot.control.parts import AlikePair, OldEncoder
+from edge_oneshot.control.responses import Checked
 
 AGAIN = "edge-oneshot enroll --name … --id {} --replace"
 

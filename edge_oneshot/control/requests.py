@@ -8,9 +8,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar, Generic, TypeVar
 
-from edge_oneshot.control.adaptation import AdaptationReset
 from edge_oneshot.control.codec import Json, arg
 from edge_oneshot.control.responses import (
+    AdaptationReset,
     Cancelled,
     Captured,
     Checked,

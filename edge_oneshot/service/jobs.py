@@ -7,8 +7,9 @@ from collections.abc import Callable
 from typing import Protocol
 
 from edge_oneshot.cameras.images import to_jpeg
+from edge_oneshot.control.parts import FoundFace
 from edge_oneshot.control.protocol import PendingRequest
-from edge_oneshot.control.responses import Captured, Enrolled, FoundFace
+from edge_oneshot.control.responses import Captured, Enrolled
 from edge_oneshot.errors import ControlError, EdgeOneshotError
 from edge_oneshot.recognition.enrollment import CaptureSession, Enrollment
 from edge_oneshot.recognition.pipeline import Pipeline

@@ -15,8 +15,9 @@ from typing import Any
 from edge_oneshot.cameras.images import decode_image
 from edge_oneshot.control import requests as rq
 from edge_oneshot.control import responses as rs
-from edge_oneshot.control.adaptation import AdaptationReset
+from edge_oneshot.control.parts import PersonSummary
 from edge_oneshot.control.protocol import PendingRequest
+from edge_oneshot.control.responses import AdaptationReset
 from edge_oneshot.errors import ControlError, EdgeOneshotError
 from edge_oneshot.events.build import gallery_event
 from edge_oneshot.events.journal import Journal
@@ -162,7 +163,7 @@ class Requests:
     # ---- the gallery
 
     def _list(self, _: rq.List) -> rs.People:
-        return rs.People(identities=[rs.PersonSummary(**self._summary(p)) for p in self._people()])
+        return rs.People(identities=[PersonSummary(**self._summary(p)) for p in self._people()])
 
     def _people(self) -> list[Person]:
         return self._recognizer.people.gallery.people()

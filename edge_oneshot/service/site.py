@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 
 from edge_oneshot.config import Config
-from edge_oneshot.control.adaptation import AdaptationState
+from edge_oneshot.control.parts import AdaptationState
 from edge_oneshot.gallery.site import erase
 from edge_oneshot.matching.adaptation import NEEDED
 from edge_oneshot.matching.track import TrackResult

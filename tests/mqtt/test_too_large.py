@@ -15,7 +15,7 @@ from mosquitto import Mosquitto, Subscriber
 from mqtt_parts import QUICK, event, wait_until
 
 from edge_oneshot.config import Config
-from edge_oneshot.control.responses import OutboxState
+from edge_oneshot.control.parts import OutboxState
 from edge_oneshot.doctor.broker import check
 from edge_oneshot.events.outbox import Outbox
 from edge_oneshot.mqtt.homeassistant import HomeAssistant

@@ -17,7 +17,7 @@ from PIL import Image
 from edge_oneshot.cameras.found import captures, find_cameras
 from edge_oneshot.cli import cli
 from edge_oneshot.cli.draw import GOOD, POOR, draw, save, verdict
-from edge_oneshot.control.responses import FoundFace
+from edge_oneshot.control.parts import FoundFace
 from edge_oneshot.errors import CameraError
 
 
