@@ -101,13 +101,15 @@ def main() -> int:
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--images", type=Path, required=True)
     options.add_argument("--labels", type=Path, required=True)
-    options.add_argument("--people", type=int, help="only the first N people")
+    options.add_argument("--people", type=int, help="only N people, drawn by a fixed seed")
     options.add_argument("--workers", type=int, default=2)
     o = options.parse_args()
     images = find_images(o.images)
     matched = read_labels(o.labels, {i.person for i in images}).matched("sex", "age", "group")
     first = {i.person: i.path for i in reversed(images) if i.person in matched}
-    people = sorted(first)[: o.people]
+    people = sorted(first)
+    if o.people is not None:
+        people = sorted(np.random.default_rng(0).permutation(people)[: o.people].tolist())
     found = in_processes(encoded, [first[p] for p in people], o.workers, "encoding")
     people = [p for p, e in zip(people, found, strict=True) if e is not None]
     vectors = np.array([e for e in found if e is not None])

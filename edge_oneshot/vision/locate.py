@@ -18,6 +18,7 @@ from edge_oneshot.model.runtime import PixelModel, Runtime
 from edge_oneshot.types import Box, Face, Float32Array, Frame, UInt8Array
 from edge_oneshot.vision.align import estimate_similarity, undo, warp
 from edge_oneshot.vision.detector import BlazeFaceDetector
+from edge_oneshot.vision.light import light_up
 from edge_oneshot.vision.tiles import Window, among, middle
 
 # Position and distance of the eyes in the refiner's 128 px input: tuned on LFW sets 1-4.
@@ -58,7 +59,7 @@ class LandmarkPlacer:
         """
         rough = np.array([face.landmark(name) for name in self.card.points], dtype=np.float64)
         transform = estimate_similarity(rough, self._points)
-        offsets, hidden = self.look(warp(frame.pixels, transform, self._size))
+        offsets, hidden = self.look(light_up(warp(frame.pixels, transform, self._size)))
         landmarks = face.landmarks.copy()
         landmarks[[face.landmark_names.index(name) for name in self.card.points]] = undo(
             transform, self._points + offsets

@@ -11,7 +11,7 @@ from PIL import Image
 
 from edge_oneshot.recognition.pipeline import Pipeline
 from edge_oneshot.types import Frame, Sample
-from edge_oneshot.vision.light import DARK, brighten
+from edge_oneshot.vision.light import DARK, brighten, light_up
 
 
 def dark(pixels: Pixels, share: float) -> Pixels:
@@ -93,3 +93,12 @@ def test_a_lit_face_and_a_still_picture_are_never_averaged(pipeline: Pipeline, c
     alone = pipeline.picture_samples(stills[1])[0].chip.pixels
     pipeline.samples(stills[0])
     assert np.array_equal(pipeline.picture_samples(stills[1])[0].chip.pixels, alone)
+
+
+def test_the_landmark_network_sees_a_lit_cut_out_as_it_is(collins: Pixels) -> None:
+    assert light_up(collins) is collins
+    half = collins.copy()
+    half[:, 300:] = 0
+    assert light_up(half) is half, "a cut-out that lies half outside the picture is not dark"
+    night = (collins * 0.1).astype(np.uint8)
+    assert light_up(night).mean() > 4 * night.mean()
