@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from samples import score, seen
 
@@ -21,8 +21,10 @@ def same_direction(a: Embedding, b: Embedding) -> bool:
 class Scene:
     """A tracker that gets frames 100 ms apart, and its results."""
 
-    def __init__(self, config: DecisionConfig = CONFIG) -> None:
-        self.tracker = Tracker(config, same_direction, self.score)
+    def __init__(
+        self, config: DecisionConfig = CONFIG, unlike: Callable[[Embedding, Embedding], bool] = lambda a, b: False
+    ) -> None:
+        self.tracker = Tracker(config, same_direction, self.score, unlike=unlike)
         self.now_ns = 0
         self.results: list[TrackResult] = []
         self.removed: set[str] = set()

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from edge_oneshot.cli.common import find_config, json_option, print_json
-from edge_oneshot.cli.evaluate import encode, labels_of, labels_option, workers_option
+from edge_oneshot.cli.reporting import encode, labels_of, labels_option, workers_option
 
 
 @click.command(short_help="Measure the thresholds with your own camera and people.")

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from edge_oneshot.cli.common import find_config, json_option, perform, print_json
+from edge_oneshot.cli.conditions import field_of_view_option
 from edge_oneshot.cli.enroll import describe
 from edge_oneshot.control.codec import to_json
 from edge_oneshot.control.requests import Capture
+
+if TYPE_CHECKING:
+    from edge_oneshot.config import Config
 
 
 @click.group()
@@ -30,31 +35,50 @@ def camera() -> None:
 @click.option(
     "--timeout", type=click.FloatRange(0.5, 600), default=10.0, show_default=True, help="Seconds to wait for a frame."
 )
+@field_of_view_option
 @json_option
 @click.pass_context
-def test(ctx: click.Context, out: Path, uri: str | None, timeout: float, as_json: bool) -> None:
+def test(ctx: click.Context, out: Path, uri: str | None, timeout: float, field_of_view: float, as_json: bool) -> None:
     """Write one frame to FILE, annotated with boxes, landmarks, px between the eyes and faults.
 
-    Use it to aim the camera without a screen. If a daemon is running, it takes the frame, since it owns the camera. FILE is
-    readable by you alone (mode 0600); no other copy is kept.
+    Use it to aim the camera without a screen. It also prints how far this camera recognizes, from a measurement on rendered
+    pictures (`evaluate conditions`). If a daemon is running, it takes the frame, since it owns the camera. FILE is readable
+    by you alone (mode 0600); no other copy is kept.
     """
-    from edge_oneshot.cli.draw import draw, save
+    from edge_oneshot.cli.draw import draw, save, verdict
 
     config = find_config(ctx)
     if uri:
         config = replace(config, camera=replace(config.camera, uri=uri))
     result = perform(config, Capture(timeout_s=timeout), direct=uri is not None)
-    save(draw(result.jpeg, result.faces, config.quality.min_inter_eye_px), out)
+    save(draw(result.jpeg, result.faces), out)
+    predicted, differs = _range(config, result.size[0], field_of_view)
     if as_json:
         fields = to_json(result)
         del fields["jpeg"]
-        print_json(fields | {"file": str(out)})
+        print_json(fields | {"file": str(out), "range": predicted, "range_measured_with": differs})
         return
     for number, face in enumerate(result.faces, 1):
-        click.echo(f"face {number}: {describe(face.quality)}: {'; '.join(face.faults) or 'good'}")
+        click.echo(f"face {number}: {describe(face.quality)}: {'; '.join(verdict(face)) or 'good'}")
     if not result.faces:
         click.echo("no face found: stand in front of the camera, 0.5 to 2 m away, with light on the face")
+    for line in predicted:
+        click.echo(line)
+    if differs:
+        click.echo(f"(measured with {' and '.join(differs)}: `edge-oneshot evaluate conditions` measures this one)")
     click.echo(f"wrote {out} ({result.size[0]}x{result.size[1]})")
+
+
+def _range(config: Config, width_px: int, field_of_view_deg: float) -> tuple[list[str], list[str]]:
+    """(how far a camera with such pictures recognizes, what the shipped measurement had and this configuration has not)."""
+    from edge_oneshot.evaluation.conditions import range_table
+    from edge_oneshot.model.bundle import find_bundle, read_bundle
+
+    measured = range_table.read()
+    if measured is None:
+        return [], []
+    used = read_bundle(find_bundle(config.model.encoder, "encoder")).encoder_id
+    return measured.words(width_px, field_of_view_deg), measured.differs(used, config)
 
 
 @camera.command("list")

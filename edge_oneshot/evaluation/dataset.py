@@ -102,7 +102,7 @@ def encode_images(
         samples = pipeline.picture_samples(frame)
         if not samples:
             return None, "no face found", None
-        subject = min(samples, key=lambda s: _off_centre(s, frame))
+        subject = min(samples, key=lambda s: off_centre(s, frame))
         if subject.faults:
             return None, "; ".join(f.message for f in subject.faults), subject.quality
         return pipeline.encode(subject).vector, "", subject.quality
@@ -124,7 +124,8 @@ def encode_images(
     )
 
 
-def _off_centre(sample: Sample, frame: Frame) -> float:
+def off_centre(sample: Sample, frame: Frame) -> float:
+    """The squared distance of a face from the centre of the frame, in a measure that orders faces."""
     if sample.face is None:
         return 0.0
     b, (width, height) = sample.face.box, frame.size

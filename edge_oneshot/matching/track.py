@@ -66,6 +66,7 @@ class Track:
     identity_id: str | None = None
     best: Observation | None = None
     last: Observation | None = None
+    good: Observation | None = None  # the last one that is good enough for a template
     withheld: Withheld | None = None  # at the newest frame
     unlike: list[Observation] = field(default_factory=list)
     summed: int = 0  # embeddings of the measured encoder that were compared
@@ -75,8 +76,9 @@ class Track:
 class Tracker:
     """Keeps the tracks of one camera.
 
-    alike: whether two embeddings show the same person or thing, for whole frames, which have no box. score, unit: for
-    Evidence. measured: encoder_id of the visits of unknown people; None: they are not wanted. One thread may use it.
+    alike: whether two embeddings show the same person or thing, for whole frames, which have no box. unlike: whether two
+    embeddings of good frames show different people, so that one track never runs over both. score, unit: for Evidence.
+    measured: encoder_id of the visits of unknown people; None: they are not wanted. One thread may use it.
     """
 
     def __init__(
@@ -85,9 +87,11 @@ class Tracker:
         alike: Callable[[Embedding, Embedding], bool],
         score: Score,
         *,
+        unlike: Callable[[Embedding, Embedding], bool] = lambda a, b: False,
         unit: bool = True,
         measured: str | None = None,
     ) -> None:
+        self._unlike = unlike
         self._config, self._alike, self._score, self._unit, self._measured = config, alike, score, unit, measured
         self._tracks: list[Track] = []
         self._count = 0
@@ -124,7 +128,12 @@ class Tracker:
         # Assign each face to at most one track, in order of certainty. First come pairs whose face matches the identity of
         # the track: people who pass each other have overlapping boxes, but different faces. Such a pair needs no overlap,
         # so a quick step causes neither `gone` nor a second match. Then pairs in falling order of overlap.
-        pairs = ((_agrees(t, o), self._overlap(t, o), i, t) for i, o in enumerate(observations) for t in free)
+        # A face that is unlike the last one of a track is another person, as after a cut in a video.
+        pairs = (
+            (_agrees(t, o), 0.0 if self._unlike_last(t, o) else self._overlap(t, o), i, t)
+            for i, o in enumerate(observations)
+            for t in free
+        )
         taken: dict[int, Track] = {}
         for _, _, i, track in sorted((p for p in pairs if p[0] or p[1] >= MIN_IOU), key=lambda p: (-p[0], -p[1])):
             if i not in taken and all(track is not t for t in taken.values()):
@@ -153,6 +162,14 @@ class Tracker:
             return float(now is not None and self._alike(last, now.embedding))
         return track.box.iou(face.box)
 
+    def _unlike_last(self, track: Track, observation: Observation) -> bool:
+        """Whether the last good frame of the track and this one show different people."""
+        good = track.good
+        if good is None or good.embedding is None or observation.sample.reference_faults:
+            return False
+        now = observation.by(good.embedding.encoder_id)
+        return now is not None and self._unlike(good.embedding, now.embedding)
+
     def _begin(self, observation: Observation, now_ns: int) -> Track:
         self._count += 1
         face = observation.sample.face
@@ -175,8 +192,10 @@ class Tracker:
         if observation.decision.kind is DecisionKind.NOT_COMPARED:
             return []
         track.compared += 1
+        if not observation.sample.reference_faults:
+            track.good = observation
         measured = None if self._measured is None else observation.by(self._measured)
-        if measured is not None:
+        if measured is not None and not observation.sample.reference_faults:  # a poor frame has a lower rate of its own
             vector = measured.embedding.vector.astype(np.float64)
             track.summed, track.total = track.summed + 1, vector if track.total is None else track.total + vector
         track.evidence.add(observation)

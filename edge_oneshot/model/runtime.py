@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -100,20 +101,25 @@ class PixelModel:
         return values
 
 
+_STDERR = threading.Lock()
+
+
 @contextmanager
 def _without_stderr() -> Iterator[None]:
     """Discard standard error: LiteRT prints the name of its delegate there, and no setting disables that.
 
-    Errors are exceptions, so none is lost.
+    Errors are exceptions, so none is lost. One thread at a time: a second one would save and restore what the first has set,
+    and the process would have no standard error any more.
     """
-    saved = os.dup(2)
-    try:
-        with open(os.devnull, "wb") as nowhere:  # noqa: PTH123 - a file descriptor is wanted, not a path
-            os.dup2(nowhere.fileno(), 2)
-        yield
-    finally:
-        os.dup2(saved, 2)
-        os.close(saved)
+    with _STDERR:
+        saved = os.dup(2)
+        try:
+            with open(os.devnull, "wb") as nowhere:  # noqa: PTH123 - a file descriptor is wanted, not a path
+                os.dup2(nowhere.fileno(), 2)
+            yield
+        finally:
+            os.dup2(saved, 2)
+            os.close(saved)
 
 
 def _tensor(detail: dict[str, Any]) -> Tensor:

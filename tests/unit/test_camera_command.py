@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import stat
 from dataclasses import replace
 from pathlib import Path
@@ -15,8 +16,8 @@ from PIL import Image
 
 from edge_oneshot.cameras.found import captures, find_cameras
 from edge_oneshot.cli import cli
-from edge_oneshot.cli.draw import GOOD, POOR, draw, save
-from edge_oneshot.control.responses import FoundFace
+from edge_oneshot.cli.draw import GOOD, POOR, draw, save, verdict
+from edge_oneshot.control.parts import FoundFace
 from edge_oneshot.errors import CameraError
 
 
@@ -52,6 +53,8 @@ def test_it_writes_the_frame_with_its_face_marked_good(config: Path, tmp_path: P
     said = run(config, "test", "--out", str(out))
     assert "face 1: " in said
     assert "px between the eyes" in said
+    assert re.search(r"^recognizes to about [0-9.]+ m by day$", said, re.MULTILINE)
+    assert "(measured with another decision: " in said, "this configuration sets the threshold by hand"
     assert said.rstrip().endswith("(512x512)")
     pixels = np.asarray(Image.open(out))
     assert pixels.shape == collins.shape
@@ -64,6 +67,7 @@ def test_json_lists_the_faces_and_holds_no_picture(config: Path, tmp_path: Path)
     assert "jpeg" not in told
     assert told["size"] == [512, 512]
     assert told["faces"][0]["faults"] == []
+    assert told["range"][0].startswith("recognizes to about ") and told["range_measured_with"] == ["another decision"]
 
 
 def test_another_camera_is_used_directly(config: Path, tmp_path: Path, portrait_files: dict[str, Path]) -> None:
@@ -86,11 +90,15 @@ def test_a_poor_face_is_drawn_in_another_colour_with_its_faults(collins: np.ndar
         detection_score=0.9,
         quality={"inter_eye_px": 19.0},
         faults=["too far: come closer"],
+        to_enroll=[],
     )
-    poor = np.asarray(draw(jpeg.getvalue(), [face], 24.0))
-    good = np.asarray(draw(jpeg.getvalue(), [replace(face, faults=[])], 24.0))
+    poor = np.asarray(draw(jpeg.getvalue(), [face]))
+    good = np.asarray(draw(jpeg.getvalue(), [replace(face, faults=[])]))
     assert near(poor, POOR) > near(good, POOR) + 300
     assert near(good, GOOD) > near(poor, GOOD) + 300
+    usable = replace(face, faults=[], to_enroll=["too far: come closer"])
+    assert verdict(usable) == ["to enroll: too far: come closer"]
+    assert near(np.asarray(draw(jpeg.getvalue(), [usable])), POOR) > near(good, POOR) + 300
 
 
 def test_a_box_beyond_the_border_is_drawn(collins: np.ndarray) -> None:
@@ -104,8 +112,9 @@ def test_a_box_beyond_the_border_is_drawn(collins: np.ndarray) -> None:
         detection_score=0.9,
         quality={"inter_eye_px": 90.0},
         faults=["x"] * 6,
+        to_enroll=[],
     )
-    assert draw(jpeg.getvalue(), [face], 24.0).size == (512, 512)
+    assert draw(jpeg.getvalue(), [face]).size == (512, 512)
 
 
 @pytest.mark.parametrize("name", ["aim.gif", "aim", "nowhere/aim.jpg"])

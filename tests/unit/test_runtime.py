@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 from pictures import Pixels, frame
@@ -79,3 +82,17 @@ def test_the_same_frame_gives_the_same_embedding_after_another_frame(
     first = vector(collins)
     vector(hopper)
     assert (vector(collins) == first).all()
+
+
+def test_threads_that_load_models_keep_standard_error(encoder_bundle: Bundle) -> None:
+    """`evaluate --workers 2` loads the models in each thread, and prints its progress to standard error afterwards."""
+    before = os.fstat(2)
+
+    def load(_: int) -> None:
+        for _ in range(10):
+            Runtime(encoder_bundle.model, "x")
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(load, range(4)))
+    after = os.fstat(2)
+    assert (after.st_dev, after.st_ino) == (before.st_dev, before.st_ino)

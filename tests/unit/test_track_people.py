@@ -5,10 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from pictures import Pixels, frame, view
 from samples import embedding, poorly, random_unit, seen, unit, view_of
 from scene import Scene
 
 from edge_oneshot.matching.track import ResultKind
+from edge_oneshot.recognition.recognizer import Recognizer
+from edge_oneshot.types import Embedding
 
 
 @pytest.fixture
@@ -29,6 +32,18 @@ def test_a_stranger_in_the_same_place_becomes_unknown(scene: Scene) -> None:
     scene.show("alice", 3)
     assert scene.show("", 8) == [(ResultKind.GONE, "alice"), (ResultKind.UNKNOWN, None)]
     assert scene.tracker.present == ([], 1)
+
+
+def test_a_cut_to_another_person_in_the_same_place_begins_a_track() -> None:
+    """Two people share no track, not even before one of them is recognized."""
+    scene = Scene(unlike=lambda a, b: float(a.vector @ b.vector) < 0.3)
+    first, second = unit(1, 0, 0, 0, 0, 0, 0, 0), unit(0, 1, 0, 0, 0, 0, 0, 0)
+    one, two = (replace(seen(""), embedding=view_of(v, {"lookalike": 0.3})) for v in (first, second))
+    assert scene.frames(*([one] for _ in range(6))) == []
+    assert scene.frames(*([two] for _ in range(6))) == []
+    assert len(scene.tracker.numbers) == 2
+    assert scene.frames([one], [two], [one], [two]) == [(ResultKind.UNKNOWN, None), (ResultKind.UNKNOWN, None)]
+    assert len(scene.tracker.numbers) == 2, "each came back to their own track"
 
 
 def test_a_few_non_matches_do_not_end_a_match(scene: Scene) -> None:
@@ -134,3 +149,15 @@ def test_whole_frames_are_tracked_by_their_embeddings() -> None:
     assert scene.frames(*([seen("part-b", whole=other)] for _ in range(3))) == [(ResultKind.MATCH, "part-b")]
     assert scene.tracker.present == (["part-a", "part-b"], 0)
     assert scene.frames(*([] for _ in range(12))) == [(ResultKind.GONE, "part-a"), (ResultKind.GONE, "part-b")]
+
+
+def test_two_portraits_are_unlike_and_two_views_of_one_are_not(
+    recognizer: Recognizer, collins: Pixels, hopper: Pixels
+) -> None:
+    def look(pixels: Pixels) -> Embedding:
+        (observation,) = recognizer.observe(frame(pixels))
+        assert observation.embedding is not None
+        return observation.embedding
+
+    assert recognizer.unlike(look(collins), look(hopper))
+    assert not recognizer.unlike(look(collins), look(view(collins, 1)))

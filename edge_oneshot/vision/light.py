@@ -1,0 +1,48 @@
+"""Dark faces: brighter and smoother before they are encoded.
+
+An encoder that was trained on well-lit photographs loses a dark, noisy face. A gain to the usual brightness and a slight
+blur, which removes more noise than detail, bring most of it back. Measured on the second pictures of 286 people of LFW sets
+1-4, brightness x 0.12 with noise of 4 grey levels, at threshold 0.553: recognized 45 % as they are, 55 % with the gain, 79 %
+with gain and blur; false matches at 0.442 rise from 2.9e-3 to 4.7e-3, where well-lit pictures have 4.4e-3.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from PIL import Image, ImageFilter
+
+from edge_oneshot.types import UInt8Array
+
+DARK = (
+    40.0  # mean luma below which a face is brightened; enrollment accepts none so dark, so templates are never changed
+)
+USUAL = 110.0  # the mean luma that it gets
+MAX_GAIN = 12.0
+VERY_DARK = 10.0
+DARK_PART, USUAL_PART = 64.0, 180.0  # the same for the 90th percentile of a cut-out
+SIGMA_PX, SIGMA_VERY_DARK_PX = 1.0, 1.5  # of the blur, in a chip of 112 px
+
+
+def light_up(pixels: UInt8Array) -> UInt8Array:
+    """The cut-out of a dark face for the landmark network, uint8 (H, W, 3): as `brighten`; a lit one as it is.
+
+    Whether it is dark shows in its bright parts, since a cut-out can lie half outside the picture, where it is black. In
+    noise the landmarks scatter, and the mean over frames (steady.py) needs faces that lie in the same place.
+    """
+    bright = float(np.percentile(pixels[::4, ::4, 1], 90))
+    if bright >= DARK_PART:
+        return pixels
+    gain = np.float32(min(MAX_GAIN, USUAL_PART / max(bright, 1.0)))
+    lit = np.minimum(pixels * gain, np.float32(255)).astype(np.uint8)
+    return np.asarray(Image.fromarray(lit).filter(ImageFilter.GaussianBlur(SIGMA_PX)))
+
+
+def brighten(pixels: UInt8Array, luma: float) -> UInt8Array:
+    """Pixels uint8 (H, W, C), RGB or grey, as the encoder takes them. luma: mean of the face, [0, 255]; DARK or more: as is."""
+    if luma >= DARK:
+        return pixels
+    gain = np.float32(min(MAX_GAIN, USUAL / max(luma, 1.0)))
+    bright = np.minimum(pixels * gain, np.float32(255)).astype(np.uint8)
+    picture = Image.fromarray(bright[..., 0] if bright.shape[2] == 1 else bright)
+    blur = ImageFilter.GaussianBlur(SIGMA_VERY_DARK_PX if luma < VERY_DARK else SIGMA_PX)
+    return np.asarray(picture.filter(blur)).reshape(pixels.shape)
