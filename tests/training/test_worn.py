@@ -13,7 +13,7 @@ from pictures import frame  # noqa: E402
 
 from edge_oneshot.config import Config  # noqa: E402
 from edge_oneshot.errors import ModelError  # noqa: E402
-from edge_oneshot.evaluation.occluders import occlude  # noqa: E402
+from edge_oneshot.evaluation.occluders import KINDS, LEARNT, occlude  # noqa: E402
 from edge_oneshot.model.bundle import find_bundle, read_bundle, split, write_bundle  # noqa: E402
 from edge_oneshot.recognition.compose import build_locator  # noqa: E402
 from edge_oneshot.vision.align import estimate_similarity, warp  # noqa: E402
@@ -86,3 +86,28 @@ def test_a_small_run_learns_and_can_be_loaded(tmp_path: Path, portraits: dict[st
     worn = [occlude(c, MARKS, "cap", random, held_out=False) for c in faces]
     hidden = [placer.look(cut_out(c, random, covered=True))[1] for c in worn]
     assert np.median(free) < 0.3 and np.median(hidden) > 0.7, "the shipped branch of before knew no caps"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_reports_render_other_things_than_training(kind: str, portraits: dict[str, np.ndarray]) -> None:
+    """From one seed, the two differ in far more than noise: in the shape, the pattern or both."""
+    (crop,) = crops(portraits, 1)
+    learnt, held_out = (
+        occlude(crop, MARKS, kind, np.random.default_rng(5), held_out=h).astype(int) for h in (False, True)
+    )
+    assert (np.abs(learnt - held_out).max(axis=-1) > 30).mean() > 0.02
+    assert (np.abs(crop - held_out).max(axis=-1) > 30).mean() > 0.02, "something is over the face"
+
+
+def test_training_covers_halves_of_faces(portraits: dict[str, np.ndarray]) -> None:
+    """One half behind a straight edge, flat in most cases, is a kind of its own, which no report renders."""
+    (crop,) = crops(portraits, 1)
+    flat = 0
+    for seed in range(20):
+        covered = occlude(crop, MARKS, "block", np.random.default_rng(seed), held_out=False)
+        changed = covered[(covered != crop).any(axis=-1)]
+        _, counts = np.unique(changed, axis=0, return_counts=True)
+        assert len(changed) > 0.1 * CROP_PX**2, seed
+        flat += bool(counts.max() > 0.9 * len(changed))
+    assert "block" in LEARNT and "block" not in KINDS
+    assert 6 <= flat <= 18

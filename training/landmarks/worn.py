@@ -35,21 +35,23 @@ from edge_oneshot.evaluation.occluders import LEARNT, occlude
 from edge_oneshot.model.bundle import digest, split, write_bundle
 from edge_oneshot.model.runtime import Runtime
 from edge_oneshot.vision.align import warp
+from edge_oneshot.vision.light import light_up
 from training.landmarks.graft import Layer, graft, layers, trunk
 from training.landmarks.network import NAMES, SIDE_PX
 
 CHIP_PX, MARGIN_PX = 112, 16
 CROP_PX = CHIP_PX + 2 * MARGIN_PX  # side of a stored crop: the encoder's chip with a margin
 MARKS = np.array([CHIP_POINTS[name] for name in NAMES]) + MARGIN_PX  # landmarks in a crop, px
+OFTEN = ("cap", "cap", "FFP2 mask", "sunglasses", "hood")  # rendered more often than the other kinds: they are harder
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WornConfig:
     """Every setting and its reason. Stored in the bundle's card."""
 
-    renderings: int = 5500
+    renderings: int = 9600
     views: int = 2  # degraded copies of each cut-out, beside the clean one
-    steps: int = 1600
+    steps: int = 2800
     batch: int = 48  # of covered faces, and as many free ones
     rate: float = 2e-3
     decay: float = 0.02  # of the weights
@@ -122,16 +124,16 @@ def degrade(cut: Array, random: np.random.Generator) -> Array:
     light = np.exp(random.normal() * 0.25) * np.exp(random.normal(size=3) * 0.06)
     values = 255 * (values / 255) ** np.exp(random.normal() * 0.25) * light + random.normal() * 8
     values = values + random.normal(size=values.shape) * random.uniform(0, 6)
-    return np.asarray(np.clip(values if random.random() < 0.5 else values[:, ::-1], 0, 255), np.uint8)
+    return light_up(np.asarray(np.clip(values if random.random() < 0.5 else values[:, ::-1], 0, 255), np.uint8))
 
 
 def rendered(task: tuple[Array, int, int]) -> Array:
-    """The cut-out of a face with one object over it, the kinds in turn and caps twice. Nothing that is held out.
+    """The cut-out of a face with one object over it, the kinds in turn and OFTEN more often. Nothing that is held out.
 
     task: the crop, the number of the rendering, the seed.
     """
     crop, number, seed = task
-    kinds, random = [*LEARNT, "cap"], np.random.default_rng([seed, number])
+    kinds, random = [*LEARNT, *OFTEN], np.random.default_rng([seed, number])
     worn = occlude(crop, MARKS, kinds[number % len(kinds)], random, held_out=False)
     worn[(crop == 0).all(axis=-1)] = 0  # nothing is worn outside the picture
     return cut_out(worn, random, covered=True)

@@ -76,6 +76,10 @@ class Canvas:
             values = np.repeat(values.mean(axis=-1, keepdims=True), 3, axis=-1)
         self._mix(alpha, values * (self.light * shade)[..., None])
 
+    def paint(self, alpha: Float64Array, colour: Float64Array) -> None:
+        """Cover with a colour (3,) in [0, 255], whatever the light."""
+        self._mix(alpha, np.broadcast_to(colour, self.pixels.shape))
+
     def shadow(self, alpha: Float64Array, depth: float) -> None:
         """Darken what is there by the share `depth`."""
         self._mix(alpha, self.pixels * (1 - depth))

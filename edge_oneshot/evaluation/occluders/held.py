@@ -60,9 +60,11 @@ def _hand(canvas: Canvas, palm: Point, direction: float, spread: float) -> Float
 
 
 def hand(canvas: Canvas, *, held_out: bool) -> Float64Array:
-    """One hand over the mouth, an eye or the nose; held out: two hands, over the eyes or over mouth and nose."""
+    """One hand over the mouth, an eye or the nose, or two; held out: the crook of an arm in a sleeve."""
     random, side = canvas.random, 1 if canvas.random.random() < 0.5 else -1
     if held_out:
+        return _sleeve(canvas, side)
+    if random.random() < 0.35:
         height = random.choice([0.0, canvas.mouth[1] - 0.1]) + random.normal() * 0.06
         total = np.zeros_like(canvas.x)
         for s in (-1, 1):
@@ -79,13 +81,49 @@ def hand(canvas: Canvas, *, held_out: bool) -> Float64Array:
     return _hand(canvas, palm, float(direction), random.uniform(0.1, 1.0))
 
 
+def _sleeve(canvas: Canvas, side: int) -> Float64Array:
+    """A bent arm before the mouth and the nose, or before the eyes: two thick strokes with folds that meet at the elbow."""
+    random = canvas.random
+    height = float(random.choice([0.05, canvas.mouth[1] - 0.1]) + random.normal() * 0.08)
+    elbow = (side * random.uniform(0.5, 1.0), height + random.uniform(0.0, 0.15))
+    surface, width = cloth(canvas, held_out=True), random.uniform(0.75, 0.95)
+    total = np.zeros_like(canvas.x)
+    for end in ((-side * 2.2, height + random.uniform(-0.1, 0.5)), (side * 0.4, height + 2.5)):
+        line = [elbow, end]
+        canvas.shadow(canvas.stroke([(x, y + 0.06) for x, y in line], width * 1.05), 0.25)
+        folds = 0.9 + 0.12 * np.sin(noise(canvas, 0.5) * 4) - 0.1 * np.abs(canvas.y - height)
+        alpha = canvas.stroke(line, width)
+        canvas.lay(alpha, surface, np.clip(folds, 0.5, 1.1))
+        total = np.maximum(total, alpha)
+    return total
+
+
+def _microphone(canvas: Canvas, side: int) -> Float64Array:
+    """A ball of wire mesh before the mouth, and its handle in a hand."""
+    random, (mx, my) = canvas.random, canvas.mouth
+    centre = (mx + random.normal() * 0.06, my + random.uniform(-0.05, 0.1))
+    end = (centre[0] + side * random.uniform(0.2, 0.8), centre[1] + 1.8)
+    handle = canvas.stroke([centre, end], 0.28)
+    canvas.lay(handle, np.full(3, random.uniform(15, 60)))
+    ball = canvas.stroke([centre, centre], random.uniform(0.65, 0.9))
+    canvas.shadow(canvas.stroke([centre, centre], 1.0), 0.2)
+    mesh = 0.8 + 0.3 * np.sin(canvas.x * 70) * np.sin(canvas.y * 70)
+    canvas.lay(ball, colour(random) if random.random() < 0.3 else np.full(3, random.uniform(40, 150)), mesh)
+    grip = [(end[0] * 0.6 + centre[0] * 0.4 + d, my + 1.0 + 0.02 * k) for k, d in enumerate((-0.3, 0.3))]
+    return np.maximum(np.maximum(handle, ball), _limb(canvas, grip, 0.5, _skin(canvas)))
+
+
 def phone(canvas: Canvas, *, held_out: bool) -> Float64Array:
-    """A phone before the mouth or an eye, with fingers around it; held out: a phone laid across, or a cup."""
+    """A phone before the mouth or an eye, with fingers around it, or a cup; held out: a book, or a microphone."""
     random, side = canvas.random, 1 if canvas.random.random() < 0.5 else -1
+    if held_out and random.random() < 0.5:
+        return _microphone(canvas, side)
     over = (canvas.mouth, (side * 0.5, 0.05), canvas.nose)[int(random.integers(3))]
     cx, cy = over[0] + random.normal() * 0.1, over[1] + random.normal() * 0.1 + 0.15
     wide, high, turn = random.uniform(0.55, 0.75), random.uniform(1.1, 1.5), random.normal() * 0.15
-    if held_out:
+    if held_out:  # a book
+        wide, high, cx, cy = 1.15, random.uniform(0.75, 0.95), cx * 0.2, float(canvas.mouth[1] + 0.25)
+    elif random.random() < 0.4:
         cup = random.random() < 0.4
         wide, high, turn = (0.6, 0.6, turn) if cup else (high, wide * 0.8, turn)
         cx, cy = (canvas.mouth[0], canvas.mouth[1] + 0.25) if cup else (cx * 0.3, cy)
@@ -94,11 +132,13 @@ def phone(canvas: Canvas, *, held_out: bool) -> Float64Array:
         x, y = (np.sign(v) * abs(v) ** 0.25 * h for v, h in ((np.cos(a), wide), (np.sin(a), high)))
         corners.append((cx + x * np.cos(turn) - y * np.sin(turn), cy + x * np.sin(turn) + y * np.cos(turn)))
     tone = colour(random) if random.random() < 0.5 else np.full(3, random.uniform(12, 60))
+    if held_out:
+        tone = cloth(canvas, held_out=True)
     canvas.shadow(canvas.shape([(x + 0.04, y + 0.06) for x, y in corners], soft=0.06), 0.35)
     alpha = canvas.shape(corners)
     gloss = 1 + random.uniform(0, 0.5) * np.exp(-(((canvas.x + canvas.y - cx - cy + random.normal() * 0.5) / 0.3) ** 2))
     canvas.lay(alpha, tone, gloss)
-    for k in range(int(random.integers(0, 4))):
+    for k in range(0 if held_out else int(random.integers(0, 4))):
         lens = (cx - wide * 0.6, cy - high * 0.75 + 0.22 * k)
         canvas.lay(canvas.stroke([lens, lens], 0.17), (18, 18, 24))
         canvas.lay(canvas.stroke([lens, lens], 0.06), (90, 95, 120))
@@ -130,4 +170,24 @@ def patch(canvas: Canvas, *, held_out: bool) -> Float64Array:
     if random.random() < 0.3:
         alpha = np.maximum(alpha, canvas.shape([(-a, b) for a, b in outline], soft=0.01))
     canvas.lay(alpha, surface)
+    return alpha
+
+
+def block(canvas: Canvas, *, held_out: bool) -> Float64Array:
+    """One half of the face, left, right or below, behind a straight edge: for training. Often flat, without light or noise."""
+    random, tilt = canvas.random, canvas.random.normal() * 0.15
+    near, reach = random.uniform(-0.35, 0.3), random.uniform(0.7, 3.0)
+    way = int(random.integers(3))
+    if way == 2:
+        low = canvas.mouth[1] - random.uniform(0.1, 0.75)
+        near, reach, tall = low, random.uniform(0.7, 1.6), random.uniform(0.9, 2.0)
+        outline = [(-tall, near), (tall, near + tilt), (tall, near + reach), (-tall, near + reach)]
+    else:
+        side, top, bottom = 2 * way - 1, -random.uniform(0.6, 2.5), random.uniform(1.4, 3.0)
+        outline = [(side * near, top), (side * reach, top), (side * reach, bottom), (side * near + tilt, bottom)]
+    alpha = canvas.shape(outline)
+    if random.random() < 0.6:
+        canvas.paint(alpha, colour(random))
+        return np.zeros_like(alpha)
+    canvas.lay(alpha, cloth(canvas, held_out=held_out) if random.random() < 0.7 else _skin(canvas))
     return alpha

@@ -23,7 +23,7 @@ KINDS: Mapping[str, Callable[..., Float64Array]] = {
 }
 
 
-LEARNT: Mapping[str, Callable[..., Float64Array]] = {**KINDS, "patch": held.patch}
+LEARNT: Mapping[str, Callable[..., Float64Array]] = {**KINDS, "patch": held.patch, "block": held.block}
 
 
 def occlude(

@@ -105,8 +105,38 @@ def _lips(canvas: Canvas) -> Float64Array:
     return np.where(far < 1, np.where(far < inner, random.random(), 1.0), 0.0)
 
 
-LEARNT: tuple[Pattern, ...] = (_plain, _plain, _plain, _stripes, _checks, _dots, _knit, _blotches, _lips, _lips)
-HELD_OUT: tuple[Pattern, ...] = (_plain, _zigzag, _camouflage, _flowers, _grin)
+def _tartan(canvas: Canvas) -> Float64Array:
+    period, (u, v) = canvas.random.uniform(0.25, 0.6), _turned(canvas)
+    bands = [np.digitize(np.mod(w / period, 1), (0.45, 0.52, 0.6, 0.8)) % 2 for w in (u, v)]
+    return np.asarray(0.5 * bands[0] + 0.5 * bands[1], np.float64)
+
+
+def _rings(canvas: Canvas) -> Float64Array:
+    """Spots of a leopard: open rings of uneven size."""
+    period, (u, v) = canvas.random.uniform(0.15, 0.3), _turned(canvas)
+    far = np.hypot(np.mod(u / period, 1) - 0.5, np.mod(v / period + 0.5 * np.floor(u / period), 1) - 0.5)
+    return np.asarray(np.abs(far + 0.06 * noise(canvas, 0.15) - 0.3) < 0.1, np.float64)
+
+
+def _marble(canvas: Canvas) -> Float64Array:
+    return np.asarray(np.exp(-np.abs(noise(canvas, canvas.random.uniform(0.4, 0.8))) * 5))
+
+
+def _snout(canvas: Canvas) -> Float64Array:
+    """A printed nose with whiskers and a smiling line, where the nose and the mouth are."""
+    (nx, ny), (mx, my) = canvas.nose, canvas.mouth
+    nose = np.abs(canvas.x - nx) + np.abs(canvas.y - ny - 0.12) < 0.14
+    line = (np.abs(canvas.y - my - 0.08 + 0.5 * (canvas.x - mx) ** 2) < 0.025) & (np.abs(canvas.x - mx) < 0.4)
+    far = np.abs(canvas.x - nx)
+    whisker = (np.abs(np.mod((canvas.y - ny - 0.15) / (0.1 + 0.3 * far), 1) - 0.5) < 0.06) & (far > 0.3) & (far < 0.75)
+    return np.asarray(nose | line | whisker, np.float64)
+
+
+LEARNT: tuple[Pattern, ...] = (
+    *(_plain, _plain, _plain, _plain, _stripes, _checks, _dots, _knit, _blotches, _lips, _lips),
+    *(_zigzag, _camouflage, _flowers, _grin),
+)
+HELD_OUT: tuple[Pattern, ...] = (_plain, _tartan, _rings, _marble, _snout)
 
 
 def cloth(canvas: Canvas, *, held_out: bool) -> Float64Array:
