@@ -137,13 +137,13 @@ def test_a_partly_hidden_face_is_compared_but_not_enrolled(
 def test_a_face_under_something_worn_is_not_enrolled(
     make_recognizer: Callable[..., Recognizer], pipeline: Pipeline, portraits: dict[str, Pixels], kind: str
 ) -> None:
-    """Rendered in shapes and textures that no training used. Of four pictures of a kind, one may pass."""
+    """Rendered in shapes and textures that no training used. Of ten pictures of a kind, three may pass."""
     recognizer, messages = make_recognizer(), []
     assert pipeline.locator is not None
     for name, pixels in portraits.items():
         (face,) = pipeline.locator.locate(frame(pixels))
         marks = np.array([face.landmark(n) for n in pipeline.locator.placer.card.points])
-        for seed in range(1 if kind == "free" else 2):
+        for seed in range(1 if kind == "free" else 5):
             random = np.random.default_rng([1, seed])
             worn = pixels if kind == "free" else occlude(pixels, marks, kind, random, held_out=True)
             try:
@@ -152,7 +152,7 @@ def test_a_face_under_something_worn_is_not_enrolled(
                 messages += error.faults
     known = ("uncover the face", "no face found", "2 faces found")
     assert all(any(k in m for k in known) for m in messages), messages
-    assert messages == [] if kind == "free" else len(messages) >= 3
+    assert messages == [] if kind == "free" else len(messages) >= 7
 
 
 def test_undo_inverts_a_transform() -> None:
