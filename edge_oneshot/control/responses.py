@@ -29,9 +29,7 @@ class StatedRate:
     group: str | None = out("the group of the cohort that decided the threshold; null against everybody")
     fmr: float | None = out("stated false match rate of one comparison, else null")
     fpir: float | None = out("stated false match rate against the whole gallery, else null")
-    everybody_fmr: float | None = out(
-        "that of one comparison with any person, or an upper bound; null without a cohort"
-    )
+    everybody_fmr: float | None = out("that of a comparison with anyone, or an upper bound; null without a cohort")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,6 +101,7 @@ class Change:
 class GalleryCounts:
     identities: int
     templates: int
+    fault: str = out("why the gallery cannot be changed; empty = none", "")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -175,6 +174,7 @@ class Checked(GalleryCounts):
     fnmr: float | None = out("expected share of enrolled people's captures missed now; null if not measured", None)
     rate: StatedRate | None = out("the stated error rate, and against whom it is kept", None)
     old_encoders: list[OldEncoder] | None = out("encoders in use for people with an old template", None)
+    set_aside: dict[str, int] | None = out("rows of each file that could not be read", None)
     door: DoorState | None = out("this door's own error rates; null if they cannot be measured", None)
 
 

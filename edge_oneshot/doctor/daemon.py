@@ -39,7 +39,9 @@ def ask_status(config: Config) -> tuple[StatusReport | None, Finding]:
 
 
 def gallery(state: StatusReport) -> Iterator[Finding]:
-    """Whether people should be enrolled again after a change of the encoder."""
+    """Whether the gallery can be changed, and people should be enrolled again after a change of the encoder."""
+    if state.gallery.fault:
+        yield fault("gallery", f"{state.gallery.fault}; the people in it are recognized", "see the line `disk`")
     if state.old_templates:
         yield warning(
             "gallery",

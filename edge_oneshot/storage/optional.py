@@ -34,8 +34,8 @@ class OptionalDatabase:
         try:
             disk.create_private(self.path)
         except PermissionError as e:
-            why, hint = disk.explain(e.errno or 0, str(e.strerror), self.path, self._schema.kind)
-            raise StorageError(f"cannot open the {self._schema.kind} {self.path}: {why}", hint) from None
+            reason = disk.explain(e.errno or 0, str(e.strerror), self.path, self._schema.kind)
+            raise StorageError(f"cannot open the {self._schema.kind} {self.path}: {reason.why}", reason.hint) from None
         except OSError:
             pass
 
