@@ -15,14 +15,24 @@ def _key(
     choices: tuple[Any, ...] = (),
     slug: bool = False,
     example: Any = None,
+    path: str = "",
 ) -> Any:
     """A key of a section: its default, its documentation in one line (with the unit), and the values that it accepts.
 
-    low, high: bounds, inclusive. example: the value in the example file if the default is None.
+    low, high: bounds, inclusive. example: the value in the example file if the default is None. path: "file" for a path; "bundle"
+    and "name" where a name without / may be a shipped bundle, or a systemd credential.
     """
     return field(
         default=default,
-        metadata={"doc": doc, "low": low, "high": high, "choices": choices, "slug": slug, "example": example},
+        metadata={
+            "doc": doc,
+            "low": low,
+            "high": high,
+            "choices": choices,
+            "slug": slug,
+            "example": example,
+            "path": path,
+        },
     )
 
 
@@ -35,11 +45,14 @@ class DeviceConfig:
     )
     name: str = _key("", "display name of this device; empty: the slug")
     state_dir: str = _key(
-        "", "folder of gallery and outbox; empty: the StateDirectory of systemd, or the data folder of the user"
+        "",
+        "folder of gallery and outbox; empty: the StateDirectory of systemd, or the data folder of the user",
+        path="file",
     )
     socket: str = _key(
         "",
         "control socket; empty: /run/edge-oneshot/<instance>.sock, or <state_dir>/<instance>.sock for a user's own daemon",
+        path="file",
     )
 
 
@@ -75,17 +88,24 @@ class CameraConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelConfig:
-    encoder: str = _key("", "encoder bundle: a path, or the name of a shipped bundle; empty: the shipped face encoder")
+    encoder: str = _key(
+        "", "encoder bundle: a path, or the name of a shipped bundle; empty: the shipped face encoder", path="bundle"
+    )
     old_encoder: str = _key(
         "",
         "encoder bundle that encoder named before: people with a template of it are compared by it until enrolled again; "
         "empty: only the shipped ones",
+        path="bundle",
     )
-    detector: str = _key("", "detector bundle that finds faces; empty: the shipped BlazeFace full range")
-    refiner: str = _key("", "detector bundle that refines each face found; empty: the shipped BlazeFace short range")
-    landmarks: str = _key("", "landmark bundle that locates eyes, nose and mouth; empty: the shipped one")
+    detector: str = _key("", "detector bundle that finds faces; empty: the shipped BlazeFace full range", path="bundle")
+    refiner: str = _key(
+        "", "detector bundle that refines each face found; empty: the shipped BlazeFace short range", path="bundle"
+    )
+    landmarks: str = _key(
+        "", "landmark bundle that locates eyes, nose and mouth; empty: the shipped one", path="bundle"
+    )
     cohort: str = _key(
-        "", "file from `edge-oneshot calibrate` that gives the thresholds; empty: the card of the encoder"
+        "", "file from `edge-oneshot calibrate` that gives the thresholds; empty: the card of the encoder", path="file"
     )
     pad: str = _key(
         "", "presentation attack detection: the name of an installed plug-in; empty: none, and a photograph can match"
@@ -225,13 +245,18 @@ class MqttConfig:
     password_file: str = _key(
         "",
         "file whose first line is the password; a name without / is a systemd credential: a file in $CREDENTIALS_DIRECTORY",
+        path="name",
     )
     tls: bool = _key(False, "encrypt the connection and verify the certificate of the broker")
     ca_file: str = _key(
-        "", "PEM file of the authority that signed the certificate of the broker; empty: the authorities of the system"
+        "",
+        "PEM file of the authority that signed the certificate of the broker; empty: the authorities of the system",
+        path="file",
     )
-    cert_file: str = _key("", "PEM file of the certificate of this device, for brokers that require one")
-    key_file: str = _key("", "PEM file of the private key of cert_file; a name without /: see password_file")
+    cert_file: str = _key("", "PEM file of the certificate of this device, for brokers that require one", path="file")
+    key_file: str = _key(
+        "", "PEM file of the private key of cert_file; a name without /: see password_file", path="name"
+    )
     protocol: str = _key(
         "auto", "MQTT version; auto: 5, or 3.1.1 if the broker does not support 5", choices=("auto", "5", "3.1.1")
     )
@@ -259,6 +284,7 @@ class MqttConfig:
     sign_key_file: str = _key(
         "",
         "file of the key that signs events (`edge-oneshot mqtt new-key`); empty: unsigned; a name without /: see password_file",
+        path="name",
     )
     snapshot: bool = _key(
         False,
