@@ -127,7 +127,9 @@ class UnusableFile(StorageError):
 
 
 class ControlError(EdgeOneshotError):
-    pass
+    """disk: the socket cannot be made because its disk is full or read-only."""
+
+    disk = False
 
 
 class BrokerError(EdgeOneshotError):

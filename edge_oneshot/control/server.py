@@ -66,9 +66,11 @@ class ControlServer:
                 f"another daemon holds {path}", "stop it, or run another instance with --instance"
             ) from None
         except OSError as e:
-            raise ControlError(
+            error = ControlError(
                 f"cannot make the socket {path}: {e.strerror or e}", "set device.socket to a path that you may write"
-            ) from None
+            )
+            error.disk = e.errno in (errno.EROFS, errno.ENOSPC, errno.EDQUOT)
+            raise error from None
         path.chmod(0o660)
         self._thread = threading.Thread(target=self._server.serve_forever, args=(POLL_S,), name="control", daemon=True)
         self._thread.start()

@@ -19,7 +19,7 @@ from edge_oneshot.errors import EdgeOneshotError
 from edge_oneshot.events.explain import OpenTrack, TrackRecord, names, select, without
 from edge_oneshot.events.track_check import checked
 from edge_oneshot.storage.database import Database, Schema, Seal, text
-from edge_oneshot.storage.optional import OptionalDatabase, moved_aside
+from edge_oneshot.storage.optional import OptionalDatabase, delete_moved_aside
 from edge_oneshot.types import Event, Observation, Withheld
 
 log = logging.getLogger(__name__)
@@ -105,7 +105,7 @@ class Journal:
             track.forget(identity_id)
         if self.path.exists():
             self._file.run(lambda db: _scrub(db, identity_id), None)
-        _delete_moved_aside(self.path)
+        delete_moved_aside(self.path)
 
     def keep_only(self, identity_ids: Iterable[str]) -> None:
         """Forget all other people: those who were removed from the gallery while the daemon did not run."""
@@ -157,13 +157,13 @@ def read_journal(path: Path) -> list[TrackRecord]:
         return _read(db)
 
 
-def forget_in_files(state_dir: Path, identity_id: str) -> None:
-    """Remove a person from the files of every instance while no daemon runs. A file that fails is logged."""
+def forget_in_journals(state_dir: Path, identity_id: str) -> None:
+    """Remove a person from the journals of every instance while no daemon runs. A file that fails is logged."""
     for path in sorted(state_dir.glob("explain-*.sqlite")):
         file = OptionalDatabase(path, SCHEMA, f"remove {path}: it may still name {identity_id!r}")
         file.run(lambda db: _scrub(db, identity_id), None)
         file.close()
-        _delete_moved_aside(path)
+        delete_moved_aside(path)
 
 
 def _read(db: Database) -> list[TrackRecord]:
@@ -183,12 +183,3 @@ def _scrub(db: Database, identity_id: str) -> None:
             content = json.dumps(without(record, identity_id), ensure_ascii=False)
             db.execute("UPDATE track SET record = ? WHERE id = ?", (content, number))
     db.delete_set_aside()
-
-
-def _delete_moved_aside(path: Path) -> None:
-    """No person can be removed from a damaged file, so the whole file is deleted."""
-    for aside in moved_aside(path):
-        try:
-            aside.unlink()
-        except OSError as e:
-            log.warning("cannot delete %s, which may name a person who was removed: %s", aside, e.strerror)

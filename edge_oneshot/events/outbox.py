@@ -59,3 +59,11 @@ class Outbox:
     def close(self) -> None:
         """Close the file. The link must have stopped; later calls other than `events.commit` do nothing."""
         self._file.close()
+
+
+def forget_in_outboxes(state_dir: Path, identity_id: str) -> None:
+    """Remove a person from the outboxes of every instance while no daemon runs. A file that fails is logged."""
+    for path in sorted(state_dir.glob("outbox-*.sqlite")):
+        outbox = Outbox(path)
+        outbox.events.forget(identity_id)
+        outbox.close()

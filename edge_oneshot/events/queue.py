@@ -18,7 +18,7 @@ from edge_oneshot.events.clock import Clock, Moment
 from edge_oneshot.events.ledger import counter
 from edge_oneshot.events.stored import COLUMNS, OutboxStatus, StoredEvent, from_row, microseconds, to_row
 from edge_oneshot.storage.database import Database, Value
-from edge_oneshot.storage.optional import OptionalDatabase
+from edge_oneshot.storage.optional import OptionalDatabase, delete_moved_aside
 from edge_oneshot.types import Event
 
 log = logging.getLogger(__name__)
@@ -110,6 +110,20 @@ class EventQueue:
             for kind, number in self._bursts.items():
                 log.warning("outbox: %d events were dropped (%s) since the last delivery", number, kind)
             self._bursts.clear()
+
+    def forget(self, identity_id: str) -> None:
+        """Delete the events of a person who was removed, but not the news of it. Rows set aside may name anyone: they go, too."""
+
+        def work(db: Database) -> None:
+            stored = [s.event for s in db.read("events", from_row) if _about(s.event, identity_id)]
+            db.execute_many("DELETE FROM events WHERE event_id = ?", [(event.event_id,) for event in stored])
+            db.delete_set_aside()
+
+        with self._lock:
+            self._waiting = deque(w for w in self._waiting if not _about(w.event, identity_id))
+            self._file.run(work, None)
+            self._file.run_alone(lambda db: db.truncate_log(1.0), False)
+        delete_moved_aside(self._file.path)
 
     def set_aside(self, stored: StoredEvent, reason: str) -> None:
         """Take an event that cannot be sent out of the queue; the file keeps its row."""
@@ -215,3 +229,7 @@ class EventQueue:
 def _last_seq(db: Database) -> int:
     """The largest number of an event. Every row is read before: what follows relies on their numbers and times."""
     return max((stored.seq for stored in db.read("events", from_row)), default=0)
+
+
+def _about(event: Event, identity_id: str) -> bool:
+    return event.event_type != "forgotten" and event.body.get("identity") == identity_id

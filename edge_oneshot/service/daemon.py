@@ -164,6 +164,7 @@ class Daemon:
         now = frozenset(self.recognizer.people.names)
         for identity_id in self._enrolled - now:
             self.tracker.forget(identity_id)
+            self.reporter.forget(identity_id)
             if self.journal is not None:
                 self.journal.forget(identity_id)
         self._enrolled = now
