@@ -62,6 +62,9 @@ class Database(Rows):
             self._db.text_factory = _decode
             self._db.create_function("row_digest", -1, row_digest, deterministic=True)
             self._prepare_in_turn()
+        except UnicodeDecodeError as e:  # SQLite's message quotes a damaged schema
+            self._db.close()
+            raise self._damaged(f"its schema is not UTF-8 ({e.reason})") from e
         except (OSError, sqlite3.Error) as e:
             self._db.close()
             raise self._error("open", e) from e

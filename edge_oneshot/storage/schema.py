@@ -49,6 +49,8 @@ def tables_of(db: sqlite3.Connection) -> dict[str, Table]:
     for name, without_rowid in db.execute(listed).fetchall():
         about = db.execute("SELECT name, pk FROM pragma_table_info(?)", (name,)).fetchall()
         columns = [column for column, _ in about]
+        if not all(isinstance(word, str) for word in (name, *columns)):
+            continue  # not UTF-8: no table of any version
         found[name] = Table(
             name=name,
             columns=tuple(c for c in columns if c != DIGEST),

@@ -15,6 +15,7 @@ from samples import person, random_unit, template
 
 from edge_oneshot.config import Config, DecisionConfig, DeviceConfig
 from edge_oneshot.doctor import files
+from edge_oneshot.errors import UnusableFile
 from edge_oneshot.events.journal import Journal, read_journal
 from edge_oneshot.events.outbox import Outbox
 from edge_oneshot.gallery.archive import to_document
@@ -220,3 +221,12 @@ def test_a_version_that_is_too_old_for_the_tables_is_corrected(
     change(path, spoil)
     make(path) if make is not grown else Gallery(path).close()
     assert list(tmp_path.glob("*.damaged-*")) == []
+
+
+def test_a_schema_that_is_not_utf_8_is_damage(tmp_path: Path) -> None:
+    path = tmp_path / "gallery.sqlite"
+    grown(path)
+    content = path.read_bytes()
+    path.write_bytes(content.replace(b"CREATE TABLE identities (", b"CREATE TABLE identities \xd8", 1))
+    with pytest.raises(UnusableFile, match="the file is damaged"):
+        Gallery(path)
