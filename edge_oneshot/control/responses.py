@@ -174,7 +174,6 @@ class Checked(GalleryCounts):
     fnmr: float | None = out("expected share of enrolled people's captures missed now; null if not measured", None)
     rate: StatedRate | None = out("the stated error rate, and against whom it is kept", None)
     old_encoders: list[OldEncoder] | None = out("encoders in use for people with an old template", None)
-    set_aside: dict[str, int] | None = out("rows of each file that could not be read", None)
     door: DoorState | None = out("this door's own error rates; null if they cannot be measured", None)
 
 
@@ -277,6 +276,7 @@ class StatusReport:
     threshold_extrapolated: bool
     old_templates: int = out("people who are compared by the encoder of an old template", 0)
     rate: StatedRate | None = out("the stated error rate, and against whom it is kept", None)
+    set_aside: dict[str, int] | None = out("rows of each file that could not be read", None)
     door: DoorState | None = out("this door's own error rates; null if they cannot be measured", None)
 
 

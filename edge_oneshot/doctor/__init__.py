@@ -57,7 +57,7 @@ def examine(config: Config, probe_limit_s: float = 60.0) -> Iterator[Finding]:
         yield finding
     if state is not None:
         yield daemon.camera(state)
-        yield from daemon.gallery(state)
+        yield from daemon.gallery(config, state)
     yield within(BROKER_LIMIT_S, "broker", lambda: broker.check(config, state))
     yield device.clock()
     yield from device.permissions(config)

@@ -10,7 +10,7 @@ import contextlib
 import logging
 import time
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -134,7 +134,9 @@ class Gallery:
     def _entries(self) -> list[tuple[Identity, datetime]]:
         """(identity, when it was enrolled), by name."""
         found = {i.identity_id: (i, created) for i, created in self._db.read("identities", identity_of)}
-        for template in self.templates():
+        # Their own row was set aside.
+        orphans = "WHERE identity_id NOT IN (SELECT identity_id FROM identities) ORDER BY rowid"
+        for template in self._db.read("templates", template_of, orphans):
             i = template.identity_id
             found.setdefault(i, (Identity(identity_id=i, name=i), template.created_at))
         return sorted(found.values(), key=lambda entry: (entry[0].name.casefold(), entry[0].identity_id))
@@ -176,29 +178,19 @@ class Gallery:
     def add_all(self, people: Sequence[tuple[Identity, Sequence[Template]]], *, replace: bool = False) -> None:
         """Store several people in one transaction. Raises GalleryError as `add` does; then nothing is stored."""
         with self._writable().transaction():
+            known = {i.identity_id: i for i in self.identities()}
             for identity, templates in people:
-                self._add(identity, templates, replace)
+                self._add(identity, templates, replace, known.values())
+                known[identity.identity_id] = identity
         if replace:
             self._erase_removed(1.0)
 
     def check_free(self, identity: Identity, *, replace: bool = False) -> None:
         """Raises GalleryError if the id or the name is in use. `replace` allows the same person, by id and name."""
-        for other in self.identities():
-            same_id = other.identity_id == identity.identity_id
-            same_name = other.name.casefold() == identity.name.casefold()
-            if same_id and same_name and not replace:
-                raise GalleryError(
-                    f"{other.name!r} is already enrolled as {other.identity_id!r}", "--replace replaces the template"
-                )
-            if same_id and not same_name:
-                raise GalleryError(
-                    f"the id {other.identity_id!r} belongs to {other.name!r}", "give another one with --id"
-                )
-            if same_name and not same_id:
-                raise _name_taken(identity.name, other)
+        _check_free(identity, self.identities(), replace)
 
-    def _add(self, identity: Identity, templates: Sequence[Template], replace: bool) -> None:
-        self.check_free(identity, replace=replace)
+    def _add(self, identity: Identity, templates: Sequence[Template], replace: bool, known: Iterable[Identity]) -> None:
+        _check_free(identity, known, replace)
         self._db.execute("DELETE FROM templates WHERE identity_id = ?", (identity.identity_id,))
         for template in templates:
             if used := self._db.rows(
@@ -251,6 +243,8 @@ class Gallery:
 
     def _delete_set_aside(self, identity_id: str) -> None:
         """Delete what was set aside of this person, and of no person who is enrolled."""
+        if not self._db.count_set_aside():
+            return
         others = [i.identity_id for i in self.identities() if i.identity_id != identity_id]
         self._db.delete_set_aside(lambda content: any(f"'{i}'" in content for i in others))
 
@@ -262,6 +256,21 @@ class Gallery:
                 "%s: another program is reading; the removed templates are overwritten when it has finished", self.path
             )
         self._log_holds_removed = not erased
+
+
+def _check_free(identity: Identity, known: Iterable[Identity], replace: bool) -> None:
+    """As Gallery.check_free, against these people."""
+    for other in known:
+        same_id = other.identity_id == identity.identity_id
+        same_name = other.name.casefold() == identity.name.casefold()
+        if same_id and same_name and not replace:
+            raise GalleryError(
+                f"{other.name!r} is already enrolled as {other.identity_id!r}", "--replace replaces the template"
+            )
+        if same_id and not same_name:
+            raise GalleryError(f"the id {other.identity_id!r} belongs to {other.name!r}", "give another one with --id")
+        if same_name and not same_id:
+            raise _name_taken(identity.name, other)
 
 
 def _unknown_id(identity_id: str) -> GalleryError:
