@@ -28,6 +28,7 @@ from edge_oneshot.control.parts import (
 class GalleryCounts:
     identities: int
     templates: int
+    fault: str = out("why the gallery cannot be changed; empty = none", "")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -171,6 +172,7 @@ class StatusReport:
     old_templates: int = out("people who are compared by the encoder of an old template", 0)
     refused_topics: tuple[str, ...] = out("topics that the broker does not take, with the reason; at most 10", ())
     rate: StatedRate | None = out("the stated error rate, and against whom it is kept", None)
+    set_aside: dict[str, int] | None = out("rows of each file that could not be read", None)
     door: DoorState | None = out("this door's own error rates; null if they cannot be measured", None)
     adaptation: AdaptationState | None = out("to this site's strangers; null unless decision.adapt", None)
 

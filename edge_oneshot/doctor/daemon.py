@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -38,8 +39,14 @@ def ask_status(config: Config) -> tuple[StatusReport | None, Finding]:
     return state, ok("daemon", text)
 
 
-def gallery(state: StatusReport) -> Iterator[Finding]:
-    """Whether people should be enrolled again after a change of the encoder."""
+def gallery(config: Config, state: StatusReport) -> Iterator[Finding]:
+    """Whether the gallery can be changed, and people should be enrolled again after a change of the encoder."""
+    if state.gallery.fault:
+        yield fault("gallery", f"{state.gallery.fault}; the people in it are recognized", "see the line `disk`")
+    damaged = {name: count for name, count in (state.set_aside or {}).items() if count}
+    if damaged and not os.access(config.gallery_path, os.R_OK):  # else the lines `files` say more
+        counted = ", ".join(f"{count} in {name}" for name, count in damaged.items())
+        yield warning("files", f"rows that could not be read are set aside: {counted}", "sudo edge-oneshot doctor")
     if state.old_templates:
         yield warning(
             "gallery",

@@ -152,7 +152,7 @@ class Daemon:
 
     def _read_gallery(self) -> None:
         people = self.recognizer.people
-        people.refresh()
+        people.try_refresh()
         # A request may have read the change first, so compare with what was published.
         if people.references is not self._published:
             log.info("the gallery has changed: %d people, %d templates", len(people.names), len(people.references))
@@ -163,6 +163,7 @@ class Daemon:
         now = frozenset(self.recognizer.people.names)
         for identity_id in self._enrolled - now:
             self.tracker.forget(identity_id)
+            self.reporter.forget(identity_id)
             if self.journal is not None:
                 self.journal.forget(identity_id)
         self._enrolled = now
@@ -288,7 +289,9 @@ class Daemon:
 
     def health(self) -> Health:
         door = None if self.door is None else self.door.report()
-        return self.vitals.health(self.state.value, self.recognizer, self.reporter, door)
+        parts = {"explain": self.journal, "door": self.door}
+        aside = {name: part.set_aside for name, part in parts.items() if part is not None}
+        return self.vitals.health(self.state.value, self.recognizer, self.reporter, door, aside)
 
     def status(self) -> StatusReport:
         """What `edge-oneshot status` shows."""

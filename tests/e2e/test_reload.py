@@ -73,7 +73,7 @@ def test_live_keys_change_and_the_others_are_named(device: Device, broker: Mosqu
         "decision.explain_tracks": {"before": 2000, "now": 0},
     }
     assert data["restart_needed"] == ["camera.fps", "mqtt.username", "mqtt.password_file"]
-    assert data["gallery"] == {"identities": 1, "templates": 1} and data["threshold"] == 0.9999
+    assert data["gallery"] == {"identities": 1, "templates": 1, "fault": ""} and data["threshold"] == 0.9999
     assert "somebody" not in json.dumps(answer) + device.log(), "values of keys that may be secret are not reported"
     assert device.status()["threshold"] == 0.9999 != before
     device.wait(lambda: subscriber.on("/info")[-1].json["threshold"] == 0.9999, "the new threshold in info")

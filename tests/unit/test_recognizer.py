@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -423,12 +422,10 @@ def test_a_gallery_that_cannot_be_read_is_an_error_and_is_closed(
     recognizer.enroll("Eileen", collins)
     recognizer.close()
     path = recognizer.people.gallery.path
-    with sqlite3.connect(path) as db:
-        db.execute("DROP TABLE templates")
-    db.close()
     config, opened = Config(model=ModelConfig(threads=1)), []
     make = Gallery.__init__
     monkeypatch.setattr(Gallery, "__init__", lambda self, path: (opened.append(self), make(self, path))[1])
+    monkeypatch.setattr(Gallery, "templates", lambda self: self._db.rows("SELECT * FROM no_such_table"))
     with pytest.raises(StorageError, match="cannot read the gallery"):
         Recognizer.open(config, gallery=path)
     with pytest.raises(StorageError, match="closed"):
