@@ -19,7 +19,7 @@ import sys
 import time
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import IO, TYPE_CHECKING, BinaryIO
 
 if __name__ == "__main__":
     sys.path[:] = sys.argv[1:]
@@ -34,6 +34,25 @@ ENOUGH_PX = 1600  # of width and height; a picture of at least twice this is hal
 MAX_RESULT_PX = 24_000_000  # a larger picture is halved; 72 MB as RGB in the parent
 # The formats that are decoded. Pillow knows more, and some of them start other programs.
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "PPM")
+HOW_TO_CONVERT = "convert it to JPEG; an iPhone takes JPEG with Settings > Camera > Formats > Most Compatible, and shares HEIC as JPEG by e-mail"
+# The beginning of files that are taken for pictures.
+KINDS = (
+    (b"%PDF", "a PDF document"),
+    (b"%!PS", "a PostScript file"),
+    (b"<svg", "an SVG drawing"),
+    (b"<?xml", "an XML file"),
+    (b"<!DOCTYPE", "a web page"),
+    (b"<html", "a web page"),
+    (b"PK\3\4", "a ZIP archive"),
+    (b"\x1aE\xdf\xa3", "a Matroska or WebM video"),
+    (b"\xff\x0a", "JPEG XL"),
+    (b"\0\0\0\x0cJXL ", "JPEG XL"),
+    (b"\0\0\0\x0cjP  ", "JPEG 2000"),
+    (b"8BPS", "a Photoshop file"),
+    (b"\0\0\1\0", "an icon"),
+)
+# ISO base media files: bytes 4 to 8 are "ftyp", then come the brands.
+BRANDS = {b"hei": "HEIC", b"hev": "HEIC", b"mif": "HEIF", b"msf": "HEIF", b"avi": "AVIF", b"crx": "Canon CR3 raw"}
 SMALLER = "scale it down to at most 24 megapixels, or export it as a JPEG that is not progressive"
 
 
@@ -85,6 +104,7 @@ def decode(path: Path, data: bytes | None) -> Image.Image:
             large = image.size[0] * image.size[1] > MAX_RESULT_PX
             divisor = _divisor(*image.size)
             image.draft(None, (image.size[0] // divisor, image.size[1] // divisor))  # affects only JPEG
+            _require_end(image)
             image.load()
             return _rgb(_upright(_reduced(image)))
     except Refused as e:
@@ -94,12 +114,8 @@ def decode(path: Path, data: bytes | None) -> Image.Image:
     except (IsADirectoryError, PermissionError) as e:
         raise Refused(f"cannot read image {path}: {e.strerror}", "name a picture file that you may read") from None
     except UnidentifiedImageError:
-        hint = (
-            "convert it to JPEG"
-            if path.suffix.lower() in (".heic", ".heif", ".avif")
-            else "name a JPEG, PNG or WebP file"
-        )
-        raise Refused(f"{path}: not an image of a supported format", hint) from None
+        expected = "expected a JPEG, PNG, WebP, BMP, TIFF, GIF or PPM file"
+        raise Refused(f"image {path}: {expected}, got {_kind(path, data)}", HOW_TO_CONVERT) from None
     except MemoryError:
         raise Refused(f"image {path}{size}: decoding needs more than {MAX_MB} MB of memory", SMALLER) from None
     except Exception as e:  # decoders raise many types of exception for broken data, and some for lack of memory
@@ -108,6 +124,77 @@ def decode(path: Path, data: bytes | None) -> Image.Image:
             reason = f"broken, or decoding needs more than {MAX_MB} MB of memory: {reason}"
             raise Refused(f"image {path}{size} is {reason}", SMALLER) from None
         raise Refused(f"image {path} is broken: {reason}", "take or export it again") from None
+
+
+def _kind(path: Path, data: bytes | None) -> str:
+    """What an unknown file is, by its first bytes: "HEIC"."""
+    if data is None:
+        with path.open("rb") as file:
+            data = file.read(64)
+    if not data:
+        return "an empty file"
+    if data[4:8] == b"ftyp":
+        return BRANDS.get(data[8:11], "a video or another ISO media file")
+    return next((kind for start, kind in KINDS if data.lstrip().startswith(start)), "something else")
+
+
+def _require_end(image: Image.Image) -> None:
+    """Raises Refused for a PNG, GIF or TIFF file without its end. Pillow reads those whose pixels it has seen."""
+    file: IO[bytes] | None = getattr(image, "fp", None)
+    if image.format not in ("PNG", "GIF", "TIFF") or file is None:
+        return
+    position, size = file.tell(), file.seek(0, os.SEEK_END)
+    if image.format == "TIFF":
+        tags = image.tag_v2  # type: ignore[attr-defined]
+        ends = [
+            start + length
+            for starts, lengths in ((273, 279), (324, 325))  # of strips, of tiles
+            for start, length in zip(tags.get(starts, ()), tags.get(lengths, ()), strict=False)
+        ]
+        whole = max(ends, default=0) <= size
+    else:
+        file.seek(0)
+        whole = _png_ends(file) if image.format == "PNG" else _gif_ends(file)
+    file.seek(position)
+    if not whole:
+        raise Refused("the end of the file is missing", "copy or download it again")
+
+
+def _png_ends(file: IO[bytes]) -> bool:
+    file.seek(8)
+    while len(head := file.read(8)) == 8:
+        length = int.from_bytes(head[:4], "big")
+        if head[4:] == b"IEND":
+            return len(file.read(length + 4)) == length + 4
+        file.seek(length + 4, os.SEEK_CUR)  # beyond the end: the next read is empty
+    return False
+
+
+def _gif_ends(file: IO[bytes]) -> bool:
+    def skip_colours(flags: int) -> None:
+        if flags & 0x80:
+            file.seek(3 << (flags & 7) + 1, os.SEEK_CUR)
+
+    head = file.read(13)
+    skip_colours(head[10])
+    while kind := file.read(1):
+        if kind == b";":
+            return True
+        if kind == b",":
+            descriptor = file.read(9)
+            if len(descriptor) < 9:
+                return False
+            skip_colours(descriptor[8])
+            file.seek(1, os.SEEK_CUR)  # code size
+        elif kind == b"!":
+            file.seek(1, os.SEEK_CUR)  # label
+        else:
+            return True  # trailing bytes; Pillow ends here, too
+        while length := file.read(1):
+            if length == b"\0":
+                break
+            file.seek(length[0], os.SEEK_CUR)
+    return False
 
 
 def _divisor(width: int, height: int) -> int:

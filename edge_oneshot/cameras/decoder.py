@@ -6,6 +6,7 @@ A picture from a request gets a process that ends with it, so that no picture ca
 
 from __future__ import annotations
 
+import atexit
 import json
 import os
 import select
@@ -167,6 +168,12 @@ class _Worker:
 
 
 _idle: list[_Worker] = []  # append and pop are atomic
+
+
+@atexit.register
+def _end_idle() -> None:
+    while _idle:
+        _idle.pop().end()
 
 
 def _wait(descriptor: int, events: int, deadline: float) -> None:
