@@ -34,7 +34,7 @@ ENOUGH_PX = 1600  # of width and height; a picture of at least twice this is hal
 MAX_RESULT_PX = 24_000_000  # a larger picture is halved; 72 MB as RGB in the parent
 # The formats that are decoded. Pillow knows more, and some of them start other programs.
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "PPM")
-HOW_TO_CONVERT = "convert it to JPEG; an iPhone takes JPEG with Settings > Camera > Formats > Most Compatible, and shares HEIC as JPEG by e-mail"
+HOW_TO_CONVERT = "convert it to JPEG; an iPhone takes JPEG with Settings > Camera > Formats > Most Compatible"
 # The beginning of files that are taken for pictures.
 KINDS = (
     (b"%PDF", "a PDF document"),
