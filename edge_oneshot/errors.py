@@ -21,6 +21,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from edge_oneshot.shown import redact
+
 EXIT_OK = 0
 EXIT_ERROR = 1
 EXIT_USAGE = 2
@@ -49,15 +51,15 @@ EXIT_CODES: dict[int, str] = {
 class EdgeOneshotError(Exception):
     """Base of every error that the package raises on purpose.
 
-    message: what failed, where, expected and got, in one line. hint: how to fix it, in one line, or "".
+    message: what failed, where, expected and got, in one line. hint: how to fix it, in one line, or "". Passwords in them
+    are replaced, so that an error may be logged, published and shown.
     """
 
     exit_code = EXIT_ERROR
 
     def __init__(self, message: str, hint: str = "") -> None:
-        super().__init__(message)
-        self.message = message
-        self.hint = hint
+        self.message, self.hint = redact(message), redact(hint)
+        super().__init__(self.message)
 
     def __str__(self) -> str:
         return f"{self.message} ({self.hint})" if self.hint else self.message
@@ -70,7 +72,7 @@ class ConfigError(EdgeOneshotError):
 
     def __init__(self, message: str, hint: str = "", faults: tuple[str, ...] = ()) -> None:
         super().__init__(message, hint)
-        self.faults = faults
+        self.faults = tuple(map(redact, faults))
 
     def __str__(self) -> str:
         return "\n  ".join([super().__str__(), *self.faults])

@@ -1,7 +1,7 @@
 """Makes docs/images/camera-test.jpg: `edge-oneshot camera test` on a frame of two public-domain portraits.
 
-Run it with the Python of scripts/demo, which has the packages that carry the portraits. The near face passes the quality
-gates, the far face fails the gate for the distance between the eyes.
+Run it with the Python of scripts/demo, which has the packages that carry the portraits. The near face can be
+enrolled, the far face is recognized but too far away to be enrolled.
 """
 
 from __future__ import annotations

@@ -131,6 +131,7 @@ class Porch:
             outbox_dropped=0,
             outbox_refused=0,
             outbox_fault="",
+            refused_topics={},
             encoder_id=ENCODER,
             identities=1,
             templates=1,

@@ -22,6 +22,7 @@ from edge_oneshot.cameras.base import EndOfStream
 from edge_oneshot.cameras.schemes import Opener, camera_opener
 from edge_oneshot.config import CameraConfig
 from edge_oneshot.errors import CameraError
+from edge_oneshot.shown import redact_uri
 from edge_oneshot.types import Frame
 
 log = logging.getLogger(__name__)
@@ -68,7 +69,7 @@ class LatestFrame:
         Raises CameraError at once for what no retry can fix: an unknown scheme, a missing file or package.
         """
         self._open = opener or camera_opener(config)
-        self._name = config.uri.rpartition("@")[2]
+        self._name = redact_uri(config.uri)
         self._stall_s = max(config.stall_timeout_s, LATE_FRAMES / config.fps)
         self._retry_s, self._jitter = retry_s, jitter or random.Random()
         self._stop = threading.Event()

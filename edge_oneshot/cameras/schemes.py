@@ -22,6 +22,7 @@ from typing import cast
 from edge_oneshot.cameras.base import Camera
 from edge_oneshot.config import CameraConfig, plugins
 from edge_oneshot.errors import CameraError
+from edge_oneshot.shown import redact_uri
 
 # Opens the camera. Setting the event ends every wait of the camera soon, with EndOfStream. Raises CameraError.
 Opener = Callable[[threading.Event | None], Camera]
@@ -51,7 +52,8 @@ def connect(config: CameraConfig, stop: threading.Event | None = None) -> Camera
 def picamera2(address: str, config: CameraConfig) -> Opener:
     if address and not address.isdecimal():
         raise CameraError(
-            f"camera.uri: expected picamera2:N with a number, got {config.uri!r}", "picamera2: is the first camera"
+            f"camera.uri: expected picamera2:N with a number, got {redact_uri(config.uri)!r}",
+            "picamera2: is the first camera",
         )
     from edge_oneshot.cameras.picamera2 import Picamera2Camera
 
@@ -101,7 +103,9 @@ def _existing(address: str, uri: str, *, want_directory: bool) -> Path:
     path = Path(address).expanduser()
     what, other = ("folder", "file") if want_directory else ("file", "folder")
     if not path.exists():
-        raise CameraError(f"camera.uri: no such {what} or camera: {uri!r}", f"check the path, or {EXAMPLES}")
+        raise CameraError(
+            f"camera.uri: no such {what} or camera: {redact_uri(uri)!r}", f"check the path, or {EXAMPLES}"
+        )
     if path.is_dir() != want_directory:
         raise CameraError(f"camera.uri: expected a {what} at {path}, got a {other}", f"write {other}:{path}")
     return path

@@ -67,6 +67,7 @@ def cli(ctx: click.Context, config_path: str | None, instance: str | None) -> No
 def main() -> None:
     """Entry point. An EdgeOneshotError becomes one line and its exit code (edge_oneshot/errors.py)."""
     from edge_oneshot.errors import EdgeOneshotError
+    from edge_oneshot.shown import plain, redact
 
     # One thread of linear algebra, set before numpy is imported: a comparison with 10,000 templates takes 0.2 ms, and
     # several threads wait up to 40 ms for each other on cores that inference keeps busy.
@@ -74,11 +75,11 @@ def main() -> None:
     try:
         result: Any = cli.main(standalone_mode=False)
     except EdgeOneshotError as e:
-        click.echo(f"error: {e.message}", err=True)
+        click.echo(f"error: {plain(e.message)}", err=True)
         for fault in getattr(e, "faults", ()):
-            click.echo(f"  {getattr(fault, 'message', fault)}", err=True)
+            click.echo(f"  {plain(redact(str(getattr(fault, 'message', fault))))}", err=True)
         if e.hint:
-            click.echo(f"fix: {e.hint}", err=True)
+            click.echo(f"fix: {plain(e.hint)}", err=True)
         sys.exit(e.exit_code)
     except click.exceptions.Abort:
         click.echo("interrupted", err=True)

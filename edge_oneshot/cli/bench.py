@@ -71,11 +71,12 @@ def bench(
 def _frame(config: Config, image: Path | None) -> Frame:
     from edge_oneshot.cameras.images import decode_image
     from edge_oneshot.evaluation.benchmarking import make_frame
+    from edge_oneshot.shown import redact_uri
 
     if image is not None:
         return make_frame(decode_image(read_picture(image), str(image)).pixels, str(image), (640, 480))
     captured = perform(config, Capture())
-    source = config.camera.uri.rpartition("@")[2]
+    source = redact_uri(config.camera.uri)
     return make_frame(decode_image(captured.jpeg, source).pixels, source)
 
 

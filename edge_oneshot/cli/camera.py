@@ -45,13 +45,13 @@ def test(ctx: click.Context, out: Path, uri: str | None, timeout: float, field_o
     pictures (`evaluate conditions`). If a daemon is running, it takes the frame, since it owns the camera. FILE is readable
     by you alone (mode 0600); no other copy is kept.
     """
-    from edge_oneshot.cli.draw import draw, save
+    from edge_oneshot.cli.draw import draw, save, verdict
 
     config = find_config(ctx)
     if uri:
         config = replace(config, camera=replace(config.camera, uri=uri))
     result = perform(config, Capture(timeout_s=timeout), direct=uri is not None)
-    save(draw(result.jpeg, result.faces, config.quality.min_inter_eye_px), out)
+    save(draw(result.jpeg, result.faces), out)
     predicted, differs = _range(config, result.size[0], field_of_view)
     if as_json:
         fields = to_json(result)
@@ -59,7 +59,7 @@ def test(ctx: click.Context, out: Path, uri: str | None, timeout: float, field_o
         print_json(fields | {"file": str(out), "range": predicted, "range_measured_with": differs})
         return
     for number, face in enumerate(result.faces, 1):
-        click.echo(f"face {number}: {describe(face.quality)}: {'; '.join(face.faults) or 'good'}")
+        click.echo(f"face {number}: {describe(face.quality)}: {'; '.join(verdict(face)) or 'good'}")
     if not result.faces:
         click.echo("no face found: stand in front of the camera, 0.5 to 2 m away, with light on the face")
     for line in predicted:

@@ -13,10 +13,11 @@ import click
 
 from edge_oneshot.control.codec import to_json
 from edge_oneshot.control.requests import Request
+from edge_oneshot.shown import plain, plain_json, redact
 
 if TYPE_CHECKING:
     from edge_oneshot.config import Config
-    from edge_oneshot.control.responses import DoorState, StatedRate
+    from edge_oneshot.control.parts import AdaptationState, DoorState, StatedRate
 
 R = TypeVar("R")
 json_option = click.option("--json", "as_json", is_flag=True, help="Print data as JSON on standard output.")
@@ -34,14 +35,14 @@ def find_config(ctx: click.Context) -> Config:
 
 def print_json(data: object) -> None:
     """One JSON document on standard output, non-ASCII letters as they are. data: JSON values or a response."""
-    click.echo(json.dumps(to_json(data), indent=2, ensure_ascii=False))
+    click.echo(plain_json(json.dumps(to_json(data), indent=2, ensure_ascii=False)))
 
 
 def perform(config: Config, request: Request[R], *, direct: bool = False) -> R:
     """Serve a request by the running daemon or here; progress goes to standard error, one line each."""
     from edge_oneshot.service.offline import perform as serve
 
-    return serve(config, request, lambda text: click.echo(text, err=True), direct=direct)
+    return serve(config, request, lambda text: click.echo(plain(text), err=True), direct=direct)
 
 
 def door_words(door: DoorState, stated: StatedRate | None) -> str:
@@ -49,6 +50,16 @@ def door_words(door: DoorState, stated: StatedRate | None) -> str:
     from edge_oneshot.types import DoorReport
 
     return DoorReport(**to_json(door)).words(fpir=stated is not None and stated.fpir is not None)
+
+
+def adaptation_words(state: AdaptationState) -> str:
+    """What was learned of this site's strangers, in one line."""
+    done = state.counted == state.needed
+    text = f"adapted to {state.visits} visits" if done else f"adapting to this site: {state.visits} visits"
+    text += f", {state.counted} of {state.needed} visitors"
+    if state.before is None or state.after is None:
+        return f"{text}; nothing is subtracted yet"
+    return f"{text}; strangers' mean {state.before:.2f} -> {state.after:.2f} (version {state.version})"
 
 
 def words(rate: StatedRate) -> str:
@@ -75,10 +86,16 @@ def read_picture(path: Path) -> bytes:
 
 
 def start_logging(verbose: bool = False) -> None:
-    """Logs go to standard error, without times: the journal adds them."""
+    """Logs go to standard error, without times: the journal adds them. Passwords and control characters are replaced."""
     import logging
 
-    logging.basicConfig(format="%(levelname)s %(name)s: %(message)s", level=logging.DEBUG if verbose else logging.INFO)
+    class Formatter(logging.Formatter):
+        def format(self, record: logging.LogRecord) -> str:
+            return "\n".join(map(plain, redact(super().format(record)).split("\n")))
+
+    handler = logging.StreamHandler()
+    handler.setFormatter(Formatter("%(levelname)s %(name)s: %(message)s"))
+    logging.basicConfig(handlers=[handler], level=logging.DEBUG if verbose else logging.INFO)
 
 
 @contextmanager

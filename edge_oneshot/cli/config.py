@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import re
 
 import click
 
@@ -19,12 +18,14 @@ def config() -> None:
 @json_option
 @click.pass_context
 def show(ctx: click.Context, as_json: bool) -> None:
-    """Show every key with its value, and the paths derived from them. A password in a camera URI is masked."""
+    """Show every key with its value, and the paths derived from them. Passwords in them are masked."""
     from edge_oneshot.config import SECTIONS, toml_value
+    from edge_oneshot.shown import redact_uri
 
     c = find_config(ctx)
     sections = {name: dataclasses.asdict(getattr(c, name)) for name in SECTIONS}
-    sections["camera"]["uri"] = re.sub(r"(://)[^/@]*@", r"\1***@", sections["camera"]["uri"])
+    for keys in sections.values():
+        keys.update({key: redact_uri(value) for key, value in keys.items() if isinstance(value, str)})
     derived = {
         "file": str(c.path or "(defaults)"),
         "instance": c.instance,

@@ -11,32 +11,34 @@ from typing import Any
 
 from PIL import Image, ImageDraw, ImageFont
 
-from edge_oneshot.control.responses import FoundFace
+from edge_oneshot.control.parts import FoundFace
 from edge_oneshot.errors import CameraError
 
 GOOD, POOR, EDGE = (60, 220, 60), (255, 120, 0), (0, 0, 0)
 FORMATS = {".jpg": "JPEG", ".jpeg": "JPEG", ".png": "PNG"}
 
 
-def draw(jpeg: bytes, faces: Sequence[FoundFace], needed_px: float) -> Image.Image:
+def verdict(face: FoundFace) -> list[str]:
+    """What the gates of recognition refuse, else what those of enrollment do; empty: neither."""
+    return face.faults or [f"to enroll: {fault}" for fault in face.to_enroll]
+
+
+def draw(jpeg: bytes, faces: Sequence[FoundFace]) -> Image.Image:
     """The picture with a box, the landmarks, the px between the eyes and the faults of each face.
 
-    needed_px: the gate for the px between the eyes. Green: the face passes every gate; orange: it does not.
+    Green: the face can be enrolled; orange: it cannot, or is not even compared.
     """
     picture = Image.open(io.BytesIO(jpeg)).convert("RGB")
     pen = ImageDraw.Draw(picture)
     unit = max(1, round(picture.width / 640))  # the same look at every size
     font = _font(14 * unit)
     for number, face in enumerate(faces, 1):
-        colour = POOR if face.faults else GOOD
+        colour = POOR if verdict(face) else GOOD
         x0, y0, x1, y1 = face.box
         pen.rectangle((x0, y0, x1, y1), outline=colour, width=2 * unit)
         for x, y in face.landmarks:
             pen.ellipse((x - 2 * unit, y - 2 * unit, x + 2 * unit, y + 2 * unit), fill=colour, outline=EDGE)
-        lines = [
-            f"{number}: {face.quality['inter_eye_px']:.0f} px between the eyes ({needed_px:g} needed)",
-            *face.faults,
-        ]
+        lines = [f"{number}: {face.quality['inter_eye_px']:.0f} px between the eyes", *verdict(face)]
         text = "\n".join(lines)
         height = pen.multiline_textbbox((0, 0), text, font=font)[3]
         top = y1 + 3 * unit if y1 + 3 * unit + height <= picture.height else max(0, y0 - height - 3 * unit)

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import click
 
-from edge_oneshot.cli.common import door_words, find_config, json_option, perform, print_json, words
+from edge_oneshot.cli.common import adaptation_words, door_words, find_config, json_option, perform, print_json, words
 from edge_oneshot.control import requests as rq
-from edge_oneshot.control.responses import AlikePair, Checked, OldEncoder
+from edge_oneshot.control.parts import AlikePair, OldEncoder
+from edge_oneshot.control.responses import Checked
 
 AGAIN = "edge-oneshot enroll --name … --id {} --replace"
 
@@ -94,6 +95,8 @@ def check(ctx: click.Context, as_json: bool) -> None:
         click.echo(f"stated: {words(r.rate)}")
     if r.door is not None:
         click.echo(door_words(r.door, r.rate))
+    if r.adaptation is not None:
+        click.echo(adaptation_words(r.adaptation))
     _print_findings(r)
     current = " with a template of the current encoder" if r.old_encoders else ""
     for state, word in zip(r.growth or (), ("now", "with 100 more people"), strict=False):
@@ -156,6 +159,18 @@ def reset_door(ctx: click.Context, as_json: bool) -> None:
     """
     r = perform(find_config(ctx), rq.ResetDoor())
     print_json(r) if as_json else click.echo(f"erased the counts of {r.visits} visits; threshold {r.threshold:.3f}")
+
+
+@gallery.command("reset-adaptation", short_help="Erase what was learned of this site's strangers.")
+@json_option
+@click.pass_context
+def reset_adaptation(ctx: click.Context, as_json: bool) -> None:
+    """Erase what decision.adapt has learned of this site's strangers. Learning begins again with the next visit.
+
+    Use it after the camera was moved or replaced.
+    """
+    r = perform(find_config(ctx), rq.ResetAdaptation())
+    print_json(r) if as_json else click.echo(f"erased what {r.visits} visits had taught")
 
 
 @gallery.command()

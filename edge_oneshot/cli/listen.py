@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from edge_oneshot.cli.common import find_config
+from edge_oneshot.shown import plain, plain_json, redact
 
 if TYPE_CHECKING:
     from edge_oneshot.config import MqttConfig
@@ -58,7 +59,7 @@ def listen(
     config = broker_options(find_config(ctx).mqtt, **options)
     if live and as_json:
         raise click.UsageError("--live and --json exclude each other; give one of them")
-    printer = LiveTable(_plain) if live else _Printer(as_json)
+    printer = LiveTable() if live else _Printer(as_json)
     try:
         level = slug("--device", device) if device else "+"
     except ValueError as e:
@@ -101,10 +102,14 @@ def broker_options(
     ca_file: str | None,
 ) -> MqttConfig:
     """The configured broker with the options of the command line."""
+    from edge_oneshot.config import host_fault
+
     given = {"host": host, "port": port, "username": username, "password_file": password_file, "ca_file": ca_file}
     changes: dict[str, Any] = {key: value for key, value in given.items() if value is not None}
     if ca_file:
         changes["tls"] = True
+    if host is not None and (fault := host_fault("--host", host)):
+        raise click.UsageError(redact(fault))
     return dataclasses.replace(config, **changes)
 
 
@@ -117,17 +122,15 @@ class _Printer:
         self.different = 0
 
     def __call__(self, message: Any) -> None:
-        try:
-            event = json.loads(message.payload)
-            if not isinstance(event, dict):
-                raise ValueError("no object")
-        except (ValueError, RecursionError):
-            click.echo(f"ignored: no JSON object on {_plain(message.topic)}", err=True)
+        from edge_oneshot.mqtt.payloads import decode
+
+        if (event := decode(message.payload)) is None:
+            click.echo(f"ignored: no JSON object on {plain(message.topic)}", err=True)
             return
         marks = []
         if message.retain:
             marks.append("retained by another client: ignore it")  # the daemon never retains an event
-        event_id = str(event.get("event_id"))
+        event_id = _word(event.get("event_id"))
         if event_id in self._seen:
             marks.append("repeated")
         else:
@@ -136,33 +139,34 @@ class _Printer:
             if len(self._seen) > _REMEMBERED:
                 del self._seen[next(iter(self._seen))]
         text = message.payload.decode()
-        if "\n" in text:  # from another sender: the daemon sends one line
-            text = json.dumps(event, ensure_ascii=False)
+        if plain(text) != text:  # from another sender: the daemon sends one line without control characters
+            text = plain_json(json.dumps(event, ensure_ascii=False))
         click.echo(text if self._as_json else _line(event, marks))
 
 
 def _line(event: dict[str, Any], marks: list[str]) -> str:
     """2026-09-30T14:03:22.481Z porch match alice "Alice" score 0.71 margin +0.19"""
-    words = [str(event.get(key, "?")) for key in ("ts", "device", "event_type")]
+    words = [_word(event.get(key)) for key in ("ts", "device", "event_type")]
     if event.get("identity"):
-        words += [str(event["identity"]), f'"{event.get("name", "")}"']
+        words += [_word(event["identity"]), f'"{_word(event.get("name", ""))}"']
     if isinstance(event.get("score"), int | float):
         words.append(f"score {event['score']:.2f}")
     if isinstance(event.get("margin"), int | float):
         words.append(f"margin {event['margin']:+.2f}")
     if event.get("faults"):
-        words.append(str(event["faults"]))
+        faults = event["faults"] if isinstance(event["faults"], list) else [None]
+        words.append(", ".join(map(_word, faults)))
     if event.get("rate") == "none":
         marks = [*marks, "no rate: open nothing"]
     if event.get("late"):
         marks = [*marks, "late"]
-    if str(event.get("expires_at", "")) < datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"):
+    if _word(event.get("expires_at")) < datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"):
         marks = [*marks, "expired"]
     if event.get("clock") != "synced":
         marks = [*marks, "unsynced"]
-    return _plain(" ".join(words) + (f" ({', '.join(marks)})" if marks else ""))
+    return plain(" ".join(words) + (f" ({', '.join(marks)})" if marks else ""))
 
 
-def _plain(text: str) -> str:
-    """Replace control characters, which could control this terminal: any client may publish."""
-    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
+def _word(value: object) -> str:
+    """A value that should be a word. Another client may send a structure of any depth."""
+    return str(value) if isinstance(value, str | int | float) else "?"

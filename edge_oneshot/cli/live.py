@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from datetime import UTC, datetime
 from typing import Any
 
 import click
+
+from edge_oneshot.shown import plain
 
 _COLUMNS = (
     ("device", 16),
@@ -17,14 +18,14 @@ _COLUMNS = (
     ("fps", 6),
     ("last event", 44),
 )
+_MOST_ROWS = 200  # any client may publish below any name
 _CLEAR = "\x1b[H\x1b[J"  # cursor to the upper left corner, clear below it
 
 
 class LiveTable:
-    """Called with each message of `<prefix>/+/+`. plain: replaces control characters in received text."""
+    """Called with each message of `<prefix>/+/+`."""
 
-    def __init__(self, plain: Any) -> None:
-        self._plain = plain
+    def __init__(self) -> None:
         self._rows: dict[str, dict[str, str]] = {}
         self._seen: dict[str, None] = {}
         self.different = 0
@@ -32,17 +33,21 @@ class LiveTable:
 
     def __call__(self, message: Any) -> None:
         _, device, leaf = message.topic.rsplit("/", 2)
+        if device not in self._rows and len(self._rows) >= _MOST_ROWS:
+            return
         row = self._rows.setdefault(device, {"device": device, "events": "0"})
         self._changed = True
         if leaf == "availability":
             row["state"] = message.payload.decode("utf-8", "replace")
             return
+        from edge_oneshot.mqtt.payloads import decode
+
         try:
-            value = json.loads(message.payload)
+            value = decode(message.payload) or {}
             take = {"presence": self._presence, "health": self._health, "event": self._event}.get(leaf)
             if take is not None and not (leaf == "event" and message.retain):
                 take(row, value)
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        except (ValueError, KeyError, TypeError, AttributeError):
             row["last event"] = f"invalid message on {leaf}"
 
     def _presence(self, row: dict[str, str], value: dict[str, Any]) -> None:
@@ -80,5 +85,5 @@ class LiveTable:
             "  ".join(f"{name:{width}}" for name, width in _COLUMNS),
         ]
         for _, row in sorted(self._rows.items()):
-            lines.append("  ".join(f"{self._plain(row.get(name, ''))[:width]:{width}}" for name, width in _COLUMNS))
+            lines.append("  ".join(f"{plain(row.get(name, ''))[:width]:{width}}" for name, width in _COLUMNS))
         click.echo(_CLEAR + "\n".join(line.rstrip() for line in lines))

@@ -67,16 +67,20 @@ def test(
 @json_option
 @click.pass_context
 def unpublish(ctx: click.Context, /, device: str | None, force: bool, as_json: bool) -> None:
-    """Remove every retained topic of this device from the broker, including Home Assistant discovery."""
+    """Remove every retained topic of this device from the broker, including Home Assistant discovery.
+
+    That includes topics of an earlier slug, prefix or discovery prefix, which the outbox remembers.
+    """
     from edge_oneshot.mqtt.topics import slug
     from edge_oneshot.mqtt.unpublish import unpublish as clear
+    from edge_oneshot.service.compose import unpublish_own
 
     config = find_config(ctx)
     try:
         name = slug("--device", device) if device else config.device_slug
     except ValueError as e:
         raise click.UsageError(str(e)) from None
-    cleared = clear(config.mqtt, name, force=force)
+    cleared = clear(config.mqtt, name, force=force) if device else unpublish_own(config, force=force)
     if as_json:
         print_json({"device": name, "cleared": cleared})
     else:

@@ -7,7 +7,16 @@ from typing import TYPE_CHECKING
 
 import click
 
-from edge_oneshot.cli.common import door_words, find_config, json_option, perform, print_json, start_logging, words
+from edge_oneshot.cli.common import (
+    adaptation_words,
+    door_words,
+    find_config,
+    json_option,
+    perform,
+    print_json,
+    start_logging,
+    words,
+)
 from edge_oneshot.control import requests as rq
 
 if TYPE_CHECKING:
@@ -76,5 +85,7 @@ def status(ctx: click.Context, as_json: bool) -> None:
         click.echo(f"stated: {words(s.rate)}")
     if s.door is not None:
         click.echo(door_words(s.door, s.rate))
+    if s.adaptation is not None:
+        click.echo(adaptation_words(s.adaptation))
     for stage, ms in s.stages_ms.items():
         click.echo(f"  {stage:8} p50 {ms.p50:7.2f} ms   p95 {ms.p95:7.2f} ms")

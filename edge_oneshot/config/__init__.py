@@ -7,6 +7,7 @@ its socket and its outbox. All instances share one gallery.
 from __future__ import annotations
 
 from edge_oneshot.config.example import example_toml, toml_value
+from edge_oneshot.config.host import host_fault
 from edge_oneshot.config.reader import SLUG, contradictions, load_config, parse_config
 from edge_oneshot.config.root import SECTIONS, SYSTEM_DIR, Config, section_keys
 from edge_oneshot.config.sections import (
@@ -33,6 +34,7 @@ __all__ = [
     "QualityConfig",
     "contradictions",
     "example_toml",
+    "host_fault",
     "load_config",
     "parse_config",
     "section_keys",

@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import Any, TypeGuard, get_type_hints
 
 from edge_oneshot.config import plugins
+from edge_oneshot.config.host import host_fault
 from edge_oneshot.config.root import SECTIONS, Config, section_keys
 from edge_oneshot.config.sections import FPIR_FROM, FPIR_TO, DecisionConfig
 from edge_oneshot.errors import ConfigError, did_you_mean
+from edge_oneshot.text_file import read_text
 
 SLUG = re.compile(r"[a-z0-9_-]{1,64}")
 # The ways to state the accepted error. A configuration uses one of them.
@@ -24,14 +26,16 @@ def load_config(path: Path | None) -> Config:
     if path is None:
         return Config()
     try:
-        text = path.read_text(encoding="utf-8")
+        text = read_text(path)
     except FileNotFoundError:
         raise ConfigError(
             f"no configuration at {path}",
             f"create it with `edge-oneshot config example > {path}`, or name another with --config",
         ) from None
-    except (OSError, UnicodeDecodeError) as e:
+    except OSError as e:
         raise ConfigError(f"cannot read {path}: {e}", "check the path and its permissions") from None
+    except ValueError as e:
+        raise ConfigError(f"cannot read {path}: {e}") from None
     try:
         data = tomllib.loads(text)
     except (ValueError, RecursionError) as e:  # also for numbers of thousands of digits and for deep nesting
@@ -90,6 +94,10 @@ def contradictions(c: Config) -> list[str]:
         if limits.min_luma < limits.max_luma:
             continue
         faults.append(f"{section}.min_luma: expected less than max_luma ({limits.max_luma:g}), got {limits.min_luma:g}")
+    if fault := host_fault("mqtt.host", c.mqtt.host):
+        faults.append(fault)
+    if c.mqtt.prefix == c.mqtt.discovery_prefix:
+        faults.append(f"mqtt.discovery_prefix: expected another word than mqtt.prefix, got {c.mqtt.prefix!r} for both")
     if c.mqtt.password_file and not c.mqtt.username:
         faults.append("mqtt.username: expected a name together with password_file, got none")
     if (c.mqtt.ca_file or c.mqtt.cert_file) and not c.mqtt.tls:

@@ -72,6 +72,10 @@ class Config:
         return self.state_dir / f"explain-{self.instance}.sqlite"
 
     @property
+    def adaptation_path(self) -> Path:
+        return self.state_dir / f"adaptation-{self.instance}.sqlite"
+
+    @property
     def door_path(self) -> Path:
         return self.state_dir / f"door-{self.instance}.sqlite"
 

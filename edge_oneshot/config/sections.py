@@ -52,6 +52,12 @@ class CameraConfig:
     )
     width_px: int = _key(640, "requested width of the main stream, px", low=64, high=8192)
     height_px: int = _key(480, "requested height of the main stream, px", low=64, high=8192)
+    range: str = _key(
+        "near",
+        "how far away faces are searched for; near: from about 20 px between the eyes, in 640x480; far: from about 10 px in "
+        "any size, at the cost of now and then a second search per frame",
+        choices=("near", "far"),
+    )
     fps: float = _key(
         10.0, "requested frames per second; videos and folders are shown at most at this rate", low=0.1, high=120
     )
@@ -98,15 +104,15 @@ class ModelConfig:
 class QualityConfig:
     """Limits for recognition. A poor capture loses matches and raises no false match rate, so they are wide."""
 
-    min_inter_eye_px: float = _key(10.0, "least distance between the eyes in the main stream, px", low=0, high=1000)
-    min_sharpness: float = _key(5.0, "least sharpness: variance of the Laplacian of the aligned face", low=0, high=1e6)
-    min_luma: float = _key(10.0, "least mean brightness of the aligned face, 0-255", low=0, high=255)
+    min_inter_eye_px: float = _key(8.0, "least distance between the eyes in the main stream, px", low=0, high=1000)
+    min_sharpness: float = _key(1.0, "least sharpness: variance of the Laplacian of the aligned face", low=0, high=1e6)
+    min_luma: float = _key(5.0, "least mean brightness of the aligned face, 0-255", low=0, high=255)
     max_luma: float = _key(235.0, "greatest mean brightness of the aligned face, 0-255", low=0, high=255)
     min_contrast: float = _key(
-        4.0, "least contrast: standard deviation of the brightness of the aligned face", low=0, high=128
+        2.0, "least contrast: standard deviation of the brightness of the aligned face", low=0, high=128
     )
     max_cropped: float = _key(
-        0.25, "greatest share of the aligned face that lies outside the picture, 0-1", low=0, high=1
+        0.5, "greatest share of the aligned face that lies outside the picture, 0-1", low=0, high=1
     )
     max_yaw_deg: float = _key(60.0, "greatest angle by which a face is turned aside, degrees", low=0, high=90)
     max_pitch_deg: float = _key(
@@ -189,6 +195,10 @@ class DecisionConfig:
         True,
         "raise the threshold, by at most 0.05, while this door's own false match rate is certainly above the stated one",
     )
+    adapt: bool = _key(
+        False,
+        "learn from unknown visitors what this site's strangers have in common, and subtract it; keeps a sum of embeddings",
+    )
     explain_tracks: int = _key(
         2000, "tracks kept on disk for `edge-oneshot explain`, without pictures; 0: none", low=0, high=100000
     )
@@ -218,7 +228,7 @@ class DecisionConfig:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MqttConfig:
     enabled: bool = _key(True, "publish over MQTT")
-    host: str = _key("localhost", "host name or address of the broker")
+    host: str = _key("localhost", "host name or IP address of the broker, without scheme and port")
     port: int = _key(0, "port of the broker; 0: 1883, or 8883 with TLS", low=0, high=65535)
     prefix: str = _key("edge-oneshot", "first level of every topic, [a-z0-9_-]+", slug=True)
     username: str = _key("", "user name at the broker; empty: none")

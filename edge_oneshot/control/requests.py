@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Generic, TypeVar
 
 from edge_oneshot.control.codec import Json, arg
 from edge_oneshot.control.responses import (
+    AdaptationReset,
     Cancelled,
     Captured,
     Checked,
@@ -131,6 +132,14 @@ class ResetDoor(Request[DoorReset]):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ResetAdaptation(Request[AdaptationReset]):
+    """Erase what was learned of this site's strangers (decision.adapt), and begin again."""
+
+    verb = "reset-adaptation"
+    response = AdaptationReset
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Export(Request[Exported]):
     """Export every person."""
 
@@ -228,7 +237,21 @@ AnyRequest = Request[Any]
 REQUESTS: dict[str, type[AnyRequest]] = {
     kind.verb: kind
     for kind in (
-        *(Enroll, Cancel, List, Show, Rename, Forget, Check, ResetDoor, Export, Import, Verify, Identify),
+        *(
+            Enroll,
+            Cancel,
+            List,
+            Show,
+            Rename,
+            Forget,
+            Check,
+            ResetDoor,
+            ResetAdaptation,
+            Export,
+            Import,
+            Verify,
+            Identify,
+        ),
         *(Capture, Status, Pause, Resume, Explain, Reload),
     )
 }

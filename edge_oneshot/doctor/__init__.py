@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from edge_oneshot.shown import plain, redact
+
 if TYPE_CHECKING:
     from edge_oneshot.config import Config
 
@@ -21,12 +23,16 @@ PAD = "not performed: a photograph of an enrolled person matches"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
-    """One line of the report. fix: what to do; empty if there is nothing to fix."""
+    """One line of the report, without passwords and control characters. fix: what to do; empty if there is nothing to fix."""
 
     check: str
     status: Status
     message: str
     fix: str = ""
+
+    def __post_init__(self) -> None:
+        for name in ("message", "fix"):
+            object.__setattr__(self, name, plain(redact(getattr(self, name))))
 
     def as_dict(self) -> dict[str, str]:
         return {"check": self.check, "status": self.status, "message": self.message, "fix": self.fix}

@@ -22,6 +22,12 @@ def check(config: Config, state: StatusReport | None) -> Finding:
 
     where = "{}:{}".format(*address(mqtt)) + (" with TLS" if mqtt.tls else "")
     waiting = _waiting(state)
+    if state is not None and state.broker == "online" and state.refused_topics:
+        return warning(
+            "broker",
+            f"the daemon is connected to {where}{waiting}, but the broker does not take {'; '.join(state.refused_topics)}",
+            "allow the topics in the broker's ACL, or raise its limit of the size; see docs/reference/mqtt.md",
+        )
     if state is not None and state.broker == "online":
         return ok("broker", f"the daemon is connected to {where}{waiting}")
     if (credential := _credential(config)) is not None:

@@ -13,7 +13,6 @@ import platform
 import sys
 import time
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -35,7 +34,8 @@ def report(finding: Finding) -> None:
     send(finding.as_dict())
 
 
-def main(config_path: str, camera_uri: str) -> None:
+def main(config_path: str, open_camera: str) -> None:
+    """open_camera: "" if a daemon owns the camera."""
     from edge_oneshot.config import load_config
     from edge_oneshot.errors import EdgeOneshotError
 
@@ -47,8 +47,8 @@ def main(config_path: str, camera_uri: str) -> None:
         report(fault("model", e.message, e.hint))
         pipeline = None
     send({"step": "camera"})
-    if camera_uri:
-        camera(replace(config, camera=replace(config.camera, uri=camera_uri)), pipeline)
+    if open_camera:
+        camera(config, pipeline)
     elif config.camera.uri.startswith("picamera2"):
         import_camera_library()
     send({"done": True})
@@ -130,10 +130,11 @@ def camera(config: Config, pipeline: Pipeline | None) -> None:
     """Open the camera and examine one frame."""
     from edge_oneshot.cameras.latest import LatestFrame, State
     from edge_oneshot.errors import CameraError
+    from edge_oneshot.shown import redact_uri
 
     if config.camera.uri.startswith("picamera2") and not import_camera_library():
         return
-    name = config.camera.uri.rpartition("@")[2]
+    name = redact_uri(config.camera.uri)
     start = time.monotonic()
     frame, error = None, None
     try:

@@ -14,6 +14,7 @@ from edge_oneshot.evaluation.dataset import EncodedDataset, LabelledImage, ident
 from edge_oneshot.evaluation.metrics import Ints
 from edge_oneshot.matching.compare import score_all
 from edge_oneshot.model.card import Comparator
+from edge_oneshot.text_file import read_text
 from edge_oneshot.types import Float32Array
 
 FOLDS = 10
@@ -38,8 +39,8 @@ def read_pairs_file(path: Path, images: Sequence[LabelledImage]) -> Comparisons:
     """
     index = {(p.person, p.number): i for i, p in enumerate(images)}
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as e:
+        lines = read_text(path).splitlines()
+    except (OSError, ValueError) as e:
         raise EdgeOneshotError(f"cannot read the pairs file {path}: {e}", FORMAT_HINT) from None
     head = lines[0].split() if lines else []
     has_head = 1 <= len(head) <= 2 and all(w.isdigit() for w in head)

@@ -56,11 +56,13 @@ def track_event(
     pad = result.observation.sample.pad.decision.value  # not_performed: a photograph of an enrolled person can match
     body |= {"frames": result.frames, "track": result.track, "camera": camera, "pad": pad}
     body["encoder_id"] = decision.encoder_id or encoder_id
+    # That a person has left is decided some seconds after the last frame, and is news from then on.
+    absence = result.kind in (ResultKind.GONE, ResultKind.REJECTED)
     return Event(
         event_id=new_event_id(),
         event_type=result.kind.value,
         ts=now - timedelta(microseconds=(now_ns - result.last_ns) / 1000),
-        captured_ns=result.last_ns,
+        captured_ns=now_ns if absence else result.last_ns,
         boot_id=boot_id(),
         body=body,
     )

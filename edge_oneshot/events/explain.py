@@ -49,7 +49,8 @@ class PadRecord(TypedDict):
 class TrackRecord(TypedDict):
     """One track. refused: code of a gate -> the frames that failed it. best, second, threshold: at the best frame.
 
-    matched_frames: identity -> frames that matched on their own. why: the explanation in one sentence.
+    matched_frames: identity -> frames that matched on their own. why: the explanation in one sentence. adaptation: version of
+    the adaptation to the site by which the scores were made; absent if there was none.
     """
 
     track: int
@@ -68,6 +69,7 @@ class TrackRecord(TypedDict):
     target_fmr: NotRequired[float | None]
     target_fpir: NotRequired[float | None]
     quality: NotRequired[dict[str, float]]
+    adaptation: NotRequired[str]
     in_sight: NotRequired[bool]
 
 
@@ -152,6 +154,8 @@ class OpenTrack:
             record["threshold"] = round(decision.threshold, 4)
             record["target_fmr"], record["target_fpir"] = decision.target_fmr, decision.target_fpir
             record["quality"] = self.best.sample.quality.measures()
+            if decision.adaptation:
+                record["adaptation"] = decision.adaptation
         return record
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable
 
 from edge_oneshot.storage.database import Database
 from edge_oneshot.storage.optional import OptionalDatabase
@@ -33,9 +34,10 @@ class TopicLedger:
 
         self._file.run(work, None)
 
-    def empty(self, topic: str) -> None:
-        """`topic` must be emptied at the broker, by a later process if this one ends before."""
-        self._file.run(lambda db: db.execute("INSERT OR IGNORE INTO clears VALUES (?)", (topic,)), 0)
+    def empty(self, topics: Iterable[str]) -> None:
+        """`topics` must be emptied at the broker, by a later process if this one ends before."""
+        rows = [(topic,) for topic in topics]
+        self._file.run(lambda db: db.execute_many("INSERT OR IGNORE INTO clears VALUES (?)", rows), None)
 
     def emptied(self, topic: str) -> None:
         """The broker has acknowledged that `topic` is empty."""

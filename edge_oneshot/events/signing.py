@@ -25,6 +25,8 @@ from pathlib import Path
 from typing import Any
 
 from edge_oneshot.errors import ConfigError, EdgeOneshotError
+from edge_oneshot.shown import plain
+from edge_oneshot.text_file import read_text
 
 HMAC, ED25519 = "HMAC-SHA256", "Ed25519"
 _MARK = b',"value":"'
@@ -97,7 +99,7 @@ def new_key(alg: str) -> Key:
 def read_key(path: Path) -> Key:
     """Raises ConfigError if the file is not a key file."""
     try:
-        kind, _, material = path.read_text(encoding="ascii").strip().partition(":")
+        kind, _, material = read_text(path).strip().partition(":")
         key = Key(kind, base64.urlsafe_b64decode(material + "=" * (-len(material) % 4)))
     except (OSError, ValueError) as e:
         reason = e.strerror if isinstance(e, OSError) else "other content"
@@ -146,7 +148,8 @@ def verify(payload: bytes, key: Key) -> dict[str, Any]:
     except (ValueError, KeyError, TypeError, RecursionError):
         raise SignatureRefused("not an event") from None
     if (alg, key_id) != (key.alg, key.key_id):
-        raise SignatureRefused(f"signed with {alg} by key {key_id}, expected {key.alg} by {key.key_id}")
+        message = f"signed with {_short(alg)} by key {_short(key_id)}, expected {key.alg} by {key.key_id}"
+        raise SignatureRefused(message)
     try:
         signature = base64.urlsafe_b64decode(match[1] + b"=" * (-len(match[1]) % 4))
     except ValueError:
@@ -154,7 +157,7 @@ def verify(payload: bytes, key: Key) -> dict[str, Any]:
     # Only one spelling is accepted: the last letter of base64 has bits that are ignored.
     if _encode(signature) != match[1] or not key.verifies(sealed, signature):
         raise SignatureRefused("the signature is not valid")
-    if not isinstance(counter, int):
+    if not isinstance(counter, int) or isinstance(counter, bool):
         raise SignatureRefused("no counter")
     assert isinstance(message, dict)
     return message
@@ -191,6 +194,11 @@ class Gate:
         if event.get("rate") == "none":
             raise SignatureRefused("no error rate can be stated for this person")
         return event
+
+
+def _short(value: object) -> str:
+    """A value of an unverified payload, for a message."""
+    return plain(value[:20]) if isinstance(value, str) else "something else"
 
 
 def _encode(data: bytes) -> bytes:

@@ -46,7 +46,7 @@ SCHEMA = Schema(
             ) STRICT""",
             """CREATE TABLE door (
                 id        INTEGER PRIMARY KEY CHECK (id = 1),
-                made_with TEXT NOT NULL,       -- what the scores depend on: the encoder
+                made_with TEXT NOT NULL,       -- what the scores depend on: encoder, adaptation
                 raised    REAL NOT NULL,
                 raise_day INTEGER NOT NULL     -- when it last changed
             ) STRICT""",
@@ -63,7 +63,7 @@ class DoorRecord:
     """
 
     def __init__(self, path: Path, made_with: str) -> None:
-        self._path, self._made_with = path, made_with
+        self._path, self.made_with = path, made_with
         self._file = OptionalDatabase(path, SCHEMA, "what this door's visitors scored is lost at the next start")
         self._days: dict[int, tuple[int, Histogram]] = {}  # row id -> (day, counts)
         self.raised, self.raise_day = 0.0, 0
@@ -125,8 +125,8 @@ class DoorRecord:
         if not head and not rows:
             return
         try:
-            if not head or head[0][0] != self._made_with:
-                raise ValueError("the counts were made with another encoder")
+            if not head or head[0][0] != self.made_with:
+                raise ValueError("the counts were made with another encoder or adaptation")
             days = {int(row[0]): (int(row[1]), _histogram(row)) for row in rows}
             raised = float(head[0][1])
             if not 0 <= raised <= MAX_RAISE:
@@ -137,7 +137,7 @@ class DoorRecord:
             self._file.run(_erase, None)
 
     def _write(self, db: Database, row: int | None) -> None:
-        db.execute("INSERT OR REPLACE INTO door VALUES (1, ?, ?, ?)", (self._made_with, self.raised, self.raise_day))
+        db.execute("INSERT OR REPLACE INTO door VALUES (1, ?, ?, ?)", (self.made_with, self.raised, self.raise_day))
         if row is not None:
             day, h = self._days[row]
             blobs = (a.astype("<f8").tobytes() for a in (h.counts, h.squares, h.best))

@@ -9,6 +9,8 @@ from edge_oneshot.errors import GalleryError
 
 SLUG = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 MAX_NAME = 100
+JOINERS = ("\u200c", "\u200d")
+UNJOINED = ("LATIN", "GREEK", "CYRILLIC", "FULLWIDTH")
 # Letters that Unicode does not decompose into a Latin letter and a mark.
 LETTERS = str.maketrans({"ß": "ss", "æ": "ae", "œ": "oe", "ø": "o", "ð": "d", "þ": "th", "ł": "l", "đ": "d", "ı": "i"})
 
@@ -17,7 +19,11 @@ def clean_name(name: str) -> str:
     """The name in Unicode NFC, stripped. Raises GalleryError if it is empty, too long, or has control characters."""
     text = unicodedata.normalize("NFC", name).strip()
     # Cc, Cf, Cs, Zl, Zp: invisible or line-breaking; they would let two different names look alike in a log.
-    bad = [c for c in text if unicodedata.category(c) in ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp")]
+    bad = [
+        c
+        for i, c in enumerate(text)
+        if unicodedata.category(c) in ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp") and not _joins(text, i)
+    ]
     if not text or len(text) > MAX_NAME or bad:
         got = f"{text[:20]!r} with {bad[0]!r}" if bad else f"{len(text)} characters"
         raise GalleryError(
@@ -25,6 +31,18 @@ def clean_name(name: str) -> str:
             "write the name without control characters",
         )
     return text
+
+
+def _joins(text: str, i: int) -> bool:
+    """Whether the character is a ZWNJ or ZWJ that joins: in Persian and Indic names and in emoji it belongs to the spelling.
+
+    Between letters of a script that does not join it is invisible, and would let two names look alike.
+    """
+    if text[i] not in JOINERS or not 0 < i < len(text) - 1:
+        return False
+    return not any(
+        c.isascii() or c in JOINERS or unicodedata.name(c, "").startswith(UNJOINED) for c in text[i - 1 : i + 2 : 2]
+    )
 
 
 def propose_id(name: str) -> str:

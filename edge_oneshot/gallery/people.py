@@ -12,6 +12,7 @@ import numpy as np
 
 from edge_oneshot.errors import GalleryError
 from edge_oneshot.gallery.store import Gallery
+from edge_oneshot.matching.adaptation import Adaptation
 from edge_oneshot.matching.compare import References
 from edge_oneshot.matching.no_rate import applies
 from edge_oneshot.model.card import EncoderCard
@@ -39,6 +40,7 @@ class People:
         self.gallery = gallery
         self._on_read, self._load = on_read, load
         self._encoder_id = encoder_id
+        self._adaptation: Adaptation | None = None
         self._cards = {encoder_id: card}  # of the encoders in use, the current one first
         self._version = -1
         self.skipped = 0  # damaged templates at the last reading
@@ -79,7 +81,18 @@ class People:
             used += mine
         rest = [t for t in templates if t.identity_id not in compared]
         self.no_rate, self.old = self._lacking_rate(templates, used), frozenset(compared)
-        return References(self._cards[own].comparator, own, rest), *parts
+        return self.references_of(rest, own), *parts
+
+    def references_of(self, templates: Sequence[Template], encoder_id: str) -> References:
+        """References of some templates by an encoder in use. Those of the current encoder are adapted to the site."""
+        adaptation = self._adaptation if encoder_id == self._encoder_id else None
+        return References(self._cards[encoder_id].comparator, encoder_id, templates, adaptation)
+
+    def adapt(self, adaptation: Adaptation | None) -> None:
+        """Subtract this from templates and probes of the current encoder from now on; None: nothing. The gallery stays as it is."""
+        if adaptation is not self._adaptation:
+            self._adaptation = adaptation
+            self.refresh(force=True)
 
     def _lacking_rate(self, templates: Iterable[Template], used: Iterable[Template]) -> frozenset[str]:
         """The identities for whom no error rate can be stated: by the mark of a template, or by the rule of a card.

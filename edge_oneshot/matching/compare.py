@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from edge_oneshot.matching.adaptation import Adaptation, shifted
 from edge_oneshot.matching.threshold import Threshold
 from edge_oneshot.model.card import Comparator, EncoderCard, Platt
 from edge_oneshot.types import Candidate, Comparison, Decision, DecisionKind, Embedding, Fault, Float32Array, Template
@@ -32,9 +33,16 @@ class References:
     """The comparable templates of a gallery, as one matrix, and the identity of each.
 
     Templates of another encoder are skipped and counted in `foreign`. They are never compared.
+    adaptation: what is subtracted from templates and probes when they are compared; None: nothing.
     """
 
-    def __init__(self, comparator: Comparator, encoder_id: str, templates: Sequence[Template]) -> None:
+    def __init__(
+        self,
+        comparator: Comparator,
+        encoder_id: str,
+        templates: Sequence[Template],
+        adaptation: Adaptation | None = None,
+    ) -> None:
         own = [t for t in templates if t.encoder_id == encoder_id]
         self.comparator, self.encoder_id = comparator, encoder_id
         self.foreign = len(templates) - len(own)
@@ -42,6 +50,24 @@ class References:
         self._index = {identity: i for i, identity in enumerate(self.identity_ids)}
         self._owner = np.array([self._index[t.identity_id] for t in own], dtype=np.intp)
         self._vectors = np.stack([t.embedding.vector for t in own]) if own else np.zeros((0, 0), dtype=np.float32)
+        self.adaptation = adaptation
+        if own:
+            self._vectors = self._adapted(self._vectors)
+
+    @property
+    def version(self) -> str:
+        """Of the adaptation; empty: none."""
+        return "" if self.adaptation is None else self.adaptation.version
+
+    def _adapted(self, vectors: Float32Array) -> Float32Array:
+        return vectors if self.adaptation is None else shifted(vectors, self.adaptation.subtract)
+
+    def _scores(self, vectors: Float32Array, probe: Embedding) -> Float32Array:
+        return score_all(self.comparator, vectors, self._adapted(probe.vector))
+
+    def between(self, a: Embedding, b: Embedding) -> float:
+        """The comparison score of two embeddings of this encoder."""
+        return float(self._scores(self._adapted(a.vector)[None], b)[0])
 
     def __len__(self) -> int:
         """Number of comparable templates."""
@@ -69,12 +95,12 @@ class References:
         if identity_id not in self._index or probe.encoder_id != self.encoder_id:
             return None
         rows = np.flatnonzero(self._owner == self._index[identity_id])
-        return float(score_all(self.comparator, self._vectors[rows], probe.vector).max())
+        return float(self._scores(self._vectors[rows], probe).max())
 
     def best(self, probe: Embedding) -> Float32Array:
         """The score of the best template of each identity, float32, in the order of `identity_ids`; not for no template."""
         best = np.full(len(self.identity_ids), -np.inf, dtype=np.float32)
-        np.maximum.at(best, self._owner, score_all(self.comparator, self._vectors, probe.vector))
+        np.maximum.at(best, self._owner, self._scores(self._vectors, probe))
         return best
 
     def rank(self, probe: Embedding, limit: int = 2) -> list[Candidate]:
@@ -131,6 +157,7 @@ def decide(probe: Embedding, references: References, threshold: Threshold, card:
         runner_up=ranked[1] if len(ranked) > 1 else None,
         same_probability=None if card.probability is None else same_probability(card.probability, best.score),
         encoder_id=references.encoder_id,
+        adaptation=references.version,
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import ssl
+from datetime import UTC, datetime
 from pathlib import Path
 
 from paho.mqtt.client import Client
@@ -15,6 +16,7 @@ from paho.mqtt.reasoncodes import ReasonCode
 from edge_oneshot.config import MqttConfig
 from edge_oneshot.errors import ConfigError
 from edge_oneshot.mqtt.payloads import OFFLINE
+from edge_oneshot.text_file import read_text
 
 V5, V311 = MQTTProtocolVersion.MQTTv5, MQTTProtocolVersion.MQTTv311
 CONNECT_TIMEOUT_S = 5.0
@@ -23,7 +25,7 @@ CONNECT_TIMEOUT_S = 5.0
 # unavailable, busy, shutting down, keep alive, receive maximum, message rate, quota, administrative action, connection
 # rate, connect time. Any other failure lasts until the configuration of the device or the broker changes.
 _TRANSIENT = {0x80, 0x83, 0x88, 0x89, 0x8B, 0x8D, 0x93, 0x96, 0x97, 0x98, 0x9F, 0xA0}
-UNSUPPORTED_PROTOCOL, TAKEN_OVER = 0x84, 0x8E
+UNSUPPORTED_PROTOCOL, TAKEN_OVER, PACKET_TOO_LARGE = 0x84, 0x8E, 0x95
 
 
 def is_permanent(reason: ReasonCode) -> bool:
@@ -55,11 +57,15 @@ def read_password(config: MqttConfig) -> str | None:
         return None
     path = credential_path(config.password_file)
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as e:
-        got = e.strerror if isinstance(e, OSError) else "not UTF-8"
+        lines = read_text(path).splitlines()
+    except OSError as e:
         raise ConfigError(
-            f"mqtt.password_file {path}: expected a readable file, got: {got}", "check the path and its permissions"
+            f"mqtt.password_file {path}: expected a readable file, got: {e.strerror}",
+            "check the path and its permissions",
+        ) from None
+    except ValueError:  # without the byte at fault, which is of the password
+        raise ConfigError(
+            f"mqtt.password_file {path}: expected UTF-8 text, got another encoding", "save the file as UTF-8"
         ) from None
     if not lines or not lines[0]:
         raise ConfigError(
@@ -91,6 +97,21 @@ def tls_context(config: MqttConfig) -> ssl.SSLContext | None:
                 "check both paths, their permissions, and that key and certificate belong together",
             ) from None
     return context
+
+
+_NOT_YET_VALID, _EXPIRED = 9, 10  # X509_V_ERR_CERT_NOT_YET_VALID, X509_V_ERR_CERT_HAS_EXPIRED
+
+
+def untrusted(e: ssl.SSLCertVerificationError) -> tuple[str, str]:
+    """What is wrong with the certificate of the broker, and the fix."""
+    if e.verify_code in (_NOT_YET_VALID, _EXPIRED):
+        # A device without a battery for its clock starts in the past until NTP has set it.
+        clock = f"the clock of this device says {datetime.now(UTC):%Y-%m-%d %H:%M} UTC"
+        return (
+            f"{e.verify_message}; {clock}",
+            "set the clock (NTP); if it is right, renew the certificate of the broker",
+        )
+    return e.verify_message, "set mqtt.ca_file to the CA of the broker, and mqtt.host to the name in its certificate"
 
 
 class _ClosingSocket(ssl.SSLSocket):
@@ -149,6 +170,17 @@ def connect(client: Client, config: MqttConfig, protocol: MQTTProtocolVersion, s
 
 def new_properties(packet_type: int) -> Properties:
     return Properties(packet_type)  # type: ignore[no-untyped-call]
+
+
+def packet_bytes(
+    topic: str, payload: bytes, protocol: MQTTProtocolVersion, properties: Properties | None = None
+) -> int:
+    """The size of a PUBLISH packet with QoS 1: what a Maximum Packet Size limits."""
+    rest = 4 + len(topic.encode()) + len(payload)
+    if protocol == V5:
+        rest += 1 if properties is None else len(properties.pack())  # type: ignore[no-untyped-call]
+    length_bytes = next(n for n in (1, 2, 3, 4) if rest < 128**n or n == 4)
+    return 1 + length_bytes + rest
 
 
 def picture_properties(expiry_s: int) -> Properties:

@@ -29,6 +29,7 @@ from edge_oneshot.mqtt.connection import Connection
 from edge_oneshot.mqtt.link_state import LinkState, LinkStatus
 from edge_oneshot.mqtt.payloads import Signer, encode
 from edge_oneshot.mqtt.shared import End, Handler, Limits, Shared
+from edge_oneshot.mqtt.sizes import Sizes
 from edge_oneshot.mqtt.states import RetainedStates
 from edge_oneshot.mqtt.topics import Topics
 
@@ -55,12 +56,17 @@ class MqttLink:
         sign: Signer | None = None,
         limits: Limits | None = None,
     ) -> None:
-        """Opens nothing yet. Raises ValueError if device_slug or the prefix is no slug."""
+        """Opens nothing yet. Topics of an earlier slug, prefix or discovery prefix will be emptied at the broker.
+
+        Raises ValueError if device_slug or the prefix is no slug.
+        """
         self.topics = Topics(config.prefix, device_slug)
         self._config, self._outbox, self._limits, self._clock = config, outbox, limits or Limits(), clock
         self._client_id = config.client_id or f"edge-oneshot-{device_slug}"
         self._sign = sign
         self._states, self._state = RetainedStates(outbox.topics), LinkState()
+        own = [f"{self.topics.base}/"] + [f"{config.discovery_prefix}/"] * (config.discovery != "off")
+        self._states.keep_only(own, self.topics.availability)
         self._replies: queue.SimpleQueue[tuple[str, bytes]] = queue.SimpleQueue()
         self._pictures: deque[bytes] = deque(maxlen=1)
         self._subscriptions: dict[str, Handler] = {}
@@ -193,7 +199,7 @@ class MqttLink:
             brief = 0 if online_at is None else brief + 1
             if online_at is not None and time.monotonic() - online_at >= self._limits.stable_s:
                 self._failures = brief = 0
-            if brief >= _BRIEF:
+            if brief >= _BRIEF and not shared.sizes.careful:
                 why += f"; {brief} connections in a row ended soon: does another client use this mqtt.client_id?"
             self._stop.wait(self._failed(end, why, unusual=brief == _BRIEF))
 
@@ -205,6 +211,7 @@ class MqttLink:
             events=self._outbox.events,
             states=self._states,
             state=self._state,
+            sizes=Sizes(self._state, soon_s=self._limits.stable_s, retry_s=self._limits.too_large_retry_s),
             clock=self._clock,
             limits=self._limits,
             sign=self._sign,

@@ -13,7 +13,6 @@ choose a topic.
 
 from __future__ import annotations
 
-import json
 import logging
 import queue
 import time
@@ -25,6 +24,7 @@ from typing import Any
 from edge_oneshot.control.protocol import Answer, Failed, PendingRequest, Progress, answer_json, make_request
 from edge_oneshot.errors import ControlError
 from edge_oneshot.mqtt.client import MqttLink
+from edge_oneshot.mqtt.payloads import decode
 from edge_oneshot.mqtt.shared import Incoming
 from edge_oneshot.mqtt.topics import Topics
 
@@ -200,18 +200,7 @@ def _response(answer: Answer, transaction: str | int | None) -> dict[str, Any]:
 
 def _parse(payload: bytes) -> dict[str, Any] | None:
     """The object in `payload`; None for anything else."""
-    if len(payload) > MAX_BYTES:
-        return None
-    try:
-        value = json.loads(payload.decode("utf-8"), parse_constant=_no_constant)
-        json.dumps(value, ensure_ascii=False).encode()  # raises for lone surrogates
-    except (ValueError, RecursionError):
-        return None
-    return value if isinstance(value, dict) else None
-
-
-def _no_constant(name: str) -> None:
-    raise ValueError(f"{name} is not JSON")
+    return None if len(payload) > MAX_BYTES else decode(payload)
 
 
 def _is_transaction(value: object) -> bool:

@@ -34,6 +34,7 @@ class Connection:
     def __init__(self, shared: Shared, protocol: MQTTProtocolVersion) -> None:
         self._s, self._protocol = shared, protocol
         self._end: tuple[End, str] | None = None
+        self._too_large = False
         self.online_at: float | None = None  # time.monotonic() of the CONNACK, if the broker accepted
         self._connack_by = time.monotonic() + shared.limits.connack_s
         self._sent_online = self._sent_offline = self._disconnecting = False
@@ -54,8 +55,8 @@ class Connection:
         except ConfigError as e:
             return End.REFUSED, str(e)
         except ssl.SSLCertVerificationError as e:
-            hint = "check mqtt.ca_file and mqtt.host"
-            return End.REFUSED, f"the broker's certificate is not trusted: {e.verify_message}; {hint}"
+            why, hint = broker.untrusted(e)
+            return End.REFUSED, f"the broker's certificate is not trusted: {why}; {hint}"
         except (OSError, ValueError) as e:
             return End.UNREACHABLE, f"{e}" or type(e).__name__
         self._connack_by = time.monotonic() + s.limits.connack_s
@@ -69,6 +70,9 @@ class Connection:
             end = End.UNREACHABLE, f"{end[1]}: {type(e).__name__}: {e}"
         finally:
             self._sender.delete_acknowledged()
+            if self.online_at is not None and end[0] is End.UNREACHABLE:
+                suspects = [sent for sent in self._sender.in_flight if sent.topic != s.topics.availability]
+                end = end[0], end[1] + s.sizes.lost(suspects, too_large=self._too_large)
             s.state.set_refused_events(0)
             _abort(client)
         return end
@@ -154,7 +158,9 @@ class Connection:
                 self._end = end, f"the broker refused the connection: {reason}"
             return
         self.online_at = time.monotonic()
-        self._sender.window = min(IN_FLIGHT, getattr(properties, "ReceiveMaximum", IN_FLIGHT))
+        self._sender.begin(
+            getattr(properties, "ReceiveMaximum", IN_FLIGHT), getattr(properties, "MaximumPacketSize", None)
+        )
         self._s.states.send_all()
         self._s.pictures.clear()  # those from before the connection are old
         version = "5" if self._protocol == broker.V5 else "3.1.1"
@@ -172,7 +178,8 @@ class Connection:
             hint = "if it is a TLS port, set mqtt.tls" if not self._s.config.tls else "check that it is a TLS port"
             self._end = End.NO_CONNACK, f"the broker closed the connection before its CONNACK; {hint}"
         elif flags.is_disconnect_packet_from_server:
-            end = End.REFUSED if broker.is_permanent(reason) else End.UNREACHABLE
+            self._too_large = reason.value == broker.PACKET_TOO_LARGE
+            end = End.REFUSED if broker.is_permanent(reason) and not self._too_large else End.UNREACHABLE
             hint = "; another client uses this mqtt.client_id" if reason.value == broker.TAKEN_OVER else ""
             self._end = end, f"the broker ended the connection: {reason}{hint}"
         else:

@@ -1,17 +1,22 @@
 """Home Assistant's MQTT discovery: the device, and its entities and triggers.
 
 One message for the whole device ("device", Home Assistant 2024.12 and later), or one per entity ("component", also for
-openHAB). Each enrolled person has an entity and a trigger from enrollment on, not from the first match on.
+openHAB). A message of a device with many people is divided, since brokers limit the size: each message describes the same
+device, with some of its components. A component stays in its message.
+Each enrolled person has an entity and a trigger from enrollment on, not from the first match on.
 The keys are unabbreviated; Home Assistant's documentation of each platform explains them.
 """
 
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 from edge_oneshot.events.ledger import Notes
 from edge_oneshot.mqtt.client import MqttLink
+from edge_oneshot.mqtt.payloads import encode
 from edge_oneshot.mqtt.shared import Incoming
 from edge_oneshot.mqtt.topics import Topics, slug
 from edge_oneshot.types import EVENT_TYPES
@@ -23,7 +28,16 @@ and as_timestamp(value_json.expires_at) > as_timestamp(utcnow()) and value_json.
 
 
 _NOTE = "discovery"
+_PART_BYTES = 8192  # of the components in one message; some twelve people
 Component = dict[str, object]  # the configuration of one entity or trigger
+
+
+@dataclass(frozen=True, slots=True)
+class _Announced:
+    """platform and part: of a component that was announced and not removed since."""
+
+    platform: str
+    part: int
 
 
 class HomeAssistant:
@@ -41,42 +55,65 @@ class HomeAssistant:
             "sw_version": version,
         }
         self._origin = {"name": "edge-oneshot", "sw_version": version}
-        self._announced = self._earlier()  # component -> platform, of all that were announced and not removed since
+        self._announced = self._earlier()
         link.subscribe(f"{prefix}/status", self._on_birth)
 
     def announce(self, people: Mapping[str, str]) -> None:
         """people: identity_id -> name, of all enrolled people."""
         wanted = components(self._link.topics, self._node, people)
-        gone = {key: platform for key, platform in self._announced.items() if key not in wanted}
-        current = {key: str(component["platform"]) for key, component in wanted.items()}
+        gone = {key: before for key, before in self._announced.items() if key not in wanted}
+        current = self._divide(wanted)
         if self._mode == "device":
             # Home Assistant removes a component that has its platform only. The retained message keeps these entries for
             # two starts, since Home Assistant may be away now, and this device may have been away before.
-            removed = {key: {"platform": platform} for key, platform in gone.items()}
             self._announced = current | gone
-            messages: dict[str, Component] = {
-                f"{self._prefix}/device/{self._node}/config": {
-                    "device": self._device,
-                    "origin": self._origin,
-                    "availability_topic": self._link.topics.availability,
-                    "qos": 1,
-                    "components": wanted | removed,
-                }
-            }
+            parts: dict[int, dict[str, Component]] = {}
+            for key, at in self._announced.items():
+                parts.setdefault(at.part, {})[key] = wanted.get(key) or {"platform": at.platform}
+            messages = {self._part_topic(part): self._device_message(parts[part]) for part in sorted(parts)}
         else:
             self._announced = current
             messages = {self._topic(str(c["platform"]), key): self._single(c) for key, c in wanted.items()}
         for topic, message in messages.items():
             self._link.set_state(topic, message)
         self._link.clear_others(f"{self._prefix}/", messages)
-        self._notes.put(_NOTE, json.dumps(current))
+        self._notes.put(_NOTE, json.dumps({key: [a.platform, a.part] for key, a in current.items()}))
 
-    def _earlier(self) -> dict[str, str]:
-        """What the last process had announced."""
+    def _earlier(self) -> dict[str, _Announced]:
+        """What the last process had announced: component -> its platform and part."""
         try:
-            return {str(k): str(v) for k, v in json.loads(self._notes.get(_NOTE) or "{}").items()}
-        except (ValueError, AttributeError):
+            noted = json.loads(self._notes.get(_NOTE) or "{}")
+            return {str(key): _Announced(str(platform), int(part)) for key, (platform, part) in noted.items()}
+        except (ValueError, TypeError, AttributeError):
             return {}
+
+    def _divide(self, wanted: Mapping[str, Component]) -> dict[str, _Announced]:
+        """The part of each component: that of before, else the first part with room."""
+        sizes = {key: len(encode({key: component})) for key, component in wanted.items()}
+        parts = {key: self._announced[key].part for key in wanted if key in self._announced}
+        used: Counter[int] = Counter()
+        for key, part in parts.items():
+            used[part] += sizes[key]
+        free = 0  # every part before it is full
+        for key in wanted:
+            if key not in parts:
+                while used[free] and used[free] + sizes[key] > _PART_BYTES:
+                    free += 1
+                parts[key] = free
+                used[free] += sizes[key]
+        return {key: _Announced(str(wanted[key]["platform"]), part) for key, part in parts.items()}
+
+    def _part_topic(self, part: int) -> str:
+        return f"{self._prefix}/device/{self._node}/{f'part-{part}/' if part else ''}config"
+
+    def _device_message(self, some: Mapping[str, Component]) -> Component:
+        return {
+            "device": self._device,
+            "origin": self._origin,
+            "availability_topic": self._link.topics.availability,
+            "qos": 1,
+            "components": some,
+        }
 
     def _single(self, component: Component) -> Component:
         """The message of one entity or trigger, with the description of the device."""

@@ -68,18 +68,14 @@ class LinkState:
         with self._lock:
             self._refused_events = number
 
-    def set_refused_topic(self, topic: str, reason: str) -> None:
+    def set_refused_topic(self, topic: str, reason: str, fix: str = "allow it in the broker's ACL") -> None:
         """The broker refuses this topic, for this reason; "" if it accepts it. Only a change is logged."""
         with self._lock:
             known = self._refused_topics.pop(topic, "")
             if reason:
                 self._refused_topics[topic] = reason
         if reason and not known:
-            log.error(
-                "mqtt: the broker refuses %s: %s; allow it in the broker's ACL. Events are kept and sent again",
-                topic,
-                reason,
-            )
+            log.error("mqtt: the broker refuses %s: %s. Fix: %s. Events are kept and sent again", topic, reason, fix)
         elif known and not reason:
             log.info("mqtt: the broker accepts %s again", topic)
 

@@ -7,6 +7,7 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from edge_oneshot.events.clock import Moment
 from edge_oneshot.events.stored import StoredEvent
@@ -14,6 +15,7 @@ from edge_oneshot.types.decision import UNSTATED, Rate
 
 SCHEMA_VERSION = 1
 LATE_AFTER_S = 2.0
+_MOST_TOPICS = 10  # in a health message
 ONLINE, OFFLINE = "online", "offline"
 
 # Takes the message without its signature, returns the payload with it (events/signing.py).
@@ -32,7 +34,8 @@ class HandOver:
 def hand_over(stored: StoredEvent, device: str, ttl_s: float, now: Moment, sign: Signer | None = None) -> HandOver:
     """The payload of `stored` at this moment.
 
-    `late`: more than 2 s after capture, or from another boot, or from the future. The age comes from the clock that
+    `late`: more than 2 s after capture (`gone`, `rejected`: after the decision), or from another boot, or from the
+    future. The age comes from the clock that
     includes sleep, never from the wall clock. `expires_at` = now + ttl_s - age, so a correction of the wall clock since
     capture does not extend it; from another boot: `ts` + ttl_s, but never later than now.
     """
@@ -91,8 +94,9 @@ class Health:
     """The state of the device. An unknown measure is None.
 
     state: running, paused, camera_lost. stages_ms: stage -> (p50, p95) of the last frames. camera_age_s: since the last
-    frame. throttled: the Pi firmware's throttling bits, 0 = fine. rss_bytes: resident memory.
-    door: this door's own rates, JSON values (service/door.py); None: they cannot be measured.
+    frame. throttled: the Pi firmware's throttling bits, 0 = fine. rss_bytes: resident memory. refused_topics: topic ->
+    why the broker does not take it. door: this door's own rates, JSON values (service/door.py); None: they cannot be
+    measured. adaptation: what was learned of this site's strangers, JSON values; None unless decision.adapt.
     """
 
     state: str
@@ -108,11 +112,13 @@ class Health:
     outbox_dropped: int
     outbox_refused: int
     outbox_fault: str
+    refused_topics: Mapping[str, str]
     encoder_id: str
     identities: int
     templates: int
     ts: datetime
     door: Mapping[str, object] | None = None
+    adaptation: Mapping[str, object] | None = None
 
     def message(self) -> dict[str, object]:
         return {
@@ -132,9 +138,11 @@ class Health:
                 "refused": self.outbox_refused,
                 "fault": self.outbox_fault,
             },
+            "refused_topics": [f"{t}: {why}" for t, why in sorted(self.refused_topics.items())[:_MOST_TOPICS]],
             "encoder_id": self.encoder_id,
             "gallery": {"identities": self.identities, "templates": self.templates},
             "door": self.door,
+            "adaptation": self.adaptation,
             "ts": iso(self.ts),
         }
 
@@ -182,3 +190,25 @@ def iso(moment: datetime) -> str:
 def encode(message: Mapping[str, object]) -> bytes:
     """Compact JSON, UTF-8, keys in the order given. NaN and infinity are refused."""
     return json.dumps(message, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
+
+
+def decode(payload: bytes) -> dict[str, Any] | None:
+    """The JSON object in a received payload; None for anything else: another encoding than UTF-8, a lone surrogate, NaN,
+    a number that does not fit a float, deep nesting."""
+    try:
+        value = json.loads(
+            payload.decode("utf-8"), parse_constant=float, parse_int=_number(int), parse_float=_number(float)
+        )
+        json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
+    except (ValueError, OverflowError, RecursionError):
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def _number(kind: type[int] | type[float]) -> Callable[[str], float]:
+    def parse(text: str) -> float:
+        value = kind(text)
+        float(value)  # raises for an integer of hundreds of digits
+        return value
+
+    return parse

@@ -14,6 +14,7 @@ from edge_oneshot.events.clock import Clock
 from edge_oneshot.events.queue import EventQueue
 from edge_oneshot.mqtt.link_state import LinkState
 from edge_oneshot.mqtt.payloads import Signer
+from edge_oneshot.mqtt.sizes import Sizes
 from edge_oneshot.mqtt.states import RetainedStates
 from edge_oneshot.mqtt.topics import Topics
 
@@ -33,7 +34,8 @@ class Limits:
     """Times in seconds. docs/reference/mqtt.md promises these; tests shorten them.
 
     session_expiry_s: of the session, and the delay of the will. ack_timeout_s: a connection without a PUBACK for so long
-    is closed, and its unsent bytes are discarded. refused_retry_s: until a refused event is sent again. stop_s: for the
+    is closed, and its unsent bytes are discarded. refused_retry_s: until a refused event is sent again. too_large_retry_s: until
+    a message that ended connections is tried again. stop_s: for the
     last PUBACK. stable_s: a connection that lasted so long resets the back-off. A shorter one does not: two clients with
     one client id would otherwise disconnect each other forever, without a pause.
     """
@@ -46,6 +48,7 @@ class Limits:
     stable_s: float = 5.0
     backoff_base_s: float = 1.0
     backoff_max_s: float = 30.0
+    too_large_retry_s: float = 3600.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,6 +77,7 @@ class Shared:
     events: EventQueue
     states: RetainedStates
     state: LinkState
+    sizes: Sizes
     clock: Clock
     limits: Limits
     sign: Signer | None

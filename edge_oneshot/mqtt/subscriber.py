@@ -53,11 +53,9 @@ class Subscriber:
             try:
                 broker.connect(client, self._config, protocol, session_expiry_s=0)
             except ssl.SSLCertVerificationError as e:
-                hint = "set mqtt.ca_file to the CA of the broker, and mqtt.host to the name in its certificate"
-                raise BrokerRefused(
-                    f"broker {where}: expected a trusted certificate, got: {e.verify_message}", hint
-                ) from None
-            except OSError as e:
+                why, hint = broker.untrusted(e)
+                raise BrokerRefused(f"broker {where}: expected a trusted certificate, got: {why}", hint) from None
+            except (OSError, ValueError) as e:  # ValueError: a name that cannot be looked up
                 raise BrokerUnreachable(
                     f"broker {where}: cannot be reached: {e}", "check mqtt.host, mqtt.port, and that the broker runs"
                 ) from None

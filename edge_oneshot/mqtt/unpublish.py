@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Collection
 
 from paho.mqtt.client import MQTTMessage
 
@@ -15,9 +16,10 @@ from edge_oneshot.mqtt.topics import Topics
 _QUIET_S = 1.0  # without another retained message, after which all have arrived
 
 
-def unpublish(config: MqttConfig, device: str, *, force: bool = False) -> list[str]:
+def unpublish(config: MqttConfig, device: str, *, force: bool = False, remembered: Collection[str] = ()) -> list[str]:
     """Empty the retained topics of `device`; returns them. Raises BrokerError.
 
+    remembered: further topics that the device has published, under an earlier slug or prefix.
     Refused while the daemon is online, which would publish them again, unless `force`.
     """
     topics = Topics(config.prefix, device)
@@ -27,6 +29,7 @@ def unpublish(config: MqttConfig, device: str, *, force: bool = False) -> list[s
         f"{config.discovery_prefix}/+/{node}/config",
         f"{config.discovery_prefix}/+/{node}/+/config",
     ]
+    filters += sorted(remembered)
     kept = _retained(config, filters)
     if kept.get(topics.availability) == ONLINE.encode() and not force:
         raise BrokerError(

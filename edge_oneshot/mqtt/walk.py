@@ -7,6 +7,7 @@ own topics end in `mqtt-test`, its events on `event` and `unknown` are `late`, a
 
 from __future__ import annotations
 
+import ssl
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -76,7 +77,11 @@ def walk(config: MqttConfig, device: str, watch: MqttConfig | None = None) -> It
     for protocol in broker.protocols(config):
         try:
             publisher = _Publisher(config, topics, protocol)
-        except OSError as e:
+        except ssl.SSLCertVerificationError as e:
+            why, fix = broker.untrusted(e)
+            yield Step(name="connect", ok=False, detail=f"{where}: {why}", fix=fix)
+            return
+        except (OSError, ValueError) as e:  # ValueError: a name that cannot be looked up
             yield Step(
                 name="connect",
                 ok=False,

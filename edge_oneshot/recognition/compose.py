@@ -7,6 +7,7 @@ from pathlib import Path
 
 from edge_oneshot.config import SYSTEM_DIR, Config, load_config
 from edge_oneshot.errors import ModelError
+from edge_oneshot.gallery.site import Site
 from edge_oneshot.gallery.store import Gallery
 from edge_oneshot.matching.threshold import Rule, Strangers, Target
 from edge_oneshot.model.bundle import FACE_ENCODERS, Bundle, find_bundle, read_bundle, read_cohort
@@ -75,9 +76,8 @@ def build_pipeline(config: Config) -> Pipeline:
             f"and the quality gate measures by the nose, got {list(locator.refiner.card.landmarks)}",
             "set model.refiner to another bundle",
         )
-    return Pipeline(
-        encoder, locator, Gates(probe=config.quality, reference=config.enrollment), find_pad(config.model.pad)
-    )
+    gates = Gates(probe=config.quality, reference=config.enrollment)
+    return Pipeline(encoder, locator, gates, find_pad(config.model.pad), far=config.camera.range == "far")
 
 
 def build_older(config: Config, pipeline: Pipeline) -> OlderEncoders:
@@ -93,6 +93,11 @@ def build_older(config: Config, pipeline: Pipeline) -> OlderEncoders:
 def build_rule(config: Config, encoder: TwinEncoder) -> Rule:
     """The threshold set by hand, else what the user accepts and the cohort that was measured. Raises ModelError."""
     decision, card = config.decision, encoder.card
+    if decision.adapt and card.comparator.kind != "cosine":
+        raise ModelError(
+            f"{card.name} comparator: expected cosine, since decision.adapt is true, got {card.comparator.kind}",
+            "set decision.adapt = false, or use another encoder",
+        )
     cohort = (
         read_cohort(Path(config.model.cohort).expanduser(), encoder.encoder_id) if config.model.cohort else card.cohort
     )
@@ -108,6 +113,13 @@ def build_rule(config: Config, encoder: TwinEncoder) -> Rule:
     fpir = decision.accepted_fpir
     target = Target(fmr=decision.target_fmr) if fpir is None else Target(fpir=fpir)
     return Rule(target=target, thresholds=card.thresholds, cohort=cohort, strangers=strangers)
+
+
+def open_site(config: Config, encoder: TwinEncoder) -> Site | None:
+    """What was learned of this site's strangers; None if decision.adapt is false."""
+    if not config.decision.adapt:
+        return None
+    return Site(config.adaptation_path, encoder.card.dimension, encoder.encoder_id)
 
 
 def open_gallery(path: str | os.PathLike[str]) -> Gallery:

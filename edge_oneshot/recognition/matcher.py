@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from edge_oneshot.matching import cohort as rates
-from edge_oneshot.matching.compare import References, decide, score_all
+from edge_oneshot.matching.compare import References, decide
 from edge_oneshot.matching.threshold import Rule, Target, Threshold
 from edge_oneshot.recognition.enrollment import Enrollment
 from edge_oneshot.types import Candidate, Comparison, Embedding
@@ -35,14 +35,14 @@ class Matcher:
 
     def alike(self, a: Embedding, b: Embedding) -> bool:
         """Whether two embeddings of this encoder would match at the threshold."""
-        return bool(score_all(self.encoder.card.comparator, a.vector[None], b.vector)[0] >= self.threshold.value)
+        return self.references.between(a, b) >= self.threshold.value
 
     def unlike(self, a: Embedding, b: Embedding) -> bool:
         """Whether two embeddings of this encoder score below what 1 in 100 pairs of people reach; False without a cohort."""
         if self.rule.cohort is None:
             return False
         limit = rates.score_at_fmr(self.rule.cohort, UNLIKE_FMR)[0]
-        return bool(score_all(self.encoder.card.comparator, a.vector[None], b.vector)[0] < limit)
+        return self.references.between(a, b) < limit
 
 
 def build_matchers(encoders: Sequence[TwinEncoder], parts: Sequence[References], rule: Rule) -> tuple[Matcher, ...]:

@@ -13,6 +13,9 @@ from edge_oneshot.vision import align, quality
 from edge_oneshot.vision.gates import probe_faults, reference_faults
 from edge_oneshot.vision.light import brighten
 from edge_oneshot.vision.locate import BORDER
+from edge_oneshot.vision.lookout import Lookout
+from edge_oneshot.vision.steady import Steady
+from edge_oneshot.vision.tiles import tiling
 
 if TYPE_CHECKING:
     from edge_oneshot.model.card import EncoderCard
@@ -28,16 +31,25 @@ class Pipeline:
     """Turns a frame into samples, and a sample into an embedding.
 
     locator: None exactly when the encoder's card says regions = "frame". gates: limits of the quality measures. pad: the
-    method of presentation attack detection; None: it is not performed. older: the encoders of old templates, which the
-    recognizer sets as its gallery needs them. Belongs to one thread and one recognizer.
+    method of presentation attack detection; None: it is not performed. far: search for small faces, too (camera.range).
+    older: the encoders of old templates, which the recognizer sets as its gallery needs them. Belongs to one thread, one
+    recognizer and one camera.
     """
 
     def __init__(
-        self, encoder: TwinEncoder, locator: FaceLocator | None, gates: Gates, pad: PadMethod | None = None
+        self,
+        encoder: TwinEncoder,
+        locator: FaceLocator | None,
+        gates: Gates,
+        pad: PadMethod | None = None,
+        *,
+        far: bool = False,
     ) -> None:
         if (locator is None) != (encoder.card.regions == "frame"):
             raise ValueError(f"locator: expected {'none' if locator else 'one'} for regions {encoder.card.regions!r}")
         self.encoder, self.locator, self.gates, self.pad = encoder, locator, gates, pad
+        self._lookout = Lookout(locator) if far and locator is not None else None
+        self._steady = Steady()
         self.older: tuple[TwinEncoder, ...] = ()
         self.stage_seconds: dict[str, float] = {}
 
@@ -47,24 +59,35 @@ class Pipeline:
         return PadDecision.NOT_PERFORMED.value if self.pad is None else self.pad.name
 
     def samples(self, frame: Frame) -> list[Sample]:
-        """Every face (or the whole frame), largest first, aligned and measured, not yet encoded.
+        """Every face (or the whole frame) of a live frame, largest first, aligned and measured, not yet encoded.
 
+        The chip of a dark face is the mean over the frames before (vision/steady.py).
         A sample with `faults` must be neither compared nor enrolled. Starts `stage_seconds` afresh.
         """
         self.stage_seconds.clear()
         if self.locator is None:
             return [self._sample(frame, None)]
         with self.stage("locate"):
-            faces = self.locator.locate(frame)
+            faces = self.locator.locate(frame) if self._lookout is None else self._lookout.locate(frame)
+        return self._steady([self._sample(frame, face) for face in faces], frame)
+
+    def all_samples(self, frame: Frame) -> list[Sample]:
+        """`samples` of a single frame: with `far` every tile is searched at once, and nothing is remembered."""
+        if self.locator is None:
+            return self.samples(frame)
+        self.stage_seconds.clear()
+        with self.stage("locate"):
+            windows = () if self._lookout is None else tiling(frame.size)
+            faces = self.locator.locate(frame, windows=windows)
         return [self._sample(frame, face) for face in faces]
 
     def picture_samples(self, frame: Frame) -> list[Sample]:
-        """`samples` of a still picture, which may show nothing but a face.
+        """`all_samples` of a still picture, which may show nothing but a face.
 
         Only if every face that is found is cropped, the picture is searched again with a border of half its width, which
         does not count as cropped. The second result is taken if it has as many faces as the first.
         """
-        found = self.samples(frame)
+        found = self.all_samples(frame)
         if self.locator is None or any("cropped" not in {f.code for f in s.faults + s.reference_faults} for s in found):
             return found
         with self.stage("locate"):

@@ -32,6 +32,7 @@ from edge_oneshot.types import (
 
 if TYPE_CHECKING:
     from edge_oneshot.config import Config
+    from edge_oneshot.gallery.site import Site
     from edge_oneshot.gallery.store import Gallery
     from edge_oneshot.model.card import EncoderCard
     from edge_oneshot.model.encoder import TwinEncoder
@@ -57,8 +58,9 @@ class Recognizer:
         rule: Rule,
         gallery: Gallery,
         find_encoder: Callable[[str], TwinEncoder | None] = lambda encoder_id: None,
+        site: Site | None = None,
     ) -> None:
-        """find_encoder: loads the encoder of old templates by its encoder_id; None: it is not known.
+        """find_encoder: loads the encoder of old templates by its encoder_id; None: it is not known. site: what it adapts to.
 
         Raises StorageError if the gallery cannot be read. Most callers use `open`.
         """
@@ -67,6 +69,8 @@ class Recognizer:
         self.matchers: tuple[Matcher, ...] = ()  # the current encoder's first
         encoder = pipeline.encoder
         self.people = People(gallery, encoder.card, encoder.encoder_id, self._follow, self._load)
+        self.site: Site | None = None
+        self.adapt_to(site)
 
     @classmethod
     def open(
@@ -87,13 +91,15 @@ class Recognizer:
         older = compose.build_older(config, pipeline)
         opened = compose.open_gallery(config.gallery_path if gallery is None else gallery)
         try:
-            return cls(pipeline, rule, opened, older)
+            return cls(pipeline, rule, opened, older, compose.open_site(config, pipeline.encoder))
         except BaseException:
             opened.close()
             raise
 
     def close(self) -> None:
         self.people.gallery.close()
+        if self.site is not None:
+            self.site.close()
 
     def __enter__(self) -> Self:
         return self
@@ -156,6 +162,13 @@ class Recognizer:
         matcher = self._matcher(a.encoder_id)
         return matcher is not None and matcher.unlike(a, b)
 
+    def adapt_to(self, site: Site | None) -> None:
+        """Adapt to this site from now on, and close the one before; None: to none."""
+        if self.site is not None:
+            self.site.close()
+        self.site = site
+        self.people.adapt(None if site is None else site.adaptation)
+
     # ---- live frames
 
     def observe(self, frame: Frame) -> list[Observation]:
@@ -212,7 +225,7 @@ class Recognizer:
         matcher = self._matcher(own[0].encoder_id)
         assert matcher is not None, "a template is comparable only by an encoder in use"
         card = matcher.encoder.card
-        references = References(card.comparator, own[0].encoder_id, own)
+        references = self.people.references_of(own, own[0].encoder_id)
         probe = self.pipeline.encode(sample, matcher.encoder)
         decision = decide(probe, references, matcher.rule([len(own)]), card)
         return Recognition(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 
 from edge_oneshot.control import responses as rs
+from edge_oneshot.control.parts import LookAlike, Nearest, StatedRate, TemplateDetails
 from edge_oneshot.gallery.people import People
 from edge_oneshot.gallery.store import Enrolled as Person
 from edge_oneshot.matching.forecast import nearest
@@ -22,7 +23,7 @@ def enrolled_response(enrollment: Enrollment, recognizer: Recognizer) -> rs.Enro
         like, matcher = found
         near = nearest(matcher.rule.against(matcher.threshold.rate), like, matcher.threshold.value)
         if like.score >= matcher.threshold.value:
-            alike = rs.LookAlike(identity=like.identity_id, score=near["score"], threshold=near["threshold"])
+            alike = LookAlike(identity=like.identity_id, score=near["score"], threshold=near["threshold"])
     return rs.Enrolled(
         identity=enrollment.identity.identity_id,
         name=enrollment.identity.name,
@@ -32,15 +33,15 @@ def enrolled_response(enrollment: Enrollment, recognizer: Recognizer) -> rs.Enro
         frames=enrollment.frames,
         self_score=None if self_score is None else round(self_score, 4),
         weak=self_score is not None and self_score < threshold,
-        nearest=None if near is None else rs.Nearest(**near),
+        nearest=None if near is None else Nearest(**near),
         no_rate=enrollment.template.no_rate,
     )
 
 
-def template_details(people: People, person: Person) -> list[rs.TemplateDetails]:
+def template_details(people: People, person: Person) -> list[TemplateDetails]:
     """The templates of one person."""
     return [
-        rs.TemplateDetails(
+        TemplateDetails(
             template_id=t.template_id,
             created_at=t.created_at.isoformat(),
             encoder_id=t.encoder_id,
@@ -51,5 +52,5 @@ def template_details(people: People, person: Person) -> list[rs.TemplateDetails]
     ]
 
 
-def stated(rate: Rate) -> rs.StatedRate:
-    return rs.StatedRate(**asdict(rate))
+def stated(rate: Rate) -> StatedRate:
+    return StatedRate(**asdict(rate))

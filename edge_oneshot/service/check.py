@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import asdict
 
 from edge_oneshot.control import responses as rs
+from edge_oneshot.control.parts import AlikePair, DoorState, GrowthState, OldEncoder
 from edge_oneshot.matching.forecast import growth, missed, too_alike
 from edge_oneshot.recognition.matcher import Matcher
 from edge_oneshot.recognition.recognizer import Recognizer
+from edge_oneshot.service import site
 from edge_oneshot.service.answers import stated
 from edge_oneshot.types import DoorReport
 
@@ -21,7 +23,7 @@ def checked(
     """
     current, *older = recognizer.matchers
     threshold = current.threshold.value
-    pairs = [rs.AlikePair(**pair) for pair in too_alike(current.rule, current.references, threshold)]
+    pairs = [AlikePair(**pair) for pair in too_alike(current.rule, current.references, threshold)]
     # No score of the current encoder, which `decision.threshold` takes, separates people whom another encoder compares.
     old_pairs = [pair for m in older for pair in m.references.alike(m.threshold.value)]
     return rs.Checked(
@@ -29,19 +31,20 @@ def checked(
         templates=recognizer.people.templates,
         threshold=round(threshold, 4),
         needs_enrollment=needs_enrollment,
-        look_alikes=[*pairs, *(rs.AlikePair(identities=(a, b), score=round(s, 4)) for a, b, s in old_pairs)],
+        look_alikes=[*pairs, *(AlikePair(identities=(a, b), score=round(s, 4)) for a, b, s in old_pairs)],
         growth=_growth(current),
         no_rate=tuple(sorted(recognizer.people.no_rate)),
         fnmr=missed(current.rule, threshold),
         rate=stated(current.threshold.rate),
         old_encoders=[_old(m) for m in older],
-        door=None if door is None else rs.DoorState(**asdict(door)),
+        door=None if door is None else DoorState(**asdict(door)),
+        adaptation=site.state(recognizer),
     )
 
 
-def _old(matcher: Matcher) -> rs.OldEncoder:
+def _old(matcher: Matcher) -> OldEncoder:
     states = _growth(matcher)
-    return rs.OldEncoder(
+    return OldEncoder(
         encoder=matcher.encoder.card.name,
         encoder_id=matcher.encoder.encoder_id,
         identities=matcher.references.identity_ids,
@@ -51,6 +54,6 @@ def _old(matcher: Matcher) -> rs.OldEncoder:
     )
 
 
-def _growth(matcher: Matcher) -> list[rs.GrowthState] | None:
+def _growth(matcher: Matcher) -> list[GrowthState] | None:
     states = growth(matcher.rule, matcher.references.template_counts, matcher.others)
-    return None if states is None else [rs.GrowthState(**state) for state in states]
+    return None if states is None else [GrowthState(**state) for state in states]

@@ -17,15 +17,17 @@ from edge_oneshot.control.server import ControlServer
 from edge_oneshot.events.journal import Journal
 from edge_oneshot.events.outbox import Outbox
 from edge_oneshot.gallery.door import DoorRecord
+from edge_oneshot.gallery.site import erase
 from edge_oneshot.matching.track import Tracker
 from edge_oneshot.mqtt.client import MqttLink
 from edge_oneshot.mqtt.commands import MqttRequests, acl_lines
 from edge_oneshot.mqtt.homeassistant import HomeAssistant
 from edge_oneshot.mqtt.publisher import StatePublisher
+from edge_oneshot.mqtt.unpublish import unpublish
 from edge_oneshot.recognition.compose import build_rule
 from edge_oneshot.recognition.recognizer import Recognizer
 from edge_oneshot.service.daemon import Daemon
-from edge_oneshot.service.door import Door
+from edge_oneshot.service.door import Door, made_with
 from edge_oneshot.service.pictures import ahead_of_loop
 from edge_oneshot.service.reload import HangUp, plan
 from edge_oneshot.service.reporter import Reporter
@@ -47,8 +49,8 @@ def build_tracker(config: Config, recognizer: Recognizer) -> Tracker:
 
 @contextmanager
 def door(config: Config, recognizer: Recognizer) -> Iterator[Door]:
-    """What measures this door's own error rates. Its counts depend on the encoder."""
-    with closing(DoorRecord(config.door_path, recognizer.encoder_id)) as record:
+    """What measures this door's own error rates. Its counts depend on the encoder and on the adaptation to the site."""
+    with closing(DoorRecord(config.door_path, made_with(recognizer))) as record:
         yield Door(record, recognizer, config.decision, config.camera.name)
 
 
@@ -85,6 +87,21 @@ def reporter(config: Config) -> Iterator[tuple[Reporter, list[RequestSource]]]:
         outbox.close()
 
 
+def unpublish_own(config: Config, *, force: bool) -> list[str]:
+    """Empty every retained topic of this device, those that its outbox remembers included; returns them.
+
+    Raises BrokerError, StorageError.
+    """
+    if not config.outbox_path.exists():
+        return unpublish(config.mqtt, config.device_slug, force=force)
+    with closing(Outbox(config.outbox_path)) as outbox:
+        remembered = {*outbox.topics.retained(), *outbox.topics.to_empty()}
+        cleared = unpublish(config.mqtt, config.device_slug, force=force, remembered=remembered)
+        for topic in remembered:
+            outbox.topics.emptied(topic)
+    return cleared
+
+
 def run_daemon(load: Callable[[], Config]) -> int:
     """Run until SIGTERM, SIGINT or the end of a file. Raises the error that prevents a start, or that ends the daemon.
 
@@ -92,6 +109,8 @@ def run_daemon(load: Callable[[], Config]) -> int:
     terminal, SIGHUP means that the terminal was closed, and ends the daemon as SIGTERM does.
     """
     config = load()
+    if not config.decision.adapt:
+        erase(config.adaptation_path)
     stop, hang_up = threading.Event(), HangUp()
     ends = (signal.SIGTERM, signal.SIGINT, *((signal.SIGHUP,) if os.isatty(0) else ()))
     signal.signal(signal.SIGHUP, hang_up.ask)

@@ -25,7 +25,7 @@ from edge_oneshot.matching.threshold import NO_GROUPS
 from edge_oneshot.matching.track import ResultKind, Tracker, TrackResult
 from edge_oneshot.mqtt.payloads import Health
 from edge_oneshot.recognition.recognizer import Recognizer
-from edge_oneshot.service import system
+from edge_oneshot.service import site, system
 from edge_oneshot.service.door import Door
 from edge_oneshot.service.reload import Plan
 from edge_oneshot.service.reporter import Reporter
@@ -107,11 +107,10 @@ class Daemon:
         if self.requests.job is not None:
             self.requests.tick(now_ns)
         events = [self._publish(result) for result in results]
-        if self.door is not None:
-            # The person who is being enrolled is no stranger.
-            for event in self.door.measure([] if enrolling else results, datetime.now(UTC)):
-                self._emit(event)
-                events.append(event)
+        # The person who is being enrolled is no stranger.
+        for event in site.visited(self.recognizer, [] if enrolling else results, datetime.now(UTC), self.door):
+            self._emit(event)
+            events.append(event)
         if self.journal is not None:
             self.journal.close_tracks(self.tracker.numbers)
         self.reporter.presence(*self.tracker.present)
@@ -180,6 +179,8 @@ class Daemon:
         self.recognizer.pipeline.gates = Gates(probe=new.config.quality, reference=new.config.enrollment)
         if self.door is not None:
             self.door.reconfigure(new.config.decision)
+        for event in site.reconfigure(self.recognizer, new.config, self.door):
+            self._emit(event)
         self.tracker.reconfigure(new.config.decision)
         if self.journal is not None:
             self.journal.reconfigure(new.config.decision)
@@ -224,10 +225,9 @@ class Daemon:
 
     def _watch(self, camera: LatestFrame) -> None:
         """Follow the camera's state, publish a change at once, and give up when it is lost for too long."""
-        if camera.state is CameraState.LOST:
-            self._enter(State.CAMERA_LOST, f": {camera.last_error}")
-        elif self.state is State.CAMERA_LOST:
-            self._enter(State.RUNNING)
+        lost = camera.state is CameraState.LOST
+        if lost or self.state is State.CAMERA_LOST:
+            self._enter(State.CAMERA_LOST if lost else State.RUNNING, f": {camera.last_error}" if lost else "")
         if camera.lost_for_s > self.config.camera.give_up_s:
             raise CameraError(
                 f"no camera for {camera.lost_for_s:.0f} s: {camera.last_error}",

@@ -91,7 +91,7 @@ class Door:
     def reset(self) -> tuple[int, list[Event]]:
         """Erase counts and raise: the number of visits that they came from, and the event of a change of the threshold."""
         event = self._set(0.0, 0) if self._record.raised else None
-        visits = self._record.reset()
+        visits, self._record.made_with = self._record.reset(), made_with(self._recognizer)
         self._fit, self._fitted, self._since, self._last_ns = None, -1, 0, None
         return visits, [] if event is None else [event]
 
@@ -178,6 +178,11 @@ class Door:
         raised = self._record.raised if self._raises and self._measures else 0.0
         if self._recognizer.rule.raised != raised:
             self._recognizer.rule = replace(self._recognizer.rule, raised=raised)
+
+
+def made_with(recognizer: Recognizer) -> str:
+    """What scores depend on: the encoder and the adaptation to the site."""
+    return f"{recognizer.encoder_id} {recognizer.people.references.version}".rstrip()
 
 
 def _digits(value: float) -> float:

@@ -7,8 +7,9 @@ from collections.abc import Callable
 from typing import Protocol
 
 from edge_oneshot.cameras.images import to_jpeg
+from edge_oneshot.control.parts import FoundFace
 from edge_oneshot.control.protocol import PendingRequest
-from edge_oneshot.control.responses import Captured, Enrolled, FoundFace
+from edge_oneshot.control.responses import Captured, Enrolled
 from edge_oneshot.errors import ControlError, EdgeOneshotError
 from edge_oneshot.recognition.enrollment import CaptureSession, Enrollment
 from edge_oneshot.recognition.pipeline import Pipeline
@@ -72,7 +73,7 @@ class CaptureJob:
         if frame.captured_ns <= self._start_ns:
             return False
         faces = []
-        for sample in self._pipeline.samples(frame):
+        for sample in self._pipeline.all_samples(frame):
             if sample.face is not None:
                 b = sample.face.box
                 face = FoundFace(
@@ -81,6 +82,7 @@ class CaptureJob:
                     detection_score=round(sample.face.detection_score, 3),
                     quality=sample.quality.measures(),
                     faults=[f.message for f in sample.faults],
+                    to_enroll=[f.message for f in sample.reference_faults],
                 )
                 faces.append(face)
         self.pending.finish(Captured(size=list(frame.size), faces=faces, jpeg=to_jpeg(frame.pixels)))

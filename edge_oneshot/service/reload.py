@@ -10,9 +10,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from edge_oneshot.config import SECTIONS, Config, contradictions, section_keys
+from edge_oneshot.control.parts import Change
 from edge_oneshot.control.protocol import Answer, Failed, PendingRequest, Progress
 from edge_oneshot.control.requests import Reload
-from edge_oneshot.control.responses import Change, GalleryCounts, Reloaded
+from edge_oneshot.control.responses import GalleryCounts, Reloaded
 from edge_oneshot.errors import ConfigError
 from edge_oneshot.matching.threshold import Rule
 

@@ -14,7 +14,9 @@ from typing import Any
 
 from edge_oneshot.control import requests as rq
 from edge_oneshot.control import responses as rs
+from edge_oneshot.control.parts import PersonSummary
 from edge_oneshot.control.protocol import PendingRequest
+from edge_oneshot.control.responses import AdaptationReset
 from edge_oneshot.errors import ControlError, EdgeOneshotError
 from edge_oneshot.events.build import gallery_event
 from edge_oneshot.events.journal import Journal
@@ -24,6 +26,7 @@ from edge_oneshot.gallery.store import Enrolled as Person
 from edge_oneshot.recognition.enrollment import Enrollment
 from edge_oneshot.recognition.recognition import Recognition
 from edge_oneshot.recognition.recognizer import Recognizer
+from edge_oneshot.service import site
 from edge_oneshot.service.answers import enrolled_response, stated, template_details
 from edge_oneshot.service.check import checked
 from edge_oneshot.service.door import Door
@@ -67,6 +70,7 @@ class Requests:
             rq.Forget: self._forget,
             rq.Check: self._check,
             rq.ResetDoor: self._reset_door,
+            rq.ResetAdaptation: self._reset_adaptation,
             rq.Export: self._export,
             rq.Import: self._import,
             rq.Status: self._status,
@@ -161,7 +165,7 @@ class Requests:
     # ---- the gallery
 
     def _list(self, _: rq.List) -> rs.People:
-        return rs.People(identities=[rs.PersonSummary(**self._summary(p)) for p in self._people()])
+        return rs.People(identities=[PersonSummary(**self._summary(p)) for p in self._people()])
 
     def _people(self) -> list[Person]:
         return self._recognizer.people.gallery.people()
@@ -207,6 +211,12 @@ class Requests:
         for event in events:
             self._emit(event)
         return rs.DoorReset(visits=visits, threshold=round(self._recognizer.threshold.value, 4))
+
+    def _reset_adaptation(self, _: rq.ResetAdaptation) -> AdaptationReset:
+        visits, events = site.reset(self._recognizer, self._door)
+        for event in events:
+            self._emit(event)
+        return AdaptationReset(visits=visits)
 
     def _export(self, _: rq.Export) -> rs.Exported:
         return rs.Exported(document=to_document(self._recognizer.people.gallery))

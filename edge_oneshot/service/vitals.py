@@ -16,7 +16,7 @@ from edge_oneshot.control.codec import from_json
 from edge_oneshot.control.responses import Present, StatusReport
 from edge_oneshot.mqtt.payloads import Health
 from edge_oneshot.recognition.recognizer import Recognizer
-from edge_oneshot.service import system
+from edge_oneshot.service import site, system
 from edge_oneshot.service.reporter import Reporter
 from edge_oneshot.types import DoorReport
 
@@ -73,6 +73,7 @@ class Vitals:
         span_ns = arrivals[-1] - arrivals[0] if len(arrivals) > 1 else 0
         now_ns = time.monotonic_ns()
         outbox = None if reporter.outbox is None else reporter.outbox.status()
+        link = None if reporter.link is None else reporter.link.status()
         return Health(
             state=state,
             fps=round((len(arrivals) - 1) / span_ns * 1e9, 2) if span_ns else None,
@@ -85,13 +86,15 @@ class Vitals:
             outbox_depth=0 if outbox is None else outbox.depth,
             outbox_oldest_age_s=None if outbox is None else outbox.oldest_age_s,
             outbox_dropped=0 if outbox is None else outbox.dropped_overflow + outbox.dropped_age,
-            outbox_refused=0 if reporter.link is None else reporter.link.status().refused_events,
+            outbox_refused=0 if link is None else link.refused_events,
             outbox_fault="" if outbox is None else outbox.fault,
+            refused_topics={} if link is None else link.refused_topics,
             encoder_id=recognizer.encoder_id,
             identities=len(recognizer.people.names),
             templates=recognizer.people.templates,
             ts=datetime.now(UTC),
             door=None if door is None else asdict(door),
+            adaptation=None if (adapted := site.state(recognizer)) is None else asdict(adapted),
         )
 
     def status(

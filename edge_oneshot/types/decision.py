@@ -127,7 +127,8 @@ class Decision:
     same_probability: probability that both are of one person, from the card's map of the score; None if it has none.
     target_fmr, target_fpir: the error rate that the threshold was chosen for; both None for a fixed threshold. rate: the
     same with the people that it holds against; None: no rate can be stated for this person.
-    encoder_id: of the encoder whose scores, threshold and rate these are; "" if nothing was compared.
+    encoder_id: of the encoder whose scores, threshold and rate these are; "" if nothing was compared. adaptation: version of
+    what was subtracted from the embeddings (matching/adaptation.py); "": nothing.
     """
 
     kind: DecisionKind
@@ -140,6 +141,7 @@ class Decision:
     target_fpir: float | None = None
     rate: Rate | None = UNSTATED
     encoder_id: str = ""
+    adaptation: str = ""
 
     def __post_init__(self) -> None:
         if self.kind is DecisionKind.MATCH:

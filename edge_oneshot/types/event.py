@@ -16,7 +16,8 @@ class Event:
     """A published message. `late`, `expires_at`, `clock` and `signature` are computed each time it is sent, not here.
 
     event_id: UUIDv7. event_type: one of EVENT_TYPES. ts: capture time, aware, UTC.
-    captured_ns: monotonic capture time. boot_id: the boot that captured_ns belongs to; the age needs no wall clock.
+    captured_ns: the monotonic time from which the age counts: capture, or the decision that nobody is in sight any more.
+    boot_id: the boot that captured_ns belongs to; the age needs no wall clock.
     body: the fields of this event type, JSON values only (events/schema/event-v1.json, docs/reference/mqtt.md).
     """
 

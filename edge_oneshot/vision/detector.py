@@ -31,6 +31,7 @@ class BlazeFaceDetector:
         self._check(bundle)
         spec = self.card.input
         self._canvas = np.zeros((1, spec.height_px, spec.width_px, 3), dtype=np.float32)
+        self._shown = self._canvas[0]  # the part of the canvas that holds the picture
 
     def _check(self, bundle: Bundle) -> None:
         spec, count = self.card.input, len(self._anchors)
@@ -85,7 +86,17 @@ class BlazeFaceDetector:
         area = self._canvas[0, y : y + size[1], x : x + size[0]]
         np.multiply(np.asarray(picture), np.float32(1 / spec.std[0]), out=area)
         area -= np.float32(spec.mean[0] / spec.std[0])
+        self._shown = area
         return scale, np.array([x, y], dtype=np.float32)
+
+    def luma(self) -> Float32Array:
+        """The brightness of the picture that was searched last, as the network saw it: float32 (h, w), 0-255.
+
+        It is the green channel, which is the nearest to luma and costs no sum.
+        """
+        spec = self.card.input
+        luma: Float32Array = self._shown[:, :, 1] * np.float32(spec.std[0]) + np.float32(spec.mean[0])
+        return luma
 
     def decode(self, regressors: Float32Array, logits: Float32Array, scale: float, pad: Float32Array) -> list[Face]:
         """Raw outputs float32 (A, 4 + 2K) and (A,) -> faces in picture px, after blended non-maximum suppression.

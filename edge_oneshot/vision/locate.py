@@ -18,6 +18,8 @@ from edge_oneshot.model.runtime import PixelModel, Runtime
 from edge_oneshot.types import Box, Face, Float32Array, Frame, UInt8Array
 from edge_oneshot.vision.align import estimate_similarity, undo, warp
 from edge_oneshot.vision.detector import BlazeFaceDetector
+from edge_oneshot.vision.light import light_up
+from edge_oneshot.vision.tiles import Window, among, middle
 
 # Position and distance of the eyes in the refiner's 128 px input: tuned on LFW sets 1-4.
 EYES_CENTRE = (0.5, 0.44)
@@ -26,6 +28,12 @@ INTER_EYE = 0.16
 BORDER = 0.5
 # A refined face further than this from the found one, in inter-eye distances, is another face.
 MAX_SHIFT = 0.6
+# Distance of the eyes as a share of the finder's box: tuned on LFW sets 1-4.
+EYES_OF_BOX = 0.37
+# For small faces, and faces that have moved since the frame before.
+MAX_STEP = 1.5
+# The refiner's least score for a face that no search of the whole frame found: more searches find more that is no face.
+SURE = 0.7
 
 
 class LandmarkPlacer:
@@ -51,7 +59,7 @@ class LandmarkPlacer:
         """
         rough = np.array([face.landmark(name) for name in self.card.points], dtype=np.float64)
         transform = estimate_similarity(rough, self._points)
-        offsets, hidden = self.look(warp(frame.pixels, transform, self._size))
+        offsets, hidden = self.look(light_up(warp(frame.pixels, transform, self._size)))
         landmarks = face.landmarks.copy()
         landmarks[[face.landmark_names.index(name) for name in self.card.points]] = undo(
             transform, self._points + offsets
@@ -79,43 +87,102 @@ class FaceLocator:
         x, y, half = EYES_CENTRE[0] * spec.width_px, EYES_CENTRE[1] * spec.height_px, INTER_EYE * spec.width_px / 2
         self._centre, self._eyes = (x, y), np.array([[x - half, y], [x + half, y]])
 
-    def locate(self, frame: Frame, border: float = 0.0) -> list[Face]:
+    def locate(self, frame: Frame, border: float = 0.0, windows: Sequence[Window] = ()) -> list[Face]:
         """Faces in px of `frame.pixels`, largest first. A face that the refiner does not confirm is dropped.
 
-        border: of the picture that the finder searches, as a share of the width (BlazeFaceDetector.detect).
+        border: of the picture that the finder searches, as a share of the width (BlazeFaceDetector.detect). windows: parts of
+        the frame to search as well, for smaller faces; a face that was found before is not found again.
         """
-        faces = [self.confirm(frame, face) for face in self.find(frame, border)]
-        placed = [self.placer.place(frame, f) for f in faces if f is not None]
+        faces = self.confirm_all(frame, self.find(frame, border))
+        for window in windows:
+            faces += self.confirm_new(frame, self.find_in(frame, window), faces)
+        placed = [self.placer.place(frame, f) for f in faces]
         return sorted(placed, key=lambda f: -f.box.area)
 
     def find(self, frame: Frame, border: float = 0.0) -> list[Face]:
         """Faces in px of `frame.pixels`, by the finder alone. border: as for `locate`."""
         if frame.lores is None:
             return self.finder.detect(frame.pixels, border)
-        sx, sy = frame.size[0] / frame.lores.shape[1], frame.size[1] / frame.lores.shape[0]
-        return [
-            replace(
-                f,
-                box=Box(x0=f.box.x0 * sx, y0=f.box.y0 * sy, x1=f.box.x1 * sx, y1=f.box.y1 * sy),
-                landmarks=f.landmarks * np.array([sx, sy], dtype=np.float32),
-            )
-            for f in self.finder.detect(frame.lores, border)
-        ]
+        return [in_frame(f, lores_scale(frame)) for f in self.finder.detect(frame.lores, border)]
+
+    def find_in(self, frame: Frame, window: Window) -> list[Face]:
+        """Faces of a part of the frame, in px of `frame.pixels`, by the finder alone.
+
+        The picture in small is used if it has the pixels that the finder needs there.
+        """
+        pixels, (sx, sy) = frame.pixels, (1.0, 1.0)
+        if frame.lores is not None and window.width >= self.finder.card.input.width_px * lores_scale(frame)[0]:
+            pixels, (sx, sy) = frame.lores, lores_scale(frame)
+        x, y = round(window.x / sx), round(window.y / sy)
+        part = pixels[y : y + round(window.height / sy), x : x + round(window.width / sx)]
+        return [in_frame(f, (sx, sy), (x * sx, y * sy)) for f in self.finder.detect(part)]
+
+    def confirm_all(self, frame: Frame, faces: Sequence[Face]) -> list[Face]:
+        """The faces that the refiner confirms, with its landmarks."""
+        return [f for f in (self.confirm(frame, face) for face in faces) if f is not None]
+
+    def confirm_new(self, frame: Frame, faces: Sequence[Face], known: Sequence[Face]) -> list[Face]:
+        """Of the faces that a window showed, those of which the refiner is sure and which are not among the known ones."""
+        new: list[Face] = []
+        for face in faces:
+            sure = None if among(face, [*known, *new]) else self.confirm_small(frame, by_box(face))
+            if sure is not None and not among(sure, [*known, *new]):
+                new.append(sure)
+        return new
 
     def confirm(self, frame: Frame, face: Face) -> Face | None:
         """The face with the refiner's landmarks; None if the refiner finds no face there, or only another one."""
+        seen = self._look(frame, face, MAX_SHIFT)
+        return None if seen is None else seen[0]
+
+    def confirm_small(self, frame: Frame, face: Face) -> Face | None:
+        """As `confirm`, for a face that may have moved; None also if the refiner is not sure of it."""
+        seen = self._look(frame, face, MAX_STEP)
+        return None if seen is None or seen[1] < SURE else seen[0]
+
+    def _look(self, frame: Frame, face: Face, reach: float) -> tuple[Face, float] | None:
+        """The refiner's face nearest to `face` and its score; None if none lies within reach, in inter-eye distances."""
         if face.inter_eye_px < 2.0:
             return None  # too small to give a scale; far below every quality gate
         eyes = np.array([face.landmark("image_left_eye"), face.landmark("image_right_eye")])
         transform = estimate_similarity(eyes, self._eyes)
         found = self.refiner.detect(warp(frame.pixels, transform, self._size))
-        first = between(*eyes.tolist())
-        for candidate in sorted(found, key=lambda f: math.dist(between(*f.landmarks[:2].tolist()), self._centre)):
-            landmarks = undo(transform, candidate.landmarks.astype(np.float64)).astype(np.float32)
-            if math.dist(between(*landmarks[:2].tolist()), first) > MAX_SHIFT * face.inter_eye_px:
-                return None
-            return replace(face, landmarks=landmarks, landmark_names=candidate.landmark_names)
-        return None
+        if not found:
+            return None
+        nearest = min(found, key=lambda f: math.dist(between(*f.landmarks[:2].tolist()), self._centre))
+        landmarks = undo(transform, nearest.landmarks.astype(np.float64)).astype(np.float32)
+        if math.dist(between(*landmarks[:2].tolist()), between(*eyes.tolist())) > reach * face.inter_eye_px:
+            return None
+        return replace(face, landmarks=landmarks, landmark_names=nearest.landmark_names), nearest.detection_score
+
+
+def by_box(face: Face) -> Face:
+    """The face with its eyes level, and as far apart as its box tells.
+
+    At 10 px between the eyes the finder's eyes are often half as far apart as they should be; its box is right within 10 %.
+    """
+    (x, y), half = middle(face), EYES_OF_BOX * face.box.width / 2
+    landmarks = face.landmarks.copy()
+    for name, at in (("image_left_eye", x - half), ("image_right_eye", x + half)):
+        landmarks[face.landmark_names.index(name)] = at, y
+    return replace(face, landmarks=landmarks)
+
+
+def lores_scale(frame: Frame) -> tuple[float, float]:
+    """Size of `frame.pixels` over that of `frame.lores`, (x, y); 1 without the latter."""
+    if frame.lores is None:
+        return 1.0, 1.0
+    return frame.size[0] / frame.lores.shape[1], frame.size[1] / frame.lores.shape[0]
+
+
+def in_frame(face: Face, scale: tuple[float, float] = (1.0, 1.0), offset: tuple[float, float] = (0.0, 0.0)) -> Face:
+    """The face of a part of a frame, or of the frame in small, in px of the frame: scaled, then moved by offset."""
+    (sx, sy), (x, y), box = scale, offset, face.box
+    return replace(
+        face,
+        box=Box(x0=box.x0 * sx + x, y0=box.y0 * sy + y, x1=box.x1 * sx + x, y1=box.y1 * sy + y),
+        landmarks=face.landmarks * np.array([sx, sy], dtype=np.float32) + np.array([x, y], dtype=np.float32),
+    )
 
 
 def between(p: Sequence[float], q: Sequence[float]) -> tuple[float, float]:

@@ -23,7 +23,7 @@ from edge_oneshot.mqtt.walk import Step, walk
 
 EXAMPLES = Path(__file__).parents[2] / "deploy" / "examples"
 Runner = Callable[..., tuple[MqttLink, Outbox]]
-ACCOUNTS = {"porch": "p", "homeassistant": "h", "lock": "l"}
+ACCOUNTS = {"porch": "p", "homeassistant": "h", "lock": "l", "television": "t"}
 
 
 class Example:
@@ -140,6 +140,30 @@ def test_a_device_cannot_publish_for_another(example: Example, run_link: Runner)
     link.wake()
     wait_until(lambda: len(link.status().refused_topics) == 3, "availability, match and event to be refused")
     assert set(link.status().refused_topics.values()) == {"Not authorized"} and box.events.status().depth == 1
+
+
+@pytest.mark.parametrize("user", ["television", "homeassistant", "lock"])
+def test_no_other_account_can_publish_a_match(example: Example, user: str) -> None:
+    """Not even below its own name: a subscriber to `edge-oneshot/+/match/#` would open for it."""
+    topics = [f"edge-oneshot/{name}/match/alice" for name in (user, "porch", "new")]
+    topics += [f"edge-oneshot/{name}/{leaf}" for name in (user, "porch") for leaf in ("event", "request/enroll")]
+    heard: list[str] = []
+    with (
+        Subscriber(example.config("homeassistant"), ["edge-oneshot/#"], lambda m: heard.append(m.topic), "t") as all_,
+        Subscriber(example.config("lock"), ["edge-oneshot/+/match/#"], lambda m: heard.append(m.topic), "l") as lock,
+        Subscriber(example.config(user), ["x"], lambda m: None, "forger") as forger,
+        Subscriber(example.config("porch"), ["x"], lambda m: None, "device") as device,
+    ):
+        sent = [forger.publish(topic, b"{}", retain=False) for topic in topics]
+        wait_until(lambda: forger.step(0.05) and all(i.is_published() for i in sent), "the acknowledgements")
+        device.publish("edge-oneshot/porch/match/last", b"{}", retain=False)  # that the readers can read
+        wait_until(
+            lambda: (
+                all(s.step(0.05) for s in (device, all_, lock)) and heard.count("edge-oneshot/porch/match/last") == 2
+            ),
+            f"the device's own message, got {heard}",
+        )
+    assert not set(topics) & set(heard)
 
 
 @pytest.mark.parametrize("user", ["lock", "homeassistant"])

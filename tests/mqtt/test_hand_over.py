@@ -166,6 +166,7 @@ def test_the_states_fit_their_schemas() -> None:
                 outbox_dropped=0,
                 outbox_refused=0,
                 outbox_fault="",
+                refused_topics={},
                 encoder_id=ENCODER,
                 identities=1,
                 templates=1,

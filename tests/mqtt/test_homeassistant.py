@@ -122,7 +122,6 @@ def test_a_renamed_person_keeps_the_entity() -> None:
 
 
 def test_the_example_acl_allows_the_discovery_messages(tmp_path: Path, make_broker: Callable[..., Mosquitto]) -> None:
-    """mosquitto's manual does not say that `%u` works inside a level."""
     from mosquitto import passwords
 
     acl = tmp_path / "acl"

@@ -223,11 +223,11 @@ def test_the_reference_consumer_opens_once_and_refuses_a_replay(broker: Mosquitt
         made[who] = hand_over(stored, "porch", 30.0, clock(), Sealer(HMAC_KEY, box.counter.next)).payload
     box.close()
     script = Path(__file__).parents[2] / "docs" / "how-to" / "consumer.py"
-    command = [sys.executable, script, f"127.0.0.1:{broker.port}", tmp_path / "key", "alice"]
+    command = [sys.executable, script, f"127.0.0.1:{broker.port}", tmp_path / "key", "porch", "alice"]
     consumer = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     assert consumer.stdout is not None
     try:
-        wait_until(lambda: "edge-oneshot/+/match/#" in broker.log(), "its subscription")
+        wait_until(lambda: "edge-oneshot/porch/match/alice" in broker.log(), "its subscription")
         said = []
         config = MqttConfig(host="127.0.0.1", port=broker.port)
         with Subscriber(config, ["x"], lambda m: None, "t") as s:

@@ -55,7 +55,7 @@ def test_every_method_may_be_called_from_any_thread(
     broker: Mosquitto, outbox: Outbox, make_link: MakeLink, fast_switching: None
 ) -> None:
     # Many topics of an earlier process: a loop over them takes long enough for another thread to add one.
-    others = [(f"other/{n}",) for n in range(3000)]
+    others = [(f"edge-oneshot/porch/other/{n}",) for n in range(3000)]
     outbox._file.run(lambda db: db.execute_many("INSERT INTO retained VALUES (?)", others), None)
     link = make_link(broker.port)
     link.start()
@@ -101,7 +101,7 @@ def test_states_and_topics_agree_when_a_topic_is_set_and_emptied_at_once(tmp_pat
         acknowledge,
     )
     assert raised == []
-    in_use = sorted(t for t, value in link._states._values.items() if value)
+    in_use = sorted([link.topics.availability, *(t for t, value in link._states._values.items() if value)])
     to_empty = sorted(t for t, value in link._states._values.items() if not value)
     assert box.topics.to_empty() == to_empty
     assert [t for t in box.topics.retained() if t not in to_empty] == in_use

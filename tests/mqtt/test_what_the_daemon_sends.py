@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -41,6 +42,7 @@ from edge_oneshot.types import (
 
 EVENT = Draft202012Validator(schema.load("event-v1"))
 unit = st.floats(-1, 1, allow_nan=False)
+KINDS = st.sampled_from(ResultKind)
 
 
 @pytest.fixture(scope="module")
@@ -59,8 +61,8 @@ def sent(tmp_path_factory: pytest.TempPathFactory) -> Any:
 
 
 @st.composite
-def results(draw: st.DrawFn) -> TrackResult:
-    kind = draw(st.sampled_from(ResultKind))
+def results(draw: st.DrawFn, kinds: st.SearchStrategy[ResultKind] = KINDS) -> TrackResult:
+    kind = draw(kinds)
     score, threshold = draw(unit), draw(unit)
     if kind is ResultKind.MATCH:
         score, threshold = max(score, threshold), min(score, threshold)
@@ -113,6 +115,17 @@ def test_every_event_fits_and_names_only_a_person_who_matched(sent: Any, result:
     if result.identity_id is None:
         assert not {"identity", "name"} & message.keys()
     assert not {"Bob", "bob"} & {v for k, v in message.items() if k != "name" and isinstance(v, str)}
+
+
+@pytest.mark.parametrize("kind", ResultKind)
+@settings(max_examples=5, deadline=None)
+@given(data=st.data())
+def test_only_a_match_and_an_unknown_age_from_their_capture(sent: Any, kind: ResultKind, data: st.DataObject) -> None:
+    """`gone` and `rejected` are decided seconds after the last frame: a consumer that ignores late events must see them."""
+    now_ns = time.monotonic_ns()
+    result = replace(data.draw(results(st.just(kind))), first_ns=now_ns - 9 * 10**9, last_ns=now_ns - 5 * 10**9)
+    message = sent(track_event(result, {"alice": "Alice"}, "cam0", ENCODER, now_ns, datetime.now(UTC)))
+    assert message["late"] is (kind in (ResultKind.MATCH, ResultKind.UNKNOWN))
 
 
 @pytest.mark.parametrize("event_type", ["enrolled", "forgotten"])

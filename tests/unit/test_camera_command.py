@@ -16,8 +16,8 @@ from PIL import Image
 
 from edge_oneshot.cameras.found import captures, find_cameras
 from edge_oneshot.cli import cli
-from edge_oneshot.cli.draw import GOOD, POOR, draw, save
-from edge_oneshot.control.responses import FoundFace
+from edge_oneshot.cli.draw import GOOD, POOR, draw, save, verdict
+from edge_oneshot.control.parts import FoundFace
 from edge_oneshot.errors import CameraError
 
 
@@ -90,11 +90,15 @@ def test_a_poor_face_is_drawn_in_another_colour_with_its_faults(collins: np.ndar
         detection_score=0.9,
         quality={"inter_eye_px": 19.0},
         faults=["too far: come closer"],
+        to_enroll=[],
     )
-    poor = np.asarray(draw(jpeg.getvalue(), [face], 24.0))
-    good = np.asarray(draw(jpeg.getvalue(), [replace(face, faults=[])], 24.0))
+    poor = np.asarray(draw(jpeg.getvalue(), [face]))
+    good = np.asarray(draw(jpeg.getvalue(), [replace(face, faults=[])]))
     assert near(poor, POOR) > near(good, POOR) + 300
     assert near(good, GOOD) > near(poor, GOOD) + 300
+    usable = replace(face, faults=[], to_enroll=["too far: come closer"])
+    assert verdict(usable) == ["to enroll: too far: come closer"]
+    assert near(np.asarray(draw(jpeg.getvalue(), [usable])), POOR) > near(good, POOR) + 300
 
 
 def test_a_box_beyond_the_border_is_drawn(collins: np.ndarray) -> None:
@@ -108,8 +112,9 @@ def test_a_box_beyond_the_border_is_drawn(collins: np.ndarray) -> None:
         detection_score=0.9,
         quality={"inter_eye_px": 90.0},
         faults=["x"] * 6,
+        to_enroll=[],
     )
-    assert draw(jpeg.getvalue(), [face], 24.0).size == (512, 512)
+    assert draw(jpeg.getvalue(), [face]).size == (512, 512)
 
 
 @pytest.mark.parametrize("name", ["aim.gif", "aim", "nowhere/aim.jpg"])

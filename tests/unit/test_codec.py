@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from edge_oneshot.control import requests as rq
 from edge_oneshot.control import responses as rs
 from edge_oneshot.control.codec import MAX_TEXT, from_json, hints, schema, to_json
+from edge_oneshot.control.parts import AlikePair
 from edge_oneshot.control.protocol import (
     Finished,
     PendingRequest,
@@ -244,11 +245,11 @@ def test_a_decision_of_another_kind_is_refused() -> None:
 
 def test_numbers_of_responses() -> None:
     pair = {"identities": ["a", "b"], "score": 1}
-    read = from_json(rs.AlikePair, pair, "pair", strict=False)
-    assert read == rs.AlikePair(identities=("a", "b"), score=1.0) and isinstance(read.score, float)
+    read = from_json(AlikePair, pair, "pair", strict=False)
+    assert read == AlikePair(identities=("a", "b"), score=1.0) and isinstance(read.score, float)
     for value in (10**400, float("nan"), float("-inf"), True, "1"):
         with pytest.raises(ControlError, match="pair score: expected a number, got "):
-            from_json(rs.AlikePair, pair | {"score": value}, "pair", strict=False)
+            from_json(AlikePair, pair | {"score": value}, "pair", strict=False)
     assert from_json(rs.GalleryCounts, {"identities": 10**400, "templates": 0}, "c", strict=False).identities == 10**400
     with pytest.raises(ControlError, match=r"c templates: expected a whole number, got '1\.0'"):
         from_json(rs.GalleryCounts, {"identities": 1, "templates": 1.0}, "c", strict=False)

@@ -82,6 +82,7 @@ def settings_of(config: Config) -> dict[str, object]:
     """The configuration that the range depends on: JSON values by the name of the section."""
     model, decision = config.model, config.decision
     return {
+        "camera": {"range": config.camera.range},
         "quality": asdict(config.quality),
         "model": {"detector": model.detector, "refiner": model.refiner, "landmarks": model.landmarks},
         "decision": {"accepted": decision.stated, "strangers": decision.strangers, "cohort": model.cohort},

@@ -123,7 +123,8 @@ def looks(task: Task, conditions: Sequence[Condition], pipeline: Pipeline) -> It
         scene, pictures = condition.render(portrait)
         source = f"{task.person}/{condition.name}"
         for number, pixels in enumerate(pictures):
-            found = subject_of(pipeline.samples(_frame(pixels, source, number)), scene)
+            look = pipeline.samples if condition.frames > 1 else pipeline.all_samples
+            found = subject_of(look(_frame(pixels, source, number)), scene)
             yield _look(task.person, condition.name, number, found, pipeline)
 
 

@@ -1,0 +1,143 @@
+"""The parts of responses (control/responses.py)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from edge_oneshot.control.codec import Json, out
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LookAlike:
+    identity: str
+    score: float
+    threshold: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Nearest:
+    identity: str
+    score: float
+    threshold: float
+    cohort_share: float | None = out("share of the cohort's non-mated pairs that score lower; null without a cohort")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StatedRate:
+    against: Literal["matched", "everybody"] = out("matched: people of the same sex and age band in `group`")
+    group: str | None = out("the group of the cohort that decided the threshold; null against everybody")
+    fmr: float | None = out("stated false match rate of one comparison, else null")
+    fpir: float | None = out("stated false match rate against the whole gallery, else null")
+    everybody_fmr: float | None = out("that of one comparison with any person, at most; null without a cohort")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PersonSummary:
+    identity: str
+    name: str
+    created_at: str = out("RFC 3339")
+    templates: int = out("stored templates, of any encoder")
+    needs_enrollment: bool = out("true if none of them can be compared")
+    old_template: bool = out("true if compared by the encoder of an old template, until enrolled again", False)
+    no_rate: bool = out("true if no error rate can be stated for this person", False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TemplateDetails:
+    template_id: str
+    created_at: str
+    encoder_id: str
+    comparable: bool = out("false: of an encoder that is not in use, or damaged")
+    quality: dict[str, float]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AlikePair:
+    identities: tuple[str, ...] = out("two identities")
+    score: float
+    apart_at: float | None = out("lowest threshold at which these templates do not match; null for old templates", None)
+    fnmr: float | None = out("expected share of enrolled people's captures missed there; null if not measured", None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GrowthState:
+    identities: int
+    threshold: float
+    fpir: float = out("expected share of strangers' captures that match an enrolled person; strangers as in `rate`")
+    fnir: float | None = out("expected share of enrolled people's captures that are missed; null if not measured")
+    extrapolated: bool
+    everybody_fpir: float | None = out("the same share for any strangers", None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OldEncoder:
+    encoder: str = out("name in its model card")
+    encoder_id: str
+    identities: list[str] = out("the people whom it compares")
+    threshold: float
+    growth: GrowthState | None = out("error rates now; null without a cohort", None)
+    rate: StatedRate | None = out("the stated error rate, and against whom this encoder keeps it", None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FoundFace:
+    box: list[float] = out("[x0, y0, x1, y1], px")
+    landmarks: list[list[float]] = out("[[x, y], …], px")
+    detection_score: float
+    quality: dict[str, float]
+    faults: list[str] = out("one sentence for each gate that refuses the face")
+    to_enroll: list[str] = out("the same for enrollment")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    before: Json
+    now: Json
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DoorState:
+    """This door's own error rates at the threshold in force, from the scores of unknown visitors."""
+
+    visits: int = out("visits of unknown people that were counted")
+    needed: int = out("visits below which no rate is stated")
+    days: int = out("days with such a visit, at most 90")
+    raised: float = out("how much the threshold in force is above the one that the card gives")
+    fmr: float | None = out("false match rate of one comparison; null: too few visits")
+    fmr_low: float | None = out("lower end of its 95 % interval")
+    fmr_high: float | None = out("upper end of its 95 % interval")
+    fpir: float | None = out("rate of visits by strangers that match anyone of the gallery")
+    fpir_low: float | None = out("lower end of its 95 % interval")
+    fpir_high: float | None = out("upper end of its 95 % interval")
+    missed: float | None = out("estimated share of these visits that were enrolled people who were missed")
+    above: bool = out("true if the lower end of the interval is above the stated rate")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Percentiles:
+    p50: float
+    p95: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OutboxState:
+    depth: int
+    oldest_age_s: float | None
+    dropped: int
+    refused: int
+    fault: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AdaptationState:
+    """What was learned of this site's strangers."""
+
+    visits: int = out("visits of unknown people that were looked at")
+    counted: int = out("of these, different visitors; a person counts once")
+    needed: int = out("visitors after which learning is complete")
+    version: str = out("names what is subtracted; empty: nothing yet")
+    before: float | None = out(
+        "mean score of two of the visitors without the adaptation; null: nothing is subtracted yet"
+    )
+    after: float | None = out("the same with the adaptation")
