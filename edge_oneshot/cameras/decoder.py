@@ -28,6 +28,7 @@ from edge_oneshot.types import UInt8Array
 _PROGRAM = decode_child.__file__
 WAIT_S = 30.0  # for a picture, processor time and all
 _START_S = 30.0  # for Python and Pillow to be read from a slow disk
+_MOST_IDLE = os.cpu_count() or 1  # more threads than that decode no faster
 _MAX_ANSWER = 65536  # bytes of the line before the pixels
 _one = threading.Lock()  # one picture from outside at a time: the limit on memory is one for all of them
 
@@ -54,12 +55,12 @@ def read_file(path: Path) -> UInt8Array:
         worker.end()
         raise
     except CameraError:
-        _idle.append(worker)
+        _keep(worker)
         raise
     except BaseException:
         worker.end()
         raise
-    _idle.append(worker)
+    _keep(worker)
     return pixels
 
 
@@ -170,8 +171,16 @@ class _Worker:
 _idle: list[_Worker] = []  # append and pop are atomic
 
 
+def _keep(worker: _Worker) -> None:
+    if len(_idle) < _MOST_IDLE:
+        _idle.append(worker)
+    else:
+        worker.end()
+
+
 @atexit.register
-def _end_idle() -> None:
+def close_idle() -> None:
+    """End the processes that wait for the next file."""
     while _idle:
         _idle.pop().end()
 
