@@ -145,7 +145,7 @@ class Present:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StatusReport:
     schema: int
-    state: str = out("running, paused or camera_lost")
+    state: str = out("running, paused, camera_lost, camera_frozen or camera_dark")
     fps: float | None
     stages_ms: dict[str, Percentiles]
     camera_age_s: float | None = out("since the last frame")

@@ -18,6 +18,18 @@ ANSWER_LIMIT_S = 10.0
 SYSTEMCTL_LIMIT_S = 10.0
 
 
+SHOWS_NOTHING = {
+    "camera_frozen": (
+        "the camera has delivered the same picture for 60 s or more",
+        "restart the camera; if it comes back, check its cable and its software",
+    ),
+    "camera_dark": (
+        "the picture has been black for 10 s or more",
+        "remove the lens cap or what covers the camera, or add light",
+    ),
+}
+
+
 def ask_status(config: Config) -> tuple[StatusReport | None, Finding]:
     """What a running daemon answers to `status` (None: there is none to ask), and the finding."""
     try:
@@ -34,7 +46,7 @@ def ask_status(config: Config) -> tuple[StatusReport | None, Finding]:
         text += f"; supervised by {unit}" + (
             f" (watchdog {watchdog}, {supervised.get('NRestarts', '?')} restarts)" if watchdog != "0" else ""
         )
-    if state.state == "camera_lost":
+    if state.state.startswith("camera_"):
         return state, warning("daemon", text, "see the line `camera`")
     return state, ok("daemon", text)
 
@@ -67,6 +79,8 @@ def camera(state: StatusReport) -> Finding:
         )
     if state.state == "paused":
         return ok("camera", "owned by the daemon, which is paused")
+    if state.state in SHOWS_NOTHING:
+        return fault("camera", *SHOWS_NOTHING[state.state])
     fps = state.fps
     return ok("camera", f"owned by the daemon: last frame {age:.1f} s ago" + (f", {fps:.1f} per second" if fps else ""))
 

@@ -30,6 +30,7 @@ from edge_oneshot.recognition.compose import build_rule
 from edge_oneshot.recognition.recognizer import Recognizer
 from edge_oneshot.service.daemon import Daemon
 from edge_oneshot.service.door import Door, made_with
+from edge_oneshot.service.pictures import ahead_of_loop
 from edge_oneshot.service.reload import HangUp, plan
 from edge_oneshot.service.reporter import Reporter
 
@@ -157,4 +158,4 @@ def run_daemon(load: Callable[[], Config]) -> int:
             lambda running: plan(running, load(), lambda c: build_rule(c, recognizer.pipeline.encoder)),
             measured,
         )
-        return daemon.run(camera, [*servers, hang_up, *sources], stop)
+        return daemon.run(camera, ahead_of_loop([*servers, hang_up, *sources]), stop)

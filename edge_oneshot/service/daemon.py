@@ -11,7 +11,6 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
-from enum import Enum
 
 from edge_oneshot.cameras.images import to_jpeg
 from edge_oneshot.cameras.latest import LatestFrame
@@ -31,6 +30,7 @@ from edge_oneshot.service.door import Door
 from edge_oneshot.service.reload import Plan
 from edge_oneshot.service.reporter import Reporter
 from edge_oneshot.service.requests import Requests
+from edge_oneshot.service.sight import Sight, State
 from edge_oneshot.service.vitals import Vitals
 from edge_oneshot.types import Event, Frame, Observation
 from edge_oneshot.vision.gates import Gates
@@ -40,12 +40,6 @@ log = logging.getLogger(__name__)
 TICK_S = 0.2  # the longest wait for a frame before the loop looks at requests, the clock and the stop Event
 GALLERY_EVERY_NS = 500_000_000  # a change in the gallery is seen within a second
 END_NS = 3_600_000_000_000  # after the last frame of a file: longer than any time limit
-
-
-class State(Enum):
-    RUNNING = "running"
-    PAUSED = "paused"
-    CAMERA_LOST = "camera_lost"
 
 
 class Daemon:
@@ -81,6 +75,7 @@ class Daemon:
         )
         self.vitals = Vitals()
         self.state = State.RUNNING
+        self._sight = Sight()
         self._enrolled = frozenset(recognizer.people.names)
         self._published = recognizer.references
         self._gallery_ns = time.monotonic_ns()
@@ -96,12 +91,14 @@ class Daemon:
         if now_ns - self._gallery_ns >= GALLERY_EVERY_NS:
             self._gallery_ns = now_ns
             self._read_gallery()
+        if frame is not None:
+            self._enter(self._sight.look(frame))
         enrolling = self.requests.job is not None
         if frame is not None and enrolling:
             # The person in front of the camera is being enrolled, or the camera aimed: publish no `unknown` meanwhile.
             self.requests.offer(frame)
             results = self.tracker.expire(now_ns)
-        elif frame is None or self.state is State.PAUSED:
+        elif frame is None or self.state in (State.PAUSED, State.CAMERA_FROZEN):
             results = self.tracker.expire(now_ns)
         else:
             results = self.tracker.update(self._observe(frame), frame.captured_ns)
@@ -230,16 +227,22 @@ class Daemon:
     def _watch(self, camera: LatestFrame) -> None:
         """Follow the camera's state, publish a change at once, and give up when it is lost for too long."""
         lost = camera.state is CameraState.LOST
-        if self.state is not State.PAUSED and lost != (self.state is State.CAMERA_LOST):
-            self.state = State.CAMERA_LOST if lost else State.RUNNING
-            log.warning("state: %s%s", self.state.value, f": {camera.last_error}" if lost else "")
-            system.notify(f"STATUS={self.state.value}")
-            self._health_ns = 0
+        if lost or self.state is State.CAMERA_LOST:
+            self._enter(State.CAMERA_LOST if lost else State.RUNNING, f": {camera.last_error}" if lost else "")
         if camera.lost_for_s > self.config.camera.give_up_s:
             raise CameraError(
                 f"no camera for {camera.lost_for_s:.0f} s: {camera.last_error}",
                 "check its cable and power; systemd restarts the service",
             )
+
+    def _enter(self, state: State, why: str = "") -> None:
+        """Change the state and publish it at once. `paused` stays until `resume`."""
+        if self.state in (state, State.PAUSED):
+            return
+        self.state = state
+        log.warning("state: %s%s", state.value, why)
+        system.notify(f"STATUS={state.value}")
+        self._health_ns = 0
 
     def _finish(self) -> None:
         """A file or folder has ended: a job decides on the frames that it got, and no person is in sight any more."""

@@ -166,7 +166,7 @@ def test_errors_state_the_fault_and_the_fix_and_print_no_data(
     cases: list[tuple[tuple[str, ...], int, str]] = [
         (("enroll", *name, "--image", str(portrait_files["nobody"])), 4, "no face found"),
         (("enroll", *name, "--image", str(portrait_files["both"])), 4, "2 faces found, exactly 1 needed"),
-        (("enroll", *name, "--image", str(junk)), 1, "not an image"),
+        (("enroll", *name, "--image", str(junk)), 1, "expected a JPEG"),
         (("enroll", *name, "--image", str(tmp_path / "absent.jpg")), 1, "cannot read"),
         (("enroll", "--name", "李", "--image", str(portrait_files["collins"])), 1, "give one with --id"),
         (("enroll", *name, "--id", "E V E", "--image", str(portrait_files["collins"])), 1, "expected 1 to 64 of a-z"),
