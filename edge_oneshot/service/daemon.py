@@ -21,11 +21,10 @@ from edge_oneshot.control.responses import GalleryCounts, Present, Reloaded, Sta
 from edge_oneshot.errors import CameraError
 from edge_oneshot.events.build import track_event
 from edge_oneshot.events.journal import Journal
-from edge_oneshot.matching.threshold import NO_GROUPS
 from edge_oneshot.matching.track import ResultKind, Tracker, TrackResult
 from edge_oneshot.mqtt.payloads import Health
 from edge_oneshot.recognition.recognizer import Recognizer
-from edge_oneshot.service import site, system
+from edge_oneshot.service import notices, site, system
 from edge_oneshot.service.door import Door
 from edge_oneshot.service.reload import Plan
 from edge_oneshot.service.reporter import Reporter
@@ -187,7 +186,7 @@ class Daemon:
             self.journal.reconfigure(new.config.decision)
             self.journal.keep_only(self.recognizer.people.names)  # its file may name people who were removed since
         self._gallery_changed()
-        self._warn_of_threshold()
+        notices.of_threshold(self.recognizer, self.config)
         people = self.recognizer.people
         counts = GalleryCounts(identities=len(people.names), templates=people.templates)
         return new.report(self.recognizer.threshold.value, counts)
@@ -252,41 +251,15 @@ class Daemon:
         log.info("the camera has ended after %d frames", self.vitals.frames)
 
     def _announce(self) -> None:
-        card, people = self.recognizer.pipeline.encoder.card, self.recognizer.people
-        if not card.certified:
-            log.warning("the model %s is not certified: what quantization cost it was not measured", card.name)
-        self._warn_of_threshold()
-        if people.old:
-            log.warning(
-                "%d people have an old template and are compared by an encoder of their own, which costs time in each frame: "
-                "enroll them again (`edge-oneshot gallery check`)",
-                len(people.old),
-            )
-        if people.references.foreign:
-            log.warning(
-                "%d templates are of an unknown encoder and are not compared: enroll those people again (`edge-oneshot gallery check`)",
-                people.references.foreign,
-            )
+        people = self.recognizer.people
+        notices.of_model(self.recognizer, self.config)
         self.reporter.info(self.config, self.recognizer)
         self.reporter.people(people.names)
         self.reporter.presence([], 0)
-        threshold = self.recognizer.threshold.value
-        log.info("running: %d people, threshold %.3f, %s", len(people.names), threshold, card.name)
+        threshold, name = self.recognizer.threshold.value, self.recognizer.pipeline.encoder.card.name
+        log.info("running: %d people, threshold %.3f, %s", len(people.names), threshold, name)
         if self.door is not None and (report := self.door.report()) is not None:
             log.info("%s", self.door.words(report))
-
-    def _warn_of_threshold(self) -> None:
-        threshold = self.recognizer.threshold
-        if threshold.extrapolated:
-            stated = self.config.decision.stated
-            log.warning(
-                "decision.%s is outside the range that the model's card measured: threshold extrapolated", stated
-            )
-        if self.recognizer.rule.falls_back:
-            log.warning("%s", NO_GROUPS)
-        if threshold.approximated:
-            name = self.recognizer.pipeline.encoder.card.name
-            log.warning("the model %s has no cohort: the threshold assumes independent comparisons", name)
 
     # ---- reports
 
