@@ -43,6 +43,8 @@ class Enrolled:
     weak: bool = out("true if self_score is below the threshold", False)
     nearest: Nearest | None = out("the most similar other person, else null", None)
     no_rate: bool = out("true if no error rate can be stated for this person", False)
+    own_score: float | None = out("score against the person's templates of before; null if there were none", None)
+    unlike: bool = out("true if own_score is below the threshold", False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -20,6 +20,8 @@ from edge_oneshot.types import Identity, Template
 
 log = logging.getLogger(__name__)
 
+MAX_TEMPLATES = 5  # of one person and encoder: each one matches strangers, too
+
 
 class People:
     """Belongs to the thread that opened the gallery. Call `refresh` regularly; without a change it costs one PRAGMA."""
@@ -141,10 +143,29 @@ class People:
 
     # ---- changes; the references, and the threshold that follows them, are read again after each
 
-    def add(self, identity: Identity, templates: Sequence[Template], *, replace: bool = False) -> None:
-        """As Gallery.add."""
-        self.gallery.add(identity, templates, replace=replace)
+    def add(
+        self, identity: Identity, templates: Sequence[Template], *, replace: bool = False, beside: bool = False
+    ) -> None:
+        """As Gallery.add. beside: keep the person's templates of the current encoder (`check_free`)."""
+        self.check_free(identity, replace=replace, beside=beside)
+        kept = self._own(identity) if beside else []
+        self.gallery.add(identity, [*kept, *templates], replace=replace or beside)
         self.refresh(force=True)
+
+    def check_free(self, identity: Identity, *, replace: bool = False, beside: bool = False) -> None:
+        """As Gallery.check_free. beside: the person must have 1 to MAX_TEMPLATES - 1 templates of the current encoder."""
+        self.gallery.check_free(identity, replace=replace or beside)
+        if beside and not 0 < (count := len(self._own(identity))) < MAX_TEMPLATES:
+            expected = f"expected 1 to {MAX_TEMPLATES - 1} templates of the current encoder, got {count}"
+            raise GalleryError(
+                f"{identity.name!r} gets no further template: {expected}",
+                "enroll without --add" if not count else "enroll again with --replace, and add the best captures",
+            )
+
+    def _own(self, identity: Identity) -> list[Template]:
+        known = any(i.identity_id == identity.identity_id for i in self.gallery.identities())
+        templates = self.gallery.find(identity.identity_id).templates if known else ()
+        return self._usable(t for t in templates if t.encoder_id == self._encoder_id)
 
     def add_all(self, people: Sequence[tuple[Identity, Sequence[Template]]], *, replace: bool = False) -> None:
         """As Gallery.add_all. The gallery is read once."""

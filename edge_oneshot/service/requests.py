@@ -122,20 +122,20 @@ class Requests:
     # ---- enrollment
 
     def _enroll(self, pending: PendingRequest, request: rq.Enroll) -> None:
-        recognizer, replace = self._recognizer, request.replace
+        recognizer, kept = self._recognizer, {"replace": request.replace, "beside": request.add}
         if request.image is not None:
             frame = picture_of(pending)
             enrolled = recognizer.enroll(
-                request.name, frame, identity_id=request.id, replace=replace, accept_no_rate=request.accept_no_rate
+                request.name, frame, identity_id=request.id, accept_no_rate=request.accept_no_rate, **kept
             )
             pending.finish(self._enrolled(enrolled))
             return
         identity = recognizer.new_identity(request.name, request.id)
         # Refused before the person is asked to stand still; the store checks again inside its transaction.
-        recognizer.people.gallery.check_free(identity, replace=replace)
+        recognizer.people.check_free(identity, **kept)
 
         def store(enrollment: Enrollment) -> rs.Enrolled:
-            recognizer.store(enrollment, replace=replace)
+            recognizer.store(enrollment, **kept)
             return self._enrolled(enrollment)
 
         session = recognizer.capture_session(identity, request.timeout_s, accept_no_rate=request.accept_no_rate)

@@ -195,7 +195,7 @@ def test_identify_reports_a_face_that_a_quality_gate_refuses(
     recognizer: Recognizer, collins: Pixels, hopper: Pixels
 ) -> None:
     recognizer.enroll("Eileen", collins)
-    dark = (hopper * 0.05).astype(np.uint8)
+    dark = (hopper * 0.04).astype(np.uint8)
     (found,) = recognizer.identify(dark)
     assert (found.identity, found.name, found.score, found.matched) == (None, None, None, False)
     assert found.decision.kind is DecisionKind.NOT_COMPARED
@@ -249,7 +249,7 @@ def test_observe_decides_as_the_daemon_does(
     config = Config(device=DeviceConfig(slug="front"), camera=CameraConfig(uri="folder:x"))
     reporter = Reporter()
     daemon = Daemon(config, other, build_tracker(config, other), reporter)
-    pictures = [view(collins, 1), both, empty_scene(), hopper, (hopper * 0.05).astype(np.uint8)]
+    pictures = [view(collins, 1), both, empty_scene(), hopper, (hopper * 0.04).astype(np.uint8)]
     compared = 0
     for number, pixels in enumerate(pictures, 1):
         live = frame(pixels, captured_ns=number * 100_000_000)
@@ -311,7 +311,7 @@ def test_an_enrollment_that_fails_stores_nothing(
     cases: list[tuple[str, Any, dict[str, Any], type[Exception], str]] = [
         ("Zoë", empty_scene(), {}, EnrollmentError, "no face found"),
         ("Zoë", both, {}, EnrollmentError, "2 faces found"),
-        ("Zoë", (hopper * 0.05).astype(np.uint8), {}, EnrollmentError, "more light"),
+        ("Zoë", (hopper * 0.04).astype(np.uint8), {}, EnrollmentError, "more light"),
         ("Zoë", junk, {}, CameraError, "expected a JPEG"),
         ("Zoë", b"no picture", {}, CameraError, "expected a JPEG"),
         ("Zoë", tmp_path / "absent.jpg", {}, CameraError, "no image at"),
