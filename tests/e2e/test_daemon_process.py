@@ -83,7 +83,7 @@ def test_a_match_and_an_unknown_person_from_camera_to_broker(
     assert changes == [([], 0), (["eileen-collins"], 0), ([], 0), ([], 1), ([], 0)]
     info, health = subscriber.on("/info")[-1].json, subscriber.on("/health")[-1].json
     assert info["encoder_id"] == health["encoder_id"] == match["encoder_id"]
-    assert health["gallery"] == {"identities": 1, "templates": 1}
+    assert health["gallery"] == {"identities": 1, "templates": 1, "fault": ""}
 
     notified = device.notify.heard
     assert notified[0] == "READY=1"
@@ -235,7 +235,7 @@ def test_changes_of_the_gallery_are_seen_while_running(
         gallery.remove("grace-hopper")
     device.wait(lambda: events(subscriber)[-1] == ("unknown", None), "a stranger again")
     device.wait(lambda: values(subscriber, "/person/grace-hopper/state")[-1] == "", "the emptied state")
-    assert device.status()["gallery"] == {"identities": 0, "templates": 0}
+    assert device.status()["gallery"] == {"identities": 0, "templates": 0, "fault": ""}
     assert device.stop() == 0
 
 
