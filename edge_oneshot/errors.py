@@ -8,7 +8,7 @@
     |-- EnrollmentError           exit 4   the capture cannot become a template
     |-- GalleryError              exit 1   an unknown or colliding identity, or a damaged template
     |-- StorageError              exit 1   a disk that is full or read-only, or a file that permissions protect
-    |   `-- UnusableFile                   the file itself is damaged, newer than this release, or another program's
+    |   `-- UnusableFile          exit 78  the file itself is damaged, newer than this release, or another program's
     |-- ControlError              exit 1   a running daemon refused a request, or did not answer
     `-- BrokerError               exit 1
         |-- BrokerUnreachable              transient: retry with back-off
@@ -43,7 +43,7 @@ EXIT_CODES: dict[int, str] = {
     EXIT_NOT_ENROLLED: "Failure to enroll: nothing was stored.",
     EXIT_NOT_CERTIFIED: "`edge-oneshot-convert`: the certificate was refused; the int8 model loses more than is allowed.",
     EXIT_NOT_ACQUIRED: "Failure to acquire: the probe holds no usable face, so nothing was compared.",
-    EXIT_CONFIG: "A faulty configuration. systemd does not restart the service.",
+    EXIT_CONFIG: "A faulty configuration, or a gallery that is damaged or not of this release. systemd does not restart the service.",
     EXIT_INTERRUPTED: "Interrupted from the keyboard.",
 }
 
@@ -111,11 +111,17 @@ class GalleryError(EdgeOneshotError):
 
 
 class StorageError(EdgeOneshotError):
-    pass
+    """disk: the disk is full, read-only or failing, and the file itself may be sound."""
+
+    def __init__(self, message: str, hint: str = "", *, disk: bool = False) -> None:
+        super().__init__(message, hint)
+        self.disk = disk
 
 
 class UnusableFile(StorageError):
-    """No retry helps. state: "damaged", "newer" (written by a later release) or "foreign" (by another program)."""
+    """No retry helps, so systemd does not restart. state: "damaged", "newer" (of a later release) or "foreign"."""
+
+    exit_code = EXIT_CONFIG
 
     def __init__(self, message: str, hint: str = "", state: str = "damaged") -> None:
         super().__init__(message, hint)
@@ -123,7 +129,9 @@ class UnusableFile(StorageError):
 
 
 class ControlError(EdgeOneshotError):
-    pass
+    """disk: the socket cannot be made because its disk is full or read-only."""
+
+    disk = False
 
 
 class BrokerError(EdgeOneshotError):

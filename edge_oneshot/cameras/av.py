@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from edge_oneshot.cameras.base import WAIT_SLICE_S, Adapter, EndOfStream, Pacer, Shot, Thinner, upright
+from edge_oneshot.cameras.base import WAIT_SLICE_S, Adapter, EndOfStream, MediaClock, Pacer, Shot, Thinner, upright
 from edge_oneshot.config import CameraConfig
 from edge_oneshot.errors import CameraError
 from edge_oneshot.types import UInt8Array
@@ -57,15 +57,12 @@ class FileCamera(Adapter):
             raise EndOfStream("end of the video") from None
 
     def _play(self, pacer: Pacer, thinner: Thinner) -> Iterator[Shot]:
-        rate = float(self._stream.average_rate or 25)
-        first_s: float | None = None
-        media_s, shown = 0.0, 0
+        clock = MediaClock(float(self._stream.average_rate or 0))
+        shown = 0
         for frame in self._decoded():
             if self.stop.is_set():
                 raise EndOfStream("stopped")
-            time_s = media_s + 1 / rate if frame.pts is None else float(frame.pts * frame.time_base)
-            first_s = time_s if first_s is None else first_s
-            media_s = max(media_s, time_s - first_s)  # timestamps of joined files may jump back; media_s may not
+            media_s = clock.at(None if frame.pts is None or not frame.time_base else float(frame.pts * frame.time_base))
             if not thinner.wanted(media_s):
                 continue
             pixels = _displayed(frame)

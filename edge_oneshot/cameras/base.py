@@ -156,6 +156,31 @@ class Pacer:
         return due_ns
 
 
+class MediaClock:
+    """The timeline of a recording from its timestamps, which may be absent, constant, negative, or jump either way.
+
+    Between two pictures at most MAX_STEP_S pass: joined segments and recorders leave gaps of any length.
+    """
+
+    MAX_STEP_S = 2.0
+
+    def __init__(self, rate: float | None) -> None:
+        """rate: pictures a second as the file states it. A picture whose timestamp does not advance takes one period of it."""
+        self._period_s = 1.0 / rate if rate is not None and 0.5 <= rate <= 240 else 1 / 25
+        self._last_s: float | None = None
+        self._media_s: float | None = None
+
+    def at(self, stamp_s: float | None) -> float:
+        """Seconds since the first picture, always increasing. stamp_s: of this picture, in decoding order; None: absent."""
+        if self._media_s is None:
+            self._media_s = 0.0
+        else:
+            step_s = None if stamp_s is None or self._last_s is None else stamp_s - self._last_s
+            self._media_s += self._period_s if step_s is None or not step_s > 0 else min(step_s, self.MAX_STEP_S)
+        self._last_s = stamp_s
+        return self._media_s
+
+
 class Thinner:
     """Reduces a source to the configured rate by skipping pictures. A source that is slower loses none.
 

@@ -7,7 +7,8 @@ import threading
 from pathlib import Path
 
 from edge_oneshot.cameras.base import Adapter, EndOfStream, Pacer, Shot
-from edge_oneshot.cameras.images import SUFFIXES, read_rgb
+from edge_oneshot.cameras.decoder import read_file
+from edge_oneshot.cameras.images import SUFFIXES
 from edge_oneshot.config import CameraConfig
 from edge_oneshot.errors import CameraError
 
@@ -34,7 +35,7 @@ class FolderCamera(Adapter):
             if self.stop.is_set():
                 raise EndOfStream("stopped")
             try:
-                pixels = read_rgb(path)
+                pixels = read_file(path)
             except CameraError as e:
                 if not self._directory.is_dir():
                     raise CameraError(f"folder {self._directory} has disappeared", "restore or mount it") from e

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import struct
@@ -49,8 +50,22 @@ def _v4l2() -> list[dict[str, str]]:
                     continue  # a metadata node, a codec or an output
             finally:
                 os.close(descriptor)
-        found.append({"uri": f"v4l2:{device}", "name": name, "note": note})
+        found.append({"uri": f"v4l2:{stable_name(device)}", "name": name, "note": note})
     return found
+
+
+def stable_name(device: Path, names: Path = Path("/dev/v4l")) -> Path:
+    """A link below /dev/v4l/by-id or by-path, which udev makes for USB cameras; the device itself if there is none.
+
+    /dev/videoN changes when cameras are plugged in again; by-id stays with the camera. Two cameras of one model without
+    serial numbers share a name in by-id, so a name is used only if it leads to this device.
+    """
+    for folder in ("by-id", "by-path"):
+        with contextlib.suppress(OSError):
+            for link in sorted((names / folder).iterdir()):
+                if link.resolve() == device.resolve():
+                    return link
+    return device
 
 
 def captures(descriptor: int) -> bool:

@@ -18,6 +18,7 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import cast
+from urllib.parse import urlsplit
 
 from edge_oneshot.cameras.base import Camera
 from edge_oneshot.config import CameraConfig, plugins
@@ -50,9 +51,9 @@ def connect(config: CameraConfig, stop: threading.Event | None = None) -> Camera
 
 
 def picamera2(address: str, config: CameraConfig) -> Opener:
-    if address and not address.isdecimal():
+    if address and not (address.isdecimal() and len(address) <= 3):
         raise CameraError(
-            f"camera.uri: expected picamera2:N with a number, got {redact_uri(config.uri)!r}",
+            f"camera.uri: expected picamera2:N with a number, got {redact_uri(config.uri)[:100]!r}",
             "picamera2: is the first camera",
         )
     from edge_oneshot.cameras.picamera2 import Picamera2Camera
@@ -61,15 +62,34 @@ def picamera2(address: str, config: CameraConfig) -> Opener:
 
 
 def v4l2(address: str, config: CameraConfig) -> Opener:
+    device = address or "/dev/video0"
+    if not device.startswith("/"):
+        number = address.removeprefix("video")
+        raise CameraError(
+            f"camera.uri: expected v4l2:/dev/…, got {config.uri[:100]!r}",
+            f"write v4l2:/dev/video{number}" if number.isdecimal() else "`edge-oneshot camera list` lists the cameras",
+        )
+    _path(device, config.uri)
     from edge_oneshot.cameras.av import V4l2Camera
 
-    return lambda stop: V4l2Camera(address or "/dev/video0", config, stop)
+    return lambda stop: V4l2Camera(device, config, stop)
 
 
 def rtsp(address: str, config: CameraConfig) -> Opener:
+    try:
+        parts = urlsplit(config.uri)
+        good = address.startswith("//") and bool(parts.hostname) and (parts.port is None or parts.port > 0)
+    except ValueError:
+        good = False
+    if not good:
+        raise CameraError(
+            f"camera.uri: expected rtsp://HOST/PATH, got {redact_uri(config.uri)[:100]!r}",
+            "copy the address from the camera's own page; special characters of a password as %XX",
+        )
     from edge_oneshot.cameras.av import RtspCamera
 
-    return lambda stop: RtspCamera(config.uri, config, stop)
+    scheme = config.uri.partition(":")[0].lower()  # FFmpeg knows the scheme in lower case only
+    return lambda stop: RtspCamera(f"{scheme}:{address}", config, stop)
 
 
 def file(address: str, config: CameraConfig) -> Opener:
@@ -91,7 +111,7 @@ def _split(uri: str) -> tuple[str, str]:
     match = re.match(r"([A-Za-z][A-Za-z0-9+.-]*):(.*)", uri, re.DOTALL)
     if match and match[1].lower() in plugins.BUILT_IN[plugins.CAMERAS]:
         return match[1].lower(), match[2]
-    path = Path(uri).expanduser()
+    path = _path(uri, uri)
     if path.is_dir():
         return "folder", uri
     if path.exists() or not match:
@@ -99,10 +119,30 @@ def _split(uri: str) -> tuple[str, str]:
     return match[1].lower(), match[2]
 
 
+def _path(address: str, uri: str) -> Path:
+    """Raises CameraError for what cannot be a path: a name that is too long, NUL, the home of an unknown user."""
+    try:
+        path = Path(address).expanduser()
+        path.stat()
+    except FileNotFoundError:
+        pass
+    except (OSError, ValueError, RuntimeError) as e:
+        reason = getattr(e, "strerror", None) or str(e)
+        shown = redact_uri(uri) if len(uri) <= 100 else redact_uri(uri)[:100] + "…"
+        raise CameraError(f"camera.uri: cannot use {shown!r}: {reason}", f"check the path, or {EXAMPLES}") from None
+    return path
+
+
 def _existing(address: str, uri: str, *, want_directory: bool) -> Path:
-    path = Path(address).expanduser()
+    path = _path(address, uri)
     what, other = ("folder", "file") if want_directory else ("file", "folder")
     if not path.exists():
+        if uri.isdecimal():
+            raise CameraError(
+                f"camera.uri: expected a URI, got the number {uri}",
+                f"write v4l2:/dev/video{uri} for a USB camera, picamera2:{uri} for a Raspberry Pi camera; "
+                "`edge-oneshot camera list` lists them",
+            )
         raise CameraError(
             f"camera.uri: no such {what} or camera: {redact_uri(uri)!r}", f"check the path, or {EXAMPLES}"
         )

@@ -70,13 +70,19 @@ def words(rate: StatedRate) -> str:
 
 
 def read_picture(path: Path) -> bytes:
-    """The bytes of a picture file. Raises CameraError."""
+    """The bytes of a picture file. Raises CameraError, also for a file that is too large for a request."""
+    from edge_oneshot.control.protocol import MAX_REQUEST_BYTES
     from edge_oneshot.errors import CameraError
 
+    most = MAX_REQUEST_BYTES // 4 * 3
     try:
-        return path.read_bytes()
+        with path.open("rb") as file:
+            data = file.read(most + 1)
     except OSError as e:
         raise CameraError(f"cannot read {path}: {e.strerror}", "name a picture file that you may read") from None
+    if len(data) > most:
+        raise CameraError(f"cannot read {path}: expected at most {most / 1e6:.0f} MB, got more", "export it as JPEG")
+    return data
 
 
 def start_logging(verbose: bool = False) -> None:

@@ -20,7 +20,7 @@ FORMATS = {".jpg": "JPEG", ".jpeg": "JPEG", ".png": "PNG"}
 
 def verdict(face: FoundFace) -> list[str]:
     """What the gates of recognition refuse, else what those of enrollment do; empty: neither."""
-    return face.faults or [f"to enroll: {fault}" for fault in face.to_enroll]
+    return face.faults or [f"to enroll: {fault}" if i == 0 else fault for i, fault in enumerate(face.to_enroll)]
 
 
 def draw(jpeg: bytes, faces: Sequence[FoundFace]) -> Image.Image:

@@ -19,6 +19,11 @@ from edge_oneshot.control.responses import Enrolled
 @click.option("--camera", metavar="URI", help="Enroll from this camera instead of the configured one.")
 @click.option("--replace", "renew", is_flag=True, help="Replace the template of a person who is enrolled already.")
 @click.option(
+    "--add",
+    is_flag=True,
+    help="Give a person who is enrolled already one more template, as for the night. The threshold rises with it.",
+)
+@click.option(
     "--accept-no-rate",
     is_flag=True,
     help="Enroll also a person for whom no error rate can be stated, such as a small child.",
@@ -39,6 +44,7 @@ def enroll(
     image: Path | None,
     camera: str | None,
     renew: bool,
+    add: bool,
     accept_no_rate: bool,
     timeout: float,
     as_json: bool,
@@ -53,6 +59,8 @@ def enroll(
     """
     if image and camera:
         raise click.UsageError("--image and --camera name two sources; give one of them")
+    if renew and add:
+        raise click.UsageError("--replace removes the present templates and --add keeps them; give one of them")
     config = find_config(ctx)
     if camera:
         # A running daemon owns the configured camera only; this command reads the named one and writes to the gallery.
@@ -64,6 +72,7 @@ def enroll(
         source=str(image or "the camera"),
         timeout_s=timeout,
         replace=renew,
+        add=add,
         accept_no_rate=accept_no_rate,
     )
     result = perform(config, request, direct=camera is not None)
@@ -76,6 +85,12 @@ def enroll(
 
 
 def _warn(result: Enrolled) -> None:
+    if result.unlike:
+        click.echo(
+            f"warning: scores only {result.own_score:.2f} against the templates that {result.identity} had. If the capture "
+            "shows somebody else, remove this person and enroll both again.",
+            err=True,
+        )
     if result.weak:
         click.echo(
             f"warning: weak template: frames of the same second score only {result.self_score:.2f} against it. "

@@ -8,17 +8,10 @@ from __future__ import annotations
 
 from edge_oneshot.config.example import example_toml, toml_value
 from edge_oneshot.config.host import host_fault
+from edge_oneshot.config.limits import EnrollmentConfig, QualityConfig
 from edge_oneshot.config.reader import SLUG, contradictions, load_config, parse_config
 from edge_oneshot.config.root import SECTIONS, SYSTEM_DIR, Config, section_keys
-from edge_oneshot.config.sections import (
-    CameraConfig,
-    DecisionConfig,
-    DeviceConfig,
-    EnrollmentConfig,
-    ModelConfig,
-    MqttConfig,
-    QualityConfig,
-)
+from edge_oneshot.config.sections import CameraConfig, DecisionConfig, DeviceConfig, ModelConfig, MqttConfig
 
 __all__ = [
     "SECTIONS",

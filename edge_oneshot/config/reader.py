@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import re
 import tomllib
 from collections.abc import Iterable, Mapping
@@ -11,6 +12,7 @@ from typing import Any, TypeGuard, get_type_hints
 
 from edge_oneshot.config import plugins
 from edge_oneshot.config.host import host_fault
+from edge_oneshot.config.paths import expand
 from edge_oneshot.config.root import SECTIONS, Config, section_keys
 from edge_oneshot.config.sections import FPIR_FROM, FPIR_TO, DecisionConfig
 from edge_oneshot.errors import ConfigError, did_you_mean
@@ -53,7 +55,7 @@ def parse_config(data: Mapping[str, object], path: Path | None = None) -> Config
         elif not isinstance(values, dict):
             faults.append(f"{name}: expected a section [{name}], got {values!r}")
         else:
-            sections[name] = _parse_section(name, values, faults)
+            sections[name] = _parse_section(name, values, faults, path)
     instance = path.stem if path else "default"
     if not SLUG.fullmatch(instance):
         faults.append(f"file name: expected [a-z0-9_-]+.toml, since it names the instance, got {path and path.name}")
@@ -127,7 +129,7 @@ def _strangers(d: DecisionConfig) -> list[str]:
     return []
 
 
-def _parse_section(name: str, values: Mapping[str, object], faults: list[str]) -> Any:
+def _parse_section(name: str, values: Mapping[str, object], faults: list[str], path: Path | None) -> Any:
     cls = get_type_hints(Config)[name]
     hints = get_type_hints(cls)
     known = {f.name: f for f in section_keys(name)}
@@ -137,11 +139,27 @@ def _parse_section(name: str, values: Mapping[str, object], faults: list[str]) -
             faults.append(f"{name}.{key}: no such key{_known(key, known)}")
         elif fault := _fault(hints[key], known[key].metadata, value):
             faults.append(f"{name}.{key}: expected {fault}, got {value!r}")
+        elif (kind := known[key].metadata["path"]) and value:
+            try:
+                accepted[key] = _path(str(value), kind, None if path is None else path.parent)
+            except ValueError as e:
+                faults.append(f"{name}.{key}: expected {e}")
         elif hints[key] in (float, float | None) and _is_number(value):
             accepted[key] = float(value)
         else:
             accepted[key] = value
     return cls(**accepted)
+
+
+def _path(text: str, kind: str, base: Path | None) -> str:
+    """The path as it is used. A name alone, of a shipped bundle or a systemd credential, stays as it is."""
+    if kind == "bundle" and "/" not in text and not text.endswith(".tflite"):
+        return text
+    if kind == "name" and not any(c in text for c in "/~$"):
+        credential = Path(os.environ.get("CREDENTIALS_DIRECTORY", "/nowhere")) / text
+        if base is None or credential.exists() or not (base / text).is_file():
+            return text
+    return expand(text, base)
 
 
 def _fault(kind: object, meta: Mapping[str, Any], value: object) -> str | None:

@@ -10,15 +10,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, get_type_hints
 
-from edge_oneshot.config.sections import (
-    CameraConfig,
-    DecisionConfig,
-    DeviceConfig,
-    EnrollmentConfig,
-    ModelConfig,
-    MqttConfig,
-    QualityConfig,
-)
+from edge_oneshot.config.limits import EnrollmentConfig, QualityConfig
+from edge_oneshot.config.paths import data_home, expand
+from edge_oneshot.config.sections import CameraConfig, DecisionConfig, DeviceConfig, ModelConfig, MqttConfig
+from edge_oneshot.errors import ConfigError
 
 SYSTEM_DIR = Path("/etc/edge-oneshot")
 
@@ -52,12 +47,18 @@ class Config:
     @property
     def state_dir(self) -> Path:
         if self.device.state_dir:
-            return Path(self.device.state_dir).expanduser()
+            return self._path(self.device.state_dir)
         if "STATE_DIRECTORY" in os.environ:
             return Path(os.environ["STATE_DIRECTORY"].split(":")[0])
         if self.system:
             return Path("/var/lib/edge-oneshot")
-        return Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local/share") / "edge-oneshot"
+        return data_home() / "edge-oneshot"
+
+    def _path(self, text: str) -> Path:
+        try:
+            return Path(expand(text, None if self.path is None else self.path.parent))
+        except ValueError as e:
+            raise ConfigError(f"device: expected {e}") from None
 
     @property
     def gallery_path(self) -> Path:
@@ -82,7 +83,7 @@ class Config:
     @property
     def socket_path(self) -> Path:
         if self.device.socket:
-            return Path(self.device.socket).expanduser()
+            return self._path(self.device.socket)
         if self.system:
             return Path("/run/edge-oneshot") / f"{self.instance}.sock"
         return self.state_dir / f"{self.instance}.sock"

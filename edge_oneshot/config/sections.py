@@ -2,28 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
 
-
-def _key(
-    default: Any,
-    doc: str,
-    *,
-    low: float | None = None,
-    high: float | None = None,
-    choices: tuple[Any, ...] = (),
-    slug: bool = False,
-    example: Any = None,
-) -> Any:
-    """A key of a section: its default, its documentation in one line (with the unit), and the values that it accepts.
-
-    low, high: bounds, inclusive. example: the value in the example file if the default is None.
-    """
-    return field(
-        default=default,
-        metadata={"doc": doc, "low": low, "high": high, "choices": choices, "slug": slug, "example": example},
-    )
+from edge_oneshot.config.key import key as _key
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,11 +16,14 @@ class DeviceConfig:
     )
     name: str = _key("", "display name of this device; empty: the slug")
     state_dir: str = _key(
-        "", "folder of gallery and outbox; empty: the StateDirectory of systemd, or the data folder of the user"
+        "",
+        "folder of gallery and outbox; empty: the StateDirectory of systemd, or the data folder of the user",
+        path="file",
     )
     socket: str = _key(
         "",
         "control socket; empty: /run/edge-oneshot/<instance>.sock, or <state_dir>/<instance>.sock for a user's own daemon",
+        path="file",
     )
 
 
@@ -81,61 +65,30 @@ class CameraConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelConfig:
-    encoder: str = _key("", "encoder bundle: a path, or the name of a shipped bundle; empty: the shipped face encoder")
+    encoder: str = _key(
+        "", "encoder bundle: a path, or the name of a shipped bundle; empty: the shipped face encoder", path="bundle"
+    )
     old_encoder: str = _key(
         "",
         "encoder bundle that encoder named before: people with a template of it are compared by it until enrolled again; "
         "empty: only the shipped ones",
+        path="bundle",
     )
-    detector: str = _key("", "detector bundle that finds faces; empty: the shipped BlazeFace full range")
-    refiner: str = _key("", "detector bundle that refines each face found; empty: the shipped BlazeFace short range")
-    landmarks: str = _key("", "landmark bundle that locates eyes, nose and mouth; empty: the shipped one")
+    detector: str = _key("", "detector bundle that finds faces; empty: the shipped BlazeFace full range", path="bundle")
+    refiner: str = _key(
+        "", "detector bundle that refines each face found; empty: the shipped BlazeFace short range", path="bundle"
+    )
+    landmarks: str = _key(
+        "", "landmark bundle that locates eyes, nose and mouth; empty: the shipped one", path="bundle"
+    )
     cohort: str = _key(
-        "", "file from `edge-oneshot calibrate` that gives the thresholds; empty: the card of the encoder"
+        "", "file from `edge-oneshot calibrate` that gives the thresholds; empty: the card of the encoder", path="file"
     )
     pad: str = _key(
         "", "presentation attack detection: the name of an installed plug-in; empty: none, and a photograph can match"
     )
     runtime: str = _key("auto", "TFLite runtime", choices=("auto", "litert", "tflite"))
     threads: int = _key(2, "threads of one inference", low=1, high=16)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class QualityConfig:
-    """Limits for recognition. A poor capture loses matches and raises no false match rate, so they are wide."""
-
-    min_inter_eye_px: float = _key(8.0, "least distance between the eyes in the main stream, px", low=0, high=1000)
-    min_sharpness: float = _key(1.0, "least sharpness: variance of the Laplacian of the aligned face", low=0, high=1e6)
-    min_luma: float = _key(5.0, "least mean brightness of the aligned face, 0-255", low=0, high=255)
-    max_luma: float = _key(235.0, "greatest mean brightness of the aligned face, 0-255", low=0, high=255)
-    min_contrast: float = _key(
-        2.0, "least contrast: standard deviation of the brightness of the aligned face", low=0, high=128
-    )
-    max_cropped: float = _key(
-        0.5, "greatest share of the aligned face that lies outside the picture, 0-1", low=0, high=1
-    )
-    max_yaw_deg: float = _key(60.0, "greatest angle by which a face is turned aside, degrees", low=0, high=90)
-    max_pitch_deg: float = _key(
-        40.0, "greatest angle from above or below at which the camera sees a face, degrees", low=0, high=90
-    )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EnrollmentConfig:
-    """Limits for enrollment. A template of a poor capture matches strangers who are captured as poorly."""
-
-    min_inter_eye_px: float = _key(24.0, "as in [quality]", low=0, high=1000)
-    min_sharpness: float = _key(15.0, "as in [quality]", low=0, high=1e6)
-    min_luma: float = _key(40.0, "as in [quality]", low=0, high=255)
-    max_luma: float = _key(225.0, "as in [quality]", low=0, high=255)
-    min_contrast: float = _key(12.0, "as in [quality]", low=0, high=128)
-    max_cropped: float = _key(0.15, "as in [quality]", low=0, high=1)
-    max_cropped_portrait: float = _key(0.45, "as max_cropped, for a picture that the face fills", low=0, high=1)
-    max_yaw_deg: float = _key(30.0, "as in [quality]", low=0, high=90)
-    max_pitch_deg: float = _key(20.0, "as in [quality]", low=0, high=90)
-    max_hidden: float = _key(
-        0.99, "greatest probability that an eye, the nose or the mouth is hidden, 0-1", low=0, high=1
-    )
 
 
 FPIR_FROM, FPIR_TO = 1e-7, 0.5
@@ -235,13 +188,18 @@ class MqttConfig:
     password_file: str = _key(
         "",
         "file whose first line is the password; a name without / is a systemd credential: a file in $CREDENTIALS_DIRECTORY",
+        path="name",
     )
     tls: bool = _key(False, "encrypt the connection and verify the certificate of the broker")
     ca_file: str = _key(
-        "", "PEM file of the authority that signed the certificate of the broker; empty: the authorities of the system"
+        "",
+        "PEM file of the authority that signed the certificate of the broker; empty: the authorities of the system",
+        path="file",
     )
-    cert_file: str = _key("", "PEM file of the certificate of this device, for brokers that require one")
-    key_file: str = _key("", "PEM file of the private key of cert_file; a name without /: see password_file")
+    cert_file: str = _key("", "PEM file of the certificate of this device, for brokers that require one", path="file")
+    key_file: str = _key(
+        "", "PEM file of the private key of cert_file; a name without /: see password_file", path="name"
+    )
     protocol: str = _key(
         "auto", "MQTT version; auto: 5, or 3.1.1 if the broker does not support 5", choices=("auto", "5", "3.1.1")
     )
@@ -269,6 +227,7 @@ class MqttConfig:
     sign_key_file: str = _key(
         "",
         "file of the key that signs events (`edge-oneshot mqtt new-key`); empty: unsigned; a name without /: see password_file",
+        path="name",
     )
     snapshot: bool = _key(
         False,

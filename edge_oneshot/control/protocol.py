@@ -12,12 +12,15 @@ import json
 import queue
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from edge_oneshot import errors
 from edge_oneshot.control.codec import from_json, to_json, wrong
 from edge_oneshot.control.requests import REQUESTS, AnyRequest, Request
 from edge_oneshot.errors import ControlError, EdgeOneshotError
+
+if TYPE_CHECKING:
+    from edge_oneshot.types import Frame
 
 MAX_REQUEST_BYTES = 64 * 1024 * 1024  # a picture of 48 MB in base64
 R = TypeVar("R")
@@ -50,6 +53,7 @@ class PendingRequest:
     request: AnyRequest
     answers: queue.SimpleQueue[Answer] = field(default_factory=queue.SimpleQueue)
     abandoned: bool = False  # set by that side when the client has gone: no one waits for the answer
+    picture: Frame | EdgeOneshotError | None = None  # of request.image, once it was decoded ahead of the loop
 
     def progress(self, text: str) -> None:
         self.answers.put(Progress(text))

@@ -62,6 +62,7 @@ class Enroll(Request[Enrolled]):
     source: str = arg("what the picture is called in messages", "the picture")
     timeout_s: float = arg("seconds to wait for a good frame of the camera", ENROLL_TIMEOUT_S, at_most=MAX_WAIT_S)
     replace: bool = arg("replace the template of a person who is enrolled already", False)
+    add: bool = arg("give a person who is enrolled already one more template", False)
     accept_no_rate: bool = arg(
         "enroll also a person for whom no error rate can be stated, such as a small child", False
     )

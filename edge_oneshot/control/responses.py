@@ -28,6 +28,7 @@ from edge_oneshot.control.parts import (
 class GalleryCounts:
     identities: int
     templates: int
+    fault: str = out("why the gallery cannot be changed; empty = none", "")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,6 +43,8 @@ class Enrolled:
     weak: bool = out("true if self_score is below the threshold", False)
     nearest: Nearest | None = out("the most similar other person, else null", None)
     no_rate: bool = out("true if no error rate can be stated for this person", False)
+    own_score: float | None = out("score against the person's templates of before; null if there were none", None)
+    unlike: bool = out("true if own_score is below the threshold", False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -144,7 +147,7 @@ class Present:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StatusReport:
     schema: int
-    state: str = out("running, paused or camera_lost")
+    state: str = out("running, paused, camera_lost, camera_frozen or camera_dark")
     fps: float | None
     stages_ms: dict[str, Percentiles]
     camera_age_s: float | None = out("since the last frame")
@@ -171,6 +174,7 @@ class StatusReport:
     old_templates: int = out("people who are compared by the encoder of an old template", 0)
     refused_topics: tuple[str, ...] = out("topics that the broker does not take, with the reason; at most 10", ())
     rate: StatedRate | None = out("the stated error rate, and against whom it is kept", None)
+    set_aside: dict[str, int] | None = out("rows of each file that could not be read", None)
     door: DoorState | None = out("this door's own error rates; null if they cannot be measured", None)
     adaptation: AdaptationState | None = out("to this site's strangers; null unless decision.adapt", None)
 

@@ -7,6 +7,7 @@ client has a thread that reads one line and writes the answers; the loop serves 
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import json
 import logging
@@ -14,9 +15,11 @@ import os
 import queue
 import socket
 import socketserver
+import stat
 import threading
 import time
 from pathlib import Path
+from typing import TextIO
 
 from edge_oneshot.control.protocol import (
     MAX_REQUEST_BYTES,
@@ -49,11 +52,11 @@ class ControlServer:
             raise ControlError(f"another daemon answers at {path}", "stop it, or run another instance with --instance")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            self._lock = path.with_suffix(".lock").open("w")
+            self._lock = open_lock(path.with_suffix(".lock"))
             try:
                 # Two daemons that start at the same moment would both find no listener; only one of them gets the lock.
                 fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                path.unlink(missing_ok=True)  # left behind by a process that was killed
+                remove_socket(path)  # left behind by a process that was killed
                 self._server = _Server(str(path), self._requests)
             except OSError:
                 self._lock.close()
@@ -63,9 +66,11 @@ class ControlServer:
                 f"another daemon holds {path}", "stop it, or run another instance with --instance"
             ) from None
         except OSError as e:
-            raise ControlError(
+            error = ControlError(
                 f"cannot make the socket {path}: {e.strerror or e}", "set device.socket to a path that you may write"
-            ) from None
+            )
+            error.disk = e.errno in (errno.EROFS, errno.ENOSPC, errno.EDQUOT)
+            raise error from None
         path.chmod(0o660)
         self._thread = threading.Thread(target=self._server.serve_forever, args=(POLL_S,), name="control", daemon=True)
         self._thread.start()
@@ -87,8 +92,26 @@ class ControlServer:
         end = time.monotonic() + LAST_ANSWERS_S
         for _ in range(MAX_CLIENTS):
             self._server.slots.acquire(timeout=max(0.0, end - time.monotonic()))
-        self.path.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            remove_socket(self.path)
         self._lock.close()
+
+
+def remove_socket(path: Path) -> None:
+    """Remove a socket, if there is one. Raises OSError for anything else at `path`, which stays as it is."""
+    with contextlib.suppress(FileNotFoundError):
+        if not stat.S_ISSOCK(path.lstat().st_mode):
+            raise OSError(errno.EEXIST, "expected a socket or nothing there, got another file, which is left as it is")
+        path.unlink()
+
+
+def open_lock(path: Path) -> TextIO:
+    """The lock file, created if it is absent. Raises OSError if another kind of file is there; none is emptied."""
+    file = path.open("a")
+    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode) or os.fstat(file.fileno()).st_size:
+        file.close()
+        raise OSError(errno.EEXIST, f"expected an empty lock file at {path}, got another file, which is left as it is")
+    return file
 
 
 class _Server(socketserver.ThreadingUnixStreamServer):

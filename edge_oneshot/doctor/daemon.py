@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +16,18 @@ from edge_oneshot.errors import EdgeOneshotError
 
 ANSWER_LIMIT_S = 10.0
 SYSTEMCTL_LIMIT_S = 10.0
+
+
+SHOWS_NOTHING = {
+    "camera_frozen": (
+        "the camera has delivered the same picture for 60 s or more",
+        "restart the camera; if it comes back, check its cable and its software",
+    ),
+    "camera_dark": (
+        "the picture has been black for 10 s or more",
+        "remove the lens cap or what covers the camera, or add light",
+    ),
+}
 
 
 def ask_status(config: Config) -> tuple[StatusReport | None, Finding]:
@@ -33,13 +46,19 @@ def ask_status(config: Config) -> tuple[StatusReport | None, Finding]:
         text += f"; supervised by {unit}" + (
             f" (watchdog {watchdog}, {supervised.get('NRestarts', '?')} restarts)" if watchdog != "0" else ""
         )
-    if state.state == "camera_lost":
+    if state.state.startswith("camera_"):
         return state, warning("daemon", text, "see the line `camera`")
     return state, ok("daemon", text)
 
 
-def gallery(state: StatusReport) -> Iterator[Finding]:
-    """Whether people should be enrolled again after a change of the encoder."""
+def gallery(config: Config, state: StatusReport) -> Iterator[Finding]:
+    """Whether the gallery can be changed, and people should be enrolled again after a change of the encoder."""
+    if state.gallery.fault:
+        yield fault("gallery", f"{state.gallery.fault}; the people in it are recognized", "see the line `disk`")
+    damaged = {name: count for name, count in (state.set_aside or {}).items() if count}
+    if damaged and not os.access(config.gallery_path, os.R_OK):  # else the lines `files` say more
+        counted = ", ".join(f"{count} in {name}" for name, count in damaged.items())
+        yield warning("files", f"rows that could not be read are set aside: {counted}", "sudo edge-oneshot doctor")
     if state.old_templates:
         yield warning(
             "gallery",
@@ -60,6 +79,8 @@ def camera(state: StatusReport) -> Finding:
         )
     if state.state == "paused":
         return ok("camera", "owned by the daemon, which is paused")
+    if state.state in SHOWS_NOTHING:
+        return fault("camera", *SHOWS_NOTHING[state.state])
     fps = state.fps
     return ok("camera", f"owned by the daemon: last frame {age:.1f} s ago" + (f", {fps:.1f} per second" if fps else ""))
 

@@ -62,7 +62,7 @@ def _membership(path: Path) -> Finding:
         group = grp.getgrnam(GROUP)
     except KeyError:
         return fault("group", f"no group {GROUP} on this system", "sudo deploy/install.sh")
-    me = pwd.getpwuid(os.geteuid()).pw_name
+    me = _user(os.geteuid())
     if group.gr_gid in (*os.getgroups(), os.getegid()):
         return ok("group", f"{me} is in the group {GROUP} and may use the daemon")
     if me in group.gr_mem:

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_oneshot.config import QualityConfig
+from edge_oneshot.errors import EdgeOneshotError
 from edge_oneshot.evaluation.comparisons import score_one_by_one
 from edge_oneshot.evaluation.dataset import EncodedDataset
 from edge_oneshot.evaluation.metrics import balanced_match_rate
@@ -85,8 +86,13 @@ def goodness(quality: Quality) -> dict[str, float]:
 def measure(
     dataset: EncodedDataset, comparator: Comparator, threshold: Threshold, gates: QualityConfig
 ) -> DiscardResult:
-    """dataset: encoded with GATES_OPEN. gates: the configured ones."""
-    people, kept = dataset.people, np.array(dataset.acquired)
+    """dataset: encoded with GATES_OPEN. gates: the configured ones. Raises EdgeOneshotError without a pair to compare."""
+    people, kept = dataset.people, np.array(dataset.acquired, dtype=np.intp)
+    if not kept.size or np.bincount(people[kept]).max() < 2:
+        raise EdgeOneshotError(
+            f"expected a person with two images in which a face is found; found a face in {kept.size} of {len(people)} images",
+            "give several images of a person, with one clear face each",
+        )
     same = [np.flatnonzero(people[kept] == p) for p in np.unique(people[kept])]
     pairs = [np.stack(np.triu_indices(len(s), 1)) for s in same]
     first = kept[np.concatenate([s[i] for s, (i, _) in zip(same, pairs, strict=True)])]

@@ -68,8 +68,10 @@ def equal_error_rate(mated: Scores, non_mated: Scores) -> float:
 
 
 def best_threshold(mated: Scores, non_mated: Scores) -> float:
-    """The threshold with the highest mean of true match and true non-match rate."""
+    """The threshold with the highest mean of true match and true non-match rate; infinity if no comparison has a score."""
     candidates = np.unique(np.concatenate([mated[np.isfinite(mated)], non_mated[np.isfinite(non_mated)]]))
+    if not candidates.size:
+        return float("inf")
     if candidates.size > 20_000:
         candidates = candidates[:: candidates.size // 20_000]
     tar = 1.0 - np.searchsorted(np.sort(mated), candidates, side="left") / max(1, mated.size)

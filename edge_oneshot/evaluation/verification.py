@@ -56,14 +56,10 @@ def measure(
     """scores (P,): of the comparisons. Intervals are 95 %, over identities.
 
     A comparison with an image that was not acquired is a non-match (a generalised rate of ISO/IEC 19795-1).
-    Raises EdgeOneshotError if there are no mated or no non-mated comparisons.
+    Raises EdgeOneshotError if no mated or no non-mated pair could be compared.
     """
     people, mated, non_mated = dataset.people, scores[comparisons.mated], scores[~comparisons.mated]
-    if not mated.size or not non_mated.size:
-        raise EdgeOneshotError(
-            f"expected mated and non-mated pairs, got {mated.size} mated and {non_mated.size} non-mated",
-            "give images of several people, and several images of some of them",
-        )
+    _require_compared(mated, non_mated)
     owners = people[comparisons.first[comparisons.mated]]
     used = np.unique(np.concatenate([comparisons.first, comparisons.second]))
     lost = int(dataset.lost[used].sum())
@@ -104,3 +100,18 @@ def measure(
         },
         encoder_id=dataset.encoder_id,
     )
+
+
+def _require_compared(mated: Float32Array, non_mated: Float32Array) -> None:
+    if not mated.size or not non_mated.size:
+        raise EdgeOneshotError(
+            f"expected mated and non-mated pairs, got {mated.size} mated and {non_mated.size} non-mated",
+            "give images of several people, and several images of some of them",
+        )
+    compared = np.isfinite(mated).sum(), np.isfinite(non_mated).sum()
+    if not all(compared):
+        raise EdgeOneshotError(
+            f"expected mated and non-mated pairs in which both faces can be used, got {compared[0]} of {mated.size} mated and "
+            f"{compared[1]} of {non_mated.size} non-mated",
+            "give images with one clear face each; `edge-oneshot camera test --camera folder:DIR --out FILE` shows what is found",
+        )

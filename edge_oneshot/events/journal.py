@@ -12,13 +12,14 @@ from collections.abc import Iterable, Sequence
 from contextlib import closing
 from datetime import datetime
 from pathlib import Path
-from typing import TypedDict, cast
+from typing import TypedDict
 
 from edge_oneshot.config import DecisionConfig
 from edge_oneshot.errors import EdgeOneshotError
 from edge_oneshot.events.explain import OpenTrack, TrackRecord, names, select, without
-from edge_oneshot.storage.database import Database, Schema, text
-from edge_oneshot.storage.optional import OptionalDatabase, moved_aside
+from edge_oneshot.events.track_check import checked
+from edge_oneshot.storage.database import Database, Schema, Seal, text
+from edge_oneshot.storage.optional import OptionalDatabase, delete_moved_aside
 from edge_oneshot.types import Event, Observation, Withheld
 
 log = logging.getLogger(__name__)
@@ -32,9 +33,11 @@ SCHEMA = Schema(
     busy_timeout_s=2.0,
     wal=False,
     synchronous="NORMAL",  # the last records may be lost in a power cut
-    secure_delete=True,
     # IF NOT EXISTS: the first release wrote no version.
-    steps=(("CREATE TABLE IF NOT EXISTS track (id INTEGER PRIMARY KEY AUTOINCREMENT, record TEXT NOT NULL) STRICT",),),
+    steps=(
+        ("CREATE TABLE IF NOT EXISTS track (id INTEGER PRIMARY KEY AUTOINCREMENT, record TEXT NOT NULL) STRICT",),
+        (Seal("track"),),
+    ),
 )
 
 
@@ -62,6 +65,11 @@ class Journal:
     @property
     def fault(self) -> str:
         return self._file.fault
+
+    @property
+    def set_aside(self) -> int:
+        """Records that could not be read."""
+        return self._file.run(Database.count_set_aside, 0) if self.path.exists() else 0
 
     def reconfigure(self, config: DecisionConfig) -> None:
         """Keep config.explain_tracks tracks from now on. With 0 the records in the file stay there."""
@@ -97,7 +105,7 @@ class Journal:
             track.forget(identity_id)
         if self.path.exists():
             self._file.run(lambda db: _scrub(db, identity_id), None)
-        _delete_moved_aside(self.path)
+        delete_moved_aside(self.path)
 
     def keep_only(self, identity_ids: Iterable[str]) -> None:
         """Forget all other people: those who were removed from the gallery while the daemon did not run."""
@@ -146,58 +154,32 @@ def read_journal(path: Path) -> list[TrackRecord]:
     if not path.exists():
         return []
     with closing(Database(path, SCHEMA, read_only=True)) as db:
-        return [record for _, record in _readable(db, None)]
+        return _read(db)
 
 
-def forget_in_files(state_dir: Path, identity_id: str) -> None:
-    """Remove a person from the files of every instance while no daemon runs. A file that fails is logged."""
+def forget_in_journals(state_dir: Path, identity_id: str) -> None:
+    """Remove a person from the journals of every instance while no daemon runs. A file that fails is logged."""
     for path in sorted(state_dir.glob("explain-*.sqlite")):
         file = OptionalDatabase(path, SCHEMA, f"remove {path}: it may still name {identity_id!r}")
         file.run(lambda db: _scrub(db, identity_id), None)
         file.close()
-        _delete_moved_aside(path)
+        delete_moved_aside(path)
 
 
 def _read(db: Database) -> list[TrackRecord]:
     """All records, oldest first. A row that cannot be read is set aside."""
-    damaged: list[tuple[int, str]] = []
-    records = [record for _, record in _readable(db, damaged)]
-    for number, why in damaged:
-        db.set_aside("track", number, why)
-    return records
+    return [record for _, record in _numbered(db)]
 
 
-def _readable(db: Database, damaged: list[tuple[int, str]] | None) -> list[tuple[int, TrackRecord]]:
-    """(row id, record) of the rows that can be read; the others are added to `damaged`."""
-    found: list[tuple[int, TrackRecord]] = []
-    for number, content in db.rows("SELECT id, record FROM track ORDER BY id"):
-        try:
-            record = json.loads(text(content))
-            if not isinstance(record, dict) or not {"matched_frames", "best", "events", "last_at"} <= record.keys():
-                raise ValueError("expected a track record, got another JSON value")
-            found.append((int(number), cast(TrackRecord, record)))
-        except (ValueError, RecursionError) as e:
-            if damaged is not None:
-                damaged.append((int(number), str(e)))
-    return found
+def _numbered(db: Database) -> list[tuple[int, TrackRecord]]:
+    """(row id, record)."""
+    return db.read("track", lambda row: (int(row[0]), checked(json.loads(text(row[1])))), "ORDER BY id")
 
 
 def _scrub(db: Database, identity_id: str) -> None:
     """Remove a person from all records. A row that cannot be read may name any person, so it is deleted."""
-    damaged: list[tuple[int, str]] = []
-    for number, record in _readable(db, damaged):
+    for number, record in _numbered(db):
         if identity_id in names(record):
             content = json.dumps(without(record, identity_id), ensure_ascii=False)
             db.execute("UPDATE track SET record = ? WHERE id = ?", (content, number))
-    for number, _ in damaged:
-        db.execute("DELETE FROM track WHERE id = ?", (number,))
     db.delete_set_aside()
-
-
-def _delete_moved_aside(path: Path) -> None:
-    """No person can be removed from a damaged file, so the whole file is deleted."""
-    for aside in moved_aside(path):
-        try:
-            aside.unlink()
-        except OSError as e:
-            log.warning("cannot delete %s, which may name a person who was removed: %s", aside, e.strerror)

@@ -5,9 +5,10 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable
 
-from edge_oneshot.storage.database import Database
+from edge_oneshot.storage.database import Database, Row, text
 from edge_oneshot.storage.optional import OptionalDatabase
 
+MAX_COUNTER = 2**62
 _RESERVED = 1000  # counter values that one write to the disk reserves
 
 
@@ -29,7 +30,7 @@ class TopicLedger:
         """The broker is to keep a value at `topic`; a request to empty it is withdrawn."""
 
         def work(db: Database) -> None:
-            db.execute("INSERT OR IGNORE INTO retained VALUES (?)", (topic,))
+            db.execute("INSERT OR IGNORE INTO retained (topic) VALUES (?)", (topic,))
             db.execute("DELETE FROM clears WHERE topic = ?", (topic,))
 
         self._file.run(work, None)
@@ -37,7 +38,7 @@ class TopicLedger:
     def empty(self, topics: Iterable[str]) -> None:
         """`topics` must be emptied at the broker, by a later process if this one ends before."""
         rows = [(topic,) for topic in topics]
-        self._file.run(lambda db: db.execute_many("INSERT OR IGNORE INTO clears VALUES (?)", rows), None)
+        self._file.run(lambda db: db.execute_many("INSERT OR IGNORE INTO clears (topic) VALUES (?)", rows), None)
 
     def emptied(self, topic: str) -> None:
         """The broker has acknowledged that `topic` is empty."""
@@ -49,7 +50,8 @@ class TopicLedger:
         self._file.run(work, None)
 
     def _topics(self, table: str) -> list[str]:
-        return [str(row[0]) for row in self._file.rows(f"SELECT topic FROM {table} ORDER BY topic")]
+        nothing: list[str] = []
+        return self._file.run(lambda db: db.read(table, lambda row: text(row[0]), "ORDER BY topic"), nothing)
 
 
 class Notes:
@@ -60,11 +62,16 @@ class Notes:
 
     def get(self, name: str) -> str | None:
         """The text that `put` stored; None if there is none."""
-        rows = self._file.rows("SELECT value FROM notes WHERE name = ?", (name,))
-        return str(rows[0][0]) if rows else None
+        nothing: list[str] = []
+        found = self._file.run(
+            lambda db: db.read("notes", lambda row: text(row[1]), "WHERE name = ?", (name,)), nothing
+        )
+        return found[0] if found else None
 
     def put(self, name: str, value: str) -> None:
-        self._file.run(lambda db: db.execute("INSERT OR REPLACE INTO notes VALUES (?, ?)", (name, value)), 0)
+        self._file.run(
+            lambda db: db.execute("INSERT OR REPLACE INTO notes (name, value) VALUES (?, ?)", (name, value)), 0
+        )
 
 
 class SignatureCounter:
@@ -87,9 +94,18 @@ class SignatureCounter:
 
 def _reserve(db: Database) -> int:
     """The end of a block of numbers. It begins at the wall clock, so that a file that was moved aside repeats none."""
+    db.read("counters", counter)  # sets a value aside that no counter can have
     rows = db.rows(
-        """INSERT INTO counters VALUES ('signature', ?) ON CONFLICT (name)
+        """INSERT INTO counters (name, value) VALUES ('signature', ?) ON CONFLICT (name)
         DO UPDATE SET value = max(value, excluded.value) + ? RETURNING value""",
         (time.time_ns() // 1_000, _RESERVED),
     )
     return int(rows[0][0])
+
+
+def counter(row: Row) -> tuple[str, int]:
+    """The name and the value of a row of `counters`. Raises ValueError if no counter can have this value."""
+    name, value = row
+    if not 0 <= value < MAX_COUNTER:
+        raise ValueError(f"expected a value from 0 to {MAX_COUNTER}, got {value}")
+    return text(name), int(value)

@@ -15,9 +15,10 @@ from collections.abc import Iterable
 from edge_oneshot.config import SLUG
 from edge_oneshot.errors import EdgeOneshotError
 from edge_oneshot.events.clock import Clock, Moment
+from edge_oneshot.events.ledger import counter
 from edge_oneshot.events.stored import COLUMNS, OutboxStatus, StoredEvent, from_row, microseconds, to_row
 from edge_oneshot.storage.database import Database, Value
-from edge_oneshot.storage.optional import OptionalDatabase
+from edge_oneshot.storage.optional import OptionalDatabase, delete_moved_aside
 from edge_oneshot.types import Event
 
 log = logging.getLogger(__name__)
@@ -39,7 +40,7 @@ class EventQueue:
         self._counts: Counter[str] = Counter()  # not yet added to the counters in the file
         self._bursts: Counter[str] = Counter()
         self._expired_ns = 0
-        self._seq = file.run(lambda db: int(db.rows("SELECT coalesce(max(seq), 0) FROM events")[0][0]), 0)
+        self._seq = file.run(_last_seq, 0)
 
     def commit(self, event: Event) -> bool:
         """Store `event`. True: it is on disk. False: it waits in memory because the disk does not accept it.
@@ -110,10 +111,24 @@ class EventQueue:
                 log.warning("outbox: %d events were dropped (%s) since the last delivery", number, kind)
             self._bursts.clear()
 
+    def forget(self, identity_id: str) -> None:
+        """Delete the events of a person who was removed, but not the news of it. Rows set aside may name anyone: they go, too."""
+
+        def work(db: Database) -> None:
+            stored = [s.event for s in db.read("events", from_row) if _about(s.event, identity_id)]
+            db.execute_many("DELETE FROM events WHERE event_id = ?", [(event.event_id,) for event in stored])
+            db.delete_set_aside()
+
+        with self._lock:
+            self._waiting = deque(w for w in self._waiting if not _about(w.event, identity_id))
+            self._file.run(work, None)
+            self._file.run_alone(lambda db: db.truncate_log(1.0), False)
+        delete_moved_aside(self._file.path)
+
     def set_aside(self, stored: StoredEvent, reason: str) -> None:
         """Take an event that cannot be sent out of the queue; the file keeps its row."""
         with self._lock:
-            self._file.run(lambda db: db.set_aside("events", stored.seq, reason), None)
+            self._file.run(lambda db: db.set_aside("events", (stored.seq,), reason), None)
             self.delete([stored.event.event_id])  # if it waits in memory, or the disk is full
 
     def status(self) -> OutboxStatus:
@@ -121,8 +136,9 @@ class EventQueue:
         with self._lock:
             found = self.pending(0, 1)
             stored = self._file.run(lambda db: int(db.rows("SELECT count(*) FROM events")[0][0]), 0)
-            counters = self._file.rows("SELECT name, value FROM counters")
-            counts: Counter[str] = Counter({str(name): int(value) for name, value in counters}) + self._counts
+            nothing: list[tuple[str, int]] = []
+            counters = self._file.run(lambda db: db.read("counters", counter), nothing)
+            counts: Counter[str] = Counter(dict(counters)) + self._counts
             age = None
             if found:
                 age = found[0].age_s(now)
@@ -143,19 +159,14 @@ class EventQueue:
     def _stored(self, where: str, values: tuple[Value, ...]) -> list[StoredEvent]:
         """Events of the file. A row that cannot be read is set aside, and the rows behind it are returned."""
 
-        def work(db: Database) -> tuple[list[StoredEvent], int]:
-            found, damaged = [], 0
-            for row in db.rows(f"SELECT {COLUMNS} FROM events {where}", values):
-                try:
-                    found.append(from_row(row))
-                except (ValueError, TypeError, OverflowError, RecursionError) as e:
-                    db.set_aside("events", int(row[0]), str(e))
-                    damaged += 1
-            return found, damaged
+        def work(db: Database) -> tuple[list[StoredEvent], bool]:
+            before = db.count_set_aside()
+            found = db.read("events", from_row, where, values)
+            return found, db.count_set_aside() != before
 
         while True:
             nothing: list[StoredEvent] = []
-            found, damaged = self._file.run(work, (nothing, 0))
+            found, damaged = self._file.run(work, (nothing, False))
             if not damaged:
                 return [s for s in found if s.event.event_id not in self._undeleted]
 
@@ -196,7 +207,7 @@ class EventQueue:
             db.execute("DELETE FROM events WHERE seq IN (SELECT seq FROM events ORDER BY seq LIMIT ?)", (surplus,))
             done["dropped_overflow"] = surplus
         db.execute_many(
-            "INSERT INTO counters VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = value + excluded.value",
+            "INSERT INTO counters (name, value) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = value + excluded.value",
             list((self._counts + done).items()),
         )
         done["seq"] = int(last)
@@ -213,3 +224,12 @@ class EventQueue:
             log.warning("outbox: dropping undelivered events (%s)", limit)
         if number:
             self._bursts[kind] += number
+
+
+def _last_seq(db: Database) -> int:
+    """The largest number of an event. Every row is read before: what follows relies on their numbers and times."""
+    return max((stored.seq for stored in db.read("events", from_row)), default=0)
+
+
+def _about(event: Event, identity_id: str) -> bool:
+    return event.event_type != "forgotten" and event.body.get("identity") == identity_id

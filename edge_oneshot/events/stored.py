@@ -10,6 +10,7 @@ from edge_oneshot.events.clock import Moment
 from edge_oneshot.storage.database import Row, Value, text
 from edge_oneshot.types import Event
 
+MAX_SEQ = 2**62  # the next numbers still fit the column
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 COLUMNS = "seq, event_id, event_type, ts_us, captured_ns, boot_id, captured_boottime_ns, clock_synced, body"
 
@@ -81,6 +82,8 @@ def from_row(row: Row) -> StoredEvent:
         boot_id=text(boot),
         body=values,
     )
+    if not 0 < seq < MAX_SEQ:
+        raise ValueError(f"seq: expected a number from 1 to {MAX_SEQ}, got {seq}")
     return StoredEvent(
         seq=int(seq), event=event, captured_boottime_ns=int(captured_boottime_ns), clock_synced=bool(synced)
     )

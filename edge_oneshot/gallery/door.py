@@ -14,12 +14,13 @@ from statistics import median
 import numpy as np
 
 from edge_oneshot.matching.door import BINS, MAX_RAISE, Histogram
-from edge_oneshot.storage.database import Database, Row, Schema, Value
+from edge_oneshot.storage.database import Database, Row, Schema, Seal, Value, text
 from edge_oneshot.storage.optional import OptionalDatabase
 from edge_oneshot.types import Float64Array
 
 log = logging.getLogger(__name__)
 
+MAX_DAY = 10**9
 DAYS = 90  # days with a visit that are kept
 # A day counts at most DAY_TIMES the usual number of visits of the other days, and DAY_MORE: one visitor who comes very often
 # must not outweigh the others. The first day has no others.
@@ -51,6 +52,7 @@ SCHEMA = Schema(
                 raise_day INTEGER NOT NULL     -- when it last changed
             ) STRICT""",
         ),
+        (Seal("days"), Seal("door")),
     ),
 )
 _COLUMNS = "id, day, visits, comparisons, cut, counts, squares, best"
@@ -113,31 +115,31 @@ class DoorRecord:
     # ---- the file
 
     def _load(self) -> None:
-        """Read everything. What cannot be read is erased: counts of a part of the visits would state a wrong rate."""
-        nothing: tuple[list[Row], list[Row]] = ([], [])
-        head, rows = self._file.run(
-            lambda db: (
-                db.rows("SELECT made_with, raised, raise_day FROM door"),
-                db.rows(f"SELECT {_COLUMNS} FROM days ORDER BY id"),
-            ),
-            nothing,
-        )
-        if not head and not rows:
-            return
-        try:
-            if not head or head[0][0] != self.made_with:
-                raise ValueError("the counts were made with another encoder or adaptation")
-            days = {int(row[0]): (int(row[1]), _histogram(row)) for row in rows}
-            raised = float(head[0][1])
-            if not 0 <= raised <= MAX_RAISE:
-                raise ValueError(f"expected a raise of 0 to {MAX_RAISE}, got {raised}")
-            self._days, self.raised, self.raise_day = days, raised, int(head[0][2])
-        except (ValueError, TypeError) as e:
-            log.warning("%s: the measurement of this door begins again: %s", self._path, e)
+        """Read everything. Rows that cannot be read are set aside; without the head, or with another's, counting begins again."""
+        nothing: tuple[list[tuple[str, float, int]], list[tuple[int, int, Histogram]]] = ([], [])
+        head, days = self._file.run(lambda db: (db.read("door", _head), db.read("days", _day, "ORDER BY id")), nothing)
+        if head and head[0][0] == self.made_with:
+            _, self.raised, self.raise_day = head[0]
+            self._days = {row: (day, counts) for row, day, counts in days}
+        elif head or days:
+            why = (
+                "the counts were made with another encoder or adaptation"
+                if head
+                else "it is not known how the counts were made"
+            )
+            log.warning("%s: the measurement of this door begins again: %s", self._path, why)
             self._file.run(_erase, None)
 
+    @property
+    def set_aside(self) -> int:
+        """Rows that could not be read."""
+        return self._file.run(Database.count_set_aside, 0) if self._path.exists() else 0
+
     def _write(self, db: Database, row: int | None) -> None:
-        db.execute("INSERT OR REPLACE INTO door VALUES (1, ?, ?, ?)", (self.made_with, self.raised, self.raise_day))
+        db.execute(
+            "INSERT OR REPLACE INTO door (id, made_with, raised, raise_day) VALUES (1, ?, ?, ?)",
+            (self.made_with, self.raised, self.raise_day),
+        )
         if row is not None:
             day, h = self._days[row]
             blobs = (a.astype("<f8").tobytes() for a in (h.counts, h.squares, h.best))
@@ -153,15 +155,25 @@ def _erase(db: Database) -> None:
     db.execute("DELETE FROM door")
 
 
-def _histogram(row: Row) -> Histogram:
-    """Raises ValueError or TypeError for a row that no histogram can have."""
+def _head(row: Row) -> tuple[str, float, int]:
+    """(made_with, raised, raise_day). Raises ValueError or TypeError for a row that cannot be."""
+    _, made_with, raised, day = row
+    if not 0 <= raised <= MAX_RAISE or not 0 <= day < MAX_DAY:
+        raise ValueError(f"expected a raise of 0 to {MAX_RAISE} on a day, got {raised} on {day}")
+    return text(made_with), float(raised), int(day)
+
+
+def _day(row: Row) -> tuple[int, int, Histogram]:
+    """(id, day, counts). Raises ValueError or TypeError for a row that cannot be."""
     counts, squares, best = (_array(blob) for blob in row[5:8])
     h = Histogram(
         visits=int(row[2]), comparisons=int(row[3]), cut=float(row[4]), counts=counts, squares=squares, best=best
     )
     if not (0 < h.visits == best.sum() and h.comparisons == counts.sum() and math.isfinite(h.cut)):
         raise ValueError(f"expected {h.visits} visits and {h.comparisons} comparisons in the bins, got others")
-    return h
+    if not (0 < row[0] < MAX_DAY and 0 <= row[1] < MAX_DAY):
+        raise ValueError(f"expected a number and a day below {MAX_DAY}, got {row[0]} and {row[1]}")
+    return int(row[0]), int(row[1]), h
 
 
 def _array(blob: object) -> Float64Array:

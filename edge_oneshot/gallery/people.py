@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 
 import numpy as np
 
-from edge_oneshot.errors import GalleryError
+from edge_oneshot.errors import GalleryError, StorageError
 from edge_oneshot.gallery.store import Gallery
 from edge_oneshot.matching.adaptation import Adaptation
 from edge_oneshot.matching.compare import References
@@ -19,6 +19,8 @@ from edge_oneshot.model.card import EncoderCard
 from edge_oneshot.types import Identity, Template
 
 log = logging.getLogger(__name__)
+
+MAX_TEMPLATES = 5  # of one person and encoder: each one matches strangers, too
 
 
 class People:
@@ -43,7 +45,10 @@ class People:
         self._adaptation: Adaptation | None = None
         self._cards = {encoder_id: card}  # of the encoders in use, the current one first
         self._version = -1
-        self.skipped = 0  # damaged templates at the last reading
+        self.skipped = (
+            0  # templates that their encoder cannot have made, and rows that are set aside, at the last reading
+        )
+        self.fault = ""  # why the gallery could not be read again
         # The references of each encoder in use, the current one first. Each person is in one of them.
         self.parts: tuple[References, ...] = (References(card.comparator, encoder_id, ()),)
         # The people who are compared by the encoder of an old template, until they are enrolled again: identity_ids.
@@ -59,13 +64,24 @@ class People:
             return False
         self._version, self.skipped = version, 0
         self.parts = self._read()
+        self.skipped += self.gallery.set_aside
         self.names = {i.identity_id: i.name for i in self.gallery.identities()}
         self._on_read(self.parts)
         return True
 
+    def try_refresh(self) -> None:
+        """As `refresh`, but a failure of the file or its disk is logged once and kept in `fault`: these people are still known."""
+        try:
+            self.refresh()
+            self.fault = ""
+        except StorageError as e:
+            if not self.fault:
+                log.error("%s", e)
+            self.fault = str(e)
+
     def _read(self) -> tuple[References, ...]:
         """Each person is compared by the current encoder, or until enrolled again by the encoder of the old template."""
-        templates, own = self.gallery.templates(self._skip), self._encoder_id
+        templates, own = self.gallery.templates(), self._encoder_id
         templates = [
             *self._usable(t for t in templates if t.encoder_id == own),
             *(t for t in templates if t.encoder_id != own),
@@ -120,12 +136,36 @@ class People:
         """Number of templates: those in use, and those of an encoder that compares no one by them."""
         return self.references.foreign + sum(map(len, self.parts))
 
+    @property
+    def unchangeable(self) -> str:
+        """Why the gallery cannot be read again or changed now; "" if it can."""
+        return self.fault or str(self.gallery.fault or "")
+
     # ---- changes; the references, and the threshold that follows them, are read again after each
 
-    def add(self, identity: Identity, templates: Sequence[Template], *, replace: bool = False) -> None:
-        """As Gallery.add."""
-        self.gallery.add(identity, templates, replace=replace)
+    def add(
+        self, identity: Identity, templates: Sequence[Template], *, replace: bool = False, beside: bool = False
+    ) -> None:
+        """As Gallery.add. beside: keep the person's templates of the current encoder (`check_free`)."""
+        self.check_free(identity, replace=replace, beside=beside)
+        kept = self._own(identity) if beside else []
+        self.gallery.add(identity, [*kept, *templates], replace=replace or beside)
         self.refresh(force=True)
+
+    def check_free(self, identity: Identity, *, replace: bool = False, beside: bool = False) -> None:
+        """As Gallery.check_free. beside: the person must have 1 to MAX_TEMPLATES - 1 templates of the current encoder."""
+        self.gallery.check_free(identity, replace=replace or beside)
+        if beside and not 0 < (count := len(self._own(identity))) < MAX_TEMPLATES:
+            expected = f"expected 1 to {MAX_TEMPLATES - 1} templates of the current encoder, got {count}"
+            raise GalleryError(
+                f"{identity.name!r} gets no further template: {expected}",
+                "enroll without --add" if not count else "enroll again with --replace, and add the best captures",
+            )
+
+    def _own(self, identity: Identity) -> list[Template]:
+        known = any(i.identity_id == identity.identity_id for i in self.gallery.identities())
+        templates = self.gallery.find(identity.identity_id).templates if known else ()
+        return self._usable(t for t in templates if t.encoder_id == self._encoder_id)
 
     def add_all(self, people: Sequence[tuple[Identity, Sequence[Template]]], *, replace: bool = False) -> None:
         """As Gallery.add_all. The gallery is read once."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from edge_oneshot.storage.database import Schema
+from edge_oneshot.storage.database import Schema, Seal
 
 BUSY_TIMEOUT_S = 10.0
 
@@ -14,8 +14,6 @@ SCHEMA = Schema(
     busy_timeout_s=BUSY_TIMEOUT_S,
     wal=True,
     synchronous="FULL",  # a power cut loses nothing that was reported as stored
-    secure_delete=True,  # the bytes of a removed template are overwritten
-    foreign_keys=True,
     steps=(
         (
             """CREATE TABLE identities (
@@ -35,5 +33,6 @@ SCHEMA = Schema(
         ),
         # 1: enrolled although no error rate can be stated
         ("ALTER TABLE templates ADD COLUMN no_rate INTEGER NOT NULL DEFAULT 0 CHECK (no_rate IN (0, 1))",),
+        (Seal("identities"), Seal("templates")),
     ),
 )

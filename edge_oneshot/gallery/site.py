@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from edge_oneshot.matching.adaptation import NEEDED, STEP, Adaptation, Visitors
-from edge_oneshot.storage.database import Database, Row, Schema, Value
+from edge_oneshot.storage.database import Database, Row, Schema, Seal, Value, text
 from edge_oneshot.storage.optional import OptionalDatabase, moved_aside
 from edge_oneshot.types import Embedding, Float64Array
 
@@ -28,7 +28,6 @@ SCHEMA = Schema(
     busy_timeout_s=2.0,
     wal=False,
     synchronous="FULL",
-    secure_delete=True,
     steps=(
         (
             """CREATE TABLE adaptation (
@@ -40,6 +39,7 @@ SCHEMA = Schema(
                 after     REAL NOT NULL
             ) STRICT""",
         ),
+        (Seal("adaptation"),),
     ),
 )
 _COLUMNS = "made_with, visits, total, before, after"
@@ -55,9 +55,9 @@ class Site:
         self.adaptation: Adaptation | None = None  # in force; None: nothing is subtracted
         self._visitors: Visitors | None = Visitors(dimension)  # None: learning is complete
         if path.exists():
-            rows: list[Row] = self._file.rows(f"SELECT {_COLUMNS} FROM adaptation")
-            if rows and (found := self._read(rows[0])) is not None:
-                self.adaptation, self._visitors = found, None
+            nothing: list[tuple[str, Adaptation]] = []
+            for made_with, found in self._file.run(lambda db: db.read("adaptation", self._read), nothing):
+                self._take(made_with, found)
 
     def close(self) -> None:
         self._file.close()
@@ -96,18 +96,18 @@ class Site:
         _delete_moved_aside(self._path)
         return visits
 
-    def _read(self, row: Row) -> Adaptation | None:
-        made_with, visits, total, before, after = row
-        try:
-            if made_with != self._encoder_id:
-                raise ValueError("it was learned with another encoder")
-            return Adaptation(
-                visits=visits, counted=NEEDED, total=_array(total, self._dimension), before=before, after=after
-            )
-        except (ValueError, TypeError) as e:
-            log.warning("%s: adaptation to this site begins again: %s", self._path, e)
-            self._file.run(_erase, None)
-            return None
+    def _read(self, row: Row) -> tuple[str, Adaptation]:
+        """(encoder_id, adaptation). Raises ValueError or TypeError for a row that cannot be."""
+        _, made_with, visits, total, before, after = row
+        sums = _array(total, self._dimension if made_with == self._encoder_id else None)
+        return text(made_with), Adaptation(visits=visits, counted=NEEDED, total=sums, before=before, after=after)
+
+    def _take(self, made_with: str, found: Adaptation) -> None:
+        if made_with == self._encoder_id:
+            self.adaptation, self._visitors = found, None
+            return
+        log.warning("%s: adaptation to this site begins again: it was learned with another encoder", self._path)
+        self._file.run(_erase, None)
 
     def _write(self, db: Database) -> None:
         a = self.adaptation
@@ -139,12 +139,13 @@ def _delete_moved_aside(path: Path) -> None:
 
 def _erase(db: Database) -> None:
     db.execute("DELETE FROM adaptation")
+    db.delete_set_aside()
 
 
-def _array(blob: object, dimension: int) -> Float64Array:
+def _array(blob: object, dimension: int | None) -> Float64Array:
     if not isinstance(blob, bytes):
         raise TypeError(f"expected bytes, got {type(blob).__name__}")
     values = np.frombuffer(blob, dtype="<f8").astype(np.float64)
-    if len(values) != dimension:
+    if dimension not in (None, len(values)):
         raise ValueError(f"expected {dimension} values, got {len(values)}")
     return values

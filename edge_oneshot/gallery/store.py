@@ -6,28 +6,28 @@ belongs to one thread; several processes may use the file at once.
 
 from __future__ import annotations
 
-import json
+import contextlib
 import logging
+import time
 import unicodedata
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-import numpy as np
-
-from edge_oneshot.errors import GalleryError
+from edge_oneshot.errors import GalleryError, StorageError
+from edge_oneshot.gallery.rows import identity_of, row_of, template_of
 from edge_oneshot.gallery.schema import SCHEMA
-from edge_oneshot.storage.database import Database, Row, text
-from edge_oneshot.types import Embedding, Identity, Quality, Template
+from edge_oneshot.storage.copy import Copy
+from edge_oneshot.storage.database import Database
+from edge_oneshot.types import Identity, Template
 
 log = logging.getLogger(__name__)
 
 _TEMPLATE = "template_id, identity_id, encoder_id, vector, quality, created_at, no_rate"
 _IDENTITY = "identity_id, name, created_at"
-_BY_NAME = "ORDER BY name COLLATE NOCASE, identity_id"
 
-OnDamage = Callable[[GalleryError], None]
+REOPEN_S = 10.0  # between two attempts to open a file whose disk was full or read-only
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,13 +42,47 @@ class Enrolled:
 class Gallery:
     """The gallery at `path`, which is created if it is absent.
 
-    Each method raises StorageError if the file or its disk fails, and GalleryError for a damaged row.
+    Each method raises StorageError if the file or its disk fails. A row that cannot be read is set aside (storage/rows.py),
+    and the others are used. If the disk is full or read-only, `fault` says so, and the gallery can be read but not changed.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._db = Database(path, SCHEMA)
-        self._log_holds_removed = False  # the write-ahead log still contains templates that were removed
+        self.fault: StorageError | None = None  # why the gallery cannot be changed
+        self._opened, self._tried = 0, 0.0
+        self._log_holds_removed = False  # the write-ahead log may still contain templates that were removed
+        self._db = self._open()
+
+    def _open(self) -> Database:
+        self._tried = time.monotonic()
+        self._opened += 1
+        try:
+            db = Database(self.path, SCHEMA)
+        except StorageError as e:
+            if not e.disk:
+                raise
+            copy = Copy(self.path, SCHEMA)
+            log.error("%s; the people in it are recognized, and it cannot be changed", e)
+            self.fault = e
+            return copy
+        self._log_holds_removed = not db.log_emptied
+        return db
+
+    def _writable(self) -> Database:
+        """The database. Raises the fault of the disk if there still is one."""
+        if self.fault is not None:
+            try:
+                db = Database(self.path, SCHEMA)
+            except StorageError as e:
+                self.fault = e if e.disk else self.fault
+                raise
+            finally:
+                self._tried = time.monotonic()
+            log.warning("the gallery %s can be changed again", self.path)
+            self._db.close()
+            self._db, self.fault = db, None
+            self._opened += 1
+        return self._db
 
     def close(self) -> None:
         self._db.close()
@@ -64,66 +98,72 @@ class Gallery:
 
         Raises StorageError if the file was moved, removed or replaced.
         """
+        if self.fault is not None and time.monotonic() - self._tried >= REOPEN_S:
+            with contextlib.suppress(StorageError):
+                self._writable()
         version = self._db.data_version()
         if self._log_holds_removed:
             self._erase_removed(0.0)
-        return version
+        return (self._opened << 32) + version
+
+    @property
+    def set_aside(self) -> int:
+        """Rows that cannot be read."""
+        return self._db.count_set_aside()
 
     # ---- reading
 
     def identities(self) -> list[Identity]:
-        """All identities, by name. A damaged name is logged and replaced by the id, so that the person can be removed."""
-        found = []
-        for identity_id, name in self._db.rows(f"SELECT identity_id, name FROM identities {_BY_NAME}"):
-            if not isinstance(identity_id, str):
-                log.error("%s: skipped an identity whose id is damaged: %r", self.path, identity_id)
-                continue
-            if not isinstance(name, str):
-                log.error("%s: the name of %r is damaged; its id is used instead", self.path, identity_id)
-            found.append(Identity(identity_id=identity_id, name=name if isinstance(name, str) else identity_id))
-        return found
+        """All identities, by name. A person whose own row was set aside is named by the id that the templates hold."""
+        return [identity for identity, _ in self._entries()]
 
-    def templates(self, on_damage: OnDamage | None = None) -> list[Template]:
-        """All templates of all encoders. A damaged row goes to on_damage and is skipped; without on_damage it raises."""
-        found = []
-        for row in self._db.rows(f"SELECT {_TEMPLATE} FROM templates ORDER BY rowid"):
-            try:
-                found.append(self._template(row))
-            except GalleryError as e:
-                if on_damage is None:
-                    raise
-                on_damage(e)
-        return found
+    def templates(self) -> list[Template]:
+        """All templates of all encoders."""
+        return self._db.read("templates", template_of, "ORDER BY rowid")
 
     def people(self) -> list[Enrolled]:
-        """All people with their templates, by name. Raises GalleryError if a row is damaged."""
+        """All people with their templates, by name."""
         own: dict[str, list[Template]] = {}
         for template in self.templates():
             own.setdefault(template.identity_id, []).append(template)
-        rows = self._db.rows(f"SELECT {_IDENTITY} FROM identities {_BY_NAME}")
-        return [self._enrolled(row, own.get(row[0], [])) for row in rows]
+        return [
+            Enrolled(identity=i, created_at=created, templates=tuple(own.get(i.identity_id, ())))
+            for i, created in self._entries()
+        ]
+
+    def _entries(self) -> list[tuple[Identity, datetime]]:
+        """(identity, when it was enrolled), by name."""
+        found = {i.identity_id: (i, created) for i, created in self._db.read("identities", identity_of)}
+        # Their own row was set aside.
+        orphans = "WHERE identity_id NOT IN (SELECT identity_id FROM identities) ORDER BY rowid"
+        for template in self._db.read("templates", template_of, orphans):
+            i = template.identity_id
+            found.setdefault(i, (Identity(identity_id=i, name=i), template.created_at))
+        return sorted(found.values(), key=lambda entry: (entry[0].name.casefold(), entry[0].identity_id))
 
     def find(self, identity_id: str) -> Enrolled:
-        """One person. Raises GalleryError if the id is unknown or a row is damaged."""
-        found = self._db.rows(f"SELECT {_IDENTITY} FROM identities WHERE identity_id = ?", (identity_id,))
+        """One person. Raises GalleryError if the id is unknown."""
+        found = [person for person in self.people() if person.identity.identity_id == identity_id]
         if not found:
             raise _unknown_id(identity_id)
-        rows = self._db.rows(f"SELECT {_TEMPLATE} FROM templates WHERE identity_id = ? ORDER BY rowid", (identity_id,))
-        return self._enrolled(found[0], [self._template(r) for r in rows])
+        return found[0]
 
     def lookup(self, name_or_id: str) -> Identity:
-        """The identity of this id, or else of this name in any case. Raises GalleryError if none or several fit."""
-        identities = self.identities()
+        """The identity of this id or name, in any case; `id:ID` is an id only. Raises GalleryError if none or several fit."""
         # Names are stored in NFC; some keyboards send ë as e and a combining mark.
         name_or_id = unicodedata.normalize("NFC", name_or_id).strip()
-        found = [i for i in identities if i.identity_id == name_or_id]
-        found = found or [i for i in identities if i.name.casefold() == name_or_id.casefold()]
+        by_id = name_or_id.removeprefix("id:")
+        identities = self.identities()
+        named = [i for i in identities if i.name.casefold() == name_or_id.casefold()]
+        found = named + [i for i in identities if i.identity_id == by_id and i not in named]
+        if by_id != name_or_id and not named:
+            found = [i for i in identities if i.identity_id == by_id]
         if len(found) == 1:
             return found[0]
         if found:
-            ids = ", ".join(i.identity_id for i in found)
+            who = ", ".join(f"id:{i.identity_id} ({i.name})" for i in found)
             raise GalleryError(
-                f"{name_or_id!r} is the name of {len(found)} people: {ids}", "give the id of one of them"
+                f"{name_or_id!r} is the name or the id of {len(found)} people: {who}", "give one of them"
             )
         raise GalleryError(
             f"no person with the name or id {name_or_id!r} is enrolled", "`edge-oneshot gallery list` lists the people"
@@ -137,32 +177,20 @@ class Gallery:
 
     def add_all(self, people: Sequence[tuple[Identity, Sequence[Template]]], *, replace: bool = False) -> None:
         """Store several people in one transaction. Raises GalleryError as `add` does; then nothing is stored."""
-        with self._db.transaction():
+        with self._writable().transaction():
+            known = {i.identity_id: i for i in self.identities()}
             for identity, templates in people:
-                self._add(identity, templates, replace)
+                self._add(identity, templates, replace, known.values())
+                known[identity.identity_id] = identity
         if replace:
             self._erase_removed(1.0)
 
     def check_free(self, identity: Identity, *, replace: bool = False) -> None:
         """Raises GalleryError if the id or the name is in use. `replace` allows the same person, by id and name."""
-        for other in self.identities():
-            same_id = other.identity_id == identity.identity_id
-            same_name = other.name.casefold() == identity.name.casefold()
-            if same_id and same_name and not replace:
-                raise GalleryError(
-                    f"{other.name!r} is already enrolled as {other.identity_id!r}", "--replace replaces the template"
-                )
-            if same_id and not same_name:
-                raise GalleryError(
-                    f"the id {other.identity_id!r} belongs to {other.name!r}", "give another one with --id"
-                )
-            if same_name and not same_id:
-                raise _name_taken(identity.name, other)
-            if not same_id:
-                _check_distinct(identity, other)
+        _check_free(identity, self.identities(), replace)
 
-    def _add(self, identity: Identity, templates: Sequence[Template], replace: bool) -> None:
-        self.check_free(identity, replace=replace)
+    def _add(self, identity: Identity, templates: Sequence[Template], replace: bool, known: Iterable[Identity]) -> None:
+        _check_free(identity, known, replace)
         self._db.execute("DELETE FROM templates WHERE identity_id = ?", (identity.identity_id,))
         for template in templates:
             if used := self._db.rows(
@@ -173,31 +201,52 @@ class Gallery:
                     "each template needs an id of its own: export or enroll again",
                 )
         self._db.execute(
-            "INSERT INTO identities VALUES (?, ?, ?) ON CONFLICT (identity_id) DO UPDATE SET name = excluded.name",
+            f"INSERT INTO identities ({_IDENTITY}) VALUES (?, ?, ?) "
+            "ON CONFLICT (identity_id) DO UPDATE SET name = excluded.name",
             (identity.identity_id, identity.name, templates[0].created_at.isoformat()),
         )
+        if replace:
+            self._delete_set_aside(identity.identity_id)
         self._db.execute_many(
-            f"INSERT INTO templates ({_TEMPLATE}) VALUES (?, ?, ?, ?, ?, ?, ?)", [_row(t) for t in templates]
+            f"INSERT INTO templates ({_TEMPLATE}) VALUES (?, ?, ?, ?, ?, ?, ?)", [row_of(t) for t in templates]
         )
 
     def rename(self, identity_id: str, name: str) -> None:
         """Change the name; the id stays. Raises GalleryError if the id is unknown or the name is in use."""
-        with self._db.transaction():
-            for other in self.identities():
+        with self._writable().transaction():
+            own = None
+            for other, created in self._entries():
                 if other.identity_id == identity_id:
-                    continue
-                if other.name.casefold() == name.casefold():
+                    own = created
+                elif other.name.casefold() == name.casefold():
                     raise _name_taken(name, other)
-                _check_distinct(Identity(identity_id=identity_id, name=name), other)
-            if not self._db.execute("UPDATE identities SET name = ? WHERE identity_id = ?", (name, identity_id)):
+            if own is None:
                 raise _unknown_id(identity_id)
+            self._db.execute(
+                f"INSERT INTO identities ({_IDENTITY}) VALUES (?, ?, ?) "
+                "ON CONFLICT (identity_id) DO UPDATE SET name = excluded.name",
+                (identity_id, name, own.isoformat()),
+            )
 
     def remove(self, identity_id: str) -> None:
-        """Remove a person and overwrite the bytes of the templates. Raises GalleryError if the id is unknown."""
-        with self._db.transaction():
-            if not self._db.execute("DELETE FROM identities WHERE identity_id = ?", (identity_id,)):
+        """Remove a person and overwrite the bytes of the templates. Raises GalleryError if the id is unknown.
+
+        The rows that are set aside go, too, if they name this person or no enrolled one.
+        """
+        with self._writable().transaction():
+            removed = self._db.execute("DELETE FROM identities WHERE identity_id = ?", (identity_id,))
+            removed += self._db.execute("DELETE FROM templates WHERE identity_id = ?", (identity_id,))
+            if not removed:
                 raise _unknown_id(identity_id)
+            self._delete_set_aside(identity_id)
         self._erase_removed(1.0)
+
+    def _delete_set_aside(self, identity_id: str) -> None:
+        """Delete what was set aside of this person, and of no person who is enrolled."""
+        if not self._db.count_set_aside():
+            return
+        others = [i.identity_id for i in self.identities() if i.identity_id != identity_id]
+        self._db.delete_set_aside(lambda content: any(f"'{i}'" in content for i in others))
 
     def _erase_removed(self, wait_s: float) -> None:
         """Remove the old pages from the write-ahead log, too. A reader delays that: `version` then tries it again."""
@@ -208,44 +257,20 @@ class Gallery:
             )
         self._log_holds_removed = not erased
 
-    # ---- rows
 
-    def _template(self, row: Row) -> Template:
-        template_id, identity_id, encoder_id, vector, quality, created_at, no_rate = row
-        try:
-            return Template(
-                template_id=text(template_id),
-                identity_id=text(identity_id),
-                embedding=Embedding(
-                    vector=np.frombuffer(vector, dtype="<f4").astype(np.float32), encoder_id=text(encoder_id)
-                ),
-                quality=Quality(**json.loads(text(quality))),
-                created_at=datetime.fromisoformat(text(created_at)),
-                no_rate=bool(no_rate),
+def _check_free(identity: Identity, known: Iterable[Identity], replace: bool) -> None:
+    """As Gallery.check_free, against these people."""
+    for other in known:
+        same_id = other.identity_id == identity.identity_id
+        same_name = other.name.casefold() == identity.name.casefold()
+        if same_id and same_name and not replace:
+            raise GalleryError(
+                f"{other.name!r} is already enrolled as {other.identity_id!r}", "--replace replaces the template"
             )
-        except (ValueError, TypeError, RecursionError) as e:
-            what = f"{self.path}: template {template_id} of {identity_id!r} is damaged: {e}"
-            raise GalleryError(what, "enroll that person again with --replace") from None
-
-    def _enrolled(self, row: Row, templates: Sequence[Template]) -> Enrolled:
-        identity_id, name, created_at = row
-        try:
-            identity = Identity(identity_id=text(identity_id), name=text(name))
-            created = datetime.fromisoformat(text(created_at))
-        except (ValueError, TypeError) as e:
-            what = f"{self.path}: the entry of {identity_id!r} is damaged: {e}"
-            raise GalleryError(what, "remove that person and enroll again") from None
-        return Enrolled(identity=identity, created_at=created, templates=tuple(templates))
-
-
-def _check_distinct(identity: Identity, other: Identity) -> None:
-    """Raises GalleryError if the name of one is the id of the other: `remove` and `verify` accept both."""
-    if identity.name.casefold() == other.identity_id:
-        raise GalleryError(f"the name {identity.name!r} is the id of {other.name!r}", "choose another name")
-    if other.name.casefold() == identity.identity_id:
-        raise GalleryError(
-            f"the id {identity.identity_id!r} is the name of {other.identity_id!r}", "choose another id with --id"
-        )
+        if same_id and not same_name:
+            raise GalleryError(f"the id {other.identity_id!r} belongs to {other.name!r}", "give another one with --id")
+        if same_name and not same_id:
+            raise _name_taken(identity.name, other)
 
 
 def _unknown_id(identity_id: str) -> GalleryError:
@@ -255,9 +280,3 @@ def _unknown_id(identity_id: str) -> GalleryError:
 
 def _name_taken(name: str, owner: Identity) -> GalleryError:
     return GalleryError(f"the name {name!r} is already enrolled as {owner.identity_id!r}", "choose another name")
-
-
-def _row(t: Template) -> tuple[str, str, str, bytes, str, str, int]:
-    vector = t.embedding.vector.astype("<f4").tobytes()
-    quality = json.dumps(t.quality.measures())
-    return t.template_id, t.identity_id, t.encoder_id, vector, quality, t.created_at.isoformat(), int(t.no_rate)

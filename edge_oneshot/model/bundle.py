@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import lzma
 import zipfile
 import zlib
 from collections.abc import Mapping
@@ -23,6 +24,7 @@ from edge_oneshot.model.card_reader import parse_card, parse_cohort
 
 CARD_NAME = "card.json"
 WHICH = "check the bundles that model.encoder, model.detector, model.refiner and model.landmarks name"
+MAX_CARD_BYTES = 16_000_000
 TFLITE_IDENTIFIER = b"TFL3"  # bytes 4-8 of the flatbuffer, from the TFLite schema
 # The fields of the card that decide whether embeddings are comparable. A change of any other field, such as thresholds,
 # needs no new enrollment.
@@ -93,9 +95,13 @@ def split(data: bytes, where: object) -> tuple[bytes, dict[str, Any] | None]:
             start = min((i.header_offset for i in archive.infolist()), default=len(data))
             if CARD_NAME not in archive.namelist():
                 return data[:start], None
-            card = json.loads(archive.read(CARD_NAME))
+            with archive.open(CARD_NAME) as file:
+                text = file.read(MAX_CARD_BYTES + 1)  # a small archive may unfold to any size
+            if len(text) > MAX_CARD_BYTES:
+                raise ValueError(f"more than {MAX_CARD_BYTES // 1_000_000} MB")
+            card = json.loads(text)
     # what zipfile and json raise for damaged data
-    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, RuntimeError) as e:
+    except (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, OSError, ValueError, RuntimeError) as e:
         why = str(e) or type(e).__name__
         raise ModelError(
             f"{where} card: expected {CARD_NAME} as JSON, got damaged data: {why}", "copy the file again"

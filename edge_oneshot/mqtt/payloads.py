@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -95,8 +95,9 @@ class Health:
 
     state: running, paused, camera_lost. stages_ms: stage -> (p50, p95) of the last frames. camera_age_s: since the last
     frame. throttled: the Pi firmware's throttling bits, 0 = fine. rss_bytes: resident memory. refused_topics: topic ->
-    why the broker does not take it. door: this door's own rates, JSON values (service/door.py); None: they cannot be
-    measured. adaptation: what was learned of this site's strangers, JSON values; None unless decision.adapt.
+    why the broker does not take it. gallery_fault: why the gallery cannot be changed. set_aside: file -> rows that could
+    not be read. door: this door's own rates, JSON values (service/door.py); None: they cannot be measured. adaptation:
+    what was learned of this site's strangers, JSON values; None unless decision.adapt.
     """
 
     state: str
@@ -119,6 +120,8 @@ class Health:
     ts: datetime
     door: Mapping[str, object] | None = None
     adaptation: Mapping[str, object] | None = None
+    gallery_fault: str = ""
+    set_aside: Mapping[str, int] = field(default_factory=dict)
 
     def message(self) -> dict[str, object]:
         return {
@@ -140,7 +143,8 @@ class Health:
             },
             "refused_topics": [f"{t}: {why}" for t, why in sorted(self.refused_topics.items())[:_MOST_TOPICS]],
             "encoder_id": self.encoder_id,
-            "gallery": {"identities": self.identities, "templates": self.templates},
+            "gallery": {"identities": self.identities, "templates": self.templates, "fault": self.gallery_fault},
+            "set_aside": {name: self.set_aside.get(name, 0) for name in ("gallery", "outbox", "explain", "door")},
             "door": self.door,
             "adaptation": self.adaptation,
             "ts": iso(self.ts),

@@ -27,7 +27,7 @@ class Enrollment:
     frames: frames of the burst that the template was made of. self_score: lowest comparison score of the template with one of
     the best frames of the burst, used or not; None for a single frame. A low self_score predicts missed matches: the
     person moved, or two people took turns. older: the best frame by the encoders of old templates, to compare it with
-    the people who still have one.
+    the people who still have one. own_score: the score against the templates that the person had; None: there were none.
     """
 
     identity: Identity
@@ -36,6 +36,7 @@ class Enrollment:
     frames: int = 1
     self_score: float | None = None
     older: tuple[Embedding, ...] = ()
+    own_score: float | None = None
 
 
 Found = tuple[Sample | None, tuple[Fault, ...]]
@@ -127,7 +128,8 @@ def make_enrollment(
         no_rate=marked,
     )
     others = (c for c in references.rank(embedding) if c.identity_id != identity.identity_id)
-    return Enrollment(identity=identity, template=template, look_alike=next(others, None))
+    own_score = references.score(identity.identity_id, embedding)
+    return Enrollment(identity=identity, template=template, look_alike=next(others, None), own_score=own_score)
 
 
 class CaptureSession:

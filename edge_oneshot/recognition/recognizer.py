@@ -252,21 +252,23 @@ class Recognizer:
         *,
         identity_id: str | None = None,
         replace: bool = False,
+        beside: bool = False,
         accept_no_rate: bool = False,
     ) -> Enrollment:
         """Enroll a person from one picture and store the template; the picture is not kept.
 
         identity_id: the id in topics; made from the name if None. replace: renew a person who is enrolled already.
+        beside: give that person one more template, as for the night; the best of them counts, and the threshold allows for it.
         accept_no_rate: enroll also a person for whom no error rate can be stated, such as a small child.
         Raises EnrollmentError with every fault, GalleryError if the name or the id is taken; then nothing is stored.
         """
         self.people.refresh()
         identity = self.new_identity(name, identity_id)
-        self.people.gallery.check_free(identity, replace=replace)
+        self.people.check_free(identity, replace=replace, beside=beside)
         enrollment = enroll_from_frame(
             self.pipeline, to_frame(picture), identity, self.references, accept_no_rate=accept_no_rate
         )
-        self.store(enrollment, replace=replace)
+        self.store(enrollment, replace=replace, beside=beside)
         return enrollment
 
     def new_identity(self, name: str, identity_id: str | None = None) -> Identity:
@@ -289,6 +291,6 @@ class Recognizer:
             accept_no_rate=accept_no_rate,
         )
 
-    def store(self, enrollment: Enrollment, *, replace: bool = False) -> None:
+    def store(self, enrollment: Enrollment, *, replace: bool = False, beside: bool = False) -> None:
         """Raises GalleryError; then nothing is stored."""
-        self.people.add(enrollment.identity, [enrollment.template], replace=replace)
+        self.people.add(enrollment.identity, [enrollment.template], replace=replace, beside=beside)

@@ -35,6 +35,8 @@ def enrolled_response(enrollment: Enrollment, recognizer: Recognizer) -> rs.Enro
         weak=self_score is not None and self_score < threshold,
         nearest=None if near is None else Nearest(**near),
         no_rate=enrollment.template.no_rate,
+        own_score=None if enrollment.own_score is None else round(enrollment.own_score, 4),
+        unlike=enrollment.own_score is not None and enrollment.own_score < threshold,
     )
 
 

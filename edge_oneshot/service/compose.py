@@ -8,12 +8,14 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
+from pathlib import Path
 
 from edge_oneshot import __version__
 from edge_oneshot.cameras.latest import LatestFrame
 from edge_oneshot.config import Config
 from edge_oneshot.control.protocol import RequestSource
 from edge_oneshot.control.server import ControlServer
+from edge_oneshot.errors import ControlError
 from edge_oneshot.events.journal import Journal
 from edge_oneshot.events.outbox import Outbox
 from edge_oneshot.gallery.door import DoorRecord
@@ -28,6 +30,7 @@ from edge_oneshot.recognition.compose import build_rule
 from edge_oneshot.recognition.recognizer import Recognizer
 from edge_oneshot.service.daemon import Daemon
 from edge_oneshot.service.door import Door, made_with
+from edge_oneshot.service.pictures import ahead_of_loop
 from edge_oneshot.service.reload import HangUp, plan
 from edge_oneshot.service.reporter import Reporter
 
@@ -101,6 +104,29 @@ def unpublish_own(config: Config, *, force: bool) -> list[str]:
     return cleared
 
 
+def forget_in_outboxes(state_dir: Path, identity_id: str) -> None:
+    """Remove a person from the outboxes of every instance while no daemon runs. A file that fails is logged."""
+    for path in sorted(state_dir.glob("outbox-*.sqlite")):
+        outbox = Outbox(path)
+        outbox.events.forget(identity_id)
+        outbox.close()
+
+
+@contextmanager
+def control(config: Config) -> Iterator[list[RequestSource]]:
+    """The control socket. On a disk that is full or read-only the daemon works without it."""
+    try:
+        server = ControlServer(config.socket_path)
+    except ControlError as e:
+        if not e.disk:
+            raise
+        log.error("%s; the daemon runs without it, and commands cannot reach it", e)
+        yield []
+        return
+    with closing(server):
+        yield [server]
+
+
 def run_daemon(load: Callable[[], Config]) -> int:
     """Run until SIGTERM, SIGINT or the end of a file. Raises the error that prevents a start, or that ends the daemon.
 
@@ -117,7 +143,7 @@ def run_daemon(load: Callable[[], Config]) -> int:
         signal.signal(number, lambda *_: stop.set())
     with (
         Recognizer.open(config) as recognizer,
-        closing(ControlServer(config.socket_path)) as server,
+        control(config) as servers,
         LatestFrame(config.camera) as camera,
         reporter(config) as (report, sources),
         closing(Journal(config.explain_path, config.decision)) as journal,
@@ -132,4 +158,4 @@ def run_daemon(load: Callable[[], Config]) -> int:
             lambda running: plan(running, load(), lambda c: build_rule(c, recognizer.pipeline.encoder)),
             measured,
         )
-        return daemon.run(camera, [server, hang_up, *sources], stop)
+        return daemon.run(camera, ahead_of_loop([*servers, hang_up, *sources]), stop)

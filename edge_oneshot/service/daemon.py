@@ -11,7 +11,6 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
-from enum import Enum
 
 from edge_oneshot.cameras.images import to_jpeg
 from edge_oneshot.cameras.latest import LatestFrame
@@ -22,15 +21,15 @@ from edge_oneshot.control.responses import GalleryCounts, Present, Reloaded, Sta
 from edge_oneshot.errors import CameraError
 from edge_oneshot.events.build import track_event
 from edge_oneshot.events.journal import Journal
-from edge_oneshot.matching.threshold import NO_GROUPS
 from edge_oneshot.matching.track import ResultKind, Tracker, TrackResult
 from edge_oneshot.mqtt.payloads import Health
 from edge_oneshot.recognition.recognizer import Recognizer
-from edge_oneshot.service import site, system
+from edge_oneshot.service import notices, site, system
 from edge_oneshot.service.door import Door
 from edge_oneshot.service.reload import Plan
 from edge_oneshot.service.reporter import Reporter
 from edge_oneshot.service.requests import Requests
+from edge_oneshot.service.sight import Sight, State
 from edge_oneshot.service.vitals import Vitals
 from edge_oneshot.types import Event, Frame, Observation
 from edge_oneshot.vision.gates import Gates
@@ -40,12 +39,6 @@ log = logging.getLogger(__name__)
 TICK_S = 0.2  # the longest wait for a frame before the loop looks at requests, the clock and the stop Event
 GALLERY_EVERY_NS = 500_000_000  # a change in the gallery is seen within a second
 END_NS = 3_600_000_000_000  # after the last frame of a file: longer than any time limit
-
-
-class State(Enum):
-    RUNNING = "running"
-    PAUSED = "paused"
-    CAMERA_LOST = "camera_lost"
 
 
 class Daemon:
@@ -81,6 +74,7 @@ class Daemon:
         )
         self.vitals = Vitals()
         self.state = State.RUNNING
+        self._sight = Sight()
         self._enrolled = frozenset(recognizer.people.names)
         self._published = recognizer.references
         self._gallery_ns = time.monotonic_ns()
@@ -96,12 +90,14 @@ class Daemon:
         if now_ns - self._gallery_ns >= GALLERY_EVERY_NS:
             self._gallery_ns = now_ns
             self._read_gallery()
+        if frame is not None:
+            self._enter(self._sight.look(frame))
         enrolling = self.requests.job is not None
         if frame is not None and enrolling:
             # The person in front of the camera is being enrolled, or the camera aimed: publish no `unknown` meanwhile.
             self.requests.offer(frame)
             results = self.tracker.expire(now_ns)
-        elif frame is None or self.state is State.PAUSED:
+        elif frame is None or self.state in (State.PAUSED, State.CAMERA_FROZEN):
             results = self.tracker.expire(now_ns)
         else:
             results = self.tracker.update(self._observe(frame), frame.captured_ns)
@@ -152,7 +148,7 @@ class Daemon:
 
     def _read_gallery(self) -> None:
         people = self.recognizer.people
-        people.refresh()
+        people.try_refresh()
         # A request may have read the change first, so compare with what was published.
         if people.references is not self._published:
             log.info("the gallery has changed: %d people, %d templates", len(people.names), len(people.references))
@@ -163,6 +159,7 @@ class Daemon:
         now = frozenset(self.recognizer.people.names)
         for identity_id in self._enrolled - now:
             self.tracker.forget(identity_id)
+            self.reporter.forget(identity_id)
             if self.journal is not None:
                 self.journal.forget(identity_id)
         self._enrolled = now
@@ -189,7 +186,7 @@ class Daemon:
             self.journal.reconfigure(new.config.decision)
             self.journal.keep_only(self.recognizer.people.names)  # its file may name people who were removed since
         self._gallery_changed()
-        self._warn_of_threshold()
+        notices.of_threshold(self.recognizer, self.config)
         people = self.recognizer.people
         counts = GalleryCounts(identities=len(people.names), templates=people.templates)
         return new.report(self.recognizer.threshold.value, counts)
@@ -229,16 +226,22 @@ class Daemon:
     def _watch(self, camera: LatestFrame) -> None:
         """Follow the camera's state, publish a change at once, and give up when it is lost for too long."""
         lost = camera.state is CameraState.LOST
-        if self.state is not State.PAUSED and lost != (self.state is State.CAMERA_LOST):
-            self.state = State.CAMERA_LOST if lost else State.RUNNING
-            log.warning("state: %s%s", self.state.value, f": {camera.last_error}" if lost else "")
-            system.notify(f"STATUS={self.state.value}")
-            self._health_ns = 0
+        if lost or self.state is State.CAMERA_LOST:
+            self._enter(State.CAMERA_LOST if lost else State.RUNNING, f": {camera.last_error}" if lost else "")
         if camera.lost_for_s > self.config.camera.give_up_s:
             raise CameraError(
                 f"no camera for {camera.lost_for_s:.0f} s: {camera.last_error}",
                 "check its cable and power; systemd restarts the service",
             )
+
+    def _enter(self, state: State, why: str = "") -> None:
+        """Change the state and publish it at once. `paused` stays until `resume`."""
+        if self.state in (state, State.PAUSED):
+            return
+        self.state = state
+        log.warning("state: %s%s", state.value, why)
+        system.notify(f"STATUS={state.value}")
+        self._health_ns = 0
 
     def _finish(self) -> None:
         """A file or folder has ended: a job decides on the frames that it got, and no person is in sight any more."""
@@ -248,47 +251,23 @@ class Daemon:
         log.info("the camera has ended after %d frames", self.vitals.frames)
 
     def _announce(self) -> None:
-        card, people = self.recognizer.pipeline.encoder.card, self.recognizer.people
-        if not card.certified:
-            log.warning("the model %s is not certified: what quantization cost it was not measured", card.name)
-        self._warn_of_threshold()
-        if people.old:
-            log.warning(
-                "%d people have an old template and are compared by an encoder of their own, which costs time in each frame: "
-                "enroll them again (`edge-oneshot gallery check`)",
-                len(people.old),
-            )
-        if people.references.foreign:
-            log.warning(
-                "%d templates are of an unknown encoder and are not compared: enroll those people again (`edge-oneshot gallery check`)",
-                people.references.foreign,
-            )
+        people = self.recognizer.people
+        notices.of_model(self.recognizer, self.config)
         self.reporter.info(self.config, self.recognizer)
         self.reporter.people(people.names)
         self.reporter.presence([], 0)
-        threshold = self.recognizer.threshold.value
-        log.info("running: %d people, threshold %.3f, %s", len(people.names), threshold, card.name)
+        threshold, name = self.recognizer.threshold.value, self.recognizer.pipeline.encoder.card.name
+        log.info("running: %d people, threshold %.3f, %s", len(people.names), threshold, name)
         if self.door is not None and (report := self.door.report()) is not None:
             log.info("%s", self.door.words(report))
-
-    def _warn_of_threshold(self) -> None:
-        threshold = self.recognizer.threshold
-        if threshold.extrapolated:
-            stated = self.config.decision.stated
-            log.warning(
-                "decision.%s is outside the range that the model's card measured: threshold extrapolated", stated
-            )
-        if self.recognizer.rule.falls_back:
-            log.warning("%s", NO_GROUPS)
-        if threshold.approximated:
-            name = self.recognizer.pipeline.encoder.card.name
-            log.warning("the model %s has no cohort: the threshold assumes independent comparisons", name)
 
     # ---- reports
 
     def health(self) -> Health:
         door = None if self.door is None else self.door.report()
-        return self.vitals.health(self.state.value, self.recognizer, self.reporter, door)
+        parts = {"explain": self.journal, "door": self.door}
+        aside = {name: part.set_aside for name, part in parts.items() if part is not None}
+        return self.vitals.health(self.state.value, self.recognizer, self.reporter, door, aside)
 
     def status(self) -> StatusReport:
         """What `edge-oneshot status` shows."""

@@ -51,6 +51,11 @@ class Door:
         self._raises, self._fitted = config.door_raise, -1
         self._apply()
 
+    @property
+    def set_aside(self) -> int:
+        """Rows of the record that could not be read."""
+        return self._record.set_aside
+
     def measure(self, results: Iterable[TrackResult], now: datetime) -> list[Event]:
         """Count the visits of unknown people among the results of a frame; the event of a change of the threshold."""
         day = now.date().toordinal()

@@ -19,9 +19,9 @@ from edge_oneshot.control.protocol import Answer, PendingRequest, Progress, resu
 from edge_oneshot.control.responses import Explained, Forgotten
 from edge_oneshot.errors import CameraError, ControlError, GalleryError
 from edge_oneshot.events.explain import select
-from edge_oneshot.events.journal import forget_in_files, read_journal
+from edge_oneshot.events.journal import forget_in_journals, read_journal
 from edge_oneshot.recognition.recognizer import Recognizer
-from edge_oneshot.service.compose import build_tracker, door
+from edge_oneshot.service.compose import build_tracker, door, forget_in_outboxes
 from edge_oneshot.service.daemon import Daemon
 from edge_oneshot.service.reporter import Reporter
 from edge_oneshot.service.requests import Requests
@@ -60,7 +60,8 @@ def _serve(config: Config, request: rq.AnyRequest, on_progress: OnProgress) -> A
             Requests(recognizer, lambda event: None, door=measured).start(pending)
     answer = pending.answers.get(timeout=1.0)
     if isinstance(request, rq.Forget) and isinstance(forgotten := result_of(request, answer), Forgotten):
-        forget_in_files(config.state_dir, forgotten.identity)
+        forget_in_journals(config.state_dir, forgotten.identity)
+        forget_in_outboxes(config.state_dir, forgotten.identity)
     return answer
 
 

@@ -36,6 +36,11 @@ class Reporter:
             self.outbox.commit(event)
             self.link.wake()
 
+    def forget(self, identity_id: str) -> None:
+        """Delete what was not delivered of a person who was removed."""
+        if self.outbox is not None:
+            self.outbox.forget(identity_id)
+
     def picture(self, jpeg: bytes) -> None:
         """Publish the face of an event. It is not retained."""
         if self.link is not None:

@@ -12,7 +12,6 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
-from edge_oneshot.cameras.images import decode_image
 from edge_oneshot.control import requests as rq
 from edge_oneshot.control import responses as rs
 from edge_oneshot.control.parts import PersonSummary
@@ -32,6 +31,7 @@ from edge_oneshot.service.answers import enrolled_response, stated, template_det
 from edge_oneshot.service.check import checked
 from edge_oneshot.service.door import Door
 from edge_oneshot.service.jobs import CaptureJob, EnrollJob, Job
+from edge_oneshot.service.pictures import picture_of
 from edge_oneshot.types import Event, Frame, Identity
 
 log = logging.getLogger(__name__)
@@ -73,8 +73,6 @@ class Requests:
             rq.ResetAdaptation: self._reset_adaptation,
             rq.Export: self._export,
             rq.Import: self._import,
-            rq.Verify: self._verify,
-            rq.Identify: self._identify,
             rq.Status: self._status,
             rq.Pause: lambda _: self._pause(True),
             rq.Resume: lambda _: self._pause(False),
@@ -91,6 +89,10 @@ class Requests:
                 self._begin(CaptureJob(pending, self._recognizer.pipeline, request.timeout_s))
             elif isinstance(request, rq.Enroll):
                 self._enroll(pending, request)
+            elif isinstance(request, rq.Verify):
+                pending.finish(self._verify(request, picture_of(pending)))
+            elif isinstance(request, rq.Identify):
+                pending.finish(self._identify(picture_of(pending)))
             else:
                 pending.finish(self._serve[type(request)](request))
         except EdgeOneshotError as e:
@@ -120,20 +122,20 @@ class Requests:
     # ---- enrollment
 
     def _enroll(self, pending: PendingRequest, request: rq.Enroll) -> None:
-        recognizer, replace = self._recognizer, request.replace
+        recognizer, kept = self._recognizer, {"replace": request.replace, "beside": request.add}
         if request.image is not None:
-            frame = decode_image(request.image, request.source)
+            frame = picture_of(pending)
             enrolled = recognizer.enroll(
-                request.name, frame, identity_id=request.id, replace=replace, accept_no_rate=request.accept_no_rate
+                request.name, frame, identity_id=request.id, accept_no_rate=request.accept_no_rate, **kept
             )
             pending.finish(self._enrolled(enrolled))
             return
         identity = recognizer.new_identity(request.name, request.id)
         # Refused before the person is asked to stand still; the store checks again inside its transaction.
-        recognizer.people.gallery.check_free(identity, replace=replace)
+        recognizer.people.check_free(identity, **kept)
 
         def store(enrollment: Enrollment) -> rs.Enrolled:
-            recognizer.store(enrollment, replace=replace)
+            recognizer.store(enrollment, **kept)
             return self._enrolled(enrollment)
 
         session = recognizer.capture_session(identity, request.timeout_s, accept_no_rate=request.accept_no_rate)
@@ -238,12 +240,12 @@ class Requests:
 
     # ---- comparing a picture
 
-    def _verify(self, request: rq.Verify) -> rs.Compared:
-        found = self._recognizer.verify(request.name, decode_image(request.image, request.source))
+    def _verify(self, request: rq.Verify, frame: Frame) -> rs.Compared:
+        found = self._recognizer.verify(request.name, frame)
         return rs.Compared(**_comparison(found))
 
-    def _identify(self, request: rq.Identify) -> rs.Identified:
-        found = self._recognizer.identify_one(decode_image(request.image, request.source))
+    def _identify(self, frame: Frame) -> rs.Identified:
+        found = self._recognizer.identify_one(frame)
         foreign = self._recognizer.references.foreign
         return rs.Identified(**_comparison(found), templates_of_another_encoder=foreign)
 

@@ -67,7 +67,15 @@ class Vitals:
         self._take()
         return max(self._arrivals, default=0)
 
-    def health(self, state: str, recognizer: Recognizer, reporter: Reporter, door: DoorReport | None) -> Health:
+    def health(
+        self,
+        state: str,
+        recognizer: Recognizer,
+        reporter: Reporter,
+        door: DoorReport | None,
+        set_aside: Mapping[str, int],
+    ) -> Health:
+        """set_aside: file -> rows that could not be read, of journal and door record."""
         self._take()
         arrivals = self._arrivals
         span_ns = arrivals[-1] - arrivals[0] if len(arrivals) > 1 else 0
@@ -95,6 +103,12 @@ class Vitals:
             ts=datetime.now(UTC),
             door=None if door is None else asdict(door),
             adaptation=None if (adapted := site.state(recognizer)) is None else asdict(adapted),
+            gallery_fault=recognizer.people.unchangeable,
+            set_aside={
+                "gallery": recognizer.people.skipped,
+                "outbox": 0 if outbox is None else outbox.set_aside,
+                **set_aside,
+            },
         )
 
     def status(

@@ -1,6 +1,6 @@
 """One SQLite file: opening, versions, integrity, unreadable rows.
 
-The gallery, the outbox and the journal each keep their rows in a `Database`. This is the only module that imports
+The gallery, the outbox, the journal and the door record each keep their rows in a `Database`. Only this folder imports
 sqlite3. Each failure of the disk, the file or its permissions is a StorageError that names the disk (storage/disk.py).
 """
 
@@ -8,26 +8,27 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import logging
+import re
 import sqlite3
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
 from edge_oneshot.errors import StorageError, UnusableFile
 from edge_oneshot.storage import disk
+from edge_oneshot.storage.rows import Row, Rows, Seal, Table, Value, row_digest
+from edge_oneshot.storage.schema import Schema, columns_of, newest, run_step, tables_of
 
-log = logging.getLogger(__name__)
-
-Row = tuple[Any, ...]
-Value = None | int | float | str | bytes
+__all__ = ["IN_MEMORY", "Database", "Row", "Schema", "Seal", "Value", "text"]
 
 IN_MEMORY = Path(":memory:")  # the path of a database that ends with its connection
-MAX_SET_ASIDE = 1000  # unreadable rows that a file keeps
+# What SQLite's check reports of a single row or of an index. Rows are checked when they are read, indexes are made again.
+_ROW_FAULT = re.compile(r"(NULL|NUMERIC|TEXT|INT|INTEGER|REAL|BLOB|non-\w+) value in |CHECK constraint failed")
+_INDEX_FAULT = re.compile(
+    r"row \d+ missing from index|wrong # of entries in index|non-unique entry in index|row not in PRIMARY"
+)
 # What an error code of SQLite means as a system error.
 _ERRNO = {
     sqlite3.SQLITE_FULL: errno.ENOSPC,
@@ -39,29 +40,7 @@ _ERRNO = {
 }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Schema:
-    """One kind of file.
-
-    kind: its name in messages. application_id: its mark in the file's header. table: a table that each version has; a
-    file without a mark is of this kind if it has this table. steps: statements that lead from one version to the next;
-    `user_version` counts the steps that a file has had. Never edit a released step, append one. damage_hint: what to do
-    about a file that was shown to be damaged. wal, synchronous, secure_delete, foreign_keys: as SQLite's pragmas.
-    """
-
-    kind: str
-    application_id: int
-    table: str
-    steps: tuple[tuple[str, ...], ...]
-    damage_hint: str
-    busy_timeout_s: float
-    wal: bool = True
-    synchronous: str = "FULL"
-    secure_delete: bool = False
-    foreign_keys: bool = False
-
-
-class Database:
+class Database(Rows):
     """One connection to one file, which is created (mode 0600) if it is absent.
 
     It belongs to the thread that opened it, unless `any_thread`; then the caller provides the lock.
@@ -69,28 +48,43 @@ class Database:
 
     def __init__(self, path: Path, schema: Schema, *, read_only: bool = False, any_thread: bool = False) -> None:
         """Raises StorageError: UnusableFile if the file is damaged, newer than this release, or not of this kind."""
-        self.path, self.schema = path, schema
+        self.path, self.schema, self.kind, self.read_only = path, schema, schema.kind, read_only
+        self.tables: dict[str, Table] = {}
+        self._skipped: set[tuple[object, ...]] = set()
+        self._any_thread = any_thread
+        self.log_emptied = True  # no write-ahead log of an earlier process is left
         try:
-            uri = ":memory:"
-            if path != IN_MEMORY:
-                uri = f"{path.absolute().as_uri()}?mode={'ro' if read_only else 'rw'}"
-                if not read_only:
-                    disk.create_private(path)
-            self._db = sqlite3.connect(
-                uri, uri=True, timeout=schema.busy_timeout_s, isolation_level=None, check_same_thread=not any_thread
-            )
+            self._db = self._connect()
         except (OSError, sqlite3.Error) as e:
             raise self._error("open", e) from e
         try:
             self._file = _identify(path)
             self._db.text_factory = _decode
-            self._prepare_in_turn(read_only)
+            self._db.create_function("row_digest", -1, row_digest, deterministic=True)
+            self._prepare_in_turn()
+        except UnicodeDecodeError as e:  # SQLite's message quotes a damaged schema
+            self._db.close()
+            raise self._damaged(f"its schema is not UTF-8 ({e.reason})") from e
         except (OSError, sqlite3.Error) as e:
             self._db.close()
             raise self._error("open", e) from e
         except BaseException:
             self._db.close()
             raise
+
+    def _connect(self) -> sqlite3.Connection:
+        uri = ":memory:"
+        if self.path != IN_MEMORY:
+            uri = f"{self.path.absolute().as_uri()}?mode={'ro' if self.read_only else 'rw'}"
+            if not self.read_only:
+                disk.create_private(self.path)
+        return sqlite3.connect(
+            uri,
+            uri=True,
+            timeout=self.schema.busy_timeout_s,
+            isolation_level=None,
+            check_same_thread=not self._any_thread,
+        )
 
     def close(self) -> None:
         self._db.close()
@@ -131,6 +125,10 @@ class Database:
                     self._db.execute("ROLLBACK")
             raise
 
+    def together(self) -> AbstractContextManager[None]:
+        """As `transaction`, or nothing within one."""
+        return contextlib.nullcontext() if self._db.in_transaction else self.transaction()
+
     def data_version(self) -> int:
         """A number that changes when another connection has committed.
 
@@ -150,64 +148,26 @@ class Database:
         self.rows(f"PRAGMA busy_timeout = {round(self.schema.busy_timeout_s * 1000)}")
         return not busy
 
-    # ---- rows that cannot be read
-
-    def set_aside(self, table: str, rowid: int, reason: str) -> None:
-        """Move one row to the table `set_aside`, as the SQL literals of its columns. To be called in a transaction."""
-        self.execute(
-            "CREATE TABLE IF NOT EXISTS set_aside (id INTEGER PRIMARY KEY AUTOINCREMENT, source TEXT NOT NULL, "
-            "content TEXT NOT NULL, reason TEXT NOT NULL, at TEXT NOT NULL) STRICT"
-        )
-        content = " || ', ' || ".join(f'quote("{row[1]}")' for row in self.rows(f'PRAGMA table_info("{table}")'))
-        moved = self.execute(
-            f'INSERT INTO set_aside (source, content, reason, at) SELECT ?, {content}, ?, ? FROM "{table}" WHERE rowid = ?',
-            (table, reason, datetime.now(UTC).isoformat(timespec="seconds"), rowid),
-        )
-        self.execute(f'DELETE FROM "{table}" WHERE rowid = ?', (rowid,))
-        self.execute("DELETE FROM set_aside WHERE id <= (SELECT max(id) FROM set_aside) - ?", (MAX_SET_ASIDE,))
-        if not moved:
-            return
-        log.error(
-            "%s %s: row %d of the table %s cannot be read and is set aside: %s",
-            self.schema.kind,
-            self.path,
-            rowid,
-            table,
-            reason,
-        )
-
-    def count_set_aside(self) -> int:
-        """The rows that are set aside."""
-        return int(self.rows("SELECT count(*) FROM set_aside")[0][0]) if self._has_set_aside() else 0
-
-    def delete_set_aside(self) -> None:
-        """Delete the rows that are set aside."""
-        if self._has_set_aside():
-            self.execute("DELETE FROM set_aside")
-
-    def _has_set_aside(self) -> bool:
-        return bool(self.rows("SELECT 1 FROM sqlite_schema WHERE name = 'set_aside'"))
-
     # ---- opening
 
-    def _prepare_in_turn(self, read_only: bool) -> None:
+    def _prepare_in_turn(self) -> None:
         """Prepare, and try again while other processes open the file: SQLite reports some of these locks without waiting."""
         end = time.monotonic() + self.schema.busy_timeout_s
         while True:
             try:
-                return self._prepare(read_only)
+                return self._prepare()
             except sqlite3.OperationalError as e:
                 if (e.sqlite_errorcode & 0xFF) != sqlite3.SQLITE_BUSY or time.monotonic() > end:
                     raise
                 time.sleep(0.01)
 
-    def _prepare(self, read_only: bool) -> None:
+    def _prepare(self) -> None:
         schema, db = self.schema, self._db
-        if not read_only:
+        db.execute("PRAGMA temp_store = MEMORY")
+        if not self.read_only:
             db.execute(f"PRAGMA journal_mode = {'WAL' if schema.wal else 'DELETE'}")
             db.execute(f"PRAGMA synchronous = {schema.synchronous}")
-            db.execute(f"PRAGMA secure_delete = {int(schema.secure_delete)}")
-            db.execute(f"PRAGMA foreign_keys = {int(schema.foreign_keys)}")
+            db.execute("PRAGMA secure_delete = 1")
         mark = int(self._pragma("application_id"))
         tables = [row[0] for row in db.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")]
         if mark not in (0, schema.application_id) or (mark == 0 and tables and schema.table not in tables):
@@ -225,26 +185,60 @@ class Database:
                 "install the release that wrote it, or a newer one",
                 state="newer",
             )
-        problem = str(self._pragma("quick_check(1)")).replace("\n", " ")
-        if problem != "ok":
-            raise UnusableFile(self._failed("open", f"the file is damaged: {problem}"), schema.damage_hint)
-        if not read_only:
+        self._check()
+        if not self.read_only:
             self._migrate()
+        self.tables = tables_of(db)
+        if not self.read_only:
+            if not self._complete():
+                raise self._damaged("the tables are not those of its version")
+            for table in self.tables.values():
+                for statement in table.triggers() if table.sealed else ():
+                    db.execute(statement)
+        self.verify()
+        if not self.read_only and schema.wal:
+            self.log_emptied = self.truncate_log(0.0)
+
+    def _complete(self) -> bool:
+        """Whether the tables are those of the newest version."""
+        return columns_of(newest(self.schema)).items() <= columns_of(tables_of(self._db)).items()
+
+    def _check(self) -> None:
+        """Check the whole file. An index that does not fit its table is made again. Raises UnusableFile."""
+        problems = [str(row[0]).replace("\n", " ") for row in self._db.execute("PRAGMA integrity_check")]
+        if not self.read_only and any(map(_INDEX_FAULT.search, problems)):
+            with contextlib.suppress(sqlite3.IntegrityError):  # two rows have the same key
+                self._db.execute("REINDEX")
+                problems = [str(row[0]).replace("\n", " ") for row in self._db.execute("PRAGMA integrity_check")]
+        for problem in problems:
+            if problem != "ok" and not _ROW_FAULT.match(problem):
+                raise self._damaged(problem)
+
+    def _damaged(self, why: object) -> UnusableFile:
+        return UnusableFile(self._failed("open", f"the file is damaged: {why}"), self.schema.damage_hint)
 
     def _migrate(self) -> None:
         """Bring the file to the newest version, each step in one transaction."""
         schema = self.schema
         if self._pragma("application_id") != schema.application_id:
             self._db.execute(f"PRAGMA application_id = {schema.application_id}")
-        for number, statements in enumerate(schema.steps, start=1):
+        if (
+            int(self._pragma("user_version")) < len(schema.steps) and self._complete()
+        ):  # only the number in the header is wrong, or another process was faster
+            self._db.execute(f"PRAGMA user_version = {len(schema.steps)}")
+        for number, step in enumerate(schema.steps, start=1):
             if int(self._pragma("user_version")) >= number:
                 continue
             with self.transaction():
                 # Another process may have done this step while this one waited for the lock.
                 if int(self._pragma("user_version")) >= number:
                     continue
-                for statement in statements:
-                    self._db.execute(statement)
+                try:
+                    run_step(self._db, step)
+                except sqlite3.OperationalError as e:
+                    if e.sqlite_errorcode != sqlite3.SQLITE_ERROR:
+                        raise
+                    raise self._damaged(e) from e  # a table is missing, or is there already
                 self._db.execute(f"PRAGMA user_version = {number}")
 
     def _pragma(self, name: str) -> Any:
@@ -269,8 +263,8 @@ class Database:
             return StorageError(self._failed(doing, str(error)), self.schema.damage_hint)
         number = (error.errno or 0) if isinstance(error, OSError) else _ERRNO.get(code, 0)
         message = (error.strerror or str(error)) if isinstance(error, OSError) else str(error)
-        why, hint = disk.explain(number, message, self.path, self.schema.kind)
-        return StorageError(self._failed(doing, why), hint)
+        reason = disk.explain(number, message, self.path, self.schema.kind)
+        return StorageError(self._failed(doing, reason.why), reason.hint, disk=reason.disk)
 
 
 def text(value: object) -> str:

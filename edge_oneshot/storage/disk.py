@@ -13,6 +13,15 @@ from pathlib import Path
 _LITTLE_BYTES = 64 * 1024
 
 
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """Why a file could not be opened, read or written. disk: its disk is full, read-only or failing; the file may be sound."""
+
+    why: str
+    hint: str
+    disk: bool = False
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Disk:
     """mount: its mount point. free_bytes: what this user may still write."""
@@ -35,33 +44,36 @@ def disk_of(path: Path) -> Disk:
     return Disk(mount=mount, free_bytes=blocks * found.f_frsize, read_only=bool(found.f_flag & os.ST_RDONLY))
 
 
-def explain(number: int, message: str, path: Path, kind: str) -> tuple[str, str]:
-    """(why, hint) of a failure on `path`. number: the system error, 0 if unknown. message: what to say if it is unknown.
+def explain(number: int, message: str, path: Path, kind: str) -> Reason:
+    """Why a failure on `path` happened. number: the system error, 0 if unknown. message: what to say if it is unknown.
 
     kind: what the file is, for the hint. A failure of the disk leaves what was stored before as it was.
     """
     try:
         disk = disk_of(path)
     except OSError:
-        return message, "check device.state_dir"
+        return Reason(message, "check device.state_dir")
     unchanged = f"the {kind} itself is unchanged"
     access = number in (errno.EACCES, errno.EPERM, errno.EROFS)
     if disk.read_only and (access or number == errno.EIO):
-        return (
+        return Reason(
             f"the file system {disk.mount} is mounted read-only",
             f"look for disk errors with dmesg, then remount {disk.mount} read-write; {unchanged}",
+            disk=True,
         )
     if access and (blocked := _not_writable(path)) is not None:
-        return (
+        return Reason(
             f"{_user(os.geteuid())} may not write {blocked}, which belongs to {_user(blocked.stat().st_uid)}",
             "run as that user, or set device.state_dir to a folder that this user may write",
         )
     if number in (errno.ENOSPC, errno.EDQUOT) or (disk.free_bytes < _LITTLE_BYTES and (access or number == errno.EIO)):
         limit = "disk" if disk.free_bytes < _LITTLE_BYTES else "disk, or this user's quota,"
-        return f"the {limit} is full ({disk.free_bytes} bytes free on {disk.mount})", f"free space; {unchanged}"
+        why = f"the {limit} is full ({disk.free_bytes} bytes free on {disk.mount})"
+        return Reason(why, f"free space; {unchanged}", disk=True)
     if number == errno.EIO:
-        return f"{message} (disk {disk.mount})", "look for disk errors with dmesg; keep the file, it may be intact"
-    return message, "check device.state_dir"
+        hint = "look for disk errors with dmesg; keep the file, it may be intact"
+        return Reason(f"{message} (disk {disk.mount})", hint, disk=True)
+    return Reason(message, "check device.state_dir")
 
 
 def _not_writable(path: Path) -> Path | None:

@@ -16,6 +16,9 @@ from edge_oneshot.storage.database import Database, Row, Schema, Value
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 
+_SIDES = ("-wal", "-shm", "-journal")
+KEPT_ASIDE = 3  # files that are moved aside from one path and kept
+
 
 class OptionalDatabase:
     """A database that the daemon can work without. Safe to use from several threads.
@@ -34,13 +37,22 @@ class OptionalDatabase:
         try:
             disk.create_private(self.path)
         except PermissionError as e:
-            why, hint = disk.explain(e.errno or 0, str(e.strerror), self.path, self._schema.kind)
-            raise StorageError(f"cannot open the {self._schema.kind} {self.path}: {why}", hint) from None
+            reason = disk.explain(e.errno or 0, str(e.strerror), self.path, self._schema.kind)
+            raise StorageError(f"cannot open the {self._schema.kind} {self.path}: {reason.why}", reason.hint) from None
         except OSError:
             pass
 
     def run(self, work: Callable[[Database], T], otherwise: T) -> T:
         """The result of `work` in one transaction, or `otherwise` if the file cannot be used."""
+
+        def together(db: Database) -> T:
+            with db.transaction():
+                return work(db)
+
+        return self.run_alone(together, otherwise)
+
+    def run_alone(self, work: Callable[[Database], T], otherwise: T) -> T:
+        """The same without a transaction."""
         with self.lock:
             if self.closed:
                 return otherwise
@@ -74,8 +86,7 @@ class OptionalDatabase:
             try:
                 if self._db is None:
                     self._db = Database(self.path, self._schema, any_thread=True)
-                with self._db.transaction():
-                    return work(self._db)
+                return work(self._db)
             except UnusableFile as e:
                 self._disconnect()
                 if attempt == 2:
@@ -96,7 +107,9 @@ class OptionalDatabase:
 def move_aside(path: Path, state: str) -> Path:
     """Rename a file and its side files to `<name>.<state>-<time>`. Raises OSError."""
     aside = path.with_name(f"{path.name}.{state}-{datetime.now(UTC).strftime('%Y%m%dT%H%M%S%f')}")
-    for suffix in ("-wal", "-shm", "-journal", ""):
+    for old in moved_aside(path)[: -KEPT_ASIDE + 1 or None]:
+        delete(old)
+    for suffix in (*_SIDES, ""):
         source = path.with_name(path.name + suffix)
         if source.exists():
             source.rename(aside.with_name(aside.name + suffix))
@@ -104,5 +117,21 @@ def move_aside(path: Path, state: str) -> Path:
 
 
 def moved_aside(path: Path) -> list[Path]:
-    """The damaged and newer files that were moved aside from `path`."""
-    return [p for state in ("damaged", "newer") for p in sorted(path.parent.glob(f"{path.name}.{state}-*"))]
+    """The files that were moved aside from `path`, the oldest first, each with its side files."""
+    found = [p for state in ("damaged", "newer", "foreign") for p in path.parent.glob(f"{path.name}.{state}-*")]
+    return sorted((p for p in found if not p.name.endswith(_SIDES)), key=lambda p: p.name.rpartition("-")[2])
+
+
+def delete(path: Path) -> None:
+    """Delete a file that was moved aside, and its side files. A failure is logged."""
+    for suffix in (*_SIDES, ""):
+        try:
+            path.with_name(path.name + suffix).unlink(missing_ok=True)
+        except OSError as e:
+            log.warning("cannot delete %s, which may name a person who was removed: %s", path, e.strerror)
+
+
+def delete_moved_aside(path: Path) -> None:
+    """No person can be removed from a damaged file, so the whole file is deleted."""
+    for aside in moved_aside(path):
+        delete(aside)

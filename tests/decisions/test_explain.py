@@ -14,7 +14,7 @@ from samples import score, seen, unit, view_of
 from edge_oneshot.config import DecisionConfig
 from edge_oneshot.errors import EdgeOneshotError, StorageError
 from edge_oneshot.events.explain import reason, select
-from edge_oneshot.events.journal import Journal, forget_in_files, read_journal
+from edge_oneshot.events.journal import Journal, forget_in_journals, read_journal
 from edge_oneshot.matching.track import Tracker
 from edge_oneshot.types import Embedding, Event, Observation
 
@@ -188,7 +188,7 @@ def test_a_person_forgotten_while_no_daemon_ran_is_removed_from_every_file(tmp_p
         j = Journal(tmp_path / f"explain-{instance}.sqlite", CONFIG)
         watch(j, 1, seen("alice"), seen("bob"))
         j.close()
-    forget_in_files(tmp_path, "alice")
+    forget_in_journals(tmp_path, "alice")
     for instance in ("front", "back"):
         content = (tmp_path / f"explain-{instance}.sqlite").read_bytes()
         assert b"alice" not in content and b"bob" in content

@@ -167,7 +167,7 @@ def test_the_event_schema_knows_every_pad_decision() -> None:
 def test_the_method_does_not_judge_a_poor_frame(plug: Plug, hopper: Pixels) -> None:
     method = LowContrast()
     pipeline = plug(method)
-    (sample,) = pipeline.samples(frame((hopper * 0.05).astype(np.uint8)))
+    (sample,) = pipeline.samples(frame((hopper * 0.04).astype(np.uint8)))
     assert "too_dark" in {f.code for f in sample.faults} and sample.pad == PadResult() and method.judged == 0
     pipeline.samples(frame(hopper))
     assert method.judged == 1

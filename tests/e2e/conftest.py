@@ -20,6 +20,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "mqtt"))
 from device import Device
 from mosquitto import MOSQUITTO, Mosquitto, Subscriber
 
+from edge_oneshot.cameras.decoder import close_idle
+
 
 @pytest.fixture
 def short_path() -> Iterator[Path]:
@@ -64,6 +66,7 @@ def nothing_is_left() -> Iterator[None]:
         "threads of this test to end",
         15,
     )
+    close_idle()  # those that decoded a file of an earlier test
     me = os.getpid()
     children = [p.name for p in Path("/proc").glob("[0-9]*") if _parent(p) == me]
     assert children == [], f"processes left behind: {children}"

@@ -83,7 +83,7 @@ def test_a_match_and_an_unknown_person_from_camera_to_broker(
     assert changes == [([], 0), (["eileen-collins"], 0), ([], 0), ([], 1), ([], 0)]
     info, health = subscriber.on("/info")[-1].json, subscriber.on("/health")[-1].json
     assert info["encoder_id"] == health["encoder_id"] == match["encoder_id"]
-    assert health["gallery"] == {"identities": 1, "templates": 1}
+    assert health["gallery"] == {"identities": 1, "templates": 1, "fault": ""}
 
     notified = device.notify.heard
     assert notified[0] == "READY=1"
@@ -175,7 +175,7 @@ def test_kill_9_loses_nothing(
         device.wait(lambda: {h.json["event_id"] for h in subscriber.on("/event")} >= set(kept), "the kept events")
         first = [h.json for h in subscriber.on("/event")][: len(kept)]
         assert [e["event_id"] for e in first] == kept
-        assert all(e["late"] for e in first)
+        assert all(e["late"] for e in first if e["event_type"] == "match")  # `gone` counts from its decision
         device.wait(lambda: not set(kept) & {e["id"] for e in stored_events(device)}, "their removal from the outbox")
         assert json.loads(device.call("gallery", "list", "--json"))[0]["identity"] == "eileen"
         assert device.stop() == 0
@@ -235,7 +235,7 @@ def test_changes_of_the_gallery_are_seen_while_running(
         gallery.remove("grace-hopper")
     device.wait(lambda: events(subscriber)[-1] == ("unknown", None), "a stranger again")
     device.wait(lambda: values(subscriber, "/person/grace-hopper/state")[-1] == "", "the emptied state")
-    assert device.status()["gallery"] == {"identities": 0, "templates": 0}
+    assert device.status()["gallery"] == {"identities": 0, "templates": 0, "fault": ""}
     assert device.stop() == 0
 
 

@@ -60,20 +60,20 @@ def test_live_keys_change_and_the_others_are_named(device: Device, broker: Mosqu
         device,
         ("target_fmr = .*", "threshold = 0.9999\nwindow_frames = 7\nexplain_tracks = 0"),
         ("fps = 5.0", "fps = 6.0"),
-        (r"\[model\]", "[quality]\nmin_sharpness = 1.0\n[model]"),
+        (r"\[model\]", "[quality]\nmin_sharpness = 2.0\n[model]"),
         ("health_every_s = 1.0", 'health_every_s = 1.0\npassword_file = "secret"\nusername = "somebody"'),
     )
     answer = over_mqtt(device, broker, subscriber, 1)
     assert answer["status"] == "ok"
     data = answer["data"]
     assert data["changed"] == {
-        "quality.min_sharpness": {"before": 15.0, "now": 1.0},
+        "quality.min_sharpness": {"before": 1.0, "now": 2.0},
         "decision.threshold": {"before": None, "now": 0.9999},
         "decision.window_frames": {"before": 10, "now": 7},
         "decision.explain_tracks": {"before": 2000, "now": 0},
     }
     assert data["restart_needed"] == ["camera.fps", "mqtt.username", "mqtt.password_file"]
-    assert data["gallery"] == {"identities": 1, "templates": 1} and data["threshold"] == 0.9999
+    assert data["gallery"] == {"identities": 1, "templates": 1, "fault": ""} and data["threshold"] == 0.9999
     assert "somebody" not in json.dumps(answer) + device.log(), "values of keys that may be secret are not reported"
     assert device.status()["threshold"] == 0.9999 != before
     device.wait(lambda: subscriber.on("/info")[-1].json["threshold"] == 0.9999, "the new threshold in info")

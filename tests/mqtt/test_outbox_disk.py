@@ -134,7 +134,7 @@ def test_a_file_that_is_damaged_while_open_is_moved_aside(tmp_path: Path, caplog
     box = Outbox(path)
     other = sqlite3.connect(path)  # a write by another connection empties the cache of the first
     with other:
-        other.execute("INSERT INTO clears VALUES ('x')")
+        other.execute("INSERT INTO clears (topic) VALUES ('x')")
     other.close()
     with path.open("r+b") as f:
         f.seek(4096)

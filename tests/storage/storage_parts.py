@@ -18,7 +18,6 @@ THINGS = Schema(
     table="things",
     damage_hint="use the copy",
     busy_timeout_s=0.2,
-    secure_delete=True,
     steps=(
         ("CREATE TABLE things (id INTEGER PRIMARY KEY, name TEXT NOT NULL, data BLOB) STRICT",),
         ("CREATE TABLE more (name TEXT PRIMARY KEY) STRICT", "INSERT INTO more SELECT name FROM things"),

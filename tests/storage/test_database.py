@@ -15,7 +15,7 @@ import pytest
 from storage_parts import THINGS
 
 from edge_oneshot.errors import StorageError, UnusableFile
-from edge_oneshot.storage import database
+from edge_oneshot.storage import rows
 from edge_oneshot.storage.database import Database, text
 
 
@@ -212,7 +212,7 @@ def test_a_row_is_set_aside_whole_counted_and_logged(db: Database, caplog: pytes
     put(db, "first", "it's", "third")
     db.execute("UPDATE things SET data = x'00ff27' WHERE id = 2")
     with db.transaction():
-        db.set_aside("things", 2, "not readable")
+        db.set_aside("things", (2,), "not readable")
     assert names(db) == ["first", "third"] and db.count_set_aside() == 1
     assert "box.sqlite: row 2 of the table things cannot be read and is set aside: not readable" in caplog.text
     ((source, content, reason),) = db.rows("SELECT source, content, reason FROM set_aside")
@@ -228,16 +228,16 @@ def test_the_bytes_of_a_row_that_is_not_utf_8_are_kept(db: Database) -> None:
     damage_text(db, "second")
     with closing(Database(db.path, THINGS)) as again:
         with again.transaction():
-            again.set_aside("things", 2, "not readable")
+            again.set_aside("things", (2,), "not readable")
         assert again.rows("SELECT content FROM set_aside") == [(b"2, '\xff\xff\xff\xff\xff\xff', NULL",)]
 
 
 def test_the_rows_that_are_set_aside_are_bounded(db: Database, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(database, "MAX_SET_ASIDE", 5)
+    monkeypatch.setattr(rows, "MAX_SET_ASIDE", 5)
     put(db, *"abcdefgh")
     with db.transaction():
         for number in range(1, 9):
-            db.set_aside("things", number, "not readable")
+            db.set_aside("things", (number,), "not readable")
     assert db.count_set_aside() == 5
 
 

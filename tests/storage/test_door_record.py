@@ -98,7 +98,7 @@ def test_a_clock_that_is_set_back_loses_nothing(opened: Callable[..., DoorRecord
         "DELETE FROM door",
     ],
 )
-def test_a_row_that_cannot_be_read_begins_the_measurement_again(
+def test_a_row_that_cannot_be_read_is_set_aside_and_no_other_counts_are_lost(
     opened: Callable[..., DoorRecord], path: Path, damage: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     record = opened()
@@ -108,8 +108,11 @@ def test_a_row_that_cannot_be_read_begins_the_measurement_again(
     with closing(Database(path, SCHEMA)) as db:
         db.execute(damage)
     again = opened()
-    assert (again.total().visits, again.raised) == (0, 0.0)
-    assert [r.levelname for r in caplog.records] == ["WARNING"] and "begins again" in caplog.text
+    kept = 0.03 if "days" in damage else 0.0  # of a day that cannot be read only its counts are lost
+    assert (again.total().visits, again.raised) == (0, kept)
+    expected = ["WARNING"] if damage == "DELETE FROM door" else ["ERROR"] if "days" in damage else ["ERROR", "WARNING"]
+    assert [r.levelname for r in caplog.records] == expected
+    assert again.set_aside == (damage != "DELETE FROM door")
     assert again.add(SCORES, 0.5, 6) and opened().total().visits == 1
 
 

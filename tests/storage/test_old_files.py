@@ -43,6 +43,7 @@ def test_the_gallery_keeps_every_person_and_template(old: Path) -> None:
     for person in expected["identities"]:
         for template in person["templates"]:
             template["no_rate"] = False  # since version 2
+            template["quality"]["pitch_deg"] = 0.0  # not measured by the release that wrote the file
     with Gallery(old / "gallery-1.sqlite") as gallery:
         assert to_document(gallery) == expected
         gallery.remove("li")

@@ -67,7 +67,9 @@ def test_the_branch_in_float_is_the_one_of_the_bundle() -> None:
     body, branch = Trunk(model, SHIPPED), Branch(layers(model))
     with torch.no_grad():
         logits = branch(body.real(body(cuts))).numpy()
-    assert np.abs(np.minimum(logits, 10) - np.minimum(outputs(SHIPPED, cuts)[:, 8:], 10)).max() < 1.5, "int8 ends at 14.9"
+    assert np.abs(np.minimum(logits, 10) - np.minimum(outputs(SHIPPED, cuts)[:, 8:], 10)).max() < 1.5, (
+        "int8 ends at 14.9"
+    )
 
 
 def test_another_network_is_refused() -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import sqlite3
 import subprocess
 import sys
 import time
@@ -17,7 +16,9 @@ import click
 import pytest
 
 from edge_oneshot import __version__, cli
+from edge_oneshot.gallery.schema import SCHEMA
 from edge_oneshot.service.daemon import Daemon
+from edge_oneshot.storage.database import Database
 
 
 class Done(NamedTuple):
@@ -165,7 +166,7 @@ def test_errors_state_the_fault_and_the_fix_and_print_no_data(
     cases: list[tuple[tuple[str, ...], int, str]] = [
         (("enroll", *name, "--image", str(portrait_files["nobody"])), 4, "no face found"),
         (("enroll", *name, "--image", str(portrait_files["both"])), 4, "2 faces found, exactly 1 needed"),
-        (("enroll", *name, "--image", str(junk)), 1, "not an image"),
+        (("enroll", *name, "--image", str(junk)), 1, "expected a JPEG"),
         (("enroll", *name, "--image", str(tmp_path / "absent.jpg")), 1, "cannot read"),
         (("enroll", "--name", "李", "--image", str(portrait_files["collins"])), 1, "give one with --id"),
         (("enroll", *name, "--id", "E V E", "--image", str(portrait_files["collins"])), 1, "expected 1 to 64 of a-z"),
@@ -253,7 +254,7 @@ def test_templates_of_another_encoder_are_not_compared_and_the_command_reports_t
     collins, hopper = str(portrait_files["collins"]), str(portrait_files["hopper"])
     call("enroll", "--name", "Zoë", "--image", collins)
     (file,) = (tmp_path / "s").rglob("*gallery*.sqlite")
-    with closing(sqlite3.connect(file)) as db, db:
+    with closing(Database(file, SCHEMA)) as db:
         db.execute("UPDATE templates SET encoder_id = 'sha256:' || hex(zeroblob(32))")
     nobody = call("identify", "--image", collins)
     assert (nobody.code, nobody.out.strip()) == (3, "unknown: the gallery holds no template that can be compared")

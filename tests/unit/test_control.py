@@ -398,3 +398,24 @@ def test_a_plan_takes_live_keys_and_names_those_that_need_a_restart(caplog: pyte
     assert (config.decision, config.quality, config.model.cohort) == (wanted.decision, wanted.quality, "other.json")
     assert config.model.threads == 2 and made.rule(()).value == 0.7
     assert plan(config, config, rule_of).changed == {}
+
+
+@pytest.mark.parametrize("at", ["door.sock", "door.lock"])
+def test_only_a_socket_is_ever_removed(tmp_path: Path, at: str) -> None:
+    (precious := tmp_path / at).write_text("precious")
+    with pytest.raises(ControlError, match="which is left as it is"):
+        ControlServer(tmp_path / "door.sock")
+    assert precious.read_text() == "precious"
+
+
+def test_a_link_at_the_socket_and_a_file_that_replaced_it_stay(tmp_path: Path) -> None:
+    (precious := tmp_path / "precious").write_text("precious")
+    (path := tmp_path / "door.sock").symlink_to(precious)
+    with pytest.raises(ControlError, match="expected a socket"):
+        ControlServer(path)
+    path.unlink()
+    server = ControlServer(path)
+    path.unlink()
+    path.write_text("new")
+    server.close()
+    assert path.read_text() == "new" and precious.read_text() == "precious"

@@ -18,8 +18,9 @@ from edge_oneshot.gallery.store import Gallery
 from edge_oneshot.recognition.enrollment import enroll_from_frame
 from edge_oneshot.recognition.recognizer import Recognizer
 from edge_oneshot.service.compose import build_tracker
-from edge_oneshot.service.daemon import GALLERY_EVERY_NS, Daemon, State
+from edge_oneshot.service.daemon import GALLERY_EVERY_NS, Daemon
 from edge_oneshot.service.reporter import Reporter
+from edge_oneshot.service.sight import State
 from edge_oneshot.types import Event, Identity
 
 STEP_NS = 100_000_000

@@ -17,7 +17,7 @@ from edge_oneshot.errors import AcquisitionError, ConfigError, EdgeOneshotError,
 
 OURS = [c for c in vars(errors).values() if isinstance(c, type) and issubclass(c, Exception)]
 # Control flow, and errors between modules of one folder; no user sees them.
-INTERNAL = {"EndOfStream", "DiskFault"}
+INTERNAL = {"EndOfStream", "DiskFault", "Refused"}
 
 
 def test_every_class_derives_from_the_base() -> None:
@@ -42,7 +42,7 @@ def test_no_exception_class_is_defined_elsewhere() -> None:
 
 
 def test_exit_codes() -> None:
-    codes = {"EdgeOneshotError": 1, "ConfigError": 78, "AcquisitionError": 6, "EnrollmentError": 4}
+    codes = {"EdgeOneshotError": 1, "ConfigError": 78, "UnusableFile": 78, "AcquisitionError": 6, "EnrollmentError": 4}
     assert {c.__name__: c.exit_code for c in OURS} == {c.__name__: codes.get(c.__name__, 1) for c in OURS}
     assert errors.EXIT_NON_MATCH == 3
 

@@ -112,10 +112,11 @@ def test_an_event_states_the_rate_with_its_strangers_or_that_there_is_none() -> 
 
 
 def test_times_are_those_of_the_capture() -> None:
-    made = CASES["gone"][0]
-    assert made.ts == NOW - timedelta(milliseconds=250)
-    assert made.captured_ns == NOW_NS - 250_000_000
-    assert made.body["seconds"] == 5.0
+    for kind, captured_ns in (("match", NOW_NS - 250_000_000), ("gone", NOW_NS)):  # `gone` ages from its decision
+        made = CASES[kind][0]
+        assert made.ts == NOW - timedelta(milliseconds=250)
+        assert made.captured_ns == captured_ns
+    assert CASES["gone"][0].body["seconds"] == 5.0
 
 
 def test_a_person_removed_meanwhile_still_has_an_id() -> None:
