@@ -41,5 +41,5 @@ class EnrollmentConfig:
     max_yaw_deg: float = _key(30.0, "as in [quality]", low=0, high=90)
     max_pitch_deg: float = _key(20.0, "as in [quality]", low=0, high=90)
     max_hidden: float = _key(
-        0.7, "greatest probability that an eye, the nose or the mouth is hidden, 0-1", low=0, high=1
+        0.99, "greatest probability that an eye, the nose or the mouth is hidden, 0-1", low=0, high=1
     )

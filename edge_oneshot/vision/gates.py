@@ -35,7 +35,7 @@ def reference_faults(
     hidden = (
         q.hidden <= gates.max_hidden,
         "hidden",
-        f"an eye, the nose or the mouth is hidden with a probability of {q.hidden:.2f}, at most {gates.max_hidden:g} "
+        f"an eye, the nose or the mouth is hidden with a probability of {q.hidden:.3f}, at most {gates.max_hidden:g} "
         "allowed: uncover the face, and keep the hands away from it",
     )
     cropped = _cropped(q, face, frame, gates.max_cropped_portrait if fills else gates.max_cropped)

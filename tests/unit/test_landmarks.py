@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,11 +14,13 @@ from pictures import frame
 
 from edge_oneshot.config import Config, ModelConfig
 from edge_oneshot.errors import EnrollmentError, ModelError
+from edge_oneshot.evaluation.occluders import KINDS, occlude
 from edge_oneshot.matching.compare import References
 from edge_oneshot.model.bundle import Bundle, find_bundle, read_bundle, split, write_bundle
 from edge_oneshot.recognition.compose import build_pipeline
 from edge_oneshot.recognition.enrollment import enroll_from_frame
 from edge_oneshot.recognition.pipeline import Pipeline
+from edge_oneshot.recognition.recognizer import Recognizer
 from edge_oneshot.types import Face, Identity
 from edge_oneshot.vision.align import estimate_similarity, undo
 from edge_oneshot.vision.gates import reference_faults
@@ -128,6 +131,28 @@ def test_a_partly_hidden_face_is_compared_but_not_enrolled(
     with pytest.raises(EnrollmentError) as caught:
         enroll_from_frame(pipeline, frame(covered(pixels, face, part)), Identity(identity_id="a", name="A"), nobody)
     assert "uncover the face" in caught.value.faults[0]
+
+
+@pytest.mark.parametrize("kind", [*KINDS, "free"])
+def test_a_face_under_something_worn_is_not_enrolled(
+    make_recognizer: Callable[..., Recognizer], pipeline: Pipeline, portraits: dict[str, Pixels], kind: str
+) -> None:
+    """Rendered in shapes and textures that no training used. Of ten pictures of a kind, three may pass."""
+    recognizer, messages = make_recognizer(), []
+    assert pipeline.locator is not None
+    for name, pixels in portraits.items():
+        (face,) = pipeline.locator.locate(frame(pixels))
+        marks = np.array([face.landmark(n) for n in pipeline.locator.placer.card.points])
+        for seed in range(1 if kind == "free" else 5):
+            random = np.random.default_rng([1, seed])
+            worn = pixels if kind == "free" else occlude(pixels, marks, kind, random, held_out=True)
+            try:
+                recognizer.enroll(f"{name} {seed}", worn)
+            except EnrollmentError as error:
+                messages += error.faults
+    known = ("uncover the face", "no face found", "2 faces found")
+    assert all(any(k in m for k in known) for m in messages), messages
+    assert messages == [] if kind == "free" else len(messages) >= 7
 
 
 def test_undo_inverts_a_transform() -> None:
