@@ -88,7 +88,7 @@ def _warn(result: Enrolled) -> None:
     if result.unlike:
         click.echo(
             f"warning: scores only {result.own_score:.2f} against the templates that {result.identity} had. If the capture "
-            "shows somebody else, remove this person and enroll both again.",
+            "shows another person, remove this person and enroll both again.",
             err=True,
         )
     if result.weak:

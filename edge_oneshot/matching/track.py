@@ -224,7 +224,7 @@ class Tracker:
         """After a match: if another person has taken the place, end this track and begin a new one."""
         if _agrees(track, observation):
             track.unlike = []
-        elif not observation.sample.reference_faults:  # whoever walks away is seen poorly, and is still the same person
+        elif not observation.sample.reference_faults:  # a person who walks away is seen poorly
             track.unlike.append(observation)
         if len(track.unlike) < self._config.unknown_frames:
             return []
