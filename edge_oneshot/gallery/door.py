@@ -13,6 +13,7 @@ from statistics import median
 
 import numpy as np
 
+from edge_oneshot.gallery.rows import floats
 from edge_oneshot.matching.door import BINS, MAX_RAISE, Histogram
 from edge_oneshot.storage.database import Database, Row, Schema, Seal, Value, text
 from edge_oneshot.storage.optional import OptionalDatabase
@@ -177,9 +178,7 @@ def _day(row: Row) -> tuple[int, int, Histogram]:
 
 
 def _array(blob: object) -> Float64Array:
-    if not isinstance(blob, bytes):
-        raise TypeError(f"expected bytes, got {type(blob).__name__}")
-    values = np.frombuffer(blob, dtype="<f8").astype(np.float64)
+    values = floats(blob)
     if len(values) != BINS or not np.isfinite(values).all() or (values < 0).any():
         raise ValueError(f"expected {BINS} counts, got {len(values)} values")
     return values

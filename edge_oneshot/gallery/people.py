@@ -163,8 +163,7 @@ class People:
             )
 
     def _own(self, identity: Identity) -> list[Template]:
-        known = any(i.identity_id == identity.identity_id for i in self.gallery.identities())
-        templates = self.gallery.find(identity.identity_id).templates if known else ()
+        templates = [t for t in self.gallery.templates() if t.identity_id == identity.identity_id]
         return self._usable(t for t in templates if t.encoder_id == self._encoder_id)
 
     def add_all(self, people: Sequence[tuple[Identity, Sequence[Template]]], *, replace: bool = False) -> None:

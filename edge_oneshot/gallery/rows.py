@@ -9,7 +9,7 @@ import numpy as np
 
 from edge_oneshot.gallery.naming import SLUG
 from edge_oneshot.storage.database import Row, text
-from edge_oneshot.types import Embedding, Identity, Quality, Template
+from edge_oneshot.types import Embedding, Float64Array, Identity, Quality, Template
 
 
 def template_of(row: Row) -> Template:
@@ -50,3 +50,10 @@ def row_of(t: Template) -> tuple[str, str, str, bytes, str, str, int]:
     vector = t.embedding.vector.astype("<f4").tobytes()
     quality = json.dumps(t.quality.measures())
     return t.template_id, t.identity_id, t.encoder_id, vector, quality, t.created_at.isoformat(), int(t.no_rate)
+
+
+def floats(blob: object) -> Float64Array:
+    """The values of a BLOB of float64, little-endian: (N,). Raises TypeError or ValueError if it cannot be one."""
+    if not isinstance(blob, bytes):
+        raise TypeError(f"expected bytes, got {type(blob).__name__}")
+    return np.frombuffer(blob, dtype="<f8").astype(np.float64)

@@ -2,8 +2,8 @@
 
 One file for each camera, 0600, beside the gallery. It is written when learning is complete (matching/adaptation.py). The
 visitors themselves are kept in memory only: a restart before that begins again, since without them a person could count
-once more after each restart. If the file is damaged, or was learned
-with another encoder, learning begins again and the log says so; the daemon works without it.
+once more after each restart. If the file is damaged, or was learned with another encoder, learning begins again and the
+log says so; the daemon works without it.
 """
 
 from __future__ import annotations
@@ -11,12 +11,11 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
-import numpy as np
-
+from edge_oneshot.gallery.rows import floats
 from edge_oneshot.matching.adaptation import NEEDED, STEP, Adaptation, Visitors
 from edge_oneshot.storage.database import Database, Row, Schema, Seal, Value, text
-from edge_oneshot.storage.optional import OptionalDatabase, moved_aside
-from edge_oneshot.types import Embedding, Float64Array
+from edge_oneshot.storage.optional import OptionalDatabase, delete_moved_aside
+from edge_oneshot.types import Embedding
 
 log = logging.getLogger(__name__)
 
@@ -93,13 +92,15 @@ class Site:
         visits, self.adaptation, self._visitors = self.visits, None, Visitors(self._dimension)
         if self._path.exists():
             self._file.run(_erase, None)
-        _delete_moved_aside(self._path)
+        delete_moved_aside(self._path)
         return visits
 
     def _read(self, row: Row) -> tuple[str, Adaptation]:
         """(encoder_id, adaptation). Raises ValueError or TypeError for a row that cannot be."""
         _, made_with, visits, total, before, after = row
-        sums = _array(total, self._dimension if made_with == self._encoder_id else None)
+        sums = floats(total)
+        if made_with == self._encoder_id and len(sums) != self._dimension:
+            raise ValueError(f"expected {self._dimension} values, got {len(sums)}")
         return text(made_with), Adaptation(visits=visits, counted=NEEDED, total=sums, before=before, after=after)
 
     def _take(self, made_with: str, found: Adaptation) -> None:
@@ -126,26 +127,9 @@ def erase(path: Path) -> None:
         file = OptionalDatabase(path, SCHEMA, f"remove {path}: it may still hold what was learned of strangers")
         file.run(_erase, None)
         file.close()
-    _delete_moved_aside(path)
-
-
-def _delete_moved_aside(path: Path) -> None:
-    for aside in moved_aside(path):
-        try:
-            aside.unlink()
-        except OSError as e:
-            log.warning("cannot delete %s, which may hold what was learned of strangers: %s", aside, e.strerror)
+    delete_moved_aside(path)
 
 
 def _erase(db: Database) -> None:
     db.execute("DELETE FROM adaptation")
     db.delete_set_aside()
-
-
-def _array(blob: object, dimension: int | None) -> Float64Array:
-    if not isinstance(blob, bytes):
-        raise TypeError(f"expected bytes, got {type(blob).__name__}")
-    values = np.frombuffer(blob, dtype="<f8").astype(np.float64)
-    if dimension not in (None, len(values)):
-        raise ValueError(f"expected {dimension} values, got {len(values)}")
-    return values

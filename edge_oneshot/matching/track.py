@@ -21,7 +21,8 @@ from edge_oneshot.matching.evidence import Evidence, Score
 from edge_oneshot.types import Box, DecisionKind, Embedding, Float64Array, Observation, PadDecision, Withheld
 
 MIN_IOU = 0.2  # of the boxes of one person in two frames some 100 ms apart
-# What a frame that is too poor for a template says against a known person: an approaching resident is seen poorly first.
+# The weight of a frame that is too poor for a template against a known person: an approaching resident is seen poorly first.
+# Chosen, not measured.
 POOR = 0.25
 
 

@@ -21,13 +21,17 @@ UNLIKE_FMR = 0.01
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Matcher:
-    """references: the templates of this encoder. rule, threshold: for its scores. others: identities of other encoders."""
+    """references: the templates of this encoder. rule, threshold: for its scores. others: identities of other encoders.
+
+    unlike_below: the score that 1 in 100 pairs of people reach; None without a cohort.
+    """
 
     encoder: TwinEncoder
     references: References
     rule: Rule
     threshold: Threshold
     others: int
+    unlike_below: float | None
 
     def compare(self, probe: Embedding) -> Comparison:
         decision = decide(probe, self.references, self.threshold, self.encoder.card)
@@ -38,11 +42,8 @@ class Matcher:
         return self.references.between(a, b) >= self.threshold.value
 
     def unlike(self, a: Embedding, b: Embedding) -> bool:
-        """Whether two embeddings of this encoder score below what 1 in 100 pairs of people reach; False without a cohort."""
-        if self.rule.cohort is None:
-            return False
-        limit = rates.score_at_fmr(self.rule.cohort, UNLIKE_FMR)[0]
-        return self.references.between(a, b) < limit
+        """Whether two embeddings of this encoder show different people; False without a cohort."""
+        return self.unlike_below is not None and self.references.between(a, b) < self.unlike_below
 
 
 def build_matchers(encoders: Sequence[TwinEncoder], parts: Sequence[References], rule: Rule) -> tuple[Matcher, ...]:
@@ -52,7 +53,12 @@ def build_matchers(encoders: Sequence[TwinEncoder], parts: Sequence[References],
     for encoder, part, own in zip(encoders, parts, people, strict=True):
         mine, others = rule if encoder is encoders[0] else rule_for(encoder.card, rule), sum(people) - own
         threshold = mine(part.template_counts, others)
-        made.append(Matcher(encoder=encoder, references=part, rule=mine, threshold=threshold, others=others))
+        unlike = None if mine.cohort is None else rates.score_at_fmr(mine.cohort, UNLIKE_FMR)[0]
+        made.append(
+            Matcher(
+                encoder=encoder, references=part, rule=mine, threshold=threshold, others=others, unlike_below=unlike
+            )
+        )
     return tuple(made)
 
 

@@ -146,7 +146,7 @@ class Door:
         if self._fitted != total.visits:
             self._fitted, self._fit = total.visits, None
             # Everybody, also where the stated rate is against the group that decided the threshold: the cohort only gives the
-            # shape of the tail, and the door's own counts give its place. Whoever comes is no sample of that group, and
+            # shape of the tail, and the door's own counts give its place. The people who come are no sample of that group, and
             # everybody's tail is counted to far lower rates than the group's, which continues by the same fitted shape.
             cohort = self._recognizer.rule.cohort
             if cohort is not None and door.enough(total):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import struct
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -63,7 +64,7 @@ class Table:
         ]
 
 
-class Rows:
+class Rows(ABC):
     """The rows of one connection; the base of Database, which provides the statements."""
 
     path: Path
@@ -72,14 +73,14 @@ class Rows:
     tables: dict[str, Table]
     _skipped: set[tuple[object, ...]]  # unreadable rows of a file that cannot be written
 
-    def rows(self, sql: str, values: Sequence[Value] = ()) -> list[Row]:
-        raise NotImplementedError
+    @abstractmethod
+    def rows(self, sql: str, values: Sequence[Value] = ()) -> list[Row]: ...
 
-    def execute(self, sql: str, values: Sequence[Value] = ()) -> int:
-        raise NotImplementedError
+    @abstractmethod
+    def execute(self, sql: str, values: Sequence[Value] = ()) -> int: ...
 
-    def together(self) -> AbstractContextManager[None]:
-        raise NotImplementedError
+    @abstractmethod
+    def together(self) -> AbstractContextManager[None]: ...
 
     def read(self, table: str, parse: Callable[[Row], T], clause: str = "", values: Sequence[Value] = ()) -> list[T]:
         """`parse` of each row, given all columns in the order of the table. clause: WHERE, ORDER BY, LIMIT.

@@ -19,7 +19,8 @@ class Fault:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Quality:
-    """Measures of one capture, and its faults. Quality decides whether a capture is used; it never changes a score.
+    """Measures of one capture, and its faults. Quality decides whether a capture is used. A dark face is
+    brightened before it is encoded; beyond that no measure changes a score.
 
     inter_eye_px: px of the frame; 0 for a bundle whose regions are whole frames. sharpness: variance of the Laplacian
     of the chip's luma (Pech-Pacheco et al. 2000). luma: mean of the BT.601 luma, [0, 255]. contrast: its standard

@@ -13,11 +13,10 @@ from PIL import Image, ImageFilter
 
 from edge_oneshot.types import UInt8Array
 
-DARK = (
-    40.0  # mean luma below which a face is brightened; enrollment accepts none so dark, so templates are never changed
-)
+# Mean luma below which a face is brightened. Enrollment accepts none so dark by default, so templates are not changed.
+DARK = 40.0
 USUAL = 110.0  # the mean luma that it gets
-MAX_GAIN = 12.0
+MAX_GAIN, STEPS = 12.0, 16
 VERY_DARK = 10.0
 DARK_PART, USUAL_PART = 64.0, 180.0  # the same for the 90th percentile of a cut-out
 SIGMA_PX, SIGMA_VERY_DARK_PX = 1.0, 1.5  # of the blur, in a chip of 112 px
@@ -32,17 +31,20 @@ def light_up(pixels: UInt8Array) -> UInt8Array:
     bright = float(np.percentile(pixels[::4, ::4, 1], 90))
     if bright >= DARK_PART:
         return pixels
-    gain = np.float32(min(MAX_GAIN, USUAL_PART / max(bright, 1.0)))
-    lit = np.minimum(pixels * gain, np.float32(255)).astype(np.uint8)
-    return np.asarray(Image.fromarray(lit).filter(ImageFilter.GaussianBlur(SIGMA_PX)))
+    return _lift(pixels, USUAL_PART / max(bright, 1.0), SIGMA_PX)
 
 
 def brighten(pixels: UInt8Array, luma: float) -> UInt8Array:
     """Pixels uint8 (H, W, C), RGB or grey, as the encoder takes them. luma: mean of the face, [0, 255]; DARK or more: as is."""
     if luma >= DARK:
         return pixels
-    gain = np.float32(min(MAX_GAIN, USUAL / max(luma, 1.0)))
-    bright = np.minimum(pixels * gain, np.float32(255)).astype(np.uint8)
+    return _lift(pixels, USUAL / max(luma, 1.0), SIGMA_VERY_DARK_PX if luma < VERY_DARK else SIGMA_PX)
+
+
+def _lift(pixels: UInt8Array, gain: float, sigma_px: float) -> UInt8Array:
+    """Multiply and blur. The gain is rounded to a grid, so that the last bits of a mean luma, which differ between
+    processors, do not change a pixel."""
+    factor = np.float32(round(STEPS * min(MAX_GAIN, gain)) / STEPS)
+    bright = np.minimum(pixels * factor, np.float32(255)).astype(np.uint8)
     picture = Image.fromarray(bright[..., 0] if bright.shape[2] == 1 else bright)
-    blur = ImageFilter.GaussianBlur(SIGMA_VERY_DARK_PX if luma < VERY_DARK else SIGMA_PX)
-    return np.asarray(picture.filter(blur)).reshape(pixels.shape)
+    return np.asarray(picture.filter(ImageFilter.GaussianBlur(sigma_px))).reshape(pixels.shape)

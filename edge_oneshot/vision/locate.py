@@ -157,7 +157,7 @@ class FaceLocator:
 
 
 def by_box(face: Face) -> Face:
-    """The face with its eyes level, and as far apart as its box tells.
+    """The face with its eyes level, at the distance that its box implies.
 
     At 10 px between the eyes the finder's eyes are often half as far apart as they should be; its box is right within 10 %.
     """

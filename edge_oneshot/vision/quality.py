@@ -1,4 +1,4 @@
-"""The quality of one capture: the measures of `Quality`. They decide whether a capture is used, and never change a score."""
+"""The quality of one capture: the measures of `Quality`. They decide whether a capture is used."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ from edge_oneshot.types import Box, Float32Array, Frame, Sample
 from edge_oneshot.vision.light import DARK
 
 FRAMES = 8
-MIN_IOU = 0.5  # of the boxes of one face in consecutive frames: whoever moves faster is seen frame by frame
+MIN_IOU = 0.5  # of the boxes of one face in consecutive frames: a face that moves faster is seen frame by frame
 MAX_GAP_NS = 500_000_000
 
 
