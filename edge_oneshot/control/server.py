@@ -19,9 +19,9 @@ import stat
 import threading
 import time
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
-from edge_oneshot.control.places import Place, Places
+from edge_oneshot.control.places import MAX_CLIENTS, Place, Places
 from edge_oneshot.control.protocol import (
     MAX_REQUEST_BYTES,
     Answer,
@@ -36,6 +36,7 @@ from edge_oneshot.errors import ControlError
 
 log = logging.getLogger(__name__)
 
+MAX_THREADS = 2 * MAX_CLIENTS  # those who are refused need one for a moment, too
 SMALL_BYTES = 64 * 1024  # of a request that is read at once
 READ_TIMEOUT_S = 10.0  # for a small request
 # For a large one, once it is its turn: a client that is slower than this is disconnected.
@@ -123,11 +124,32 @@ class _Server(socketserver.ThreadingUnixStreamServer):
     def __init__(self, path: str, requests: queue.SimpleQueue[PendingRequest]) -> None:
         self.requests = requests
         self.places = Places()
+        self.free_threads = threading.BoundedSemaphore(MAX_THREADS)
         old = os.umask(0o117)  # never open to others, not even briefly
         try:
             super().__init__(path, _Client)
         finally:
             os.umask(old)
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        """Start a thread for a client. In a flood of connections further ones are closed: threads are a limited resource."""
+        if self.free_threads.acquire(blocking=False):
+            try:
+                super().process_request(request, client_address)
+            except BaseException:
+                self.free_threads.release()
+                raise
+        else:
+            self.shutdown_request(request)
+
+    def process_request_thread(self, request: Any, client_address: Any) -> None:
+        try:
+            super().process_request_thread(request, client_address)
+        finally:
+            self.free_threads.release()
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        log.exception("a client of the control socket could not be served")
 
 
 class _Client(socketserver.StreamRequestHandler):

@@ -173,6 +173,25 @@ def test_one_large_request_at_a_time_until_it_is_answered(
     first.join()
 
 
+def test_a_flood_of_connections_starts_a_bounded_number_of_threads(
+    opened: ControlServer, connect: Callable[[bytes], socket.socket], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    holding, before = threading.Event(), threading.active_count()
+
+    def wait(self: object, connection: socket.socket) -> object:
+        holding.wait(30)
+        raise ControlError("full", "")
+
+    monkeypatch.setattr(places.Places, "taken", wait)
+    flood = [connect(b"") for _ in range(2 * server.MAX_THREADS)]
+    wait_until(lambda: gone(flood[-1]), "the last one is refused")
+    assert threading.active_count() - before <= server.MAX_THREADS
+    holding.set()
+    monkeypatch.undo()
+    wait_until(lambda: threading.active_count() <= before, "the end of the threads")
+    assert listed(opened, connect(b'{"verb": "list"}\n'))["status"] == "ok"
+
+
 MEMORY = """
 import sys, time
 from pathlib import Path
