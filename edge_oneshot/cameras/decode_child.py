@@ -10,6 +10,7 @@ alone: its start must be fast, and numpy would reserve memory.
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import os
@@ -64,6 +65,8 @@ def main() -> None:
     from PIL import Image
 
     warnings.simplefilter("ignore")
+    with contextlib.suppress(OSError):  # if memory runs out, this process ends, and not the daemon
+        Path("/proc/self/oom_score_adj").write_text("1000")
     Image.MAX_IMAGE_PIXELS = None  # the limit is on memory
     Image.init()
     for number, most in (

@@ -20,6 +20,7 @@ from edge_oneshot.text_file import read_text
 
 V5, V311 = MQTTProtocolVersion.MQTTv5, MQTTProtocolVersion.MQTTv311
 CONNECT_TIMEOUT_S = 5.0
+MAX_PACKET_BYTES = 2_000_000  # that the device accepts: a request has at most 1 MB, a picture from `listen` less
 
 # Reason codes (MQTT 5, section 2.4) after which a retry can succeed: unspecified, implementation specific, server
 # unavailable, busy, shutting down, keep alive, receive maximum, message rate, quota, administrative action, connection
@@ -125,9 +126,24 @@ class _ClosingSocket(ssl.SSLSocket):
             raise
 
 
-def make_client(config: MqttConfig, client_id: str, protocol: MQTTProtocolVersion) -> Client:
+class BoundedClient(Client):
+    """Ends the connection at a packet of more than MAX_PACKET_BYTES, before it takes memory for it: paho reads any size.
+
+    A broker with MQTT 5 sends none, since CONNECT states this limit. too_large: the size of such a packet, else 0.
+    """
+
+    too_large = 0
+
+    def _sock_recv(self, bufsize: int) -> bytes:
+        if bufsize > MAX_PACKET_BYTES:
+            self.too_large = bufsize
+            raise ConnectionError(f"a packet of {bufsize} bytes")
+        return super()._sock_recv(bufsize)
+
+
+def make_client(config: MqttConfig, client_id: str, protocol: MQTTProtocolVersion) -> BoundedClient:
     """A new client, for one connection. Raises ConfigError."""
-    client = Client(
+    client = BoundedClient(
         CallbackAPIVersion.VERSION2,
         client_id=client_id,
         protocol=protocol,
@@ -163,6 +179,7 @@ def connect(client: Client, config: MqttConfig, protocol: MQTTProtocolVersion, s
     if protocol == V5:
         properties = new_properties(PacketTypes.CONNECT)
         properties.SessionExpiryInterval = session_expiry_s
+        properties.MaximumPacketSize = MAX_PACKET_BYTES
         client.connect(host, port, config.keepalive_s, clean_start=True, properties=properties)
     else:
         client.connect(host, port, config.keepalive_s)

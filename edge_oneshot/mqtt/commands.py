@@ -35,16 +35,18 @@ VERBS = ("enroll", "cancel", "forget", "rename", "list", "pause", "resume", "cap
 MAX_AGE_S = 10.0
 MAX_BYTES = 1024 * 1024
 _MAX_WAITING = 16
+_MAX_WAITING_BYTES = 4 * MAX_BYTES  # of their payloads
 _REMEMBERED = 100  # answered transactions
 
 
 @dataclass(slots=True)
 class _Asked:
-    """A request that waits or runs. transaction: as the requester sent it, None without one."""
+    """A request that waits or runs. transaction: as the requester sent it, None without one. size: bytes."""
 
     pending: PendingRequest
     transaction: str | int | None
     at: float
+    size: int
 
     @property
     def verb(self) -> str:
@@ -115,14 +117,17 @@ class MqttRequests:
         except ControlError as e:
             self._reply(verb, _response(Failed(e), transaction))
             return
-        asked = _Asked(PendingRequest(request), transaction, time.monotonic())
-        try:
-            self._waiting.put_nowait(asked)
+        asked = _Asked(PendingRequest(request), transaction, time.monotonic(), len(message.payload))
+        with self._waiting.mutex:
+            waiting = [asked.size, *(a.size for a in self._waiting.queue)]
+        if len(waiting) <= _MAX_WAITING and sum(waiting) <= _MAX_WAITING_BYTES:
+            self._waiting.put_nowait(asked)  # this thread alone puts
             self._flooded = False
-        except queue.Full:
-            if not self._flooded:
-                log.warning("mqtt: more than %d requests wait; further ones are dropped", _MAX_WAITING)
-            self._flooded = True
+            return
+        if not self._flooded:
+            limit = f"{_MAX_WAITING} requests or {_MAX_WAITING_BYTES} bytes"
+            log.warning("mqtt: more than %s wait; further ones are dropped", limit)
+        self._flooded = True
 
     # ---- on the loop's thread
 

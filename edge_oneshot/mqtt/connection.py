@@ -74,6 +74,8 @@ class Connection:
                 suspects = [sent for sent in self._sender.in_flight if sent.topic != s.topics.availability]
                 end = end[0], end[1] + s.sizes.lost(suspects, too_large=self._too_large)
             s.state.set_refused_events(0)
+            if client.too_large:
+                end = End.UNREACHABLE, s.sizes.arrived(client.too_large)
             _abort(client)
         return end
 
@@ -127,7 +129,7 @@ class Connection:
         if not self._sent_online:
             self._sender.publish(self._s.topics.availability, ONLINE.encode(), retain=True)
             self._sent_online = True
-            if filters := list(self._s.subscriptions):
+            if (filters := list(self._s.subscriptions)) and not self._s.sizes.deaf:
                 client.subscribe([(f, 1) for f in filters])
                 self._subscribed = filters
         self._sender.send_all()

@@ -8,15 +8,21 @@ three connections ended is left out until it is smaller, or for an hour.
 
 from __future__ import annotations
 
+import logging
+import math
 import time
 from collections import OrderedDict
 from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Protocol
 
+from edge_oneshot.mqtt.broker import MAX_PACKET_BYTES
 from edge_oneshot.mqtt.link_state import LinkState
 
+log = logging.getLogger(__name__)
+
 FIX = "raise the broker's limit (mosquitto: max_packet_size, message_size_limit)"
+FIX_ARRIVED = "limit what clients may publish (mosquitto: message_size_limit), or use MQTT 5"
 _CAREFUL_AFTER = 2  # connections in a row
 _STRIKES = 3  # lost connections until a message is left out
 _MOST_SUSPECTS = 1000
@@ -50,8 +56,28 @@ class Sizes:
         self._state, self._soon_s, self._retry_s = state, soon_s, retry_s
         self.maximum: int | None = None  # of the present connection
         self._losses = 0
+        self._arrived_at = self._deaf_until = -math.inf
         self._suspects: OrderedDict[str, _Suspect] = OrderedDict()
         self._named: OrderedDict[str, str] = OrderedDict()  # key -> what was reported as refused
+
+    @property
+    def deaf(self) -> bool:
+        """Whether to subscribe to nothing."""
+        return time.monotonic() < self._deaf_until
+
+    def arrived(self, size: int) -> str:
+        """A message that is too large for the device has ended the connection; what to report.
+
+        If two did, subscriptions end for a time: a retained one would arrive on every connection, and no event would leave.
+        """
+        now = time.monotonic()
+        why = f"a message of {size} bytes arrived, expected at most {MAX_PACKET_BYTES}"
+        if now - self._arrived_at < self._retry_s:
+            self._deaf_until = now + self._retry_s
+            minutes = round(self._retry_s / 60)
+            log.error("mqtt: %s; the device subscribes to nothing for %d minutes. Fix: %s", why, minutes, FIX_ARRIVED)
+        self._arrived_at = now
+        return why
 
     @property
     def careful(self) -> bool:

@@ -10,8 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from edge_oneshot.cameras.decode_child import MAX_MB, MAX_RESULT_PX
 from edge_oneshot.config import example_toml
-from edge_oneshot.control.server import READ_TIMEOUT_S
+from edge_oneshot.control.protocol import MAX_REQUEST_BYTES
+from edge_oneshot.control.server import MAX_THREADS, READ_TIMEOUT_S
 from edge_oneshot.errors import ConfigError
 from edge_oneshot.gallery.schema import BUSY_TIMEOUT_S
 
@@ -64,6 +66,19 @@ def test_it_uses_no_setting_that_systemd_252_lacks(unit: str) -> None:
 def test_the_watchdog_time_exceeds_the_longest_iteration_of_the_loop(unit: str) -> None:
 
     assert int(settings(unit)["WatchdogSec"]) > BUSY_TIMEOUT_S + READ_TIMEOUT_S
+
+
+@pytest.mark.parametrize("unit", UNITS)
+def test_memory_and_tasks_suffice_for_the_largest_requests(unit: str) -> None:
+    """The measured figures are in docs/reference/service.md. Other limits of the code need other values here."""
+    s = settings(unit)
+    idle_mb, python_mb, camera_mb = 97, 30, 100
+    picture_mb = (MAX_REQUEST_BYTES * 3 // 4 + MAX_RESULT_PX * 3) / 1e6  # the file, and its pixels
+    request_mb = 2.2 * MAX_REQUEST_BYTES / 1e6  # while it is read and parsed
+    most_mb = idle_mb + camera_mb + max(request_mb, picture_mb + python_mb + MAX_MB)
+    assert most_mb < float(s["MemoryMax"].removesuffix("M")) * 1.048576 < 1.2 * most_mb
+    assert int(s["TasksMax"]) > 64 + MAX_THREADS + 16  # model.threads = 16; clients; camera, MQTT and child processes
+    assert s["OOMPolicy"] == "continue", "otherwise a picture that needs too much memory ends the daemon"
 
 
 @pytest.mark.parametrize("unit", UNITS)

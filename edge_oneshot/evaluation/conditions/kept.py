@@ -16,6 +16,7 @@ import numpy as np
 
 from edge_oneshot.errors import EdgeOneshotError
 from edge_oneshot.evaluation.conditions.trials import Look
+from edge_oneshot.text_file import parse_json
 
 FIELDS = ("person", "condition", "number", "faults", "measures", "box", "found", "vector")
 
@@ -54,10 +55,16 @@ def load(path: Path, key: dict[str, object]) -> tuple[set[str], list[Look]]:
         return set(), []
     hint = "name another file, or remove this one to measure again"
     try:
+        with zipfile.ZipFile(path) as archive:
+            if any(entry.compress_type != zipfile.ZIP_STORED for entry in archive.infolist()):
+                raise ValueError("a compressed one, which may unfold to any size")
         with np.load(path, allow_pickle=False) as data:
-            stored, done = json.loads(str(data["key"])), set(data["done"].tolist())
+            stored, done = parse_json(str(data["key"])), set(data["done"].tolist())
             columns = {name: data[name] for name in FIELDS}
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as e:
+        if not isinstance(stored, dict):
+            raise ValueError("another one")
+    # what zipfile and numpy raise for damaged data
+    except (OSError, ValueError, KeyError, EOFError, MemoryError, RuntimeError, zipfile.BadZipFile) as e:
         raise EdgeOneshotError(f"cannot read {path}: expected the file of an earlier run, got {e}", hint) from None
     now = json.loads(json.dumps(key))
     if differ := sorted(k for k in {*stored, *now} if stored.get(k) != now.get(k)):
