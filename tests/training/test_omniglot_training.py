@@ -21,11 +21,11 @@ from training.omniglot.data import DataError, Drawings, resized
 
 torch = pytest.importorskip("torch", reason="training needs PyTorch (extra: train)")
 
+from training.losses import one_shot_loss, verification_loss  # noqa: E402
 from training.omniglot import average as averaging  # noqa: E402
 from training.omniglot import train as trainer  # noqa: E402
 from training.omniglot.augment import distort, elastic, koch_affine, warp  # noqa: E402
 from training.omniglot.batches import epoch_steps, turned  # noqa: E402
-from training.omniglot.losses import one_shot_loss, verification_loss  # noqa: E402
 from training.omniglot.model import KOCH, Model, TrainConfig, load, save  # noqa: E402
 from training.omniglot.networks import KochTwin, L1Head, SmallTwin, build  # noqa: E402
 from training.omniglot.optimiser import make_optimizer, set_rates  # noqa: E402

@@ -12,8 +12,8 @@ import torch
 from torch import nn
 
 from training import runs
+from training.losses import MarginSoftmax
 from training.omniglot.data import DataError
-from training.omniglot.losses import MarginSoftmax
 from training.omniglot.networks import L1Head, build
 
 Row = dict[str, Any]  # one epoch in the log

@@ -14,45 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-
-class ConvBlock(nn.Module):
-    """Convolution, batch norm, and ReLU6 unless `linear`. `same` pads as TFLite: with stride 2 at the right and the bottom."""
-
-    def __init__(
-        self,
-        inputs: int,
-        outputs: int,
-        kernel: int,
-        *,
-        stride: int = 1,
-        groups: int = 1,
-        same: bool = True,
-        linear: bool = False,
-    ) -> None:
-        super().__init__()
-        self.same, self.linear, self.kernel, self.stride = same, linear, kernel, stride
-        self.conv = nn.Conv2d(inputs, outputs, kernel, stride, groups=groups, bias=False)
-        self.norm = nn.BatchNorm2d(outputs)
-
-    def forward(self, x: Tensor) -> Tensor:
-        if self.same and self.kernel > 1:
-            total = self.kernel - self.stride  # right for even input sizes, which SmallTwin has where the stride is 2
-            before = total // 2
-            x = F.pad(x, (before, total - before, before, total - before))
-        x = self.norm(self.conv(x))
-        return x if self.linear else F.relu6(x)
-
-
-class Residual(nn.Module):
-    """Two 3x3 convolutions and a shortcut."""
-
-    def __init__(self, channels: int):
-        super().__init__()
-        self.first = ConvBlock(channels, channels, 3)
-        self.second = ConvBlock(channels, channels, 3, linear=True)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return F.relu6(x + self.second(self.first(x)))
+from training.blocks import ConvBlock, Residual
 
 
 class SmallTwin(nn.Module):

@@ -18,10 +18,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from training import runs
+from training.losses import one_shot_loss, verification_loss
 from training.omniglot.batches import Group, epoch_steps, pictures
 from training.omniglot.curves import draw_curves
 from training.omniglot.data import DataError, Drawings, resized
-from training.omniglot.losses import one_shot_loss, verification_loss
 from training.omniglot.model import Model, Row, TrainConfig, load, save
 from training.omniglot.optimiser import make_optimizer, set_rates
 from training.omniglot.split import alphabets

@@ -1,14 +1,16 @@
-"""The three losses: verification and one-shot choice by the head, and a softmax over all characters."""
+"""The losses of the twin trainers: verification and one-shot choice by a head, and a softmax over all classes."""
 
 # mypy: allow-subclassing-any
 # (torch is checked without types)
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from training.omniglot.networks import L1Head
+Head = Callable[[Tensor, Tensor], Tensor]  # embeddings (..., D) and (..., D) -> logits of *same*
 
 
 class MarginSoftmax(nn.Module):
@@ -25,22 +27,22 @@ class MarginSoftmax(nn.Module):
         return F.cross_entropy(self.scale * (cosine - lead), label)
 
 
-def verification_loss(head: L1Head, embedding: Tensor, sizes: list[int]) -> Tensor:
+def verification_loss(head: Head, embedding: Tensor, sizes: list[int]) -> Tensor:
     """Cross-entropy on all pairs inside each group, mated and non-mated weighing the same. embedding (sum of 2 n, D)."""
     losses = []
     for piece in embedding.split([2 * n for n in sizes]):
-        left, right = piece[0::2], piece[1::2]  # (n, D) each: first and second drawer
+        left, right = piece[0::2], piece[1::2]  # (n, D) each: first and second picture
         logits = head(left[:, None], right[None])  # (n, n): mated on the diagonal
         different = ~torch.eye(len(left), dtype=torch.bool)
         losses.append((F.softplus(-logits.diagonal()).mean() + F.softplus(logits[different]).mean()) / 2)
     return torch.stack(losses).mean()
 
 
-def one_shot_loss(head: L1Head, embedding: Tensor, sizes: list[int]) -> Tensor:
+def one_shot_loss(head: Head, embedding: Tensor, sizes: list[int]) -> Tensor:
     """Stage two as a loss: softmax over the head's logits inside each group, from both sides. embedding (sum of 2 n, D)."""
     losses = []
     for piece in embedding.split([2 * n for n in sizes]):
-        logits = head(piece[0::2][:, None], piece[1::2][None])  # (n, n): the true character on the diagonal
+        logits = head(piece[0::2][:, None], piece[1::2][None])  # (n, n): the true class on the diagonal
         truth = torch.arange(len(logits))
         losses.append((F.cross_entropy(logits, truth) + F.cross_entropy(logits.T, truth)) / 2)
     return torch.stack(losses).mean()
