@@ -46,3 +46,21 @@ def one_shot_loss(head: Head, embedding: Tensor, sizes: list[int]) -> Tensor:
         truth = torch.arange(len(logits))
         losses.append((F.cross_entropy(logits, truth) + F.cross_entropy(logits.T, truth)) / 2)
     return torch.stack(losses).mean()
+
+
+def choice_loss(head: Head, embedding: Tensor, sizes: list[int]) -> Tensor:
+    """Stage two with *none of them* as an answer, whose logit is 0. embedding (sum of 2 n, D).
+
+    Each picture has to choose its own class among those of its group, and *none* once its own class is removed.
+    """
+    losses = []
+    for piece in embedding.split([2 * n for n in sizes]):
+        logits = head(piece[0::2][:, None], piece[1::2][None])  # (n, n): the true class on the diagonal
+        own = torch.eye(len(logits), dtype=torch.bool)
+        for rows in (logits, logits.T):
+            answers = F.pad(rows, (0, 1))  # (n, n + 1): the last one is *none*
+            truth = torch.arange(len(rows))
+            absent = answers.masked_fill(F.pad(own, (0, 1)), -torch.inf)
+            losses.append(F.cross_entropy(answers, truth))
+            losses.append(F.cross_entropy(absent, torch.full_like(truth, len(rows))))
+    return torch.stack(losses).mean()

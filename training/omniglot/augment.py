@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+
+from training.affine import affine
 
 
 def koch_affine(count: int, generator: torch.Generator) -> Tensor:
@@ -15,32 +15,6 @@ def koch_affine(count: int, generator: torch.Generator) -> Tensor:
     Rotation U(-10, 10) deg, shear U(-0.3, 0.3) both ways, scale U(0.8, 1.2) both ways, translation U(-2, 2) px of 105.
     """
     return affine(count, generator, rotation_deg=10, shear=0.3, scale=0.2, shift=2 / 105, probability=0.5)
-
-
-def affine(
-    count: int,
-    generator: torch.Generator,
-    *,
-    rotation_deg: float,
-    shear: float,
-    scale: float,
-    shift: float,
-    probability: float,
-) -> Tensor:
-    """(B, 2, 3) output-to-input maps in `grid_sample` coordinates; `shift` is a fraction of the side."""
-
-    def uniform(limit: float, width: int) -> Tensor:
-        value = (torch.rand(count, width, generator=generator) * 2 - 1) * limit
-        present = torch.rand(count, width, generator=generator) < probability
-        return value * present
-
-    angle = uniform(math.radians(rotation_deg), 1)[:, 0]
-    shears, scales, shifts = uniform(shear, 2), 1 + uniform(scale, 2), uniform(2 * shift, 2)
-    rotate = torch.stack([torch.cos(angle), -torch.sin(angle), torch.sin(angle), torch.cos(angle)], 1).view(-1, 2, 2)
-    one = torch.ones(count)
-    skew = torch.stack([one, shears[:, 0], shears[:, 1], one], 1).view(-1, 2, 2)
-    linear = rotate @ skew @ torch.diag_embed(1 / scales)
-    return torch.cat([linear, shifts[:, :, None]], 2)
 
 
 def elastic(count: int, side: int, generator: torch.Generator, *, knots: int = 5, strength: float = 0.04) -> Tensor:
