@@ -13,13 +13,13 @@ from contextlib import contextmanager
 class Progress:
     """Lines on standard error about a long loop: how far it is, how fast, and the time left.
 
-    On a terminal it is one line that changes; in a log, a line every 15 s. The first comes after 2 s.
+    On a terminal it is one line that changes; in a log, a line every 15 s. The first comes at once.
     """
 
     def __init__(self, total: int, start: int, what: str) -> None:
         self._total, self._start, self._what, self._began = total, start, what, time.perf_counter()
         self._terminal = sys.stderr.isatty()
-        self._next = self._began + 2.0
+        self._next = self._began
 
     def show(self, done: int, also: str = "") -> None:
         """done: how many of the total; also: what else the line shows."""

@@ -159,7 +159,7 @@ def _check(folder: Folder) -> None:
         if sum(folder.part[c] == part for c in several) < 2:
             raise FolderError(
                 f"{folder.root}: expected at least two classes with two pictures for {part}, got fewer",
-                f"add classes to {folder.root / part}",
+                f"add classes; in folders of classes, or in {part} if the folder has parts",
             )
     sizes = {part: [min(n, CAP) for c, n in counts.items() if folder.part[c] == part] for part in PARTS}
     for what, number, needed in (
@@ -171,7 +171,7 @@ def _check(folder: Folder) -> None:
             raise FolderError(
                 f"{folder.root}: expected at least {needed} pairs of pictures of different classes among {what} (up to "
                 f"{CAP} pictures of a class), got {number}",
-                "add pictures: 40 classes with 10 pictures each are enough, 500 classes are better",
+                "add pictures and classes: 50 classes with 10 pictures each are enough, 500 are better",
             )
 
 

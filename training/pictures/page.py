@@ -25,15 +25,17 @@ THUMB_PX = 128
 
 
 def worst(found: Measured, owner: NDArray[np.int64], mated: bool) -> list[int]:
-    """The pairs with the lowest scores of the mated, or the highest of the non-mated ones."""
+    """The pairs with the lowest scores of the mated, or the highest of the non-mated ones; one of any two classes."""
     index = np.flatnonzero(found.pairs.mated == mated)
     order = index[np.argsort(found.scores[index] if mated else -found.scores[index], kind="stable")]
     used: Counter[int] = Counter()
+    shown: set[frozenset[int]] = set()
     chosen: list[int] = []
     for p in order.tolist():
-        classes = {int(owner[found.pairs.first[p]]), int(owner[found.pairs.second[p]])}
-        if all(used[c] < OF_A_CLASS for c in classes):
+        classes = frozenset({int(owner[found.pairs.first[p]]), int(owner[found.pairs.second[p]])})
+        if classes not in shown and all(used[c] < OF_A_CLASS for c in classes):
             used.update(classes)
+            shown.add(classes)
             chosen.append(p)
         if len(chosen) == WORST:
             break
@@ -102,7 +104,7 @@ def _pairs(folder: Folder, found: Measured, chosen: list[int], heading: str) -> 
         decision = "match" if found.scores[p] >= found.threshold else "non-match"
         pictures = "".join(
             f'<img src="{thumbnail(folder.root / folder.paths[i])}" alt="{html.escape(folder.paths[i])}" '
-            f'title="{html.escape(folder.paths[i])}" height="{THUMB_PX}" style="max-width:48%;object-fit:contain">'
+            f'title="{html.escape(folder.paths[i])}" height="{THUMB_PX}" style="max-width:48%;object-fit:contain;margin-right:4px">'
             for i in both
         )
         label = names[0] if names[0] == names[1] else f"{names[0]} and {names[1]}"
@@ -110,7 +112,7 @@ def _pairs(folder: Folder, found: Measured, chosen: list[int], heading: str) -> 
             f"<figure>{pictures}<figcaption>{html.escape(label)}: score {found.scores[p]:.3f}, {decision}</figcaption></figure>"
         )
     grid = 'style="display:grid;grid-template-columns:repeat(auto-fill,minmax(17rem,1fr));gap:.5rem 1.5rem"'
-    text = f"The threshold of the card is {found.threshold:.3f}. At most {OF_A_CLASS} pairs of a class are shown."
+    text = f"The threshold of the card is {found.threshold:.3f}. A class is in at most {OF_A_CLASS} of the pairs."
     return section(heading, paragraph(text), f"<div {grid}>{''.join(figures)}</div>")
 
 
