@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -49,15 +50,20 @@ class ConvBlock(nn.Module):
 
 
 class Residual(nn.Module):
-    """Two 3x3 convolutions and a shortcut."""
+    """Two 3x3 convolutions and a shortcut. In training the share `dropped` of the pictures takes the shortcut only."""
 
-    def __init__(self, channels: int):
+    def __init__(self, channels: int, dropped: float = 0.0):
         super().__init__()
+        self.dropped = dropped
         self.first = ConvBlock(channels, channels, 3)
         self.second = ConvBlock(channels, channels, 3, linear=True)
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.relu6(x + self.second(self.first(x)))
+        branch = self.second(self.first(x))
+        if self.training and self.dropped:
+            kept = torch.rand(len(x), 1, 1, 1, device=x.device) >= self.dropped
+            branch = branch * kept / (1 - self.dropped)
+        return F.relu6(x + branch)
 
 
 def as_array(parameter: Any) -> Array:
@@ -90,6 +96,6 @@ def build_blocks(b: Builder, blocks: Iterable[nn.Module], first: First | None = 
         if isinstance(block, Residual):
             branch = _block(b, _block(b, x, block.first, first), block.second, first)
             x = b.unary("RELU6", b.elementwise("ADD", x, branch))
-        else:
-            x = _block(b, x, block, first)
+        elif isinstance(block, ConvBlock):
+            x = _block(b, x, block, first)  # nn.Dropout2d does nothing outside training
     return x

@@ -45,7 +45,7 @@ def begin(last: Path, resume: bool) -> dict[str, Any] | None:
             f"{last}: expected a folder without an earlier run", "--resume continues it; otherwise name another folder"
         )
     last.parent.mkdir(parents=True, exist_ok=True)
-    kept: dict[str, Any] | None = torch.load(last, weights_only=True) if resume else None
+    kept: dict[str, Any] | None = torch.load(last, weights_only=True, map_location="cpu") if resume else None
     return kept
 
 
@@ -60,6 +60,9 @@ def log(out: Path, row: Row) -> None:
     with (out / "log.jsonl").open("a", encoding="utf-8") as lines:
         lines.write(json.dumps(row) + "\n")
     print(json.dumps(row), flush=True)
+
+
+Rates = Callable[[torch.optim.Optimizer, int], None]  # sets the learning rates of a step
 
 
 def rate_at(config: StepConfig, step: int) -> float:
@@ -112,10 +115,13 @@ class Run:
             state["average"] = list(self.average.module.state_dict().values())
         save(path, state)
 
-    def take(self, loss: Callable[[int], tuple[Tensor, float]], clip: float | None) -> None:
+    def cosine(self, optimizer: torch.optim.Optimizer, step: int) -> None:
+        for group in optimizer.param_groups:
+            group["lr"] = rate_at(self.config, step)
+
+    def take(self, loss: Callable[[int], tuple[Tensor, float]], clip: float | None, rates: Rates | None) -> None:
         """One step. Raises FloatingPointError for a loss that is not finite."""
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate_at(self.config, self.step)
+        (rates or self.cosine)(self.optimizer, self.step)
         self.net.train()
         value, number = loss(self.step)
         if not torch.isfinite(value):
@@ -151,12 +157,14 @@ def train_steps(
     resume: bool = False,
     decay: float | None = None,
     clip: float | None = None,
+    rates: Rates | None = None,
 ) -> None:
     """Train `net`, write checkpoints to `last` and lines to log.jsonl beside it.
 
     loss: step -> the loss, and a number of the step; the log has its mean as `logged`. What is random in a step depends
     on the seed and the step alone, so a resumed run repeats what it would have been. decay: of the running mean of the
     weights; `report` then measures the mean, else `net`. clip: largest norm of the gradient.
+    rates: sets the learning rates of a step, in place of the cosine.
 
     Ctrl-C ends the step, writes the checkpoint and raises KeyboardInterrupt.
     """
@@ -166,7 +174,7 @@ def train_steps(
     began, progress = time.perf_counter(), Progress(config.steps, run.step, "step")
     with interrupt() as pressed:
         while run.step < config.steps:
-            run.take(loss, clip)
+            run.take(loss, clip, rates)
             progress.show(run.step, f"loss {run.numbers[-1]:.3f}")
             if run.step % config.every == 0 or run.step == config.steps:
                 row: dict[str, object] = {"step": run.step, logged: round(float(np.mean(run.numbers)), 5)}
@@ -182,7 +190,9 @@ def train_steps(
                 raise KeyboardInterrupt(f"stopped after step {run.step} of {config.steps}")
 
 
-def generator_of(seed: int, step: int) -> tuple[np.random.Generator, torch.Generator]:
+def generator_of(
+    seed: int, step: int, device: torch.device | str = "cpu"
+) -> tuple[np.random.Generator, torch.Generator]:
     """The random numbers of one step or epoch, for numpy and for torch."""
     random = np.random.default_rng([seed, step])
-    return random, torch.Generator().manual_seed(int(random.integers(2**62)))
+    return random, torch.Generator(device).manual_seed(int(random.integers(2**62)))

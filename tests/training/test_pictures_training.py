@@ -20,7 +20,7 @@ from converters.flatbuffer import serialize  # noqa: E402
 from converters.litert import embed  # noqa: E402
 from edge_oneshot.errors import ModelError  # noqa: E402
 from edge_oneshot.model.bundle import read_bundle  # noqa: E402
-from training.losses import choice_loss  # noqa: E402
+from training.losses import choice_loss, group_logits  # noqa: E402
 from training.pictures import export as exporting  # noqa: E402
 from training.pictures.augment import distort  # noqa: E402
 from training.pictures.folder import find  # noqa: E402
@@ -38,7 +38,7 @@ def test_the_choice_has_none_of_them_as_an_answer() -> None:
     alike = torch.tensor([[2.0, 0.0], [2.0, 0.0], [0.0, 2.0], [0.0, 2.0]])  # logits: 4 on the diagonal, 0 elsewhere
     stored = math.log(math.exp(4) + 1 + 1) - 4  # the true class, the other one, none
     absent = math.log(1 + 1)  # the other one, none: both with logit 0
-    assert choice_loss(head, alike, [2]).item() == pytest.approx((stored + absent) / 2, rel=1e-5)
+    assert choice_loss(group_logits(head, alike, 2)).item() == pytest.approx((stored + absent) / 2, rel=1e-5)
 
 
 def test_float_graph_computes_what_torch_computes() -> None:
@@ -97,8 +97,8 @@ def test_distortions_repeat_with_their_generator_and_stay_pictures() -> None:
 def test_a_step_has_pairs_of_one_class_by_two_pictures(pattern_folder: Path) -> None:
     folder = find(pattern_folder)
     sampler = Sampler(folder, 64)
-    rows, label, sizes = sampler.draw(np.random.default_rng(0))
-    assert len(rows) == len(label) == 2 * sum(sizes) and len(rows) <= 64
+    rows, label = sampler.draw(np.random.default_rng(0))
+    assert len(rows) == len(label) == 2 * sampler.group * sampler.groups and len(rows) <= 64
     assert (label[0::2] == label[1::2]).all() and (rows[0::2] != rows[1::2]).all()
     assert (folder.owner[rows[0::2]] == folder.owner[rows[1::2]]).all()
     assert {folder.part[c] for c in folder.owner[rows]} == {"train"}

@@ -11,7 +11,7 @@ from torch import nn
 from converters.build import Builder
 from converters.graph import Array, Graph, Tensor
 from training.blocks import as_array, build_blocks
-from training.omniglot.networks import KochTwin, SmallTwin
+from training.omniglot.networks import ConvTwin, KochTwin
 
 
 def _from_pixels(weights: Array, bias: Array) -> tuple[Array, Array]:
@@ -19,7 +19,7 @@ def _from_pixels(weights: Array, bias: Array) -> tuple[Array, Array]:
     return -weights / 255, bias + weights.sum(axis=(1, 2, 3))
 
 
-def _small(b: Builder, twin: SmallTwin) -> Tensor:
+def _conv(b: Builder, twin: ConvTwin) -> Tensor:
     x = build_blocks(b, twin.body, first=_from_pixels)
     return b.linear(x, as_array(twin.embed.weight)[:, :, 0, 0], as_array(twin.embed.bias))
 
@@ -39,7 +39,7 @@ def _koch(b: Builder, twin: KochTwin) -> Tensor:
 
 def float_graph(encoder: nn.Module) -> Graph:
     """pixels float32 (1, side, side, 1) in 0..255 -> embedding float32 (1, D). Raises TypeError for another network."""
-    if not isinstance(encoder, SmallTwin | KochTwin):
-        raise TypeError(f"encoder: expected SmallTwin or KochTwin, got {type(encoder).__name__}")
+    if not isinstance(encoder, ConvTwin | KochTwin):
+        raise TypeError(f"encoder: expected ConvTwin or KochTwin, got {type(encoder).__name__}")
     b = Builder((1, 1, encoder.side_px, encoder.side_px))
-    return b.finish(_small(b, encoder) if isinstance(encoder, SmallTwin) else _koch(b, encoder))
+    return b.finish(_conv(b, encoder) if isinstance(encoder, ConvTwin) else _koch(b, encoder))

@@ -57,7 +57,7 @@ class PicturesConfig(StepConfig):
 
 
 class Backbone(nn.Module):
-    """RGB (B, 3, side, side), (pixel - 127.5) / 127.5 -> embedding (B, D), not normalised. Made for int8 as SmallTwin is."""
+    """RGB (B, 3, side, side), (pixel - 127.5) / 127.5 -> embedding (B, D), not normalised. Made for int8 as ConvTwin is."""
 
     def __init__(self, size: Size) -> None:
         super().__init__()

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from edge_oneshot.errors import EdgeOneshotError
 from training import runs
-from training.losses import choice_loss, verification_loss
+from training.losses import choice_loss, group_logits, verification_loss
 from training.pictures.augment import distort
 from training.pictures.folder import CAP, Folder
 from training.pictures.model import MEAN, STD, Learner, PicturesConfig, encode
@@ -43,26 +43,24 @@ class Sampler:
         self.group = min(GROUP, len(names))
         self.groups = max(1, batch // (2 * self.group))
 
-    def draw(self, random: np.random.Generator) -> tuple[NDArray[np.int64], NDArray[np.int64], list[int]]:
-        """Pictures (B,), in pairs of one class; their classes (B,); the number of classes in each group."""
+    def draw(self, random: np.random.Generator) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Pictures (B,), in pairs of one class, group after group; their classes (B,)."""
         rows, labels = [], []
         for _ in range(self.groups):
             for c in random.choice(len(self.members), self.group, replace=False, p=self.weight):
                 own = self.members[c]
                 rows.append(random.choice(own, 2, replace=len(own) < 2))  # a single picture is distorted twice
                 labels += [c, c]
-        return np.concatenate(rows), np.array(labels, np.int64), [self.group] * self.groups
+        return np.concatenate(rows), np.array(labels, np.int64)
 
 
-def step_loss(
-    learner: Learner, pixels: Tensor, label: NDArray[np.int64], sizes: list[int], config: PicturesConfig
-) -> Tensor:
-    """The loss of a step. pixels (B, 3, S, S) in [0, 1]."""
+def step_loss(learner: Learner, pixels: Tensor, label: NDArray[np.int64], size: int, config: PicturesConfig) -> Tensor:
+    """The loss of a step. pixels (B, 3, S, S) in [0, 1]; size: classes in a group."""
     scaled = (pixels * 255 - MEAN) / STD
     embedding = learner.backbone(scaled.contiguous(memory_format=torch.channels_last))  # (B, D)
     loss: Tensor = learner.softmax(embedding, torch.from_numpy(label))
-    loss = loss + config.pair_weight * verification_loss(learner.head, embedding, sizes)
-    return loss + config.choice_weight * choice_loss(learner.head, embedding, sizes)
+    logits = group_logits(learner.head, embedding, size)
+    return loss + config.pair_weight * verification_loss(logits) + config.choice_weight * choice_loss(logits)
 
 
 def make_optimizer(learner: Learner, config: PicturesConfig) -> torch.optim.Optimizer:
@@ -85,10 +83,10 @@ def train(folder: Folder, pixels: NDArray[np.uint8], config: PicturesConfig, out
 
     def loss(step: int) -> tuple[Tensor, float]:
         random, generator = runs.generator_of(config.seed, step)
-        rows, label, sizes = sampler.draw(random)
+        rows, label = sampler.draw(random)
         batch = torch.from_numpy(pixels[rows]).permute(0, 3, 1, 2).float() / 255
         drawn = distort(batch, generator, turn_deg=config.turn_deg, mirror=config.mirror)
-        value = step_loss(learner, drawn, label, sizes, config)
+        value = step_loss(learner, drawn, label, sampler.group, config)
         return value, float(value.detach())
 
     def report(mean: torch.nn.Module) -> runs.Row:
