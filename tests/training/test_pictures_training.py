@@ -71,12 +71,24 @@ def test_another_graph_than_the_network_is_refused() -> None:
     from converters.convert import convert
 
     reference = convert(float_graph(backbone), list(images), [MEAN] * 3, [STD] * 3).reference
-    exporting._exact(backbone, reference, images)
+    assert exporting.check_source(backbone, reference, images)["relative_error"] < 1e-5
     assert embed(reference, list(images)).shape == (2, 128)
     with torch.no_grad():
-        backbone.embed.bias += 0.01
+        backbone.embed.bias[0] += 0.05
     with pytest.raises(ModelError, match="expected the float graph to compute"):
-        exporting._exact(backbone, reference, images)
+        exporting.check_source(backbone, reference, images)
+
+
+def test_a_network_that_confuses_the_classes_gives_no_bundle(pattern_folder: Path) -> None:
+    folder = find(pattern_folder)
+    torch.manual_seed(0)
+    backbone = Backbone(SIZES["nano"]).eval()
+    colour = np.random.default_rng(0).integers(0, 256, (len(folder.classes), 1, 1, 3), np.uint8)
+    images = np.broadcast_to(colour[folder.owner], (len(folder.owner), 60, 60, 3))  # each class has a colour of its own
+    exporting._separates(folder, images, backbone, Path("run/last.pt"))
+    shuffled = images[np.random.default_rng(0).permutation(len(images))]
+    with pytest.raises(ModelError, match="separates the validation classes with an equal error rate of at most 20%"):
+        exporting._separates(folder, shuffled, backbone, Path("run/last.pt"))
 
 
 def test_distortions_repeat_with_their_generator_and_stay_pictures() -> None:

@@ -19,7 +19,6 @@ from training.pictures.page import page
 from training.pictures.train import default_steps, train
 
 FEW_CLASSES = 100
-POOR_EER = 0.25
 
 
 def run(options: argparse.Namespace, out: Path) -> None:
@@ -45,8 +44,6 @@ def run(options: argparse.Namespace, out: Path) -> None:
     export(folder, images, last, bundle)
     found = measure(folder, images, bundle)
     print(as_text(found.record))
-    if found.record["verification"]["eer"]["rate"] > POOR_EER:
-        print("the network hardly separates unseen classes: train longer, add classes, or choose a larger --size")
     (out / "report.json").write_text(json.dumps(found.record, indent=2) + "\n", encoding="utf-8")
     (out / "report.html").write_text(page(folder, found, out / "log.jsonl", bundle), encoding="utf-8")
     device = out / "device.toml"
