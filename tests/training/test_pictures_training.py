@@ -227,6 +227,21 @@ def test_a_changed_folder_is_not_resumed(pattern_folder: Path, tmp_path: Path) -
     assert done.stderr.count("\n") <= 3
 
 
+def test_what_cannot_be_used_is_one_line(
+    pattern_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from training.pictures.__main__ import main
+
+    (tmp_path / "file").write_text("")
+    for words, message in (
+        ([str(tmp_path / "none")], "expected a folder with one folder of pictures per class, got none"),
+        ([str(pattern_folder), "--out", str(tmp_path / "file" / "run")], "Not a directory"),
+    ):
+        assert main(words) == 1
+        error = capsys.readouterr().err
+        assert error.startswith("error: ") and message in error and error.count("\n") == 1
+
+
 def test_the_head_is_a_logit_of_the_cosine() -> None:
     head = CosineHead()
     with torch.no_grad():
