@@ -71,12 +71,24 @@ def test_another_graph_than_the_network_is_refused() -> None:
     from converters.convert import convert
 
     reference = convert(float_graph(backbone), list(images), [MEAN] * 3, [STD] * 3).reference
-    exporting._exact(backbone, reference, images)
+    assert exporting.check_source(backbone, reference, images)["relative_error"] < 1e-5
     assert embed(reference, list(images)).shape == (2, 128)
     with torch.no_grad():
-        backbone.embed.bias += 0.01
+        backbone.embed.bias[0] += 0.05
     with pytest.raises(ModelError, match="expected the float graph to compute"):
-        exporting._exact(backbone, reference, images)
+        exporting.check_source(backbone, reference, images)
+
+
+def test_a_network_that_confuses_the_classes_gives_no_bundle(pattern_folder: Path) -> None:
+    folder = find(pattern_folder)
+    torch.manual_seed(0)
+    backbone = Backbone(SIZES["nano"]).eval()
+    colour = np.random.default_rng(0).integers(0, 256, (len(folder.classes), 1, 1, 3), np.uint8)
+    images = np.broadcast_to(colour[folder.owner], (len(folder.owner), 60, 60, 3))  # each class has a colour of its own
+    exporting._separates(folder, images, backbone, Path("run/last.pt"))
+    shuffled = images[np.random.default_rng(0).permutation(len(images))]
+    with pytest.raises(ModelError, match="separates the validation classes with an equal error rate of at most 20%"):
+        exporting._separates(folder, shuffled, backbone, Path("run/last.pt"))
 
 
 def test_distortions_repeat_with_their_generator_and_stay_pictures() -> None:
@@ -213,6 +225,21 @@ def test_a_changed_folder_is_not_resumed(pattern_folder: Path, tmp_path: Path) -
     done = trained(root, out, "--steps", "1", "--resume")
     assert done.returncode == 1 and "a changed folder" in done.stderr
     assert done.stderr.count("\n") <= 3
+
+
+def test_what_cannot_be_used_is_one_line(
+    pattern_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from training.pictures.__main__ import main
+
+    (tmp_path / "file").write_text("")
+    for words, message in (
+        ([str(tmp_path / "none")], "expected a folder with one folder of pictures per class, got none"),
+        ([str(pattern_folder), "--out", str(tmp_path / "file" / "run")], "Not a directory"),
+    ):
+        assert main(words) == 1
+        error = capsys.readouterr().err
+        assert error.startswith("error: ") and message in error and error.count("\n") == 1
 
 
 def test_the_head_is_a_logit_of_the_cosine() -> None:

@@ -56,8 +56,14 @@ def main(arguments: list[str] | None = None) -> int:
     out = options.out or options.folder.resolve().with_name(options.folder.resolve().name + "-run")
     try:
         run(options, out)
-    except EdgeOneshotError as error:
+    except (EdgeOneshotError, FloatingPointError) as error:
         print(f"error: {error}", file=sys.stderr)
+        return 1
+    except OSError as error:
+        print(
+            f"error: {error.filename or out}: {error.strerror} (give --out another folder, or free space)",
+            file=sys.stderr,
+        )
         return 1
     except KeyboardInterrupt as stop:
         print(f"{stop or 'stopped'}; continue with --resume", file=sys.stderr)

@@ -124,9 +124,9 @@ def draw_texture(random: Random) -> Callable[[Random], Image.Image]:
     waves = int(random.integers(2, 5))
     angle, pitch = random.uniform(0, math.pi, waves), random.uniform(6, 30, waves)
     strength, sharp = random.uniform(0.4, 1, waves), random.uniform(1, 5)
-    colours = np.clip(
-        random.uniform(0.15, 0.85, (2, 1)) + random.uniform(-0.08, 0.08, (2, 3)), 0, 1
-    )  # stone, wood, cloth
+    dark = random.uniform(0.1, 0.5)
+    level = np.array([[dark], [dark + random.uniform(0.25, 0.4)]])
+    colours = level + random.uniform(-0.08, 0.08, (2, 3))  # as of stone, wood and cloth
     rough = random.uniform(0.0, 0.25)
 
     def picture(own: Random) -> Image.Image:

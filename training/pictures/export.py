@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib import metadata
 from pathlib import Path
 
 import numpy as np
@@ -21,10 +22,13 @@ from edge_oneshot.model.encoder import TwinEncoder
 from training.pictures.folder import CAP, MIN_CERTIFIED, Folder, non_mated
 from training.pictures.model import MEAN, SIZES, STD, Backbone, encode, float_graph
 from training.pictures.train import settings, trained
+from training.pictures.trials import quick
 from training.thresholds import measured
 
 CALIBRATION = 200  # training pictures from which the ranges of the activations are taken
-EXACT = 1e-4  # largest difference of the float graph from the trained network, relative to the largest output
+COMPARED = 64  # of these, for the comparison with the trained network
+EXACT = 1e-4  # largest difference of the float graph's embeddings from the trained network's, both of unit length
+SEPARATES = 0.2  # largest equal error rate of the float network on the validation classes
 CERTIFIED = 600  # pictures for the certificate
 
 Pixels = NDArray[np.uint8]
@@ -56,13 +60,14 @@ def export(folder: Folder, images: Pixels, last: Path, out: Path) -> Certificate
     no bundle is written.
     """
     config, backbone = settings(last), trained(last).backbone
+    _separates(folder, images, backbone, last)
     learnt = folder.rows("train")
     chosen = np.sort(np.random.default_rng(0).choice(learnt, min(CALIBRATION, len(learnt)), replace=False))
     chips = [np.ascontiguousarray(images[i]) for i in chosen]
     graph = float_graph(backbone)
     digests = {"source": digest(serialize(graph)), "calibration": digest(images[chosen].tobytes())}
     conversion = convert(graph, chips, [MEAN] * 3, [STD] * 3)
-    _exact(backbone, conversion.reference, images[chosen[:32]])
+    source = check_source(backbone, conversion.reference, images[chosen[:COMPARED]])
 
     counts = {part: sum(p == part for p in folder.part) for part in ("train", "validate")}
     data = f"{len(learnt)} pictures of {counts['train']} classes of the folder {folder.root.resolve().name}"
@@ -74,6 +79,7 @@ def export(folder: Folder, images: Pixels, last: Path, out: Path) -> Certificate
             f"{last}: the certificate is refused, int8 loses too much\n{as_text(certificate)}",
             "train longer, or choose another size",
         )
+    certificate.record["source"] = source
     held = folder.rows("validate", CAP)
     pairs = all_pairs([str(c) for c in folder.owner[held]])
     vectors = embed(conversion.model, [np.ascontiguousarray(images[i]) for i in held])
@@ -87,16 +93,40 @@ def export(folder: Folder, images: Pixels, last: Path, out: Path) -> Certificate
     return certificate
 
 
-def _exact(backbone: Backbone, reference: bytes, images: Pixels) -> None:
-    """Compare the float graph with the trained network on real pictures. Raises ModelError if they differ."""
+def check_source(backbone: Backbone, reference: bytes, images: Pixels) -> Json:
+    """Compare the float graph with the trained network on real pictures; the statement for the certificate.
+
+    Raises ModelError if they differ.
+    """
     expected = encode(backbone, images).numpy()
     got = embed(reference, list(images))
     got /= np.linalg.norm(got, axis=1, keepdims=True)
-    error = float(np.abs(got - expected).max() / np.abs(expected).max())
+    error = float(np.linalg.norm(got - expected, axis=1).max())
     if not error <= EXACT:
         raise ModelError(
             f"export: expected the float graph to compute what the network computes, within {EXACT:g}, got {error:.2g}",
             "this is a fault of training/pictures; report it",
+        )
+    cosine = float((got * expected).sum(1).min())
+    return {
+        "framework": f"torch {metadata.version('torch')}",
+        "pictures": len(images),
+        "relative_error": float(f"{error:.2g}"),
+        "cosine": round(cosine, 7),
+        "limits": {"relative_error": EXACT},
+    }
+
+
+def _separates(folder: Folder, images: Pixels, backbone: Backbone, last: Path) -> None:
+    """Raises ModelError if the network confuses the validation classes: its bundle would be of no use."""
+    held = folder.rows("validate", CAP)
+    eer = quick(encode(backbone, images[held]).numpy(), folder.owner[held])["eer"]
+    if eer > SEPARATES:
+        raise ModelError(
+            f"{last}: expected a network that separates the validation classes with an equal error rate of at most "
+            f"{SEPARATES:.0%}, got {eer:.1%}",
+            "see the curve in log.jsonl; add classes, train longer (--steps), choose a larger --size, or remove pictures "
+            "that do not show their class",
         )
 
 
