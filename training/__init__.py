@@ -1,1 +1,1 @@
-"""Trainers, for a workstation: twin network (Koch et al. 2015), landmark network, face distillation. Not published."""
+"""Trainers, for a workstation: twin network (Koch et al. 2015) for Omniglot or any pictures, landmarks, faces. Not published."""

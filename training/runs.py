@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
 from edge_oneshot.errors import EdgeOneshotError
+from training.progress import Progress, interrupt
 
 Row = Mapping[str, object]  # one line of log.jsonl
 
@@ -44,7 +45,7 @@ def begin(last: Path, resume: bool) -> dict[str, Any] | None:
             f"{last}: expected a folder without an earlier run", "--resume continues it; otherwise name another folder"
         )
     last.parent.mkdir(parents=True, exist_ok=True)
-    kept: dict[str, Any] | None = torch.load(last, weights_only=True) if resume else None
+    kept: dict[str, Any] | None = torch.load(last, weights_only=True, map_location="cpu") if resume else None
     return kept
 
 
@@ -59,6 +60,9 @@ def log(out: Path, row: Row) -> None:
     with (out / "log.jsonl").open("a", encoding="utf-8") as lines:
         lines.write(json.dumps(row) + "\n")
     print(json.dumps(row), flush=True)
+
+
+Rates = Callable[[torch.optim.Optimizer, int], None]  # sets the learning rates of a step
 
 
 def rate_at(config: StepConfig, step: int) -> float:
@@ -80,8 +84,65 @@ def running_mean(net: nn.Module, decay: float) -> AveragedModel:
     return average
 
 
-def _state(net: nn.Module, optimizer: torch.optim.Optimizer, config: StepConfig, step: int) -> dict[str, object]:
-    return {"config": asdict(config), "net": net.state_dict(), "optimizer": optimizer.state_dict(), "step": step}
+class Run:
+    """The state of a run by steps: network, optimiser, running mean of the weights, step, and numbers not yet logged."""
+
+    def __init__(
+        self, net: nn.Module, optimizer: torch.optim.Optimizer, config: StepConfig, decay: float | None
+    ) -> None:
+        self.net, self.optimizer, self.config = net, optimizer, config
+        self.average = None if decay is None else running_mean(net, decay)
+        self.step = 0
+        self.numbers: list[float] = []
+
+    def load(self, kept: Mapping[str, Any]) -> None:
+        self.net.load_state_dict(kept["net"])
+        self.optimizer.load_state_dict(kept["optimizer"])
+        self.step, self.numbers = int(kept["step"]), list(kept.get("numbers", []))
+        if self.average is not None:
+            self.average.module.load_state_dict(dict(zip(self.net.state_dict(), kept["average"], strict=True)))
+            self.average.n_averaged.fill_(self.step + 1)
+
+    def save(self, path: Path) -> None:
+        state: dict[str, object] = {
+            "config": asdict(self.config),
+            "net": self.net.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "step": self.step,
+            "numbers": self.numbers,
+        }
+        if self.average is not None:
+            state["average"] = list(self.average.module.state_dict().values())
+        save(path, state)
+
+    def cosine(self, optimizer: torch.optim.Optimizer, step: int) -> None:
+        for group in optimizer.param_groups:
+            group["lr"] = rate_at(self.config, step)
+
+    def take(self, loss: Callable[[int], tuple[Tensor, float]], clip: float | None, rates: Rates | None) -> None:
+        """One step. Raises FloatingPointError for a loss that is not finite."""
+        (rates or self.cosine)(self.optimizer, self.step)
+        self.net.train()
+        value, number = loss(self.step)
+        if not torch.isfinite(value):
+            raise FloatingPointError(
+                f"step {self.step}: expected a finite loss, got {value.item()}. Fix: lower the rate"
+            )
+        self.optimizer.zero_grad()
+        value.backward()
+        if clip is not None:
+            nn.utils.clip_grad_norm_(self.net.parameters(), clip)
+        self.optimizer.step()
+        if self.average is not None:
+            self.average.update_parameters(self.net)
+        self.numbers.append(number)
+        self.step += 1
+
+    @property
+    def measured(self) -> nn.Module:
+        """What is measured: the running mean if there is one, else the network; in evaluation mode."""
+        module: nn.Module = self.net if self.average is None else self.average.module
+        return module.eval()
 
 
 def train_steps(
@@ -96,51 +157,42 @@ def train_steps(
     resume: bool = False,
     decay: float | None = None,
     clip: float | None = None,
+    rates: Rates | None = None,
 ) -> None:
     """Train `net`, write checkpoints to `last` and lines to log.jsonl beside it.
 
     loss: step -> the loss, and a number of the step; the log has its mean as `logged`. What is random in a step depends
     on the seed and the step alone, so a resumed run repeats what it would have been. decay: of the running mean of the
     weights; `report` then measures the mean, else `net`. clip: largest norm of the gradient.
+    rates: sets the learning rates of a step, in place of the cosine.
+
+    Ctrl-C ends the step, writes the checkpoint and raises KeyboardInterrupt.
     """
-    average = None if decay is None else running_mean(net, decay)
-    start, kept = 0, begin(last, resume)
-    if kept is not None:
-        net.load_state_dict(kept["net"])
-        optimizer.load_state_dict(kept["optimizer"])
-        start = int(kept["step"])
-        if average is not None:
-            average.module.load_state_dict(dict(zip(net.state_dict(), kept["average"], strict=True)))
-            average.n_averaged.fill_(start + 1)
-    numbers: list[float] = []
-    began = time.perf_counter()
-    for step in range(start, config.steps):
-        for group in optimizer.param_groups:
-            group["lr"] = rate_at(config, step)
-        net.train()
-        value, number = loss(step)
-        if not torch.isfinite(value):
-            raise FloatingPointError(f"step {step}: expected a finite loss, got {value.item()}. Fix: lower the rate")
-        optimizer.zero_grad()
-        value.backward()
-        if clip is not None:
-            nn.utils.clip_grad_norm_(net.parameters(), clip)
-        optimizer.step()
-        numbers.append(number)
-        if average is not None:
-            average.update_parameters(net)
-        if (step + 1) % config.every == 0 or step + 1 == config.steps:
-            state = _state(net, optimizer, config, step + 1)
-            if average is not None:
-                state["average"] = list(average.module.state_dict().values())
-            save(last, state)
-            row: dict[str, object] = {"step": step + 1, logged: round(float(np.mean(numbers[-config.every :])), 5)}
-            row |= report((net if average is None else average.module).eval())
-            row["seconds"] = round(time.perf_counter() - began, 1)
-            log(last.parent, row)
+    run = Run(net, optimizer, config, decay)
+    if (kept := begin(last, resume)) is not None:
+        run.load(kept)
+    began, progress = time.perf_counter(), Progress(config.steps, run.step, "step")
+    with interrupt() as pressed:
+        while run.step < config.steps:
+            run.take(loss, clip, rates)
+            progress.show(run.step, f"loss {run.numbers[-1]:.3f}")
+            if run.step % config.every == 0 or run.step == config.steps:
+                row: dict[str, object] = {"step": run.step, logged: round(float(np.mean(run.numbers)), 5)}
+                row |= report(run.measured)
+                row["seconds"] = round(time.perf_counter() - began, 1)
+                run.numbers = []
+                run.save(last)
+                progress.clear()
+                log(last.parent, row)
+            if pressed() and run.step < config.steps:
+                progress.clear()
+                run.save(last)
+                raise KeyboardInterrupt(f"stopped after step {run.step} of {config.steps}")
 
 
-def generator_of(seed: int, step: int) -> tuple[np.random.Generator, torch.Generator]:
+def generator_of(
+    seed: int, step: int, device: torch.device | str = "cpu"
+) -> tuple[np.random.Generator, torch.Generator]:
     """The random numbers of one step or epoch, for numpy and for torch."""
     random = np.random.default_rng([seed, step])
-    return random, torch.Generator().manual_seed(int(random.integers(2**62)))
+    return random, torch.Generator(device).manual_seed(int(random.integers(2**62)))

@@ -64,3 +64,18 @@ def npz(arrays: dict[str, np.ndarray], tmp_path: Path) -> Path:
     path = tmp_path / "drawings.npz"
     np.savez(path, **arrays)
     return path
+
+
+@pytest.fixture(scope="session")
+def pattern_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """24 classes of 18 pictures, each as DIR/pattern-NN/NN.png: coloured patterns in varying light."""
+    root = tmp_path_factory.mktemp("data") / "patterns"
+    for c in range(24):
+        pattern = np.random.default_rng(c).uniform(30, 220, (5, 5, 3))
+        (root / f"pattern-{c:02d}").mkdir(parents=True)
+        for i in range(18):
+            own = np.random.default_rng([c, i])
+            large = np.kron(pattern, np.ones((14, 14, 1))) * own.uniform(0.8, 1.15)
+            pixels = np.clip(large + own.normal(0, 8, large.shape), 0, 255).astype(np.uint8)
+            Image.fromarray(pixels).save(root / f"pattern-{c:02d}" / f"{i:02d}.png")
+    return root

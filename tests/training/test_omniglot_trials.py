@@ -9,8 +9,8 @@ from converters.scores import Pairs
 from training.omniglot.baselines import hausdorff, modified_hausdorff, nearest_pixel
 from training.omniglot.data import DataError, Drawings
 from training.omniglot.evaluate import COSINE, FALSE_UNKNOWN, interval, open_set, run_scores, unit
-from training.omniglot.thresholds import measured, within_alphabets
-from training.omniglot.trials import draw_pairs, draw_runs, pairs_of_runs, run_indices
+from training.omniglot.trials import draw_pairs, draw_runs, pairs_of_runs, run_indices, within_alphabets
+from training.thresholds import measured
 
 
 def test_a_run_is_twenty_characters_of_one_alphabet_by_two_drawers(drawings: Drawings) -> None:

@@ -14,16 +14,13 @@ def parser() -> argparse.ArgumentParser:
     train = commands.add_parser("train", help="stage one: train on same/different pairs")
     train.add_argument("--data", type=Path, required=True, help="omniglot .npz or folder of alphabets")
     train.add_argument("--out", type=Path, required=True, help="folder for checkpoints, log and curves")
-    train.add_argument("--network", choices=("small", "koch"), default="small")
+    train.add_argument("--network", choices=("small", "base", "teacher", "koch"), default="base")
     train.add_argument("--resume", action="store_true", help="continue the run in --out")
+    train.add_argument("--device", default="cpu", help="cuda for a GPU")
     train.add_argument("--threads", type=int, default=0, help="CPU threads (0: all)")
     train.add_argument(
         "--set", action="append", default=[], metavar="KEY=VALUE", help="a setting of TrainConfig, its value as JSON"
     )
-    average = commands.add_parser("average", help="write the mean of several checkpoints' weights")
-    average.add_argument("--checkpoints", type=Path, nargs="+", required=True)
-    average.add_argument("--data", type=Path, required=True, help="omniglot .npz or folder of alphabets")
-    average.add_argument("--out", type=Path, required=True, help="the averaged checkpoint")
     export = commands.add_parser("export", help="export a checkpoint as an int8 bundle")
     export.add_argument("--checkpoint", type=Path, required=True)
     export.add_argument("--data", type=Path, required=True, help="omniglot .npz or folder of alphabets")

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-import math
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+
+from training.affine import affine
 
 
 def koch_affine(count: int, generator: torch.Generator) -> Tensor:
@@ -17,38 +20,6 @@ def koch_affine(count: int, generator: torch.Generator) -> Tensor:
     return affine(count, generator, rotation_deg=10, shear=0.3, scale=0.2, shift=2 / 105, probability=0.5)
 
 
-def affine(
-    count: int,
-    generator: torch.Generator,
-    *,
-    rotation_deg: float,
-    shear: float,
-    scale: float,
-    shift: float,
-    probability: float,
-) -> Tensor:
-    """(B, 2, 3) output-to-input maps in `grid_sample` coordinates; `shift` is a fraction of the side."""
-
-    def uniform(limit: float, width: int) -> Tensor:
-        value = (torch.rand(count, width, generator=generator) * 2 - 1) * limit
-        present = torch.rand(count, width, generator=generator) < probability
-        return value * present
-
-    angle = uniform(math.radians(rotation_deg), 1)[:, 0]
-    shears, scales, shifts = uniform(shear, 2), 1 + uniform(scale, 2), uniform(2 * shift, 2)
-    rotate = torch.stack([torch.cos(angle), -torch.sin(angle), torch.sin(angle), torch.cos(angle)], 1).view(-1, 2, 2)
-    one = torch.ones(count)
-    skew = torch.stack([one, shears[:, 0], shears[:, 1], one], 1).view(-1, 2, 2)
-    linear = rotate @ skew @ torch.diag_embed(1 / scales)
-    return torch.cat([linear, shifts[:, :, None]], 2)
-
-
-def elastic(count: int, side: int, generator: torch.Generator, *, knots: int = 5, strength: float = 0.04) -> Tensor:
-    """Smooth random displacement (B, side, side, 2): normal noise on a coarse grid, interpolated."""
-    coarse = torch.randn(count, 2, knots, knots, generator=generator) * strength
-    return F.interpolate(coarse, size=(side, side), mode="bicubic", align_corners=True).permute(0, 2, 3, 1)
-
-
 def warp(ink: Tensor, matrices: Tensor, side: int, displacement: Tensor | None = None) -> Tensor:
     """Sample ink (B, 1, H, W) through the maps onto (B, 1, side, side); outside is paper."""
     grid = F.affine_grid(matrices, [len(ink), 1, side, side], align_corners=False)
@@ -57,13 +28,42 @@ def warp(ink: Tensor, matrices: Tensor, side: int, displacement: Tensor | None =
     return F.grid_sample(ink, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
 
 
-def distort(ink: Tensor, side: int, kind: str, generator: torch.Generator) -> Tensor:
+@dataclass(frozen=True, slots=True)
+class Distortion:
+    """One distortion for each drawing of a batch, which can be sampled at several resolutions.
+
+    matrices (B, 2, 3). knots: displacements (B, 2, k, k) on coarse grids, interpolated and added up. strength (B, 1, 1, 1)
+    of the ink, as pen pressure and scanner vary: the stroke becomes fainter, or its blurred edge darker and so wider.
+    """
+
+    matrices: Tensor
+    knots: tuple[Tensor, ...] = ()
+    strength: Tensor | None = None
+
+    def apply(self, ink: Tensor, side: int) -> Tensor:
+        """Ink (B, 1, H, W) -> (B, 1, side, side)."""
+        displacement = None
+        if self.knots:
+            fields = [F.interpolate(k, size=(side, side), mode="bicubic", align_corners=True) for k in self.knots]
+            displacement = torch.stack(fields).sum(0).permute(0, 2, 3, 1)
+        drawn = warp(ink, self.matrices, side, displacement)
+        return drawn if self.strength is None else (drawn * self.strength).clamp_(0, 1)
+
+
+def draw_distortion(count: int, kind: str, generator: torch.Generator) -> Distortion:
     """`kind` "koch" (their affine maps) or "elastic" (stronger affine maps, elastic displacement, ink strength)."""
-    count = len(ink)
     if kind == "koch":
-        return warp(ink, koch_affine(count, generator), side)
+        return Distortion(koch_affine(count, generator))
     matrices = affine(count, generator, rotation_deg=15, shear=0.25, scale=0.25, shift=0.08, probability=0.7)
-    drawn = warp(ink, matrices, side, elastic(count, side, generator))
-    # As pen pressure and scanner vary: the stroke becomes fainter, or its blurred edge darker and so wider.
-    strength = torch.empty(count, 1, 1, 1).uniform_(0.7, 1.6, generator=generator)
-    return (drawn * strength).clamp_(0, 1)
+    device = generator.device
+    knots = tuple(
+        torch.randn(count, 2, k, k, generator=generator, device=device) * size for k, size in ((5, 0.04), (9, 0.015))
+    )
+    strength = torch.rand(count, 1, 1, 1, generator=generator, device=device) * 0.9 + 0.7
+    return Distortion(matrices, knots, strength)
+
+
+def distort(ink: Tensor, sides: Sequence[int], kind: str, generator: torch.Generator) -> list[Tensor]:
+    """The same distortion of ink (B, 1, H, W) at each side: [(B, 1, side, side), ...]."""
+    distortion = draw_distortion(len(ink), kind, generator)
+    return [distortion.apply(ink, side) for side in sides]

@@ -38,19 +38,14 @@ def train(options: argparse.Namespace) -> None:
 
     if options.threads:
         torch.set_num_threads(options.threads)
-    best = run(
+    last = run(
         load_drawings(options.data),
         TrainConfig(**settings(options.network, options.set)),
         options.out,
         resume=options.resume,
+        device=options.device,
     )
-    print(f"best checkpoint: {best}")
-
-
-def average(options: argparse.Namespace) -> None:
-    from training.omniglot.average import average as run
-
-    print(json.dumps(run(options.checkpoints, load_drawings(options.data), options.out)))
+    print(f"checkpoint: {last}")
 
 
 def export(options: argparse.Namespace) -> None:

@@ -2,27 +2,23 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
-from training.omniglot.model import Row
 
-
-def draw_curves(history: list[Row], path: Path) -> None:
-    """Losses and validation scores over the epochs, as PNG."""
+def draw_curves(log: Path, path: Path) -> None:
+    """Loss and validation scores over the steps, as PNG. log: the run's log.jsonl."""
     import matplotlib
 
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
+    rows = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
     figure, (left, right) = pyplot.subplots(1, 2, figsize=(10, 4))
-    epochs = [row["epoch"] for row in history]
-    for axis, keys in (
-        (left, ("softmax_loss", "verification_loss")),
-        (right, ("one_shot_cosine", "one_shot_l1", "verification")),
-    ):
+    for axis, keys in ((left, ("loss",)), (right, ("one_shot_cosine", "one_shot_l1", "verification"))):
         for key in keys:
-            axis.plot(epochs, [row[key] for row in history], label=key)
-        axis.set_xlabel("epoch")
+            axis.plot([row["step"] for row in rows], [row[key] for row in rows], label=key)
+        axis.set_xlabel("step")
         axis.legend()
         axis.grid(alpha=0.3)
     figure.tight_layout()

@@ -135,6 +135,12 @@ def accuracy(right: NDArray[np.bool_]) -> Json:
     return {"one_shot_accuracy": float(right.mean()), "ci95": list(interval(right))}
 
 
+def per_alphabet(right: NDArray[np.bool_], alphabets: tuple[str, ...]) -> Json:
+    """The accuracy in each alphabet; the runs come in its order, the same number for each. {} for given runs."""
+    parts = np.split(right, len(alphabets)) if alphabets else []
+    return {name: accuracy(part) for name, part in zip(alphabets, parts, strict=True)}
+
+
 def evaluate(
     data: Path,
     bundle_path: Path,
@@ -163,6 +169,7 @@ def evaluate(
         "protocol": protocol,
         "alphabets": list(t.alphabets),
         **accuracy(hits),
+        "per_alphabet": per_alphabet(hits, t.alphabets),
         "trials": t.runs.trials,
         "ways": t.runs.ways,
         "runs": len(t.runs.train),
@@ -200,6 +207,8 @@ def table(result: Json) -> str:
     for name in ("modified_hausdorff", "nearest_pixel"):
         if (row := result.get(f"baseline_{name}")) is not None:
             lines.append(f"  {name.replace('_', ' '):<25} {_percent(row['one_shot_accuracy'], row['ci95'])}")
+    for name, row in result["per_alphabet"].items():
+        lines.append(f"  {name:<25.25} {_percent(row['one_shot_accuracy'], row['ci95'])}")
     lines.append(f"verification, {result['verification_pairs']} balanced pairs: {result['verification_accuracy']:.2%}")
     for key, text in (
         ("open_set", "threshold set on these trials"),

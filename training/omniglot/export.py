@@ -22,8 +22,8 @@ from training.omniglot.graph import float_graph
 from training.omniglot.model import Model, TrainConfig, load
 from training.omniglot.source import preparation
 from training.omniglot.split import alphabets
-from training.omniglot.thresholds import measured, within_alphabets
-from training.omniglot.trials import run_indices
+from training.omniglot.trials import run_indices, within_alphabets
+from training.thresholds import measured
 
 CALIBRATION = 200  # drawings; ten serve about as well
 

@@ -1,6 +1,6 @@
 """The twin networks: an encoder for both drawings, and the head that compares the two embeddings.
 
-`SmallTwin` is designed for int8: bounded activations (ReLU6), convolutions only, a global depthwise convolution instead
+`ConvTwin` is designed for int8: bounded activations (ReLU6), convolutions only, a global depthwise convolution instead
 of pooling or a large dense layer, padding as TFLite's SAME. `KochTwin` is the network of Koch et al. 2015, figure 4.
 """
 
@@ -8,73 +8,51 @@ of pooling or a large dense layer, padding as TFLite's SAME. `KochTwin` is the n
 # (torch is checked without types)
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from training.blocks import ConvBlock, Residual
 
-class ConvBlock(nn.Module):
-    """Convolution, batch norm, and ReLU6 unless `linear`. `same` pads as TFLite: with stride 2 at the right and the bottom."""
+
+class ConvTwin(nn.Module):
+    """Ink (B, 1, side, side) in [0, 1] -> embedding (B, D), not normalised.
+
+    widths: channels of the three resolutions and of the last map. depths: residual blocks at each resolution; the first
+    one has a plain convolution instead if its depth is 0. dropped: share of channels and of residual branches that
+    training leaves out. The sides are even wherever a stride of 2 follows, so that padding is the same in TFLite.
+    """
 
     def __init__(
         self,
-        inputs: int,
-        outputs: int,
-        kernel: int,
-        *,
-        stride: int = 1,
-        groups: int = 1,
-        same: bool = True,
-        linear: bool = False,
-    ) -> None:
-        super().__init__()
-        self.same, self.linear, self.kernel, self.stride = same, linear, kernel, stride
-        self.conv = nn.Conv2d(inputs, outputs, kernel, stride, groups=groups, bias=False)
-        self.norm = nn.BatchNorm2d(outputs)
-
-    def forward(self, x: Tensor) -> Tensor:
-        if self.same and self.kernel > 1:
-            total = self.kernel - self.stride  # right for even input sizes, which SmallTwin has where the stride is 2
-            before = total // 2
-            x = F.pad(x, (before, total - before, before, total - before))
-        x = self.norm(self.conv(x))
-        return x if self.linear else F.relu6(x)
-
-
-class Residual(nn.Module):
-    """Two 3x3 convolutions and a shortcut."""
-
-    def __init__(self, channels: int):
-        super().__init__()
-        self.first = ConvBlock(channels, channels, 3)
-        self.second = ConvBlock(channels, channels, 3, linear=True)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return F.relu6(x + self.second(self.first(x)))
-
-
-class SmallTwin(nn.Module):
-    """Ink (B, 1, 60, 60) in [0, 1] -> embedding (B, D), not normalised."""
-
-    side_px = 60
-
-    def __init__(self, widths: tuple[int, int, int, int] = (16, 48, 128, 256), dimension: int = 128):
+        widths: tuple[int, int, int, int] = (16, 48, 128, 256),
+        depths: tuple[int, int, int] = (0, 1, 1),
+        dimension: int = 128,
+        side_px: int = 60,
+        dropped: float = 0.0,
+    ):
         super().__init__()
         a, b, c, d = widths
-        self.dimension = dimension
+        self.side_px, self.dimension = side_px, dimension
+        first = (
+            side_px - 5
+        ) // 2 + 1  # no padding in the first convolution, so the pixel scale can be folded in exactly
+        last = first // 4
         self.body = nn.Sequential(
-            ConvBlock(
-                1, a, 5, stride=2, same=False
-            ),  # (B, a, 28, 28); no padding, so the pixel scale can be folded in exactly
-            ConvBlock(a, a, 3),
-            ConvBlock(a, b, 3, stride=2),  # (B, b, 14, 14)
-            Residual(b),
-            ConvBlock(b, c, 3, stride=2),  # (B, c, 7, 7)
-            Residual(c),
+            ConvBlock(1, a, 5, stride=2, same=False),  # (B, a, first, first)
+            *([Residual(a, dropped) for _ in range(depths[0])] or [ConvBlock(a, a, 3)]),
+            ConvBlock(a, b, 3, stride=2),
+            *(Residual(b, dropped) for _ in range(depths[1])),
+            ConvBlock(b, c, 3, stride=2),  # (B, c, last, last)
+            *(Residual(c, dropped) for _ in range(depths[2])),
             ConvBlock(c, d, 1),
-            ConvBlock(d, d, 7, groups=d, same=False, linear=True),  # (B, d, 1, 1): a learned weight for every position
+            *([nn.Dropout2d(dropped)] if dropped else []),
+            ConvBlock(
+                d, d, last, groups=d, same=False, linear=True
+            ),  # (B, d, 1, 1): a learned weight for every position
         )
         self.embed = nn.Conv2d(d, dimension, 1)
 
@@ -126,12 +104,17 @@ class L1Head(nn.Module):
         return self.bias - ((left - right).abs() * self.weights).sum(-1)
 
 
-NETWORKS: dict[str, Any] = {"small": SmallTwin, "koch": KochTwin}
+# "base" ships. "teacher" is larger than a bundle should be: others learn from it.
+NETWORKS: dict[str, Callable[[], nn.Module]] = {
+    "small": ConvTwin,
+    "base": partial(ConvTwin, widths=(24, 64, 128, 256), depths=(0, 2, 2), dimension=256),
+    "teacher": partial(ConvTwin, widths=(48, 128, 256, 512), depths=(1, 2, 2), dimension=512, side_px=76, dropped=0.1),
+    "koch": KochTwin,
+}
 
 
-def build(network: str, **options: Any) -> nn.Module:
+def build(network: str) -> nn.Module:
     """The encoder of that name. Raises ValueError for an unknown one."""
     if network not in NETWORKS:
         raise ValueError(f"network: expected one of {', '.join(NETWORKS)}, got {network!r}")
-    module: nn.Module = NETWORKS[network](**options)
-    return module
+    return NETWORKS[network]()

@@ -1,4 +1,4 @@
-"""Optimisers and learning rates: AdamW for the small network, SGD with rates per layer for the network of the paper."""
+"""Optimisers and learning rates: AdamW for the small networks, SGD with rates per layer for the network of the paper."""
 
 from __future__ import annotations
 
@@ -9,13 +9,15 @@ from torch import nn
 
 from training.omniglot.model import Model, TrainConfig
 
+KOCH_EPOCH = 106  # steps
+
 
 def make_optimizer(model: Model, config: TrainConfig) -> torch.optim.Optimizer:
     if config.optimizer == "adamw":
         matrices = [p for p in model.parameters() if p.ndim > 1]
         vectors = [p for p in model.parameters() if p.ndim <= 1]
-        groups = [{"params": matrices, "weight_decay": config.weight_decay}, {"params": vectors, "weight_decay": 0.0}]
-        return torch.optim.AdamW([{**g, "base": config.rate} for g in groups], lr=config.rate)
+        groups = [{"params": matrices, "weight_decay": config.decay}, {"params": vectors, "weight_decay": 0.0}]
+        return torch.optim.AdamW(groups, lr=config.rate)
     # The paper uses a rate, a final momentum and an L2 penalty per layer, found by a search whose result it does not
     # print. Here the dense layer, which has the most weights and the largest initial ones, has the lowest rate and the
     # highest penalty.
@@ -36,12 +38,13 @@ def make_optimizer(model: Model, config: TrainConfig) -> torch.optim.Optimizer:
     return torch.optim.SGD(layers, lr=1e-3, momentum=0.5)
 
 
-def set_rates(optimizer: torch.optim.Optimizer, config: TrainConfig, position: float) -> None:
-    """Rates at ``position`` (in epochs, fractional): trapezoid for AdamW; for SGD Koch's 1 % decay and rising momentum."""
+def set_rates(optimizer: torch.optim.Optimizer, config: TrainConfig, step: int) -> None:
+    """The rates of a step: trapezoid for AdamW; for SGD Koch's 1 % decay an epoch and rising momentum."""
     for group in optimizer.param_groups:
         if config.optimizer == "adamw":
-            down = (config.epochs - position) / max(1e-9, config.cooldown * config.epochs)
-            group["lr"] = group["base"] * min(1.0, (position + 0.02), down)
+            down = (config.steps - step) / max(1e-9, config.cooldown * config.steps)
+            group["lr"] = config.rate * min(1.0, (step + 1) / config.warm_up, down)
         else:
-            group["lr"] = group["base"] * 0.99 ** int(position)
-            group["momentum"] = 0.5 + (group["final_momentum"] - 0.5) * min(1.0, position / 50)
+            epoch = step // KOCH_EPOCH
+            group["lr"] = group["base"] * 0.99**epoch
+            group["momentum"] = 0.5 + (group["final_momentum"] - 0.5) * min(1.0, epoch / 50)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from converters import scores
 from training.omniglot.data import DataError, Drawings, Runs
 
 
@@ -92,3 +93,18 @@ def pairs_of_runs(
     wrong = (truth + rng.integers(1, runs.ways, truth.shape)) % runs.ways
     same = np.repeat([True, False], len(truth))
     return np.tile(run, 2), np.concatenate([truth, wrong]), np.tile(item, 2), same
+
+
+def within_alphabets(drawings: Drawings) -> scores.Pairs:
+    """Every pair of drawings of one alphabet by two drawers: the comparisons of a one-shot trial."""
+    first, second = [], []
+    for i in range(len(drawings.ink)):
+        peers = (drawings.alphabet == drawings.alphabet[i]) & (drawings.drawer != drawings.drawer[i])
+        later = np.flatnonzero(peers[i + 1 :]) + i + 1
+        first.append(np.full(len(later), i))
+        second.append(later)
+    return scores.Pairs(
+        np.concatenate(first).astype(np.int32),
+        np.concatenate(second).astype(np.int32),
+        drawings.character.astype(np.int32),
+    )

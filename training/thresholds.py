@@ -1,4 +1,4 @@
-"""From comparison scores of labelled drawings to the card's fields: thresholds by FMR, and the probability map."""
+"""From comparison scores of labelled pictures to the card's fields: thresholds by FMR, and the probability map."""
 
 from __future__ import annotations
 
@@ -10,28 +10,12 @@ from numpy.typing import NDArray
 from converters.card import Json, measured_fields
 from converters.scores import Pairs, resolved
 from edge_oneshot.evaluation import metrics
-from training.omniglot.data import Drawings
 
 RATES = (1e-2, 1e-3, 1e-4)
 
 
-def within_alphabets(drawings: Drawings) -> Pairs:
-    """Every pair of drawings of one alphabet by two drawers: the comparisons of a one-shot trial."""
-    first, second = [], []
-    for i in range(len(drawings.ink)):
-        peers = (drawings.alphabet == drawings.alphabet[i]) & (drawings.drawer != drawings.drawer[i])
-        later = np.flatnonzero(peers[i + 1 :]) + i + 1
-        first.append(np.full(len(later), i))
-        second.append(later)
-    return Pairs(
-        np.concatenate(first).astype(np.int32),
-        np.concatenate(second).astype(np.int32),
-        drawings.character.astype(np.int32),
-    )
-
-
 def measured(score: NDArray[np.floating[Any]], pairs: Pairs, protocol: str) -> Json:
-    """The card's `thresholds` and `probability`. Intervals: bootstrap over characters. score (P,) of the pairs.
+    """The card's `thresholds` and `probability`. Intervals: bootstrap over classes. score (P,) of the pairs.
 
     Rates that need more non-mated pairs are omitted. Raises ValueError if none remains.
     """

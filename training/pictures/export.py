@@ -1,0 +1,160 @@
+"""A trained network as the device's bundle: int8, certified, with thresholds and probabilities of unseen classes."""
+
+from __future__ import annotations
+
+from importlib import metadata
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from converters.card import TOOLS, About, Json, Preparation, encoder_card, parsed, pixels
+from converters.certify import Certificate, Limits, as_text, certify
+from converters.convert import convert
+from converters.flatbuffer import serialize
+from converters.labelled import Labelled
+from converters.litert import embed
+from converters.scores import all_pairs, compare_pairs
+from edge_oneshot.errors import ModelError
+from edge_oneshot.model.bundle import digest, read_bundle, write_bundle
+from edge_oneshot.model.card import EncoderCard
+from edge_oneshot.model.encoder import TwinEncoder
+from training.pictures.folder import CAP, MIN_CERTIFIED, Folder, non_mated
+from training.pictures.model import MEAN, SIZES, STD, Backbone, encode, float_graph
+from training.pictures.train import settings, trained
+from training.pictures.trials import quick
+from training.thresholds import measured
+
+CALIBRATION = 200  # training pictures from which the ranges of the activations are taken
+COMPARED = 64  # of these, for the comparison with the trained network
+EXACT = 1e-4  # largest difference of the float graph's embeddings from the trained network's, both of unit length
+SEPARATES = 0.2  # largest equal error rate of the float network on the validation classes
+CERTIFIED = 600  # pictures for the certificate
+
+Pixels = NDArray[np.uint8]
+
+
+def base_card(name: str, size: str, data: str, digests: dict[str, str]) -> Json:
+    """The card before anything is measured."""
+    about = About(
+        name=name,
+        description="Pictures of one thing each, filling the frame: one-shot recognition without a detector.",
+        source=f"trained from scratch by training/pictures, size {size}",
+        licence="not stated",
+        training_data=data,
+    )
+    s = SIZES[size]
+    preparation = Preparation(input=pixels(s.side_px, [MEAN] * 3, [STD] * 3), regions="frame")
+    return encoder_card(about, preparation, s.dimension, digests, (*TOOLS, "torch"))
+
+
+def card_of(size: str) -> EncoderCard:
+    """The card of a size as far as pictures are prepared by it."""
+    return parsed(base_card("pictures", size, "none yet", {}))
+
+
+def export(folder: Folder, images: Pixels, last: Path, out: Path) -> Certificate:
+    """Convert the checkpoint, certify, measure thresholds on the validation classes, and write. images: uint8 (N, S, S, 3).
+
+    Raises ModelError if the float graph differs from the network, or int8 loses more than the certificate allows; then
+    no bundle is written.
+    """
+    config, backbone = settings(last), trained(last).backbone
+    _separates(folder, images, backbone, last)
+    learnt = folder.rows("train")
+    chosen = np.sort(np.random.default_rng(0).choice(learnt, min(CALIBRATION, len(learnt)), replace=False))
+    chips = [np.ascontiguousarray(images[i]) for i in chosen]
+    graph = float_graph(backbone)
+    digests = {"source": digest(serialize(graph)), "calibration": digest(images[chosen].tobytes())}
+    conversion = convert(graph, chips, [MEAN] * 3, [STD] * 3)
+    source = check_source(backbone, conversion.reference, images[chosen[:COMPARED]])
+
+    counts = {part: sum(p == part for p in folder.part) for part in ("train", "validate")}
+    data = f"{len(learnt)} pictures of {counts['train']} classes of the folder {folder.root.resolve().name}"
+    card = base_card(f"{folder.root.resolve().name}-{config.size}", config.size, data, digests)
+    comparator = parsed(card).comparator
+    certificate = certify(conversion, _certified(folder, images), comparator, Limits())
+    if not certificate.passed:
+        raise ModelError(
+            f"{last}: the certificate is refused, int8 loses too much\n{as_text(certificate)}",
+            "train longer, or choose another size",
+        )
+    certificate.record["source"] = source
+    held = folder.rows("validate", CAP)
+    pairs = all_pairs([str(c) for c in folder.owner[held]])
+    vectors = embed(conversion.model, [np.ascontiguousarray(images[i]) for i in held])
+    protocol = (
+        f"{counts['validate']} validation classes of the folder {folder.root.resolve().name}, not seen in training: all "
+        f"pairs of {len(held)} pictures"
+    )
+    card |= measured(compare_pairs(vectors, pairs, comparator), pairs, protocol) | {"certificate": certificate.record}
+    card["provenance"]["passes"] = list(conversion.passes)
+    _write(out, conversion.model, card)
+    return certificate
+
+
+def check_source(backbone: Backbone, reference: bytes, images: Pixels) -> Json:
+    """Compare the float graph with the trained network on real pictures; the statement for the certificate.
+
+    Raises ModelError if they differ.
+    """
+    expected = encode(backbone, images).numpy()
+    got = embed(reference, list(images))
+    got /= np.linalg.norm(got, axis=1, keepdims=True)
+    error = float(np.linalg.norm(got - expected, axis=1).max())
+    if not error <= EXACT:
+        raise ModelError(
+            f"export: expected the float graph to compute what the network computes, within {EXACT:g}, got {error:.2g}",
+            "this is a fault of training/pictures; report it",
+        )
+    cosine = float((got * expected).sum(1).min())
+    return {
+        "framework": f"torch {metadata.version('torch')}",
+        "pictures": len(images),
+        "relative_error": float(f"{error:.2g}"),
+        "cosine": round(cosine, 7),
+        "limits": {"relative_error": EXACT},
+    }
+
+
+def _separates(folder: Folder, images: Pixels, backbone: Backbone, last: Path) -> None:
+    """Raises ModelError if the network confuses the validation classes: its bundle would be of no use."""
+    held = folder.rows("validate", CAP)
+    eer = quick(encode(backbone, images[held]).numpy(), folder.owner[held])["eer"]
+    if eer > SEPARATES:
+        raise ModelError(
+            f"{last}: expected a network that separates the validation classes with an equal error rate of at most "
+            f"{SEPARATES:.0%}, got {eer:.1%}",
+            "see the curve in log.jsonl; add classes, train longer (--steps), choose a larger --size, or remove pictures "
+            "that do not show their class",
+        )
+
+
+def _certified(folder: Folder, images: Pixels) -> Labelled:
+    """The pictures for the certificate: of the validation classes, and of training classes if these are too few."""
+    rows = _thinned(folder, folder.rows("validate", CAP), CERTIFIED)
+    protocol = "validation classes, not seen in training"
+    if non_mated(np.unique(folder.owner[rows], return_counts=True)[1].tolist()) < MIN_CERTIFIED:
+        rows = np.concatenate([rows, _thinned(folder, folder.rows("train", CAP), CERTIFIED - len(rows))])
+        protocol = "validation classes and, since these are few, training classes"
+    chips = [np.ascontiguousarray(images[i]) for i in rows]
+    return Labelled(
+        chips, all_pairs([str(c) for c in folder.owner[rows]]), f"all pairs of {len(rows)} pictures of {protocol}"
+    )
+
+
+def _thinned(folder: Folder, rows: NDArray[np.int64], most: int) -> NDArray[np.int64]:
+    """At most about `most` rows: whole classes, evenly spread, so that mated pairs remain."""
+    every = -(-len(rows) // max(1, most))
+    return rows if every == 1 else rows[np.isin(folder.owner[rows], np.unique(folder.owner[rows])[::every])]
+
+
+def _write(out: Path, model: bytes, card: Json) -> None:
+    """Write the bundle once the device's own code has loaded it."""
+    part = out.with_name(out.name + ".unproved")
+    try:
+        write_bundle(part, model, card)
+        TwinEncoder(read_bundle(part))
+        part.replace(out)
+    finally:
+        part.unlink(missing_ok=True)
