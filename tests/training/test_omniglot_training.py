@@ -107,7 +107,7 @@ def test_the_networks_are_those_announced() -> None:
     with torch.inference_mode():
         assert koch.eval()(torch.zeros(1, 1, 105, 105)).shape == (1, 4096)
         assert small.eval()(torch.zeros(1, 1, 60, 60)).shape == (1, 128)
-        assert base.eval()(torch.zeros(1, 1, 60, 60)).shape == (1, 256)
+        assert base.eval()(torch.zeros(1, 1, 60, 60)).shape == (1, 224)
         ink = torch.rand(4, 1, 76, 76)
         assert torch.equal(teacher.eval()(ink), teacher(ink))
         assert not torch.equal(teacher.train()(ink), teacher(ink))  # it leaves channels and branches out

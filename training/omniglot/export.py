@@ -13,9 +13,8 @@ from converters.flatbuffer import serialize
 from converters.labelled import Labelled
 from converters.litert import embed
 from edge_oneshot.errors import ModelError
-from edge_oneshot.model.bundle import Bundle, digest, read_bundle, write_bundle
-from edge_oneshot.model.encoder import TwinEncoder
-from edge_oneshot.recognition.checked import trust_made_here
+from edge_oneshot.model.bundle import Bundle, digest
+from training.bundles import write
 from training.omniglot.data import Drawings, pack, resized
 from training.omniglot.evaluate import open_set, run_scores, unit
 from training.omniglot.graph import float_graph
@@ -80,17 +79,4 @@ def export(
     card["provenance"]["passes"] = list(conversion.passes)
     scores = run_scores(compare, vectors[train], vectors[test])
     card["provenance"]["open_set_threshold"] = open_set(scores, answer, None)["threshold"]
-    return _write(out, conversion.model, card), certificate
-
-
-def _write(out: Path, model: bytes, card: Json) -> Bundle:
-    """Write the bundle once the device's own code has loaded it."""
-    part = out.with_name(out.name + ".unproved")
-    try:
-        write_bundle(part, model, card)
-        TwinEncoder(read_bundle(part))
-        part.replace(out)
-        trust_made_here(out)
-    finally:
-        part.unlink(missing_ok=True)
-    return read_bundle(out)
+    return write(out, conversion.model, card), certificate

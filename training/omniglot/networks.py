@@ -107,7 +107,7 @@ class L1Head(nn.Module):
 # "base" ships. "teacher" is larger than a bundle should be: others learn from it.
 NETWORKS: dict[str, Callable[[], nn.Module]] = {
     "small": ConvTwin,
-    "base": partial(ConvTwin, widths=(24, 64, 128, 256), depths=(0, 2, 2), dimension=256),
+    "base": partial(ConvTwin, widths=(24, 64, 128, 256), depths=(0, 2, 2), dimension=224),
     "teacher": partial(ConvTwin, widths=(48, 128, 256, 512), depths=(1, 2, 2), dimension=512, side_px=76, dropped=0.1),
     "koch": KochTwin,
 }

@@ -16,9 +16,9 @@ from converters.labelled import Labelled
 from converters.litert import embed
 from converters.scores import all_pairs, compare_pairs
 from edge_oneshot.errors import ModelError
-from edge_oneshot.model.bundle import digest, read_bundle, write_bundle
+from edge_oneshot.model.bundle import digest
 from edge_oneshot.model.card import EncoderCard
-from edge_oneshot.model.encoder import TwinEncoder
+from training.bundles import write
 from training.pictures.folder import CAP, MIN_CERTIFIED, Folder, non_mated
 from training.pictures.model import MEAN, SIZES, STD, Backbone, encode, float_graph
 from training.pictures.train import settings, trained
@@ -89,7 +89,7 @@ def export(folder: Folder, images: Pixels, last: Path, out: Path) -> Certificate
     )
     card |= measured(compare_pairs(vectors, pairs, comparator), pairs, protocol) | {"certificate": certificate.record}
     card["provenance"]["passes"] = list(conversion.passes)
-    _write(out, conversion.model, card)
+    write(out, conversion.model, card)
     return certificate
 
 
@@ -147,14 +147,3 @@ def _thinned(folder: Folder, rows: NDArray[np.int64], most: int) -> NDArray[np.i
     """At most about `most` rows: whole classes, evenly spread, so that mated pairs remain."""
     every = -(-len(rows) // max(1, most))
     return rows if every == 1 else rows[np.isin(folder.owner[rows], np.unique(folder.owner[rows])[::every])]
-
-
-def _write(out: Path, model: bytes, card: Json) -> None:
-    """Write the bundle once the device's own code has loaded it."""
-    part = out.with_name(out.name + ".unproved")
-    try:
-        write_bundle(part, model, card)
-        TwinEncoder(read_bundle(part))
-        part.replace(out)
-    finally:
-        part.unlink(missing_ok=True)
