@@ -81,7 +81,7 @@ def export(folder: Folder, images: Pixels, last: Path, out: Path) -> Certificate
             f"{last}: the certificate is refused, int8 loses too much\n{as_text(certificate)}",
             "train longer, or choose another size",
         )
-    certificate.record["source"] = source
+    certificate.record["source"] = card["provenance"]["source_check"] = source
     held = folder.rows("validate", CAP)
     pairs = all_pairs([str(c) for c in folder.owner[held]])
     vectors = embed(conversion.model, [np.ascontiguousarray(images[i]) for i in held])
