@@ -194,6 +194,7 @@ def test_a_stopped_and_resumed_run_ends_in_the_same_bundle_which_enrolls(pattern
 
     card = read_bundle(bundle).encoder
     assert card.regions == "frame" and card.thresholds is not None and card.probability is not None
+    assert card.provenance["source_check"]["relative_error"] < 1e-4
     assert "data:image/jpeg;base64," in (whole / "report.html").read_text(encoding="utf-8")
     report = json.loads((whole / "report.json").read_text(encoding="utf-8"))
     assert report["one_shot"]["trials"] == 250 * report["one_shot"]["ways"]

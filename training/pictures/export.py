@@ -29,7 +29,9 @@ CALIBRATION = 200  # training pictures from which the ranges of the activations 
 COMPARED = 64  # of these, for the comparison with the trained network
 EXACT = 1e-4  # largest difference of the float graph's embeddings from the trained network's, both of unit length
 SEPARATES = 0.2  # largest equal error rate of the float network on the validation classes
-CERTIFIED = 600  # pictures for the certificate
+CERTIFIED = 1_000  # pictures for the certificate
+STEADY = 250  # classes; with fewer the certificate uses training classes, too
+OF_A_CLASS = 6  # pictures of a training class for the certificate, if these are enough
 
 Pixels = NDArray[np.uint8]
 
@@ -79,7 +81,7 @@ def export(folder: Folder, images: Pixels, last: Path, out: Path) -> Certificate
             f"{last}: the certificate is refused, int8 loses too much\n{as_text(certificate)}",
             "train longer, or choose another size",
         )
-    certificate.record["source"] = source
+    certificate.record["source"] = card["provenance"]["source_check"] = source
     held = folder.rows("validate", CAP)
     pairs = all_pairs([str(c) for c in folder.owner[held]])
     vectors = embed(conversion.model, [np.ascontiguousarray(images[i]) for i in held])
@@ -131,16 +133,23 @@ def _separates(folder: Folder, images: Pixels, backbone: Backbone, last: Path) -
 
 
 def _certified(folder: Folder, images: Pixels) -> Labelled:
-    """The pictures for the certificate: of the validation classes, and of training classes if these are too few."""
+    """The pictures for the certificate: of the validation classes, and of training classes if these are few.
+
+    A few classes decide the threshold at a false match rate of 1e-3, so a loss measured on few is mostly chance.
+    """
     rows = _thinned(folder, folder.rows("validate", CAP), CERTIFIED)
     protocol = "validation classes, not seen in training"
-    if non_mated(np.unique(folder.owner[rows], return_counts=True)[1].tolist()) < MIN_CERTIFIED:
-        rows = np.concatenate([rows, _thinned(folder, folder.rows("train", CAP), CERTIFIED - len(rows))])
+    if len(np.unique(folder.owner[rows])) < STEADY:
+        held = rows
+        for cap in (OF_A_CLASS, CAP):
+            learnt = _thinned(folder, folder.rows("train", cap), max(CERTIFIED - len(held), 1))
+            rows = np.concatenate([held, learnt])
+            if non_mated(np.unique(folder.owner[rows], return_counts=True)[1].tolist()) >= MIN_CERTIFIED:
+                break
         protocol = "validation classes and, since these are few, training classes"
     chips = [np.ascontiguousarray(images[i]) for i in rows]
-    return Labelled(
-        chips, all_pairs([str(c) for c in folder.owner[rows]]), f"all pairs of {len(rows)} pictures of {protocol}"
-    )
+    where = f"all pairs of {len(rows)} pictures of {protocol}"
+    return Labelled(chips, all_pairs([str(c) for c in folder.owner[rows]]), where)
 
 
 def _thinned(folder: Folder, rows: NDArray[np.int64], most: int) -> NDArray[np.int64]:
