@@ -20,18 +20,17 @@ RIM = 10  # px around the face that do not count
 
 def unblur(pixels: UInt8Array) -> UInt8Array:
     """Pixels uint8 (H, W, C) of a chip; the same array if the face did not move. In integers: the same on every processor."""
-    inner = pixels[RIM:-RIM, RIM:-RIM, pixels.shape[2] // 2].astype(np.int64)[..., None]
-    along, down = detail(inner), detail(inner.transpose(1, 0, 2))
-    if not 0 < np.square(along).sum() < MOVED * np.square(down).sum():
+    inner = pixels[RIM:-RIM, RIM:-RIM, pixels.shape[2] // 2].astype(np.int32)
+    along, down = (int(np.square(detail(plane), dtype=np.int64).sum()) for plane in (inner.T, inner))
+    if not 0 < along < MOVED * down:
         return pixels
-    half = LENGTH_PX // 2
-    added = (detail(pixels.astype(np.int64)) + half) // LENGTH_PX
-    return np.clip(pixels + added, 0, 255).astype(np.uint8)
+    added = detail(pixels.astype(np.int32).transpose(1, 0, 2)).transpose(1, 0, 2)
+    return np.clip(pixels + (added + LENGTH_PX // 2) // LENGTH_PX, 0, 255).astype(np.uint8)
 
 
-def detail(values: NDArray[np.int64]) -> NDArray[np.int64]:
-    """LENGTH_PX times what each value of (H, W, C) differs by from the mean of its neighbours along the row."""
-    half = LENGTH_PX // 2
-    sums = np.pad(values, ((0, 0), (half + 1, half), (0, 0)), mode="edge").cumsum(axis=1)
-    found: NDArray[np.int64] = LENGTH_PX * values - (sums[:, LENGTH_PX:] - sums[:, :-LENGTH_PX])
+def detail(values: NDArray[np.int32]) -> NDArray[np.int32]:
+    """LENGTH_PX times what each value differs by from the mean of its neighbours along the first axis, (N, ...)."""
+    half, count = LENGTH_PX // 2, len(values)
+    sums = values[np.clip(np.arange(-half - 1, count + half), 0, count - 1)].cumsum(axis=0, dtype=np.int32)
+    found: NDArray[np.int32] = LENGTH_PX * values - (sums[LENGTH_PX:] - sums[:-LENGTH_PX])
     return found
