@@ -25,7 +25,8 @@ def unblur(pixels: UInt8Array) -> UInt8Array:
     if not 0 < along < MOVED * down:
         return pixels
     added = detail(pixels.astype(np.int32).transpose(1, 0, 2)).transpose(1, 0, 2)
-    return np.clip(pixels + (added + LENGTH_PX // 2) // LENGTH_PX, 0, 255).astype(np.uint8)
+    sharp: UInt8Array = np.clip(pixels + (added + LENGTH_PX // 2) // LENGTH_PX, 0, 255).astype(np.uint8)
+    return sharp
 
 
 def detail(values: NDArray[np.int32]) -> NDArray[np.int32]:
