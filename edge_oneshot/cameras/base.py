@@ -84,6 +84,9 @@ class Adapter(ABC):
     def close(self) -> None:
         """Release the device. May be called twice."""
 
+    def expose(self, stops: float) -> None:  # noqa: B027 - most cameras cannot
+        """Expose by so many stops more than the camera would, from one of the next pictures on; most cameras ignore it."""
+
     def read(self, timeout_s: float) -> Frame:
         """The next frame, upright. Raises CameraError after timeout_s or on a loss, EndOfStream at the end."""
         shot = self.grab(timeout_s)

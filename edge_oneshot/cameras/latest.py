@@ -18,7 +18,7 @@ from enum import Enum
 from types import TracebackType
 from typing import Self
 
-from edge_oneshot.cameras.base import EndOfStream
+from edge_oneshot.cameras.base import Adapter, EndOfStream
 from edge_oneshot.cameras.schemes import Opener, camera_opener
 from edge_oneshot.config import CameraConfig
 from edge_oneshot.errors import CameraError
@@ -81,6 +81,7 @@ class LatestFrame:
         self._lost_since_ns: int | None = None
         self._driver_since_ns: int | None = None  # when the thread entered the driver; None: it is not in it
         self._counters = Counters()
+        self._stops = 0.0  # written by the loop, read by the thread
         self._thread = threading.Thread(target=self._run, name=f"camera {self._name}", daemon=True)
         self._thread.start()
 
@@ -117,6 +118,10 @@ class LatestFrame:
                 lambda: self._slot is not None or self._over or self._lost_ns() is not None, timeout_s
             )
             return self._slot is not None
+
+    def expose(self, stops: float) -> None:
+        """Expose by so many stops more from now on, if the camera can. Kept when the camera is opened again."""
+        self._stops = stops
 
     @property
     def state(self) -> State:
@@ -218,10 +223,13 @@ class LatestFrame:
         """One opening of the camera. Raises EndOfStream at the end of a file, CameraError on a loss."""
         first_seq = self._counters.frames
         self._enter_driver()
-        camera = self._open(self._stop)
+        camera, stops = self._open(self._stop), 0.0
         try:
             while not self._stop.is_set():
                 self._enter_driver()
+                if self._stops != stops and isinstance(camera, Adapter):
+                    stops = self._stops
+                    camera.expose(stops)
                 frame = camera.read(self._stall_s)
                 self._put(dataclasses.replace(frame, seq=first_seq + frame.seq) if first_seq else frame, camera.live)
         finally:

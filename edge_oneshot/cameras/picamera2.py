@@ -8,6 +8,7 @@ import time
 from typing import Any
 
 from edge_oneshot.cameras.base import WAIT_SLICE_S, Adapter, EndOfStream, Shot, Thinner
+from edge_oneshot.cameras.exposure import bounded
 from edge_oneshot.cameras.libcamera_pixels import to_rgb
 from edge_oneshot.config import CameraConfig
 from edge_oneshot.errors import CameraError
@@ -127,6 +128,12 @@ class Picamera2Camera(Adapter):
                     return Shot(pixels=pictures["main"], lores=pictures.get("lores"), captured_ns=captured_ns)
             finally:
                 request.release()
+
+    def expose(self, stops: float) -> None:
+        """By compensation of the automatic exposure, as far as the camera offers it. It has no effect beyond the longest
+        exposure and the highest gain."""
+        if "ExposureValue" in self._camera.camera_controls:
+            self._camera.set_controls({"ExposureValue": bounded(stops, self._camera.camera_controls["ExposureValue"])})
 
     def _next_request(self, deadline: float, timeout_s: float) -> Any:
         """The next request that completes; the caller releases it. Waits in slices, to notice `stop`."""

@@ -35,7 +35,8 @@ def calibrate(
 ) -> None:
     """Measure how high different people score with each other on your camera, for thresholds of your own.
 
-    The file replaces the thresholds of the model card. With --labels it also holds groups of matched strangers: people of
+    Only images that pass the gates for enrollment are used: poor templates match strangers more often than good ones, and
+    none is enrolled. The file replaces the thresholds of the model card. With --labels it also holds groups of matched strangers: people of
     the same sex and age band. It contains rates and scores, but no images and no templates. At least 20 people are
     needed; a false match rate of 1 in 1,000 needs some hundreds, and a group that decides the threshold needs 200. Lower
     rates than could be counted are extrapolated, and reported as extrapolated.
@@ -51,7 +52,7 @@ def calibrate(
     under_test = UnderTest.open(find_config(ctx))
     images = find_images(cohort)
     labels = labels_of(labels_file, images)
-    dataset = encode(under_test, images, workers)
+    dataset = encode(under_test, images, workers, templates=True)
     protocol = protocol or f"the user's own cohort, {len(dataset.images)} images"
     fitted = fit(Sources(everybody=dataset, labels=labels), under_test.comparator, protocol)
     decides = deciding_groups(parse_cohort(fitted, str(out)))

@@ -55,11 +55,16 @@ def common(command: Command) -> Command:
 
 
 def encode(
-    under_test: UnderTest, images: list[LabelledImage], workers: int, gates: QualityConfig | None = None
+    under_test: UnderTest,
+    images: list[LabelledImage],
+    workers: int,
+    gates: QualityConfig | None = None,
+    *,
+    templates: bool = False,
 ) -> EncodedDataset:
-    """Encode the images, with a progress bar. gates: instead of the configured ones."""
+    """Encode the images, with a progress bar. gates: instead of the configured ones. templates: as the gates for enrollment."""
     with progress(len(images), "encoding") as done:
-        return under_test.encode(images, workers, done, gates)
+        return under_test.encode(images, workers, done, gates, templates=templates)
 
 
 def labels_of(file: Path | None, images: list[LabelledImage]) -> Labels | None:

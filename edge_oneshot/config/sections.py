@@ -42,6 +42,11 @@ class CameraConfig:
         "any size, at the cost of now and then a second search per frame",
         choices=("near", "far"),
     )
+    exposure: str = _key(
+        "camera",
+        "what a picamera2 camera exposes for; camera: the whole picture; faces: up to 2 stops brighter while faces are dark",
+        choices=("camera", "faces"),
+    )
     fps: float = _key(
         10.0, "requested frames per second; videos and folders are shown at most at this rate", low=0.1, high=120
     )

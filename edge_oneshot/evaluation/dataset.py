@@ -82,12 +82,18 @@ def identity_numbers(images: Sequence[LabelledImage]) -> Ints:
 
 
 def encode_images(
-    images: Sequence[LabelledImage], make_pipeline: Callable[[], Pipeline], workers: int, on_done: Callable[[int], None]
+    images: Sequence[LabelledImage],
+    make_pipeline: Callable[[], Pipeline],
+    workers: int,
+    on_done: Callable[[int], None],
+    *,
+    templates: bool = False,
 ) -> EncodedDataset:
     """Decode, locate, align, check and encode every image in `workers` threads. Each thread has its own pipeline.
 
     If an image shows several faces, the face nearest the centre is used: labelled images are centred on their subject.
-    on_done: called with 1 after each image, from the calling thread.
+    on_done: called with 1 after each image, from the calling thread. templates: the gates for enrollment decide, not those
+    of recognition.
     """
     local = threading.local()
 
@@ -103,8 +109,8 @@ def encode_images(
         if not samples:
             return None, "no face found", None
         subject = min(samples, key=lambda s: off_centre(s, frame))
-        if subject.faults:
-            return None, "; ".join(f.message for f in subject.faults), subject.quality
+        if faults := subject.reference_faults if templates else subject.faults:
+            return None, "; ".join(f.message for f in faults), subject.quality
         return pipeline.encode(subject).vector, "", subject.quality
 
     encoder = make_pipeline().encoder

@@ -20,6 +20,7 @@ from edge_oneshot.evaluation.metrics import balanced_match_rate
 from edge_oneshot.matching.threshold import Threshold
 from edge_oneshot.model.card import Comparator
 from edge_oneshot.types import Float64Array, Quality
+from edge_oneshot.vision.gates import checks
 
 STEPS = (0.0, 0.01, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3)
 GATES_OPEN = QualityConfig(
@@ -32,6 +33,16 @@ GATES_OPEN = QualityConfig(
     max_yaw_deg=90,
     max_pitch_deg=90,
 )
+
+# measure -> the codes of the gates that limit it
+CODES = {
+    "inter_eye_px": {"too_far"},
+    "sharpness": {"blurred"},
+    "luma": {"too_dark", "too_bright"},
+    "contrast": {"flat"},
+    "yaw_deg": {"turned"},
+    "pitch_deg": {"tilted"},
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -141,13 +152,9 @@ def measure(
 
 
 def refused_by(q: Quality, gates: QualityConfig) -> list[bool]:
-    """Which gates would refuse a capture, in the order of `goodness`."""
-    return [
-        0 < q.inter_eye_px < gates.min_inter_eye_px,
-        q.sharpness < gates.min_sharpness,
-        not gates.min_luma <= q.luma <= gates.max_luma,
-        q.contrast < gates.min_contrast,
-        abs(q.yaw_deg) > gates.max_yaw_deg,
-        abs(q.pitch_deg) > gates.max_pitch_deg,
-        False,  # hidden: checked at enrollment only
-    ]
+    """Which gates refuse a capture, in the order of `goodness`. Gates are for faces: a drawing has no eyes.
+
+    `hidden` is checked at enrollment only.
+    """
+    failed = {code for passed, code, _ in checks(q, gates) if not passed} if q.inter_eye_px else set[str]()
+    return [bool(failed & CODES.get(name, set())) for name in goodness(q)]

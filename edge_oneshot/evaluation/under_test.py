@@ -62,13 +62,22 @@ class UnderTest:
         return replace(self.rule, target=Target(fpir=fpir))
 
     def encode(
-        self, images: Sequence[LabelledImage], workers: int, on_done: Progress, gates: QualityConfig | None = None
+        self,
+        images: Sequence[LabelledImage],
+        workers: int,
+        on_done: Progress,
+        gates: QualityConfig | None = None,
+        *,
+        templates: bool = False,
     ) -> EncodedDataset:
-        """gates: instead of the configured ones. Each of the `workers` threads runs inference on one thread."""
+        """gates: instead of the configured ones. templates: use only images that could be enrolled.
+
+        Each of the `workers` threads runs inference on one thread.
+        """
         config = replace(self.config, model=replace(self.config.model, threads=1))
         if gates is not None:
             config = replace(config, quality=gates)
-        return encode_images(images, lambda: build_pipeline(config), workers, on_done)
+        return encode_images(images, lambda: build_pipeline(config), workers, on_done, templates=templates)
 
 
 def enroll_first(directory: Path, pipeline: Pipeline) -> tuple[References, dict[str, str]]:

@@ -9,23 +9,33 @@ more as they differ. With CREDIT = 0 more frames would only average; with 1/2 th
 the pooled embedding (s sqrt(neff) = cos(e_1 + ... + e_n, template)), the log-likelihood ratio of independent frames up
 to a factor. Frames of one person are not independent against one template: whoever resembles bob does so in every frame.
 CREDIT lies between: the largest, on LFW sets 1-4, with which visits of strangers kept near the rate that was stated for one
-comparison. docs/explanation/evaluation.md, "Evidence over time", has the figures and where it was not kept.
+comparison.
+
+A person who stays is compared more often, and the best of many windows is higher than the first. So the threshold for the
+evidence of a track is that of one frame, raised by RAISE for each factor of e in the number of different views beyond FREE_VIEWS.
+docs/explanation/evaluation.md, "Evidence over time", has the figures.
 """
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from edge_oneshot.types import Embedding, Observation, Withheld
+from edge_oneshot.types import Embedding, Float32Array, Observation, Withheld
 
 CREDIT = 0.25
 # LFW sets 1-4: neff of 8 photographs of one person is 1.3 in the median and 1.7 at the 99th percentile (78 people). Frames
 # with a larger neff show several people.
 MAX_VIEWS = 2.0
+# A frame is another view if its cosine with each view before is lower. Photographs of one person have 0.77 in the median.
+SAME_VIEW = 0.9
+FREE_VIEWS = 3
+RAISE = 0.03
+MOST_VIEWS = 100  # that are kept for each encoder; the raise ends there
 
 Score = Callable[[str, Embedding], float | None]
 
@@ -52,12 +62,14 @@ class Evidence:
 
     score: (identity_id, embedding) -> comparison score in the present gallery; None if it has no such identity. So a
     removed person has no evidence, and a new template is also compared with earlier frames. unit: embeddings are unit
-    vectors (comparator cosine); if not, frames are only averaged. credit: benchmarks/evidence.py measures other values.
+    vectors (comparator cosine); if not, frames are only averaged. credit, rise:
+    benchmarks/evidence.py and stay.py measure other values.
     """
 
-    def __init__(self, limit: int, score: Score, *, unit: bool, credit: float = CREDIT) -> None:
+    def __init__(self, limit: int, score: Score, *, unit: bool, credit: float = CREDIT, rise: float = RAISE) -> None:
         self._window: deque[Observation] = deque(maxlen=limit)
-        self._score, self._unit, self._credit = score, unit, credit
+        self._score, self._unit, self._credit, self._rise = score, unit, credit, rise
+        self._views = defaultdict[str, list[Float32Array]](list)  # encoder_id -> the different views of the whole track
 
     def __len__(self) -> int:
         return len(self._window)
@@ -68,6 +80,11 @@ class Evidence:
     def add(self, observation: Observation) -> None:
         """Add an observation that was compared."""
         self._window.append(observation)
+        if self._unit:
+            for comparison in observation.comparisons:
+                vector, views = comparison.embedding.vector, self._views[comparison.embedding.encoder_id]
+                if len(views) < MOST_VIEWS and all(float(v @ vector) < SAME_VIEW for v in views):
+                    views.append(vector)
 
     def keep(self, limit: int) -> None:
         """Keep only the `limit` newest comparisons from now on."""
@@ -75,7 +92,7 @@ class Evidence:
 
     def judge(self, confirm_frames: int) -> EvidenceResult:
         """Decide, at the thresholds of the newest frame. A match needs confirm_frames comparisons, all together at the
-        threshold, at least one of them alone, more than two in three single-frame matches for the identity, and the newest
+        threshold of the track, at least one of them alone, more than two in three single-frame matches for the identity, and the newest
         frame with it as the best candidate."""
         newest = self.candidate()
         together = newest is not None and self._reached(newest[0])
@@ -108,6 +125,10 @@ class Evidence:
                 found[candidate.identity_id].append(observation)
         return found
 
+    def raised(self, encoder_id: str) -> float:
+        """How much the threshold of the track is above that of one frame, for the scores of an encoder."""
+        return self._rise * math.log(max(1.0, len(self._views[encoder_id]) / FREE_VIEWS))
+
     def _thresholds(self) -> dict[str, float]:
         """encoder_id -> the threshold at the newest frame, for each encoder in use."""
         newest = self._window[-1].comparisons if self._window else ()
@@ -118,13 +139,13 @@ class Evidence:
         return evidence is not None and evidence[0] >= evidence[1]
 
     def _together(self, identity_id: str) -> tuple[float, float] | None:
-        """(evidence, threshold) by the encoder of the identity's template; None if it did not encode all the frames."""
+        """(evidence, threshold of the track) by the encoder of the identity's template; None if it did not encode all frames."""
         for encoder_id, threshold in self._thresholds().items():
             embeddings = [c.embedding for o in self._window if (c := o.by(encoder_id)) is not None]
             scores = [s for e in embeddings if (s := self._score(identity_id, e)) is not None]
             if len(scores) == len(self._window):
                 views = independent_views(embeddings) if self._unit else 1.0
-                return sum(scores) / len(scores) * float(views**self._credit), threshold
+                return sum(scores) / len(scores) * float(views**self._credit), threshold + self.raised(encoder_id)
         return None
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from edge_oneshot.types import Chip, Embedding, Face, Frame, PadDecision, Sample
 from edge_oneshot.vision import align, quality
 from edge_oneshot.vision.gates import probe_faults, reference_faults
-from edge_oneshot.vision.light import brighten
+from edge_oneshot.vision.light import for_encoder
 from edge_oneshot.vision.locate import BORDER
 from edge_oneshot.vision.lookout import Lookout
 from edge_oneshot.vision.steady import Steady
@@ -102,7 +102,7 @@ class Pipeline:
         with self.stage("encode"):
             chip = sample.older_chips[encoder.encoder_id] if self._own_chip(encoder) else sample.chip
             if sample.face is not None:  # a dark drawing or part on a belt is not a face at night
-                chip = replace(chip, pixels=brighten(chip.pixels, sample.quality.luma))
+                chip = replace(chip, pixels=for_encoder(chip.pixels, sample.quality.luma))
             return encoder.encode(chip)
 
     def encode_older(self, sample: Sample) -> tuple[Embedding, ...]:

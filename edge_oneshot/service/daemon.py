@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 
+from edge_oneshot.cameras.exposure import FaceExposure
 from edge_oneshot.cameras.images import to_jpeg
 from edge_oneshot.cameras.latest import LatestFrame
 from edge_oneshot.cameras.latest import State as CameraState
@@ -75,6 +76,7 @@ class Daemon:
         self.vitals = Vitals()
         self.state = State.RUNNING
         self._sight = Sight()
+        self._exposure = FaceExposure()
         self._enrolled = frozenset(recognizer.people.names)
         self._published = recognizer.references
         self._gallery_ns = time.monotonic_ns()
@@ -119,6 +121,7 @@ class Daemon:
         start = time.perf_counter()
         observations = self.recognizer.observe(frame)
         seconds = time.perf_counter() - start
+        self._exposure.follow([o.sample.quality.luma for o in observations if o.sample.face], frame.captured_ns)
         stages = {**self.recognizer.pipeline.stage_seconds, "frame": seconds}
         self.vitals.frames += 1
         self.vitals.processed.append((frame.captured_ns, stages))
@@ -204,6 +207,7 @@ class Daemon:
                 now_ns = time.monotonic_ns()
                 self._watch(camera)
                 self.step(frame, now_ns)
+                camera.expose(self._exposure.stops if self.config.camera.exposure == "faces" else 0.0)
                 if now_ns - self._health_ns >= self.config.mqtt.health_every_s * 1e9:
                     self._health_ns = now_ns
                     self.reporter.health(self.health())

@@ -10,7 +10,13 @@ from PIL import Image
 
 from edge_oneshot.model.card import EncoderCard
 from edge_oneshot.types import Chip, Face, Float64Array, Frame, UInt8Array
+from edge_oneshot.vision.light import DARK
 
+# A face that is enlarged by more is interpolated by cubic curves, which show the encoder more than straight lines do. Measured on
+# 100 people of LFW sets 1-4: the mated score rises by 0.001 at 24 px between the eyes, 0.011 at 14 and 0.017 at 12; FMR does not.
+# In the dark it falls, by 0.006 at 18 px and a quarter of the brightness.
+# At 1.5 a face has 23 px; by default templates have 24 or more, so they are not changed.
+SMOOTH_FROM = 1.5
 # ITU-R BT.601 luma, the weights that Pillow's "L" uses
 LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)
 
@@ -60,7 +66,12 @@ def align(frame: Frame, face: Face, card: EncoderCard) -> Chip:
     points: Mapping[str, tuple[float, float]] = card.alignment
     source = np.array([face.landmark(name) for name in points], dtype=np.float64)
     transform = estimate_similarity(source, np.array(list(points.values()), dtype=np.float64))
-    pixels = warp(frame.pixels, transform, (card.input.width_px, card.input.height_px))
+    size = (card.input.width_px, card.input.height_px)
+    pixels = warp(frame.pixels, transform, size)
+    if (
+        scale_of(transform) > SMOOTH_FROM and float((pixels @ LUMA).mean()) >= DARK
+    ):  # in the dark it would sharpen noise
+        pixels = warp(frame.pixels, transform, size, smooth=True)
     return Chip(pixels=pixels if card.input.channels == 3 else _grey(pixels), transform=transform)
 
 
@@ -85,8 +96,13 @@ def _grey(pixels: UInt8Array) -> UInt8Array:
     return ((luma + 500) // 1000).astype(np.uint8)[..., np.newaxis]
 
 
-def warp(pixels: UInt8Array, transform: Float64Array, size: tuple[int, int]) -> UInt8Array:
-    """uint8 (H, W, 3) -> uint8 (height, width, 3), bilinear. size = (width, height)."""
+def scale_of(transform: Float64Array) -> float:
+    """By how much a similarity (2, 3) enlarges."""
+    return math.hypot(*transform[:, 0].tolist())
+
+
+def warp(pixels: UInt8Array, transform: Float64Array, size: tuple[int, int], *, smooth: bool = False) -> UInt8Array:
+    """uint8 (H, W, 3) -> uint8 (height, width, 3), bilinear; smooth: bicubic (Keys 1981, a = -1). size = (width, height)."""
     width, height = size
     (a, b, c), (d, e, f) = transform.tolist()
     determinant = a * e - b * d
@@ -96,8 +112,9 @@ def warp(pixels: UInt8Array, transform: Float64Array, size: tuple[int, int]) -> 
     # Pillow gets only the part of the frame that the chip shows: copying the whole frame costs more than the warp.
     xs = [ic, ia * width + ic, ib * height + ic, ia * width + ib * height + ic]
     ys = [if_, id_ * width + if_, ie * height + if_, id_ * width + ie * height + if_]
-    x0, x1 = max(math.floor(min(xs)) - 1, 0), min(math.ceil(max(xs)) + 1, pixels.shape[1])
-    y0, y1 = max(math.floor(min(ys)) - 1, 0), min(math.ceil(max(ys)) + 1, pixels.shape[0])
+    rim = 2 if smooth else 1  # the neighbours that the interpolation reads
+    x0, x1 = max(math.floor(min(xs)) - rim, 0), min(math.ceil(max(xs)) + rim, pixels.shape[1])
+    y0, y1 = max(math.floor(min(ys)) - rim, 0), min(math.ceil(max(ys)) + rim, pixels.shape[0])
     if x1 <= x0 or y1 <= y0:
         return np.zeros((height, width, 3), dtype=np.uint8)
     patch = Image.fromarray(np.ascontiguousarray(pixels[y0:y1, x0:x1]))
@@ -107,4 +124,5 @@ def warp(pixels: UInt8Array, transform: Float64Array, size: tuple[int, int]) -> 
         patch = patch.reduce(n)
     # Pillow maps output pixels to input pixels and counts both from pixel corners.
     coefficients = (ia / n, ib / n, (ic - x0) / n, id_ / n, ie / n, (if_ - y0) / n)
-    return np.asarray(patch.transform(size, Image.Transform.AFFINE, coefficients, Image.Resampling.BILINEAR))
+    kind = Image.Resampling.BICUBIC if smooth else Image.Resampling.BILINEAR
+    return np.asarray(patch.transform(size, Image.Transform.AFFINE, coefficients, kind))

@@ -25,7 +25,7 @@ class Gates:
 def probe_faults(q: Quality, face: Face, frame: Frame, gates: QualityConfig, *, fills: bool) -> tuple[Fault, ...]:
     """Why a capture is not compared. fills: the face of a still picture that was found with a border; it may lie outside
     the picture for any share, as long as eyes, nose and mouth are inside."""
-    return _faults((*_cropped(q, face, frame, 1.0 if fills else gates.max_cropped), *_common(q, gates)))
+    return _faults((*_cropped(q, face, frame, 1.0 if fills else gates.max_cropped), *checks(q, gates)))
 
 
 def reference_faults(
@@ -39,7 +39,7 @@ def reference_faults(
         "allowed: uncover the face, and keep the hands away from it",
     )
     cropped = _cropped(q, face, frame, gates.max_cropped_portrait if fills else gates.max_cropped)
-    found = _faults((*cropped, *_common(q, gates)))
+    found = _faults((*cropped, *checks(q, gates)))
     return found or _faults((hidden,))  # in a blurred or dark picture the network takes much for hidden
 
 
@@ -61,7 +61,8 @@ def _cropped(q: Quality, face: Face, frame: Frame, limit: float) -> Iterator[Che
     )
 
 
-def _common(q: Quality, gates: QualityConfig | EnrollmentConfig) -> Iterator[Check]:
+def checks(q: Quality, gates: QualityConfig | EnrollmentConfig) -> Iterator[Check]:
+    """The gates of recognition and enrollment alike, but for the share outside the picture."""
     above = q.pitch_deg > 0
     yield (
         q.inter_eye_px >= gates.min_inter_eye_px,

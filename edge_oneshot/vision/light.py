@@ -12,6 +12,7 @@ import numpy as np
 from PIL import Image, ImageFilter
 
 from edge_oneshot.types import UInt8Array
+from edge_oneshot.vision.unblur import unblur
 
 # Mean luma below which a face is brightened. Enrollment accepts none so dark by default, so templates are not changed.
 DARK = 40.0
@@ -20,6 +21,11 @@ MAX_GAIN, STEPS = 12.0, 16
 VERY_DARK = 10.0
 DARK_PART, USUAL_PART = 64.0, 180.0  # the same for the 90th percentile of a cut-out
 SIGMA_PX, SIGMA_VERY_DARK_PX = 1.0, 1.5  # of the blur, in a chip of 112 px
+
+
+def for_encoder(pixels: UInt8Array, luma: float) -> UInt8Array:
+    """The chip of a face, uint8 (H, W, C), as the encoder gets it. luma: mean of the face, [0, 255]."""
+    return brighten(pixels, luma) if luma < DARK else unblur(pixels)
 
 
 def light_up(pixels: UInt8Array) -> UInt8Array:

@@ -42,6 +42,13 @@ class Scripted(Adapter):
         self.closed += 1
 
 
+class Exposed(Scripted):
+    """Notes what it was told to expose by."""
+
+    def expose(self, stops: float) -> None:
+        self.told: list[float] = [*getattr(self, "told", []), stops]
+
+
 def mailbox(*cameras: Adapter | CameraError, **keys: object) -> LatestFrame:
     """A mailbox whose n-th opening gives, or raises, the n-th argument."""
     queue = list(cameras)
@@ -202,3 +209,19 @@ def test_close_wakes_a_waiting_loop_and_a_waiting_thread(tmp_path: Path) -> None
     time.sleep(0.01)  # the thread now probably waits for the slot
     assert box.close() is True
     assert box.get(PATIENCE_S) is None and box.state is State.ENDED
+
+
+def test_the_exposure_reaches_the_camera_once_and_again_after_a_loss() -> None:
+    gate = threading.Event()
+
+    def wait() -> int:
+        gate.wait(PATIENCE_S)
+        return 3
+
+    first, second = Exposed(1, wait, 4, CameraError("unplugged")), Exposed(5, 6)
+    with mailbox(first, second) as latest:
+        latest.expose(1.5)
+        gate.set()
+        until(lambda: latest.state is State.ENDED or latest.counters.frames >= 5)
+        until(lambda: hasattr(second, "told"))
+    assert first.told == [1.5] and second.told == [1.5]

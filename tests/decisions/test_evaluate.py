@@ -13,6 +13,7 @@ import pytest
 from click.testing import CliRunner
 from decision_parts import COSINE, cohort, crowd
 from pictures import Lfw
+from PIL import Image
 from samples import ENCODER, QUALITY
 
 from edge_oneshot import evaluation
@@ -20,7 +21,7 @@ from edge_oneshot.cli import cli
 from edge_oneshot.config import QualityConfig
 from edge_oneshot.errors import EdgeOneshotError
 from edge_oneshot.evaluation import claims, discard, identification
-from edge_oneshot.evaluation.dataset import EncodedDataset, LabelledImage
+from edge_oneshot.evaluation.dataset import EncodedDataset, LabelledImage, encode_images
 from edge_oneshot.evaluation.gallery_rates import false_positive_rates, gallery_curves
 from edge_oneshot.evaluation.metrics import Interval
 from edge_oneshot.evaluation.reports import claims as claims_report
@@ -31,6 +32,7 @@ from edge_oneshot.evaluation.reports.html import Page, table
 from edge_oneshot.evaluation.reports.numbers import interval, percent, percent_with_interval
 from edge_oneshot.evaluation.results import to_json
 from edge_oneshot.matching.threshold import Rule, Target, Threshold
+from edge_oneshot.recognition.pipeline import Pipeline
 
 KEYS = {
     "fpir",
@@ -139,6 +141,18 @@ def test_the_error_falls_faster_by_a_useful_measure_than_at_random() -> None:
     assert r.gates.refused_by["sharpness"] == sum(100 * (1 - b) < 20 for b in blur) == r.gates.refused
     assert 0 < (r.gates.fnmr_gated or 0.0) < (r.gates.fnmr_open or 0.0)
     assert "<svg" in discard_report.page(r).html()
+
+
+def test_a_picture_that_could_not_be_enrolled_is_compared_but_is_in_no_cohort(
+    pipeline: Pipeline, collins: Any, tmp_path: Path
+) -> None:
+    """Poor templates match strangers more often than good ones, and none is enrolled."""
+    path = tmp_path / "far.png"
+    Image.fromarray(collins).resize((230, 230)).save(path)  # 20 px between the eyes
+    images = [LabelledImage(path=path, person="far", number=1)]
+    found = [encode_images(images, lambda: pipeline, 1, lambda n: None, templates=t) for t in (False, True)]
+    assert found[0].acquired == [0] and found[1].acquired == []
+    assert "24 needed" in found[1].faults[0]
 
 
 # ---- pages

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import numpy as np
@@ -25,8 +26,18 @@ def apply(transform: Float64Array, points: Float64Array) -> Float64Array:
     return points @ transform[:, :2].T + transform[:, 2]
 
 
-def oracle_warp(pixels: Pixels, transform: Float64Array, size: tuple[int, int]) -> Float64Array:
-    """Bilinear sampling at pixel centres, in float64, black outside; for transforms that do not shrink."""
+def keys(distance: float) -> float:
+    """The kernel of cubic convolution (Keys 1981) with a = -1, as in Pillow's transforms; resizing has a = -1/2."""
+    d = abs(distance)
+    if d >= 2:
+        return 0.0
+    return d**3 - 2 * d**2 + 1 if d < 1 else -(d**3) + 5 * d**2 - 8 * d + 4
+
+
+def oracle_warp(
+    pixels: Pixels, transform: Float64Array, size: tuple[int, int], *, smooth: bool = False
+) -> Float64Array:
+    """Bilinear or cubic sampling at pixel centres, in float64, black outside; for transforms that do not shrink."""
     width, height = size
     inverse = np.linalg.inv(np.vstack([transform, [0, 0, 1]]))
     result = np.zeros((height, width, 3))
@@ -37,11 +48,12 @@ def oracle_warp(pixels: Pixels, transform: Float64Array, size: tuple[int, int]) 
                 continue
             x, y = x - 0.5, y - 0.5
             x0, y0 = math.floor(x), math.floor(y)
-            for dy, dx in ((0, 0), (0, 1), (1, 0), (1, 1)):
+            steps = range(-1, 3) if smooth else range(2)
+            for dy, dx in itertools.product(steps, steps):
                 px, py = min(max(x0 + dx, 0), pixels.shape[1] - 1), min(max(y0 + dy, 0), pixels.shape[0] - 1)
-                weight = (1 - abs(x - (x0 + dx))) * (1 - abs(y - (y0 + dy)))
-                result[v, u] += weight * pixels[py, px]
-    return result
+                kernel = keys if smooth else lambda d: 1 - abs(d)
+                result[v, u] += kernel(x - (x0 + dx)) * kernel(y - (y0 + dy)) * pixels[py, px]
+    return np.clip(result, 0, 255)
 
 
 @pytest.mark.parametrize(
@@ -63,6 +75,30 @@ def test_the_warp_agrees_with_a_float_oracle(collins: Pixels, scale: float, degr
     differs = np.abs(got - expected).max(axis=2) > 1.01
     assert differs.mean() < 0.02
     assert np.abs(got - expected)[~differs].max() <= 1.01
+
+
+@pytest.mark.parametrize(("scale", "degrees", "x", "y"), [(1.7, 12, -350, -190), (3.0, -20, -500, -200)])
+def test_enlarging_by_cubic_curves_agrees_with_a_float_oracle(
+    collins: Pixels, scale: float, degrees: float, x: float, y: float
+) -> None:
+    transform, size = similarity(scale, degrees, x, y), (64, 48)
+    got = warp(collins, transform, size, smooth=True).astype(float)
+    differs = np.abs(got - oracle_warp(collins, transform, size, smooth=True)).max(axis=2) > 1.6
+    assert differs.mean() < 0.02
+    straight = oracle_warp(collins, transform, size)
+    assert np.abs(got - straight).max() > 3
+
+
+def test_only_faces_that_are_enlarged_by_much_are_interpolated_by_cubic_curves(
+    pipeline: Pipeline, collins: Pixels
+) -> None:
+    card, whole = pipeline.encoder.card, frame(collins)
+    for size, smooth in ((50.0, True), (65.0, False)):  # 20 and 26 px between the eyes
+        chip = align(whole, face(190.0, 60.0, size), card)
+        kinds = [
+            warp(collins, chip.transform, (card.input.width_px, card.input.height_px), smooth=s) for s in (True, False)
+        ]
+        assert [np.array_equal(chip.pixels, k) for k in kinds] == [smooth, not smooth]
 
 
 @pytest.mark.parametrize("shrink", [2, 3, 4.5])

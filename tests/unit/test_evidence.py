@@ -8,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from samples import OTHERS, embedding, score, seen, unit, view_of
+from samples import ENCODER, OTHERS, embedding, score, seen, unit, view_of
 
 from edge_oneshot.config import DecisionConfig
-from edge_oneshot.matching.evidence import CREDIT, MAX_VIEWS, Evidence, independent_views
+from edge_oneshot.matching.evidence import CREDIT, FREE_VIEWS, MAX_VIEWS, MOST_VIEWS, RAISE, Evidence, independent_views
 from edge_oneshot.matching.track import ResultKind, Tracker
 from edge_oneshot.types import Embedding, Observation, Withheld
 
@@ -70,6 +70,28 @@ def test_frames_too_different_to_show_one_person_are_only_averaged() -> None:
     assert worth(both) == 1.0 and best(both) == ("alice", 0.7)
     right_angles = fill(frame("alice", 0.9, FRONT), frame("alice", 0.5, SIDE))
     assert worth(right_angles) == pytest.approx(MAX_VIEWS)
+
+
+def test_the_threshold_of_a_track_rises_with_its_different_views_only() -> None:
+    """A stranger who stays and moves is compared many times; a picture that stands still is not."""
+    still = fill(*[frame("alice", 0.7, FRONT)] * 50)
+    assert still.raised(ENCODER) == 0.0
+    few = fill(*(frame("alice", 0.7, embedding(unit(*row))) for row in np.eye(8)[:FREE_VIEWS]))
+    assert few.raised(ENCODER) == 0.0
+    many = fill(*(frame("alice", 0.7, embedding(unit(*row))) for row in np.eye(192)))
+    assert many.raised(ENCODER) == pytest.approx(RAISE * np.log(MOST_VIEWS / FREE_VIEWS))
+    assert (
+        fill(*(frame("alice", 0.7, embedding(unit(*row))) for row in np.eye(8)), as_unit=False).raised(ENCODER) == 0.0
+    )
+
+
+def test_a_stranger_just_above_the_threshold_matches_early_or_not_at_all() -> None:
+    """The scores are those that match within three frames; after thirty other views they are too low."""
+    alike = [frame("alice", 0.51, embedding(unit(1, *[0] * 40)))] * 4
+    assert fill(*alike[:3]).judge(3).identity_id == "alice"
+    before = [replace(seen(""), embedding=view_of(unit(0, *row), {})) for row in np.eye(40)[:30]]
+    late = fill(*before, *alike, limit=4).judge(3)
+    assert late.identity_id is None and not late.together
 
 
 def test_embeddings_that_are_not_unit_vectors_are_only_averaged() -> None:

@@ -231,6 +231,10 @@ def collect(images: Path, out: Path) -> None:
             marks = np.array([face.landmark(name) for name in NAMES], np.float64)
             crops.append(warp(picture.pixels, estimate_similarity(marks, MARKS), (CROP_PX, CROP_PX)))
             names.append(image.path.stem)
+    if not crops:
+        raise SystemExit(
+            f"{images}: expected pictures of one face that can be enrolled, got none. Fix: use larger or sharper ones."
+        )
     np.savez(out, names=np.array(names), crops=np.stack(crops))
 
 

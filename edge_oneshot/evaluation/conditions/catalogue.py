@@ -4,28 +4,30 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
 
 from edge_oneshot.errors import EdgeOneshotError, did_you_mean
-from edge_oneshot.evaluation.conditions import cover, degrade
+from edge_oneshot.evaluation.conditions import degrade
 from edge_oneshot.evaluation.conditions.scene import CLEAN_PX, Portrait, Scene, place
+from edge_oneshot.evaluation.occluders import occlude
 from edge_oneshot.types import UInt8Array
 
 Random = np.random.Generator
-Cover = Callable[[Portrait], Portrait]
 Change = Callable[[Scene, Random], UInt8Array]
 TRACK_FRAMES = 8
 INFRARED_NOISE = 6.0
+MARKS = ("image_left_eye", "image_right_eye", "nose", "mouth")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Condition:
     """name: for --conditions and JSON. title: for people. family: of the report. inter_eye_px: of the subject.
 
-    light: brightness of the frame as a share of the picture's. frames: more than one is a track, with independent noise.
+    light: brightness of the frame as a share of the picture's. cover: one of occluders.KINDS, in a held-out shape. frames:
+    more than one is a track, with independent noise.
     """
 
     name: str
@@ -35,13 +37,13 @@ class Condition:
     light: float = 1.0
     roll_deg: float = 0.0
     cut: float = 0.0
-    cover: Cover | None = None
+    cover: str | None = None
     change: Change | None = None
     frames: int = 1
 
     def render(self, portrait: Portrait) -> tuple[Scene, list[UInt8Array]]:
         """The scene, which says where the subject is, and the frames, uint8 (H, W, 3) RGB."""
-        portrait = portrait if self.cover is None else self.cover(portrait)
+        portrait = portrait if self.cover is None else cover(portrait, self.cover)
         scene = place(portrait, self.inter_eye_px, roll_deg=self.roll_deg, cut=self.cut)
         key = zlib.crc32(self.name.encode())
         return scene, [self._frame(scene, np.random.default_rng([portrait.seed, key, i])) for i in range(self.frames)]
@@ -49,6 +51,13 @@ class Condition:
     def _frame(self, scene: Scene, random: Random) -> UInt8Array:
         pixels = scene.pixels if self.change is None else self.change(scene, random)
         return pixels if self.light == 1.0 else degrade.darken(pixels, self.light, random)
+
+
+def cover(portrait: Portrait, kind: str) -> Portrait:
+    """The portrait with an object over the face, which no training has shown in this shape."""
+    random = np.random.default_rng([portrait.seed, zlib.crc32(kind.encode())])
+    pixels = occlude(portrait.pixels, np.array([portrait.landmarks[n] for n in MARKS]), kind, random, held_out=True)
+    return replace(portrait, pixels=pixels)
 
 
 def _distances() -> list[Condition]:
@@ -127,8 +136,11 @@ def _pose() -> list[Condition]:
         Condition(name=f"crop-{p}", title=f"{p} % cut by the edge", family="hidden parts", cut=p / 100)
         for p in (10, 20, 30)
     ]
-    covers = {"hat": cover.hat, "mask": cover.mask, "glasses": cover.glasses}
-    worn = [Condition(name=name, title=f"drawn {name}", family="hidden parts", cover=do) for name, do in covers.items()]
+    covers = {"cap": "cap", "mask": "surgical mask", "sunglasses": "sunglasses"}
+    worn = [
+        Condition(name=name, title=f"rendered {kind}", family="hidden parts", cover=kind)
+        for name, kind in covers.items()
+    ]
     return [*turned, *cut, *worn]
 
 
