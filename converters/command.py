@@ -23,6 +23,7 @@ from converters.sources import Source, load_source
 from edge_oneshot.errors import EXIT_NOT_CERTIFIED, EdgeOneshotError, ModelError
 from edge_oneshot.model.bundle import digest, write_bundle
 from edge_oneshot.model.card import InputSpec
+from edge_oneshot.recognition.checked import trust_made_here
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -176,6 +177,7 @@ def run(o: Options) -> bool:
             )
             return False
     bundle = write_bundle(o.out, conversion.model, card)
+    trust_made_here(o.out)
     result = {
         "bundle": str(o.out),
         "encoder_id": bundle.encoder_id,

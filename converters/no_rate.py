@@ -29,6 +29,7 @@ from edge_oneshot.evaluation.dataset import find_images
 from edge_oneshot.evaluation.labels import read_labels
 from edge_oneshot.evaluation.metrics import wilson
 from edge_oneshot.model.bundle import split, write_bundle
+from edge_oneshot.recognition.checked import trust_made_here
 from edge_oneshot.types import BoolArray, Float32Array, Float64Array
 
 CHILD_TO, ADULT_FROM = 8, 16  # years, inclusive
@@ -138,6 +139,7 @@ def write(bundle: Path, section: Json, report: Path | None) -> None:
     """Write the section into the bundle's card, and its rates to `report` and standard output."""
     model, card = split(bundle.read_bytes(), bundle)
     write_bundle(bundle, model, {**(card or {}), "no_rate": section})
+    trust_made_here(bundle)
     if report is not None:
         rates = {key: value for key, value in section.items() if key != "weights"}
         report.write_text(json.dumps(rates, indent=1) + "\n", encoding="utf-8")

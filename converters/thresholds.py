@@ -32,6 +32,7 @@ from edge_oneshot.matching.threshold import MIN_GROUP
 from edge_oneshot.model.bundle import read_bundle, split, write_bundle
 from edge_oneshot.model.card import Comparator
 from edge_oneshot.model.card_reader import parse_cohort
+from edge_oneshot.recognition.checked import trust_made_here
 
 FMRS = [1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6]
 
@@ -130,6 +131,7 @@ def main(
     )
     model_bytes, card = split(bundle.read_bytes(), bundle)
     write_bundle(bundle, model_bytes, {**(card or {}), **found})
+    trust_made_here(bundle)
     t = found["thresholds"]
     click.echo(
         f"{t['identities']} identities, {t['mated_pairs']} mated and {t['non_mated_pairs']} non-mated pairs, "

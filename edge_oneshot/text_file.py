@@ -1,15 +1,42 @@
-"""Text files that people write with any editor: a byte order mark is accepted, another encoding is named."""
+"""Files from outside, read within limits. In text a byte order mark is accepted, and another encoding is named."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
+MAX_BYTES = 64 * 1024 * 1024  # of a text file: an export of some 40,000 people
+MAX_DEPTH = 32  # of JSON, so that no code that walks it recurses deeply
 _MARKS = {b"\xff\xfe": "UTF-16", b"\xfe\xff": "UTF-16"}
 
 
 def read_text(path: Path) -> str:
     """The text of a UTF-8 file, without a byte order mark. Raises OSError, or ValueError with what the file is instead."""
-    return decode_text(path.read_bytes())
+    return decode_text(read_bytes(path, MAX_BYTES))
+
+
+def read_bytes(path: Path, most: int) -> bytes:
+    """Raises OSError, and ValueError for a file of more than `most` bytes."""
+    with path.open("rb") as file:
+        data = file.read(most + 1)
+    if len(data) > most:
+        raise ValueError(f"expected at most {most / 1e6:.0f} MB, got more")
+    return data
+
+
+def parse_json(text: str | bytes) -> object:
+    """Raises ValueError, also for values that are nested more than MAX_DEPTH deep."""
+    try:
+        value = json.loads(text)
+    except RecursionError:
+        raise ValueError(f"expected at most {MAX_DEPTH} levels, got more") from None
+    level = [value]
+    for _ in range(MAX_DEPTH + 1):
+        inside = (v for outer in level for v in (outer.values() if isinstance(outer, dict) else outer))
+        level = [v for v in inside if isinstance(v, (dict, list))] if isinstance(value, (dict, list)) else []
+        if not level:
+            return value
+    raise ValueError(f"expected at most {MAX_DEPTH} levels, got more")
 
 
 def decode_text(data: bytes) -> str:

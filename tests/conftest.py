@@ -21,6 +21,14 @@ from edge_oneshot.recognition.recognizer import Recognizer
 Pixels = NDArray[np.uint8]
 
 
+@pytest.fixture(scope="session", autouse=True)
+def data_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """The folder of this user's data is one of this run, so that no test changes which bundles this user trusts."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_DATA_HOME", str(tmp_path_factory.mktemp("data")))
+        yield
+
+
 @pytest.fixture(scope="session")
 def collins() -> Pixels:
     """Eileen Collins, uint8 (512, 512, 3) RGB: one face."""

@@ -16,6 +16,7 @@ import numpy.typing as npt
 from converters.flatbuffer import load, serialize
 from converters.graph import Quantization
 from edge_oneshot.model.bundle import Bundle, find_bundle, split, write_bundle
+from edge_oneshot.recognition.checked import trust_made_here
 
 NAME = "second-int8"
 RISE = 0.03  # of every score at which a rate was measured
@@ -32,7 +33,9 @@ def write_second_encoder(path: Path, *, seed: int = 1) -> Bundle:
         tensor.data = np.ascontiguousarray(tensor.array[order])
         q = tensor.quantization
         tensor.quantization = Quantization(q.scale[order], q.zero_point[order], q.axis)
-    return write_bundle(path, serialize(graph), _card(shipped, order))
+    bundle = write_bundle(path, serialize(graph), _card(shipped, order))
+    trust_made_here(path)
+    return bundle
 
 
 def _card(shipped: Path, order: npt.NDArray[np.int64]) -> dict[str, Any]:

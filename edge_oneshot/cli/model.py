@@ -1,12 +1,14 @@
-"""`edge-oneshot model`: show and check a model bundle."""
+"""`edge-oneshot model`: show, check and trust a model bundle."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from edge_oneshot.cli.common import find_config, json_option, print_json
+from edge_oneshot.shown import plain
 
 if TYPE_CHECKING:
     from edge_oneshot.model.card import CohortScores
@@ -14,7 +16,7 @@ if TYPE_CHECKING:
 
 @click.group()
 def model() -> None:
-    """Show and check model bundles."""
+    """Show, check and trust model bundles."""
 
 
 @model.command(short_help="Show the card of a bundle.")
@@ -51,10 +53,10 @@ def info(ctx: click.Context, bundle: str, as_json: bool) -> None:
     if isinstance(c, LandmarkCard):
         lines["landmarks"] = ", ".join(c.points)
     for key, value in lines.items():
-        click.echo(f"{key + ':':12} {value}")
+        click.echo(plain(f"{key + ':':12} {value}"))
     if isinstance(c, EncoderCard) and c.thresholds is not None:
         t = c.thresholds
-        click.echo(f"thresholds:  {t.protocol}")
+        click.echo(plain(f"thresholds:  {t.protocol}"))
         click.echo(
             f"             {t.identities} identities, {t.mated_pairs} mated and {t.non_mated_pairs} non-mated pairs"
         )
@@ -64,7 +66,7 @@ def info(ctx: click.Context, bundle: str, as_json: bool) -> None:
             click.echo(f"             FMR {p.fmr:<8g} threshold {p.threshold:.3f}{rate}{interval}")
     if isinstance(c, EncoderCard) and c.cohort is not None:
         for line in _strangers(c.cohort):
-            click.echo(line)
+            click.echo(plain(line))
 
 
 def _strangers(cohort: CohortScores) -> list[str]:
@@ -93,31 +95,48 @@ def _strangers(cohort: CohortScores) -> list[str]:
     return [*lines, f"             people: {', '.join(sizes)}"]
 
 
-@model.command()
+@model.command(name="check")
 @click.argument("bundle", required=False, default="")
 @click.pass_context
-def check(ctx: click.Context, bundle: str) -> None:
-    """Load BUNDLE, compare it with its card, and run it once."""
-    import numpy as np
-
-    from edge_oneshot.model.bundle import find_bundle, read_bundle
-    from edge_oneshot.model.encoder import TwinEncoder
-    from edge_oneshot.types import Chip
-    from edge_oneshot.vision.detector import BlazeFaceDetector
-    from edge_oneshot.vision.locate import LandmarkPlacer
+def check_(ctx: click.Context, bundle: str) -> None:
+    """Load BUNDLE in a process of its own, compare it with its card, and run it once."""
+    from edge_oneshot.model.bundle import find_bundle
+    from edge_oneshot.recognition.checked import check
 
     config = find_config(ctx)
-    b = read_bundle(find_bundle(bundle or config.model.encoder, "encoder"))
-    spec = b.card.input
-    grey = np.full(spec.shape, 128, dtype=np.uint8)
-    if b.card.kind == "encoder":
-        encoder = TwinEncoder(b, config.model.runtime, config.model.threads)
-        vector = encoder.encode(Chip(pixels=grey, transform=np.eye(2, 3))).vector
-        result = f"an embedding of {vector.size} values on {encoder.runtime.name}"
-    elif b.card.kind == "landmarks":
-        placer = LandmarkPlacer(b, config.model.runtime, config.model.threads)
-        result = f"{len(placer.look(grey)[0])} landmarks on {placer.runtime.name}"
-    else:
-        detector = BlazeFaceDetector(b, config.model.runtime, config.model.threads)
-        result = f"{len(detector.detect(grey))} faces in a grey picture on {detector.runtime.name}"
-    click.echo(f"{b.path}: the model agrees with its card and returns {result}")
+    path = find_bundle(bundle or config.model.encoder, "encoder")
+    found = check(path, config)
+    click.echo(f"{path}: the model agrees with its card and returns {found.result}")
+
+
+@model.command(name="trust")
+@click.argument("bundle", type=click.Path(path_type=Path))
+@click.pass_context
+def trust_(ctx: click.Context, bundle: Path) -> None:
+    """Let this user's edge-oneshot load BUNDLE, a file, after checking it as `model check` does.
+
+    Only shipped bundles are loaded without it. Trust a file whose origin you know: the check finds damage, and not
+    intent. For the service, run it as its user: `sudo -u edge-oneshot edge-oneshot model trust BUNDLE`.
+    """
+    from edge_oneshot.model.bundle import read_bundle
+    from edge_oneshot.recognition.checked import trust
+
+    config = find_config(ctx)
+    found, record = trust(bundle, config)
+    card = read_bundle(bundle).card
+    lines = {
+        "bundle": f"{found.name} ({found.kind})",
+        "source": card.provenance["source"],
+        "licence": card.provenance["licence"],
+        "file": f"{bundle} ({found.digest})",
+        "check": f"it agrees with its card and returns {found.result}",
+        "trusted": f"yes; {record} records it",
+    }
+    for key, value in lines.items():
+        click.echo(plain(f"{key + ':':12} {value}"))
+    if record.parent.parent != config.state_dir:
+        click.echo(
+            f"note: this user may not write {config.state_dir}. Only this user trusts the bundle; for the service, run "
+            "the command as the user of the service",
+            err=True,
+        )

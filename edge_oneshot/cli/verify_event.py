@@ -9,14 +9,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, Any
 
 import click
 
 from edge_oneshot.cli.common import json_option
 from edge_oneshot.errors import ConfigError, StorageError
 from edge_oneshot.shown import plain
-from edge_oneshot.text_file import read_text
+from edge_oneshot.text_file import parse_json, read_text
 
 if TYPE_CHECKING:
     from edge_oneshot.events.signing import Gate
@@ -127,10 +127,11 @@ class _Counters:
     @staticmethod
     def _read(path: Path) -> dict[str, int]:
         try:
-            return {str(k): int(v) for k, v in json.loads(read_text(path)).items()}
+            counters: Any = parse_json(read_text(path))
+            return {str(k): int(v) for k, v in counters.items()}
         except FileNotFoundError:
             return {}
-        except (ValueError, TypeError, AttributeError, RecursionError) as e:
+        except (ValueError, TypeError, AttributeError) as e:
             raise ConfigError(
                 f"--state {path}: expected the counters of an earlier call, got: {e}",
                 "restore the file, or name a new one: replays of older events are accepted once then",

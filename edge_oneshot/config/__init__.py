@@ -9,6 +9,7 @@ from __future__ import annotations
 from edge_oneshot.config.example import example_toml, toml_value
 from edge_oneshot.config.host import host_fault
 from edge_oneshot.config.limits import EnrollmentConfig, QualityConfig
+from edge_oneshot.config.paths import data_home
 from edge_oneshot.config.reader import SLUG, contradictions, load_config, parse_config
 from edge_oneshot.config.root import SECTIONS, SYSTEM_DIR, Config, section_keys
 from edge_oneshot.config.sections import CameraConfig, DecisionConfig, DeviceConfig, ModelConfig, MqttConfig
@@ -26,6 +27,7 @@ __all__ = [
     "MqttConfig",
     "QualityConfig",
     "contradictions",
+    "data_home",
     "example_toml",
     "host_fault",
     "load_config",

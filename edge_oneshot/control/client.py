@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import socket
 from collections.abc import Callable, Iterator
@@ -69,8 +70,9 @@ def _exchange(connection: socket.socket, request: Request[R], timeout_s: float) 
         raise ControlError(
             f"request: expected at most {MAX_REQUEST_BYTES} bytes, got {len(line)}", "use a smaller picture or file"
         )
-    connection.sendall(line)
     connection.settimeout(timeout_s)
+    with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # refused before its end: the answer says why
+        connection.sendall(line)
     with connection.makefile("rb") as lines:
         for line in lines:
             yield read_answer(request, json.loads(line))

@@ -125,7 +125,7 @@ def _scalar(kind: Any, value: Any, name: str, at_most: float | None, strict: boo
         raise wrong(name, f"text of 1 to {MAX_TEXT} characters" if strict else "text", value)
     if kind is bytes:
         try:
-            return base64.b64decode(value, validate=True)
+            return binascii.a2b_base64(value, strict_mode=True)  # base64.b64decode copies text first
         except (binascii.Error, ValueError, TypeError):
             raise wrong(name, "base64", value) from None
     return value

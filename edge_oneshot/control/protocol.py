@@ -77,10 +77,17 @@ class RequestSource(Protocol):
 # ---- JSON
 
 
-def parse_request(line: bytes) -> AnyRequest:
-    """Raises ControlError unless `line` is a JSON object with a known verb and valid arguments."""
+def parse_request(line: bytes | bytearray) -> AnyRequest:
+    """Raises ControlError unless `line` is a JSON object with a known verb and valid arguments.
+
+    A bytearray is emptied, so that a large request is not in memory more often than needed.
+    """
     try:
-        data = json.loads(line)
+        text = line.decode()
+        if isinstance(line, bytearray):
+            line.clear()
+        data = json.loads(text)
+        del text
     except (ValueError, RecursionError) as e:
         raise ControlError(f"request: expected one line of JSON: {e}", "see docs/reference/requests.md") from None
     if not isinstance(data, dict) or not isinstance(data.get("verb"), str):

@@ -21,6 +21,7 @@ import time
 from pathlib import Path
 from typing import TextIO
 
+from edge_oneshot.control.places import Place, Places
 from edge_oneshot.control.protocol import (
     MAX_REQUEST_BYTES,
     Answer,
@@ -30,13 +31,16 @@ from edge_oneshot.control.protocol import (
     answer_json,
     parse_request,
 )
+from edge_oneshot.control.requests import Export
 from edge_oneshot.errors import ControlError
 
 log = logging.getLogger(__name__)
 
-MAX_CLIENTS = 8
-READ_TIMEOUT_S = 10.0  # of silence
-REQUEST_TIMEOUT_S = 60.0  # for the whole request, so that a slow client cannot keep its place
+SMALL_BYTES = 64 * 1024  # of a request that is read at once
+READ_TIMEOUT_S = 10.0  # for a small request
+# For a large one, once it is its turn: a client that is slower than this is disconnected.
+LANE_GRACE_S = 2.0
+MIN_BYTES_PER_S = 4_000_000
 ANSWER_TIMEOUT_S = 660.0  # longer than the longest enrollment
 POLL_S = 0.5
 LAST_ANSWERS_S = 1.0
@@ -88,10 +92,7 @@ class ControlServer:
         self._server.shutdown()
         self._server.server_close()
         self._thread.join(5.0)
-        # Clients get a moment to read their last answer.
-        end = time.monotonic() + LAST_ANSWERS_S
-        for _ in range(MAX_CLIENTS):
-            self._server.slots.acquire(timeout=max(0.0, end - time.monotonic()))
+        self._server.places.wait_until_free(LAST_ANSWERS_S)  # clients get a moment to read their last answer
         with contextlib.suppress(OSError):
             remove_socket(self.path)
         self._lock.close()
@@ -121,7 +122,7 @@ class _Server(socketserver.ThreadingUnixStreamServer):
 
     def __init__(self, path: str, requests: queue.SimpleQueue[PendingRequest]) -> None:
         self.requests = requests
-        self.slots = threading.BoundedSemaphore(MAX_CLIENTS)
+        self.places = Places()
         old = os.umask(0o117)  # never open to others, not even briefly
         try:
             super().__init__(path, _Client)
@@ -134,30 +135,25 @@ class _Client(socketserver.StreamRequestHandler):
     timeout = READ_TIMEOUT_S
 
     def handle(self) -> None:
-        if not self.server.slots.acquire(blocking=False):
-            with contextlib.suppress(OSError):  # the client may have closed the connection
-                self._send(Failed(ControlError(f"more than {MAX_CLIENTS} clients at once", "try again")))
-            return
         try:
-            self._serve()
-        except (OSError, ValueError) as e:
+            with contextlib.ExitStack() as held:
+                place = held.enter_context(self.server.places.taken(self.connection))
+                self._serve(place, held)
+        except ControlError as e:
+            with contextlib.suppress(OSError):  # the client may have closed the connection
+                self._send(Failed(e))
+        except OSError as e:
             log.info("control client: %s", e)
-        finally:
-            self.server.slots.release()
 
-    def _serve(self) -> None:
-        line = self._read_line()
+    def _serve(self, place: Place, held: contextlib.ExitStack) -> None:
+        """Read and answer one request. held: what the client keeps until the answer, its place and perhaps the lane."""
+        line = self._read_line(place, held)
+        place.reading_since = None
         if not line:
             return  # a check whether a daemon listens here
-        try:
-            if len(line) > MAX_REQUEST_BYTES:
-                raise ControlError(
-                    f"request: expected at most {MAX_REQUEST_BYTES} bytes, got more", "send a smaller picture"
-                )
-            request = PendingRequest(parse_request(line))
-        except ControlError as e:
-            self._send(Failed(e))
-            return
+        request = PendingRequest(parse_request(line))
+        if isinstance(request.request, Export):
+            self.server.places.enter_lane(place, held)
         self.server.requests.put(request)
         try:
             while True:
@@ -168,16 +164,36 @@ class _Client(socketserver.StreamRequestHandler):
         finally:
             request.abandoned = True
 
-    def _read_line(self) -> bytes:
-        """One line, or what arrived before the end of input; over MAX_REQUEST_BYTES if there is more. Raises OSError."""
-        deadline = time.monotonic() + REQUEST_TIMEOUT_S
+    def _read_line(self, place: Place, held: contextlib.ExitStack) -> bytearray:
+        """One line, or what arrived before the end of input. Raises OSError, ControlError for a line that is too long.
+
+        A client that sends slowly is disconnected. One request of more than SMALL_BYTES is read at a time, in the lane: the
+        memory for it is needed once.
+        """
+        start, seconds = time.monotonic(), READ_TIMEOUT_S
         line, part = bytearray(), b""
-        while b"\n" not in part and len(line) <= MAX_REQUEST_BYTES and (part := self.connection.recv(1 << 20)):
+        while b"\n" not in part and len(line) <= MAX_REQUEST_BYTES:
+            if len(line) > SMALL_BYTES:
+                if not place.in_lane:
+                    self.server.places.enter_lane(place, held)
+                    start = time.monotonic()
+                seconds = LANE_GRACE_S + len(line) / MIN_BYTES_PER_S
+            left = start + seconds - time.monotonic()
+            if left <= 0:
+                raise TimeoutError(f"no complete request within {seconds:.0f} s")
+            self.connection.settimeout(left)
+            part = self.connection.recv(1 << 18 if place.in_lane else SMALL_BYTES)
+            if not part:
+                break
             line += part
-            if time.monotonic() > deadline:
-                raise TimeoutError(f"no complete request within {REQUEST_TIMEOUT_S:g} s")
-        head, newline, _ = line.partition(b"\n")
-        return bytes(head + newline)
+        self.connection.settimeout(READ_TIMEOUT_S)
+        if (end := line.find(b"\n")) >= 0:
+            del line[end + 1 :]
+        if len(line) > MAX_REQUEST_BYTES:
+            raise ControlError(
+                f"request: expected at most {MAX_REQUEST_BYTES} bytes, got more", "send a smaller picture"
+            )
+        return line
 
     def _next_answer(self, request: PendingRequest) -> Answer:
         """Wait for the loop. Raises OSError when the client has closed the connection, so that its request is dropped."""

@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from edge_oneshot.recognition.pipeline import Pipeline
 
 CAMERA_LIMIT_S = 20.0
-PACKAGES = {"litert": "ai-edge-litert", "tflite": "tflite-runtime"}
 
 
 def send(message: Mapping[str, object]) -> None:
@@ -61,6 +60,7 @@ def models(config: Config) -> Pipeline:
     import numpy as np
 
     from edge_oneshot.matching.threshold import NO_GROUPS
+    from edge_oneshot.model.runtime import PACKAGES
     from edge_oneshot.recognition.compose import build_pipeline, build_rule
     from edge_oneshot.types import Chip, Frame
 

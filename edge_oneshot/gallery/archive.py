@@ -18,7 +18,7 @@ import numpy as np
 from edge_oneshot.errors import GalleryError
 from edge_oneshot.gallery.naming import check_id, clean_name
 from edge_oneshot.gallery.store import Enrolled, Gallery
-from edge_oneshot.text_file import read_text
+from edge_oneshot.text_file import parse_json, read_text
 from edge_oneshot.types import Embedding, Identity, Quality, Template
 
 FORMAT = "edge-oneshot-gallery"
@@ -81,8 +81,8 @@ def write_document(document: object, path: Path) -> None:
 def read_document(path: Path) -> dict[str, object]:
     """Raises GalleryError if the file cannot be read or is not a JSON object."""
     try:
-        document = json.loads(read_text(path))
-    except (OSError, ValueError, RecursionError) as e:
+        document = parse_json(read_text(path))
+    except (OSError, ValueError) as e:
         raise GalleryError(f"cannot read {path}: {e}", _FROM_EXPORT) from None
     return document if isinstance(document, dict) else {}
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import lzma
+import struct
 import zipfile
 import zlib
 from collections.abc import Mapping
@@ -21,10 +21,13 @@ from typing import Any, Literal
 from edge_oneshot.errors import ModelError
 from edge_oneshot.model.card import Card, CohortScores, DetectorCard, EncoderCard, LandmarkCard
 from edge_oneshot.model.card_reader import parse_card, parse_cohort
+from edge_oneshot.text_file import parse_json, read_bytes
 
 CARD_NAME = "card.json"
 WHICH = "check the bundles that model.encoder, model.detector, model.refiner and model.landmarks name"
-MAX_CARD_BYTES = 16_000_000
+MAX_BUNDLE_BYTES = 256_000_000
+MAX_CARD_BYTES = 4_000_000
+_MAX_DIRECTORY_BYTES = 65_536  # of the archive: some hundred entries, where one is needed
 TFLITE_IDENTIFIER = b"TFL3"  # bytes 4-8 of the flatbuffer, from the TFLite schema
 # The fields of the card that decide whether embeddings are comparable. A change of any other field, such as thresholds,
 # needs no new enrollment.
@@ -91,17 +94,20 @@ def split(data: bytes, where: object) -> tuple[bytes, dict[str, Any] | None]:
     if not zipfile.is_zipfile(io.BytesIO(data)):
         return data, None
     try:
+        _check_directory(data)
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             start = min((i.header_offset for i in archive.infolist()), default=len(data))
             if CARD_NAME not in archive.namelist():
                 return data[:start], None
+            if archive.getinfo(CARD_NAME).compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+                raise ValueError("expected it stored or deflated")
             with archive.open(CARD_NAME) as file:
                 text = file.read(MAX_CARD_BYTES + 1)  # a small archive may unfold to any size
             if len(text) > MAX_CARD_BYTES:
-                raise ValueError(f"more than {MAX_CARD_BYTES // 1_000_000} MB")
-            card = json.loads(text)
+                raise ValueError(f"expected at most {MAX_CARD_BYTES // 1_000_000} MB, got more")
+            card = parse_json(text)
     # what zipfile and json raise for damaged data
-    except (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, OSError, ValueError, RuntimeError) as e:
+    except (zipfile.BadZipFile, zlib.error, struct.error, EOFError, OSError, ValueError, RuntimeError) as e:
         why = str(e) or type(e).__name__
         raise ModelError(
             f"{where} card: expected {CARD_NAME} as JSON, got damaged data: {why}", "copy the file again"
@@ -111,12 +117,31 @@ def split(data: bytes, where: object) -> tuple[bytes, dict[str, Any] | None]:
     return data[:start], card
 
 
+def _check_directory(data: bytes) -> None:
+    """Raises ValueError for an archive with a large directory: zipfile would make an object of each of its entries."""
+    at = data.rfind(b"PK\5\6")  # the end record
+    (size,) = struct.unpack_from("<I", data, at + 12)
+    if size > _MAX_DIRECTORY_BYTES or data[max(0, at - 20) : at].startswith(b"PK\6\7"):  # zip64 states other sizes
+        raise ValueError("expected an archive with one entry, got thousands")
+
+
 def read_bundle(path: Path) -> Bundle:
     """Read and check a bundle file. Raises ModelError that names the wrong field."""
+    return parse_bundle(read_file(path), path)
+
+
+def read_file(path: Path) -> bytes:
+    """The bytes of a bundle file. Raises ModelError."""
     try:
-        data = path.read_bytes()
+        return read_bytes(path, MAX_BUNDLE_BYTES)
     except OSError as e:
         raise ModelError(f"cannot read the model {path}: {e.strerror}", WHICH) from None
+    except ValueError as e:
+        raise ModelError(f"cannot read the model {path}: {e}", WHICH) from None
+
+
+def parse_bundle(data: bytes, path: Path) -> Bundle:
+    """`read_bundle` for the bytes of the file at `path`."""
     model, raw = split(data, path)
     if raw is None:
         raise ModelError(
@@ -154,13 +179,13 @@ def write_bundle(path: Path, model: bytes, card: Mapping[str, Any]) -> Bundle:
 def read_cohort(path: Path, encoder_id: str) -> CohortScores:
     """Read a file of `edge-oneshot calibrate`. Raises ModelError if it is invalid or was measured with another encoder."""
     try:
-        raw = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as e:
+        raw = parse_json(read_bytes(path, MAX_CARD_BYTES))
+    except (OSError, ValueError) as e:
         raise ModelError(
             f"cannot read the cohort {path}: {e}", "create it with `edge-oneshot calibrate`, and check model.cohort"
         ) from None
     made_by = raw.get("encoder_id") if isinstance(raw, dict) else None
-    if made_by != encoder_id:
+    if not isinstance(raw, dict) or made_by != encoder_id:
         raise ModelError(
             f"{path} encoder_id: expected {encoder_id[:19]}…, got {str(made_by)[:19]}…: it was measured with another encoder",
             'run `edge-oneshot calibrate` again, or set model.cohort to ""',

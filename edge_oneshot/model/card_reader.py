@@ -25,6 +25,7 @@ from edge_oneshot.model.card import (
 from edge_oneshot.model.fields import Fields
 
 CARD_VERSION = 1
+MOST_POINTS = 500
 
 
 class _Common(TypedDict):
@@ -117,6 +118,8 @@ def _parse_comparator(f: Fields, dimension: int) -> Comparator:
 
 def _parse_points(f: Fields) -> dict[str, tuple[float, float]]:
     points: dict[str, tuple[float, float]] = {}
+    if len(f.data) > MOST_POINTS:
+        raise f.fault("", f"at most {MOST_POINTS} points", f"{len(f.data)} points")
     for name in f.data:
         x, y = f.numbers(name, 2)
         points[name] = (x, y)
@@ -146,14 +149,14 @@ def _parse_landmarks(top: Fields, common: _Common) -> LandmarkCard:
 def _parse_detector(top: Fields, common: _Common) -> DetectorCard:
     f = top.sub("decoder")
     f.choice("kind", ("blazeface",))
-    strides = tuple(int(v) for v in f.numbers("strides", low=1))
+    strides = tuple(int(v) for v in f.numbers("strides", low=1, high=2048))
     return DetectorCard(
         **common,
         kind="detector",
         strides=strides,
         landmarks=f.names("landmarks"),
         min_score=f.number("min_score", 0, 1),
-        anchors_per_cell=tuple(int(v) for v in f.numbers("anchors_per_cell", len(strides), low=1)),
+        anchors_per_cell=tuple(int(v) for v in f.numbers("anchors_per_cell", len(strides), low=1, high=100)),
         nms_iou=f.number("nms_iou", 0, 1),
     )
 

@@ -10,6 +10,9 @@ from edge_oneshot.errors import ModelError
 Choice = TypeVar("Choice", bound=str)
 
 
+MOST_ITEMS = 100_000  # of a list
+
+
 class Fields:
     """The fields of one JSON object. Every method raises ModelError with the path of the field, expected and actual value.
 
@@ -69,10 +72,12 @@ class Fields:
             raise self.fault(key, "true, false or no such field", value)
         return value
 
-    def items(self, key: str, expected: str) -> list[object]:
+    def items(self, key: str, expected: str, most: int = MOST_ITEMS) -> list[object]:
         value = self.data.get(key)
         if not isinstance(value, list):
             raise self.fault(key, expected, value)
+        if len(value) > most:
+            raise self.fault(key, f"at most {most} values", f"{len(value)} values")
         return value
 
     def names(self, key: str) -> tuple[str, ...]:
@@ -83,10 +88,13 @@ class Fields:
             raise self.fault(key, expected, values)
         return names
 
-    def numbers(self, key: str, length: int | None = None, low: float = -math.inf) -> tuple[float, ...]:
+    def numbers(
+        self, key: str, length: int | None = None, low: float = -math.inf, high: float = math.inf
+    ) -> tuple[float, ...]:
         expected = f"{length if length is not None else 'a list of'} finite numbers >= {low:g}"
+        expected += f" and <= {high:g}" if high < math.inf else ""
         values = self.items(key, expected)
-        numbers = tuple(n for value in values if (n := _finite(value)) is not None and n >= low)
+        numbers = tuple(n for value in values if (n := _finite(value)) is not None and low <= n <= high)
         if len(numbers) != len(values) or (length is not None and len(numbers) != length):
             raise self.fault(key, expected, values)
         return numbers

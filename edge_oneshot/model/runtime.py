@@ -7,7 +7,9 @@ no concurrent call. Results are copies, since a view of a tensor would make the 
 from __future__ import annotations
 
 import importlib
+import importlib.metadata
 import os
+import platform
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,6 +22,7 @@ from numpy.typing import NDArray
 from edge_oneshot.errors import ModelError
 
 RUNTIMES = {"litert": "ai_edge_litert.interpreter", "tflite": "tflite_runtime.interpreter"}
+PACKAGES = {"litert": "ai-edge-litert", "tflite": "tflite-runtime"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,7 +41,7 @@ class Runtime:
     """A loaded model. Raises ModelError if no TFLite runtime is installed or the model cannot be loaded."""
 
     def __init__(self, model: bytes, where: object, runtime: str = "auto", threads: int = 1) -> None:
-        self.name, module = _import_runtime(runtime)
+        self.name, module = import_runtime(runtime)
         try:
             with _without_stderr():
                 self._interpreter = module.Interpreter(model_content=model, num_threads=threads)
@@ -134,7 +137,18 @@ def _tensor(detail: dict[str, Any]) -> Tensor:
     )
 
 
-def _import_runtime(wanted: str) -> tuple[str, Any]:
+def installed(wanted: str) -> str:
+    """The runtime that `wanted` (a name, or "auto") means here, such as "ai-edge-litert 2.3.0, aarch64"; it is not imported."""
+    for name in RUNTIMES if wanted == "auto" else (wanted,):
+        try:
+            return f"{PACKAGES[name]} {importlib.metadata.version(PACKAGES[name])}, {platform.machine()}"
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return "none"
+
+
+def import_runtime(wanted: str) -> tuple[str, Any]:
+    """(name, module) of the runtime that `wanted` means. Raises ModelError if none can be imported."""
     errors = []
     for name in RUNTIMES if wanted == "auto" else (wanted,):
         try:

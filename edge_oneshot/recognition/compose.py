@@ -10,8 +10,9 @@ from edge_oneshot.errors import ModelError
 from edge_oneshot.gallery.site import Site
 from edge_oneshot.gallery.store import Gallery
 from edge_oneshot.matching.threshold import Rule, Strangers, Target
-from edge_oneshot.model.bundle import FACE_ENCODERS, Bundle, find_bundle, read_bundle, read_cohort
+from edge_oneshot.model.bundle import FACE_ENCODERS, Bundle, find_bundle, read_cohort
 from edge_oneshot.model.encoder import TwinEncoder
+from edge_oneshot.recognition.checked import load_bundle
 from edge_oneshot.recognition.older import OlderEncoders
 from edge_oneshot.recognition.pipeline import Pipeline
 from edge_oneshot.vision.detector import BlazeFaceDetector
@@ -37,7 +38,7 @@ def find_config(path: Path | None = None, instance: str | None = None) -> Config
 
 def build_encoder(config: Config) -> TwinEncoder:
     """Raises ModelError."""
-    return load_encoder(config, read_bundle(find_bundle(config.model.encoder, "encoder")))
+    return load_encoder(config, load_bundle(find_bundle(config.model.encoder, "encoder"), config))
 
 
 def load_encoder(config: Config, bundle: Bundle) -> TwinEncoder:
@@ -51,10 +52,12 @@ def build_locator(config: Config) -> FaceLocator:
     model = config.model
 
     def detector(path: Path) -> BlazeFaceDetector:
-        return BlazeFaceDetector(read_bundle(path), model.runtime, model.threads)
+        return BlazeFaceDetector(load_bundle(path, config), model.runtime, model.threads)
 
     finder, refiner = detector(find_bundle(model.detector, "detector")), detector(find_bundle(model.refiner, "refiner"))
-    placer = LandmarkPlacer(read_bundle(find_bundle(model.landmarks, "landmarks")), model.runtime, model.threads)
+    placer = LandmarkPlacer(
+        load_bundle(find_bundle(model.landmarks, "landmarks"), config), model.runtime, model.threads
+    )
     if absent := set(placer.card.points) - set(refiner.card.landmarks):
         raise ModelError(
             f"{refiner.card.name} decoder.landmarks: expected {sorted(absent)} too, since {placer.card.name} starts from them, "
@@ -84,9 +87,14 @@ def build_older(config: Config, pipeline: Pipeline) -> OlderEncoders:
     """The encoders of old templates: model.old_encoder and the shipped ones. Raises ModelError for the configured one."""
     named = [find_bundle(config.model.old_encoder, "encoder")] if config.model.old_encoder else []
     shipped = [find_bundle(name, "encoder") for name in FACE_ENCODERS]
-    older = OlderEncoders(dict.fromkeys([*named, *shipped]), pipeline, lambda bundle: load_encoder(config, bundle))
+    older = OlderEncoders(
+        dict.fromkeys([*named, *shipped]),
+        pipeline,
+        lambda path: load_bundle(path, config),
+        lambda bundle: load_encoder(config, bundle),
+    )
     for path in named:
-        older.check(read_bundle(path))
+        older.check(load_bundle(path, config))
     return older
 
 

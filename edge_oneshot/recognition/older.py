@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from edge_oneshot.errors import ModelError
-from edge_oneshot.model.bundle import Bundle, read_bundle
+from edge_oneshot.model.bundle import Bundle
 from edge_oneshot.model.encoder import TwinEncoder
 from edge_oneshot.recognition.pipeline import Pipeline
 
@@ -15,10 +15,16 @@ log = logging.getLogger(__name__)
 
 
 class OlderEncoders:
-    """Finds an encoder by its id among bundle files. pipeline: of the current encoder. make: loads a bundle."""
+    """Finds an encoder by its id among bundle files. pipeline: of the current encoder. read: a file. make: loads a bundle."""
 
-    def __init__(self, paths: Iterable[Path], pipeline: Pipeline, make: Callable[[Bundle], TwinEncoder]) -> None:
-        self._paths, self._pipeline, self._make = tuple(paths), pipeline, make
+    def __init__(
+        self,
+        paths: Iterable[Path],
+        pipeline: Pipeline,
+        read: Callable[[Path], Bundle],
+        make: Callable[[Bundle], TwinEncoder],
+    ) -> None:
+        self._paths, self._pipeline, self._read, self._make = tuple(paths), pipeline, read, make
         self._ids: dict[Path, str] = {}  # of the bundles read so far; "" for one that cannot be used
 
     def __call__(self, encoder_id: str) -> TwinEncoder | None:
@@ -27,7 +33,7 @@ class OlderEncoders:
             if self._ids.get(path, encoder_id) != encoder_id:
                 continue
             try:
-                bundle = read_bundle(path)
+                bundle = self._read(path)
                 self.check(bundle)
                 self._ids[path] = bundle.encoder_id
                 if bundle.encoder_id == encoder_id:

@@ -24,6 +24,7 @@ from edge_oneshot.model.bundle import (
     write_bundle,
 )
 from edge_oneshot.model.encoder import TwinEncoder
+from edge_oneshot.recognition.checked import trust_made_here
 from edge_oneshot.recognition.compose import build_pipeline
 
 
@@ -167,6 +168,7 @@ def test_a_refiner_without_the_landmarks_that_the_encoder_aligns_by(detector_bun
     other = write_bundle(
         tmp_path / "other.tflite", detector_bundle.model, card | {"decoder": card["decoder"] | {"landmarks": names}}
     )
+    trust_made_here(other.path)
     with pytest.raises(ModelError, match=r"decoder\.landmarks: expected .*'nose'"):
         build_pipeline(Config(model=ModelConfig(refiner=str(other.path))))
 

@@ -23,7 +23,7 @@ def bundled(card: bytes, method: int) -> bytes:
 def test_a_card_that_unfolds_is_refused() -> None:
     data = bundled(b" " * (bundle.MAX_CARD_BYTES + 1), zipfile.ZIP_DEFLATED)
     assert len(data) < 100_000
-    with pytest.raises(ModelError, match="more than 16 MB"):
+    with pytest.raises(ModelError, match="at most 4 MB, got more"):
         bundle.split(data, "a.tflite")
 
 

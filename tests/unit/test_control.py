@@ -22,10 +22,11 @@ from edge_oneshot.config import CameraConfig, Config, DecisionConfig, DeviceConf
 from edge_oneshot.control import server as server_module
 from edge_oneshot.control.client import ask
 from edge_oneshot.control.codec import to_json
+from edge_oneshot.control.places import MAX_OF_USER
 from edge_oneshot.control.protocol import PendingRequest, parse_request
 from edge_oneshot.control.requests import AnyRequest, Enroll, Forget, List, Pause, Reload, Show, Status
 from edge_oneshot.control.responses import Enrolled, Forgotten, GalleryCounts, Paused, People, Reloaded, StatusReport
-from edge_oneshot.control.server import MAX_CLIENTS, ControlServer, answers
+from edge_oneshot.control.server import ControlServer, answers
 from edge_oneshot.errors import ConfigError, ControlError, GalleryError
 from edge_oneshot.matching.threshold import Rule, Target
 from edge_oneshot.service.reload import HangUp, plan
@@ -204,11 +205,11 @@ def test_a_request_without_end_is_refused(
 def test_too_many_clients_get_an_error_until_one_has_left(
     server: ControlServer, path: Path, connect: Callable[[], socket.socket]
 ) -> None:
-    waiting = [connect() for _ in range(MAX_CLIENTS)]
+    waiting = [connect() for _ in range(MAX_OF_USER)]
     for connection in waiting:
         connection.sendall(b'{"verb": "list"}\n')
     requests = [next_request(server) for _ in waiting]
-    assert answer_of(connect())["error"] == f"more than {MAX_CLIENTS} clients at once"
+    assert answer_of(connect())["error"] == f"more than {MAX_OF_USER} clients at once"
     for pending in requests:
         pending.finish(EMPTY)
     for connection in waiting:

@@ -43,7 +43,7 @@ def test_an_oversized_request_is_refused_with_its_size(tmp_path: Path, monkeypat
 
 
 def test_a_client_that_sends_single_bytes_is_disconnected(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(server, "REQUEST_TIMEOUT_S", 0.3)
+    monkeypatch.setattr(server, "READ_TIMEOUT_S", 0.3)
     socket_server = ControlServer(tmp_path / "d.sock")
     try:
         with socket.socket(socket.AF_UNIX) as connection:

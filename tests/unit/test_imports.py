@@ -111,7 +111,7 @@ PARTS = {
     "MqttLink",
 } | {"HomeAssistant", "MqttRequests", "ControlServer", "Journal", "Tracker"}
 # `model check` runs one bundle by itself.
-COMPOSE = {"recognition/compose.py", "service/compose.py", "cli/model.py"}
+COMPOSE = {"recognition/compose.py", "service/compose.py", "recognition/check_child.py"}
 
 
 def made_in(path: Path) -> set[str]:

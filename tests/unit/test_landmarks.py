@@ -17,6 +17,7 @@ from edge_oneshot.errors import EnrollmentError, ModelError
 from edge_oneshot.evaluation.occluders import KINDS, occlude
 from edge_oneshot.matching.compare import References
 from edge_oneshot.model.bundle import Bundle, find_bundle, read_bundle, split, write_bundle
+from edge_oneshot.recognition.checked import trust_made_here
 from edge_oneshot.recognition.compose import build_pipeline
 from edge_oneshot.recognition.enrollment import enroll_from_frame
 from edge_oneshot.recognition.pipeline import Pipeline
@@ -191,6 +192,7 @@ def test_a_refiner_without_the_points_that_the_network_starts_from(bundle: Bundl
             "points": {("chin" if n == "mouth" else n): p for n, p in card["points"].items()},
         },
     )
+    trust_made_here(other.path)
     with pytest.raises(
         ModelError, match=r"decoder\.landmarks: expected \['chin'\] too, since face-landmarks-int8 starts from them"
     ):

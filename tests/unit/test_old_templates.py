@@ -26,6 +26,7 @@ from edge_oneshot.matching import cohort as rates
 from edge_oneshot.matching.threshold import Rule, Target
 from edge_oneshot.model.bundle import FACE_ENCODERS, Bundle, find_bundle, write_bundle
 from edge_oneshot.model.card import CohortScores
+from edge_oneshot.recognition.checked import trust_made_here
 from edge_oneshot.recognition.enrollment import Enrollment
 from edge_oneshot.recognition.matcher import Matcher, look_alike
 from edge_oneshot.recognition.recognizer import Recognizer
@@ -423,6 +424,7 @@ def test_a_card_without_measurements_gives_no_old_encoder(second: Bundle, tmp_pa
     assert card is not None
     bare = {k: v for k, v in card.items() if k not in ("cohort", "thresholds", "probability")}
     write_bundle(tmp_path / "bare.tflite", second.model, bare)
+    trust_made_here(tmp_path / "bare.tflite")
     with pytest.raises(ModelError, match=r"bare\.tflite thresholds: expected a table"):
         open_("", old=str(tmp_path / "bare.tflite"))
 

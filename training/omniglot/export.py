@@ -15,6 +15,7 @@ from converters.litert import embed
 from edge_oneshot.errors import ModelError
 from edge_oneshot.model.bundle import Bundle, digest, read_bundle, write_bundle
 from edge_oneshot.model.encoder import TwinEncoder
+from edge_oneshot.recognition.checked import trust_made_here
 from training.omniglot.data import Drawings, pack, resized
 from training.omniglot.evaluate import open_set, run_scores, unit
 from training.omniglot.graph import float_graph
@@ -89,6 +90,7 @@ def _write(out: Path, model: bytes, card: Json) -> Bundle:
         write_bundle(part, model, card)
         TwinEncoder(read_bundle(part))
         part.replace(out)
+        trust_made_here(out)
     finally:
         part.unlink(missing_ok=True)
     return read_bundle(out)

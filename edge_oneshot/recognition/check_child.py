@@ -1,0 +1,97 @@
+"""The program of the process that loads a bundle which is not known yet: a damaged or hostile model ends this process only.
+
+    python -I check_child.py PATH…      the arguments become sys.path
+
+Standard input is one JSON object {"path": …, "runtime": …}. The answer is one line of JSON: the fields of `Verdict`
+(checked.py), or {"error": …, "hint": …}.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if __name__ == "__main__":
+    sys.path[:] = sys.argv[1:]
+
+if TYPE_CHECKING:
+    from edge_oneshot.model.bundle import Bundle
+
+MAX_MB = 512  # of memory beyond that of Python, numpy and the runtime
+MAX_S = 30  # seconds of processor time
+OTHER = "use another bundle; if you have made this one, convert it again"
+
+
+def check(path: Path, runtime: str) -> dict[str, str]:
+    """Read the bundle, load it and run it once. Raises ModelError."""
+    from edge_oneshot.model.bundle import digest, parse_bundle, read_file
+
+    data = read_file(path)
+    bundle = parse_bundle(data, path)
+    found = digest(data)
+    del data
+    return {
+        "digest": found,
+        "kind": bundle.card.kind,
+        "name": f"{bundle.card.name} {bundle.card.version}",
+        "result": run(bundle, runtime),
+    }
+
+
+def run(bundle: Bundle, runtime: str) -> str:
+    """What the model returns for a grey picture, in words. Raises ModelError if it contradicts its card."""
+    import numpy as np
+
+    from edge_oneshot.model.encoder import TwinEncoder
+    from edge_oneshot.types import Chip
+    from edge_oneshot.vision.detector import BlazeFaceDetector
+    from edge_oneshot.vision.locate import LandmarkPlacer
+
+    grey = np.full(bundle.card.input.shape, 128, dtype=np.uint8)
+    if bundle.card.kind == "encoder":
+        encoder = TwinEncoder(bundle, runtime)
+        vector = encoder.encode(Chip(pixels=grey, transform=np.eye(2, 3))).vector
+        return f"an embedding of {vector.size} values on {encoder.runtime.name}"
+    if bundle.card.kind == "landmarks":
+        placer = LandmarkPlacer(bundle, runtime)
+        return f"{len(placer.look(grey)[0])} landmarks on {placer.runtime.name}"
+    detector = BlazeFaceDetector(bundle, runtime)
+    return f"{len(detector.detect(grey))} faces in a grey picture on {detector.runtime.name}"
+
+
+def main() -> None:
+    request = json.loads(sys.stdin.read())
+    answer = sys.stdout
+    # What is slow to load and maps much memory is loaded before the limits.
+    from edge_oneshot.errors import EdgeOneshotError
+    from edge_oneshot.model.runtime import import_runtime
+    from edge_oneshot.vision import detector, locate  # noqa: F401
+
+    try:
+        import_runtime(request["runtime"])
+        pages = int(Path("/proc/self/statm").read_text().split()[0])
+        for number, most in (
+            (resource.RLIMIT_AS, pages * os.sysconf("SC_PAGE_SIZE") + MAX_MB * 1_000_000),
+            (resource.RLIMIT_CPU, MAX_S),
+            (resource.RLIMIT_FSIZE, 0),
+            (resource.RLIMIT_CORE, 0),
+        ):
+            resource.setrlimit(number, (most, most))
+        found = check(Path(request["path"]), request["runtime"])
+    except EdgeOneshotError as e:
+        found = {"error": e.message, "hint": e.hint}
+    except MemoryError:
+        found = {"error": f"{request['path']}: loading the model needs more than {MAX_MB} MB of memory", "hint": OTHER}
+    except Exception as e:  # a model can make numpy and the runtime raise many types of exception
+        found = {"error": f"{request['path']}: the model cannot be used: {type(e).__name__}: {e}"[:500], "hint": OTHER}
+    answer.write(json.dumps(found) + "\n")
+    answer.flush()
+    os._exit(0)  # not through the destructors of a model that may be damaged
+
+
+if __name__ == "__main__":
+    main()
