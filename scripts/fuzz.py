@@ -22,11 +22,13 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "scripts"), str(ROOT / "tests" / "mqtt")]
 
+from fault_report import code_version  # noqa: E402
 from fuzzing.process import Worker  # noqa: E402
 from fuzzing.report import replay, write  # noqa: E402
-from fuzzing.worker import TARGETS, Finding  # noqa: E402
+from fuzzing.worker import TARGETS, VERDICTS, Finding  # noqa: E402
 
 BATCH = 50
+VERSION = code_version()
 
 
 class Run:
@@ -39,6 +41,7 @@ class Run:
         self.wanted = {name: max(1, round(share * scale)) for name, share in shares.items()}
         self.next = dict.fromkeys(self.wanted, 0)
         self.verdicts: dict[str, Counter[str]] = {name: Counter() for name in self.wanted}
+        self.commits: dict[str, list[str]] = {name: [] for name in self.wanted}  # the versions that read the inputs
         self.findings: list[Finding] = []
         self.again: list[tuple[str, int, int]] = []  # the rest of batches whose process ended
         self.seconds = 0.0
@@ -52,6 +55,11 @@ class Run:
         self.verdicts |= {k: Counter(v) for k, v in kept["verdicts"].items() if k in self.verdicts}
         self.findings = [Finding(**f) for f in kept["findings"]]
         self.again, self.seconds = [tuple(b) for b in kept["again"]], kept["seconds"]
+        self.commits |= {k: v for k, v in kept["commits"].items() if k in self.commits}
+        for name in self.options.again or ():
+            self.next[name], self.verdicts[name], self.commits[name] = 0, Counter(), []
+            self.findings = [f for f in self.findings if f.target != name]
+            self.again = [b for b in self.again if b[0] != name]
 
     def save(self, workers: list[Worker]) -> None:
         if self.options.state:
@@ -60,6 +68,7 @@ class Run:
                 "seed": self.options.seed,
                 "next": self.next,
                 "verdicts": self.verdicts,
+                "commits": self.commits,
                 "findings": [asdict(f) for f in self.findings],
                 "again": [*self.again, *pending],
                 "seconds": self.seconds,
@@ -74,7 +83,7 @@ class Run:
 
     @property
     def done(self) -> int:
-        return sum(sum(v for k, v in c.items() if k != "slowest_ms") for c in self.verdicts.values())
+        return sum(counts[v] for counts in self.verdicts.values() for v in VERDICTS)
 
     def take(self) -> tuple[str, int, int] | None:
         """The next batch: of the target that is furthest behind."""
@@ -88,7 +97,9 @@ class Run:
         return name, self.next[name] - count, count
 
     def add(self, result: dict[str, Any]) -> None:
-        counts = self.verdicts[result["target"]]
+        counts, commits = self.verdicts[result["target"]], self.commits[result["target"]]
+        if VERSION not in commits:
+            commits.append(VERSION)
         slowest = max(counts["slowest_ms"], result["verdicts"].pop("slowest_ms", 0))
         counts.update(result["verdicts"])
         counts["slowest_ms"] = slowest
@@ -172,6 +183,9 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--only", action="append", choices=sorted(TARGETS), help="this parser; may be repeated")
+    parser.add_argument(
+        "--again", action="append", choices=sorted(TARGETS), help="begin this parser again, after a fix"
+    )
     parser.add_argument("--state", type=Path, help="file that keeps what was done")
     parser.add_argument("--out", type=Path, help="JSON file for the counts")
     parser.add_argument("--failures", type=Path, default=Path("fuzz-failures"), help="folder for inputs that fail")

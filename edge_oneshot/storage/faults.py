@@ -36,6 +36,8 @@ def storage_error(error: OSError | sqlite3.Error, doing: str, schema: Schema, pa
     if isinstance(error, sqlite3.ProgrammingError):
         return StorageError(failed(doing, schema, path, error), "this is a mistake of the calling program")
     if code in (sqlite3.SQLITE_ERROR, sqlite3.SQLITE_CONSTRAINT):  # a table is missing, for instance
+        if doing == "open":
+            return UnusableFile(failed(doing, schema, path, f"the file is damaged: {error}"), schema.damage_hint)
         return StorageError(failed(doing, schema, path, error), schema.damage_hint)
     number = (error.errno or 0) if isinstance(error, OSError) else _ERRNO.get(code, 0)
     message = (error.strerror or str(error)) if isinstance(error, OSError) else str(error)

@@ -74,7 +74,7 @@ class Served:
 class SocketLine(Target):
     """A line through the real socket to the handler of the daemon, whose answer must be one."""
 
-    name, share = "control socket", 2.0
+    name, share = "control socket", 3.0
 
     def make_seeds(self) -> Sequence[bytes]:
         with Gallery(self.folder / "document.sqlite") as gallery:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import zipfile
@@ -18,10 +19,12 @@ from PIL import Image
 from edge_oneshot.cameras.av import FileCamera
 from edge_oneshot.cameras.base import EndOfStream
 from edge_oneshot.cameras.decoder import close_idle, read_file
-from edge_oneshot.config import CameraConfig
+from edge_oneshot.config import CameraConfig, Config, DeviceConfig
+from edge_oneshot.errors import ModelError
 from edge_oneshot.model.bundle import CARD_NAME, digest, find_bundle, read_bundle, read_cohort, split
+from edge_oneshot.recognition.checked import check, load_bundle
 from fuzzing.mutate import dump_json, mutate_bytes, mutate_document, mutate_json
-from fuzzing.target import READ, Target
+from fuzzing.target import READ, Silent, Target
 
 ROLES = ("encoder", "detector", "refiner", "landmarks")
 
@@ -112,7 +115,7 @@ def bundle(model: bytes, card: bytes, compression: int = zipfile.ZIP_STORED) -> 
 class Card(Target):
     """Behind a model of a few bytes, with a digest that fits it."""
 
-    name, share = "card", 2.0
+    name, share = "card", 3.0
     model = b"\x1c\0\0\0TFL3" + bytes(64)
 
     def make_seeds(self) -> Sequence[bytes]:
@@ -152,12 +155,27 @@ class BundleFile(Target):
         return bundle(model, text, rng.choice(kinds))
 
     def read(self, seed: int, data: bytes) -> str:
-        read_bundle(self.file(data, "x.tflite"))
+        path = self.file(data, "x.tflite")
+        if data not in self.seeds:  # the daemon's own process loads shipped bundles, and those that a user trusts
+            with contextlib.suppress(ModelError):
+                load_bundle(path, Config(device=DeviceConfig(state_dir=str(self.folder))))
+                raise Silent("a model that no user trusts would be loaded")
+        read_bundle(path)
+        return READ
+
+
+class Model(BundleFile):
+    """Models with a digest that fits them, loaded and run once as `model check` does: in a process of its own."""
+
+    name, share, limit_s = "model", 0.06, 90.0
+
+    def read(self, seed: int, data: bytes) -> str:
+        check(self.file(data, "x.tflite"), Config())
         return READ
 
 
 class CohortFile(Target):
-    name, share = "cohort", 0.7
+    name, share = "cohort", 1.0
 
     def make_seeds(self) -> Sequence[bytes]:
         card = split(find_bundle("", "encoder").read_bytes(), "encoder")[1]
@@ -172,4 +190,4 @@ class CohortFile(Target):
         return READ
 
 
-TARGETS: tuple[type[Target], ...] = (PictureFile, VideoFile, Card, BundleFile, CohortFile)
+TARGETS: tuple[type[Target], ...] = (PictureFile, VideoFile, Card, BundleFile, Model, CohortFile)

@@ -65,7 +65,7 @@ class Worker:
             return False
         wall = time.monotonic() - self._since
         limit_s = TARGETS[self.batch[0]].limit_s
-        return wall > WALL_S or (wall > limit_s and spent_s(self.process.pid) - self._spent > limit_s)
+        return wall > max(WALL_S, 3 * limit_s) or (wall > limit_s and spent_s(self.process.pid) - self._spent > limit_s)
 
     def _mark(self) -> None:
         self._since, self._spent = time.monotonic(), spent_s(self.process.pid)

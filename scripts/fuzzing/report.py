@@ -10,9 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fault_report import code_version
-
-from fuzzing.worker import IN_MEMORY, Reader, input_of, judge
+from fuzzing.worker import IN_MEMORY, VERDICTS, Reader, input_of, judge
 
 if TYPE_CHECKING:
     from fuzz import Run
@@ -20,13 +18,13 @@ if TYPE_CHECKING:
 
 def write(run: Run) -> int:
     """Print the table, write JSON and failing inputs. 0: nothing was found."""
-    names = ["read", "reported", "refused", "finding"]
     print(
-        "\n| parser | inputs | read | damage reported | refused | findings | slowest, s |\n|---|---|---|---|---|---|---|"
+        "\n| parser | inputs | read | damage reported | refused | findings | mean, ms | slowest, ms |\n|---|---|---|---|---|---|---|---|"
     )
     for name, counts in run.verdicts.items():
-        total = sum(counts[n] for n in names)
-        cells = [total, *(counts[n] for n in names), f"{counts['slowest_ms'] / 1e3:.2f}"]
+        numbers = [counts[v] for v in VERDICTS]
+        mean_ms = counts["sum_ms"] / max(1, sum(numbers))
+        cells = [sum(numbers), *numbers, f"{mean_ms:.0f}", counts["slowest_ms"]]
         print(f"| {name} | " + " | ".join(map(str, cells)) + " |")
     kinds = Counter(f.kind for f in run.findings)
     print(f"{run.done} inputs, seed {run.options.seed}, {run.seconds:.0f} s: {dict(kinds) or 'no finding'}")
@@ -35,14 +33,17 @@ def write(run: Run) -> int:
     if run.options.out:
         summary = {
             "written_by": f"scripts/fuzz --inputs {run.options.inputs} --seed {run.options.seed}",
-            "commit": code_version(),
+            "commits": sorted({c for commits in run.commits.values() for c in commits}),
             "date": f"{datetime.now(UTC):%Y-%m-%d}",
             "machine": f"{platform.machine()}, Python {platform.python_version()}",
             "seed": run.options.seed,
             "inputs": run.done,
             "seconds": round(run.seconds),
             "findings": {k: kinds[k] for k in ("traceback", "hang", "crash", "silent", "unclean", "memory")},
-            "parsers": {n: {k: c[k] for k in (*names, "slowest_ms")} for n, c in run.verdicts.items()},
+            "parsers": {
+                n: {k: c[k] for k in (*VERDICTS, "slowest_ms")} | {"commits": run.commits[n]}
+                for n, c in run.verdicts.items()
+            },
         }
         run.options.out.write_text(json.dumps(summary, indent=1) + "\n")
     keep_failures(run)

@@ -104,7 +104,7 @@ class StoredFile(Target):
 
 
 class GalleryFile(StoredFile):
-    name, kind, old, share = "gallery", "gallery.sqlite", "gallery-1.sqlite", 3.0
+    name, kind, old, share = "gallery", "gallery.sqlite", "gallery-1.sqlite", 2.0
 
     def fill(self, path: Path) -> None:
         with Gallery(path) as gallery:
@@ -129,7 +129,7 @@ class GalleryFile(StoredFile):
 
 
 class OutboxFile(StoredFile):
-    name, kind, old, share = "outbox", "outbox-default.sqlite", "outbox-3.sqlite", 3.0
+    name, kind, old, share = "outbox", "outbox-default.sqlite", "outbox-3.sqlite", 2.0
 
     def fill(self, path: Path) -> None:
         box = Outbox(path, clock=moment)
@@ -165,7 +165,7 @@ class OutboxFile(StoredFile):
 
 
 class JournalFile(StoredFile):
-    name, kind, old, share = "journal", "explain-default.sqlite", "explain-0.sqlite", 2.0
+    name, kind, old, share = "journal", "explain-default.sqlite", "explain-0.sqlite", 1.0
 
     def fill(self, path: Path) -> None:
         shutil.copy(OLD_FILES / self.old, path)  # its records, in a file of this release
@@ -184,7 +184,7 @@ class JournalFile(StoredFile):
 
 
 class DoorFile(StoredFile):
-    name, kind, share = "door record", "door-cam0.sqlite", 1.0
+    name, kind, share = "door record", "door-cam0.sqlite", 0.6
 
     def fill(self, path: Path) -> None:
         door = DoorRecord(path, "encoder")
@@ -226,7 +226,7 @@ class SiteFile(StoredFile):
 
 
 class ArchiveFile(Target):
-    name, share = "archive", 2.0
+    name, share = "archive", 3.0
 
     def make_seeds(self) -> Sequence[bytes]:
         with Gallery(self.folder / "seed.sqlite") as gallery:

@@ -24,7 +24,7 @@ LITERALS = ("0", "-1", "1e400", "nan", "inf", "true", "[]", "{}", "1979-05-27", 
 
 class ConfigFile(Target):
     name = "config"
-    share = 1.5
+    share = 2.5
 
     def make_seeds(self) -> Sequence[bytes]:
         small = '[device]\nslug = "porch"\n[camera]\nuri = "file:x.mp4"\n[mqtt]\nhost = "broker.lan"\nport = 8883\n'
@@ -49,7 +49,7 @@ class ConfigFile(Target):
 
 
 class CameraUri(Target):
-    name = "camera URI"
+    name, share = "camera URI", 2.0
 
     def make_seeds(self) -> Sequence[bytes]:
         uris = ("picamera2:", "picamera2:1", "v4l2:/dev/video0", "v4l2:/dev/v4l/by-id/usb-x", "rtsp://u:p@h:554/s?a=b")
@@ -84,7 +84,7 @@ PEOPLE = ("Ann_Ng", "Bob_Ruiz", "Zoë", "Li")
 
 
 class LabelsFile(Target):
-    name = "labels.csv"
+    name, share = "labels.csv", 2.0
 
     def make_seeds(self) -> Sequence[bytes]:
         rows = [f"{p},{s},{a},{g},{c}" for p, s, a, g, c in zip(
@@ -113,7 +113,7 @@ class LabelsFile(Target):
 
 
 class PairsFile(Target):
-    name = "pairs file"
+    name, share = "pairs file", 2.0
 
     def make_seeds(self) -> Sequence[bytes]:
         rows = "Ann_Ng\t1\t2\nBob_Ruiz\t1\t2\nAnn_Ng\t1\tBob_Ruiz\t1\nLi\t2\tZoë\t1\n"

@@ -19,12 +19,13 @@ from typing import Any
 
 from edge_oneshot.errors import EdgeOneshotError
 from fuzzing import message_targets, picture_targets, storage_targets, text_targets
-from fuzzing.target import REFUSED, LoggedErrors, Silent, Target, Unclean, check_message
+from fuzzing.target import READ, REFUSED, REPORTED, LoggedErrors, Silent, Target, Unclean, check_message
 
 TARGETS: dict[str, type[Target]] = {
     t.name: t for module in (picture_targets, text_targets, storage_targets, message_targets) for t in module.TARGETS
 }
 IN_MEMORY = "/dev/shm" if Path("/dev/shm").is_dir() else None  # a disk would only be slow
+VERDICTS = (READ, REPORTED, REFUSED, "finding")
 ADDRESS_SPACE = 6_000_000_000  # so that an input cannot take the machine's memory
 MUCH_MEMORY = 400_000_000  # that one input may add to the most that the process has had
 
@@ -139,9 +140,9 @@ def main() -> None:
                 batch.verdicts[verdict] += 1
                 if finding is not None:
                     batch.findings.append(finding)
-                batch.verdicts["slowest_ms"] = max(
-                    batch.verdicts["slowest_ms"], round(1e3 * (time.monotonic() - start))
-                )
+                spent_ms = round(1e3 * (time.monotonic() - start))
+                batch.verdicts["slowest_ms"] = max(batch.verdicts["slowest_ms"], spent_ms)
+                batch.verdicts["sum_ms"] += spent_ms
             out.write(json.dumps(result(batch)) + "\n")
         reader.close()
 
