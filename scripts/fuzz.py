@@ -191,6 +191,7 @@ def main() -> int:
     parser.add_argument("--failures", type=Path, default=Path("fuzz-failures"), help="folder for inputs that fail")
     parser.add_argument("--replay", type=Path, metavar="FILE")
     options = parser.parse_args()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     return replay(options.replay) if options.replay else write(fuzz(options))
 
 
