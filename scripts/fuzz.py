@@ -56,6 +56,10 @@ class Run:
         self.findings = [Finding(**f) for f in kept["findings"]]
         self.again, self.seconds = [tuple(b) for b in kept["again"]], kept["seconds"]
         self.commits |= {k: v for k, v in kept["commits"].items() if k in self.commits}
+        if self.options.retry:
+            self.again += [(f.target, f.number, 1) for f in self.findings]
+            self.verdicts = {n: c - Counter(finding=c["finding"]) for n, c in self.verdicts.items()}
+            self.findings = []
         for name in self.options.again or ():
             self.next[name], self.verdicts[name], self.commits[name] = 0, Counter(), []
             self.findings = [f for f in self.findings if f.target != name]
@@ -186,6 +190,7 @@ def main() -> int:
     parser.add_argument(
         "--again", action="append", choices=sorted(TARGETS), help="begin this parser again, after a fix"
     )
+    parser.add_argument("--retry", action="store_true", help="read the inputs of earlier findings again, after a fix")
     parser.add_argument("--state", type=Path, help="file that keeps what was done")
     parser.add_argument("--out", type=Path, help="JSON file for the counts")
     parser.add_argument("--failures", type=Path, default=Path("fuzz-failures"), help="folder for inputs that fail")

@@ -50,7 +50,10 @@ class Target(ABC):
     def make(self, rng: Random) -> tuple[int, bytes]:
         """(number of the seed, input)."""
         seed = rng.randrange(len(self.seeds))
-        return seed, self.mutate(seed, rng)
+        try:
+            return seed, self.mutate(seed, rng)
+        except (UnicodeError, RecursionError):  # no text of this encoding, or of any depth
+            return seed, mutate_bytes(self.seeds[seed], rng, self.seeds)
 
     def mutate(self, seed: int, rng: Random) -> bytes:
         return mutate_bytes(self.seeds[seed], rng, self.seeds)
