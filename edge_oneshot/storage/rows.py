@@ -65,7 +65,11 @@ class Table:
         same = " AND ".join(f"{_name(k)} = NEW.{_name(k)}" for k in self.key)
         columns = ", ".join(map(_name, self.columns))
         seal = f"UPDATE {_name(self.name)} SET {DIGEST} = {self.digest_of('NEW.')} WHERE {same}"
-        more, less = (f"UPDATE {COUNTS} SET rows = rows {by} 1 WHERE name = {_text(self.name)}" for by in "+-")
+        more, less = (
+            f"UPDATE {COUNTS} SET rows = rows {by} 1, seal = row_digest('{COUNTS}', name, rows {by} 1) "
+            f"WHERE name = {_text(self.name)}"
+            for by in "+-"
+        )
         events = (("INSERT", f"{seal}; {more}"), (f"UPDATE OF {columns}", seal), ("DELETE", less))
         return [
             f"CREATE TEMP TRIGGER {_name(f'{self.name}_{event[:6]}')} AFTER {event} ON main.{_name(self.name)} BEGIN {work}; END"
@@ -125,8 +129,8 @@ class Rows(ABC):
 
     def _counts(self, table: str) -> tuple[int | None, int]:
         """How many rows the file should have, None if it does not say, and how many it has."""
-        counts = f"SELECT (SELECT rows FROM {COUNTS} WHERE name = ?), count(*) FROM {_name(table)}"
-        ((expected, got),) = self.rows(counts, (table,))
+        sealed = f"SELECT rows FROM {COUNTS} WHERE name = ? AND seal = row_digest('{COUNTS}', name, rows)"
+        ((expected, got),) = self.rows(f"SELECT ({sealed}), count(*) FROM {_name(table)}", (table,))
         return expected, got
 
     def _correct_count(self, table: str, note: str) -> None:
@@ -139,8 +143,7 @@ class Rows(ABC):
         with self.together():
             if note:
                 self.note(table, note)
-            count = f"SELECT count(*) FROM {_name(table)}"
-            self.execute(f"INSERT OR REPLACE INTO {COUNTS} (name, rows) VALUES (?, ({count}))", (table,))
+            self.execute(count_again(table))
 
     # ---- rows that cannot be read, or are missing
 
@@ -214,6 +217,14 @@ class Rows(ABC):
 
     def _has_set_aside(self) -> bool:
         return bool(self.rows("SELECT 1 FROM sqlite_schema WHERE name = 'set_aside'"))
+
+
+def count_again(table: str) -> str:
+    """The statement that stores how many rows the table has, with a checksum of the number itself."""
+    return (
+        f"INSERT OR REPLACE INTO {COUNTS} (name, rows, seal) SELECT name, n, row_digest('{COUNTS}', name, n) "
+        f"FROM (SELECT {_text(table)} AS name, count(*) AS n FROM {_name(table)})"
+    )
 
 
 def row_digest(*values: object) -> bytes:

@@ -8,7 +8,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from functools import cache
 
-from edge_oneshot.storage.rows import COUNTS, DIGEST, Seal, Table, row_digest
+from edge_oneshot.storage.rows import COUNTS, DIGEST, Seal, Table, count_again, row_digest
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,11 +38,9 @@ def run_step(db: sqlite3.Connection, step: Sequence[str | Seal]) -> None:
             continue
         db.execute(f'ALTER TABLE "{statement.table}" ADD COLUMN {DIGEST} BLOB')
         db.execute(f'UPDATE "{statement.table}" SET {DIGEST} = {tables_of(db)[statement.table].digest_of()}')
-        db.execute(
-            f"CREATE TABLE IF NOT EXISTS {COUNTS} (name TEXT PRIMARY KEY, rows INTEGER NOT NULL) STRICT, WITHOUT ROWID"
-        )
-        count = f'SELECT count(*) FROM "{statement.table}"'
-        db.execute(f"INSERT OR REPLACE INTO {COUNTS} (name, rows) VALUES (?, ({count}))", (statement.table,))
+        columns = "name TEXT PRIMARY KEY, rows INTEGER NOT NULL, seal BLOB NOT NULL"
+        db.execute(f"CREATE TABLE IF NOT EXISTS {COUNTS} ({columns}) STRICT, WITHOUT ROWID")
+        db.execute(count_again(statement.table))
 
 
 def tables_of(db: sqlite3.Connection) -> dict[str, Table]:

@@ -146,10 +146,15 @@ _BYTES: tuple[Callable[[bytearray, Random, Sequence[bytes]], None], ...] = (
 
 def mutate_json(value: Any, rng: Random) -> Any:
     """One to four places of a JSON value replaced, removed, renamed or doubled. `value` itself is not changed."""
-    value = json.loads(json.dumps(value))
     for _ in range(1 if rng.random() < 0.6 else rng.randint(2, 4)):
-        value = _change(value, rng)
+        value = _change(_copy(value), rng)  # a change may put one object in two places
     return value
+
+
+def _copy(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _copy(v) for key, v in value.items()}
+    return [_copy(v) for v in value] if isinstance(value, list) else value
 
 
 def _change(value: Any, rng: Random) -> Any:
@@ -162,11 +167,11 @@ def _change(value: Any, rng: Random) -> Any:
     elif kind < 0.8:
         del value[key]
     elif isinstance(value, list):
-        value.insert(key, rng.choice(value) if rng.random() < 0.5 else rng.choice(VALUES))
+        value.insert(key, _copy(rng.choice(value)) if rng.random() < 0.5 else _copy(rng.choice(VALUES)))
     elif kind < 0.9:
         value[rng.choice(list(value))] = value[key]
     else:
-        value[rng.choice(WORDS)] = value.pop(key) if rng.random() < 0.5 else rng.choice(VALUES)
+        value[rng.choice(WORDS)] = value.pop(key) if rng.random() < 0.5 else _copy(rng.choice(VALUES))
     return value
 
 
@@ -182,11 +187,12 @@ def _other(value: Any, rng: Random) -> Any:
         for _ in range(rng.choice((50, 2000))):
             deep = [deep] if rng.random() < 0.5 else {"a": deep}
         return deep
-    return rng.choice(VALUES)
+    return _copy(rng.choice(VALUES))
 
 
 def mutate_text(text: str, rng: Random) -> str:
     """One change: a character replaced, words put in, cut, doubled, another case."""
+    text = text[:200_000]
     at = rng.randint(0, len(text))
     return rng.choice(
         (
@@ -198,7 +204,7 @@ def mutate_text(text: str, rng: Random) -> str:
             text[:at],
             text * 2,
             text.swapcase(),
-            text.replace(rng.choice(text or "x"), rng.choice(WORDS)),
+            text[:50].replace(rng.choice(text or "x"), rng.choice(WORDS)) + text[50:],
             rng.choice(WORDS),
         )
     )

@@ -65,6 +65,14 @@ def test_deleted_rows_are_noticed_once(tmp_path: Path, table: str) -> None:
     assert source == table and reason.startswith("expected ") and f"rows in the table {table}" in reason
 
 
+def test_a_count_that_another_program_corrects_is_noticed(tmp_path: Path) -> None:
+    path = tmp_path / "journal.sqlite"
+    journal(path)
+    change(path, "DELETE FROM track")
+    change(path, "UPDATE row_counts SET rows = 0")
+    assert [journal(path), journal(path)] == [1, 1]
+
+
 def test_rows_that_another_program_adds_are_set_aside_and_not_counted_twice(tmp_path: Path) -> None:
     path = tmp_path / "gallery.sqlite"
     gallery(path)
