@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import selectors
 import signal
@@ -38,7 +39,7 @@ class Run:
         self.options = options
         shares = {name: t.share for name, t in TARGETS.items() if not options.only or name in options.only}
         scale = options.inputs / sum(shares.values())
-        self.wanted = {name: max(1, round(share * scale)) for name, share in shares.items()}
+        self.wanted = {name: math.ceil(share * scale) for name, share in shares.items()}
         self.next = dict.fromkeys(self.wanted, 0)
         self.verdicts: dict[str, Counter[str]] = {name: Counter() for name in self.wanted}
         self.commits: dict[str, list[str]] = {name: [] for name in self.wanted}  # the versions that read the inputs

@@ -92,6 +92,7 @@ def measure(pid: int, state: Path) -> dict[str, float]:
     files = {kind: sum(s for name, s in sizes.items() if name.startswith(kind)) for kind in ("gallery", "outbox")}
     return {
         "rss_bytes": field("status", "VmRSS") * 1024,
+        "anonymous_bytes": field("status", "RssAnon") * 1024,
         "pss_bytes": field("smaps_rollup", "Pss") * 1024,
         "private_bytes": private * 1024,
         "data_bytes": field("status", "VmData") * 1024,

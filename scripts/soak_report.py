@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 GOAL_MB_PER_HOUR = 0.5
 BLOCK_S = 300.0  # neighbouring samples are alike, so the resampling draws blocks of this length
 RESAMPLES = 400
-MEMORY = ("rss_bytes", "pss_bytes", "private_bytes", "data_bytes")
+MEMORY = ("rss_bytes", "anonymous_bytes", "pss_bytes", "private_bytes", "data_bytes")
 FILES = ("gallery_bytes", "outbox_bytes", "other_sqlite_bytes", "written_bytes")
 COUNTS = ("threads", "descriptors", "children", "outbox_depth")
 
@@ -58,7 +58,7 @@ def fit(rows: dict[str, Array], warm_up_s: float) -> dict[str, dict[str, float]]
     hours, sessions = rows["elapsed_s"][warm] / 3600, rows["session"][warm]
     every_s = float(np.median(np.diff(rows["elapsed_s"])))
     result = {}
-    for name in (*MEMORY, *COUNTS, *FILES):
+    for name in (n for n in (*MEMORY, *COUNTS, *FILES) if n in rows):
         values = rows[name][warm]
         slope = theil_sen(hours, values, sessions)
         low, high = interval(hours, values, sessions, slope, every_s) if np.ptp(values) else (slope, slope)
@@ -91,7 +91,7 @@ def draw(rows: dict[str, Array], fits: dict[str, dict[str, float]], warm_up_s: f
             line.set_label(f"{name.removesuffix('_bytes')}: {fits[name]['per_hour'] / scale:+.2f} {unit} per hour")
         axis.axvline(warm_up_s / 60, color="grey", lw=0.8, ls=":")
         axis.set_ylabel(unit)
-        axis.legend(loc="center right", fontsize="small")
+        axis.legend(loc="best", fontsize="small")
     axes[-1].set_xlabel("minutes; the fit begins at the dotted line")
     figure.savefig(path, metadata={"Date": None})
     plt.close(figure)
