@@ -35,7 +35,7 @@ from soak_report import report  # noqa: E402
 from edge_oneshot.control.requests import Enroll, Explain, Forget, Identify  # noqa: E402
 
 FPS = 60  # more than the loop can take, which then skips some
-TRACKS = 150  # that the journal keeps: the file has its full size within the warm-up
+TRACKS = 50  # that the journal keeps: the file has its full size within the warm-up
 
 
 def scenes() -> list[Pixels]:
