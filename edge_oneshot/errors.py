@@ -21,7 +21,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from edge_oneshot.shown import redact
+from edge_oneshot.shown import shown
 
 EXIT_OK = 0
 EXIT_ERROR = 1
@@ -52,14 +52,14 @@ EXIT_CODES: dict[int, str] = {
 class EdgeOneshotError(Exception):
     """Base of every error that the package raises on purpose.
 
-    message: what failed, where, expected and got, in one line. hint: how to fix it, in one line, or "". Passwords in them
-    are replaced, so that an error may be logged, published and shown.
+    message: what failed, where, expected and got, in one line. hint: how to fix it, in one line, or "". Passwords and
+    control characters in them are replaced, so that an error may be logged, published and shown.
     """
 
     exit_code = EXIT_ERROR
 
     def __init__(self, message: str, hint: str = "") -> None:
-        self.message, self.hint = redact(message), redact(hint)
+        self.message, self.hint = shown(message), shown(hint)
         super().__init__(self.message)
 
     def __str__(self) -> str:
@@ -73,7 +73,7 @@ class ConfigError(EdgeOneshotError):
 
     def __init__(self, message: str, hint: str = "", faults: tuple[str, ...] = ()) -> None:
         super().__init__(message, hint)
-        self.faults = tuple(map(redact, faults))
+        self.faults = tuple(map(shown, faults))
 
     def __str__(self) -> str:
         return "\n  ".join([super().__str__(), *self.faults])

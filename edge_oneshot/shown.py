@@ -19,9 +19,19 @@ _HARMLESS = frozenset(
 )
 
 
+_LONGEST = 4000  # characters of a message, which may quote what it got
+
+
 def plain(text: str) -> str:
     """`text` for a terminal or a log: C0, C1, bidirectional controls, lone surrogates and the like are replaced."""
     return "".join(c if c.isprintable() or c in _JOINERS else "\N{REPLACEMENT CHARACTER}" for c in text)
+
+
+def shown(text: str) -> str:
+    """A message for a log or a terminal: `plain`, line by line, without passwords, and of bounded length."""
+    if len(text) > _LONGEST:
+        text = f"{text[:_LONGEST]}…"
+    return "\n".join(map(plain, redact(text).split("\n")))
 
 
 def plain_json(text: str) -> str:

@@ -10,9 +10,12 @@ MAX_DEPTH = 32  # of JSON, so that no code that walks it recurses deeply
 _MARKS = {b"\xff\xfe": "UTF-16", b"\xfe\xff": "UTF-16"}
 
 
-def read_text(path: Path) -> str:
-    """The text of a UTF-8 file, without a byte order mark. Raises OSError, or ValueError with what the file is instead."""
-    return decode_text(read_bytes(path, MAX_BYTES))
+def read_text(path: Path, most: int = MAX_BYTES) -> str:
+    """The text of a UTF-8 file of at most `most` bytes, without a byte order mark.
+
+    Raises OSError, or ValueError with what the file is instead.
+    """
+    return decode_text(read_bytes(path, most))
 
 
 def read_bytes(path: Path, most: int) -> bytes:

@@ -99,9 +99,7 @@ def code_version() -> str:
             ["git", "-C", str(ROOT), *words], capture_output=True, text=True, check=False
         ).stdout.strip()
 
-    changed = git(
-        "status", "--porcelain", "--", "edge_oneshot", "scripts/faults.py", "scripts/fault_run.py", "tests/mqtt"
-    )
+    changed = git("status", "--porcelain", "--", "edge_oneshot", "scripts", "tests/mqtt")
     return (git("rev-parse", "HEAD")[:12] or "unknown") + (" with changes" if changed else "")
 
 

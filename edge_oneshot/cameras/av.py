@@ -37,7 +37,7 @@ class FileCamera(Adapter):
         super().__init__(f"file:{path}", rotation=config.rotation, mirror=config.mirror, stop=stop)
         self.live = config.pace == "camera"
         try:
-            self._container = av.open(str(path))
+            self._container = av.open(str(path), metadata_errors="replace")
         except FileNotFoundError:
             raise CameraError(f"no video at {path}", "check the path") from None
         except (av.FFmpegError, OSError) as e:
@@ -87,7 +87,7 @@ class FileCamera(Adapter):
                 raise CameraError(f"{self.source}: cannot read: {_reason(e)}", "check the disk of the file") from None
             try:
                 yield from packet.decode()
-            except av.InvalidDataError:
+            except av.FFmpegError:  # also: this FFmpeg has no such decoder
                 damaged += 1
         if damaged:
             log.warning("%s: skipped %d damaged parts", self.source, damaged)
@@ -111,7 +111,9 @@ class RtspCamera(Adapter):
             "flags": "low_delay",
         }
         try:
-            self._container = av.open(url, format="rtsp", options=options, timeout=(limit_s, limit_s))
+            self._container = av.open(
+                url, format="rtsp", options=options, timeout=(limit_s, limit_s), metadata_errors="replace"
+            )
         except (av.FFmpegError, OSError) as e:
             raise CameraError(f"cannot open {self.source}: {_reason(e)}", _rtsp_hint(e)) from None
         try:

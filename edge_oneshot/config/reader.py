@@ -18,6 +18,7 @@ from edge_oneshot.config.sections import FPIR_FROM, FPIR_TO, DecisionConfig
 from edge_oneshot.errors import ConfigError, did_you_mean
 from edge_oneshot.text_file import read_text
 
+MAX_BYTES = 1_000_000  # tomllib needs a hundred times the memory of what it reads
 SLUG = re.compile(r"[a-z0-9_-]{1,64}")
 # The ways to state the accepted error. A configuration uses one of them.
 WAYS = ("target_fmr", "target_fpir", "false_matches_per_day", "threshold")
@@ -28,7 +29,7 @@ def load_config(path: Path | None) -> Config:
     if path is None:
         return Config()
     try:
-        text = read_text(path)
+        text = read_text(path, MAX_BYTES)
     except FileNotFoundError:
         raise ConfigError(
             f"no configuration at {path}",

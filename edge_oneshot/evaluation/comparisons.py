@@ -43,7 +43,7 @@ def read_pairs_file(path: Path, images: Sequence[LabelledImage]) -> Comparisons:
     except (OSError, ValueError) as e:
         raise EdgeOneshotError(f"cannot read the pairs file {path}: {e}", FORMAT_HINT) from None
     head = lines[0].split() if lines else []
-    has_head = 1 <= len(head) <= 2 and all(w.isdigit() for w in head)
+    has_head = 1 <= len(head) <= 2 and all(w.isascii() and w.isdecimal() and len(w) <= 9 for w in head)
     rows: list[tuple[int, int, bool]] = []
     for number, line in enumerate(lines[1 if has_head else 0 :], start=2 if has_head else 1):
         if not line.strip():

@@ -120,7 +120,7 @@ def _label(where: str, fields: dict[str, str]) -> Label:
     sex, age, group = fields.get("sex", ""), fields.get("age", ""), fields.get("group", "")
     if sex not in ("", *SEXES):
         _refuse(where, "sex female or male, or nothing", f"{sex!r}{did_you_mean(sex, SEXES)}", "correct the line")
-    if age and not (age.isascii() and age.isdigit() and int(age) <= BANDS[-1][0]):
+    if age and not (len(age) <= 3 and age.isascii() and age.isdigit() and int(age) <= BANDS[-1][0]):
         _refuse(where, f"age in whole years, 0 to {BANDS[-1][0]}, or nothing", repr(age), "correct the line")
     if group == EVERY_GROUP:
         _refuse(where, "another group than the reserved one", repr(group), "give the group another name")

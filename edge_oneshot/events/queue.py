@@ -125,6 +125,15 @@ class EventQueue:
             self._file.run_alone(lambda db: db.truncate_log(1.0), False)
         delete_moved_aside(self._file.path)
 
+    def keep_only(self, identity_ids: Iterable[str]) -> None:
+        """Forget all other people: those who were removed from the gallery while this instance did not run."""
+        nothing: list[StoredEvent] = []
+        with self._lock:
+            events = [*self._file.run(lambda db: db.read("events", from_row), nothing), *self._waiting]
+        named = {str(s.event.body["identity"]) for s in events if s.event.body.get("identity") is not None}
+        for identity_id in named - set(identity_ids):
+            self.forget(identity_id)
+
     def set_aside(self, stored: StoredEvent, reason: str) -> None:
         """Take an event that cannot be sent out of the queue; the file keeps its row."""
         with self._lock:

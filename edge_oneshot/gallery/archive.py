@@ -1,11 +1,12 @@
 """Gallery <-> one JSON file, to move people to another device or to keep a copy.
 
-The file holds biometric data: mode 0600.
+The file holds biometric data: mode 0600. It has a checksum over all people; a file that was changed is refused.
 """
 
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
 import os
 from datetime import datetime
@@ -21,7 +22,7 @@ from edge_oneshot.text_file import parse_json, read_text
 from edge_oneshot.types import Embedding, Identity, Quality, Template
 
 FORMAT = "edge-oneshot-gallery"
-VERSION = 1
+VERSION = 2  # files of version 1 have no checksum
 _FROM_EXPORT = "give a file that `gallery export` wrote"
 
 
@@ -46,14 +47,24 @@ class PersonEntry(TypedDict):
 
 
 class Document(TypedDict):
+    """digest: `digest_of` the identities."""
+
     format: str
     version: int
+    digest: str
     identities: list[PersonEntry]
 
 
 def to_document(gallery: Gallery) -> Document:
     """All people as one JSON document."""
-    return {"format": FORMAT, "version": VERSION, "identities": [_encode(p) for p in gallery.people()]}
+    people = [_encode(p) for p in gallery.people()]
+    return {"format": FORMAT, "version": VERSION, "digest": digest_of(people), "identities": people}
+
+
+def digest_of(identities: object) -> str:
+    """ "sha256:<hex>" of the list `identities` as JSON with sorted keys, without spaces, in ASCII."""
+    text = json.dumps(identities, sort_keys=True, separators=(",", ":"))
+    return "sha256:" + hashlib.sha256(text.encode("ascii")).hexdigest()
 
 
 def write_document(document: object, path: Path) -> None:
@@ -79,8 +90,17 @@ def read_document(path: Path) -> dict[str, object]:
 def from_document(document: dict[str, object]) -> list[Enrolled]:
     """Check a whole document before anything is stored. Raises GalleryError that names the damaged entry."""
     got, entries = (document.get("format"), document.get("version")), document.get("identities")
-    if got != (FORMAT, VERSION) or not isinstance(entries, list):
+    if got not in ((FORMAT, 1), (FORMAT, VERSION)) or not isinstance(entries, list):
         raise GalleryError(f"expected a file of format {FORMAT}, version {VERSION}, got {got}", _FROM_EXPORT)
+    try:
+        digest = None if got[1] == 1 else digest_of(entries)
+    except (ValueError, RecursionError):  # no export is nested so deep
+        digest = ""
+    if document.get("digest") != digest:
+        raise GalleryError(
+            "the checksum of the file is wrong: it was changed after the export, or it is damaged; nothing was imported",
+            "export it again",
+        )
     people: list[Enrolled] = []
     for i, entry in enumerate(entries):
         try:

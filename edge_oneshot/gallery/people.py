@@ -48,6 +48,7 @@ class People:
         self.skipped = (
             0  # templates that their encoder cannot have made, and rows that are set aside, at the last reading
         )
+        self._set_aside, self._contents = 0, list[str]()  # the rows that are set aside, at the last reading
         self.fault = ""  # why the gallery could not be read again
         # The references of each encoder in use, the current one first. Each person is in one of them.
         self.parts: tuple[References, ...] = (References(card.comparator, encoder_id, ()),)
@@ -64,7 +65,8 @@ class People:
             return False
         self._version, self.skipped = version, 0
         self.parts = self._read()
-        self.skipped += self.gallery.set_aside
+        self._set_aside, self._contents = self.gallery.set_aside, self.gallery.contents_set_aside()
+        self.skipped += self._set_aside
         self.names = {i.identity_id: i.name for i in self.gallery.identities()}
         self._on_read(self.parts)
         return True
@@ -140,6 +142,15 @@ class People:
     def unchangeable(self) -> str:
         """Why the gallery cannot be read again or changed now; "" if it can."""
         return self.fault or str(self.gallery.fault or "")
+
+    @property
+    def whole(self) -> bool:
+        """Whether `names` has everybody who was enrolled: the file can be read, and no row of it is set aside."""
+        return not self.unchangeable and not self._set_aside
+
+    def may_hold(self, identity_id: str) -> bool:
+        """Whether a row that is set aside names this person."""
+        return any(f"'{identity_id}'" in content for content in self._contents)
 
     # ---- changes; the references, and the threshold that follows them, are read again after each
 

@@ -111,6 +111,10 @@ class Gallery:
         """Rows that cannot be read."""
         return self._db.count_set_aside()
 
+    def contents_set_aside(self) -> list[str]:
+        """The rows that are set aside, as SQL literals."""
+        return self._db.contents_set_aside()
+
     # ---- reading
 
     def identities(self) -> list[Identity]:

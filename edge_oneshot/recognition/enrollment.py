@@ -162,11 +162,17 @@ class CaptureSession:
         self._faults: tuple[Fault, ...] = (Fault(code="no_frame", message="no frame from the camera yet"),)
         self.progress = "look at the camera"
 
-    def offer(self, frame: Frame) -> Enrollment | None:
-        """Take a frame; the finished enrollment, or None while it needs more. Raises EnrollmentError as `finish_if_due`."""
+    def offer(self, frame: Frame, repeated: bool = False) -> Enrollment | None:
+        """Take a frame; the finished enrollment, or None while it needs more. Raises EnrollmentError as `finish_if_due`.
+
+        repeated: it is the same picture as the one before. A frozen camera does not show who stands there now.
+        """
         if frame.captured_ns <= self._prompt_ns:
             return None
-        sample, self._faults = find_reference(self._pipeline.samples(frame))
+        if repeated:
+            sample, self._faults = None, (Fault(code="frozen", message="the camera repeats one picture"),)
+        else:
+            sample, self._faults = find_reference(self._pipeline.samples(frame))
         if sample is not None:
             self._good.append((sample, frame.captured_ns))
             self.progress = "hold still"

@@ -28,6 +28,7 @@ from edge_oneshot.mqtt.publisher import StatePublisher
 from edge_oneshot.mqtt.unpublish import unpublish
 from edge_oneshot.recognition.compose import build_rule
 from edge_oneshot.recognition.recognizer import Recognizer
+from edge_oneshot.service import system
 from edge_oneshot.service.daemon import Daemon
 from edge_oneshot.service.door import Door, made_with
 from edge_oneshot.service.pictures import ahead_of_loop
@@ -133,6 +134,7 @@ def run_daemon(load: Callable[[], Config]) -> int:
     load: reads the configuration, at the start and for each reload. SIGHUP asks for a reload; when standard input is a
     terminal, SIGHUP means that the terminal was closed, and ends the daemon as SIGTERM does.
     """
+    system.return_large_blocks()
     config = load()
     if not config.decision.adapt:
         erase(config.adaptation_path)

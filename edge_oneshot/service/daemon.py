@@ -61,8 +61,7 @@ class Daemon:
         """
         self.config, self.recognizer, self.tracker, self.reporter = config, recognizer, tracker, reporter
         self.journal, self.door = journal, door
-        if journal is not None:
-            journal.keep_only(recognizer.people.names)
+        self._erase_removed()
         self._plan_reload = plan_reload
         self.requests = Requests(
             recognizer,
@@ -97,7 +96,7 @@ class Daemon:
         enrolling = self.requests.job is not None
         if frame is not None and enrolling:
             # The person in front of the camera is being enrolled, or the camera aimed: publish no `unknown` meanwhile.
-            self.requests.offer(frame)
+            self.requests.offer(frame, self._sight.repeated)
             results = self.tracker.expire(now_ns)
         elif frame is None or self.state in (State.PAUSED, State.CAMERA_FROZEN):
             results = self.tracker.expire(now_ns)
@@ -162,12 +161,24 @@ class Daemon:
         now = frozenset(self.recognizer.people.names)
         for identity_id in self._enrolled - now:
             self.tracker.forget(identity_id)
+            if self.recognizer.people.may_hold(identity_id):
+                continue  # the row cannot be read; the person was not removed
             self.reporter.forget(identity_id)
             if self.journal is not None:
                 self.journal.forget(identity_id)
         self._enrolled = now
         self.reporter.people(self.recognizer.people.names)
         self.reporter.info(self.config, self.recognizer)
+
+    def _erase_removed(self) -> None:
+        """Erase what journal and outbox hold of people who were removed meanwhile, by another instance perhaps.
+
+        Not while the gallery has a fault: it may not name all of its people.
+        """
+        if self.recognizer.people.whole:
+            self.reporter.keep_only(self.recognizer.people.names)
+            if self.journal is not None:
+                self.journal.keep_only(self.recognizer.people.names)
 
     def _pause(self, paused: bool) -> None:
         self.state = State.PAUSED if paused else State.RUNNING
@@ -187,7 +198,7 @@ class Daemon:
         self.tracker.reconfigure(new.config.decision)
         if self.journal is not None:
             self.journal.reconfigure(new.config.decision)
-            self.journal.keep_only(self.recognizer.people.names)  # its file may name people who were removed since
+        self._erase_removed()
         self._gallery_changed()
         notices.of_threshold(self.recognizer, self.config)
         people = self.recognizer.people

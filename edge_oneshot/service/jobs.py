@@ -17,11 +17,11 @@ from edge_oneshot.types import Frame
 
 
 class Job(Protocol):
-    """Both calls return True when the request is answered. now_ns: monotonic."""
+    """Both calls return True when the request is answered. now_ns: monotonic. repeated: the same picture as before."""
 
     pending: PendingRequest
 
-    def offer(self, frame: Frame) -> bool: ...
+    def offer(self, frame: Frame, repeated: bool) -> bool: ...
 
     def tick(self, now_ns: int) -> bool: ...
 
@@ -37,8 +37,8 @@ class EnrollJob:
         self._reported = ""
         self._report()
 
-    def offer(self, frame: Frame) -> bool:
-        return self._advance(lambda: self._session.offer(frame))
+    def offer(self, frame: Frame, repeated: bool) -> bool:
+        return self._advance(lambda: self._session.offer(frame, repeated))
 
     def tick(self, now_ns: int) -> bool:
         return self.pending.abandoned or self._advance(lambda: self._session.finish_if_due(now_ns))
@@ -69,7 +69,7 @@ class CaptureJob:
         self._start_ns = time.monotonic_ns()
         self._timeout_s = timeout_s
 
-    def offer(self, frame: Frame) -> bool:
+    def offer(self, frame: Frame, repeated: bool) -> bool:
         if frame.captured_ns <= self._start_ns:
             return False
         faces = []

@@ -41,6 +41,11 @@ class Reporter:
         if self.outbox is not None:
             self.outbox.forget(identity_id)
 
+    def keep_only(self, identity_ids: Iterable[str]) -> None:
+        """As `forget`, for everybody but these people."""
+        if self.outbox is not None:
+            self.outbox.keep_only(identity_ids)
+
     def picture(self, jpeg: bytes) -> None:
         """Publish the face of an event. It is not retained."""
         if self.link is not None:

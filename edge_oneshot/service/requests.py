@@ -103,9 +103,9 @@ class Requests:
             message = f"{request.verb}: internal error: {type(e).__name__}: {e}"
             pending.fail(EdgeOneshotError(message, "report it with the daemon's log"))
 
-    def offer(self, frame: Frame) -> None:
-        """Give the pending job a frame."""
-        if self.job is not None and self.job.offer(frame):
+    def offer(self, frame: Frame, repeated: bool = False) -> None:
+        """Give the pending job a frame. repeated: it is the same picture as the one before."""
+        if self.job is not None and self.job.offer(frame, repeated):
             self.job = None
 
     def tick(self, now_ns: int) -> None:

@@ -27,6 +27,7 @@ class Sight:
     """Judges each frame by every 8th pixel of every 8th row, and by the capture times."""
 
     def __init__(self) -> None:
+        self.repeated = False  # the last frame was the same picture as the one before
         self._sum: int | None = None
         self._same_since_ns = 0
         self._dark_since_ns: int | None = None
@@ -35,7 +36,8 @@ class Sight:
         """CAMERA_FROZEN: the same picture for 60 s. CAMERA_DARK: black for 10 s. Else RUNNING, from the first other frame on."""
         samples = np.ascontiguousarray(frame.pixels[::_STEP, ::_STEP])
         total, now_ns = zlib.crc32(samples.tobytes()), frame.captured_ns
-        if total != self._sum:
+        self.repeated = total == self._sum
+        if not self.repeated:
             self._sum, self._same_since_ns = total, now_ns
         dark = float(np.percentile(samples, 99)) < DARK_BELOW
         if not dark:

@@ -7,7 +7,7 @@ sqlite3. Each failure of the disk, the file or its permissions is a StorageError
 from __future__ import annotations
 
 import contextlib
-import errno
+import logging
 import re
 import sqlite3
 import time
@@ -18,10 +18,13 @@ from typing import Any
 
 from edge_oneshot.errors import StorageError, UnusableFile
 from edge_oneshot.storage import disk
-from edge_oneshot.storage.rows import Row, Rows, Seal, Table, Value, row_digest
-from edge_oneshot.storage.schema import Schema, columns_of, newest, run_step, tables_of
+from edge_oneshot.storage.faults import failed, storage_error
+from edge_oneshot.storage.rows import ASIDE, Row, Rows, Seal, Table, Value, row_digest
+from edge_oneshot.storage.schema import Schema, columns_of, drop_foreign, make_missing, newest, run_step, tables_of
 
 __all__ = ["IN_MEMORY", "Database", "Row", "Schema", "Seal", "Value", "text"]
+
+log = logging.getLogger(__name__)
 
 IN_MEMORY = Path(":memory:")  # the path of a database that ends with its connection
 # What SQLite's check reports of a single row or of an index. Rows are checked when they are read, indexes are made again.
@@ -29,15 +32,6 @@ _ROW_FAULT = re.compile(r"(NULL|NUMERIC|TEXT|INT|INTEGER|REAL|BLOB|non-\w+) valu
 _INDEX_FAULT = re.compile(
     r"row \d+ missing from index|wrong # of entries in index|non-unique entry in index|row not in PRIMARY"
 )
-# What an error code of SQLite means as a system error.
-_ERRNO = {
-    sqlite3.SQLITE_FULL: errno.ENOSPC,
-    sqlite3.SQLITE_READONLY: errno.EROFS,
-    sqlite3.SQLITE_PERM: errno.EACCES,
-    sqlite3.SQLITE_AUTH: errno.EACCES,
-    sqlite3.SQLITE_CANTOPEN: errno.EACCES,
-    sqlite3.SQLITE_IOERR: errno.EIO,
-}
 
 
 class Database(Rows):
@@ -52,13 +46,14 @@ class Database(Rows):
         self.tables: dict[str, Table] = {}
         self._skipped: set[tuple[object, ...]] = set()
         self._any_thread = any_thread
+        self._emptied = path != IN_MEMORY and disk.was_emptied(path)
         self.log_emptied = True  # no write-ahead log of an earlier process is left
         try:
             self._db = self._connect()
         except (OSError, sqlite3.Error) as e:
             raise self._error("open", e) from e
         try:
-            self._file = _identify(path)
+            self._file = disk.identify(path)
             self._db.text_factory = _decode
             self._db.create_function("row_digest", -1, row_digest, deterministic=True)
             self._prepare_in_turn()
@@ -134,7 +129,7 @@ class Database(Rows):
 
         Raises StorageError if the file was moved, removed or replaced: what is written here would be lost.
         """
-        if _identify(self.path) != self._file:
+        if disk.identify(self.path) != self._file:
             raise StorageError(
                 f"the {self.schema.kind} {self.path} was moved, removed or replaced while it was open",
                 "restart the program; stop it first when you restore a file",
@@ -163,11 +158,38 @@ class Database(Rows):
 
     def _prepare(self) -> None:
         schema, db = self.schema, self._db
+        if not self.read_only and self.path != IN_MEMORY and disk.forbids_writing(self.path):
+            raise self._damaged("its header forbids writing")
         db.execute("PRAGMA temp_store = MEMORY")
         if not self.read_only:
             db.execute(f"PRAGMA journal_mode = {'WAL' if schema.wal else 'DELETE'}")
             db.execute(f"PRAGMA synchronous = {schema.synchronous}")
             db.execute("PRAGMA secure_delete = 1")
+            db.execute("PRAGMA recursive_triggers = 1")  # so that REPLACE counts the row that it deletes
+        self._require_own_kind()
+        self._check()
+        if not self.read_only:
+            if foreign := drop_foreign(db, schema):
+                log.warning("%s %s: dropped what another program added: %s", self.kind, self.path, ", ".join(foreign))
+            self._migrate()
+        self.tables = tables_of(db)
+        if not self.read_only:
+            if not self._complete():
+                raise self._damaged("the tables are not those of its version")
+            make_missing(db, schema)
+            for table in self.tables.values():
+                for statement in table.triggers() if table.sealed else ():
+                    db.execute(statement)
+        if self._emptied and not self.read_only:
+            self._emptied = False
+            self.note("file", f"{self.path} had 0 bytes: what it held is lost")
+        self.verify()
+        if not self.read_only and schema.wal:
+            self.log_emptied = self.truncate_log(0.0)
+
+    def _require_own_kind(self) -> None:
+        """Raises UnusableFile for a file of another program or of a later release."""
+        schema, db = self.schema, self._db
         mark = int(self._pragma("application_id"))
         tables = [row[0] for row in db.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")]
         if mark not in (0, schema.application_id) or (mark == 0 and tables and schema.table not in tables):
@@ -185,23 +207,14 @@ class Database(Rows):
                 "install the release that wrote it, or a newer one",
                 state="newer",
             )
-        self._check()
-        if not self.read_only:
-            self._migrate()
-        self.tables = tables_of(db)
-        if not self.read_only:
-            if not self._complete():
-                raise self._damaged("the tables are not those of its version")
-            for table in self.tables.values():
-                for statement in table.triggers() if table.sealed else ():
-                    db.execute(statement)
-        self.verify()
-        if not self.read_only and schema.wal:
-            self.log_emptied = self.truncate_log(0.0)
 
     def _complete(self) -> bool:
         """Whether the tables are those of the newest version."""
-        return columns_of(newest(self.schema)).items() <= columns_of(tables_of(self._db)).items()
+        found = tables_of(self._db)
+        aside = found.get("set_aside")
+        return columns_of(newest(self.schema)).items() <= columns_of(found).items() and (
+            aside is None or aside.columns == ASIDE
+        )
 
     def _check(self) -> None:
         """Check the whole file. An index that does not fit its table is made again. Raises UnusableFile."""
@@ -235,36 +248,21 @@ class Database(Rows):
                     continue
                 try:
                     run_step(self._db, step)
-                except sqlite3.OperationalError as e:
-                    if e.sqlite_errorcode != sqlite3.SQLITE_ERROR:
+                except sqlite3.DatabaseError as e:
+                    # a table is missing, or is there already; a column has another type
+                    if e.sqlite_errorcode & 0xFF not in (sqlite3.SQLITE_ERROR, sqlite3.SQLITE_CONSTRAINT):
                         raise
-                    raise self._damaged(e) from e  # a table is missing, or is there already
+                    raise self._damaged(e) from e
                 self._db.execute(f"PRAGMA user_version = {number}")
 
     def _pragma(self, name: str) -> Any:
         return self._db.execute(f"PRAGMA {name}").fetchone()[0]
 
     def _failed(self, doing: str, why: str) -> str:
-        return f"cannot {doing} the {self.schema.kind} {self.path}: {why}"
+        return failed(doing, self.schema, self.path, why)
 
     def _error(self, doing: str, error: OSError | sqlite3.Error) -> StorageError:
-        """The StorageError that explains `error`."""
-        code = getattr(error, "sqlite_errorcode", 0) & 0xFF
-        if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
-            return UnusableFile(self._failed(doing, f"the file is damaged: {error}"), self.schema.damage_hint)
-        if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
-            why = f"another process has locked it for {self.schema.busy_timeout_s:g} s"
-            return StorageError(
-                self._failed(doing, why), f"`fuser {self.path}` names the process; end it, or try again"
-            )
-        if isinstance(error, sqlite3.ProgrammingError):
-            return StorageError(self._failed(doing, str(error)), "this is a mistake of the calling program")
-        if code == sqlite3.SQLITE_ERROR:  # a table is missing, for instance
-            return StorageError(self._failed(doing, str(error)), self.schema.damage_hint)
-        number = (error.errno or 0) if isinstance(error, OSError) else _ERRNO.get(code, 0)
-        message = (error.strerror or str(error)) if isinstance(error, OSError) else str(error)
-        reason = disk.explain(number, message, self.path, self.schema.kind)
-        return StorageError(self._failed(doing, reason.why), reason.hint, disk=reason.disk)
+        return storage_error(error, doing, self.schema, self.path)
 
 
 def text(value: object) -> str:
@@ -279,12 +277,3 @@ def _decode(data: bytes) -> str | bytes:
         return data.decode()
     except UnicodeDecodeError:
         return data
-
-
-def _identify(path: Path) -> tuple[int, int] | None:
-    """Which file is at `path`; None if there is none."""
-    try:
-        found = path.stat()
-    except OSError:
-        return None
-    return found.st_dev, found.st_ino

@@ -6,11 +6,13 @@ import contextlib
 import errno
 import os
 import pwd
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
 # SQLite reports a full disk in several ways, some of them as an input/output error. Below this it was the disk.
 _LITTLE_BYTES = 64 * 1024
+_CREATED_WITHIN_S = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +101,34 @@ def _user(uid: int) -> str:
         return f"user {pwd.getpwuid(uid).pw_name}"
     except KeyError:
         return f"user {uid}"
+
+
+def identify(path: Path) -> tuple[int, int] | None:
+    """Which file is at `path`; None if there is none."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
+def forbids_writing(path: Path) -> bool:
+    """Whether a SQLite file states a write version that SQLite does not know; it then opens the file read-only."""
+    try:
+        with path.open("rb") as file:
+            header = file.read(19)
+            return header.startswith(b"SQLite format 3\0") and header[18:] > b"\2"
+    except OSError:
+        return False
+
+
+def was_emptied(path: Path) -> bool:
+    """Whether the file has lost its content: 0 bytes, and no other process that is just creating it."""
+    try:
+        found = path.stat()
+    except OSError:
+        return False
+    return not found.st_size and time.time() - found.st_mtime > _CREATED_WITHIN_S
 
 
 def create_private(path: Path) -> None:

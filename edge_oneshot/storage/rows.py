@@ -1,7 +1,9 @@
-"""The rows of a file: the checksum of each, and the rows that are set aside because they cannot be read.
+"""The rows of a file: the checksum of each, how many there are, and the rows that are set aside because they cannot be read.
 
-A row carries the checksum of its columns in the column `digest`. Temporary triggers of each connection write it, so no
-statement names it; a row that another program has written, or that was damaged, has another one or none.
+A row carries the checksum of its columns in the column `digest`, and the table `row_counts` keeps the number of rows.
+Temporary triggers of each connection write both, so no statement names them. A row that another program has written, or that
+was damaged, has another checksum or none; rows that another program has deleted, or that damage has hidden, are missing in
+the count.
 """
 
 from __future__ import annotations
@@ -25,7 +27,8 @@ T = TypeVar("T")
 Row = tuple[Any, ...]
 Value = None | int | float | str | bytes
 
-DIGEST = "digest"
+DIGEST, COUNTS = "digest", "row_counts"
+ASIDE = ("id", "source", "content", "reason", "at")  # the columns of `set_aside`
 MAX_SET_ASIDE = 1000  # unreadable rows that a file keeps
 # What reading a row may raise, whatever it holds.
 UNREADABLE = (ValueError, TypeError, LookupError, ArithmeticError, AttributeError, RecursionError)
@@ -33,17 +36,21 @@ UNREADABLE = (ValueError, TypeError, LookupError, ArithmeticError, AttributeErro
 
 @dataclass(frozen=True, slots=True)
 class Seal:
-    """A step of a schema: each row of `table` has a checksum from here on."""
+    """A step of a schema: each row of `table` has a checksum from here on, and the rows are counted."""
 
     table: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Table:
-    """columns: without the checksum. key: the columns that identify a row. sealed: whether its rows have a checksum."""
+    """columns: without the checksum. types: of all columns. key: the columns that identify a row.
+
+    sealed: whether its rows have a checksum, and are counted.
+    """
 
     name: str
     columns: tuple[str, ...]
+    types: tuple[str, ...]
     key: tuple[str, ...]
     sealed: bool
 
@@ -54,13 +61,19 @@ class Table:
         return f"row_digest({', '.join((_text(self.name), *values))})"
 
     def triggers(self) -> list[str]:
-        """Statements that keep the checksums of this table for one connection."""
+        """Statements that keep the checksums and the count of this table for one connection."""
         same = " AND ".join(f"{_name(k)} = NEW.{_name(k)}" for k in self.key)
         columns = ", ".join(map(_name, self.columns))
+        seal = f"UPDATE {_name(self.name)} SET {DIGEST} = {self.digest_of('NEW.')} WHERE {same}"
+        more, less = (
+            f"UPDATE {COUNTS} SET rows = rows {by} 1, seal = row_digest('{COUNTS}', name, rows {by} 1) "
+            f"WHERE name = {_text(self.name)}"
+            for by in "+-"
+        )
+        events = (("INSERT", f"{seal}; {more}"), (f"UPDATE OF {columns}", seal), ("DELETE", less))
         return [
-            f"CREATE TEMP TRIGGER {_name(f'{self.name}_{event[:6]}')} AFTER {event} ON main.{_name(self.name)} BEGIN "
-            f"UPDATE {_name(self.name)} SET {DIGEST} = {self.digest_of('NEW.')} WHERE {same}; END"
-            for event in ("INSERT", f"UPDATE OF {columns}")
+            f"CREATE TEMP TRIGGER {_name(f'{self.name}_{event[:6]}')} AFTER {event} ON main.{_name(self.name)} BEGIN {work}; END"
+            for event, work in events
         ]
 
 
@@ -101,12 +114,45 @@ class Rows(ABC):
         return found
 
     def verify(self) -> None:
-        """Set aside every row whose checksum is wrong."""
+        """Set aside every row whose checksum is wrong, and note that rows are missing."""
         for name, table in self.tables.items():
             if table.sealed:
+                expected, got = self._counts(name)
+                before = self.count_set_aside()
                 self.read(name, lambda row: None)
+                # Rows that another program has added were not counted, and have just been set aside.
+                added = expected is not None and expected < got <= expected + self.count_set_aside() - before
+                if expected != got:
+                    self._correct_count(
+                        name, "" if added else f"expected {expected} rows in the table {name}, got {got}"
+                    )
 
-    # ---- rows that cannot be read
+    def _counts(self, table: str) -> tuple[int | None, int]:
+        """How many rows the file should have, None if it does not say, and how many it has."""
+        sealed = f"SELECT rows FROM {COUNTS} WHERE name = ? AND seal = row_digest('{COUNTS}', name, rows)"
+        ((expected, got),) = self.rows(f"SELECT ({sealed}), count(*) FROM {_name(table)}", (table,))
+        return expected, got
+
+    def _correct_count(self, table: str, note: str) -> None:
+        """Count again. note: what is noted among the rows that are set aside; "" for nothing."""
+        if note:
+            log.error("%s %s: %s: it is damaged, or another program has changed it", self.kind, self.path, note)
+        if self.read_only:
+            self._skipped |= {(table, COUNTS)} if note else set()
+            return
+        with self.together():
+            if note:
+                self.note(table, note)
+            self.execute(count_again(table))
+
+    # ---- rows that cannot be read, or are missing
+
+    def note(self, source: str, reason: str) -> None:
+        """Count something that was lost, of which there is no row, among those that are set aside."""
+        self._make_set_aside()
+        self.execute(
+            "INSERT INTO set_aside (source, content, reason, at) VALUES (?, '', ?, ?)", (source, reason, _now())
+        )
 
     def set_aside(self, table: str, key: Sequence[Any], reason: str) -> None:
         """Move one row to the table `set_aside`, as the SQL literals of its columns.
@@ -131,10 +177,7 @@ class Rows(ABC):
             )
 
     def _move(self, about: Table, key: Sequence[Any], reason: str) -> int:
-        self.execute(
-            "CREATE TABLE IF NOT EXISTS set_aside (id INTEGER PRIMARY KEY AUTOINCREMENT, source TEXT NOT NULL, "
-            "content TEXT NOT NULL, reason TEXT NOT NULL, at TEXT NOT NULL) STRICT"
-        )
+        self._make_set_aside()
         content = " || ', ' || ".join(f"quote({_name(column)})" for column in about.columns)
         # A text that is not UTF-8 was read as bytes.
         same = " AND ".join(f"{_name(k)} = CAST(? AS TEXT)" if isinstance(v, bytes) else f"{_name(k)} = ?"
@@ -142,7 +185,7 @@ class Rows(ABC):
         moved = self.execute(
             f"INSERT INTO set_aside (source, content, reason, at) SELECT ?, {content}, ?, ? "
             f"FROM {_name(about.name)} WHERE {same}",
-            (about.name, reason, datetime.now(UTC).isoformat(timespec="seconds"), *key),
+            (about.name, reason, _now(), *key),
         )
         self.execute(f"DELETE FROM {_name(about.name)} WHERE {same}", tuple(key))
         self.execute("DELETE FROM set_aside WHERE id <= (SELECT max(id) FROM set_aside) - ?", (MAX_SET_ASIDE,))
@@ -153,6 +196,11 @@ class Rows(ABC):
         stored = int(self.rows("SELECT count(*) FROM set_aside")[0][0]) if self._has_set_aside() else 0
         return stored + len(self._skipped)
 
+    def contents_set_aside(self) -> list[str]:
+        """The rows that are set aside, as SQL literals."""
+        found = self.rows("SELECT content FROM set_aside") if self._has_set_aside() else []
+        return [c if isinstance(c, str) else c.decode(errors="replace") for (c,) in found]
+
     def delete_set_aside(self, keep: Callable[[str], bool] = lambda content: False) -> None:
         """Delete the rows that are set aside. keep: whether one of this content, as it was stored, stays."""
         if not self._has_set_aside():
@@ -161,8 +209,22 @@ class Rows(ABC):
             if not keep(content if isinstance(content, str) else content.decode(errors="replace")):
                 self.execute("DELETE FROM set_aside WHERE id = ?", (number,))
 
+    def _make_set_aside(self) -> None:
+        self.execute(
+            "CREATE TABLE IF NOT EXISTS set_aside (id INTEGER PRIMARY KEY AUTOINCREMENT, source TEXT NOT NULL, "
+            "content TEXT NOT NULL, reason TEXT NOT NULL, at TEXT NOT NULL) STRICT"
+        )
+
     def _has_set_aside(self) -> bool:
         return bool(self.rows("SELECT 1 FROM sqlite_schema WHERE name = 'set_aside'"))
+
+
+def count_again(table: str) -> str:
+    """The statement that stores how many rows the table has, with a checksum of the number itself."""
+    return (
+        f"INSERT OR REPLACE INTO {COUNTS} (name, rows, seal) SELECT name, n, row_digest('{COUNTS}', name, n) "
+        f"FROM (SELECT {_text(table)} AS name, count(*) AS n FROM {_name(table)})"
+    )
 
 
 def row_digest(*values: object) -> bytes:
@@ -179,6 +241,10 @@ def row_digest(*values: object) -> bytes:
             kind, data = "i", repr(value).encode()
         digest.update(f"{kind}{len(data)}:".encode() + data)
     return digest.digest()
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 def _name(name: str) -> str:

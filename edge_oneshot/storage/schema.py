@@ -8,7 +8,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from functools import cache
 
-from edge_oneshot.storage.rows import DIGEST, Seal, Table, row_digest
+from edge_oneshot.storage.rows import COUNTS, DIGEST, Seal, Table, count_again, row_digest
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,6 +38,9 @@ def run_step(db: sqlite3.Connection, step: Sequence[str | Seal]) -> None:
             continue
         db.execute(f'ALTER TABLE "{statement.table}" ADD COLUMN {DIGEST} BLOB')
         db.execute(f'UPDATE "{statement.table}" SET {DIGEST} = {tables_of(db)[statement.table].digest_of()}')
+        columns = "name TEXT PRIMARY KEY, rows INTEGER NOT NULL, seal BLOB NOT NULL"
+        db.execute(f"CREATE TABLE IF NOT EXISTS {COUNTS} ({columns}) STRICT, WITHOUT ROWID")
+        db.execute(count_again(statement.table))
 
 
 def tables_of(db: sqlite3.Connection) -> dict[str, Table]:
@@ -47,28 +50,69 @@ def tables_of(db: sqlite3.Connection) -> dict[str, Table]:
         "SELECT name, wr FROM pragma_table_list WHERE schema = 'main' AND type = 'table' AND name NOT LIKE 'sqlite_%'"
     )
     for name, without_rowid in db.execute(listed).fetchall():
-        about = db.execute("SELECT name, pk FROM pragma_table_info(?)", (name,)).fetchall()
-        columns = [column for column, _ in about]
+        about = db.execute("SELECT name, pk, type FROM pragma_table_info(?)", (name,)).fetchall()
+        columns = [column for column, _, _ in about]
         if not all(isinstance(word, str) for word in (name, *columns)):
             continue  # not UTF-8: no table of any version
         found[name] = Table(
             name=name,
             columns=tuple(c for c in columns if c != DIGEST),
-            key=tuple(column for column, pk in about if pk) if without_rowid else ("rowid",),
+            types=tuple(kind for _, _, kind in about),
+            key=tuple(column for column, pk, _ in about if pk) if without_rowid else ("rowid",),
             sealed=DIGEST in columns,
         )
     return found
 
 
 def columns_of(tables: dict[str, Table]) -> dict[str, tuple[object, ...]]:
-    return {name: (table.columns, table.sealed) for name, table in tables.items()}
+    return {name: (table.columns, table.types, table.sealed) for name, table in tables.items()}
+
+
+def drop_foreign(db: sqlite3.Connection, schema: Schema) -> list[str]:
+    """Drop the triggers, views and indexes that this program did not make; returns them. They could change what is written."""
+    own = newest_objects(schema)
+    found = [(name, kind) for name, (kind, sql) in objects_of(db).items() if own.get(name) != (kind, sql)]
+    for name, kind in found:
+        db.execute(f'DROP {kind} "{name.replace(chr(34), chr(34) * 2)}"')
+    return [f"{kind} {name}" for name, kind in found]
+
+
+def make_missing(db: sqlite3.Connection, schema: Schema) -> None:
+    """Make the indexes that another program has dropped."""
+    found = objects_of(db)
+    for name, (_, sql) in newest_objects(schema).items():
+        if name not in found:
+            db.execute(sql)
+
+
+def objects_of(db: sqlite3.Connection) -> dict[str, tuple[str, str]]:
+    """name -> (type, SQL) of what is not a table. Raises UnicodeDecodeError for a name that is not UTF-8."""
+    listed = "SELECT name, type, sql FROM main.sqlite_schema WHERE type <> 'table' AND sql IS NOT NULL"
+    found = {}
+    for row in db.execute(listed).fetchall():
+        name, kind, sql = (v.decode() if isinstance(v, bytes) else str(v) for v in row)
+        found[name] = (kind, sql)
+    return found
+
+
+@cache
+def newest_objects(schema: Schema) -> dict[str, tuple[str, str]]:
+    """As `objects_of`, for the newest version."""
+    with closing(_made(schema)) as db:
+        return objects_of(db)
 
 
 @cache
 def newest(schema: Schema) -> dict[str, Table]:
     """The tables of the newest version."""
-    with closing(sqlite3.connect(":memory:", isolation_level=None)) as db:
-        db.create_function("row_digest", -1, row_digest)
-        for step in schema.steps:
-            run_step(db, step)
+    with closing(_made(schema)) as db:
         return tables_of(db)
+
+
+def _made(schema: Schema) -> sqlite3.Connection:
+    """An empty database of the newest version."""
+    db = sqlite3.connect(":memory:", isolation_level=None)
+    db.create_function("row_digest", -1, row_digest)
+    for step in schema.steps:
+        run_step(db, step)
+    return db

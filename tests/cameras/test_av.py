@@ -117,6 +117,21 @@ def test_damage_in_the_middle_is_skipped(tmp_path: Path, caplog: pytest.LogCaptu
         assert len(read_all(path, pace="fast")) > 20
 
 
+def test_a_codec_without_a_decoder(tmp_path: Path) -> None:
+    path = record(tmp_path / "a.avi", count=5)
+    path.write_bytes(path.read_bytes().replace(b"FMP4", b"ZZZZ"))
+    with pytest.raises(CameraError, match="cannot decode any picture"):
+        read_all(path, pace="fast")
+
+
+def test_metadata_that_is_not_utf_8(tmp_path: Path) -> None:
+    path = record(tmp_path / "a.mkv", count=5)
+    content = path.read_bytes()
+    assert content.count(b"Lavf") >= 1
+    path.write_bytes(content.replace(b"Lavf", b"L\xff\xfef"))
+    assert len(read_all(path, pace="fast")) == 5
+
+
 @pytest.mark.parametrize("content", [b"", b"not a video at all" * 100])
 def test_a_file_that_is_not_a_video_is_a_one_line_error(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "a.mp4"

@@ -45,6 +45,7 @@ FAULTS = [
     (HEADER + "a,male,3O\n", 2, "age in whole years, 0 to 120", "got '3O'"),
     (HEADER + "a,male,-1\n", 2, "age in whole years", "got '-1'"),
     (HEADER + "a,male,121\n", 2, "age in whole years", "got '121'"),
+    (HEADER + f"a,male,{'9' * 5000}\n", 2, "age in whole years", "got '999"),
     (HEADER + "a,male,٣\n", 2, "age in whole years", "got '٣'"),
     (HEADER + "a,male,30\naa,male,30\n", 3, "the name of a folder of images", "got 'aa'"),
     (HEADER + "a,male,30\n", None, "a line for each of 2 people", "none for 'b'"),

@@ -45,7 +45,7 @@ def test_the_gallery_keeps_every_person_and_template(old: Path) -> None:
             template["no_rate"] = False  # since version 2
             template["quality"]["pitch_deg"] = 0.0  # not measured by the release that wrote the file
     with Gallery(old / "gallery-1.sqlite") as gallery:
-        assert to_document(gallery) == expected
+        assert to_document(gallery)["identities"] == expected["identities"]
         gallery.remove("li")
         assert [i.name for i in gallery.identities()] == ["Zoë"]
 

@@ -6,7 +6,7 @@ import base64
 import copy
 import json
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ import pytest
 from samples import OTHER, person, random_unit, template
 
 from edge_oneshot.errors import GalleryError
-from edge_oneshot.gallery.archive import from_document, read_document, to_document, write_document
+from edge_oneshot.gallery.archive import digest_of, from_document, read_document, to_document, write_document
 from edge_oneshot.gallery.store import Gallery
 
 
@@ -67,14 +67,39 @@ def test_a_missing_file(tmp_path: Path) -> None:
     "document",
     [
         {},
-        {"format": "edge-oneshot-gallery", "version": 2, "identities": []},
+        {"format": "edge-oneshot-gallery", "version": 3, "identities": []},
         {"format": "other", "version": 1, "identities": []},
         {"format": "edge-oneshot-gallery", "version": 1, "identities": None},
     ],
 )
 def test_another_document_is_refused(document: dict[str, Any]) -> None:
-    with pytest.raises(GalleryError, match="expected a file of format edge-oneshot-gallery, version 1"):
+    with pytest.raises(GalleryError, match="expected a file of format edge-oneshot-gallery, version 2"):
         from_document(document)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda d: d["identities"].pop(),
+        lambda d: d["identities"][0].update(name="Eve"),
+        lambda d: d["identities"][0]["templates"][0]["quality"].update(luma=119.0),
+        lambda d: d.pop("digest"),
+        lambda d: d.update(version=1),
+        lambda d: d.update(digest=5),
+    ],
+)
+def test_a_changed_document_is_refused(gallery: Gallery, change: Callable[[Any], object]) -> None:
+    document: Any = json.loads(json.dumps(to_document(gallery)))
+    assert len(from_document(document)) == 2
+    change(document)
+    with pytest.raises(GalleryError, match="the checksum of the file is wrong: it was changed after the export"):
+        from_document(document)
+
+
+def test_a_document_of_version_1_has_no_checksum(gallery: Gallery) -> None:
+    document: Any = to_document(gallery)
+    del document["digest"]
+    assert len(from_document({**document, "version": 1})) == 2
 
 
 def b64(vector: np.ndarray) -> str:
@@ -115,5 +140,6 @@ DAMAGE: dict[str, Any] = {
 def test_a_damaged_entry_is_named_and_nothing_is_imported(gallery: Gallery, damage: str) -> None:
     document = copy.deepcopy(to_document(gallery))
     document["identities"][1] = DAMAGE[damage](document["identities"][1])
+    document["digest"] = digest_of(document["identities"])  # as by another program
     with pytest.raises(GalleryError, match=r"identities\[1\] is damaged: .*; nothing was imported"):
         from_document(json.loads(json.dumps(document)))

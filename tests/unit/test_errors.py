@@ -86,3 +86,8 @@ def test_an_error_answer_becomes_the_same_error_again(cls: type[EdgeOneshotError
 def test_an_error_answer_of_an_unknown_kind_becomes_an_edge_oneshot_error(kind: object) -> None:
     with pytest.raises(EdgeOneshotError, match="what"):
         result_of(List(), read_answer(List(), {"status": "error", "kind": kind, "error": "what"}))
+
+
+def test_a_message_has_no_control_characters() -> None:
+    error = ConfigError("a\x1b[2J\ud800\u2028b\nc", "d\x9b", ("e\te",))
+    assert str(error) == "a\ufffd[2J\ufffd\ufffdb\nc (d\ufffd)\n  e\ufffde"

@@ -174,6 +174,12 @@ def test_a_line_that_does_not_fit_is_named(tmp_path: Path, line: str) -> None:
         read_pairs_file(pairs_file(tmp_path, f"1 2\nAnn 1 2\n{line}\n"), IMAGES)
 
 
+@pytest.mark.parametrize("head", ["²", "9" * 5000, "²\t1"])
+def test_a_head_that_is_no_number_is_a_line_that_does_not_fit(tmp_path: Path, head: str) -> None:
+    with pytest.raises(EdgeOneshotError, match="line 1: expected `name i j`"):
+        read_pairs_file(pairs_file(tmp_path, f"{head}\nAnn 1 2\n"), IMAGES)
+
+
 def test_a_missing_image_is_named(tmp_path: Path) -> None:
     with pytest.raises(EdgeOneshotError, match="line 1: no image 9 of 'Ann'"):
         read_pairs_file(pairs_file(tmp_path, "Ann 1 9\n"), IMAGES)

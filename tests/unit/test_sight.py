@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+from example_messages import response_of
 from pictures import Pixels, empty_scene, frame, view
 
 from edge_oneshot.config import Config, DeviceConfig
+from edge_oneshot.control.protocol import PendingRequest
+from edge_oneshot.control.requests import Enroll
+from edge_oneshot.errors import EnrollmentError
 from edge_oneshot.recognition.recognizer import Recognizer
 from edge_oneshot.service.compose import build_tracker
 from edge_oneshot.service.daemon import Daemon
@@ -60,6 +65,20 @@ def test_a_paused_daemon_stays_paused(daemon: Daemon) -> None:
     for second in range(70):
         daemon.step(frame(BLACK, second * S), second * S)
     assert daemon.state is State.PAUSED
+
+
+def test_a_frozen_picture_enrolls_no_person(daemon: Daemon, hopper: Pixels) -> None:
+    now_ns = time.monotonic_ns() - S
+    daemon.step(frame(view(hopper, 0), now_ns), now_ns)  # the camera freezes while someone stands there
+    pending = PendingRequest(Enroll(name="Eve", timeout_s=5.0))
+    daemon.requests.start(pending)
+    for _ in range(70):
+        now_ns += S // 10
+        daemon.step(frame(view(hopper, 0), now_ns), now_ns)
+    with pytest.raises(EnrollmentError, match="no usable frame within 5 s") as caught:
+        response_of(pending)
+    assert caught.value.faults == ("the camera repeats one picture",)
+    assert daemon.recognizer.people.names == {}
 
 
 def test_noise_and_a_lamp_in_the_night_are_no_fault() -> None:
