@@ -17,7 +17,7 @@ from edge_oneshot.control.server import ControlServer
 from edge_oneshot.errors import ControlError
 
 
-def test_an_answer_may_contain_a_lone_surrogate(tmp_path: Path) -> None:
+def test_a_request_with_a_lone_surrogate_is_answered(tmp_path: Path) -> None:
     socket_server = ControlServer(tmp_path / "d.sock")
     try:
         with socket.socket(socket.AF_UNIX) as connection:
@@ -27,7 +27,7 @@ def test_an_answer_may_contain_a_lone_surrogate(tmp_path: Path) -> None:
             pending = wait_until(socket_server.next_request, "a request")
             assert isinstance(pending.request, Show)
             pending.fail(ControlError(f"not enrolled: {pending.request.name}", ""))
-            assert json.loads(connection.makefile("rb").readline())["error"] == "not enrolled: \ud800"
+            assert json.loads(connection.makefile("rb").readline())["error"] == "not enrolled: \ufffd"
     finally:
         socket_server.close()
 
