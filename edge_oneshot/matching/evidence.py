@@ -83,7 +83,7 @@ class Evidence:
         if self._unit:
             for comparison in observation.comparisons:
                 vector, views = comparison.embedding.vector, self._views[comparison.embedding.encoder_id]
-                if len(views) < MOST_VIEWS and all(float(v @ vector) < SAME_VIEW for v in views):
+                if len(views) < MOST_VIEWS and all(float(v @ vector) < SAME_VIEW for v in reversed(views)):
                     views.append(vector)
 
     def keep(self, limit: int) -> None:
