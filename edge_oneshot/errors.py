@@ -2,7 +2,7 @@
 
     EdgeOneshotError              exit 1   message = what failed, where, expected and got; hint = the fix
     |-- ConfigError               exit 78  every fault of a file at once; systemd does not restart the service
-    |-- ModelError                exit 78  a bundle that is not a model, is truncated or contradicts its card
+    |-- ModelError                exit 1   a bundle that is not a model, is truncated or contradicts its card; `run`: 78
     |-- CameraError               exit 1   a camera or picture that cannot be opened, or a camera that stalls or disappears
     |-- AcquisitionError          exit 6   no usable face in a probe, while a person waits for the answer
     |-- EnrollmentError           exit 4   the capture cannot become a template
@@ -43,8 +43,8 @@ EXIT_CODES: dict[int, str] = {
     EXIT_NOT_ENROLLED: "Failure to enroll: nothing was stored.",
     EXIT_NOT_CERTIFIED: "`edge-oneshot-convert`: the certificate was refused; the int8 model loses more than is allowed.",
     EXIT_NOT_ACQUIRED: "Failure to acquire: the probe holds no usable face, so nothing was compared.",
-    EXIT_CONFIG: "A faulty configuration or model, or a gallery that is damaged or not of this release. "
-    "systemd does not restart the service.",
+    EXIT_CONFIG: "A faulty configuration, or a gallery that is damaged or not of this release. "
+    "`run`: a model that cannot be used. systemd does not restart the service.",
     EXIT_INTERRUPTED: "Interrupted from the keyboard.",
 }
 
@@ -80,7 +80,7 @@ class ConfigError(EdgeOneshotError):
 
 
 class ModelError(EdgeOneshotError):
-    exit_code = EXIT_CONFIG
+    pass
 
 
 class CameraError(EdgeOneshotError):

@@ -99,7 +99,7 @@ def _strangers(cohort: CohortScores) -> list[str]:
 @click.argument("bundle", required=False, default="")
 @click.pass_context
 def check_(ctx: click.Context, bundle: str) -> None:
-    """Load BUNDLE in a process of its own, compare it with its card, and run it once."""
+    """Load BUNDLE in a process of its own, compare it with its card, and run it on four pictures."""
     from edge_oneshot.model.bundle import find_bundle
     from edge_oneshot.recognition.checked import check
 

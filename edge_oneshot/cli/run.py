@@ -18,6 +18,7 @@ from edge_oneshot.cli.common import (
     words,
 )
 from edge_oneshot.control import requests as rq
+from edge_oneshot.errors import EXIT_CONFIG, ModelError
 
 if TYPE_CHECKING:
     from edge_oneshot.config import Config
@@ -40,7 +41,11 @@ def run(ctx: click.Context, camera: str | None, verbose: bool) -> int:
         config = find_config(ctx)
         return replace(config, camera=replace(config.camera, uri=camera)) if camera else config
 
-    return run_daemon(load)
+    try:
+        return run_daemon(load)
+    except ModelError as e:
+        e.exit_code = EXIT_CONFIG  # a restart would not help
+        raise
 
 
 @click.command()

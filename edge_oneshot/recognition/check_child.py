@@ -44,7 +44,7 @@ def check(path: Path, runtime: str) -> dict[str, str]:
 
 
 def run(bundle: Bundle, runtime: str) -> str:
-    """What the model returns for a grey picture, in words. Raises ModelError if it contradicts its card."""
+    """Run the model on four pictures; what it returns for the grey one, in words. Raises ModelError if it contradicts its card."""
     import numpy as np
 
     from edge_oneshot.model.encoder import TwinEncoder
@@ -52,16 +52,21 @@ def run(bundle: Bundle, runtime: str) -> str:
     from edge_oneshot.vision.detector import BlazeFaceDetector
     from edge_oneshot.vision.locate import LandmarkPlacer
 
-    grey = np.full(bundle.card.input.shape, 128, dtype=np.uint8)
+    shape = bundle.card.input.shape
+    # What a damaged model reads and writes may depend on the picture. The last one is grey.
+    noise = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
+    pictures = [noise, *(np.full(shape, value, dtype=np.uint8) for value in (0, 255, 128))]
     if bundle.card.kind == "encoder":
         encoder = TwinEncoder(bundle, runtime)
-        vector = encoder.encode(Chip(pixels=grey, transform=np.eye(2, 3))).vector
-        return f"an embedding of {vector.size} values on {encoder.runtime.name}"
+        vectors = [encoder.encode(Chip(pixels=pixels, transform=np.eye(2, 3))).vector for pixels in pictures]
+        return f"an embedding of {vectors[-1].size} values on {encoder.runtime.name}"
     if bundle.card.kind == "landmarks":
         placer = LandmarkPlacer(bundle, runtime)
-        return f"{len(placer.look(grey)[0])} landmarks on {placer.runtime.name}"
+        found = [placer.look(pixels)[0] for pixels in pictures]
+        return f"{len(found[-1])} landmarks on {placer.runtime.name}"
     detector = BlazeFaceDetector(bundle, runtime)
-    return f"{len(detector.detect(grey))} faces in a grey picture on {detector.runtime.name}"
+    faces = [detector.detect(pixels) for pixels in pictures]
+    return f"{len(faces[-1])} faces in a grey picture on {detector.runtime.name}"
 
 
 def main() -> None:

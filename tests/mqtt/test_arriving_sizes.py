@@ -60,7 +60,8 @@ def test_a_large_retained_message_does_not_hold_up_events_with_mqtt_3(
         link.start()
         wait_until(lambda: "subscribes to nothing" in caplog.text, "the report")
         assert f"a message of {8 * MAX_PACKET_BYTES + 2 + len(f'{B}/request/enroll') + 2} bytes arrived" in caplog.text
-        wait_until(lambda: link.status().state == "online", "a connection that lasts")
+        # Two connections have ended; the third one lasts.
+        wait_until(lambda: link.status().connects == 3 and link.status().state == "online", "the third connection")
         connects = link.status().connects
         sent = event("match")
         outbox.events.commit(sent)

@@ -42,7 +42,7 @@ def test_no_exception_class_is_defined_elsewhere() -> None:
 
 
 def test_exit_codes() -> None:
-    codes = {"ConfigError": 78, "ModelError": 78, "UnusableFile": 78, "AcquisitionError": 6, "EnrollmentError": 4}
+    codes = {"ConfigError": 78, "UnusableFile": 78, "AcquisitionError": 6, "EnrollmentError": 4}
     assert {c.__name__: c.exit_code for c in OURS} == {c.__name__: codes.get(c.__name__, 1) for c in OURS}
     assert errors.EXIT_NON_MATCH == 3
 

@@ -160,6 +160,21 @@ def test_a_check_has_a_limit_on_memory_and_time(
         check(find_bundle("", "encoder"), config)
 
 
+def test_the_daemon_is_not_restarted_with_an_unknown_model(tmp_path: Path) -> None:
+    path = rewritten("face", tmp_path / "own.tflite")
+    (tmp_path / "c.toml").write_text(f'[device]\nstate_dir = "{tmp_path}/state"\n[model]\nencoder = "{path}"\n')
+    code = "from edge_oneshot.cli import main; main()"
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
+    done = subprocess.run(
+        [sys.executable, "-c", code, "--config", tmp_path / "c.toml", "run"],
+        env=environment, capture_output=True, text=True, timeout=100, check=False,
+    )  # fmt: skip
+    assert (
+        done.returncode == 78
+        and f"fix: if you know where it comes from, run: edge-oneshot model trust {path}" in done.stderr
+    )
+
+
 # ---- the archive behind the model
 
 
