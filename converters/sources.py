@@ -81,16 +81,20 @@ def _tflite(path: Path) -> Source:
 
 def _onnx(path: Path) -> Source:
     require("onnx", f"{path.name}: an ONNX model")
-    from converters.from_onnx import load_onnx
+    from converters.from_onnx import load_model, read_onnx
 
-    return Source(load_onnx(path))
+    model = load_model(path)
+    rules = read_onnx(model, path)
+    return Source(rules.finish(model.graph.output[0].name))
 
 
 def _pt2(path: Path) -> Source:
     require("torch", f"{path.name}: an exported PyTorch program")
-    from converters.from_torch import load_pt2
+    from converters.from_torch import load_program, read_exported
 
-    return Source(load_pt2(path))
+    program = load_program(path)
+    rules = read_exported(program)
+    return Source(rules.finish(program.graph_signature.user_outputs[0]))
 
 
 def _tensorflow(path: Path) -> Source:
