@@ -13,7 +13,10 @@ from converters.graph import Graph, Tensor
 from converters.passes.equalise import ChannelStats
 from edge_oneshot.errors import ModelError
 
-SAME_SCALE = ("MAXIMUM", "MINIMUM", "RESHAPE", "MAX_POOL_2D", "AVERAGE_POOL_2D", "CONCATENATION", "PAD")
+SAME_SCALE = (
+    "MAXIMUM", "MINIMUM", "RESHAPE", "TRANSPOSE", "MAX_POOL_2D", "AVERAGE_POOL_2D", "CONCATENATION", "PAD", "SLICE",
+    "STRIDED_SLICE", "SPLIT", "GATHER",
+)  # fmt: skip
 
 
 def ranges(graph: Graph, stats: dict[str, ChannelStats]) -> dict[str, tuple[float, float]]:
@@ -34,12 +37,15 @@ def ranges(graph: Graph, stats: dict[str, ChannelStats]) -> dict[str, tuple[floa
             if op.kind == "DEPTHWISE_CONV_2D" and op.tensor(1).shape[1:3] == (1, 1) and op.output.name in found:
                 ends = op.tensor(1).array.reshape(-1) * np.array([[0.0], [255.0]]) + op.tensor(2).array
                 found[op.output.name] = (float(ends.min()), float(ends.max()))
-    for _ in range(2):
+    changed = True
+    while changed:
+        changed = False
         for op in graph.ops:
             if op.kind in SAME_SCALE:
                 tied: list[Tensor] = [t for t in (*op.inputs, *op.outputs) if t is not None and t.name in found]
-                low, high = min(found[t.name][0] for t in tied), max(found[t.name][1] for t in tied)
-                found.update({t.name: (low, high) for t in tied})
+                union = (min(found[t.name][0] for t in tied), max(found[t.name][1] for t in tied))
+                changed = changed or any(found[t.name] != union for t in tied)
+                found.update({t.name: union for t in tied})
     return found
 
 
