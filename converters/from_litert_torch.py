@@ -42,3 +42,15 @@ def from_module(module: Any, shape: Sequence[int]) -> Graph:
         finally:
             logging.disable(level)
         return load(path)
+
+
+def from_program(program: Any) -> Graph:
+    """torch.export.ExportedProgram with one input (N, C, H, W) -> graph with input (N, H, W, C)."""
+    images = set(program.graph_signature.user_inputs)
+    shapes = [n.meta["val"].shape for n in program.graph.nodes if n.name in images]
+    if len(shapes) != 1 or len(shapes[0]) != 4 or not all(isinstance(v, int) for v in shapes[0]):
+        raise ModelError(
+            f"exported program: expected one input (N, C, H, W) of fixed size, got {[tuple(s) for s in shapes]}",
+            "export the encoder alone, without dynamic_shapes",
+        )
+    return from_module(program.module(), shapes[0])

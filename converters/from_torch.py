@@ -168,14 +168,13 @@ def from_exported(program: Any) -> Graph:
     return rules.finish(signature.user_outputs[0])
 
 
-def load_pt2(path: Path) -> Graph:
-    """Read a .pt2 file. ModelError: it is not an exported program, or has an operator without a rule."""
+def load_program(path: Path) -> Any:
+    """The ExportedProgram in a .pt2 file. ModelError: it is not one."""
     import torch
 
     try:
-        program = torch.export.load(str(path))
+        return torch.export.load(str(path))
     except Exception as error:  # a damaged archive raises errors of many types
         raise ModelError(
             f"{path}: cannot be read as an exported program: {error}", "write it with torch.export.save(program, path)"
         ) from error
-    return from_exported(program)

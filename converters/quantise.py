@@ -29,6 +29,13 @@ def ranges(graph: Graph, stats: dict[str, ChannelStats]) -> dict[str, tuple[floa
         for t in graph.tensors()
         if t.data is None and t.name in stats
     }
+    for op in graph.ops:
+        for t in op.outputs:
+            if not np.isfinite(found.get(t.name, (0.0, 0.0))).all():
+                raise ModelError(
+                    f"{op.kind} {t.name}: expected finite values on the calibration pictures, got {found[t.name]}",
+                    "check --mean and --std, and that the float network gives numbers for these pictures",
+                )
     for t in graph.inputs:
         found[t.name] = (0.0, 255.0)
         for op in graph.consumers(
@@ -64,4 +71,11 @@ def to_int8(graph: Graph, limits: dict[str, tuple[float, float]]) -> bytes:
     }
     with warnings.catch_warnings(), contextlib.redirect_stderr(io.StringIO()):  # it draws progress bars
         warnings.simplefilter("ignore")
-        return bytes(worker.quantize(qsv, enable_progress_bar=False, enable_progress_report=False).quantized_model)
+        try:
+            return bytes(worker.quantize(qsv, enable_progress_bar=False, enable_progress_report=False).quantized_model)
+        except (ValueError, RuntimeError, KeyError, IndexError) as error:
+            kinds = sorted({op.kind for op in graph.ops})
+            raise ModelError(
+                f"ai-edge-quantizer cannot quantise the network: {error} (operators: {', '.join(kinds)})",
+                "convert with another --reader, or export without the operator that the message names",
+            ) from error

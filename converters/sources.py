@@ -10,6 +10,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module, metadata
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ PLUGINS = "edge_oneshot_convert.sources"
 KINDS = ".tflite, .pt2, .onnx, .keras or a SavedModel folder"
 _INSTALL = {
     "torch": "pip install 'edge-oneshot-convert[torch]'",
+    "litert_torch": "pip install 'edge-oneshot-convert[litert-torch]'",
     "onnx": "pip install 'edge-oneshot-convert[onnx]'",
     "tensorflow": "pip install 'edge-oneshot-convert[keras]'",
 }
@@ -35,6 +37,7 @@ class Source:
     graph: Graph
     takes_pixels: bool = False
     preparation: Preparation | None = None
+    reader: str = ""  # which of the readers of a format
 
 
 def require(module: str, what: str) -> Any:
@@ -45,14 +48,21 @@ def require(module: str, what: str) -> Any:
         raise ModelError(f"{what} needs {module}, which is not installed", _INSTALL[module]) from error
 
 
-def load_source(path: Path) -> Source:
-    """Read any source. ModelError: unknown format, missing framework, or damaged file."""
+def load_source(path: Path, reader: str = "auto") -> Source:
+    """Read any source. ModelError: unknown format, missing framework, or damaged file.
+
+    reader: of a .pt2 file. "own", "litert-torch", or "auto": litert-torch for what the own reader refuses.
+    """
     if not path.exists():
         raise ModelError(f"{path}: no such file", f"name a {KINDS}")
     suffix = ".savedmodel" if (path / "saved_model.pb").is_file() else path.suffix.lower()
-    reader = _READERS.get(suffix) or _plugin(suffix)
-    if reader is not None:
-        return reader(path)
+    if suffix == ".pt2":
+        return _pt2(path, reader)
+    if reader != "auto":
+        raise ModelError(f"--reader {reader}: expected a .pt2 file, got {path}", "omit --reader")
+    read = _READERS.get(suffix) or _plugin(suffix)
+    if read is not None:
+        return read(path)
     hint = f"convert {KINDS}"
     if suffix == ".pt":
         hint = (
@@ -86,11 +96,22 @@ def _onnx(path: Path) -> Source:
     return Source(load_onnx(path))
 
 
-def _pt2(path: Path) -> Source:
+def _pt2(path: Path, reader: str) -> Source:
+    """By the own reader, which is quick and light, or by litert-torch, which reads more."""
     require("torch", f"{path.name}: an exported PyTorch program")
-    from converters.from_torch import load_pt2
+    from converters.from_torch import from_exported, load_program
 
-    return Source(load_pt2(path))
+    program = load_program(path)
+    if reader != "litert-torch":
+        try:
+            return Source(from_exported(program), reader="own")
+        except ModelError:
+            if reader == "own" or find_spec("litert_torch") is None:
+                raise
+    require("litert_torch", f"{path.name}: a network that the own reader cannot read")
+    from converters.from_litert_torch import from_program
+
+    return Source(from_program(program), reader="litert-torch")
 
 
 def _tensorflow(path: Path) -> Source:
@@ -121,7 +142,6 @@ def _tensorflow(path: Path) -> Source:
 _READERS: dict[str, Callable[[Path], Source]] = {
     ".tflite": _tflite,
     ".onnx": _onnx,
-    ".pt2": _pt2,
     ".keras": _tensorflow,
     ".savedmodel": _tensorflow,
 }
