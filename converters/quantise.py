@@ -13,7 +13,10 @@ from converters.graph import Graph, Tensor
 from converters.passes.equalise import ChannelStats
 from edge_oneshot.errors import ModelError
 
-SAME_SCALE = ("MAXIMUM", "MINIMUM", "RESHAPE", "MAX_POOL_2D", "AVERAGE_POOL_2D", "CONCATENATION", "PAD")
+SAME_SCALE = (
+    "MAXIMUM", "MINIMUM", "RESHAPE", "TRANSPOSE", "MAX_POOL_2D", "AVERAGE_POOL_2D", "CONCATENATION", "PAD", "SLICE",
+    "STRIDED_SLICE", "SPLIT", "GATHER",
+)  # fmt: skip
 
 
 def ranges(graph: Graph, stats: dict[str, ChannelStats]) -> dict[str, tuple[float, float]]:
@@ -26,6 +29,13 @@ def ranges(graph: Graph, stats: dict[str, ChannelStats]) -> dict[str, tuple[floa
         for t in graph.tensors()
         if t.data is None and t.name in stats
     }
+    for op in graph.ops:
+        for t in op.outputs:
+            if not np.isfinite(found.get(t.name, (0.0, 0.0))).all():
+                raise ModelError(
+                    f"{op.kind} {t.name}: expected finite values on the calibration pictures, got {found[t.name]}",
+                    "check --mean and --std, and that the float network gives numbers for these pictures",
+                )
     for t in graph.inputs:
         found[t.name] = (0.0, 255.0)
         for op in graph.consumers(
@@ -34,12 +44,15 @@ def ranges(graph: Graph, stats: dict[str, ChannelStats]) -> dict[str, tuple[floa
             if op.kind == "DEPTHWISE_CONV_2D" and op.tensor(1).shape[1:3] == (1, 1) and op.output.name in found:
                 ends = op.tensor(1).array.reshape(-1) * np.array([[0.0], [255.0]]) + op.tensor(2).array
                 found[op.output.name] = (float(ends.min()), float(ends.max()))
-    for _ in range(2):
+    changed = True
+    while changed:
+        changed = False
         for op in graph.ops:
             if op.kind in SAME_SCALE:
                 tied: list[Tensor] = [t for t in (*op.inputs, *op.outputs) if t is not None and t.name in found]
-                low, high = min(found[t.name][0] for t in tied), max(found[t.name][1] for t in tied)
-                found.update({t.name: (low, high) for t in tied})
+                union = (min(found[t.name][0] for t in tied), max(found[t.name][1] for t in tied))
+                changed = changed or any(found[t.name] != union for t in tied)
+                found.update({t.name: union for t in tied})
     return found
 
 
@@ -58,4 +71,11 @@ def to_int8(graph: Graph, limits: dict[str, tuple[float, float]]) -> bytes:
     }
     with warnings.catch_warnings(), contextlib.redirect_stderr(io.StringIO()):  # it draws progress bars
         warnings.simplefilter("ignore")
-        return bytes(worker.quantize(qsv, enable_progress_bar=False, enable_progress_report=False).quantized_model)
+        try:
+            return bytes(worker.quantize(qsv, enable_progress_bar=False, enable_progress_report=False).quantized_model)
+        except (ValueError, RuntimeError, KeyError, IndexError) as error:
+            kinds = sorted({op.kind for op in graph.ops})
+            raise ModelError(
+                f"ai-edge-quantizer cannot quantise the network: {error} (operators: {', '.join(kinds)})",
+                "convert with another --reader, or export without the operator that the message names",
+            ) from error
