@@ -28,7 +28,7 @@ cosine of 0.99.
 - *int8*: mean cosine between int8 and source over 32 other pictures than those that gave the ranges; in brackets after the mean
   result of the pictures was subtracted from both, which is what tells one picture from another.
 - *XNNPACK*: operators that it takes, of all, and the number of partitions. One partition and all operators is best.
-- *time*: one inference, float / int8, one thread, {host}. Use it to compare rows only.
+- *time*: processor time of one inference, float / int8, one thread, {host}. Use it to compare rows only.
 
 """
 
