@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 from converter_parts import pixels, random_network, run
 
-from converters.build import Builder
 from converters.flatbuffer import serialize
 from converters.sources import PLUGINS, load_source
 from edge_oneshot.errors import ModelError
@@ -142,12 +141,6 @@ def test_a_tflite_source_imports_no_framework(tmp_path: Path) -> None:
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
-
-
-def test_flattened_maps_as_output_are_refused() -> None:
-    b = Builder((1, 3, 8, 8))
-    with pytest.raises(ModelError, match="one number per channel"):
-        b.check_output(b.flatten(b.input))
 
 
 def test_onnx_branches_are_joined(tmp_path: Path) -> None:
