@@ -138,10 +138,12 @@ def test_the_form_is_exact_and_delegated(name: str) -> None:
     prepare(changed)
     after = run(changed, picture)
     assert np.abs(after - before).max() <= 2e-5 * np.abs(before).max()
-    found = convert(graph, chips, MEAN, STD)
+    found = convert(graph, chips, [128.0] * 3, STD)
     check_int8(found.model)
     assert undelegated(found.model) == (1, [])
     a, b = embed(found.reference, chips), embed(found.model, chips)
+    equalised = embed(found.equalised, chips)
+    assert np.abs(equalised - a).max() <= 1e-4 * np.abs(a).max()
     assert ((a * b).sum(1) / np.linalg.norm(a, axis=1) / np.linalg.norm(b, axis=1)).mean() > 0.98
 
 
