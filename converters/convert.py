@@ -30,6 +30,8 @@ from converters.passes.structure import (
 from converters.passes.tail import remove_normalisation
 from converters.quantise import ranges, to_int8
 
+FOLDED = "normalisation folded"
+
 
 @dataclass(frozen=True)
 class Conversion:
@@ -87,7 +89,7 @@ def convert(
         fold_normalisation(reference, mean, std, exact=True)
         fold_normalisation(graph, mean, std)
         keep = graph.consumers(graph.inputs[0])[0].outputs
-        done.append("normalisation folded")
+        done.append(FOLDED)
     stats, _ = observe(graph, chips)
     done.append(f"{equalise(graph, stats, keep)} groups of channels equalised")
     equalised = serialize(graph)

@@ -24,7 +24,9 @@ from edge_oneshot.errors import EXIT_NOT_CERTIFIED, ModelError
 LEAST_PICTURES = 32
 RELATIVE = 1e-4  # of the length of an output; float32 in another order of operations gives about 1e-6
 COSINE = 0.9999
-VARYING = 1e-2  # of the mean distance between outputs: a fault must not hide behind a part that is the same for all pictures
+VARYING = (
+    1e-2  # of the mean distance between outputs: a fault must not hide behind a part that is the same for all pictures
+)
 OMITTED = "not compared with the source model (--no-source-check)"
 
 

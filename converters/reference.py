@@ -58,7 +58,7 @@ def torch_reference(program: Any) -> Reference:
     def layers(picture: Array) -> dict[str, Array]:
         found: dict[str, Array] = {}
 
-        class Recorder(torch.fx.Interpreter):  # type: ignore[misc, name-defined]
+        class Recorder(torch.fx.Interpreter):  # type: ignore[misc]
             def run_node(self, node: Any) -> Any:
                 out = super().run_node(node)
                 if node.op == "call_function" and isinstance(out, torch.Tensor):
@@ -97,7 +97,9 @@ def onnx_reference(path: Path) -> Reference:
         model.graph.output.extend(onnx.helper.make_empty_tensor_value_info(name) for name in names)
         outputs = session(model.SerializeToString())
         found = [o.name for o in outputs.get_outputs()]
-        return {n: np.asarray(v)[:1] for n, v in zip(found, outputs.run(found, feed(picture)), strict=True) if np.ndim(v)}
+        return {
+            n: np.asarray(v)[:1] for n, v in zip(found, outputs.run(found, feed(picture)), strict=True) if np.ndim(v)
+        }
 
     def run(picture: Array) -> Array:
         return np.asarray(main.run(None, feed(picture))[0][:1])

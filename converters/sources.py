@@ -14,12 +14,13 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from converters import checkpoint
 from converters.card import Preparation
 from converters.flatbuffer import parse
 from converters.graph import Graph
 from converters.reference import Reference, onnx_reference, tensorflow_reference, tflite_reference, torch_reference
 from converters.rules import Layer
-from edge_oneshot.errors import ModelError
+from edge_oneshot.errors import EdgeOneshotError, ModelError
 from edge_oneshot.model.bundle import split
 
 PLUGINS = "edge_oneshot_convert.sources"
@@ -70,15 +71,18 @@ def load_source(path: Path, reader: str = "auto") -> Source:
     if reader != "auto":
         raise ModelError(f"--reader {reader}: expected a .pt2 file, got {path}", "omit --reader")
     read = _READERS.get(suffix) or _plugin(suffix)
-    if read is not None:
-        return read(path)
-    hint = f"convert {KINDS}"
-    if suffix == ".pt":
-        hint = (
-            "for a network of your own write a .pt2 with torch.export.save; for a checkpoint of this project's training "
-            "run `pip install -e training` in the repository"
-        )
-    raise ModelError(f"{path}: expected {KINDS}, got {suffix or 'a file without a suffix'}", hint)
+    try:
+        if read is not None:
+            return read(path)
+    except ModelError:
+        raise
+    except EdgeOneshotError as error:  # of a plug-in for checkpoints
+        if suffix in checkpoint.SUFFIXES:
+            raise checkpoint.refused(path) from error
+        raise
+    if suffix in checkpoint.SUFFIXES:
+        raise checkpoint.refused(path)
+    raise ModelError(f"{path}: expected {KINDS}, got {suffix or 'a file without a suffix'}", f"convert {KINDS}")
 
 
 def _plugin(suffix: str) -> Callable[[Path], Source] | None:

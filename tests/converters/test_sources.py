@@ -204,6 +204,7 @@ def test_a_checkpoint_without_its_reader_is_an_error_with_the_command(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("converters.sources.PLUGINS", "no.such.group")
+    pytest.importorskip("torch", reason="it looks into the file")
     (tmp_path / "net.pt").touch()
-    with pytest.raises(ModelError, match=r"got \.pt .*torch\.export\.save.*pip install -e training"):
+    with pytest.raises(ModelError, match=r"got no file that torch reads.*torch\.export\.save.*pip install -e training"):
         load_source(tmp_path / "net.pt")
