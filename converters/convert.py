@@ -24,6 +24,7 @@ from converters.passes.structure import (
     flatten_output,
     fold_batch_norm,
     fold_forward,
+    ordinary_convolutions,
     remove_shape_arithmetic,
 )
 from converters.passes.tail import remove_normalisation
@@ -57,6 +58,7 @@ def prepare(graph: Graph) -> list[str]:
     steps: list[tuple[str, int]] = [
         ("transposes and reshapes removed", tidy_layout(graph)),
         ("transposes folded into fully connected layers", fold_flatten(graph)),
+        ("depthwise convolutions of one channel as ordinary ones", ordinary_convolutions(graph)),
         ("PReLUs recognised", recognise_prelu(graph)),
         ("clamps recognised as ReLU or ReLU6", recognise_clamps(graph)),
         ("paddings merged", merge_padding(graph)),

@@ -17,31 +17,39 @@ PACKAGES = ("ai-edge-litert", "ai-edge-quantizer", "litert-torch", "torch", "tim
 HEAD = """# Networks that convert
 
 This page lists {total} architectures that were converted from PyTorch or Keras, so that you can see whether yours will, and what
-int8 does to it. {exact} of {total} convert exactly: the float model gives what the source gives in its own framework.
+int8 does to it. **{exact} of {total} convert exactly**: the float model gives what the source gives in its own framework.
 
 `python -m benchmarks.zoo` generates this page. Weights are random, with factors, offsets and statistics of the normalisations as
-in trained networks, so nothing is downloaded and **int8 is harder than for trained weights**: a trained MobileFaceNet reaches a
+in trained networks, so nothing is downloaded and int8 is harder than for trained weights: a trained MobileFaceNet reaches a
 cosine of 0.99.
 
-- *exact*: over 32 pictures the largest difference from the source is at most 1e-4 of the largest value of a result, and the
-  least cosine at least 0.9999. The figure is the largest difference, of the graph as it was read and after all passes.
-- *int8*: mean cosine between int8 and source over 32 other pictures than those that gave the ranges; in brackets after the mean
-  result of the pictures was subtracted from both, which is what tells one picture from another.
-- *XNNPACK*: operators that it takes, of all, and the number of partitions. One partition and all operators is best.
-- *time*: one inference, float / int8, one thread, {host}. Use it to compare rows only.
+- *own*, *litert-torch*: the largest difference from the source over 32 pictures, relative to the largest value of a result. At
+  most 1e-4, with a cosine of at least 0.9999 for each picture, is exact. *no*: the reader refuses the network.
+- *passes*: the same for the float model behind all passes.
+- *int8*: mean cosine between int8 and source over the 32 pictures, which are others than those that gave the ranges; in brackets
+  after the mean result was subtracted from both, which is what tells one picture from another.
+- *XNNPACK*: operators that it takes, of all, and the number of partitions.
+- *ms*: processor time of one inference, float / int8, one thread, {host}. Use it to compare rows only.
 
 """
 
 READERS = """
-## Readers
+## Which reader
 
-PyTorch sources have two readers. The own reader needs torch alone, and takes seconds. `litert-torch` is Google's converter: it reads
-more and takes {slow} s of processor time per network here (median), against {quick} s. By default the own reader is tried first
-and litert-torch, where it is installed, for what the own reader refuses; `--reader` chooses one. Whichever is used, the result is
-compared with the source.
+The own reader needs torch alone and {quick} s of processor time per network here (median); litert-torch takes {slow} s, and reads
+more. So the own reader is tried first, and litert-torch, where it is installed, for what the own reader refuses. `--reader`
+chooses one. Whichever is used, the result is compared with the source.
 
 | reader | exact | refused | differs |
 |---|---|---|---|
+"""
+
+ONNX = """
+## ONNX
+
+The networks below were exported from PyTorch to ONNX and read by three readers. The figure is the largest difference from the
+PyTorch source as above, with the seconds of processor time.
+
 """
 
 
@@ -49,38 +57,78 @@ def _figure(value: float) -> str:
     return f"{value:.0e}".replace("e-0", "e-")
 
 
+def _read(record: dict[str, Any], reader: str) -> str:
+    found = record["readers"].get(reader)
+    if found is None:
+        return ""
+    return _figure(found["error"]) if found["result"] == "exact" else {"refused": "no"}.get(found["result"], "differs")
+
+
 def _row(record: dict[str, Any]) -> str:
-    name, readers, int8 = record["name"], record["readers"], record.get("int8")
-    if record["reader"] is None:
-        return f"| {name} | {record['note']} | none | no | | | |"
-    read = readers[record["reader"]]
-    if int8 is None:
-        return f"| {name} | {record['note']} | {record['reader']} | {_figure(read['error'])} | refused | | |"
+    name, int8 = record["name"], record.get("int8", {"refused": ""})
+    converter = "litert-torch" if "tensorflow" not in record["readers"] else "tensorflow"
+    start = f"| {name} | {record['note']} | {_read(record, 'own')} | {_read(record, converter)} |"
+    if "refused" in int8:
+        return f"{start} | refused | | |"
     total = int8["operators"]
-    taken = total - len(int8["undelegated"])
-    exact = f"{_figure(read['error'])}, {_figure(int8['reference_error'])}"
     cosine = f"{int8['int8_cosine']:.4f} ({int8['int8_cosine_centred']:.3f})"
-    parts = f"{taken}/{total}, {int8['partitions']}"
+    parts = f"{total - len(int8['undelegated'])}/{total}, {int8['partitions']}"
     times = f"{int8['float_ms']:.1f} / {int8['int8_ms']:.1f}"
-    return f"| {name} | {record['note']} | {record['reader']} | {exact} | {cosine} | {parts} | {times} |"
+    return f"{start} {_figure(int8['reference_error'])} | {cosine} | {parts} | {times} |"
 
 
 def _is_converted(record: dict[str, Any]) -> bool:
     int8 = record.get("int8")
-    return int8 is not None and int8["reference_error"] <= 1e-4 and int8["reference_cosine"] >= 0.9999
+    return (
+        int8 is not None
+        and "refused" not in int8
+        and int8["reference_error"] <= 1e-4
+        and int8["reference_cosine"] >= 0.9999
+    )
 
 
 def _refusals(records: list[dict[str, Any]]) -> list[str]:
+    """Every refusal, with the way out that the other reader is."""
     lines = []
     for r in records:
-        messages = [f"{k}: {v['message']}" for k, v in r["readers"].items() if v["result"] == "refused"]
-        if r["reader"] is None:
-            lines.append(f"- `{r['name']}`: {'; '.join(messages)}")
-        elif "refused" in r:
-            lines.append(f"- `{r['name']}`: {r['refused']}")
-        elif messages:
-            lines.append(f"- `{r['name']}` by its other reader: {'; '.join(messages)}")
+        readers = r["readers"]
+        for reader, found in readers.items():
+            if found["result"] == "refused":
+                others = [k for k, v in readers.items() if v["result"] == "exact"]
+                instead = f"; exact by {others[0]}" if others else ""
+                lines.append(f"- `{r['name']}`, {reader}{instead}: {found['message']}")
+        if "refused" in r.get("int8", {}):
+            lines.append(f"- `{r['name']}`, int8: {r['int8']['refused']}")
     return lines
+
+
+def _left(records: list[dict[str, Any]]) -> list[str]:
+    """Operators that XNNPACK leaves to the built-in kernels: the kind, and the networks that have it."""
+    kinds: dict[str, list[str]] = {}
+    for r in records:
+        for name in r.get("int8", {}).get("undelegated", []):
+            networks = kinds.setdefault(name.split()[0], [])
+            if r["name"] not in networks:
+                networks.append(r["name"])
+    return [f"| {kind} | {', '.join(names)} |" for kind, names in sorted(kinds.items())]
+
+
+def _onnx(records: list[dict[str, Any]]) -> str:
+    measured = [r for r in records if "onnx" in r]
+    if not measured:
+        return ""
+    readers = list(dict.fromkeys(k for r in measured for k in r["onnx"]))
+    text = ONNX + f"| network | {' | '.join(readers)} |\n|{'---|' * (len(readers) + 1)}\n"
+    for r in measured:
+        cells = []
+        for reader in readers:
+            found = r["onnx"].get(reader)
+            known = found is not None and "error" in found
+            cells.append(
+                f"{_figure(found['error'])}, {found['cpu_s']:.1f} s" if known else "" if found is None else "no"
+            )
+        text += f"| {r['name']} | {' | '.join(cells)} |\n"
+    return text
 
 
 def _median(records: list[dict[str, Any]], reader: str) -> float:
@@ -91,12 +139,16 @@ def _median(records: list[dict[str, Any]], reader: str) -> float:
 def page(records: list[dict[str, Any]], host: str) -> str:
     exact = sum(_is_converted(r) for r in records)
     text = HEAD.format(total=len(records), exact=exact, host=host)
-    text += "| network | what is in it | reader | exact | int8 | XNNPACK | time, ms |\n|---|---|---|---|---|---|---|\n"
-    text += "\n".join(_row(r) for r in records) + "\n"
+    text += "| network | what is in it | own | litert-torch, or TensorFlow for Keras | passes | int8 | XNNPACK | ms |\n"
+    text += "|---|---|---|---|---|---|---|---|\n" + "\n".join(_row(r) for r in records) + "\n"
+    if left := _left(records):
+        text += "\n## Operators outside XNNPACK\n\nThey run in int8 by LiteRT's built-in kernels, or in float on few values.\n\n"
+        text += "| operator | networks |\n|---|---|\n" + "\n".join(left) + "\n"
     text += READERS.format(slow=f"{_median(records, 'litert-torch'):.0f}", quick=f"{_median(records, 'own'):.1f}")
     for reader in ("own", "litert-torch", "tensorflow"):
         results = [r["readers"][reader]["result"] for r in records if reader in r["readers"]]
         text += f"| {reader} | {' | '.join(str(results.count(k)) for k in ('exact', 'refused', 'differs'))} |\n"
+    text += _onnx(records)
     if refusals := _refusals(records):
         text += "\n## Refusals\n\n" + "\n".join(refusals) + "\n"
     return text

@@ -193,3 +193,25 @@ def depthwise_factors(graph: Graph) -> int:
         graph.ops[graph.ops.index(op)] = Op("DEPTHWISE_CONV_2D", [x, weights, bias], [out], table)
         count += 1
     return count
+
+
+def ordinary_convolutions(graph: Graph) -> int:
+    """A depthwise convolution of one channel becomes an ordinary one, which it is. Returns their number."""
+    count = 0
+    for op in graph.ops:
+        if op.kind != "DEPTHWISE_CONV_2D" or op.tensor(0).shape[3] != 1 or op.tensor(1).data is None:
+            continue
+        weights, o = op.tensor(1), op.options
+        op.kind = "CONV_2D"
+        op.inputs[1] = graph.constant(weights.name + "_ordinary", weights.array.transpose(3, 1, 2, 0))
+        op.options = options(
+            "Conv2DOptions",
+            padding=o.padding,
+            strideH=o.strideH,
+            strideW=o.strideW,
+            dilationHFactor=o.dilationHFactor,
+            dilationWFactor=o.dilationWFactor,
+            fusedActivationFunction=o.fusedActivationFunction,
+        )
+        count += 1
+    return count

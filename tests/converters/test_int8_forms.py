@@ -138,10 +138,12 @@ def test_the_form_is_exact_and_delegated(name: str) -> None:
     prepare(changed)
     after = run(changed, picture)
     assert np.abs(after - before).max() <= 2e-5 * np.abs(before).max()
-    found = convert(graph, chips, MEAN, STD)
+    found = convert(graph, chips, [128.0] * 3, STD)
     check_int8(found.model)
     assert undelegated(found.model) == (1, [])
     a, b = embed(found.reference, chips), embed(found.model, chips)
+    equalised = embed(found.equalised, chips)
+    assert np.abs(equalised - a).max() <= 1e-4 * np.abs(a).max()
     assert ((a * b).sum(1) / np.linalg.norm(a, axis=1) / np.linalg.norm(b, axis=1)).mean() > 0.98
 
 
@@ -215,6 +217,25 @@ def test_a_flatten_in_channel_order_is_folded_into_the_weights() -> None:
     prepare(graph)
     assert "TRANSPOSE" not in [op.kind for op in graph.ops]
     np.testing.assert_allclose(run(graph, picture), before, rtol=1e-4)
+
+
+def test_a_depthwise_convolution_of_grey_becomes_an_ordinary_one() -> None:
+    """litert-torch writes a first convolution of one channel so."""
+    b = Builder((1, 1, SIDE, SIDE))
+    x = b.conv(b.input, rng.normal(size=(CHANNELS, 1, 3, 3)).astype(np.float32), FACTOR)
+    first = b.graph.ops[0]
+    if first.kind == "CONV_2D":
+        first.kind, weights = "DEPTHWISE_CONV_2D", first.tensor(1).array
+        first.inputs[1] = b.graph.constant("depthwise", weights.transpose(3, 1, 2, 0))
+        fields = {"padding": 1, "strideH": 1, "strideW": 1, "dilationHFactor": 1, "dilationWFactor": 1}
+        first.options = options("DepthwiseConv2DOptions", depthMultiplier=CHANNELS, **fields)
+    last = rng.normal(size=(5, CHANNELS, 14, 14)).astype(np.float32)
+    graph = b.finish(b.flatten(b.conv(x, last, None)))
+    picture = normalised(pixels(1, SIDE, 1)[0])
+    before = run(graph, picture)
+    prepare(graph)
+    assert [op.kind for op in graph.ops] == ["CONV_2D", "CONV_2D", "RESHAPE"]
+    np.testing.assert_allclose(run(graph, picture), before, rtol=1e-4, atol=1e-4)
 
 
 def test_minus_infinity_before_anything_but_a_max_pool_is_refused() -> None:
