@@ -91,6 +91,20 @@ def shared_relu(net: Net, x: Tensor) -> Tensor:
     return net.binary("ADD", x, net.op("RELU", x))
 
 
+def moved(net: Net, x: Tensor, f: Callable[[Tensor, tuple[int, ...]], Tensor]) -> Tensor:
+    """An operator between two transposes, channels first, as litert-torch writes what its layout pass does not know."""
+    first = (1, CHANNELS, SIDE, SIDE)
+    y = f(net.op("TRANSPOSE", x, np.array([0, 3, 1, 2]), shape=first, table=options("TransposeOptions")), first)
+    return net.op("TRANSPOSE", y, np.array([0, 2, 3, 1]), table=options("TransposeOptions"))
+
+
+def elu_written_out(net: Net, x: Tensor, shape: tuple[int, ...]) -> Tensor:
+    less = net.binary("SUB", net.op("EXP", x, shape=shape, table=options("ExpOptions")), 1.0, shape)
+    test = net.op("GREATER_EQUAL", x, 0.0, shape=shape, table=options("GreaterEqualOptions"))
+    test.dtype = np.bool_
+    return net.op("SELECT", test, x, less, shape=shape, table=options("SelectOptions"))
+
+
 def join(net: Net, x: Tensor) -> Tensor:
     shape = (1, SIDE, SIDE, 2 * CHANNELS)
     return net.op("CONCATENATION", x, net.op("RELU", x), shape=shape, table=options("ConcatenationOptions", axis=3))
@@ -124,6 +138,8 @@ FORMS: dict[str, Callable[[Net, Tensor], Tensor]] = {
     "gate": gate,
     "grouped convolution": grouped,
     "joined channels": join,
+    "elu, channels first": lambda n, x: moved(n, x, lambda y, shape: elu_written_out(n, y, shape)),
+    "factors, channels first": lambda n, x: moved(n, x, lambda y, s: n.binary("MUL", y, FACTOR[:, None, None], s)),
     "third power": lambda n, x: n.binary("POW", n.binary("MAXIMUM", x, 1e-6), 3.0),
 }
 
