@@ -20,20 +20,22 @@ _UNARY = {
     "RELU6": None,
     "HARD_SWISH": "HardSwishOptions",
 }
-_KEEPS_SIGN = ("MAX_POOL_2D", "AVERAGE_POOL_2D", "RESHAPE", "PAD")
 
 
 class Builder(Layout):
     """Each method adds a layer that reads `x`, and returns the layer's result. ModelError: the layer has no TFLite form."""
 
-    def pad(self, x: Tensor, top: int, bottom: int, left: int, right: int) -> Tensor:
+    def pad(self, x: Tensor, top: int, bottom: int, left: int, right: int, value: float = 0.0) -> Tensor:
         if min(top, bottom, left, right) < 0:
             raise ModelError(f"expected padding of 0 px or more, got {(top, bottom, left, right)}", "crop the picture")
         if not (top or bottom or left or right):
             return x
         n, h, w, c = self.map_of(x).shape
         amounts = self._constant(np.array([[0, 0], [top, bottom], [left, right], [0, 0]]), np.int32)
-        return self._add("PAD", [x, amounts], (n, h + top + bottom, w + left + right, c), options("PadOptions"))
+        shape = (n, h + top + bottom, w + left + right, c)
+        if value:
+            return self._add("PADV2", [x, amounts, self._constant(np.array([value]))], shape, options("PadV2Options"))
+        return self._add("PAD", [x, amounts], shape, options("PadOptions"))
 
     def _window(
         self, x: Tensor, kernel: Sequence[int], stride: Sequence[int], dilation: Sequence[int], padding: Sequence[int]
@@ -161,12 +163,6 @@ class Builder(Layout):
         table = options("ConcatenationOptions", axis=len(first) - 1, fusedActivationFunction=NONE)
         return self._add("CONCATENATION", list(parts), shape, table)
 
-    def _never_negative(self, x: Tensor) -> bool:
-        op = self.graph.producer(x)
-        while op is not None and op.kind in _KEEPS_SIGN:
-            op = self.graph.producer(op.tensor(0))
-        return op is not None and op.kind in ("RELU", "RELU6", "LOGISTIC")
-
     def pool(
         self,
         kind: str,
@@ -180,13 +176,13 @@ class Builder(Layout):
         padded, rows, columns = self._window(self.map_of(x), kernel, stride, (1, 1), padding)
         average = kind == "AVERAGE_POOL_2D"
         if any(padding) and (padded is None or (average and counted)):
-            if average != counted or (not average and not self._never_negative(x)):
+            if average and not counted:
                 raise ModelError(
-                    f"expected no padding, got {tuple(padding)}: TFLite pads pools differently",
-                    "use a stride in the convolution instead, or put a ReLU before a max-pool",
+                    f"expected an average that counts its padding, got padding {tuple(padding)} without",
+                    "set count_include_pad=True, or use a stride in the convolution instead",
                 )
             top, left, bottom, right = padding
-            x, padded = self.pad(x, top, bottom, left, right), VALID
+            x, padded = self.pad(x, top, bottom, left, right, 0.0 if average else -np.inf), VALID
         return self._add(
             kind,
             [x],

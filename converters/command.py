@@ -23,7 +23,7 @@ from edge_oneshot.errors import EXIT_NOT_CERTIFIED, EdgeOneshotError, ModelError
 from edge_oneshot.model.bundle import digest, write_bundle
 
 NO_THRESHOLDS = (
-    "no certificate and no thresholds: `edge-oneshot enroll` refuses this bundle. Fix: --certify DIR with pictures of "
+    "not certified, and no thresholds: `edge-oneshot enroll` refuses this bundle. Fix: --certify DIR with pictures of "
     "people who will not be enrolled, a folder per person (250 people with two pictures each are plenty)"
 )
 

@@ -113,6 +113,31 @@ def test_a_wrong_layer_is_named(kind: str, tmp_path: Path) -> None:
     assert caught.value.exit_code == EXIT_NOT_CERTIFIED == 5
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # Keras meets NumPy 2
+def test_keras_and_saved_model(tmp_path: Path) -> None:
+    tf = pytest.importorskip("tensorflow", reason="a Keras source")
+    layers = tf.keras.layers
+    net = tf.keras.Sequential(
+        [
+            layers.Input((16, 16, 3)),
+            layers.Conv2D(8, 3, 2, padding="same", use_bias=False),
+            layers.BatchNormalization(),
+            layers.PReLU(shared_axes=[1, 2]),
+            layers.Flatten(),
+            layers.Dense(5),
+        ]
+    )
+    net.save(tmp_path / "net.keras")
+    net.export(tmp_path / "saved")
+    chips = pixels(32, side=16)
+    for name in ("net.keras", "saved"):
+        source = load_source(tmp_path / name)
+        check = SourceCheck(source, chips, MEAN, STD)
+        check.read()
+        conversion = convert(source.graph, chips, MEAN, STD)
+        assert check.passes(conversion.reference, conversion.passes)["framework"].startswith("tensorflow")
+
+
 def test_a_wrong_pass_is_found(tmp_path: Path) -> None:
     source = load_source(tflite(tmp_path))
     check = SourceCheck(source, pixels(32), MEAN, STD)
