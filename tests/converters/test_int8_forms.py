@@ -189,7 +189,7 @@ def test_root_of_a_pooling_stays_in_float_and_a_root_of_a_map_is_refused() -> No
         check_int8(convert(graph, pixels(12, SIDE), MEAN, STD).model)
 
 
-@pytest.mark.parametrize("form", ["rsqrt", "division"])
+@pytest.mark.parametrize("form", ["rsqrt", "division", "power"])
 def test_a_final_normalisation_is_removed(form: str) -> None:
     net = Net()
     x = net.close(net.x).outputs[0]
@@ -198,12 +198,13 @@ def test_a_final_normalisation_is_removed(form: str) -> None:
     if form == "rsqrt":
         y = net.binary("MUL", x, net.op("RSQRT", total, shape=(1, 1)), (1, 5))
     else:
-        y = net.binary("DIV", x, net.binary("MAXIMUM", net.op("SQRT", total, shape=(1, 1)), 1e-12, (1, 1)), (1, 5))
+        root = net.op("SQRT", total, shape=(1, 1)) if form == "division" else net.binary("POW", total, 0.5, (1, 1))
+        y = net.binary("DIV", x, net.binary("MAXIMUM", root, 1e-12, (1, 1)), (1, 5))
     graph = net.finish(y)
     before = run(graph, normalised(pixels(1, SIDE)[0]))
     done = prepare(graph)
     assert "final L2 normalisation removed: the comparator normalises" in done
-    assert not {op.kind for op in graph.ops} & {"SUM", "SQRT", "RSQRT", "DIV"}
+    assert not {op.kind for op in graph.ops} & {"SUM", "SQRT", "RSQRT", "DIV", "POW"}
     after = run(graph, normalised(pixels(1, SIDE)[0]))
     np.testing.assert_allclose(after / np.linalg.norm(after), before, atol=1e-6)
 
