@@ -66,6 +66,8 @@ def build(source: Source, how: Preparation, o: Options) -> tuple[Conversion, Jso
 def run(o: Options) -> bool:
     """Convert, certify, measure thresholds and write. False: the certificate was refused and nothing was written."""
     source = load_source(o.source, o.reader)
+    if source.reader:
+        say(f"read by {source.reader}" if source.reader != "own" else "read by the own reader")
     how = prepared(source, o)
     if o.mirror and how.comparator.kind != "cosine":
         raise ModelError(

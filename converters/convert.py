@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from converters.flatbuffer import parse, serialize
 from converters.graph import Array, Graph, Tensor
 from converters.observe import observe
-from converters.passes.activations import fuse, recognise_clamps, rewrite_activations
+from converters.passes.activations import fuse, recognise_clamps, recognise_elu, rewrite_activations
 from converters.passes.bias import correct_biases
 from converters.passes.equalise import equalise
 from converters.passes.int8 import use_int8_kernels
-from converters.passes.layout import fold_flatten, tidy_layout
+from converters.passes.layout import fold_flatten, sink_transposes, tidy_layout
 from converters.passes.normalise import fold_normalisation
 from converters.passes.padding import merge_padding
 from converters.passes.pooling import rewrite_average_pools
@@ -56,7 +56,8 @@ def prepare(graph: Graph) -> list[str]:
         done.append("final L2 normalisation removed: the comparator normalises")
     flatten_output(graph)
     steps: list[tuple[str, int]] = [
-        ("transposes and reshapes removed", tidy_layout(graph)),
+        ("ELUs recognised", recognise_elu(graph)),
+        ("transposes and reshapes moved or removed", sink_transposes(graph) + tidy_layout(graph)),
         ("transposes folded into fully connected layers", fold_flatten(graph)),
         ("depthwise convolutions of one channel as ordinary ones", ordinary_convolutions(graph)),
         ("PReLUs recognised", recognise_prelu(graph)),

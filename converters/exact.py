@@ -135,6 +135,7 @@ class SourceCheck:
             )
         return {
             "framework": self.reference.framework,
+            **({"reader": self.source.reader} if self.source.reader else {}),
             "pictures": len(self.chips),
             "relative_error": float(f"{found.error:.2g}"),
             "cosine": round(found.cosine, 7),

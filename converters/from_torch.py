@@ -29,7 +29,7 @@ class TorchRules(Rules):
     """Arguments arrive by position, in the order of the ATen schema, with its defaults filled in."""
 
     PREFIX = "PyTorch operator aten::"
-    OTHERWISE = "convert the network with litert-torch and pass the float .tflite file"
+    OTHERWISE = "install litert-torch, which reads it: pip install 'edge-oneshot-convert[litert-torch]'"
     NORMS = frozenset(
         {"linalg_vector_norm", "norm", "frobenius_norm", "rsqrt", "sqrt", "expand", "expand_as", "clamp_min"}
     )

@@ -67,7 +67,10 @@ def to_int8(graph: Graph, limits: dict[str, tuple[float, float]]) -> bytes:
     worker = quantizer.Quantizer(bytearray(serialize(graph)), recipe.static_wi8_ai8())
     ranks = {t.name: len(t.shape) for t in graph.tensors()}
     qsv = {
-        name: {"min": np.full((1,) * ranks[name], low, np.float32), "max": np.full((1,) * ranks[name], high, np.float32)}
+        name: {
+            "min": np.full((1,) * ranks[name], low, np.float32),
+            "max": np.full((1,) * ranks[name], high, np.float32),
+        }
         for name, (low, high) in limits.items()
     }
     with warnings.catch_warnings(), contextlib.redirect_stderr(io.StringIO()):  # it draws progress bars

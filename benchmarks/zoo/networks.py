@@ -142,6 +142,7 @@ NETWORKS: tuple[Network, ...] = (
     _own("silu_net", "SiLU", _activated("SiLU")),
     _own("hardswish_net", "hard-swish behind additions", _activated("Hardswish")),
     _own("elu_net", "ELU", _activated("ELU")),
+    _own("relu_net", "a plain residual network", _activated("ReLU")),
     _own("relu6_net", "ReLU6 behind additions", _activated("ReLU6")),
     _own("grouped_net", "grouped convolutions, 8 groups", _others("grouped")),
     _own("gem_resnet18", "generalised-mean pooling", _gem_resnet),

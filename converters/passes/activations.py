@@ -52,6 +52,25 @@ def _clamp(graph: Graph, op: Op) -> Op | None:
     return None
 
 
+def recognise_elu(graph: Graph) -> int:
+    """SELECT(x >= 0, x, EXP(x) - 1), as litert-torch writes it, becomes ELU. Returns the number found."""
+    count = 0
+    for op in list(graph.ops):
+        if op.kind not in ("SELECT", "SELECT_V2") or (x := op.tensor(1)).data is not None:
+            continue
+        test, less = graph.producer(op.tensor(0)), graph.producer(op.tensor(2))
+        power = None if less is None or less.kind != "SUB" else graph.producer(less.tensor(0))
+        if test is None or less is None or power is None or power.kind != "EXP" or power.tensor(0) is not x:
+            continue
+        limit, one = test.tensor(1), less.tensor(1)
+        zero = test.kind in ("GREATER_EQUAL", "GREATER") and test.tensor(0) is x and limit.data is not None
+        if zero and not limit.array.any() and one.data is not None and (one.array == 1).all():
+            _replace(graph, op, [Op("ELU", [x], [op.output])])
+            count += 1
+    graph.prune()
+    return count
+
+
 def recognise_clamps(graph: Graph) -> int:
     """MAXIMUM(x, 0) becomes RELU, and MINIMUM(RELU(x), 6) RELU6. Returns their number."""
     count = 0

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from converters.graph import Graph, Op, Tensor
-from converters.passes.linear import own_constants
+from converters.passes.linear import options, own_constants
 
 
 def _bypass(graph: Graph, op: Op) -> None:
@@ -65,6 +65,61 @@ def _tidied(graph: Graph, op: Op) -> bool:
         op.inputs = [before.tensor(0), graph.constant(op.output.name + "_order", joined)]
     graph.ops.remove(before)
     return True
+
+
+_ONE_BY_ONE = (
+    "ABS", "ADD", "DIV", "ELU", "EXP", "GELU", "HARD_SWISH", "LEAKY_RELU", "LOG", "LOGISTIC", "MAXIMUM", "MINIMUM", "MUL",
+    "NEG", "POW", "RELU", "RELU6", "RSQRT", "SQRT", "SQUARE", "SQUARED_DIFFERENCE", "SUB", "TANH",
+)  # fmt: skip
+
+
+def sink_transposes(graph: Graph) -> int:
+    """Move transposes behind elementwise operators, so that they meet and cancel. Returns the number moved.
+
+    litert-torch puts an operator that its layout pass does not know between two transposes.
+    """
+    count, changed = 0, True
+    while changed:
+        changed = False
+        for op in list(graph.ops):
+            order = _common_order(graph, op) if op.kind in _ONE_BY_ONE else None
+            if order is None:
+                continue
+            _sink(graph, op, order)
+            count, changed = count + 1, True
+    return count
+
+
+def _common_order(graph: Graph, op: Op) -> list[int] | None:
+    """The order of the transposes that make all activations of the op, if nothing else reads them."""
+    values = [t for t in op.inputs if t is not None and t.data is None]
+    orders = [_order(graph.producer(t)) for t in values]
+    if not orders or orders[0] is None or any(order != orders[0] for order in orders):
+        return None
+    if any(graph.consumers(t) != [op] or t in graph.outputs or t.shape != op.output.shape for t in values):
+        return None
+    return orders[0]
+
+
+def _sink(graph: Graph, op: Op, order: list[int]) -> None:
+    back = [int(i) for i in np.argsort(order)]
+    inputs: list[Tensor | None] = []
+    for t in op.inputs:
+        if t is None or t.data is None:
+            move = graph.producer(t) if t is not None else None
+            inputs.append(move.tensor(0) if move is not None else t)
+        elif t.data.size == 1:
+            inputs.append(t)
+        else:
+            full = t.data.reshape((1,) * (len(order) - t.data.ndim) + t.data.shape)
+            inputs.append(graph.constant(t.name + "_moved", full.transpose(back)))
+    out = op.output
+    inner = Tensor(graph.unique_name(out.name + "_stored"), tuple(out.shape[i] for i in back), out.dtype)
+    op.inputs, op.outputs = inputs, [inner]
+    move = Op("TRANSPOSE", [inner, graph.constant(out.name + "_order", np.array(order, np.int32))], [out])
+    move.options = options("TransposeOptions")
+    graph.insert_after(op, move)
+    graph.prune()
 
 
 def fold_flatten(graph: Graph) -> int:

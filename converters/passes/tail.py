@@ -20,7 +20,13 @@ def _is_length(graph: Graph, tensor: Tensor, x: Tensor) -> bool:
         if len(inner) != 1 or any((t.array < 0).any() for t in constants):
             return False
         tensor, op = inner[0], graph.producer(inner[0])
-    return op is not None and op.kind in _ROOTS and int(np.prod(tensor.shape)) == 1 and _sums(graph, op, x)
+    return op is not None and _is_root(op) and int(np.prod(tensor.shape)) == 1 and _sums(graph, op, x)
+
+
+def _is_root(op: Op) -> bool:
+    if op.kind == "POW" and op.tensor(1).data is not None:  # as litert-torch writes it
+        return bool((np.abs(op.tensor(1).array) == 0.5).all())
+    return op.kind in _ROOTS
 
 
 def _sums(graph: Graph, op: Op, x: Tensor) -> bool:

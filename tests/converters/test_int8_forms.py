@@ -91,6 +91,20 @@ def shared_relu(net: Net, x: Tensor) -> Tensor:
     return net.binary("ADD", x, net.op("RELU", x))
 
 
+def moved(net: Net, x: Tensor, f: Callable[[Tensor, tuple[int, ...]], Tensor]) -> Tensor:
+    """An operator between two transposes, channels first, as litert-torch writes what its layout pass does not know."""
+    first = (1, CHANNELS, SIDE, SIDE)
+    y = f(net.op("TRANSPOSE", x, np.array([0, 3, 1, 2]), shape=first, table=options("TransposeOptions")), first)
+    return net.op("TRANSPOSE", y, np.array([0, 2, 3, 1]), table=options("TransposeOptions"))
+
+
+def elu_written_out(net: Net, x: Tensor, shape: tuple[int, ...]) -> Tensor:
+    less = net.binary("SUB", net.op("EXP", x, shape=shape, table=options("ExpOptions")), 1.0, shape)
+    test = net.op("GREATER_EQUAL", x, 0.0, shape=shape, table=options("GreaterEqualOptions"))
+    test.dtype = np.bool_
+    return net.op("SELECT", test, x, less, shape=shape, table=options("SelectOptions"))
+
+
 def join(net: Net, x: Tensor) -> Tensor:
     shape = (1, SIDE, SIDE, 2 * CHANNELS)
     return net.op("CONCATENATION", x, net.op("RELU", x), shape=shape, table=options("ConcatenationOptions", axis=3))
@@ -124,6 +138,8 @@ FORMS: dict[str, Callable[[Net, Tensor], Tensor]] = {
     "gate": gate,
     "grouped convolution": grouped,
     "joined channels": join,
+    "elu, channels first": lambda n, x: moved(n, x, lambda y, shape: elu_written_out(n, y, shape)),
+    "factors, channels first": lambda n, x: moved(n, x, lambda y, s: n.binary("MUL", y, FACTOR[:, None, None], s)),
     "third power": lambda n, x: n.binary("POW", n.binary("MAXIMUM", x, 1e-6), 3.0),
 }
 
@@ -173,7 +189,7 @@ def test_root_of_a_pooling_stays_in_float_and_a_root_of_a_map_is_refused() -> No
         check_int8(convert(graph, pixels(12, SIDE), MEAN, STD).model)
 
 
-@pytest.mark.parametrize("form", ["rsqrt", "division"])
+@pytest.mark.parametrize("form", ["rsqrt", "division", "power"])
 def test_a_final_normalisation_is_removed(form: str) -> None:
     net = Net()
     x = net.close(net.x).outputs[0]
@@ -182,12 +198,13 @@ def test_a_final_normalisation_is_removed(form: str) -> None:
     if form == "rsqrt":
         y = net.binary("MUL", x, net.op("RSQRT", total, shape=(1, 1)), (1, 5))
     else:
-        y = net.binary("DIV", x, net.binary("MAXIMUM", net.op("SQRT", total, shape=(1, 1)), 1e-12, (1, 1)), (1, 5))
+        root = net.op("SQRT", total, shape=(1, 1)) if form == "division" else net.binary("POW", total, 0.5, (1, 1))
+        y = net.binary("DIV", x, net.binary("MAXIMUM", root, 1e-12, (1, 1)), (1, 5))
     graph = net.finish(y)
     before = run(graph, normalised(pixels(1, SIDE)[0]))
     done = prepare(graph)
     assert "final L2 normalisation removed: the comparator normalises" in done
-    assert not {op.kind for op in graph.ops} & {"SUM", "SQRT", "RSQRT", "DIV"}
+    assert not {op.kind for op in graph.ops} & {"SUM", "SQRT", "RSQRT", "DIV", "POW"}
     after = run(graph, normalised(pixels(1, SIDE)[0]))
     np.testing.assert_allclose(after / np.linalg.norm(after), before, atol=1e-6)
 

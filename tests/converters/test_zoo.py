@@ -15,8 +15,8 @@ from benchmarks.zoo.measure import apart, is_exact, normalised, quantised, run_f
 from benchmarks.zoo.networks import BY_NAME, NETWORKS
 from converters.sources import load_source
 
-HERE = ("mobilefacenet", "iresnet18", "inception_resnet_v1", "osnet_x0_25", "speaker_se_resnet", "koch_twin", "silu_net",
-        "hardswish_net", "relu6_net", "grouped_net")  # fmt: skip
+HERE = ("mobilefacenet", "iresnet18", "osnet_x0_25", "speaker_se_resnet", "koch_twin", "silu_net", "hardswish_net", "relu_net",
+        "relu6_net", "grouped_net")  # fmt: skip
 
 
 @pytest.mark.slow
