@@ -153,7 +153,7 @@ def test_batch_norm_folds_away() -> None:
     x = b.conv(b.input, rng.normal(size=(6, 3, 3, 3)).astype(np.float32), None)
     x = b.affine(x, rng.uniform(-2, 2, (6, 1, 1)), rng.normal(size=(6, 1, 1)))
     x = b.conv(x, rng.normal(size=(6, 1, 3, 3)).astype(np.float32), None, groups=6)
-    x = b.affine(x, np.arange(1, 7, dtype=np.float32), np.ones(6, np.float32))
+    x = b.affine(x, np.arange(1, 7).reshape(6, 1, 1), 1)
     graph = b.finish(b.flatten(b.global_average(x)))
     image = normalised(pixels(1, 16)[0])
     before = run(graph, image)
