@@ -3,133 +3,30 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import click
 import numpy as np
 
-from converters.card import About, Json, Preparation, encoder_card, parsed
+from converters.card import Json, Preparation, encoder_card, parsed
 from converters.certify import Certificate, Limits
-from converters.checks import check_source
 from converters.chips import ChipReader, chips_digest, find_pictures, spread
 from converters.convert import Conversion
-from converters.labelled import labelled
-from converters.passes.colour import bgr_to_rgb
-from converters.produce import certified, quantised, say
+from converters.exact import OMITTED, SourceCheck
+from converters.labelled import Labelled, labelled
+from converters.options import Options, prepared
+from converters.produce import add_thresholds, certified, quantised, say
 from converters.sources import Source, load_source
 from edge_oneshot.errors import EXIT_NOT_CERTIFIED, EdgeOneshotError, ModelError
 from edge_oneshot.model.bundle import digest, write_bundle
-from edge_oneshot.model.card import InputSpec
 from edge_oneshot.recognition.checked import trust_made_here
 
-
-@dataclass(frozen=True, kw_only=True)
-class Options:
-    """The command line. A field per argument or option of `command`."""
-
-    source: Path
-    calibration: Path
-    out: Path
-    mean: str | None
-    std: str | None
-    colour: str | None
-    regions: str | None
-    align: tuple[str, ...]
-    mirror: bool
-    certify: Path | None
-    certify_pictures: Path | None
-    max_tar_loss: float
-    max_eer_loss: float
-    draws: int
-    report: Path | None
-    force: bool
-    pictures: int
-    name: str | None
-    version: str
-    description: str
-    licence: str
-    training_data: str
-    as_json: bool
-
-    @property
-    def about(self) -> About:
-        name = self.name or self.source.stem
-        return About(
-            name=name,
-            version=self.version,
-            description=self.description or f"{name}, converted by edge-oneshot-convert",
-            source=self.source.name,
-            licence=self.licence,
-            training_data=self.training_data,
-        )
-
-
-def _numbers(text: str | None, name: str, count: int) -> list[float]:
-    try:
-        values = [float(v) for v in (text or "").split(",")]
-    except ValueError:
-        values = []
-    if len(values) not in (1, count):
-        raise ModelError(
-            f"--{name}: expected one number or {count} separated by commas, got {text!r}",
-            f"--{name} 127.5 or --{name} 123.7,116.3,103.5, for pixels from 0 to 255",
-        )
-    return values * count if len(values) == 1 else values
-
-
-def _points(items: Sequence[str]) -> dict[str, list[float]]:
-    found = {}
-    for item in items:
-        name, _, place = item.partition("=")
-        try:
-            x, y = (float(v) for v in place.split(","))
-        except ValueError:
-            raise ModelError(
-                f"--align: expected NAME=X,Y in px of the chip, got {item!r}",
-                "--align image_left_eye=38.3,51.7 --align image_right_eye=73.5,51.5 …",
-            ) from None
-        found[name] = [x, y]
-    return found
-
-
-def prepared(source: Source, o: Options) -> Preparation:
-    """How pictures are prepared for the network: as the source states it, else as the options do.
-
-    A network trained on BGR is changed to take RGB. ModelError: an option is missing; there are no defaults, since a
-    wrong colour order costs accuracy without an error.
-    """
-    if source.preparation is not None:
-        return source.preparation
-    given = {"--mean": o.mean, "--std": o.std, "--colour": o.colour, "--regions": o.regions}
-    missing = [name for name, value in given.items() if value is None]
-    if o.regions == "face" and not o.align:
-        missing.append("--align")
-    if missing:
-        raise ModelError(
-            f"expected {', '.join(missing)}: the model file does not state how its training prepared the pictures",
-            "give the values that the training used",
-        )
-    channels = 1 if o.colour == "L" else 3
-    width, height = check_source(source.graph, channels)
-    mean, std = _numbers(o.mean, "mean", channels), _numbers(o.std, "std", channels)
-    if o.colour == "BGR":
-        bgr_to_rgb(source.graph)
-        mean, std = mean[::-1], std[::-1]
-    return Preparation(
-        input=InputSpec(
-            width_px=width,
-            height_px=height,
-            channels=channels,
-            colour="L" if channels == 1 else "RGB",
-            mean=tuple(mean),
-            std=tuple(std),
-        ),
-        regions="face" if o.regions == "face" else "frame",
-        points=_points(o.align) if o.regions == "face" else {},
-    )
+NO_THRESHOLDS = (
+    "not certified, and no thresholds: `edge-oneshot enroll` refuses this bundle. Fix: --certify DIR with pictures of "
+    "people who will not be enrolled, a folder per person (250 people with two pictures each are plenty)"
+)
 
 
 def _source_digest(path: Path) -> str:
@@ -138,25 +35,40 @@ def _source_digest(path: Path) -> str:
 
 
 def build(source: Source, how: Preparation, o: Options) -> tuple[Conversion, Json]:
-    """The conversion, and the card without measurements."""
+    """The conversion, compared with its source, and the card without other measurements."""
     dimension = int(np.prod(source.graph.outputs[0].shape[1:]))
     digests = {"source": _source_digest(o.source), "calibration": "not read yet"}
     card = encoder_card(o.about, how, dimension, digests)
-    chips, missed = ChipReader(parsed(card)).read_all(spread(find_pictures(o.calibration), o.pictures))
+    folder = o.calibration_folder
+    chips, missed = ChipReader(parsed(card)).read_all(spread(find_pictures(folder), o.pictures))
     if missed:
         say(f"calibration: no face in {len(missed)} of {len(missed) + len(chips)} pictures")
     if not chips:
         raise ModelError(
-            f"--calibration {o.calibration}: expected pictures with a face, got none",
+            f"--calibration {folder}: expected pictures with a face, got none",
             "give pictures of what the camera will see",
         )
-    card["provenance"]["digests"]["calibration"] = chips_digest(chips)
-    return quantised(source.graph, card, chips, takes_pixels=source.takes_pixels), card
+    provenance = card["provenance"]
+    provenance["digests"]["calibration"] = chips_digest(chips)
+    check: SourceCheck | None = None
+    if o.source_check:
+        bgr = o.reversed_colours and source.preparation is None
+        check = SourceCheck(source, chips, how.input.mean, how.input.std, bgr=bgr)
+        check.read()
+    conversion = quantised(source.graph, card, chips, takes_pixels=source.takes_pixels)
+    provenance["source_check"] = (
+        {"framework": None, "reason": OMITTED}
+        if check is None
+        else check.passes(conversion.reference, conversion.passes)
+    )
+    return conversion, card
 
 
 def run(o: Options) -> bool:
-    """Convert, certify and write. False: the certificate was refused and nothing was written."""
-    source = load_source(o.source)
+    """Convert, certify, measure thresholds and write. False: the certificate was refused and nothing was written."""
+    source = load_source(o.source, o.reader)
+    if source.reader:
+        say(f"read by {source.reader}" if source.reader != "own" else "read by the own reader")
     how = prepared(source, o)
     if o.mirror and how.comparator.kind != "cosine":
         raise ModelError(
@@ -165,17 +77,17 @@ def run(o: Options) -> bool:
     conversion, card = build(source, replace(how, mirror=o.mirror), o)
     certificate: Certificate | None = None
     if o.certify is None:
-        say("not certified: --certify DIR compares float and int8 on labelled pictures")
+        say(NO_THRESHOLDS)
     else:
         pictures = labelled(ChipReader(parsed(card)), o.certify, o.certify_pictures)
-        limits = Limits(o.max_tar_loss, o.max_eer_loss)
-        certificate = certified(conversion, card, pictures, limits, o.report or o.out.with_suffix(".html"), o.draws)
+        certificate = _certificate(o, conversion, card, pictures)
         if not certificate.passed and not o.force:
             say(
-                f"no bundle written to {o.out}: int8 changes too many of this model's decisions. "
+                f"no bundle written to {o.out}: the certificate is refused. "
                 "Fix: see the reasons above; --force writes the bundle as not certified"
             )
             return False
+        add_thresholds(conversion, card, pictures, o.out)
     bundle = write_bundle(o.out, conversion.model, card)
     trust_made_here(o.out)
     result = {
@@ -183,11 +95,20 @@ def run(o: Options) -> bool:
         "encoder_id": bundle.encoder_id,
         "size_bytes": o.out.stat().st_size,
         "certified": certificate is not None and certificate.passed,
+        "thresholds": card["thresholds"] is not None,
+        "source_check": card["provenance"]["source_check"],
         "certificate": card["certificate"],
     }
     text = f"{o.out}: {result['size_bytes']} bytes, {bundle.encoder_id}"
     click.echo(json.dumps(result, indent=1) if o.as_json else text)
+    if result["thresholds"]:
+        say(f'next: set model.encoder = "{o.out.resolve()}" in the configuration, and enroll')
     return True
+
+
+def _certificate(o: Options, conversion: Conversion, card: Json, pictures: Labelled) -> Certificate:
+    limits = Limits(o.max_tar_loss, o.max_eer_loss, o.max_float_eer / 100)
+    return certified(conversion, card, pictures, limits, o.report or o.out.with_suffix(".html"), o.draws)
 
 
 PATH = click.Path(path_type=Path)
@@ -197,7 +118,9 @@ FOLDER = click.Path(file_okay=False, path_type=Path)
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("source", type=PATH)
-@click.option("--calibration", required=True, type=PATH, help="Folder of pictures of what the camera will see.")
+@click.option(
+    "--calibration", type=PATH, help="Folder of 32 or more pictures of what the camera will see; default: of --certify."
+)
 @click.option("--out", required=True, type=FILE, help="The bundle to write, .tflite.")
 @click.option("--mean", help="Subtracted from pixels 0-255: one number, or one per channel.")
 @click.option("--std", help="The difference is divided by it: one number, or one per channel.")
@@ -209,10 +132,30 @@ FOLDER = click.Path(file_okay=False, path_type=Path)
 @click.option(
     "--mirror", is_flag=True, help="Encode the mirror image too, and use the mean: more accurate, twice the time."
 )
-@click.option("--certify", type=PATH, help="Labelled pictures: a folder per identity, or a pairs file in LFW's format.")
+@click.option(
+    "--certify",
+    type=PATH,
+    help="Labelled pictures for certificate and thresholds: a folder per identity, or a pairs file in LFW's format.",
+)
 @click.option("--certify-pictures", type=FOLDER, help="Folder of the pictures that a pairs file names.")
 @click.option("--max-tar-loss", default=1.0, show_default=True, help="Points of TAR at FMR 1e-3 that int8 may lose.")
 @click.option("--max-eer-loss", default=0.5, show_default=True, help="Points of EER that int8 may add.")
+@click.option(
+    "--max-float-eer", default=20.0, show_default=True, help="EER in percent above which the float model is refused."
+)
+@click.option(
+    "--source-check/--no-source-check",
+    default=True,
+    show_default=True,
+    help="Compare with the source model in its own framework; without it nothing is certified.",
+)
+@click.option(
+    "--reader",
+    type=click.Choice(["auto", "own", "litert-torch"]),
+    default="auto",
+    show_default=True,
+    help="Reader of a .pt2 file; auto: litert-torch, if it is installed, for what the own reader refuses.",
+)
 @click.option("--draws", default=200, show_default=True, help="Bootstrap draws over identities.")
 @click.option("--report", type=FILE, help="Certificate as HTML; default: OUT with .html.")
 @click.option("--force", is_flag=True, help="Write a bundle whose certificate is refused; its card states that.")

@@ -8,12 +8,29 @@ from dataclasses import dataclass
 from converters.flatbuffer import parse, serialize
 from converters.graph import Array, Graph, Tensor
 from converters.observe import observe
+from converters.passes.activations import fuse, recognise_clamps, recognise_elu, rewrite_activations
 from converters.passes.bias import correct_biases
 from converters.passes.equalise import equalise
+from converters.passes.int8 import use_int8_kernels
+from converters.passes.layout import fold_flatten, sink_transposes, tidy_layout
 from converters.passes.normalise import fold_normalisation
+from converters.passes.padding import merge_padding
+from converters.passes.pooling import rewrite_average_pools
+from converters.passes.power import rewrite_powers
 from converters.passes.prelu import recognise_prelu, rewrite_prelu
-from converters.passes.structure import fix_batch, flatten_output, fold_batch_norm, remove_shape_arithmetic
+from converters.passes.structure import (
+    depthwise_factors,
+    fix_batch,
+    flatten_output,
+    fold_batch_norm,
+    fold_forward,
+    ordinary_convolutions,
+    remove_shape_arithmetic,
+)
+from converters.passes.tail import remove_normalisation
 from converters.quantise import ranges, to_int8
+
+FOLDED = "normalisation folded"
 
 
 @dataclass(frozen=True)
@@ -30,6 +47,34 @@ class Conversion:
     passes: tuple[str, ...]
 
 
+def prepare(graph: Graph) -> list[str]:
+    """Bring the graph into operators that int8 kernels take, keeping its float result. Returns the changes, in words."""
+    done = ["batch 1, constant shapes"]
+    fix_batch(graph)
+    remove_shape_arithmetic(graph)
+    if remove_normalisation(graph):
+        done.append("final L2 normalisation removed: the comparator normalises")
+    flatten_output(graph)
+    steps: list[tuple[str, int]] = [
+        ("ELUs recognised", recognise_elu(graph)),
+        ("transposes and reshapes moved or removed", sink_transposes(graph) + tidy_layout(graph)),
+        ("transposes folded into fully connected layers", fold_flatten(graph)),
+        ("depthwise convolutions of one channel as ordinary ones", ordinary_convolutions(graph)),
+        ("PReLUs recognised", recognise_prelu(graph)),
+        ("clamps recognised as ReLU or ReLU6", recognise_clamps(graph)),
+        ("paddings merged", merge_padding(graph)),
+        ("powers as products or roots", rewrite_powers(graph)),
+        *((f"{kind} as MUL, ADD or SUB", n) for kind, n in rewrite_activations(graph).items()),
+        ("activations fused", fuse(graph)),
+        ("elementwise factors and offsets folded into convolutions", fold_batch_norm(graph)),
+        ("elementwise factors and offsets folded into the layers behind", fold_forward(graph)),
+        ("elementwise factors as depthwise convolutions", depthwise_factors(graph)),
+        ("PReLUs as x + relu((a - 1) x)", rewrite_prelu(graph)),
+        ("average pools as means or depthwise convolutions", rewrite_average_pools(graph)),
+    ]
+    return done + [f"{count} {what}" for what, count in steps if count]
+
+
 def convert(
     graph: Graph, chips: Sequence[Array], mean: Sequence[float] | None, std: Sequence[float] | None
 ) -> Conversion:
@@ -38,27 +83,19 @@ def convert(
     graph: float, one input (N, H, W, C), one output. chips: uint8 (H, W, C), at least one.
     mean, std: the source takes (pixel - mean) / std per channel; None: it takes raw pixels.
     """
-    done = ["batch 1, constant shapes"]
-    fix_batch(graph)
-    remove_shape_arithmetic(graph)
-    flatten_output(graph)
-    if folded := fold_batch_norm(graph):
-        done.append(f"{folded} elementwise factors and offsets folded into convolutions")
-    if recognised := recognise_prelu(graph):
-        done.append(f"{recognised} PReLUs recognised")
-    if replaced := rewrite_prelu(graph):
-        done.append(f"{replaced} PReLUs as x + relu((a - 1) x)")
+    done = prepare(graph)
+    reference = parse(serialize(graph))
     keep: list[Tensor] = []
     if mean is not None and std is not None:
+        fold_normalisation(reference, mean, std, exact=True)
         fold_normalisation(graph, mean, std)
         keep = graph.consumers(graph.inputs[0])[0].outputs
-        done.append("normalisation folded")
-    reference = serialize(graph)
+        done.append(FOLDED)
     stats, _ = observe(graph, chips)
     done.append(f"{equalise(graph, stats, keep)} groups of channels equalised")
     equalised = serialize(graph)
     stats, means = observe(graph, chips)
     done.append(f"{correct_biases(graph, means)} biases corrected")
     # Read and written again, which moves the constants into the flatbuffer, where every runtime finds them.
-    model = serialize(parse(to_int8(graph, ranges(graph, stats))))
-    return Conversion(reference, equalised, model, tuple(done))
+    model = serialize(use_int8_kernels(parse(to_int8(graph, ranges(graph, stats)))))
+    return Conversion(serialize(reference), equalised, model, tuple(done))

@@ -18,10 +18,11 @@ import click
 from converters.card import About, Json, Preparation, encoder_card, parsed, pixels
 from converters.certify import Limits
 from converters.chips import ChipReader, chips_digest, spread
-from converters.flatbuffer import load
+from converters.exact import SourceCheck
 from converters.labelled import Labelled, acquired
 from converters.produce import certified, quantised, say
 from converters.scores import all_pairs
+from converters.sources import load_source
 from edge_oneshot.model.bundle import digest, write_bundle
 
 CALIBRATION_PICTURES = 100
@@ -110,7 +111,11 @@ def main(
     for path in missed:
         say(f"no face found in {path}: not used for calibration")
     card = make_card(source, chips_digest(chips), TUNED if tuned else ABOUT)
-    conversion = quantised(load(weights), card, chips)
+    loaded = load_source(weights)
+    check = SourceCheck(loaded, chips, HOW.input.mean, HOW.input.std)
+    check.read()
+    conversion = quantised(loaded.graph, card, chips)
+    card["provenance"]["source_check"] = check.passes(conversion.reference, conversion.passes)
     if certify:
         certified(conversion, card, report_pictures(reader, lfw), Limits(), report)
     bundle = write_bundle(out, conversion.model, card)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar
@@ -9,7 +10,8 @@ from typing import Any, ClassVar
 import numpy as np
 
 from converters.graph import Array, Graph, Tensor
-from converters.rules import NO_L2, Rules, Sides
+from converters.rules import Rules, Sides
+from converters.torch_nodes import check_in_place, computed, leaves, place_of
 from edge_oneshot.errors import ModelError
 
 
@@ -27,8 +29,11 @@ class TorchRules(Rules):
     """Arguments arrive by position, in the order of the ATen schema, with its defaults filled in."""
 
     PREFIX = "PyTorch operator aten::"
-    OTHERWISE = f"{NO_L2}; for another operator convert with litert-torch and pass the .tflite file"
-    ALIASES = frozenset({"dropout", "contiguous", "clone", "detach", "alias", "to", "_to_copy"})
+    OTHERWISE = "install litert-torch, which reads it: pip install 'edge-oneshot-convert[litert-torch]'"
+    NORMS = frozenset(
+        {"linalg_vector_norm", "norm", "frobenius_norm", "rsqrt", "sqrt", "expand", "expand_as", "clamp_min"}
+    )
+    ALIASES = frozenset({"contiguous", "clone", "detach", "alias", "to", "_to_copy", "type_as", "lift_fresh_copy"})
 
     def conv2d(
         self, x: Tensor, w: Array, b: Array | None, stride: Any, padding: Any, dilation: Any, groups: int
@@ -45,12 +50,15 @@ class TorchRules(Rules):
         self, x: Tensor, w: Array, b: Array | None, stride: Any, padding: Any, dilation: Any, transposed: bool, *rest: Any
     ) -> Tensor:  # fmt: skip
         if transposed:
-            raise ModelError(
-                f"{self.op}: expected an encoder, got a transposed convolution", "export the encoder alone"
-            )
+            raise ModelError("expected an encoder, got a transposed convolution", "export the encoder alone")
         return self.conv2d(x, w, b, stride, padding, dilation, rest[1])
 
     def linear(self, x: Tensor, w: Array, b: Array | None) -> Tensor:
+        if len(x.shape) != 2:
+            shape = self.b.source_shape(x)
+            raise ModelError(
+                f"expected rows (N, D), got {shape}, whose last dimension is the width", "flatten before it"
+            )
         return self.b.linear(x, w, b)
 
     def batch_norm(
@@ -58,54 +66,91 @@ class TorchRules(Rules):
         *cudnn: bool,
     ) -> Tensor:  # fmt: skip
         if training:
-            raise ModelError(f"{self.op}: expected inference, got training mode", "call module.eval() before export")
+            raise ModelError("expected inference, got training mode", "call module.eval() before torch.export.export")
         return self.normalised(x, w, b, mean, var, eps)
+
+    def native_batch_norm(
+        self, x: Tensor, w: Array | None, b: Array | None, mean: Array, var: Array, _: float, eps: float
+    ) -> Any:
+        return (self.normalised(x, w, b, mean, var, eps),)
+
+    def dropout(self, x: Tensor, share: float, training: bool) -> Tensor:
+        if training:
+            raise ModelError("expected inference, got training mode", "call module.eval() before torch.export.export")
+        return x
+
+    def prelu(self, x: Tensor, slope: Array) -> Tensor:
+        return self.b.prelu(x, slope.reshape(-1))
+
+    def div(self, a: Tensor | Array, b: Tensor | Array, rounding: str | None = None) -> Tensor:
+        if rounding is not None:
+            raise ModelError(f"expected a true division, got rounding_mode {rounding!r}", "divide without rounding")
+        return super().div(a, b)
 
     def max_pool2d(self, x: Tensor, kernel: Any, stride: Any, padding: Any, dilation: Any, ceil: bool) -> Tensor:
         if _pair(dilation) != (1, 1):
-            raise ModelError(f"{self.op}: expected dilation 1, got {dilation}", "use a pool without dilation")
-        return self.pool("MAX_POOL_2D", x, _pair(kernel), _pair(stride or kernel), _sides(padding), ceil)
+            raise ModelError(f"expected dilation 1, got {dilation}", "use a pool without dilation")
+        return self.pool("MAX_POOL_2D", x, _pair(kernel), _pair(stride or kernel), _sides(padding), ceil=ceil)
 
     def avg_pool2d(
         self, x: Tensor, kernel: Any, stride: Any, padding: Any, ceil: bool, counted: bool, divisor: int | None
     ) -> Tensor:
         if divisor is not None:
-            raise ModelError(f"{self.op}: expected no divisor_override, got {divisor}", "remove divisor_override")
-        return self.pool("AVERAGE_POOL_2D", x, _pair(kernel), _pair(stride or kernel), _sides(padding), ceil)
+            raise ModelError(f"expected no divisor_override, got {divisor}", "multiply after an ordinary average pool")
+        return self.pool(
+            "AVERAGE_POOL_2D", x, _pair(kernel), _pair(stride or kernel), _sides(padding), ceil=ceil, counted=counted
+        )
 
     def adaptive_avg_pool2d(self, x: Tensor, size: Any) -> Tensor:
         if _pair(size) != (1, 1):
-            raise ModelError(f"{self.op}: expected size 1, got {size}", "use a pool with a kernel")
+            raise ModelError(f"expected size 1, got {size}", "use nn.AvgPool2d with a kernel size")
         return self.global_average(x)
 
-    def mean_dim(self, x: Tensor, dims: Any, keep: bool, *dtype: Any) -> Tensor:
+    def mean_dim(self, x: Tensor, dims: Any = None, keep: bool = False, *dtype: Any) -> Tensor:
         return self.mean(x, dims, keep)
 
     def pad(self, x: Tensor, amounts: Any, mode: str = "constant", value: float | None = 0) -> Tensor:
-        left, right, top, bottom = (*amounts, 0, 0)[:4]
+        left, right, top, bottom, *others = (*amounts, 0, 0)[: max(4, len(amounts))]
+        if any(others):
+            raise ModelError(f"expected padding of height and width, got {list(amounts)}", "pad the picture alone")
         return self.zero_pad(x, (top, left, bottom, right), mode, value)
 
     def constant_pad(self, x: Tensor, amounts: Any, value: float | None = 0) -> Tensor:
         return self.pad(x, amounts, "constant", value)
 
-    OPS: ClassVar[dict[str, Callable[..., Tensor]]] = {
+    def squeeze(self, x: Tensor, dims: Any = None) -> Tensor:
+        return self.squeezed(x, [dims] if isinstance(dims, int) else dims)
+
+    def slice(self, x: Tensor, dim: int, start: int | None, end: int | None, step: int) -> Tensor:
+        size = self.b.source_shape(x)[dim]
+        if start in (0, None) and step == 1 and (end is None or end >= size):
+            return x
+        raise ModelError(f"expected the whole of dimension {dim}, got {start}:{end}:{step} of {size}", self.OTHERWISE)
+
+    OPS: ClassVar[dict[str, Callable[..., Any]]] = {
         "conv2d": conv2d,
         "convolution": convolution,
         "linear": linear,
         "batch_norm": batch_norm,
+        "_native_batch_norm_legit_no_training": native_batch_norm,
+        "dropout": dropout,
         "relu": Rules.relu,
         "relu6": Rules.relu6,
         "hardtanh": Rules.clamp,
         "clamp": Rules.clamp,
         "hardswish": Rules.hardswish,
+        "hardsigmoid": Rules.hardsigmoid,
+        "silu": Rules.silu,
         "sigmoid": Rules.sigmoid,
         "tanh": Rules.tanh,
-        "prelu": Rules.prelu,
+        "prelu": prelu,
+        "_prelu_kernel": prelu,
         "leaky_relu": Rules.leaky_relu,
         "add": Rules.add,
         "sub": Rules.sub,
+        "rsub": Rules.rsub,
         "mul": Rules.mul,
-        "div": Rules.div,
+        "div": div,
         "cat": Rules.joined,
         "max_pool2d": max_pool2d,
         "avg_pool2d": avg_pool2d,
@@ -115,7 +160,8 @@ class TorchRules(Rules):
         "view": Rules.reshape,
         "reshape": Rules.reshape,
         "_unsafe_view": Rules.reshape,
-        "squeeze": Rules.flatten,
+        "squeeze": squeeze,
+        "slice": slice,
         "pad": pad,
         "constant_pad_nd": constant_pad,
     }
@@ -133,14 +179,26 @@ class TorchRules(Rules):
             for i, declared in enumerate(node.target._schema.arguments)
         ]
 
-    def read(self, node: Any) -> None:
-        name = node.target._schema.name.split("::")[1]
-        plain = name.rstrip("_")  # relu_ is relu in place
-        self.values[node.name] = self.apply(plain, *self.arguments(node))
+    def read_node(self, node: Any) -> None:
+        """Add a node of an exported program. An operator on constants is computed by torch."""
+        if node.target is operator.getitem and isinstance(self.values[node.args[0].name], tuple):
+            self.values[node.name] = self.values[node.args[0].name][node.args[1]]
+            return
+        if not hasattr(node.target, "_schema"):
+            raise ModelError(f"no rule for {node.target} ({place_of(node)})", self.OTHERWISE)
+        space, name = node.target._schema.name.split("::")
+        arguments = self.arguments(node)
+        if not any(isinstance(v, Tensor) for v in leaves(arguments)):
+            self.values[node.name] = computed(node.target, arguments)
+            return
+        plain = name.rstrip("_") if name.endswith("_") else name  # relu_ is relu in place
+        if plain != name:
+            check_in_place(node, f"{self.PREFIX}{name}")
+        self.read(node.name, plain if space == "aten" else f"{space}::{plain}", place_of(node), *arguments)
 
 
-def from_exported(program: Any) -> Graph:
-    """torch.export.ExportedProgram with one input (N, C, H, W) and one output -> graph with input (N, H, W, C)."""
+def read_exported(program: Any) -> TorchRules:
+    """torch.export.ExportedProgram with one input (N, C, H, W) and one output -> its rules, every node read."""
     signature = program.graph_signature
     state = {**program.state_dict, **program.constants}
     targets = {
@@ -164,18 +222,22 @@ def from_exported(program: Any) -> Graph:
     rules = TorchRules(shape, images[0], constants)
     for node in program.graph.nodes:
         if node.op == "call_function":
-            rules.read(node)
-    return rules.finish(signature.user_outputs[0])
+            rules.read_node(node)
+    return rules
 
 
-def load_pt2(path: Path) -> Graph:
-    """Read a .pt2 file. ModelError: it is not an exported program, or has an operator without a rule."""
+def from_exported(program: Any) -> Graph:
+    """As `read_exported`, as a graph with input (N, H, W, C)."""
+    return read_exported(program).finish(program.graph_signature.user_outputs[0])
+
+
+def load_program(path: Path) -> Any:
+    """The exported program in a .pt2 file. ModelError: it is not one."""
     import torch
 
     try:
-        program = torch.export.load(str(path))
+        return torch.export.load(str(path))
     except Exception as error:  # a damaged archive raises errors of many types
         raise ModelError(
             f"{path}: cannot be read as an exported program: {error}", "write it with torch.export.save(program, path)"
         ) from error
-    return from_exported(program)

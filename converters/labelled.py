@@ -18,11 +18,15 @@ PAIRS_FORMAT = "NAME, number, number or NAME, number, NAME, number, separated by
 
 @dataclass(frozen=True)
 class Labelled:
-    """chips: uint8, one for each picture that `pairs` numbers. protocol: what they are, in words."""
+    """chips: uint8, one for each picture that `pairs` numbers. protocol: what they are, in words.
+
+    pictures: all that were looked at, DIR/NAME/FILE, with those without a face.
+    """
 
     chips: Sequence[Array]
     pairs: Pairs
     protocol: str
+    pictures: Sequence[Path] = ()
 
 
 def labelled(reader: ChipReader, source: Path, pictures: Path | None) -> Labelled:
@@ -35,7 +39,7 @@ def labelled(reader: ChipReader, source: Path, pictures: Path | None) -> Labelle
         chips, paths = acquired(reader, found)
         failures = len(found) - len(chips)
         protocol = f"all pairs of {len(chips)} pictures in {source.name}; {failures} failures to acquire"
-        return Labelled(chips, all_pairs([path.parent.name for path in paths]), protocol)
+        return Labelled(chips, all_pairs([path.parent.name for path in paths]), protocol, found)
     if not source.is_file():
         raise ModelError(
             f"--certify {source}: expected a folder of identities or a pairs file, got neither", "check the path"
@@ -70,6 +74,7 @@ def _listed(reader: ChipReader, file: Path, pictures: Path) -> Labelled:
         chips,
         Pairs(first, second, identity.astype(np.int32)),
         f"{len(usable)} pairs of {file.name}; {failures} failures to acquire",
+        distinct,
     )
 
 

@@ -13,14 +13,24 @@ from converters.graph import Array
 from edge_oneshot.errors import ModelError
 
 
-def interpreter(model: bytes, threads: int = 1, keep_all: bool = False) -> Any:
-    """A LiteRT interpreter with its tensors allocated. keep_all: inner tensors stay readable after invoke()."""
-    from ai_edge_litert.interpreter import Interpreter
+def interpreter(model: bytes, threads: int = 1, keep_all: bool = False, delegates: bool = True) -> Any:
+    """A LiteRT interpreter with its tensors allocated. keep_all: inner tensors stay readable after invoke().
+
+    delegates: with XNNPACK, as on the device; otherwise LiteRT's own kernels.
+    """
+    from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # LiteRT warns that keep_all is for debugging
-            found = Interpreter(model_content=model, num_threads=threads, experimental_preserve_all_tensors=keep_all)
+            found = Interpreter(
+                model_content=model,
+                num_threads=threads,
+                experimental_preserve_all_tensors=keep_all,
+                experimental_op_resolver_type=OpResolverType.AUTO
+                if delegates
+                else OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
+            )
         found.allocate_tensors()
     except (ValueError, RuntimeError) as error:
         raise ModelError(f"LiteRT cannot run the model: {error}", "check the operators of the source") from error

@@ -17,7 +17,7 @@ def observe(graph: Graph, chips: Iterable[Array]) -> tuple[dict[str, ChannelStat
 
     Returns by tensor name the statistics of each channel, fields float64 (C,), and the mean activation (H, W, C).
     """
-    names = [t.name for t in graph.tensors() if t.data is None and t.shape]
+    names = [t.name for t in graph.tensors() if t.data is None and np.dtype(t.dtype).kind == "f"]
     low: dict[str, Array] = {}
     high: dict[str, Array] = {}
     total: dict[str, Array] = {}
@@ -26,7 +26,8 @@ def observe(graph: Graph, chips: Iterable[Array]) -> tuple[dict[str, ChannelStat
     for values in activations(serialize(graph), chips):
         count += 1
         for n in names:
-            here = values[n][0]  # without the batch: (H, W, C) or (C,)
+            here = np.atleast_1d(values[n])
+            here = here[0] if len(here) == 1 and here.ndim > 1 else here  # without the batch: (H, W, C) or (C,)
             v = here.reshape(-1, here.shape[-1])
             least, most = v.min(axis=0), v.max(axis=0)
             mean_square = np.einsum("nc,nc->c", v, v, dtype=np.float64) / len(v)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
@@ -9,14 +10,20 @@ from pathlib import Path
 import click
 
 from converters.card import Json, parsed
+from converters.causes import other_preparation
 from converters.certify import Certificate, Limits, as_text, certify
 from converters.checks import check_int8, try_run, undelegated
-from converters.convert import Conversion, convert
+from converters.convert import FOLDED, Conversion, convert
+from converters.encoded import encode_pictures
 from converters.graph import Array, Graph
 from converters.labelled import Labelled
 from converters.litert import latency_ms
 from converters.report import report_page
 from converters.tflite_runtime import check_predecessor
+from converters.thresholds import measure
+from edge_oneshot.errors import EdgeOneshotError
+from edge_oneshot.evaluation.dataset import LabelledImage
+from edge_oneshot.model.bundle import write_bundle
 
 
 def say(text: str) -> None:
@@ -51,7 +58,12 @@ def certified(
 ) -> Certificate:
     """Compare float and int8 on labelled chips. The card keeps the certificate; `report` is written as HTML."""
     spec = parsed(card)
-    certificate = certify(conversion, labelled, spec.comparator, limits, draws, mirror=spec.mirror)
+    checked = card["provenance"].get("source_check")
+    certificate = certify(conversion, labelled, spec.comparator, limits, draws, mirror=spec.mirror, source=checked)
+    norm, eer = card["input"]["normalisation"], certificate.record["float"]["eer"]
+    if eer > limits.float_eer and FOLDED in conversion.passes:
+        better = other_preparation(conversion.reference, norm["mean"], norm["std"], labelled, spec.comparator, eer)
+        certificate.record["reasons"] += [better] if better else []
     card["certificate"] = certificate.record
     say(as_text(certificate))
     if report is not None:
@@ -60,3 +72,28 @@ def certified(
         report.write_text(report_page(certificate, card["name"], times, conversion.passes), encoding="utf-8")
         say(f"report: {report}")
     return certificate
+
+
+def add_thresholds(conversion: Conversion, card: Json, labelled: Labelled, out: Path) -> None:
+    """Measure thresholds, cohort and probabilities on the pictures of the certificate, with the device's own code.
+
+    If they do not suffice, the card stays without thresholds, and standard error says what is missing.
+    """
+    pictures = [LabelledImage(path=p, person=p.parent.name, number=i) for i, p in enumerate(labelled.pictures, 1)]
+    part = out.with_name(f"{out.name}.unmeasured.tflite")
+    try:
+        write_bundle(part, conversion.model, card)
+        embedded = encode_pictures(part, pictures, "for the thresholds", os.cpu_count() or 1)
+        comparator = parsed(card).comparator
+        card.update(measure(embedded, comparator, f"{labelled.protocol}; the pictures of the certificate"))
+    except EdgeOneshotError as error:
+        say(f"no thresholds, so `edge-oneshot enroll` refuses this bundle: {error}")
+        return
+    finally:
+        part.unlink(missing_ok=True)
+    t = card["thresholds"]
+    at = next((p for p in t["points"] if p["fmr"] == 1e-3), t["points"][0])
+    say(
+        f"thresholds from {t['identities']} identities, {len(embedded.faults)} of {len(pictures)} pictures not acquired: "
+        f"{at['threshold']:.4f} at FMR {at['fmr']:g}, TAR {100 * at['tar']:.1f} %"
+    )

@@ -7,34 +7,47 @@ without the dot, that refers to a function Path -> Source. training/pyproject.to
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import import_module, metadata
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from converters import checkpoint
 from converters.card import Preparation
 from converters.flatbuffer import parse
 from converters.graph import Graph
-from edge_oneshot.errors import ModelError
+from converters.reference import Reference, onnx_reference, tensorflow_reference, tflite_reference, torch_reference
+from converters.rules import Layer
+from edge_oneshot.errors import EdgeOneshotError, ModelError
 from edge_oneshot.model.bundle import split
 
 PLUGINS = "edge_oneshot_convert.sources"
 KINDS = ".tflite, .pt2, .onnx, .keras or a SavedModel folder"
 _INSTALL = {
     "torch": "pip install 'edge-oneshot-convert[torch]'",
+    "litert_torch": "pip install 'edge-oneshot-convert[litert-torch]'",
     "onnx": "pip install 'edge-oneshot-convert[onnx]'",
+    "onnxruntime": "pip install 'edge-oneshot-convert[onnx]'",
     "tensorflow": "pip install 'edge-oneshot-convert[keras]'",
 }
 
 
 @dataclass(frozen=True)
 class Source:
-    """graph: float. takes_pixels: its input is raw pixels, 0 to 255. preparation: None if the file does not state it."""
+    """graph: float. takes_pixels: its input is raw pixels, 0 to 255. preparation: None if the file does not state it.
+
+    reference: opens the source in its own framework, to compare the graph with it (exact.py); ModelError if the framework
+    is missing. layers: inner results of the source that the graph has, in order, to name the first that differs.
+    """
 
     graph: Graph
     takes_pixels: bool = False
     preparation: Preparation | None = None
+    reader: str = ""  # which of the readers of a format
+    reference: Callable[[], Reference] | None = None
+    layers: Sequence[Layer] = ()
 
 
 def require(module: str, what: str) -> Any:
@@ -45,21 +58,31 @@ def require(module: str, what: str) -> Any:
         raise ModelError(f"{what} needs {module}, which is not installed", _INSTALL[module]) from error
 
 
-def load_source(path: Path) -> Source:
-    """Read any source. ModelError: unknown format, missing framework, or damaged file."""
+def load_source(path: Path, reader: str = "auto") -> Source:
+    """Read any source. ModelError: unknown format, missing framework, or damaged file.
+
+    reader: of a .pt2 file. "own", "litert-torch", or "auto": litert-torch for what the own reader refuses.
+    """
     if not path.exists():
         raise ModelError(f"{path}: no such file", f"name a {KINDS}")
     suffix = ".savedmodel" if (path / "saved_model.pb").is_file() else path.suffix.lower()
-    reader = _READERS.get(suffix) or _plugin(suffix)
-    if reader is not None:
-        return reader(path)
-    hint = f"convert {KINDS}"
-    if suffix == ".pt":
-        hint = (
-            "for a network of your own write a .pt2 with torch.export.save; for a checkpoint of this project's training "
-            "run `pip install -e training` in the repository"
-        )
-    raise ModelError(f"{path}: expected {KINDS}, got {suffix or 'a file without a suffix'}", hint)
+    if suffix == ".pt2":
+        return _pt2(path, reader)
+    if reader != "auto":
+        raise ModelError(f"--reader {reader}: expected a .pt2 file, got {path}", "omit --reader")
+    read = _READERS.get(suffix) or _plugin(suffix)
+    try:
+        if read is not None:
+            return read(path)
+    except ModelError:
+        raise
+    except EdgeOneshotError as error:  # of a plug-in for checkpoints
+        if suffix in checkpoint.SUFFIXES:
+            raise checkpoint.refused(path) from error
+        raise
+    if suffix in checkpoint.SUFFIXES:
+        raise checkpoint.refused(path)
+    raise ModelError(f"{path}: expected {KINDS}, got {suffix or 'a file without a suffix'}", f"convert {KINDS}")
 
 
 def _plugin(suffix: str) -> Callable[[Path], Source] | None:
@@ -76,21 +99,46 @@ def _plugin(suffix: str) -> Callable[[Path], Source] | None:
 
 def _tflite(path: Path) -> Source:
     model, _ = split(path.read_bytes(), path)
-    return Source(parse(model, str(path)))
+    graph = parse(model, str(path))
+    layers = [Layer(t.name, f"{op.kind} {t.name}", t, None) for op in graph.ops for t in op.outputs]
+    return Source(graph, reference=lambda: tflite_reference(model), layers=layers)
 
 
 def _onnx(path: Path) -> Source:
     require("onnx", f"{path.name}: an ONNX model")
-    from converters.from_onnx import load_onnx
+    from converters.from_onnx import load_model, read_onnx
 
-    return Source(load_onnx(path))
+    def reference() -> Reference:
+        require("onnxruntime", f"{path.name}: comparing the graph with the ONNX model")
+        return onnx_reference(path)
+
+    model = load_model(path)
+    rules = read_onnx(model, path)
+    return Source(rules.finish(model.graph.output[0].name), reference=reference, layers=rules.layers)
 
 
-def _pt2(path: Path) -> Source:
+def _pt2(path: Path, reader: str) -> Source:
+    """By the own reader, which is quick and light, or by litert-torch, which reads more."""
     require("torch", f"{path.name}: an exported PyTorch program")
-    from converters.from_torch import load_pt2
+    from converters.from_torch import load_program, read_exported
 
-    return Source(load_pt2(path))
+    program = load_program(path)
+
+    def reference() -> Reference:
+        return torch_reference(program)
+
+    if reader != "litert-torch":
+        try:
+            rules = read_exported(program)
+            graph = rules.finish(program.graph_signature.user_outputs[0])
+            return Source(graph, reader="own", reference=reference, layers=rules.layers)
+        except ModelError:
+            if reader == "own" or find_spec("litert_torch") is None:
+                raise
+    require("litert_torch", f"{path.name}: a network that the own reader cannot read")
+    from converters.from_litert_torch import from_program
+
+    return Source(from_program(program), reader="litert-torch", reference=reference)
 
 
 def _tensorflow(path: Path) -> Source:
@@ -108,7 +156,7 @@ def _tensorflow(path: Path) -> Source:
             converter = tf.lite.TFLiteConverter.from_keras_model(model)
         else:
             converter = tf.lite.TFLiteConverter.from_saved_model(str(path))
-        return Source(parse(bytes(converter.convert()), str(path)))
+        graph = parse(bytes(converter.convert()), str(path))
     except ModelError:
         raise
     except Exception as error:  # TensorFlow raises errors of many types for a damaged file
@@ -116,12 +164,12 @@ def _tensorflow(path: Path) -> Source:
             f"{path}: TensorFlow cannot convert it: {str(error).splitlines()[0]}",
             "check that tf.keras.models.load_model or tf.saved_model.load reads it",
         ) from error
+    return Source(graph, reference=lambda: tensorflow_reference(tf, path))
 
 
 _READERS: dict[str, Callable[[Path], Source]] = {
     ".tflite": _tflite,
     ".onnx": _onnx,
-    ".pt2": _pt2,
     ".keras": _tensorflow,
     ".savedmodel": _tensorflow,
 }

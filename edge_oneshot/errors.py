@@ -41,7 +41,8 @@ EXIT_CODES: dict[int, str] = {
     EXIT_USAGE: "An unknown command or option, or a value that an option does not accept.",
     EXIT_NON_MATCH: "`verify`: non-match. `identify`: unknown; no enrolled person matches.",
     EXIT_NOT_ENROLLED: "Failure to enroll: nothing was stored.",
-    EXIT_NOT_CERTIFIED: "`edge-oneshot-convert`: the certificate was refused; the int8 model loses more than is allowed.",
+    EXIT_NOT_CERTIFIED: "`edge-oneshot-convert`: the certificate was refused (int8 loses more than is allowed, or the float model "
+    "does not tell people apart), or the converted graph differs from its source.",
     EXIT_NOT_ACQUIRED: "Failure to acquire: the probe holds no usable face, so nothing was compared.",
     EXIT_CONFIG: "A faulty configuration, or a gallery that is damaged or not of this release. "
     "`run`: a model that cannot be used. systemd does not restart the service.",

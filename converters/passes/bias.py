@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from converters.graph import Array, Graph, Op
-from converters.passes.linear import along, is_linear, output_axis, own_constants
+from converters.passes.linear import along, groups_of, is_linear, output_axis, own_constants
 
 _SAME = 0
 
@@ -40,8 +40,7 @@ def correct_biases(graph: Graph, mean_maps: dict[str, Array]) -> int:
 def _apply(op: Op, weights: Array, mean: Array) -> Array:
     """Mean over positions of the op's result (without bias) for the input `mean`, per output channel."""
     if op.kind == "FULLY_CONNECTED":
-        flat = mean.reshape(-1)
-        return np.asarray(weights @ np.resize(flat, weights.shape[1]))
+        return np.asarray(weights @ mean.reshape(-1, weights.shape[1]).mean(axis=0))
     height, width, _ = mean.shape
     rows, columns = op.output.shape[1:3]
     kh, kw = weights.shape[1:3]
@@ -59,5 +58,9 @@ def _apply(op: Op, weights: Array, mean: Array) -> Array:
         for j in range(kw):
             seen = padded[i * dy : i * dy + rows * sy : sy, j * dx : j * dx + columns * sx : sx].mean(axis=(0, 1))
             tap = weights[:, i, j]
-            shift = shift + (tap[0] * seen if op.kind == "DEPTHWISE_CONV_2D" else tap @ seen)
+            if op.kind == "DEPTHWISE_CONV_2D":
+                shift = shift + tap[0] * np.repeat(seen, tap.shape[1] // len(seen))
+            else:
+                by_group = seen.reshape(groups_of(op), -1)
+                shift = shift + (tap * np.repeat(by_group, len(tap) // len(by_group), axis=0)).sum(axis=1)
     return np.asarray(shift)

@@ -12,16 +12,20 @@ from converters.graph import Array, Graph, Op, Tensor
 LINEAR = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
 NONE = schema.ActivationFunctionType.NONE
 RELU = schema.ActivationFunctionType.RELU
+RELU6 = schema.ActivationFunctionType.RELU6
 
 
 def is_linear(op: Op | None) -> bool:
-    """A convolution or fully connected op with constant float weights; depthwise only with multiplier 1."""
+    """A convolution, grouped or not, or a fully connected op, with constant float weights."""
     if op is None or op.kind not in LINEAR:
         return False
     weights, bias = op.optional(1), op.optional(2)
-    if weights is None or weights.data is None or (bias is not None and bias.data is None):
-        return False
-    return op.kind != "DEPTHWISE_CONV_2D" or weights.shape[3] == op.tensor(0).shape[-1]
+    return weights is not None and weights.data is not None and (bias is None or bias.data is not None)
+
+
+def groups_of(op: Op) -> int:
+    """The number of groups of a CONV_2D; 1 for another op."""
+    return op.tensor(0).shape[3] // op.tensor(1).shape[3] if op.kind == "CONV_2D" else 1
 
 
 def activation_of(op: Op) -> int:
@@ -62,9 +66,26 @@ def scale_input(graph: Graph, op: Op, factor: Array) -> None:
     """Change the weights as if the input had been multiplied by `factor` (C,)."""
     own_constants(graph, op)
     weights = op.tensor(1)
-    repeated = np.tile(factor, weights.shape[1] // len(factor)) if op.kind == "FULLY_CONNECTED" else factor
-    axis = 1 if op.kind == "FULLY_CONNECTED" else 3
-    weights.data = (weights.array * along(repeated, axis, weights.array.ndim)).astype(np.float32)
+    weights.data = (weights.array * input_factor(op, factor)).astype(np.float32)
+
+
+def shift_input(graph: Graph, op: Op, offset: Array) -> None:
+    """Change the bias as if `offset` (C,) had been added to the input. The op must not pad with zeros."""
+    own_constants(graph, op)
+    change = op.tensor(1).array.astype(np.float64) * input_factor(op, np.asarray(offset, np.float64))
+    rest = tuple(i for i in range(change.ndim) if i != output_axis(op))
+    op.tensor(2).data = (op.tensor(2).array + change.sum(axis=rest)).astype(np.float32)
+
+
+def input_factor(op: Op, factor: Array) -> Array:
+    """`factor` (C,) of the input's channels, shaped so that it multiplies the op's weights."""
+    weights = op.tensor(1).array
+    if op.kind == "FULLY_CONNECTED":  # a flattened map has its channels last
+        return np.tile(factor, weights.shape[1] // len(factor))[None]
+    if op.kind == "DEPTHWISE_CONV_2D":
+        return np.repeat(factor, weights.shape[3] // len(factor))
+    by_group = np.asarray(factor).reshape(groups_of(op), -1)
+    return np.repeat(by_group, weights.shape[0] // len(by_group), axis=0)[:, None, None]
 
 
 def options(kind: str, **fields: Any) -> Any:

@@ -11,14 +11,14 @@ from converters.passes.linear import NONE, is_linear, options, own_constants, sc
 from edge_oneshot.errors import ModelError
 
 
-def fold_normalisation(graph: Graph, mean: Sequence[float], std: Sequence[float]) -> None:
+def fold_normalisation(graph: Graph, mean: Sequence[float], std: Sequence[float], *, exact: bool = False) -> None:
     """Insert (x - mean) / std as a depthwise 1x1 convolution and a factor in the convolution after it.
 
     The depthwise part subtracts the next whole number c >= mean: raw pixel p becomes p - c, which int8 represents
     without rounding (scale 1). The first convolution absorbs 1/std and, in its bias, the rest of the mean. This is
     exact, except that zero padding of the first convolution now means c instead of the mean: a difference of less than
     one grey level, at the border only, and none for a whole mean. Without such a convolution the depthwise one computes
-    the whole of (x - mean) / std.
+    the whole of (x - mean) / std, and so it does with `exact`, as the float reference needs it.
     """
     x = graph.inputs[0]
     channels = x.shape[-1]
@@ -31,7 +31,7 @@ def fold_normalisation(graph: Graph, mean: Sequence[float], std: Sequence[float]
     raw = Tensor(graph.unique_name("pixels"), x.shape, x.dtype)
     behind = graph.consumers(x)
     weight, bias = np.ones(channels), -np.ceil(means)
-    if behind and all(is_linear(op) and op.kind != "FULLY_CONNECTED" and op.tensor(0) is x for op in behind):
+    if behind and not exact and all(_absorbs(op, x) for op in behind):
         for op in behind:
             own_constants(graph, op)
             scale_input(graph, op, 1.0 / stds)
@@ -64,3 +64,10 @@ def fold_normalisation(graph: Graph, mean: Sequence[float], std: Sequence[float]
     )
     graph.inputs = [raw]
     graph.ops.insert(0, conv)
+
+
+def _absorbs(op: Op, x: Tensor) -> bool:
+    """Whether the op is a convolution of `x`, not grouped and with one output for each depthwise channel."""
+    if not is_linear(op) or op.kind == "FULLY_CONNECTED" or op.tensor(0) is not x:
+        return False
+    return op.tensor(1).shape[3] == x.shape[3]

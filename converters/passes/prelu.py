@@ -41,11 +41,32 @@ def _written_out(graph: Graph, add: Op) -> tuple[Tensor, Array, list[Op]] | None
     return x, 2.0 * slope.array.reshape(-1), [relu, magnitude, sub, mul]
 
 
+def _two_sided(graph: Graph, sub: Op) -> tuple[Tensor, Array, list[Op]] | None:
+    """Recognise relu(x) - s * relu(-x), which is a PReLU of slope s. Returns as `_written_out`."""
+    if sub.kind != "SUB" or activation_of(sub) != NONE:
+        return None
+    relu, mul = graph.producer(sub.tensor(0)), graph.producer(sub.tensor(1))
+    if relu is None or mul is None or relu.kind != "RELU" or mul.kind != "MUL" or activation_of(mul) != NONE:
+        return None
+    slope, negative = mul.tensor(1), graph.producer(mul.tensor(0))
+    if slope.data is None or negative is None or negative.kind != "MUL" or activation_of(negative) != RELU:
+        return None
+    x, minus = negative.tensor(0), negative.tensor(1)
+    if relu.tensor(0) is not x or minus.data is None or np.any(minus.array != -1):
+        return None
+    if slope.array.size not in (1, x.shape[-1]):
+        return None
+    inner = (relu.output, negative.output, mul.output)
+    if any(len(graph.consumers(t)) != 1 or t in graph.outputs for t in inner):
+        return None
+    return x, slope.array.reshape(-1), [relu, negative, mul]
+
+
 def recognise_prelu(graph: Graph) -> int:
-    """Replace every PReLU that is written as RELU, ABS, SUB, MUL, ADD by one PRELU op. Returns their number."""
+    """Replace every PReLU that is written out, as TensorFlow or litert-torch does, by one PRELU op. Returns their number."""
     found = 0
     for op in list(graph.ops):
-        match = _written_out(graph, op)
+        match = _written_out(graph, op) or _two_sided(graph, op)
         if match is None:
             continue
         x, slope, used = match

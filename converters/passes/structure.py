@@ -4,8 +4,17 @@ from __future__ import annotations
 
 import numpy as np
 
-from converters.graph import Graph, Op, Tensor
-from converters.passes.linear import NONE, activation_of, is_linear, options, own_constants, scale_output
+from converters.graph import Array, Graph, Op, Tensor
+from converters.passes.linear import (
+    NONE,
+    activation_of,
+    is_linear,
+    options,
+    own_constants,
+    scale_input,
+    scale_output,
+    shift_input,
+)
 from edge_oneshot.errors import ModelError
 
 
@@ -111,3 +120,98 @@ def fold_batch_norm(graph: Graph) -> int:
             folded += 1
     graph.prune()
     return folded
+
+
+def fold_forward(graph: Graph) -> int:
+    """Fold MUL and ADD/SUB by a constant per channel into the layers behind, where padding does not forbid it.
+
+    A layer normalisation ends so, and a batch normalisation before a convolution. Returns the number folded.
+    """
+    count, changed = 0, True
+    while changed:
+        changed = False
+        for op in reversed(list(graph.ops)):
+            found = _affine(op)
+            behind = graph.consumers(op.output)
+            if found is None or not behind or op.output in graph.outputs or activation_of(op) != NONE:
+                continue
+            x, value = found
+            if not all(is_linear(c) and c.tensor(0) is op.output for c in behind):
+                continue
+            if op.kind != "MUL" and any(_pads(c) for c in behind):
+                continue
+            for reader in behind:
+                if op.kind == "MUL":
+                    scale_input(graph, reader, value)
+                else:
+                    shift_input(graph, reader, value if op.kind == "ADD" else -value)
+                reader.inputs[0] = x
+            graph.ops.remove(op)
+            count, changed = count + 1, True
+    return count
+
+
+def _affine(op: Op) -> tuple[Tensor, Array] | None:
+    """(activation, constant by channel) of a MUL, ADD or SUB by a constant per channel."""
+    if op.kind not in ("MUL", "ADD", "SUB"):
+        return None
+    x = next((t for t in op.inputs if t is not None and t.data is None), None)
+    if x is None or x.shape != op.output.shape or (op.kind == "SUB" and op.tensor(0) is not x):
+        return None
+    constant = _channel_constant(op, x)
+    if constant is None:
+        return None
+    return x, np.broadcast_to(constant.array.reshape(-1), (x.shape[-1],)).astype(np.float32)
+
+
+def _pads(op: Op) -> bool:
+    return op.kind != "FULLY_CONNECTED" and op.options.padding == 0 and op.tensor(1).shape[1:3] != (1, 1)
+
+
+def depthwise_factors(graph: Graph) -> int:
+    """MUL by a constant per channel of a map becomes a depthwise 1x1 convolution, with the ADD or SUB behind it.
+
+    int8 gives a convolution a scale per channel, and a constant tensor one scale for all. Returns their number.
+    """
+    count = 0
+    for op in list(graph.ops):
+        found = _affine(op) if op.kind == "MUL" and len(op.output.shape) == 4 else None
+        if found is None or np.ptp(found[1]) == 0:
+            continue
+        x, factor = found
+        offset, out, fused = np.zeros_like(factor), op.output, activation_of(op)
+        behind = graph.consumers(out)
+        add = _affine(behind[0]) if len(behind) == 1 and fused == NONE and out not in graph.outputs else None
+        if add is not None and behind[0].kind != "MUL":
+            offset = add[1] if behind[0].kind == "ADD" else -add[1]
+            out, fused = behind[0].output, activation_of(behind[0])
+            graph.ops.remove(behind[0])
+        weights = graph.constant(out.name + "_factor", factor.reshape(1, 1, 1, -1))
+        bias = graph.constant(out.name + "_offset", offset.astype(np.float32))
+        fields = {"padding": 1, "strideH": 1, "strideW": 1, "depthMultiplier": 1, "fusedActivationFunction": fused}
+        table = options("DepthwiseConv2DOptions", dilationHFactor=1, dilationWFactor=1, **fields)
+        graph.ops[graph.ops.index(op)] = Op("DEPTHWISE_CONV_2D", [x, weights, bias], [out], table)
+        count += 1
+    return count
+
+
+def ordinary_convolutions(graph: Graph) -> int:
+    """A depthwise convolution of one channel becomes an ordinary one, which it is. Returns their number."""
+    count = 0
+    for op in graph.ops:
+        if op.kind != "DEPTHWISE_CONV_2D" or op.tensor(0).shape[3] != 1 or op.tensor(1).data is None:
+            continue
+        weights, o = op.tensor(1), op.options
+        op.kind = "CONV_2D"
+        op.inputs[1] = graph.constant(weights.name + "_ordinary", weights.array.transpose(3, 1, 2, 0))
+        op.options = options(
+            "Conv2DOptions",
+            padding=o.padding,
+            strideH=o.strideH,
+            strideW=o.strideW,
+            dilationHFactor=o.dilationHFactor,
+            dilationWFactor=o.dilationWFactor,
+            fusedActivationFunction=o.fusedActivationFunction,
+        )
+        count += 1
+    return count

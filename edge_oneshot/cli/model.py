@@ -106,7 +106,17 @@ def check_(ctx: click.Context, bundle: str) -> None:
     config = find_config(ctx)
     path = find_bundle(bundle or config.model.encoder, "encoder")
     found = check(path, config)
-    click.echo(f"{path}: the model agrees with its card and returns {found.result}")
+    click.echo(f"{path}: the model agrees with its card and returns {found.result}{_without_thresholds(path)}")
+
+
+def _without_thresholds(path: Path) -> str:
+    from edge_oneshot.model.bundle import read_bundle
+    from edge_oneshot.model.card import EncoderCard
+
+    card = read_bundle(path).card
+    if not isinstance(card, EncoderCard) or card.thresholds is not None or card.cohort is not None:
+        return ""
+    return ". It has no thresholds: `enroll` refuses it unless decision.threshold or model.cohort is set"
 
 
 @model.command(name="trust")

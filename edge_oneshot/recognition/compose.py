@@ -116,7 +116,7 @@ def build_rule(config: Config, encoder: TwinEncoder) -> Rule:
     if card.thresholds is None and cohort is None:
         raise ModelError(
             f"{card.name} thresholds: expected a table in the card, got none",
-            "convert the model with --certify, set model.cohort, or set decision.threshold",
+            "convert the model with --certify DIR, which also measures thresholds; or set model.cohort or decision.threshold",
         )
     fpir = decision.accepted_fpir
     target = Target(fmr=decision.target_fmr) if fpir is None else Target(fpir=fpir)

@@ -10,11 +10,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from converter_parts import pixels, random_network
 from PIL import Image
 
+from converters.command import command
 from converters.flatbuffer import parse, serialize
 from converters.litert import embed
+from edge_oneshot.errors import ModelError
 from edge_oneshot.model.bundle import read_bundle, split
 from edge_oneshot.model.encoder import TwinEncoder
 from edge_oneshot.types import Chip
@@ -24,8 +27,11 @@ pytest.importorskip("ai_edge_quantizer", reason="pip install 'edge-oneshot-conve
 FED = ["--mean", "127.5", "--std", "128", "--colour", "RGB", "--regions", "frame"]
 
 
-def convert(*arguments: object) -> subprocess.CompletedProcess[str]:
+def convert(*arguments: object, path: str = "") -> subprocess.CompletedProcess[str]:
+    """path: searched for modules and plug-ins first."""
     environment = {k: v for k, v in os.environ.items() if k != "EDGE_ONESHOT_TFLITE_PYTHON"}
+    if path:
+        environment["PYTHONPATH"] = os.pathsep.join([path, *filter(None, [environment.get("PYTHONPATH")])])
     return subprocess.run(
         [sys.executable, "-m", "converters", *map(str, arguments)],
         capture_output=True,
@@ -37,7 +43,7 @@ def convert(*arguments: object) -> subprocess.CompletedProcess[str]:
 
 
 def inputs(source: Path, people: Path, out: Path) -> list[object]:
-    return [source, "--calibration", people, "--pictures", 20, "--out", out, *FED]
+    return [source, "--calibration", people, "--pictures", 40, "--out", out, *FED]
 
 
 def loosely(people: Path, draws: int) -> list[object]:
@@ -162,8 +168,72 @@ def test_wrong_sources_and_calibrations(source: Path, people: Path, tmp_path: Pa
 def test_bgr_source(source: Path, people: Path, tmp_path: Path) -> None:
     out = tmp_path / "o.tflite"
     fed = ["--mean", "104,117,123", "--std", "128", "--colour", "BGR", "--regions", "frame"]
-    done = convert(source, "--calibration", people, "--pictures", 10, "--out", out, *fed)
+    done = convert(source, "--calibration", people, "--pictures", 32, "--out", out, *fed)
     assert done.returncode == 0, done.stderr
     card = read_bundle(out).encoder
     assert card.input.colour == "RGB" and card.input.mean == (123.0, 117.0, 104.0)
     assert "not certified" in done.stderr
+
+
+def test_one_command_and_a_configuration_and_enroll(converted: Path, people: Path, tmp_path: Path) -> None:
+    """The three commands of docs/how-to/own-encoder.md; the first is the fixture's."""
+    card = split(converted.read_bytes(), converted)[1]
+    assert card is not None and card["thresholds"]["identities"] == 130 and card["cohort"]["identities"] == 130
+    (tmp_path / "mine.toml").write_text(f'model.encoder = "{converted}"\ndevice.state_dir = "{tmp_path}"\n')
+    program = "from edge_oneshot.cli import main; main()"
+    picture = people / "scene_007" / "scene_007_0001.png"
+    arguments = ["-c", str(tmp_path / "mine.toml"), "enroll", "--name", "Alice", "--image", str(picture)]
+    done = subprocess.run([sys.executable, "-c", program, *arguments], capture_output=True, text=True, check=False)
+    assert done.returncode == 0 and "enrolled Alice" in done.stdout, done.stderr
+
+
+def test_the_source_check_is_on_card_and_certificate(converted: Path) -> None:
+    card = split(converted.read_bytes(), converted)[1]
+    assert card is not None
+    check = card["provenance"]["source_check"]
+    assert check["framework"].startswith("ai-edge-litert") and check["pictures"] == 40
+    assert check["relative_error"] < 1e-5 and card["certificate"]["source"] == check
+
+
+def test_without_labelled_pictures_it_says_what_is_missing(source: Path, people: Path, tmp_path: Path) -> None:
+    done = convert(*inputs(source, people, tmp_path / "o.tflite"))
+    assert done.returncode == 0
+    assert "`edge-oneshot enroll` refuses this bundle" in done.stderr and "--certify DIR" in done.stderr
+    program = "from edge_oneshot.cli import main; main()"
+    check = [sys.executable, "-c", program, "model", "check", str(tmp_path / "o.tflite")]
+    said = subprocess.run(check, capture_output=True, text=True, check=False)
+    assert said.returncode == 0 and "no thresholds: `enroll` refuses it" in said.stdout
+
+
+def test_pictures_are_needed(source: Path, tmp_path: Path) -> None:
+    done = CliRunner().invoke(command, [str(source), "--out", str(tmp_path / "o.tflite"), *FED])
+    assert isinstance(done.exception, ModelError) and "expected --calibration or --certify" in str(done.exception)
+
+
+def test_a_graph_that_differs_from_its_source_is_refused(people: Path, tmp_path: Path) -> None:
+    """A plug-in's reader whose graph has other weights than the model that it runs."""
+    info = tmp_path / "wrong-1.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: wrong\nVersion: 1\n")
+    (info / "entry_points.txt").write_text("[edge_oneshot_convert.sources]\nwrong = wrong_reader:read\n")
+    (tmp_path / "wrong_reader.py").write_text(
+        "from converters.flatbuffer import parse, serialize\nfrom converters.reference import tflite_reference\n"
+        "from converters.sources import Source\n"
+        "def read(path):\n"
+        "    graph = parse(path.read_bytes())\n"
+        "    weights = graph.ops[0].tensor(1)\n"
+        "    weights.data = weights.array * 1.01\n"
+        "    return Source(graph, reference=lambda: tflite_reference(path.read_bytes()))\n"
+    )
+    (tmp_path / "net.wrong").write_bytes(serialize(random_network()))
+    arguments = (*inputs(tmp_path / "net.wrong", people, tmp_path / "o.tflite"), *loosely(people, 2))
+    done = convert(*arguments, path=str(tmp_path))
+    assert done.returncode == 5 and "differs from the source in ai-edge-litert" in done.stderr, done.stderr
+    assert not (tmp_path / "o.tflite").exists()
+    done = convert(*arguments, "--no-source-check", path=str(tmp_path))
+    assert done.returncode == 5 and "refused: not compared with the source model" in done.stderr, done.stderr
+    done = convert(*arguments, "--no-source-check", "--force", path=str(tmp_path))
+    assert done.returncode == 0, done.stderr
+    assert not read_bundle(tmp_path / "o.tflite").encoder.certified
+    card = split((tmp_path / "o.tflite").read_bytes(), tmp_path)[1]
+    assert card is not None and card["provenance"]["source_check"]["framework"] is None

@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 from converter_parts import pixels, random_network, run
 
-from converters.build import Builder
 from converters.flatbuffer import serialize
 from converters.sources import PLUGINS, load_source
 from edge_oneshot.errors import ModelError
@@ -144,12 +143,6 @@ def test_a_tflite_source_imports_no_framework(tmp_path: Path) -> None:
     assert done.stdout.strip() == "[]"
 
 
-def test_flattened_maps_as_output_are_refused() -> None:
-    b = Builder((1, 3, 8, 8))
-    with pytest.raises(ModelError, match="one number per channel"):
-        b.check_output(b.flatten(b.input))
-
-
 def test_onnx_branches_are_joined(tmp_path: Path) -> None:
     onnx = pytest.importorskip("onnx", reason="an ONNX source")
     from onnx import TensorProto, helper, numpy_helper
@@ -211,6 +204,7 @@ def test_a_checkpoint_without_its_reader_is_an_error_with_the_command(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("converters.sources.PLUGINS", "no.such.group")
+    pytest.importorskip("torch", reason="it looks into the file")
     (tmp_path / "net.pt").touch()
-    with pytest.raises(ModelError, match=r"got \.pt .*torch\.export\.save.*pip install -e training"):
+    with pytest.raises(ModelError, match=r"got no file that torch reads.*torch\.export\.save.*pip install -e training"):
         load_source(tmp_path / "net.pt")

@@ -72,38 +72,30 @@ def test_operator_without_a_rule_is_named(tmp_path: Path) -> None:
             return torch.nn.functional.normalize(x.flatten(1))
 
     torch.export.save(torch.export.export(Normalising(), (torch.ones(1, 3, 8, 8),)), tmp_path / "net.pt2")
-    with pytest.raises(ModelError, match=r"no rule for PyTorch operator aten::.*comparator"):
+    with pytest.raises(ModelError, match=r"PyTorch operator aten::.*no rule.*comparator"):
         load_source(tmp_path / "net.pt2")
 
 
 @pytest.mark.parametrize("dim", [1, -1])
-def test_branches_are_joined_and_flattened_maps_are_not(tmp_path: Path, dim: int) -> None:
-    """A flattened map is (H, W, C) here and (C, H, W) in the source: a layer after the join would read wrong numbers."""
+@pytest.mark.parametrize("dense", [True, False])
+def test_branches_are_joined(tmp_path: Path, dim: int, dense: bool) -> None:
+    """A flattened map is (H, W, C) here and (C, H, W) in the source; joined to another it gets the source's order."""
     torch = pytest.importorskip("torch", reason="the source needs PyTorch")
 
     class Branches(torch.nn.Module):  # type: ignore[misc, name-defined]
-        def __init__(self, dense: bool) -> None:
+        def __init__(self) -> None:
             super().__init__()
-            self.conv, self.dense = torch.nn.Conv2d(3, 4, 3, 2), dense
+            self.conv = torch.nn.Conv2d(3, 4, 3, 2)
             self.one, self.two = torch.nn.Linear(36, 5), torch.nn.Linear(36, 3)
 
         def forward(self, x: Any) -> Any:
             flat = torch.flatten(self.conv(x), 1)
-            return torch.cat([self.one(flat), self.two(flat)] if self.dense else [flat, flat], dim)
+            return torch.cat([self.one(flat), self.two(flat)] if dense else [flat, flat], dim)
 
     batch = torch.randn(1, 3, 8, 8, generator=torch.Generator().manual_seed(0))
-    for dense in (True, False):
-        net = Branches(dense).eval()
-        torch.export.save(torch.export.export(net, (batch,)), tmp_path / "net.pt2")
-        if dense:
-            agree(
-                load_source(tmp_path / "net.pt2").graph, net(batch).detach().numpy(), batch[0].permute(1, 2, 0).numpy()
-            )
-        else:
-            with pytest.raises(
-                ModelError, match="concatenation: expected rows of numbers, got a flattened feature map"
-            ):
-                load_source(tmp_path / "net.pt2")
+    net = Branches().eval()
+    torch.export.save(torch.export.export(net, (batch,)), tmp_path / "net.pt2")
+    agree(load_source(tmp_path / "net.pt2").graph, net(batch).detach().numpy(), batch[0].permute(1, 2, 0).numpy())
 
 
 def test_dynamic_shapes_are_refused(tmp_path: Path) -> None:
@@ -121,31 +113,4 @@ def test_damaged_pt2(tmp_path: Path) -> None:
     pytest.importorskip("torch", reason="a PyTorch source")
     (tmp_path / "net.pt2").write_bytes(b"PK nothing")
     with pytest.raises(ModelError, match="cannot be read as an exported program"):
-        load_source(tmp_path / "net.pt2")
-
-
-@pytest.mark.parametrize(
-    ("forward", "words"),
-    [
-        ("torch.add(self.conv(x), self.conv(x), alpha=2)", "add: expected alpha 1, got 2"),
-        ("torch.nn.functional.max_pool2d(x, 2, 2, ceil_mode=True)", "max_pool2d: .* got ceil_mode"),
-        ("torch.nn.functional.max_pool2d(x, 2, 2, dilation=2)", "max_pool2d: expected dilation 1"),
-        ("torch.nn.functional.avg_pool2d(x, 2, 2, divisor_override=3)", "expected no divisor_override"),
-        ("1 - self.conv(x)", "no rule for PyTorch operator aten::rsub"),
-    ],
-)
-def test_arguments_without_a_rule_are_refused(tmp_path: Path, forward: str, words: str) -> None:
-    """Each of them would change the numbers if the reader ignored it."""
-    torch = pytest.importorskip("torch", reason="a PyTorch source")
-
-    class Net(torch.nn.Module):  # type: ignore[misc, name-defined]
-        def __init__(self) -> None:
-            super().__init__()
-            self.conv = torch.nn.Conv2d(3, 4, 3)
-
-        def forward(self, x: Any) -> Any:
-            return eval(forward, {"torch": torch, "self": self, "x": x})
-
-    torch.export.save(torch.export.export(Net().eval(), (torch.ones(1, 3, 9, 9),)), tmp_path / "net.pt2")
-    with pytest.raises(ModelError, match=words):
         load_source(tmp_path / "net.pt2")

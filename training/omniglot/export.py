@@ -9,6 +9,7 @@ import numpy as np
 from converters.card import TOOLS, About, Json, encoder_card, parsed
 from converters.certify import Certificate, Limits, as_text, certify
 from converters.convert import convert
+from converters.exact import SourceCheck
 from converters.flatbuffer import serialize
 from converters.labelled import Labelled
 from converters.litert import embed
@@ -17,9 +18,8 @@ from edge_oneshot.model.bundle import Bundle, digest
 from training.bundles import write
 from training.omniglot.data import Drawings, pack, resized
 from training.omniglot.evaluate import open_set, run_scores, unit
-from training.omniglot.graph import float_graph
 from training.omniglot.model import Model, TrainConfig, load
-from training.omniglot.source import preparation
+from training.omniglot.source import preparation, source_of
 from training.omniglot.split import alphabets
 from training.omniglot.trials import run_indices, within_alphabets
 from training.thresholds import measured
@@ -54,10 +54,15 @@ def export(
     side = int(model.encoder.side_px)
     learnt = drawings.only(alphabets("train"))
     chosen = np.sort(np.random.default_rng(0).choice(len(learnt.ink), CALIBRATION, replace=False))
-    graph = float_graph(model.encoder)
+    calibration = list(resized(learnt.ink[chosen], side)[..., None])
+    source = source_of(model)
+    check = SourceCheck(source, calibration, [0], [1])
+    check.read()
+    graph = source.graph
     digests = {"source": digest(serialize(graph)), "calibration": digest(pack(learnt.ink[chosen]).tobytes())}
-    conversion = convert(graph, list(resized(learnt.ink[chosen], side)[..., None]), None, None)
+    conversion = convert(graph, calibration, None, None)
     card = base_card(model, config, comparator, digests)
+    card["provenance"]["source_check"] = check.passes(conversion.reference, conversion.passes)
     compare = parsed(card).comparator
 
     held = drawings.only(alphabets("validate"))
@@ -65,7 +70,7 @@ def export(
     seen = "SEEN IN TRAINING" if "validate" in config.parts else "not seen in training"
     protocol = f"Omniglot, the 5 validation alphabets, {seen}: all pairs of drawings of one alphabet by two drawers"
     labelled = Labelled(chips, within_alphabets(held), protocol)
-    certificate = certify(conversion, labelled, compare, Limits())
+    certificate = certify(conversion, labelled, compare, Limits(), source=card["provenance"]["source_check"])
     if not certificate.passed:
         raise ModelError(
             f"{checkpoint}: the certificate is refused, int8 loses too much\n{as_text(certificate)}",

@@ -4,7 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
+import torch
+
 from converters.card import Preparation, pixels
+from converters.graph import Array
+from converters.reference import Reference
 from converters.sources import Source
 from edge_oneshot.model.card import Comparator
 from training.omniglot.graph import float_graph
@@ -27,4 +32,18 @@ def preparation(model: Model, comparator: str = "weighted-l1") -> Preparation:
 def read_checkpoint(path: Path) -> Source:
     """The float graph of a checkpoint and its preparation. Raises ModelError if it is not one."""
     model, _ = load(path)
-    return Source(float_graph(model.encoder), takes_pixels=True, preparation=preparation(model))
+    return source_of(model)
+
+
+def source_of(model: Model) -> Source:
+    """The float graph of a model, with the model itself as the reference of the source check."""
+
+    def run(picture: Array) -> Array:
+        ink = torch.from_numpy(1 - picture.transpose(2, 0, 1)[None] / np.float32(255))
+        with torch.no_grad():
+            return np.asarray(model.encoder(ink).numpy())
+
+    def reference() -> Reference:
+        return Reference(f"torch {torch.__version__}", run)
+
+    return Source(float_graph(model.encoder), takes_pixels=True, preparation=preparation(model), reference=reference)
