@@ -28,8 +28,7 @@ def _timm(name: str, note: str, model: str = "", side: int = 112, **options: Any
     def make() -> Any:
         import timm
 
-        net = timm.create_model(model or name, num_classes=128, **options)
-        return timm.utils.reparameterize_model(net) if hasattr(timm.utils, "reparameterize_model") else net
+        return timm.create_model(model or name, num_classes=128, **options)
 
     return Network(name, "timm", note, make, side, side)
 
