@@ -105,9 +105,8 @@ def operator_of(why: str) -> str:
     return (named[1] or named[2]) if named else "none"
 
 
-def report(found: list[dict[str, Any]], seed: int) -> dict[str, Any]:
+def report(found: list[dict[str, Any]], seed: int, commit: str) -> dict[str, Any]:
     """Counts by fate and by refused operator, and every network that is not exact."""
-    commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False).stdout.strip()
     refused = [f for f in found if f["fate"] == "refused"]
     return {
         "commit": commit,
@@ -128,12 +127,13 @@ def report(found: list[dict[str, Any]], seed: int) -> dict[str, Any]:
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="Write the result as JSON.")
 def main(count: int, seed: int, workers: int, out: Path | None) -> None:
     """Convert random networks. Exit code 1 if a network is inexact, or ends with a Python error."""
+    head = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False)
     found = []
     with ProcessPoolExecutor(workers) as pool:
         for i, one in enumerate(pool.map(fate, range(seed * 1000, seed * 1000 + count)), 1):
             found.append(one)
             print(f"{i}/{count} {one['seed']} {one['fate']} {one['why'][:140]}", file=sys.stderr, flush=True)
-    text = json.dumps(report(found, seed), indent=1)
+    text = json.dumps(report(found, seed, head.stdout.strip()), indent=1)
     if out is not None:
         out.write_text(text + "\n", encoding="utf-8")
     print(text)

@@ -115,10 +115,12 @@ class SourceCheck:
         fix_batch(graph)
         remove_shape_arithmetic(graph)
         model = serialize(graph)
-        found = self._compare(embed(model, self.inputs))
+        got = embed(model, self.inputs)
+        found = self._compare(got)
         if not found.passed:
+            worst = int(np.argmax(np.linalg.norm(got - self.expected, axis=1)))
             raise NotExactError(
-                f"{self._differs('the graph as read', found)}; {self._first_layer(model)}",
+                f"{self._differs('the graph as read', found)}; {self._first_layer(model, self.inputs[worst])}",
                 "this is a fault of the converter; report it with this line, and convert with another reader "
                 "(litert-torch, onnx2tf) to a float .tflite file",
             )
@@ -156,13 +158,13 @@ class SourceCheck:
         return (
             f"source check: {what} differs from the source in {self.reference.framework}: expected a relative error of "
             f"{RELATIVE:g} at most and a cosine of {COSINE} at least, got {found.error:.2g} and {found.cosine:.4f}"
+            + (f"; {100 * found.varying:.2g} % of the distance between two pictures" if found.varying > VARYING else "")
         )
 
-    def _first_layer(self, model: bytes) -> str:
-        """The first inner result that differs, in words."""
+    def _first_layer(self, model: bytes, x: Array) -> str:
+        """The first inner result that differs for the input `x`, in words."""
         if self.reference.layers is None or not self.source.layers:
             return f"{self.reference.framework} gives no inner results"
-        x = self.inputs[0]
         theirs = self.reference.layers(self._feed(x))
         ours = next(iter(activations(model, [x])))
         for layer in self.source.layers:

@@ -114,6 +114,8 @@ def check(ctx: click.Context, bundle: str) -> None:
         encoder = TwinEncoder(b, config.model.runtime, config.model.threads)
         vector = encoder.encode(Chip(pixels=grey, transform=np.eye(2, 3))).vector
         result = f"an embedding of {vector.size} values on {encoder.runtime.name}"
+        if encoder.card.thresholds is None and encoder.card.cohort is None:
+            result += ". It has no thresholds: `enroll` refuses it unless decision.threshold or model.cohort is set"
     elif b.card.kind == "landmarks":
         placer = LandmarkPlacer(b, config.model.runtime, config.model.threads)
         result = f"{len(placer.look(grey)[0])} landmarks on {placer.runtime.name}"

@@ -10,11 +10,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from converter_parts import pixels, random_network
 from PIL import Image
 
+from converters.command import command
 from converters.flatbuffer import parse, serialize
 from converters.litert import embed
+from edge_oneshot.errors import ModelError
 from edge_oneshot.model.bundle import read_bundle, split
 from edge_oneshot.model.encoder import TwinEncoder
 from edge_oneshot.types import Chip
@@ -196,8 +199,15 @@ def test_without_labelled_pictures_it_says_what_is_missing(source: Path, people:
     done = convert(*inputs(source, people, tmp_path / "o.tflite"))
     assert done.returncode == 0
     assert "`edge-oneshot enroll` refuses this bundle" in done.stderr and "--certify DIR" in done.stderr
-    done = convert(source, "--out", tmp_path / "p.tflite", *FED)
-    assert done.returncode == 1 and "expected --calibration or --certify" in done.stderr
+    program = "from edge_oneshot.cli import main; main()"
+    check = [sys.executable, "-c", program, "model", "check", str(tmp_path / "o.tflite")]
+    said = subprocess.run(check, capture_output=True, text=True, check=False)
+    assert said.returncode == 0 and "no thresholds: `enroll` refuses it" in said.stdout
+
+
+def test_pictures_are_needed(source: Path, tmp_path: Path) -> None:
+    done = CliRunner().invoke(command, [str(source), "--out", str(tmp_path / "o.tflite"), *FED])
+    assert isinstance(done.exception, ModelError) and "expected --calibration or --certify" in str(done.exception)
 
 
 def test_a_graph_that_differs_from_its_source_is_refused(people: Path, tmp_path: Path) -> None:

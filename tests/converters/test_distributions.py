@@ -101,7 +101,7 @@ def test_the_converter_needs_the_device_package_of_its_version(wheels: dict[str,
     wheel = wheels["edge-oneshot-convert"]
     found = metadata(wheel)
     assert f"edge-oneshot=={VERSION}" in found.get_all("Requires-Dist", [])
-    assert set(found.get_all("Provides-Extra", [])) == {"onnx", "torch", "keras"}
+    assert set(found.get_all("Provides-Extra", [])) == {"onnx", "torch", "keras", "litert-torch"}
     assert read(wheel, "licenses/LICENSE") == (ROOT / "LICENSE").read_text(encoding="utf-8")
 
 

@@ -135,7 +135,7 @@ def test_folded_normalisation_differs_at_the_border_only() -> None:
 
 def test_normalisation_without_a_convolution_behind() -> None:
     b = Builder((1, 3, 8, 8))
-    x = b.affine(b.input, np.array([1.0, 2.0, 3.0], np.float32), np.zeros(3, np.float32))
+    x = b.affine(b.input, np.array([1.0, 2.0, 3.0]).reshape(3, 1, 1), 0)
     graph, picture = b.finish(b.flatten(b.global_average(x))), pixels(1, 8)[0]
     before = run(graph, normalised(picture))
     fold_normalisation(graph, MEAN, STD)
@@ -151,9 +151,9 @@ def test_batch_norm_folds_away() -> None:
     rng = np.random.default_rng(3)
     b = Builder((1, 3, 16, 16))
     x = b.conv(b.input, rng.normal(size=(6, 3, 3, 3)).astype(np.float32), None)
-    x = b.affine(x, rng.uniform(-2, 2, 6).astype(np.float32), rng.normal(size=6).astype(np.float32))
+    x = b.affine(x, rng.uniform(-2, 2, (6, 1, 1)), rng.normal(size=(6, 1, 1)))
     x = b.conv(x, rng.normal(size=(6, 1, 3, 3)).astype(np.float32), None, groups=6)
-    x = b.affine(x, np.arange(1, 7, dtype=np.float32), np.ones(6, np.float32))
+    x = b.affine(x, np.arange(1, 7).reshape(6, 1, 1), 1)
     graph = b.finish(b.flatten(b.global_average(x)))
     image = normalised(pixels(1, 16)[0])
     before = run(graph, image)
