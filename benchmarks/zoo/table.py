@@ -38,7 +38,8 @@ cosine of 0.99.
   not measured.
 - *passes*: the same for the float model behind all passes.
 - *int8*: mean cosine between int8 and source over the 32 pictures, which are others than those that gave the ranges; in brackets
-  after the mean result was subtracted from both, which is what tells one picture from another.
+  after the mean result was subtracted from both, which is what tells one picture from another. A row such as `efficientnet_b0`
+  shows what the certificate is for.
 - *XNNPACK*: operators that it takes, of all, and the number of partitions.
 - *ms*: processor time of one inference, float / int8, one thread, {host}. Use it to compare rows only.
 
@@ -108,6 +109,8 @@ def _refusals(records: list[dict[str, Any]]) -> list[str]:
                 others = [k for k, v in readers.items() if v["result"] == "exact"]
                 instead = f"; exact by {others[0]}" if others else ""
                 lines.append(f"- `{r['name']}`, {reader}{instead}: {found['message']}")
+        if not any(found["result"] == "exact" for found in readers.values()) and "litert-torch" not in readers:
+            lines.append(f"- `{r['name']}`: not measured with litert-torch")
         if "refused" in r.get("int8", {}):
             lines.append(f"- `{r['name']}`, int8: {r['int8']['refused']}")
     return lines
