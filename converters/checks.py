@@ -8,7 +8,7 @@ import numpy as np
 
 from converters.flatbuffer import parse
 from converters.graph import Array, Graph
-from converters.litert import feed, interpreter
+from converters.litert import feed, interpreter, invoke
 from edge_oneshot.errors import ModelError
 
 LINEAR = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "TRANSPOSE_CONV")
@@ -134,7 +134,7 @@ def try_run(model: bytes, chip: Array, dimension: int) -> Array:
     runner = interpreter(model)
     source, target = runner.get_input_details()[0], runner.get_output_details()[0]
     runner.set_tensor(source["index"], feed(chip, source))
-    runner.invoke()
+    invoke(runner)
     out = runner.get_tensor(target["index"])
     if out.dtype != np.int8 or out.shape != (1, dimension):
         raise ModelError(f"output: expected int8 (1, {dimension}) from LiteRT, got {out.dtype} {out.shape}", _REEXPORT)

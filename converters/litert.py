@@ -37,6 +37,17 @@ def interpreter(model: bytes, threads: int = 1, keep_all: bool = False, delegate
     return found
 
 
+def invoke(runner: Any) -> None:
+    """Run it once. ModelError: an operator fails, such as a division by zero in int8."""
+    try:
+        runner.invoke()
+    except RuntimeError as error:
+        raise ModelError(
+            f"LiteRT fails while it runs the model: {(str(error).splitlines() or [''])[0]}",
+            "the message names the operator; replace it in the network, or convert with another --reader",
+        ) from error
+
+
 def feed(pixels: Array, detail: dict[str, Any]) -> Array:
     """uint8 pixels (H, W, C) as the input tensor (1, H, W, C): int8 = pixel ^ 0x80, float = the pixel values."""
     if detail["dtype"] is np.int8:
@@ -66,7 +77,7 @@ def embed(model: bytes, chips: Iterable[Array], threads: int = 1, *, mirror: boo
     rows = []
     for chip in chips:
         runner.set_tensor(source["index"], feed(chip, source))
-        runner.invoke()
+        invoke(runner)
         rows.append(dequantize(runner.get_tensor(target["index"]), target).reshape(-1))
     return np.stack(rows)
 
@@ -78,7 +89,7 @@ def activations(model: bytes, chips: Iterable[Array], threads: int = 1) -> Itera
     details = [d for d in runner.get_tensor_details() if d["shape"].size]
     for chip in chips:
         runner.set_tensor(source["index"], feed(chip, source))
-        runner.invoke()
+        invoke(runner)
         seen: dict[str, Array] = {}
         for d in details:
             try:
@@ -96,6 +107,6 @@ def latency_ms(model: bytes, threads: int = 1, runs: int = 50) -> float:
     times = []
     for _ in range(runs + 5):
         start = time.perf_counter()
-        runner.invoke()
+        invoke(runner)
         times.append(time.perf_counter() - start)
     return float(np.median(times[5:]) * 1e3)

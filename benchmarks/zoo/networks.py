@@ -28,8 +28,7 @@ def _timm(name: str, note: str, model: str = "", side: int = 112, **options: Any
     def make() -> Any:
         import timm
 
-        net = timm.create_model(model or name, num_classes=128, **options)
-        return timm.utils.reparameterize_model(net) if hasattr(timm.utils, "reparameterize_model") else net
+        return timm.create_model(model or name, num_classes=128, **options)
 
     return Network(name, "timm", note, make, side, side)
 
@@ -115,12 +114,6 @@ def _vit() -> Any:
     )
 
 
-def _resnext() -> Any:
-    from timm.models.resnet import Bottleneck, ResNet
-
-    return ResNet(Bottleneck, (1, 1, 1, 1), num_classes=128, cardinality=32, base_width=4, zero_init_last=False)
-
-
 def _convmixer() -> Any:
     from timm.models.convmixer import ConvMixer
 
@@ -150,36 +143,23 @@ NETWORKS: tuple[Network, ...] = (
     _timm("mobilenetv1_100", "depthwise convolutions, ReLU6"),
     _timm("mobilenetv2_100", "inverted residuals, ReLU6"),
     _timm("mobilenetv3_small_100", "hard-swish, gates of hard-sigmoid"),
-    _timm("mobilenetv3_large_100", "the same, larger"),
-    _timm("mobilenetv4_conv_small", "ReLU behind depthwise pairs"),
     _timm("ghostnet_100", "joins of channels, slices, gates"),
-    _timm("repghostnet_050", "additions instead of joins"),
     _timm("lcnet_050", "hard-swish, gates"),
     _timm("efficientnet_lite0", "ReLU6"),
     _timm("efficientnet_b0", "SiLU, gates"),
-    _timm("tinynet_e", "SiLU, gates"),
-    _timm("mixnet_s", "kernels of several sizes on slices of channels"),
     _timm("mobileone_s0", "branches merged before export"),
     _timm("repvgg_a0", "branches merged before export"),
-    _timm("repvit_m0_9", "GELU, gates", "repvit_m0_9"),
     _timm("starnet_s1", "products of two branches, ReLU6"),
     _timm("densenet121", "joins of channels, batch normalisation before convolutions"),
     _timm("regnetx_002", "grouped convolutions"),
     _timm("regnety_002", "grouped convolutions, gates"),
-    _own("resnext14_32x4d", "grouped convolutions, 32 groups", _resnext),
-    _timm("seresnet18", "gates on residual branches", "seresnet18", zero_init_last=False),
     _timm("convnext_atto", "layer normalisation, GELU, 7x7 depthwise"),
     _own("convmixer_128_4", "GELU before batch normalisation", _convmixer),
     _own("vit_192_4", "attention: softmax, products of activations", _vit),
-    _timm("edgenext_xx_small", "attention over channels, layer normalisation", side=128),
-    _timm("fastvit_t8", "GELU, layer scale", side=128),
     _vision("shufflenet_v2_x1_0", "shuffled channels"),
     _vision("squeezenet1_1", "joins; pools with ceil_mode"),
-    _vision("googlenet", "joins; pools with ceil_mode", aux_logits=False, init_weights=False),
-    _vision("mnasnet0_5", "inverted residuals"),
     _keras("keras_mobilenet_v2", "ReLU6", "MobileNetV2"),
     _keras("keras_mobilenet_v3_small", "hard-swish, gates", "MobileNetV3Small", include_preprocessing=False),
     _keras("keras_efficientnet_b0", "SiLU, gates; scales its own input", "EfficientNetB0"),
-    _keras("keras_densenet121", "joins, batch normalisation before convolutions", "DenseNet121"),
 )
 BY_NAME = {n.name: n for n in NETWORKS}

@@ -51,7 +51,7 @@ def _torch_source(network: Network, work: Path, statistics: Array, probes: Array
     torch.manual_seed(0)
     torch.set_num_threads(1)
     first = [normalised(p).transpose(0, 3, 1, 2).copy() for p in (statistics, probes)]
-    net = t.liven(network.make(), first[0])
+    net = t.merged(t.liven(network.make(), first[0]))
     np.save(work / f"{network.name}.npy", t.results(net, first[1]))
     program = torch.export.export(net, (torch.from_numpy(first[1][:1]),))
     torch.export.save(program, work / f"{network.name}.pt2")

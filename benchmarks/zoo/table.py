@@ -12,7 +12,17 @@ from benchmarks.zoo.one import record_of
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE, RESULTS = ROOT / "docs/reference/zoo.md", ROOT / "benchmarks/results/zoo.json"
-PACKAGES = ("ai-edge-litert", "ai-edge-quantizer", "litert-torch", "torch", "timm", "torchvision", "tensorflow")
+PACKAGES = (
+    "ai-edge-litert",
+    "ai-edge-quantizer",
+    "litert-torch",
+    "torch",
+    "timm",
+    "torchvision",
+    "tensorflow",
+    "onnx2tf",
+    "onnx2torch",
+)
 
 HEAD = """# Networks that convert
 
@@ -24,10 +34,12 @@ in trained networks, so nothing is downloaded and int8 is harder than for traine
 cosine of 0.99.
 
 - *own*, *litert-torch*: the largest difference from the source over 32 pictures, relative to the largest value of a result. At
-  most 1e-4, with a cosine of at least 0.9999 for each picture, is exact. *no*: the reader refuses the network.
+  most 1e-4, with a cosine of at least 0.9999 for each picture, is exact. *no*: the reader refuses the network. An empty cell was
+  not measured.
 - *passes*: the same for the float model behind all passes.
 - *int8*: mean cosine between int8 and source over the 32 pictures, which are others than those that gave the ranges; in brackets
-  after the mean result was subtracted from both, which is what tells one picture from another.
+  after the mean result was subtracted from both, which is what tells one picture from another. A row such as `efficientnet_b0`
+  shows what the certificate is for.
 - *XNNPACK*: operators that it takes, of all, and the number of partitions.
 - *ms*: processor time of one inference, float / int8, one thread, {host}. Use it to compare rows only.
 
@@ -47,8 +59,11 @@ chooses one. Whichever is used, the result is compared with the source.
 ONNX = """
 ## ONNX
 
-The networks below were exported from PyTorch to ONNX and read by three readers. The figure is the largest difference from the
-PyTorch source as above, with the seconds of processor time.
+Some of the networks, exported from PyTorch to ONNX and read by three readers: the largest difference from the PyTorch source as
+above, and seconds of processor time; an empty cell was not measured. The converter has the own reader alone. onnx2torch knows none
+of the operator versions that PyTorch's exporter writes. onnx2tf was exact where it was measured, but needs TensorFlow, takes
+longer, and tries to download pictures when it starts. For a network that the own reader refuses, export a `.pt2` from PyTorch, or
+pass the float .tflite of onnx2tf.
 
 """
 
@@ -94,6 +109,8 @@ def _refusals(records: list[dict[str, Any]]) -> list[str]:
                 others = [k for k, v in readers.items() if v["result"] == "exact"]
                 instead = f"; exact by {others[0]}" if others else ""
                 lines.append(f"- `{r['name']}`, {reader}{instead}: {found['message']}")
+        if not any(found["result"] == "exact" for found in readers.values()) and "litert-torch" not in readers:
+            lines.append(f"- `{r['name']}`: not measured with litert-torch")
         if "refused" in r.get("int8", {}):
             lines.append(f"- `{r['name']}`, int8: {r['int8']['refused']}")
     return lines

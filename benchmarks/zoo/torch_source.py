@@ -42,6 +42,15 @@ def liven(net: nn.Module, pictures: Array) -> nn.Module:
     return net.eval()
 
 
+def merged(net: nn.Module) -> nn.Module:
+    """The form for inference, where a network of timm has one: MobileOne and RepVGG merge their branches."""
+    if not any(hasattr(module, "reparameterize") for module in net.modules()):
+        return net
+    import timm
+
+    return timm.utils.reparameterize_model(net).eval()
+
+
 def results(net: nn.Module, pictures: Array) -> Array:
     with torch.no_grad():
         rows = [net(torch.from_numpy(p[None])).numpy().reshape(1, -1) for p in pictures]
