@@ -114,7 +114,12 @@ def draw(kind: str, files: Files, people: Entries, rng: random.Random) -> tuple[
     if kind == "enroll":
         return (kind, rng.choice(absent), rng.randrange(2)) if absent else None
     if kind == "import":
-        some = rng.sample(sorted(PEOPLE), 4)
+        own = [
+            i for i in sorted(PEOPLE) if i not in people or people[i]["name"] == PEOPLE[i]
+        ]  # an import renames nobody
+        if len(own) < 4:
+            return None
+        some = rng.sample(own, 4)
         entries = [document_entry(i, rng) for i in some]
         version = {"format": "edge-oneshot-gallery", "version": 2}
         taken = {entry["name"] for i, entry in people.items() if i not in some}

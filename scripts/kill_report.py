@@ -18,6 +18,8 @@ def report(
     seconds: float,
     options: argparse.Namespace,
 ) -> str:
+    only = "".join(f" --only {kind}" for kind in options.only or ())
+
     def row(*cells: object) -> str:
         return f"| {' | '.join(map(str, cells))} |"
 
@@ -38,7 +40,7 @@ def report(
     table = "\n".join([row("", *kinds), "|---" * (len(kinds) + 1) + "|", *per_call, sums])
     return f"""# Kills inside operations
 
-Written by `scripts/kills --kills {options.kills} --seed {options.seed}` on {datetime.now(UTC):%Y-%m-%d}, commit {options.commit}:
+Written by `scripts/kills --kills {options.kills} --seed {options.seed}{only}` on {datetime.now(UTC):%Y-%m-%d}, commit {options.commit}:
 {seconds:.0f} s, Python {platform.python_version()}, SQLite {sqlite3.sqlite_version}, {platform.machine()}.
 
 A child process does up to three operations that are acknowledged, and then one inside which it is killed with SIGKILL, at a

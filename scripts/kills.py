@@ -97,6 +97,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--kills", type=int, default=500)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--only", action="append", choices=KINDS, help="this operation; may be repeated")
     parser.add_argument("--commit", default=code_version(), help="what to write as the version of this code")
     parser.add_argument("--out", type=Path, default=ROOT / "benchmarks" / "kills.md")
     options = parser.parse_args()
@@ -107,7 +108,8 @@ def main() -> int:
         files = Files(Path(name))
         known: dict[str, list[Place]] = {}
         while counts["killed inside an operation"] < options.kills:
-            kind = KINDS[(counts["killed inside an operation"] + counts["not reached"]) % len(KINDS)]
+            kinds = options.only or KINDS
+            kind = kinds[(counts["killed inside an operation"] + counts["not reached"]) % len(kinds)]
             one(files, kind, known, rng, counts, places)
             done = counts["killed inside an operation"]
             print(f"\r{done} kills, {dict(counts)}"[:200], end="", file=sys.stderr, flush=True)
@@ -146,6 +148,8 @@ def one(
     if killed:
         counts["killed inside an operation"] += 1
         places[kind, seen[-1].name, seen[-1].file, seen[-1].side] += 1
+    elif doing is not None:
+        counts["refused"] += 1
     else:
         counts["not reached" if calls else "measured"] += 1
         known[kind] = seen or calls
