@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import numpy as np
 
@@ -140,6 +140,15 @@ def _reasons(tar_loss: dict[str, Json], eer_loss: Json, eer: float, limits: Limi
     return found
 
 
+def _drift(difference: Array, pairs: Pairs) -> Json:
+    """How far int8 moves the scores."""
+    return {
+        "mated": round(float(difference[pairs.mated].mean()), 5),
+        "non_mated": round(float(difference[~pairs.mated].mean()), 5),
+        "rms": round(float(np.sqrt((difference.astype(np.float64) ** 2).mean())), 5),
+    }
+
+
 def certify(
     conversion: Conversion,
     labelled: Labelled,
@@ -173,7 +182,6 @@ def certify(
     a, b = rates(before, pairs, fmrs), rates(after, pairs, fmrs)
     tar_loss, eer_loss = _losses(before, after, pairs, a, b, draws)
     reasons = _reasons(tar_loss, eer_loss, a.eer, limits, source)
-    difference = after - before
     record = {
         "passed": not reasons,
         "reasons": reasons,
@@ -182,19 +190,10 @@ def certify(
         "pictures": len(chips),
         "mated_pairs": mated,
         "non_mated_pairs": non_mated,
-        "limits": {
-            "tar_points": limits.tar_points,
-            "eer_points": limits.eer_points,
-            "float_eer": limits.float_eer,
-            "at_fmr": DECIDES,
-        },
+        "limits": {**asdict(limits), "at_fmr": DECIDES},
         "source": source,
         "cosine": {"mean": round(float(cosine.mean()), 5), "min": round(float(cosine.min()), 5)},
-        "drift": {
-            "mated": round(float(difference[pairs.mated].mean()), 5),
-            "non_mated": round(float(difference[~pairs.mated].mean()), 5),
-            "rms": round(float(np.sqrt((difference.astype(np.float64) ** 2).mean())), 5),
-        },
+        "drift": _drift(after - before, pairs),
         "float": _side(a, before, pairs),
         "int8": _side(b, after, pairs),
         "tar_loss": tar_loss,

@@ -17,6 +17,7 @@ SAME_SCALE = (
     "MAXIMUM", "MINIMUM", "RESHAPE", "TRANSPOSE", "MAX_POOL_2D", "AVERAGE_POOL_2D", "CONCATENATION", "PAD", "SLICE",
     "STRIDED_SLICE", "SPLIT", "GATHER",
 )  # fmt: skip
+_LEAST_SUM = 2.0**-16  # range of a sum over the widest range of its operands
 
 
 def ranges(graph: Graph, stats: dict[str, ChannelStats]) -> dict[str, tuple[float, float]]:
@@ -36,6 +37,11 @@ def ranges(graph: Graph, stats: dict[str, ChannelStats]) -> dict[str, tuple[floa
                     f"{op.kind} {t.name}: expected finite values on the calibration pictures, got {found[t.name]}",
                     "check --mean and --std, and that the float network gives numbers for these pictures",
                 )
+        if op.kind in ("ADD", "SUB") and op.output.name in found:
+            # Their kernels refuse a result that is smaller than an operand by 2^19, such as x - x.
+            least = _LEAST_SUM * max((np.ptp(found[t.name]) for t in op.inputs if t and t.name in found), default=0.0)
+            low, high = found[op.output.name]
+            found[op.output.name] = (min(low, -float(least)), max(high, float(least)))
     for t in graph.inputs:
         found[t.name] = (0.0, 255.0)
         for op in graph.consumers(

@@ -260,7 +260,7 @@ def test_a_checkpoint_is_a_source_of_the_converter(drawings: Drawings, tmp_path:
     model = Model(TINY, 40)
     save(model, make_optimizer(model, TINY), TINY, [], tmp_path / "small.pt")
     (tmp_path / "pictures").mkdir()
-    for i, picture in enumerate(resized(drawings.ink[:12], 105)):
+    for i, picture in enumerate(resized(drawings.ink[:32], 105)):
         Image.fromarray(picture).save(tmp_path / "pictures" / f"{i}.png")
 
     def convert(source: str) -> subprocess.CompletedProcess[str]:
@@ -276,5 +276,5 @@ def test_a_checkpoint_is_a_source_of_the_converter(drawings: Drawings, tmp_path:
     assert card.comparator.kind == "weighted-l1" and card.regions == "frame" and card.input.colour == "L"
     (tmp_path / "broken.pt").write_bytes(b"nothing")
     done = convert("broken.pt")
-    assert done.returncode == 1 and done.stderr.startswith("error: broken.pt: expected a checkpoint")
+    assert done.returncode == 1 and done.stderr.startswith("error: broken.pt: expected a network with its graph")
     assert done.stderr.count("\n") == 1
