@@ -70,6 +70,8 @@ def record(model: Trusted, state_dir: Path) -> Path:
         state_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
         path.parent.mkdir(exist_ok=True)
         new.write_text(json.dumps(asdict(model), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        _give(path.parent, state_dir, 0o755)
+        _give(new, state_dir, 0o644)
         new.replace(path)
     except OSError as e:
         with contextlib.suppress(OSError):
@@ -79,6 +81,14 @@ def record(model: Trusted, state_dir: Path) -> Path:
             f"cannot record in {state_dir} that the model is trusted: {reason.why}", reason.hint
         ) from None
     return path
+
+
+def _give(path: Path, state_dir: Path, mode: int) -> None:
+    """Let the owner of the state folder, who is the user of the service, read what root has written."""
+    path.chmod(mode)
+    if os.geteuid() == 0:
+        owner = state_dir.stat()
+        os.chown(path, owner.st_uid, owner.st_gid)
 
 
 def _record(state_dir: Path, found: str) -> Path:

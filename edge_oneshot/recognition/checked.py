@@ -13,17 +13,17 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from edge_oneshot.config import Config, data_home
-from edge_oneshot.errors import ConfigError, ModelError, StorageError
+from edge_oneshot.errors import ConfigError, ModelError, ModelUnchecked, StorageError
 from edge_oneshot.model import trusted
 from edge_oneshot.model.bundle import Bundle, digest, parse_bundle, read_bundle, read_file
 from edge_oneshot.model.runtime import installed
 from edge_oneshot.model.trusted import Trusted
 from edge_oneshot.recognition import check_child
-from edge_oneshot.recognition.check_child import MAX_S, OTHER
+from edge_oneshot.recognition.check_child import LATER, MAX_S, OTHER
 
 log = logging.getLogger(__name__)
 
-WAIT_S = 120.0  # for a check, on a busy device
+WAIT_S = 80.0  # for a check, on a busy device
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,8 +38,8 @@ class Verdict:
 
 def load_bundle(path: Path, config: Config) -> Bundle:
     """Read a bundle whose model may be loaded here. Raises ModelError: a faulty file, or one that is not trusted."""
-    if trusted.is_shipped(path):
-        return read_bundle(path)
+    if trusted.is_shipped(real := path.resolve()):  # the path itself may lead elsewhere by the time it is read
+        return read_bundle(real)
     data = read_file(path)
     found = digest(data)
     if trusted.is_shipped(path, found):
@@ -77,18 +77,24 @@ def check(path: Path, config: Config, *, expected: str | None = None) -> Verdict
     """Load a bundle and run it once, in a process with limits on time and memory. expected: its digest. Raises ModelError."""
     paths = [str(Path(p).absolute()) for p in sys.path]
     request = json.dumps({"path": str(path.absolute()), "runtime": config.model.runtime})
-    with subprocess.Popen(
-        [sys.executable, "-I", check_child.__file__, *paths],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,  # the runtime writes there
-    ) as process:
+    try:
+        child = subprocess.Popen(
+            [sys.executable, "-I", check_child.__file__, *paths],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,  # the runtime writes there
+        )
+    except OSError as e:  # no memory, or too many processes
+        raise ModelUnchecked(f"{path}: cannot start the process that checks the model: {e.strerror}", LATER) from e
+    with child as process:
         try:
             out, _ = process.communicate(request.encode(), WAIT_S)
         except subprocess.TimeoutExpired:
-            raise ModelError(f"{path}: the model did not load and run within {WAIT_S:g} s", OTHER) from None
+            raise ModelUnchecked(f"{path}: the model did not load and run within {WAIT_S:g} s", LATER) from None
         finally:
             process.kill()
+    if process.returncode == -signal.SIGKILL:
+        raise ModelUnchecked(f"{path}: the process that checks the model was killed, perhaps for want of memory", LATER)
     try:
         answer = dict(json.loads(out.splitlines()[-1]))
         if "error" in answer:
