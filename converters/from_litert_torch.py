@@ -1,4 +1,4 @@
-"""PyTorch by litert-torch, Google's converter: slower to install and run than the built-in reader, but it supports far more networks."""
+"""PyTorch by litert-torch, Google's converter: slower to install and run than the built-in reader, but supports more networks."""
 
 from __future__ import annotations
 

@@ -65,8 +65,8 @@ def describe(folder: Folder) -> str:
         )
     if len(folder.classes) < FEW_CLASSES:
         lines.append(
-            f"{len(folder.classes)} classes are few: a network trained on fewer than {FEW_CLASSES} generalizes poorly to new classes. "
-            "More classes help more than more pictures per class"
+            f"{len(folder.classes)} classes are few: a network trained on fewer than {FEW_CLASSES} generalizes poorly to "
+            "new classes. More classes help more than more pictures per class"
         )
     return "\n".join(lines)
 

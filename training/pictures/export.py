@@ -27,9 +27,7 @@ from training.thresholds import measured
 
 CALIBRATION = 200  # training pictures from which the ranges of the activations are taken
 COMPARED = 64  # of these, for the comparison with the trained network
-EXACT = (
-    1e-4  # largest difference between the embeddings of the float graph and of the trained network, both of unit length
-)
+EXACT = 1e-4  # largest difference between unit embeddings of the float graph and of the trained network
 SEPARATES = 0.2  # largest equal error rate of the float network on the validation classes
 CERTIFIED = 1_000  # pictures for the certificate
 STEADY = 250  # classes; with fewer the certificate uses training classes, too
