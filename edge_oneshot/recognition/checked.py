@@ -1,4 +1,4 @@
-"""Bundle files that may be loaded into this process: shipped with the package, or trusted and checked in a process of its own."""
+"""Load only bundle files that ship with the package, or that are trusted and were checked in a separate process."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ from edge_oneshot.recognition.check_child import LATER, MAX_S, OTHER
 
 log = logging.getLogger(__name__)
 
-WAIT_S = 80.0  # for a check, on a busy device
+WAIT_S = 80.0  # for one check; a busy device is slow
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
-    """A bundle that loads, runs and agrees with its card. digest: of the file. result: what it returned, in words."""
+    """A bundle that loads, runs and agrees with its card. digest: of the file. result: description of the model's output."""
 
     digest: str
     kind: str
@@ -58,7 +58,7 @@ def load_bundle(path: Path, config: Config) -> Bundle:
 
 
 def trust(path: Path, config: Config) -> tuple[Verdict, Path]:
-    """Check a bundle and trust it from now on; what was found, and the file that records it. Raises ModelError, StorageError."""
+    """Check a bundle and record that it is trusted. Returns the result and the record. Raises ModelError, StorageError."""
     verdict = check(path, config)
     return verdict, _record(verdict, path, config)
 
@@ -74,7 +74,7 @@ def trust_made_here(path: Path) -> None:
 
 
 def check(path: Path, config: Config, *, expected: str | None = None) -> Verdict:
-    """Load a bundle and run it once, in a process with limits on time and memory. expected: its digest. Raises ModelError."""
+    """Load a bundle and run it in a process with limits on time and memory. expected: its digest. Raises ModelError."""
     paths = [str(Path(p).absolute()) for p in sys.path]
     request = json.dumps({"path": str(path.absolute()), "runtime": config.model.runtime})
     try:
@@ -103,12 +103,12 @@ def check(path: Path, config: Config, *, expected: str | None = None) -> Verdict
     except (ValueError, TypeError, IndexError):
         raise ModelError(f"{path}: {_ended(process.returncode)}", OTHER) from None
     if expected not in (None, verdict.digest):
-        raise ModelError(f"{path} has changed while it was checked", "try again")
+        raise ModelError(f"{path} changed during the check", "try again")
     return verdict
 
 
 def state_dirs(config: Config) -> list[Path]:
-    """The state folders whose records count: that of the configuration, and this user's own."""
+    """The state folders whose records are valid: the folder of the configuration, and this user's own."""
     folders = [config.state_dir]
     with contextlib.suppress(ConfigError):  # a user without a home folder
         folders.append(data_home() / "edge-oneshot")
@@ -137,4 +137,4 @@ def _ended(code: int) -> str:
     if code == -signal.SIGXCPU:
         return f"the model did not load and run within {MAX_S} s of processor time"
     how = f"exit code {code}" if code >= 0 else signal.Signals(-code).name
-    return f"the model has ended the process that checked it ({how}): it is damaged, or was made to do harm"
+    return f"the model crashed the process that checked it ({how}): it is damaged or malicious"
