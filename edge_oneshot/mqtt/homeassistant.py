@@ -13,6 +13,7 @@ import json
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import islice
 
 from edge_oneshot.events.ledger import Notes
 from edge_oneshot.mqtt.client import MqttLink
@@ -29,12 +30,13 @@ and as_timestamp(value_json.expires_at) > as_timestamp(utcnow()) and value_json.
 
 _NOTE = "discovery"
 _PART_BYTES = 8192  # of the components in one message; some twelve people
+_MOST_REMOVED = 100  # components, of some 50 people, 5 kB: that are kept beside those that have just been removed
 Component = dict[str, object]  # the configuration of one entity or trigger
 
 
 @dataclass(frozen=True, slots=True)
 class _Announced:
-    """platform and part: of a component that was announced and not removed since."""
+    """platform and part: of a component that was announced."""
 
     platform: str
     part: int
@@ -56,23 +58,27 @@ class HomeAssistant:
         }
         self._origin = {"name": "edge-oneshot", "sw_version": version}
         self._announced = self._earlier()
+        self._removed: dict[str, _Announced] = {}  # newest first
         link.subscribe(f"{prefix}/status", self._on_birth)
 
     def announce(self, people: Mapping[str, str]) -> None:
         """people: identity_id -> name, of all enrolled people."""
         wanted = components(self._link.topics, self._node, people)
-        gone = {key: before for key, before in self._announced.items() if key not in wanted}
-        current = self._divide(wanted)
+        gone, older = (
+            {key: before for key, before in known.items() if key not in wanted}
+            for known in (self._announced, self._removed)
+        )
+        self._announced = current = self._divide(wanted)
         if self._mode == "device":
             # Home Assistant removes a component that has its platform only. The retained message keeps these entries for
-            # two starts, since Home Assistant may be away now, and this device may have been away before.
-            self._announced = current | gone
+            # two starts, since Home Assistant may be away now, and this device may have been away before. It keeps the
+            # newest only: with visitors who come and go it would grow until the broker refuses it.
+            self._removed = gone | dict(islice(older.items(), _MOST_REMOVED))
             parts: dict[int, dict[str, Component]] = {}
-            for key, at in self._announced.items():
+            for key, at in (current | self._removed).items():
                 parts.setdefault(at.part, {})[key] = wanted.get(key) or {"platform": at.platform}
             messages = {self._part_topic(part): self._device_message(parts[part]) for part in sorted(parts)}
         else:
-            self._announced = current
             messages = {self._topic(str(c["platform"]), key): self._single(c) for key, c in wanted.items()}
         for topic, message in messages.items():
             self._link.set_state(topic, message)
@@ -90,7 +96,8 @@ class HomeAssistant:
     def _divide(self, wanted: Mapping[str, Component]) -> dict[str, _Announced]:
         """The part of each component: that of before, else the first part with room."""
         sizes = {key: len(encode({key: component})) for key, component in wanted.items()}
-        parts = {key: self._announced[key].part for key in wanted if key in self._announced}
+        before = self._removed | self._announced
+        parts = {key: before[key].part for key in wanted if key in before}
         used: Counter[int] = Counter()
         for key, part in parts.items():
             used[part] += sizes[key]

@@ -95,6 +95,33 @@ def test_one_message_per_entity_and_empty_ones_for_removed_people(
     assert kept(broker, 9)["homeassistant/binary_sensor/edge_oneshot_porch/person_bob/config"]["name"] == "Robert"
 
 
+def test_the_message_does_not_grow_with_everybody_who_was_ever_removed(
+    broker: Mosquitto, outbox: Outbox, make_link: MakeLink
+) -> None:
+    link = make_link(broker.port)
+    ha = HomeAssistant(link, outbox.notes, "device", "homeassistant", "Porch camera", "0.1.0")
+    ha.announce({"alice": "Alice"})
+    for number in range(300):
+        ha.announce({"alice": "Alice", f"guest-{number}": "Guest"})
+        ha.announce({"alice": "Alice"})
+    link.start()
+    (message,) = kept(broker, 1).values()
+    assert len(json.dumps(message)) < 12_000
+    assert message["components"]["person_guest-299"] == {"platform": "binary_sensor"}
+    assert "person_alice" in message["components"] and "person_guest-0" not in message["components"]
+
+
+def test_everybody_who_is_removed_at_once_is_named(broker: Mosquitto, outbox: Outbox, make_link: MakeLink) -> None:
+    link = make_link(broker.port)
+    ha = HomeAssistant(link, outbox.notes, "device", "homeassistant", "Porch camera", "0.1.0")
+    many = {f"guest-{number}": f"Guest {number}" for number in range(100)}
+    ha.announce({"alice": "Alice"} | many)
+    ha.announce({"alice": "Alice"})
+    link.start()
+    found = {key: c for message in kept(broker, 8).values() for key, c in message["components"].items()}
+    assert all(found[f"person_{who}"] == {"platform": "binary_sensor"} for who in many)
+
+
 def test_all_is_sent_again_when_home_assistant_starts(
     broker: Mosquitto, outbox: Outbox, make_link: MakeLink, publish: Callable[[str, bytes], None]
 ) -> None:
