@@ -1,4 +1,4 @@
-"""Why a float model may not tell people apart: the usual preparations of pictures, tried on the labelled ones."""
+"""Find out why a float model does not tell people apart: try the usual preprocessing on the labelled pictures."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ _RANGES = {
     "--mean 0 --std 1": ((0.0,) * 3, (1.0,) * 3),
     "--mean 123.7,116.3,103.5 --std 58.4,57.1,57.4": ((123.675, 116.28, 103.53), (58.395, 57.12, 57.375)),
 }
-_CHIPS = 600  # enough to see an EER of half the size
-_NEARLY = 0.02  # of the EER: of preparations that are about as good the one with the fewest changes is named
+_CHIPS = 600  # enough to detect an EER of half the size
+_NEARLY = 0.02  # of the EER: among settings within this margin, the one with the fewest changes is reported
 
 
 def other_preparation(
@@ -31,10 +31,10 @@ def other_preparation(
     comparator: Comparator,
     eer: float,
 ) -> str:
-    """The colour order or range of pixels with which the EER is less than half of `eer`, in words; "" if none is.
+    """Describes the colour order or pixel range with which the EER is less than half of `eer`; "" if there is none.
 
-    reference: float, takes raw RGB pixels and computes (pixel - mean) / std itself, so it gets pixels for which that is
-    the value of the other preparation.
+    reference: float model that takes raw RGB pixels and computes (pixel - mean) / std itself. It is given pixels for which
+    this yields the value of the other preprocessing.
     """
     chips, all_pairs = labelled.chips[:_CHIPS], labelled.pairs
     kept = (all_pairs.first < _CHIPS) & (all_pairs.second < _CHIPS)

@@ -25,7 +25,7 @@ from edge_oneshot.recognition.checked import trust_made_here
 
 NO_THRESHOLDS = (
     "not certified, and no thresholds: `edge-oneshot enroll` refuses this bundle. Fix: --certify DIR with pictures of "
-    "people who will not be enrolled, a folder per person (250 people with two pictures each are plenty)"
+    "people who will not be enrolled, one folder per person (250 people with two pictures each are enough)"
 )
 
 
@@ -35,7 +35,7 @@ def _source_digest(path: Path) -> str:
 
 
 def build(source: Source, how: Preparation, o: Options) -> tuple[Conversion, Json]:
-    """The conversion, compared with its source, and the card without other measurements."""
+    """Convert, and compare with the source. Returns the conversion and the card without other measurements."""
     dimension = int(np.prod(source.graph.outputs[0].shape[1:]))
     digests = {"source": _source_digest(o.source), "calibration": "not read yet"}
     card = encoder_card(o.about, how, dimension, digests)
@@ -68,7 +68,7 @@ def run(o: Options) -> bool:
     """Convert, certify, measure thresholds and write. False: the certificate was refused and nothing was written."""
     source = load_source(o.source, o.reader)
     if source.reader:
-        say(f"read by {source.reader}" if source.reader != "own" else "read by the own reader")
+        say(f"read by {source.reader}" if source.reader != "own" else "read by the built-in reader")
     how = prepared(source, o)
     if o.mirror and how.comparator.kind != "cosine":
         raise ModelError(
@@ -119,25 +119,29 @@ FOLDER = click.Path(file_okay=False, path_type=Path)
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("source", type=PATH)
 @click.option(
-    "--calibration", type=PATH, help="Folder of 32 or more pictures of what the camera will see; default: of --certify."
+    "--calibration",
+    type=PATH,
+    help="Folder of 32 or more pictures of what the camera will see; default: the pictures of --certify.",
 )
 @click.option("--out", required=True, type=FILE, help="The bundle to write, .tflite.")
 @click.option("--mean", help="Subtracted from pixels 0-255: one number, or one per channel.")
-@click.option("--std", help="The difference is divided by it: one number, or one per channel.")
+@click.option("--std", help="Divisor after the mean is subtracted: one number, or one per channel.")
 @click.option(
     "--colour", type=click.Choice(["RGB", "BGR", "L"]), help="Colour order of the training pictures; L is grey."
 )
 @click.option("--regions", type=click.Choice(["face", "frame"]), help="Encode aligned faces, or whole pictures.")
-@click.option("--align", multiple=True, metavar="NAME=X,Y", help="Place of a landmark in the chip, px; at least two.")
 @click.option(
-    "--mirror", is_flag=True, help="Encode the mirror image too, and use the mean: more accurate, twice the time."
+    "--align", multiple=True, metavar="NAME=X,Y", help="Position of a landmark in the chip, px; at least two."
+)
+@click.option(
+    "--mirror", is_flag=True, help="Also encode the mirror image, and use the mean: more accurate, twice the time."
 )
 @click.option(
     "--certify",
     type=PATH,
-    help="Labelled pictures for certificate and thresholds: a folder per identity, or a pairs file in LFW's format.",
+    help="Labelled pictures for certificate and thresholds: one folder per identity, or a pairs file in LFW's format.",
 )
-@click.option("--certify-pictures", type=FOLDER, help="Folder of the pictures that a pairs file names.")
+@click.option("--certify-pictures", type=FOLDER, help="Folder of the pictures that the pairs file names.")
 @click.option("--max-tar-loss", default=1.0, show_default=True, help="Points of TAR at FMR 1e-3 that int8 may lose.")
 @click.option("--max-eer-loss", default=0.5, show_default=True, help="Points of EER that int8 may add.")
 @click.option(
@@ -147,18 +151,20 @@ FOLDER = click.Path(file_okay=False, path_type=Path)
     "--source-check/--no-source-check",
     default=True,
     show_default=True,
-    help="Compare with the source model in its own framework; without it nothing is certified.",
+    help="Compare with the source model in its own framework; without this check nothing is certified.",
 )
 @click.option(
     "--reader",
     type=click.Choice(["auto", "own", "litert-torch"]),
     default="auto",
     show_default=True,
-    help="Reader of a .pt2 file; auto: litert-torch, if it is installed, for what the own reader refuses.",
+    help="Reader of a .pt2 file; own: the built-in one; auto: own, then litert-torch, if it is installed.",
 )
 @click.option("--draws", default=200, show_default=True, help="Bootstrap draws over identities.")
 @click.option("--report", type=FILE, help="Certificate as HTML; default: OUT with .html.")
-@click.option("--force", is_flag=True, help="Write a bundle whose certificate is refused; its card states that.")
+@click.option(
+    "--force", is_flag=True, help="Write the bundle even if the certificate is refused; its card states that."
+)
 @click.option("--pictures", default=100, show_default=True, help="Maximum number of calibration pictures.")
 @click.option("--name", help="Name of the encoder; default: the source's file name.")
 @click.option("--version", default="1.0.0", show_default=True, help="Version of the encoder.")
@@ -173,7 +179,7 @@ def command(**given: Any) -> None:
 
 
 def main() -> None:
-    """Entry point. An error is one line on standard error, and its exit code."""
+    """Entry point. Prints an error as one line on standard error and exits with its code."""
     try:
         command(standalone_mode=True)
     except EdgeOneshotError as error:

@@ -1,7 +1,7 @@
-"""The source check: does the graph compute what the source model computes in its own framework?
+"""The source check: does the graph compute the same output as the source model in its own framework?
 
-It runs on real pictures, once for the graph as the reader built it and once for the float reference behind all passes.
-The certificate compares int8 with that reference, so without this check a reader's fault would be certified.
+It runs on real pictures, once for the graph as the reader built it and once for the float reference after all passes.
+The certificate compares int8 with that reference, so without this check a fault of the reader would be certified.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from converters.sources import Source
 from edge_oneshot.errors import EXIT_NOT_CERTIFIED, ModelError
 
 LEAST_PICTURES = 32
-RELATIVE = 1e-4  # of the length of an output; float32 in another order of operations gives about 1e-6
+RELATIVE = 1e-4  # of the length of an output; float32 operations in another order differ by about 1e-6
 COSINE = 0.9999
 VARYING = (
     1e-2  # of the mean distance between outputs: a fault must not hide behind a part that is the same for all pictures
@@ -38,9 +38,9 @@ class NotExactError(ModelError):
 
 @dataclass(frozen=True)
 class Agreement:
-    """The worst over all pictures. error: length of the difference over the length of the source's output.
+    """The worst values over all pictures. error: length of the difference, divided by the length of the source's output.
 
-    varying: the same over the distance between the outputs of two pictures (root mean square).
+    varying: length of the difference, divided by the distance between the outputs of two pictures (root mean squares).
     """
 
     error: float
@@ -78,7 +78,7 @@ class SourceCheck:
     ) -> None:
         """chips: uint8 (H, W, C) in the colour order of the graph. bgr: the source takes the reverse order.
 
-        ModelError: too few pictures, a framework that is missing, or a source that its framework cannot run.
+        Raises ModelError: too few pictures, a missing framework, or a source that its framework cannot run.
         """
         if len(chips) < LEAST_PICTURES:
             raise ModelError(
@@ -87,8 +87,8 @@ class SourceCheck:
             )
         if source.reference is None:
             raise ModelError(
-                "source check: the reader of this format gives no way to run the source model",
-                "let the reader set Source.reference, or skip the check with --no-source-check",
+                "source check: the reader of this format cannot run the source model",
+                "set Source.reference in the reader, or skip the check with --no-source-check",
             )
         self.source, self.chips = source, list(chips)
         self.reference: Reference = source.reference()
@@ -99,10 +99,10 @@ class SourceCheck:
             rows = [self.reference.run(self._feed(x)).reshape(-1) for x in self.inputs]
         except ModelError:
             raise
-        except Exception as error:  # each framework raises errors of its own
+        except Exception as error:  # each framework has its own exception types
             raise ModelError(
                 f"source check: {self.reference.framework} cannot run the source model: {(str(error).splitlines() or [''])[0]}",
-                "check that it runs there on one picture",
+                "run the model in that framework on one picture first",
             ) from error
         self.expected = np.stack(rows)
 
@@ -126,11 +126,11 @@ class SourceCheck:
             )
 
     def passes(self, reference: bytes, names: Sequence[str]) -> Json:
-        """Compare the float reference behind all passes, which takes raw pixels. Returns the statement for the card."""
+        """Compare the float reference after all passes, which takes raw pixels. Returns the entry for the card."""
         found = self._compare(embed(reference, self.chips))
         if not found.passed:
             raise NotExactError(
-                f"{self._differs('the graph behind the passes', found)}; passes: {', '.join(names)}",
+                f"{self._differs('the graph after the passes', found)}; passes: {', '.join(names)}",
                 "this is a fault of the converter; report it with this line",
             )
         return {
@@ -146,7 +146,7 @@ class SourceCheck:
         expected = self.expected
         if got.shape != expected.shape:
             raise NotExactError(
-                f"source check: expected {expected.shape[1]} numbers as the source gives, got {got.shape[1]}",
+                f"source check: expected {expected.shape[1]} numbers, as from the source, got {got.shape[1]}",
                 "this is a fault of the converter; report it",
             )
         lengths = np.linalg.norm(expected, axis=1)
@@ -156,15 +156,15 @@ class SourceCheck:
 
     def _differs(self, what: str, found: Agreement) -> str:
         return (
-            f"source check: {what} differs from the source in {self.reference.framework}: expected a relative error of "
-            f"{RELATIVE:g} at most and a cosine of {COSINE} at least, got {found.error:.2g} and {found.cosine:.4f}"
+            f"source check: {what} differs from the source in {self.reference.framework}: expected a relative error of at most "
+            f"{RELATIVE:g} and a cosine of at least {COSINE}, got {found.error:.2g} and {found.cosine:.4f}"
             + (f"; {100 * found.varying:.2g} % of the distance between two pictures" if found.varying > VARYING else "")
         )
 
     def _first_layer(self, model: bytes, x: Array) -> str:
-        """The first inner result that differs for the input `x`, in words."""
+        """Names the first layer whose output differs for the input `x`."""
         if self.reference.layers is None or not self.source.layers:
-            return f"{self.reference.framework} gives no inner results"
+            return f"{self.reference.framework} gives no intermediate results"
         theirs = self.reference.layers(self._feed(x))
         ours = next(iter(activations(model, [x])))
         for layer in self.source.layers:
@@ -173,7 +173,7 @@ class SourceCheck:
             a, b = self._as_stored(layer, theirs[layer.name]), ours[layer.tensor.name].reshape(1, -1)
             if a.shape != b.shape or agreement(a, b).error > RELATIVE:
                 return f"the first layer that differs is {layer.label}"
-        return "no inner result differs"
+        return "no intermediate result differs"
 
     def _as_stored(self, layer: Layer, value: Array) -> Array:
         """A result of the source as one row in the order of the graph."""

@@ -1,4 +1,4 @@
-"""PyTorch by litert-torch, Google's converter: slower to install and to run than the own reader, and reads far more."""
+"""PyTorch by litert-torch, Google's converter: slower to install and run than the built-in reader, but supports more networks."""
 
 from __future__ import annotations
 

@@ -24,6 +24,7 @@ from converters.thresholds import measure
 from edge_oneshot.errors import EdgeOneshotError
 from edge_oneshot.evaluation.dataset import LabelledImage
 from edge_oneshot.model.bundle import write_bundle
+from edge_oneshot.recognition.checked import trust_made_here
 
 
 def say(text: str) -> None:
@@ -83,6 +84,7 @@ def add_thresholds(conversion: Conversion, card: Json, labelled: Labelled, out: 
     part = out.with_name(f"{out.name}.unmeasured.tflite")
     try:
         write_bundle(part, conversion.model, card)
+        trust_made_here(part)  # it is loaded from its file, in processes of its own
         embedded = encode_pictures(part, pictures, "for the thresholds", os.cpu_count() or 1)
         comparator = parsed(card).comparator
         card.update(measure(embedded, comparator, f"{labelled.protocol}; the pictures of the certificate"))

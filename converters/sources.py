@@ -61,7 +61,7 @@ def require(module: str, what: str) -> Any:
 def load_source(path: Path, reader: str = "auto") -> Source:
     """Read any source. ModelError: unknown format, missing framework, or damaged file.
 
-    reader: of a .pt2 file. "own", "litert-torch", or "auto": litert-torch for what the own reader refuses.
+    reader: of a .pt2 file. "own", "litert-torch", or "auto": litert-torch for what the built-in reader ("own") refuses.
     """
     if not path.exists():
         raise ModelError(f"{path}: no such file", f"name a {KINDS}")
@@ -118,7 +118,7 @@ def _onnx(path: Path) -> Source:
 
 
 def _pt2(path: Path, reader: str) -> Source:
-    """By the own reader, which is quick and light, or by litert-torch, which reads more."""
+    """Read with the built-in reader, which is fast and small, or with litert-torch, which supports more networks."""
     require("torch", f"{path.name}: an exported PyTorch program")
     from converters.from_torch import load_program, read_exported
 
@@ -135,7 +135,7 @@ def _pt2(path: Path, reader: str) -> Source:
         except ModelError:
             if reader == "own" or find_spec("litert_torch") is None:
                 raise
-    require("litert_torch", f"{path.name}: a network that the own reader cannot read")
+    require("litert_torch", f"{path.name}: a network that the built-in reader cannot read")
     from converters.from_litert_torch import from_program
 
     return Source(from_program(program), reader="litert-torch", reference=reference)

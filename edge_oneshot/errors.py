@@ -3,6 +3,7 @@
     EdgeOneshotError              exit 1   message = what failed, where, expected and got; hint = the fix
     |-- ConfigError               exit 78  every fault of a file at once; systemd does not restart the service
     |-- ModelError                exit 1   a bundle that is not a model, is truncated or contradicts its card; `run`: 78
+    |   `-- ModelUnchecked        exit 1   the check of a model was not completed; it may succeed later
     |-- CameraError               exit 1   a camera or picture that cannot be opened, or a camera that stalls or disappears
     |-- AcquisitionError          exit 6   no usable face in a probe, while a person waits for the answer
     |-- EnrollmentError           exit 4   the capture cannot become a template
@@ -82,6 +83,10 @@ class ConfigError(EdgeOneshotError):
 
 class ModelError(EdgeOneshotError):
     pass
+
+
+class ModelUnchecked(ModelError):
+    """The check of a model could not be completed; it may succeed later."""
 
 
 class CameraError(EdgeOneshotError):

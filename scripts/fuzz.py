@@ -1,8 +1,8 @@
-"""Many damaged inputs for every parser: none may end in a traceback, a hang, a crash, or be taken for sound.
+"""Feed many damaged inputs to every parser: none may cause a traceback, a hang or a crash, or be accepted as valid.
 
-The inputs are made from sound ones by mutators (scripts/fuzzing/), numbered, and depend on --seed alone. Worker processes
-read them, so that a crash or a hang is seen and its input known. --state keeps what was done: the same call goes on there.
-Inputs that fail are written to --failures; --replay reads one again and shows what happens.
+Mutators (scripts/fuzzing/) derive the inputs from valid ones. The inputs are numbered and depend on --seed alone. Worker
+processes read them, so that a crash or a hang is detected and its input is known. --state stores the progress: the same command
+continues there. Inputs that fail are written to --failures; --replay reads one again and shows the result.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ VERSION = code_version()
 
 
 class Run:
-    """All inputs of one seed: which are done, and what was found."""
+    """All inputs of one seed: which are done, and the findings."""
 
     def __init__(self, options: argparse.Namespace) -> None:
         self.options = options
@@ -91,7 +91,7 @@ class Run:
         return sum(counts[v] for counts in self.verdicts.values() for v in VERDICTS)
 
     def take(self) -> tuple[str, int, int] | None:
-        """The next batch: of the target that is furthest behind."""
+        """The next batch, for the target that is furthest behind."""
         if self.again:
             return self.again.pop()
         name = min(self.next, key=lambda n: self.next[n] / self.wanted[n])
@@ -118,7 +118,7 @@ class Run:
         )
 
     def lost(self, worker: Worker, hang: bool) -> None:
-        """The process of a batch has ended, or was ended: its present input is to blame, the others are read again."""
+        """The process of a batch ended or was killed: its current input is the cause; the others are read again."""
         code, errors = worker.end(0.0 if hang else 5.0)
         if worker.batch is None:
             return
@@ -141,7 +141,7 @@ def fuzz(options: argparse.Namespace) -> Run:
                 selector.register(worker.process.stdout, selectors.EVENT_READ, worker)  # type: ignore[arg-type]
             _feed(run, workers, selector)
     except KeyboardInterrupt:
-        print("\ninterrupted; the same call with --state goes on", file=sys.stderr)
+        print("\ninterrupted; the same command with --state continues", file=sys.stderr)
     finally:
         run.save(workers)
         for worker in workers:
@@ -150,7 +150,7 @@ def fuzz(options: argparse.Namespace) -> Run:
 
 
 def _feed(run: Run, workers: list[Worker], selector: selectors.BaseSelector) -> None:
-    """Give batches to idle workers and take their results, until all is done or the time is over."""
+    """Give batches to idle workers and take their results, until all are done or the time is over."""
     start, before, shown = time.monotonic(), run.seconds, 0.0
     while True:
         run.seconds = before + time.monotonic() - start
@@ -184,15 +184,18 @@ def _renew(run: Run, workers: list[Worker], worker: Worker, selector: selectors.
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--inputs", type=int, default=100_000)
-    parser.add_argument("--seconds", type=float, help="end after so long, with fewer inputs")
+    parser.add_argument("--seconds", type=float, help="stop after this time, with fewer inputs")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--only", action="append", choices=sorted(TARGETS), help="this parser; may be repeated")
     parser.add_argument(
-        "--again", action="append", choices=sorted(TARGETS), help="begin this parser again, after a fix"
+        "--again",
+        action="append",
+        choices=sorted(TARGETS),
+        help="start this parser again from the first input, after a fix",
     )
     parser.add_argument("--retry", action="store_true", help="read the inputs of earlier findings again, after a fix")
-    parser.add_argument("--state", type=Path, help="file that keeps what was done")
+    parser.add_argument("--state", type=Path, help="file that stores the progress")
     parser.add_argument("--out", type=Path, help="JSON file for the counts")
     parser.add_argument("--failures", type=Path, default=Path("fuzz-failures"), help="folder for inputs that fail")
     parser.add_argument("--replay", type=Path, metavar="FILE")

@@ -1,9 +1,9 @@
-"""Kills the program with SIGKILL inside its operations, and counts what was lost. Needs ptrace(2): Linux, x86_64 or aarch64.
+"""Kill the program with SIGKILL during its operations, and count what was lost. Needs ptrace(2): Linux, x86_64 or aarch64.
 
-Each time a child process does some operations that are acknowledged, and then one during which it is killed, at a system
-call that changes a file or a lock: the number of the call is drawn, so the place is known. The operations are the daemon's own
-(service/requests.py, events/queue.py) on real files with pictures of two people. Then the files are opened as at the next start.
-Every acknowledged change must be there, and the last one wholly or not at all.
+Each time a child process completes some acknowledged operations, and is killed during the next one, at a system call that
+changes a file or a lock. The number of the call is drawn at random, so the place is known. The operations are the daemon's own
+(service/requests.py, events/queue.py) on real files with pictures of two people. Then the files are opened as at the next
+start. Every acknowledged change must be present, and the last operation must be done completely or not at all.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from kill_trace import Place, trace  # noqa: E402
 
 
 class Kill:
-    """One child: operations that are acknowledged, and the one inside which it is killed."""
+    """One child: operations that are acknowledged, and the operation during which it is killed."""
 
     def __init__(self, files: Files, kind: str, rng: random.Random) -> None:
         self.files, self.rng, self.kind = files, rng, kind
@@ -97,8 +97,8 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--kills", type=int, default=500)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--only", action="append", choices=KINDS, help="this operation; may be repeated")
-    parser.add_argument("--commit", default=code_version(), help="what to write as the version of this code")
+    parser.add_argument("--only", action="append", choices=KINDS, help="only this operation; may be repeated")
+    parser.add_argument("--commit", default=code_version(), help="version of the code for the report")
     parser.add_argument("--out", type=Path, default=ROOT / "benchmarks" / "kills.md")
     options = parser.parse_args()
     rng, started = random.Random(options.seed), time.monotonic()
@@ -157,7 +157,7 @@ def one(
 
 
 def judge(files: Files, doing: list[Any] | None, counts: Counter[str]) -> None:
-    """Compare what the next start finds with what was acknowledged; then that is the state."""
+    """Compare the state at the next start with the acknowledged changes, and continue from that state."""
     people, events, aside = files.look()
     counts["rows set aside"] += aside
     sent = set(doing[2]) if doing and doing[0] == "delivered" else set()

@@ -1,9 +1,9 @@
-"""An hour of the real daemon at full speed: does its memory, or anything else that it holds, grow?
+"""Run the real daemon at full speed for an hour: does its memory or another resource grow?
 
 A daemon process (`edge-oneshot run`) watches an endless video: an enrolled person comes and goes, then a stranger. A real
-mosquitto takes the events. Each minute a person is enrolled and removed, a picture is identified, and the tracks are explained.
-Every 10 s the process is measured from outside (/proc) into a CSV, to which an interrupted run appends a new session.
-scripts/soak_report.py fits and draws what the CSV holds.
+mosquitto broker receives the events. Each minute a person is enrolled and removed, a picture is identified, and the tracks are
+explained. Every 10 s the process is measured from outside (/proc) and a row is written to a CSV; --resume appends a new
+session. scripts/soak_report.py fits and plots the CSV.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def transport_stream(pictures: list[Pixels]) -> bytes:
 
 
 def play(stream: bytes, fifo: Path) -> None:
-    """Write the stream into a named pipe, again and again, until the reader goes."""
+    """Write the stream into a named pipe repeatedly, until the reader closes it."""
     with suppress(BrokenPipeError), fifo.open("wb", buffering=0) as pipe:
         while True:
             view = memoryview(stream)
@@ -68,7 +68,7 @@ def play(stream: bytes, fifo: Path) -> None:
 
 
 def flap(broker: Mosquitto, stop: threading.Event) -> None:
-    """Stop the broker for 5 s each 30 s."""
+    """Stop the broker for 5 s every 30 s."""
     while not stop.wait(25):
         broker.stop()
         stop.wait(5)
@@ -106,7 +106,7 @@ def measure(pid: int, state: Path) -> dict[str, float]:
 
 
 def traffic(device: Device, portrait: Path) -> None:
-    """What a household does in an hour, each minute."""
+    """Once a minute, the requests that a household makes in an hour."""
     picture = portrait.read_bytes()
     device.ask(Identify(image=picture))
     device.ask(Enroll(name="Guest", image=picture, replace=True))
@@ -115,7 +115,7 @@ def traffic(device: Device, portrait: Path) -> None:
 
 
 def samples(device: Device, options: argparse.Namespace, portrait: Path) -> Iterator[dict[str, Any]]:
-    """A row each 10 s until the time is over."""
+    """Write a row every 10 s until the time is over."""
     assert device.process is not None
     start = last_traffic = time.monotonic()
     number = 0
@@ -162,7 +162,7 @@ def session(options: argparse.Namespace, number: int) -> None:
 
 
 def record(rows: Iterator[dict[str, Any]], path: Path, number: int) -> None:
-    """Append the rows, each at once. Ctrl-C ends the session; what was measured stays."""
+    """Append each row immediately. Ctrl-C ends the session and keeps the rows."""
     new = not path.exists()
     with path.open("a", newline="") as file, suppress(KeyboardInterrupt):
         for row in rows:
@@ -184,10 +184,12 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--minutes", type=float, default=60.0)
     parser.add_argument("--every", type=float, default=10.0, help="seconds between two rows")
-    parser.add_argument("--warm-up", type=float, default=10.0, help="minutes that the fit leaves out of each session")
-    parser.add_argument("--flap", action="store_true", help="stop the broker for 5 s each 30 s")
+    parser.add_argument(
+        "--warm-up", type=float, default=10.0, help="minutes at the start of each session that the fit ignores"
+    )
+    parser.add_argument("--flap", action="store_true", help="stop the broker for 5 s every 30 s")
     parser.add_argument("--resume", action="store_true", help="append a session to an existing CSV")
-    parser.add_argument("--report", action="store_true", help="only fit and draw an existing CSV")
+    parser.add_argument("--report", action="store_true", help="only fit and plot an existing CSV")
     parser.add_argument("--out", type=Path, default=ROOT / "docs" / "explanation" / "data" / "soak")
     options = parser.parse_args()
     path = options.out.with_suffix(".csv")

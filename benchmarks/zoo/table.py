@@ -26,21 +26,22 @@ PACKAGES = (
 
 HEAD = """# Networks that convert
 
-This page lists {total} architectures that were converted from PyTorch or Keras, so that you can see whether yours will, and what
-int8 does to it. **{exact} of {total} convert exactly**: the float model gives what the source gives in its own framework.
+This page lists {total} architectures that were converted from PyTorch or Keras. It shows whether a network like yours
+converts, and what int8 does to it. **{exact} of {total} convert exactly**: the float model computes the same output as the
+source in its own framework.
 
-`python -m benchmarks.zoo` generates this page. Weights are random, with factors, offsets and statistics of the normalisations as
-in trained networks, so nothing is downloaded and int8 is harder than for trained weights: a trained MobileFaceNet reaches a
-cosine of 0.99.
+`python -m benchmarks.zoo` generates this page. The weights are random, so nothing is downloaded; the normalisations have
+factors, offsets and statistics as in trained networks. Int8 loses more with random weights than with trained ones: a trained
+MobileFaceNet reaches a cosine of 0.99.
 
-- *own*, *litert-torch*: the largest difference from the source over 32 pictures, relative to the largest value of a result. At
-  most 1e-4, with a cosine of at least 0.9999 for each picture, is exact. *no*: the reader refuses the network. An empty cell was
-  not measured.
-- *passes*: the same for the float model behind all passes.
-- *int8*: mean cosine between int8 and source over the 32 pictures, which are others than those that gave the ranges; in brackets
-  after the mean result was subtracted from both, which is what tells one picture from another. A row such as `efficientnet_b0`
-  shows what the certificate is for.
-- *XNNPACK*: operators that it takes, of all, and the number of partitions.
+- *own*, *litert-torch*: the largest difference from the source over 32 pictures, relative to the largest output value. A
+  conversion is exact if this is at most 1e-4 and the cosine is at least 0.9999 for each picture. *no*: the reader refuses the
+  network. Empty cell: not measured.
+- *passes*: the same for the float model after all passes.
+- *int8*: mean cosine between int8 and source over 32 pictures that were not used for calibration. In brackets: the cosine
+  after the mean output is subtracted from both, since only the rest tells pictures apart. A row such as `efficientnet_b0`
+  shows why a certificate is needed.
+- *XNNPACK*: the operators that XNNPACK runs, of all operators, and the number of partitions.
 - *ms*: processor time of one inference, float / int8, one thread, {host}. Use it to compare rows only.
 
 """
@@ -48,9 +49,9 @@ cosine of 0.99.
 READERS = """
 ## Which reader
 
-The own reader needs torch alone and {quick} s of processor time per network here (median); litert-torch takes {slow} s, and reads
-more. So the own reader is tried first, and litert-torch, where it is installed, for what the own reader refuses. `--reader`
-chooses one. Whichever is used, the result is compared with the source.
+The built-in reader (`own`) needs only torch, and {quick} s of processor time per network here (median); litert-torch takes
+{slow} s, and supports more networks. Therefore the built-in reader is tried first, and then litert-torch, if it is installed.
+`--reader` selects one. The result of either reader is compared with the source.
 
 | reader | exact | refused | differs |
 |---|---|---|---|
@@ -59,11 +60,11 @@ chooses one. Whichever is used, the result is compared with the source.
 ONNX = """
 ## ONNX
 
-Some of the networks, exported from PyTorch to ONNX and read by three readers: the largest difference from the PyTorch source as
-above, and seconds of processor time; an empty cell was not measured. The converter has the own reader alone. onnx2torch knows none
-of the operator versions that PyTorch's exporter writes. onnx2tf was exact where it was measured, but needs TensorFlow, takes
-longer, and tries to download pictures when it starts. For a network that the own reader refuses, export a `.pt2` from PyTorch, or
-pass the float .tflite of onnx2tf.
+Some of the networks were exported from PyTorch to ONNX and read by three readers. The table gives the largest difference from
+the PyTorch source as above, and seconds of processor time. Empty cell: not measured. For ONNX the converter has only the
+built-in reader. onnx2torch supports none of the operator versions that PyTorch's exporter writes. onnx2tf was exact in each
+measurement, but needs TensorFlow, takes longer, and tries to download pictures when it starts. For a network that the
+built-in reader refuses, export a `.pt2` from PyTorch, or pass the float .tflite of onnx2tf.
 
 """
 
@@ -100,7 +101,7 @@ def _is_converted(record: dict[str, Any]) -> bool:
 
 
 def _refusals(records: list[dict[str, Any]]) -> list[str]:
-    """Every refusal, with the way out that the other reader is."""
+    """Every refusal, and the other reader that converts the network, if one does."""
     lines = []
     for r in records:
         readers = r["readers"]
@@ -156,7 +157,7 @@ def page(records: list[dict[str, Any]], host: str) -> str:
     text += "| network | what is in it | own | litert-torch, or TensorFlow for Keras | passes | int8 | XNNPACK | ms |\n"
     text += "|---|---|---|---|---|---|---|---|\n" + "\n".join(_row(r) for r in records) + "\n"
     if left := _left(records):
-        text += "\n## Operators outside XNNPACK\n\nThey run in int8 by LiteRT's built-in kernels, or in float on few values.\n\n"
+        text += "\n## Operators outside XNNPACK\n\nLiteRT's built-in kernels run them in int8, or in float on few values.\n\n"
         text += "| operator | networks |\n|---|---|\n" + "\n".join(left) + "\n"
     text += READERS.format(slow=f"{_median(records, 'litert-torch'):.0f}", quick=f"{_median(records, 'own'):.1f}")
     for reader in ("own", "litert-torch", "tensorflow"):

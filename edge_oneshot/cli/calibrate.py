@@ -35,11 +35,11 @@ def calibrate(
 ) -> None:
     """Measure how high different people score with each other on your camera, for thresholds of your own.
 
-    Only images that pass the gates for enrollment are used: poor templates match strangers more often than good ones, and
-    none is enrolled. The file replaces the thresholds of the model card. With --labels it also holds groups of matched strangers: people of
-    the same sex and age band. It contains rates and scores, but no images and no templates. At least 20 people are
-    needed; a false match rate of 1 in 1,000 needs some hundreds, and a group that decides the threshold needs 200. Lower
-    rates than could be counted are extrapolated, and reported as extrapolated.
+    Only images that pass the gates for enrollment are used: poor templates match strangers more often, and enrollment
+    accepts none. The file replaces the thresholds of the model card. With --labels it also contains groups of matched
+    strangers: people of the same sex and age band. It contains rates and scores, but no images and no templates. At
+    least 20 people are needed; a false match rate of 1 in 1,000 needs some hundreds, and a group that decides the
+    threshold needs 200. Lower rates than could be counted are extrapolated, and reported as extrapolated.
     """
     import json
 

@@ -99,7 +99,7 @@ def _strangers(cohort: CohortScores) -> list[str]:
 @click.argument("bundle", required=False, default="")
 @click.pass_context
 def check_(ctx: click.Context, bundle: str) -> None:
-    """Load BUNDLE in a process of its own, compare it with its card, and run it on four pictures."""
+    """Load BUNDLE in a separate process, compare it with its card, and run it on four pictures."""
     from edge_oneshot.model.bundle import find_bundle
     from edge_oneshot.recognition.checked import check
 
@@ -123,10 +123,10 @@ def _without_thresholds(path: Path) -> str:
 @click.argument("bundle", type=click.Path(path_type=Path))
 @click.pass_context
 def trust_(ctx: click.Context, bundle: Path) -> None:
-    """Let this user's edge-oneshot load BUNDLE, a file, after checking it as `model check` does.
+    """Check the file BUNDLE as `model check` does, and let this user's edge-oneshot load it.
 
-    Only shipped bundles are loaded without it. Trust a file whose origin you know: the check finds damage, and not
-    intent. For the service, run it as its user: `sudo -u edge-oneshot edge-oneshot model trust BUNDLE`.
+    Shipped bundles need no trust. Trust only files whose origin you know: the check detects damage, not malicious
+    training. For the service, run the command as its user: `sudo -u edge-oneshot edge-oneshot model trust BUNDLE`.
     """
     from edge_oneshot.model.bundle import read_bundle
     from edge_oneshot.recognition.checked import trust

@@ -18,7 +18,7 @@ from edge_oneshot.cli.common import (
     words,
 )
 from edge_oneshot.control import requests as rq
-from edge_oneshot.errors import EXIT_CONFIG, ModelError
+from edge_oneshot.errors import EXIT_CONFIG, ModelError, ModelUnchecked
 
 if TYPE_CHECKING:
     from edge_oneshot.config import Config
@@ -44,7 +44,8 @@ def run(ctx: click.Context, camera: str | None, verbose: bool) -> int:
     try:
         return run_daemon(load)
     except ModelError as e:
-        e.exit_code = EXIT_CONFIG  # a restart would not help
+        if not isinstance(e, ModelUnchecked):
+            e.exit_code = EXIT_CONFIG  # a restart would not help
         raise
 
 

@@ -44,7 +44,7 @@ class CameraConfig:
     )
     exposure: str = _key(
         "camera",
-        "what a picamera2 camera exposes for; camera: the whole picture; faces: up to 2 stops brighter while faces are dark",
+        "exposure of a picamera2 camera; camera: for the whole picture; faces: up to 2 stops brighter while faces are dark",
         choices=("camera", "faces"),
     )
     fps: float = _key(

@@ -1,4 +1,4 @@
-"""Who is served over the control socket, and who may send a large request: bounded in all and for each user."""
+"""Limits on the clients of the control socket, in total and per user, and on large requests."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from edge_oneshot.errors import ControlError
 
 MAX_CLIENTS = 16
 MAX_OF_USER = 8  # so that one user cannot take every place
-SLOW_S = 1.0  # a client that has not sent its request by then loses its place to another one that needs it
-LANE_WAIT_S = 45.0  # longer than the decoding of a picture, shorter than the command line waits
+SLOW_S = 1.0  # after this time a client that still sends its request may lose its place to another client
+LANE_WAIT_S = 45.0  # longer than decoding a picture takes, shorter than the timeout of the command line
 
 
 @dataclass(slots=True, eq=False)
 class Place:
-    """Of one client. reading_since: since when the server waits for the bytes of its request; None: it does not.
+    """The place of one client. reading_since: when the server began to wait for bytes of the request; None: it does not wait.
 
-    In the lane it has a speed to keep instead.
+    While the client is in the lane for large requests, a minimum speed applies instead.
     """
 
     connection: socket.socket
@@ -48,11 +48,11 @@ class Places:
         try:
             yield place
         finally:
-            with self._lock, contextlib.suppress(ValueError):  # it was given away
+            with self._lock, contextlib.suppress(ValueError):  # the place was taken away
                 self._taken.remove(place)
 
     def _make_room(self, user: int) -> None:
-        """Give away the place of the slowest client, if a place is needed."""
+        """If no place is free, disconnect the client that has been sending its request for the longest time."""
         same = [p for p in self._taken if p.user == user]
         if len(same) < MAX_OF_USER and len(self._taken) < MAX_CLIENTS:
             return
@@ -66,24 +66,27 @@ class Places:
             slowest.connection.shutdown(socket.SHUT_RDWR)  # its thread reads the end of input
 
     def enter_lane(self, place: Place, held: ExitStack) -> None:
-        """For a request or an answer that is large: one at a time, until `held` ends. Raises ControlError after LANE_WAIT_S."""
+        """Wait for the lane, which serves one large request or answer at a time; `held` releases it.
+
+        Raises ControlError after LANE_WAIT_S.
+        """
         if place.in_lane:
             return
-        place.reading_since = None  # it is not slow: it waits
+        place.reading_since = None  # the client is not slow: it waits for its turn
         if not self._lane.acquire(timeout=LANE_WAIT_S):
             raise ControlError("other large requests are still being served", "try again, or send a smaller picture")
         held.callback(self._lane.release)
         place.in_lane = True
 
     def wait_until_free(self, timeout_s: float) -> None:
-        """Wait until every client has gone, at most so long."""
+        """Wait until all clients have disconnected, at most `timeout_s`."""
         end = time.monotonic() + timeout_s
         while self._taken and time.monotonic() < end:
             time.sleep(0.01)
 
 
 def user_of(connection: socket.socket) -> int:
-    """The user id of the process at the other end, as the kernel states it."""
+    """The user id of the process at the other end, as reported by the kernel."""
     size = struct.calcsize("3i")
     _, user, _ = struct.unpack("3i", connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, size))
     return int(user)

@@ -18,7 +18,7 @@ from edge_oneshot.config import DecisionConfig
 from edge_oneshot.errors import EdgeOneshotError
 from edge_oneshot.events.explain import OpenTrack, TrackRecord, names, select, without
 from edge_oneshot.events.track_check import checked
-from edge_oneshot.storage.database import Database, Schema, Seal, text
+from edge_oneshot.storage.database import Count, Database, Schema, Seal, text
 from edge_oneshot.storage.optional import OptionalDatabase, delete_moved_aside
 from edge_oneshot.types import Event, Observation, Withheld
 
@@ -37,6 +37,7 @@ SCHEMA = Schema(
     steps=(
         ("CREATE TABLE IF NOT EXISTS track (id INTEGER PRIMARY KEY AUTOINCREMENT, record TEXT NOT NULL) STRICT",),
         (Seal("track"),),
+        (Count("track"),),
     ),
 )
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from edge_oneshot.events.clock import Clock, read_clock
 from edge_oneshot.events.ledger import Notes, SignatureCounter, TopicLedger
 from edge_oneshot.events.queue import EventQueue
-from edge_oneshot.storage.database import Schema, Seal
+from edge_oneshot.storage.database import Count, Schema, Seal
 from edge_oneshot.storage.optional import OptionalDatabase
 
 SCHEMA = Schema(
@@ -38,6 +38,7 @@ SCHEMA = Schema(
         # Finds the events that were captured just now without reading a long backlog.
         ("CREATE INDEX events_by_capture ON events (boot_id, captured_boottime_ns)",),
         tuple(map(Seal, ("events", "counters", "clears", "retained", "notes"))),
+        tuple(map(Count, ("events", "counters", "clears", "retained", "notes"))),
     ),
 )
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from edge_oneshot.gallery.rows import floats
 from edge_oneshot.matching.door import BINS, MAX_RAISE, Histogram
-from edge_oneshot.storage.database import Database, Row, Schema, Seal, Value, text
+from edge_oneshot.storage.database import Count, Database, Row, Schema, Seal, Value, text
 from edge_oneshot.storage.optional import OptionalDatabase
 from edge_oneshot.types import Float64Array
 
@@ -54,6 +54,7 @@ SCHEMA = Schema(
             ) STRICT""",
         ),
         (Seal("days"), Seal("door")),
+        (Count("days"), Count("door")),
     ),
 )
 _COLUMNS = "id, day, visits, comparisons, cut, counts, squares, best"

@@ -1,8 +1,8 @@
 """Which bundle files may be loaded: those that ship with this package, and those that a user trusts.
 
-The digest in a bundle protects against accidents only, since anyone can compute it again. TFLite does not check every field of a
-model, so a model that was made for it can end the process that loads it. `edge-oneshot model trust` records the digest of
-a whole file, card included, as a file `trusted-models/<digest>.json` in the state folder, with the runtime that loaded it.
+The digest in a bundle detects accidental damage only, since anyone can compute it again. TFLite does not check every field of a
+model, so a crafted model can crash the process that loads it. `edge-oneshot model trust` records the digest of a whole file,
+card included, as a file `trusted-models/<digest>.json` in the state folder, with the runtime that loaded it.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _MOST_BYTES = 65536
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trusted:
-    """digest: of the file. path: where it was then. trusted_at: ISO 8601. runtime: what it was loaded with."""
+    """digest: of the file. path: where the file was. trusted_at: ISO 8601. runtime: the runtime that loaded it."""
 
     digest: str
     kind: str
@@ -45,9 +45,9 @@ def is_shipped(path: Path, found: str | None = None) -> bool:
 
 
 def find(found: str, state_dirs: Sequence[Path]) -> Trusted | None:
-    """What is recorded of this digest in the first of these state folders that has a record; None if it is not trusted.
+    """The record of this digest in the first of these state folders that has one; None if the bundle is not trusted.
 
-    A record that cannot be read states no runtime.
+    For a record that cannot be read, `runtime` is empty.
     """
     for folder in state_dirs:
         try:
@@ -63,13 +63,15 @@ def find(found: str, state_dirs: Sequence[Path]) -> Trusted | None:
 
 
 def record(model: Trusted, state_dir: Path) -> Path:
-    """Trust a bundle; returns the file of the record. Raises StorageError."""
+    """Record that a bundle is trusted. Returns the path of the record. Raises StorageError."""
     path = _record(state_dir, model.digest)
     new = path.with_name(f"{path.name}.{os.getpid()}.new")
     try:
         state_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
         path.parent.mkdir(exist_ok=True)
         new.write_text(json.dumps(asdict(model), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        _give(path.parent, state_dir, 0o755)
+        _give(new, state_dir, 0o644)
         new.replace(path)
     except OSError as e:
         with contextlib.suppress(OSError):
@@ -79,6 +81,14 @@ def record(model: Trusted, state_dir: Path) -> Path:
             f"cannot record in {state_dir} that the model is trusted: {reason.why}", reason.hint
         ) from None
     return path
+
+
+def _give(path: Path, state_dir: Path, mode: int) -> None:
+    """Let the owner of the state folder, who is the user of the service, read what root has written."""
+    path.chmod(mode)
+    if os.geteuid() == 0:
+        owner = state_dir.stat()
+        os.chown(path, owner.st_uid, owner.st_gid)
 
 
 def _record(state_dir: Path, found: str) -> Path:

@@ -129,9 +129,9 @@ class Connection:
         if not self._sent_online:
             self._sender.publish(self._s.topics.availability, ONLINE.encode(), retain=True)
             self._sent_online = True
-            if (filters := list(self._s.subscriptions)) and not self._s.sizes.deaf:
-                client.subscribe([(f, 1) for f in filters])
-                self._subscribed = filters
+        if not self._subscribed and not self._s.sizes.deaf and (filters := list(self._s.subscriptions)):
+            client.subscribe([(f, 1) for f in filters])
+            self._subscribed = filters
         self._sender.send_all()
 
     def _send_goodbye(self, client: Client) -> None:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 MAX_MB = 512  # of memory beyond that of Python, numpy and the runtime
 MAX_S = 30  # seconds of processor time
 OTHER = "use another bundle; if you have made this one, convert it again"
+LATER = "try again when the device has free memory and is less busy"
 
 
 def check(path: Path, runtime: str) -> dict[str, str]:
@@ -88,7 +89,11 @@ def main() -> None:
             (resource.RLIMIT_FSIZE, 0),
             (resource.RLIMIT_CORE, 0),
         ):
-            resource.setrlimit(number, (most, most))
+            _, hard = resource.getrlimit(number)
+            most = most if hard == resource.RLIM_INFINITY else min(most, hard)
+            # The soft limit of processor time sends SIGXCPU, the hard one SIGKILL.
+            spare = 5 if number == resource.RLIMIT_CPU and hard == resource.RLIM_INFINITY else 0
+            resource.setrlimit(number, (most, most + spare))
         found = check(Path(request["path"]), request["runtime"])
     except EdgeOneshotError as e:
         found = {"error": e.message, "hint": e.hint}

@@ -1,4 +1,4 @@
-"""Bundle files that may be loaded into this process: shipped with the package, or trusted and checked in a process of its own."""
+"""Load only bundle files that ship with the package, or that are trusted and were checked in a separate process."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from edge_oneshot.config import Config, data_home
-from edge_oneshot.errors import ConfigError, ModelError, StorageError
+from edge_oneshot.errors import ConfigError, ModelError, ModelUnchecked, StorageError
 from edge_oneshot.model import trusted
 from edge_oneshot.model.bundle import Bundle, digest, parse_bundle, read_bundle, read_file
 from edge_oneshot.model.runtime import installed
 from edge_oneshot.model.trusted import Trusted
 from edge_oneshot.recognition import check_child
-from edge_oneshot.recognition.check_child import MAX_S, OTHER
+from edge_oneshot.recognition.check_child import LATER, MAX_S, OTHER
 
 log = logging.getLogger(__name__)
 
-WAIT_S = 120.0  # for a check, on a busy device
+WAIT_S = 80.0  # for one check; a busy device is slow
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
-    """A bundle that loads, runs and agrees with its card. digest: of the file. result: what it returned, in words."""
+    """A bundle that loads, runs and agrees with its card. digest: of the file. result: description of the model's output."""
 
     digest: str
     kind: str
@@ -38,8 +38,8 @@ class Verdict:
 
 def load_bundle(path: Path, config: Config) -> Bundle:
     """Read a bundle whose model may be loaded here. Raises ModelError: a faulty file, or one that is not trusted."""
-    if trusted.is_shipped(path):
-        return read_bundle(path)
+    if trusted.is_shipped(real := path.resolve()):  # the path itself may lead elsewhere by the time it is read
+        return read_bundle(real)
     data = read_file(path)
     found = digest(data)
     if trusted.is_shipped(path, found):
@@ -58,7 +58,7 @@ def load_bundle(path: Path, config: Config) -> Bundle:
 
 
 def trust(path: Path, config: Config) -> tuple[Verdict, Path]:
-    """Check a bundle and trust it from now on; what was found, and the file that records it. Raises ModelError, StorageError."""
+    """Check a bundle and record that it is trusted. Returns the result and the record. Raises ModelError, StorageError."""
     verdict = check(path, config)
     return verdict, _record(verdict, path, config)
 
@@ -74,21 +74,27 @@ def trust_made_here(path: Path) -> None:
 
 
 def check(path: Path, config: Config, *, expected: str | None = None) -> Verdict:
-    """Load a bundle and run it once, in a process with limits on time and memory. expected: its digest. Raises ModelError."""
+    """Load a bundle and run it in a process with limits on time and memory. expected: its digest. Raises ModelError."""
     paths = [str(Path(p).absolute()) for p in sys.path]
     request = json.dumps({"path": str(path.absolute()), "runtime": config.model.runtime})
-    with subprocess.Popen(
-        [sys.executable, "-I", check_child.__file__, *paths],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,  # the runtime writes there
-    ) as process:
+    try:
+        child = subprocess.Popen(
+            [sys.executable, "-I", check_child.__file__, *paths],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,  # the runtime writes there
+        )
+    except OSError as e:  # no memory, or too many processes
+        raise ModelUnchecked(f"{path}: cannot start the process that checks the model: {e.strerror}", LATER) from e
+    with child as process:
         try:
             out, _ = process.communicate(request.encode(), WAIT_S)
         except subprocess.TimeoutExpired:
-            raise ModelError(f"{path}: the model did not load and run within {WAIT_S:g} s", OTHER) from None
+            raise ModelUnchecked(f"{path}: the model did not load and run within {WAIT_S:g} s", LATER) from None
         finally:
             process.kill()
+    if process.returncode == -signal.SIGKILL:
+        raise ModelUnchecked(f"{path}: the process that checks the model was killed, perhaps for want of memory", LATER)
     try:
         answer = dict(json.loads(out.splitlines()[-1]))
         if "error" in answer:
@@ -97,12 +103,12 @@ def check(path: Path, config: Config, *, expected: str | None = None) -> Verdict
     except (ValueError, TypeError, IndexError):
         raise ModelError(f"{path}: {_ended(process.returncode)}", OTHER) from None
     if expected not in (None, verdict.digest):
-        raise ModelError(f"{path} has changed while it was checked", "try again")
+        raise ModelError(f"{path} changed during the check", "try again")
     return verdict
 
 
 def state_dirs(config: Config) -> list[Path]:
-    """The state folders whose records count: that of the configuration, and this user's own."""
+    """The state folders whose records are valid: the folder of the configuration, and this user's own."""
     folders = [config.state_dir]
     with contextlib.suppress(ConfigError):  # a user without a home folder
         folders.append(data_home() / "edge-oneshot")
@@ -131,4 +137,4 @@ def _ended(code: int) -> str:
     if code == -signal.SIGXCPU:
         return f"the model did not load and run within {MAX_S} s of processor time"
     how = f"exit code {code}" if code >= 0 else signal.Signals(-code).name
-    return f"the model has ended the process that checked it ({how}): it is damaged, or was made to do harm"
+    return f"the model crashed the process that checked it ({how}): it is damaged or malicious"

@@ -11,7 +11,7 @@ import logging
 import re
 import sqlite3
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
@@ -19,10 +19,10 @@ from typing import Any
 from edge_oneshot.errors import StorageError, UnusableFile
 from edge_oneshot.storage import disk
 from edge_oneshot.storage.faults import failed, storage_error
-from edge_oneshot.storage.rows import ASIDE, Row, Rows, Seal, Table, Value, row_digest
-from edge_oneshot.storage.schema import Schema, columns_of, drop_foreign, make_missing, newest, run_step, tables_of
+from edge_oneshot.storage.rows import ASIDE, Count, Row, Rows, Seal, Table, Value, row_digest
+from edge_oneshot.storage.schema import Schema, columns_of, foreign, missing, newest, run_step, tables_of
 
-__all__ = ["IN_MEMORY", "Database", "Row", "Schema", "Seal", "Value", "text"]
+__all__ = ["IN_MEMORY", "Count", "Database", "Row", "Schema", "Seal", "Value", "text"]
 
 log = logging.getLogger(__name__)
 
@@ -48,6 +48,16 @@ class Database(Rows):
         self._any_thread = any_thread
         self._emptied = path != IN_MEMORY and disk.was_emptied(path)
         self.log_emptied = True  # no write-ahead log of an earlier process is left
+        self._created = False
+        try:
+            self._open()
+        except BaseException:
+            if self._created:
+                disk.remove_empty(path)  # or it would look like a file that was emptied
+            raise
+
+    def _open(self) -> None:
+        path = self.path
         try:
             self._db = self._connect()
         except (OSError, sqlite3.Error) as e:
@@ -72,7 +82,7 @@ class Database(Rows):
         if self.path != IN_MEMORY:
             uri = f"{self.path.absolute().as_uri()}?mode={'ro' if self.read_only else 'rw'}"
             if not self.read_only:
-                disk.create_private(self.path)
+                self._created = disk.create_private(self.path)
         return sqlite3.connect(
             uri,
             uri=True,
@@ -169,14 +179,13 @@ class Database(Rows):
         self._require_own_kind()
         self._check()
         if not self.read_only:
-            if foreign := drop_foreign(db, schema):
-                log.warning("%s %s: dropped what another program added: %s", self.kind, self.path, ", ".join(foreign))
+            self._repair(foreign)
             self._migrate()
         self.tables = tables_of(db)
         if not self.read_only:
             if not self._complete():
                 raise self._damaged("the tables are not those of its version")
-            make_missing(db, schema)
+            self._repair(missing)
             for table in self.tables.values():
                 for statement in table.triggers() if table.sealed else ():
                     db.execute(statement)
@@ -186,6 +195,14 @@ class Database(Rows):
         self.verify()
         if not self.read_only and schema.wal:
             self.log_emptied = self.truncate_log(0.0)
+
+    def _repair(self, needed: Callable[[sqlite3.Connection, Schema], list[str]]) -> None:
+        """Run the statements that the file needs, if any."""
+        if needed(self._db, self.schema):
+            with self.transaction():  # another process may have run them while this one waited for the lock
+                for statement in needed(self._db, self.schema):
+                    log.warning("%s %s: another program has changed it; running %s", self.kind, self.path, statement)
+                    self._db.execute(statement)
 
     def _require_own_kind(self) -> None:
         """Raises UnusableFile for a file of another program or of a later release."""

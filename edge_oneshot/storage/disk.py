@@ -131,9 +131,17 @@ def was_emptied(path: Path) -> bool:
     return not found.st_size and time.time() - found.st_mtime > _CREATED_WITHIN_S
 
 
-def create_private(path: Path) -> None:
-    """Make the file and its folder, if absent, so that only this user can read them. Raises OSError."""
+def remove_empty(path: Path) -> None:
+    """Remove a file of 0 bytes that this process has created and could not fill."""
+    with contextlib.suppress(OSError):
+        if not path.stat().st_size:
+            path.unlink()
+
+
+def create_private(path: Path) -> bool:
+    """Make the file and its folder, if absent, so that only this user can read them. True: it was absent. Raises OSError."""
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    absent = not path.exists()
     handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)  # SQLite gives its side files the same mode
     try:
         if os.fstat(handle).st_mode & 0o077:  # a copy that was restored by hand, perhaps
@@ -141,3 +149,4 @@ def create_private(path: Path) -> None:
                 os.fchmod(handle, 0o600)
     finally:
         os.close(handle)
+    return absent

@@ -36,7 +36,14 @@ UNREADABLE = (ValueError, TypeError, LookupError, ArithmeticError, AttributeErro
 
 @dataclass(frozen=True, slots=True)
 class Seal:
-    """A step of a schema: each row of `table` has a checksum from here on, and the rows are counted."""
+    """A step of a schema: each row of `table` has a checksum from here on."""
+
+    table: str
+
+
+@dataclass(frozen=True, slots=True)
+class Count:
+    """A step of a schema: the rows of `table`, which has checksums, are counted from here on."""
 
     table: str
 
@@ -72,7 +79,8 @@ class Table:
         )
         events = (("INSERT", f"{seal}; {more}"), (f"UPDATE OF {columns}", seal), ("DELETE", less))
         return [
-            f"CREATE TEMP TRIGGER {_name(f'{self.name}_{event[:6]}')} AFTER {event} ON main.{_name(self.name)} BEGIN {work}; END"
+            f"CREATE TEMP TRIGGER IF NOT EXISTS {_name(f'{self.name}_{event[:6]}')} "
+            f"AFTER {event} ON main.{_name(self.name)} BEGIN {work}; END"
             for event, work in events
         ]
 

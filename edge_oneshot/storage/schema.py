@@ -8,7 +8,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from functools import cache
 
-from edge_oneshot.storage.rows import COUNTS, DIGEST, Seal, Table, count_again, row_digest
+from edge_oneshot.storage.rows import COUNTS, DIGEST, Count, Seal, Table, count_again, row_digest
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,23 +24,24 @@ class Schema:
     kind: str
     application_id: int
     table: str
-    steps: tuple[tuple[str | Seal, ...], ...]
+    steps: tuple[tuple[str | Seal | Count, ...], ...]
     damage_hint: str
     busy_timeout_s: float
     wal: bool = True
     synchronous: str = "FULL"
 
 
-def run_step(db: sqlite3.Connection, step: Sequence[str | Seal]) -> None:
+def run_step(db: sqlite3.Connection, step: Sequence[str | Seal | Count]) -> None:
     for statement in step:
         if isinstance(statement, str):
             db.execute(statement)
-            continue
-        db.execute(f'ALTER TABLE "{statement.table}" ADD COLUMN {DIGEST} BLOB')
-        db.execute(f'UPDATE "{statement.table}" SET {DIGEST} = {tables_of(db)[statement.table].digest_of()}')
-        columns = "name TEXT PRIMARY KEY, rows INTEGER NOT NULL, seal BLOB NOT NULL"
-        db.execute(f"CREATE TABLE IF NOT EXISTS {COUNTS} ({columns}) STRICT, WITHOUT ROWID")
-        db.execute(count_again(statement.table))
+        elif isinstance(statement, Seal):
+            db.execute(f'ALTER TABLE "{statement.table}" ADD COLUMN {DIGEST} BLOB')
+            db.execute(f'UPDATE "{statement.table}" SET {DIGEST} = {tables_of(db)[statement.table].digest_of()}')
+        else:
+            columns = "name TEXT PRIMARY KEY, rows INTEGER NOT NULL, seal BLOB NOT NULL"
+            db.execute(f"CREATE TABLE IF NOT EXISTS {COUNTS} ({columns}) STRICT, WITHOUT ROWID")
+            db.execute(count_again(statement.table))
 
 
 def tables_of(db: sqlite3.Connection) -> dict[str, Table]:
@@ -68,21 +69,20 @@ def columns_of(tables: dict[str, Table]) -> dict[str, tuple[object, ...]]:
     return {name: (table.columns, table.types, table.sealed) for name, table in tables.items()}
 
 
-def drop_foreign(db: sqlite3.Connection, schema: Schema) -> list[str]:
-    """Drop the triggers, views and indexes that this program did not make; returns them. They could change what is written."""
+def foreign(db: sqlite3.Connection, schema: Schema) -> list[str]:
+    """The statements that drop what this program did not make: triggers, views, indexes. They could change what is written."""
     own = newest_objects(schema)
-    found = [(name, kind) for name, (kind, sql) in objects_of(db).items() if own.get(name) != (kind, sql)]
-    for name, kind in found:
-        db.execute(f'DROP {kind} "{name.replace(chr(34), chr(34) * 2)}"')
-    return [f"{kind} {name}" for name, kind in found]
+    return [
+        f'DROP {kind} "{name.replace(chr(34), chr(34) * 2)}"'
+        for name, (kind, sql) in objects_of(db).items()
+        if own.get(name) != (kind, sql)
+    ]
 
 
-def make_missing(db: sqlite3.Connection, schema: Schema) -> None:
-    """Make the indexes that another program has dropped."""
+def missing(db: sqlite3.Connection, schema: Schema) -> list[str]:
+    """The statements that make the indexes which another program has dropped."""
     found = objects_of(db)
-    for name, (_, sql) in newest_objects(schema).items():
-        if name not in found:
-            db.execute(sql)
+    return [sql for name, (_, sql) in newest_objects(schema).items() if name not in found]
 
 
 def objects_of(db: sqlite3.Connection) -> dict[str, tuple[str, str]]:

@@ -146,7 +146,7 @@ def test_a_wrong_pass_is_found(tmp_path: Path) -> None:
     damaged = parse(conversion.reference)
     slope = next(op for op in damaged.ops if op.kind == "MUL").tensor(1)
     slope.data = slope.array * 1.01
-    with pytest.raises(NotExactError, match=r"behind the passes differs.*normalisation folded"):
+    with pytest.raises(NotExactError, match=r"after the passes differs.*normalisation folded"):
         check.passes(serialize(damaged), conversion.passes)
 
 

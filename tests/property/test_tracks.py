@@ -10,6 +10,7 @@ from samples import score, seen
 
 from edge_oneshot.config import DecisionConfig
 from edge_oneshot.matching.track import ResultKind, Tracker, TrackResult
+from edge_oneshot.types import Observation
 
 SIGHTING = st.tuples(
     st.sampled_from(["alice", "bob", "", None]), st.sampled_from([0.0, 30.0, 60.0, 100.0, 300.0, 330.0, 600.0])
@@ -26,13 +27,22 @@ CONFIG = st.builds(
 )
 
 
+def observed(frames: list[tuple[list[tuple[str | None, float]], int]]) -> list[tuple[list[Observation], int]]:
+    """The frames as observations. Each sighting has an embedding of its own, and another one at each call."""
+    return [([seen(who, x) for who, x in sightings], step_ms) for sightings, step_ms in frames]
+
+
 def play(
     config: DecisionConfig, frames: list[tuple[list[tuple[str | None, float]], int]]
 ) -> tuple[list[TrackResult], Tracker]:
+    return replay(config, observed(frames))
+
+
+def replay(config: DecisionConfig, frames: list[tuple[list[Observation], int]]) -> tuple[list[TrackResult], Tracker]:
     tracker, now_ns, found = Tracker(config, lambda a, b: False, score), 0, []
-    for sightings, step_ms in frames:
+    for observations, step_ms in frames:
         now_ns += step_ms * 1_000_000
-        found += tracker.update([seen(who, x) for who, x in sightings], now_ns)
+        found += tracker.update(observations, now_ns)
     found += tracker.expire(now_ns + 10**12)
     return found, tracker
 
@@ -77,5 +87,6 @@ def test_nothing_is_told_of_people_who_never_matched(
 def test_the_same_frames_give_the_same_findings(
     config: DecisionConfig, frames: list[tuple[list[tuple[str | None, float]], int]]
 ) -> None:
-    first, second = ([(f.kind, f.track, f.identity_id, f.frames) for f in play(config, frames)[0]] for _ in range(2))
+    shown = observed(frames)
+    first, second = ([(f.kind, f.track, f.identity_id, f.frames) for f in replay(config, shown)[0]] for _ in range(2))
     assert first == second

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import shutil
+import sqlite3
+import subprocess
+import sys
 from contextlib import closing
 from pathlib import Path
 
@@ -15,9 +18,13 @@ from edge_oneshot.events.journal import Journal, read_journal
 from edge_oneshot.events.outbox import SCHEMA as OUTBOX
 from edge_oneshot.events.outbox import Outbox
 from edge_oneshot.gallery.archive import to_document
+from edge_oneshot.gallery.door import SCHEMA as DOOR
 from edge_oneshot.gallery.schema import SCHEMA as GALLERY
+from edge_oneshot.gallery.site import SCHEMA as SITE
 from edge_oneshot.gallery.store import Gallery
 from edge_oneshot.storage.database import Database, Schema
+from edge_oneshot.storage.rows import DIGEST, row_digest
+from edge_oneshot.storage.schema import run_step, tables_of
 
 FILES = Path(__file__).parent / "files"
 
@@ -36,6 +43,60 @@ def test_an_old_file_is_marked_and_brought_to_the_newest_version(old: Path, name
         with closing(Database(old / name, schema)) as db:
             assert db.rows("PRAGMA application_id") == [(schema.application_id,)]
             assert db.rows("PRAGMA user_version") == [(len(schema.steps),)]
+
+
+@pytest.mark.parametrize("schema", [GALLERY, OUTBOX, JOURNAL, DOOR, SITE], ids=lambda s: s.kind)
+def test_rows_are_counted_from_the_newest_version_on(tmp_path: Path, schema: Schema) -> None:
+    """A file from before the count has no fault, and a row that is deleted afterwards is missed."""
+    path = tmp_path / "old.sqlite"
+    with closing(sqlite3.connect(path, isolation_level=None)) as db:
+        db.create_function("row_digest", -1, row_digest)
+        for step in schema.steps[:-1]:
+            run_step(db, step)
+        db.execute(f"PRAGMA application_id = {schema.application_id}")
+        db.execute(f"PRAGMA user_version = {len(schema.steps) - 1}")
+        about = tables_of(db)[schema.table]
+        values = [
+            b"1" if kind == "BLOB" else 1.0 if kind == "REAL" else 1 if kind == "INTEGER" else "1"
+            for kind in about.types
+        ]
+        named = dict(zip((*about.columns, "digest"), values, strict=False))
+        columns = ", ".join(about.columns)
+        db.execute(
+            f"INSERT INTO {about.name} ({columns}, {DIGEST}) VALUES ({', '.join('?' * len(about.columns))}, ?)",
+            [*(named[c] for c in about.columns), row_digest(about.name, *(named[c] for c in about.columns))],
+        )
+    with closing(Database(path, schema)) as db:
+        assert db.rows("PRAGMA user_version") == [(len(schema.steps),)]
+        assert not db.count_set_aside(), "an upgrade is no loss"
+    with closing(sqlite3.connect(path)) as foreign:
+        foreign.execute(f"DELETE FROM {about.name}")
+        foreign.commit()
+    with closing(Database(path, schema)) as db:
+        assert db.count_set_aside()
+
+
+def test_processes_that_open_a_file_to_be_repaired_at_the_same_time_all_open_it(tmp_path: Path) -> None:
+    program = (
+        "import sys; from pathlib import Path; from edge_oneshot.gallery.store import Gallery; "
+        "sys.stdin.readline(); Gallery(Path(sys.argv[1])).close()"
+    )
+    path = tmp_path / "gallery.sqlite"
+    Gallery(path).close()
+    for _ in range(3):
+        with closing(sqlite3.connect(path)) as db:
+            db.executescript("DROP INDEX templates_by_identity; CREATE VIEW v AS SELECT 1; CREATE VIEW w AS SELECT 2")
+        processes = [
+            subprocess.Popen([sys.executable, "-c", program, path], stdin=subprocess.PIPE, stderr=subprocess.PIPE)
+            for _ in range(3)
+        ]
+        for process in processes:
+            assert process.stdin is not None
+            process.stdin.write(b"\n")
+            process.stdin.flush()
+        for process in processes:
+            _, errors = process.communicate(timeout=60)
+            assert process.returncode == 0, errors.decode()
 
 
 def test_the_gallery_keeps_every_person_and_template(old: Path) -> None:

@@ -21,7 +21,7 @@ from edge_oneshot.control.protocol import PendingRequest
 from edge_oneshot.control.requests import List, Status
 from edge_oneshot.control.responses import People
 from edge_oneshot.errors import GalleryError
-from edge_oneshot.gallery.archive import to_document
+from edge_oneshot.gallery.archive import digest_of, to_document
 from edge_oneshot.gallery.store import Gallery
 from edge_oneshot.matching.threshold import Rule, Target
 from edge_oneshot.matching.track import Tracker
@@ -67,6 +67,7 @@ def test_an_import_with_invalid_text_is_an_error_answer(
     add(gallery, "alice")
     document = json.loads(json.dumps(to_document(gallery)))
     document["identities"][0]["templates"][0][key] = value
+    document["digest"] = digest_of(document["identities"])
     answer = served(requests, "import", document=document, replace=True)
     assert (answer["status"], answer["kind"]) == ("error", "GalleryError")
     assert "identities[0] is damaged" in answer["error"]

@@ -48,3 +48,9 @@ def test_detail_along_the_rows_is_restored_and_columns_do_not_mix(pipeline: Pipe
     before, after = (np.abs(p.astype(int) - pixels).mean() for p in (moved, unblur(moved)))
     assert after < 0.95 * before
     assert np.array_equal(unblur(moved)[::-1], unblur(np.ascontiguousarray(moved[::-1])))
+
+
+def test_a_chip_too_small_for_a_rim_is_left_alone() -> None:
+    for side in (8, 20):
+        pixels = np.full((side, side, 3), 7, np.uint8)
+        assert unblur(pixels) is pixels

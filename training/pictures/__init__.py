@@ -1,1 +1,1 @@
-"""Train a twin network on a folder of pictures, one folder per class, and make the device's bundle of it."""
+"""Train a twin network on a folder of pictures, one folder per class, and write a bundle for the device."""

@@ -16,40 +16,41 @@ def parser() -> argparse.ArgumentParser:
         epilog="Stop with Ctrl-C and continue with --resume: the result is the same as without the stop.",
     )
     root.add_argument(
-        "folder", type=Path, metavar="DIR", help="one folder per class; or folders train and report of such folders"
+        "folder",
+        type=Path,
+        metavar="DIR",
+        help="one folder per class; or the folders train and report, which contain such folders",
     )
-    root.add_argument(
-        "--out", type=Path, metavar="RUN", help="folder for everything that is written (default: DIR-run)"
-    )
+    root.add_argument("--out", type=Path, metavar="RUN", help="folder for all output (default: DIR-run)")
     root.add_argument(
         "--size", choices=SIZES, default="small",
-        help="of the network: nano 60 px, small 92 px (default), base 116 px; a larger one is slower and sees more detail",
+        help="size of the network: nano 60 px, small 92 px (default), base 116 px; larger is slower and resolves more detail",
     )  # fmt: skip
     root.add_argument(
         "--turn", type=float, default=15.0, metavar="DEGREES",
-        help="how far a thing may be rotated in its picture (default 15; 180 for parts that lie in any direction)",
+        help="maximum rotation of a thing in its picture (default 15; 180 for parts that lie in any direction)",
     )  # fmt: skip
     root.add_argument(
-        "--mirror", action="store_true", help="a mirror image shows the same thing, as for pets and faces"
+        "--mirror", action="store_true", help="a mirror image shows the same thing, as with pets and faces"
     )
     root.add_argument(
         "--steps",
         type=int,
         metavar="N",
-        help="steps of --batch pictures (default: every training picture 40 times, at least 1500 steps)",
+        help="number of training steps (default: each training picture 40 times, at least 1500 steps)",
     )
-    root.add_argument("--batch", type=int, default=128, metavar="N", help="pictures in a step (default 128)")
+    root.add_argument("--batch", type=int, default=128, metavar="N", help="pictures per step (default 128)")
     root.add_argument("--rate", type=float, default=2e-3, help="highest learning rate (default 0.002)")
-    root.add_argument("--seed", type=int, default=0, help="another seed is another run (default 0)")
+    root.add_argument("--seed", type=int, default=0, help="seed of the random numbers (default 0)")
     root.add_argument("--threads", type=int, default=0, metavar="N", help="CPU threads (default: all)")
     root.add_argument("--resume", action="store_true", help="continue the run in --out")
     return root
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """0: done. 1: the folder or the run cannot be used; the reason is on standard error. 2: usage. 130: stopped."""
+    """Exit codes: 0 done; 1 the folder or the run cannot be used (reason on standard error); 2 usage; 130 stopped."""
     options = parser().parse_args(arguments)
-    # Late, because --help needs neither torch nor an interpreter.
+    # Imported here, so that --help loads neither torch nor an interpreter.
     from edge_oneshot.errors import EdgeOneshotError
     from training.pictures.commands import run
 
@@ -61,7 +62,7 @@ def main(arguments: list[str] | None = None) -> int:
         return 1
     except OSError as error:
         print(
-            f"error: {error.filename or out}: {error.strerror} (give --out another folder, or free space)",
+            f"error: {error.filename or out}: {error.strerror} (choose another folder with --out, or free space)",
             file=sys.stderr,
         )
         return 1

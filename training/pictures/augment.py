@@ -12,7 +12,7 @@ LUMA = torch.tensor([0.299, 0.587, 0.114]).view(1, 3, 1, 1)  # BT.601
 
 
 def distort(pixels: Tensor, generator: torch.Generator, *, turn_deg: float, mirror: bool) -> Tensor:
-    """What another picture of the same thing may differ in: place, size, angle, light, focus, noise, and what hides it.
+    """Imitate another picture of the same thing: change position, size, angle, light, focus and noise, and hide a part.
 
     turn_deg: the largest rotation. mirror: half of the pictures become their mirror image.
     """
@@ -40,7 +40,7 @@ def _some(count: int, probability: float, generator: torch.Generator) -> Tensor:
 
 
 def _focus(pixels: Tensor, generator: torch.Generator) -> Tensor:
-    """A quarter of the pictures at half the resolution or in between, as from a greater distance or out of focus."""
+    """Reduce a quarter of the pictures to between half and full resolution, as from a greater distance or out of focus."""
     side = pixels.shape[-1]
     blurred = F.interpolate(F.avg_pool2d(pixels, 2), size=(side, side), mode="bilinear", align_corners=False)
     share = _uniform(len(pixels), 0.2, 1.0, generator) * _some(len(pixels), 0.25, generator)

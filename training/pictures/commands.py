@@ -53,7 +53,7 @@ def run(options: argparse.Namespace, out: Path) -> None:
 
 
 def describe(folder: Folder) -> str:
-    """What was found, and how it is split."""
+    """Describe the folder and its split."""
     counts = Counter(folder.owner.tolist())
     parts = [
         f"{part}: {sum(p == part for p in folder.part)} classes, {len(folder.rows(part))} pictures" for part in PARTS
@@ -61,18 +61,18 @@ def describe(folder: Folder) -> str:
     lines = [f"{folder.root}: {len(folder.paths)} pictures of {len(folder.classes)} classes", "; ".join(parts)]
     if single := sum(n == 1 for n in counts.values()):
         lines.append(
-            f"{single} classes have one picture: in training it is distorted twice; elsewhere it is a stranger"
+            f"{single} classes have one picture: training distorts it twice; elsewhere it counts as a stranger"
         )
     if len(folder.classes) < FEW_CLASSES:
         lines.append(
-            f"{len(folder.classes)} classes are few: what the network learns from less than {FEW_CLASSES} hardly carries over to "
-            "new ones. More classes help more than more pictures of each"
+            f"{len(folder.classes)} classes are few: a network trained on fewer than {FEW_CLASSES} generalizes poorly to "
+            "new classes. More classes help more than more pictures per class"
         )
     return "\n".join(lines)
 
 
 def device_file(bundle: Path, out: Path) -> str:
-    """A configuration for the device: the bundle, and the false match rate that the validation classes resolve."""
+    """A configuration for the device: the bundle, and a false match rate that the validation classes can resolve."""
     return (
         "[device]\n"
         f"state_dir = {json.dumps(str((out / 'state').resolve()))}\n\n"
@@ -85,11 +85,11 @@ def device_file(bundle: Path, out: Path) -> str:
 
 
 def _same_pictures(folder: Folder, split: Path, resume: bool) -> None:
-    """Keep the record of the pictures and the split. Raises FolderError if a run resumes with other ones."""
+    """Store the record of the pictures and the split. Raises FolderError if a resumed run has different ones."""
     if resume and split.exists() and json.loads(split.read_text(encoding="utf-8")) != folder.record:
         raise FolderError(
             f"--resume {split.parent}: expected the pictures that the run began with, got a changed folder {folder.root}",
-            "start another run with another --out",
+            "start a new run with another --out",
         )
     try:
         split.write_text(json.dumps(folder.record, indent=1) + "\n", encoding="utf-8")

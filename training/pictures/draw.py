@@ -1,4 +1,4 @@
-"""Draw pictures to try the trainer with: machined parts on a belt, with defects, or textures. Needs numpy and Pillow only.
+"""Draw pictures for trying the trainer: machined parts with defects on a belt, or textures. Needs numpy and Pillow only.
 
     python -m training.pictures.draw parts DIR
     python -m training.pictures.draw textures DIR
@@ -63,7 +63,7 @@ def draw_part(random: Random) -> Part:
         if all(math.hypot(x - a, y - b) > r + c + 0.03 for a, b, c in holes):
             holes.append((x, y, r))
     grey = random.uniform(0.45, 0.85)
-    tint = random.uniform(-0.03, 0.03, 3)  # bare metal: the shape says what it is
+    tint = random.uniform(-0.03, 0.03, 3)  # bare metal: only the shape identifies the part
     r, g, b = np.clip(grey + tint, 0.2, 0.95)
     return Part(
         outline=outline, holes=tuple(holes), colour=(float(r), float(g), float(b)),
@@ -120,7 +120,7 @@ def _noise(random: Random, cells: int) -> NDArray[np.float64]:
 
 
 def draw_texture(random: Random) -> Callable[[Random], Image.Image]:
-    """A new texture: waves in a few directions, two colours. The result draws one picture: another piece in another light."""
+    """A new texture: waves in a few directions, two colours. Each call of the result draws another piece in another light."""
     waves = int(random.integers(2, 5))
     angle, pitch = random.uniform(0, math.pi, waves), random.uniform(6, 30, waves)
     strength, sharp = random.uniform(0.4, 1, waves), random.uniform(1, 5)
@@ -166,7 +166,7 @@ def textures(count: int, each: int, seed: int = 0) -> Iterator[tuple[str, Image.
 
 
 def write(pictures: Iterator[tuple[str, Image.Image]], out: Path) -> int:
-    """Write the pictures below `out`; returns how many."""
+    """Write the pictures below `out`; returns their number."""
     count = 0
     for path, picture in pictures:
         (out / path).parent.mkdir(parents=True, exist_ok=True)

@@ -27,11 +27,11 @@ from training.thresholds import measured
 
 CALIBRATION = 200  # training pictures from which the ranges of the activations are taken
 COMPARED = 64  # of these, for the comparison with the trained network
-EXACT = 1e-4  # largest difference of the float graph's embeddings from the trained network's, both of unit length
+EXACT = 1e-4  # largest difference between unit embeddings of the float graph and of the trained network
 SEPARATES = 0.2  # largest equal error rate of the float network on the validation classes
 CERTIFIED = 1_000  # pictures for the certificate
 STEADY = 250  # classes; with fewer the certificate uses training classes, too
-OF_A_CLASS = 6  # pictures of a training class for the certificate, if these are enough
+OF_A_CLASS = 6  # pictures per training class for the certificate, if that is enough
 
 Pixels = NDArray[np.uint8]
 
@@ -51,15 +51,15 @@ def base_card(name: str, size: str, data: str, digests: dict[str, str]) -> Json:
 
 
 def card_of(size: str) -> EncoderCard:
-    """The card of a size as far as pictures are prepared by it."""
+    """The card of a size, with the fields that pictures are prepared by."""
     return parsed(base_card("pictures", size, "none yet", {}))
 
 
 def export(folder: Folder, images: Pixels, last: Path, out: Path) -> Certificate:
     """Convert the checkpoint, certify, measure thresholds on the validation classes, and write. images: uint8 (N, S, S, 3).
 
-    Raises ModelError if the float graph differs from the network, or int8 loses more than the certificate allows; then
-    no bundle is written.
+    Raises ModelError, and writes no bundle, if the float graph differs from the network or int8 loses more than the
+    certificate allows.
     """
     config, backbone = settings(last), trained(last).backbone
     _separates(folder, images, backbone, last)
@@ -96,7 +96,7 @@ def export(folder: Folder, images: Pixels, last: Path, out: Path) -> Certificate
 
 
 def check_source(backbone: Backbone, reference: bytes, images: Pixels) -> Json:
-    """Compare the float graph with the trained network on real pictures; the statement for the certificate.
+    """Compare the float graph with the trained network on real pictures. Returns the entry for the certificate.
 
     Raises ModelError if they differ.
     """
@@ -120,7 +120,7 @@ def check_source(backbone: Backbone, reference: bytes, images: Pixels) -> Json:
 
 
 def _separates(folder: Folder, images: Pixels, backbone: Backbone, last: Path) -> None:
-    """Raises ModelError if the network confuses the validation classes: its bundle would be of no use."""
+    """Raises ModelError if the network does not separate the validation classes: its bundle would be useless."""
     held = folder.rows("validate", CAP)
     eer = quick(encode(backbone, images[held]).numpy(), folder.owner[held])["eer"]
     if eer > SEPARATES:
@@ -133,9 +133,9 @@ def _separates(folder: Folder, images: Pixels, backbone: Backbone, last: Path) -
 
 
 def _certified(folder: Folder, images: Pixels) -> Labelled:
-    """The pictures for the certificate: of the validation classes, and of training classes if these are few.
+    """The pictures for the certificate: of the validation classes, and also of training classes if there are few.
 
-    A few classes decide the threshold at a false match rate of 1e-3, so a loss measured on few is mostly chance.
+    A few classes decide the threshold at a false match rate of 1e-3, so a loss measured on few classes is mostly chance.
     """
     rows = _thinned(folder, folder.rows("validate", CAP), CERTIFIED)
     protocol = "validation classes, not seen in training"
@@ -146,13 +146,13 @@ def _certified(folder: Folder, images: Pixels) -> Labelled:
             rows = np.concatenate([held, learnt])
             if non_mated(np.unique(folder.owner[rows], return_counts=True)[1].tolist()) >= MIN_CERTIFIED:
                 break
-        protocol = "validation classes and, since these are few, training classes"
+        protocol = "validation classes and, since there are few, training classes"
     chips = [np.ascontiguousarray(images[i]) for i in rows]
     where = f"all pairs of {len(rows)} pictures of {protocol}"
     return Labelled(chips, all_pairs([str(c) for c in folder.owner[rows]]), where)
 
 
 def _thinned(folder: Folder, rows: NDArray[np.int64], most: int) -> NDArray[np.int64]:
-    """At most about `most` rows: whole classes, evenly spread, so that mated pairs remain."""
+    """At most about `most` rows: complete classes, evenly spaced, so that mated pairs remain."""
     every = -(-len(rows) // max(1, most))
     return rows if every == 1 else rows[np.isin(folder.owner[rows], np.unique(folder.owner[rows])[::every])]

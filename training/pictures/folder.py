@@ -21,12 +21,12 @@ from edge_oneshot.vision.align import whole_frame
 from training.progress import Progress
 
 PARTS = ("train", "validate", "report")
-SHARE = 0.2  # of the classes with two pictures: as many to validate as to report
+SHARE = 0.2  # of the classes with two pictures; the same share for validation and for the report
 MIN_CLASSES = 20  # with at least two pictures
 MIN_PAIRS = 3_000  # non-mated pairs of the validation classes: 30 errors at a false match rate of 1e-2
 MIN_CERTIFIED = 30_000  # non-mated pairs for the certificate, which may use the training classes, too
-CAP = 20  # pictures of a class that are compared: no class outweighs the others
-UNREADABLE = 0.1  # share of unreadable pictures above which nothing is trained
+CAP = 20  # pictures of a class that are compared, so that no class outweighs the others
+UNREADABLE = 0.1  # maximum share of unreadable pictures
 
 
 class FolderError(EdgeOneshotError):
@@ -75,12 +75,12 @@ def digest(name: str) -> bytes:
 
 
 def find(root: Path) -> Folder:
-    """The classes below `root`: every folder that has pictures in it, at any depth. The split is part of the answer.
+    """The classes below `root`, and their split. Every folder that contains pictures, at any depth, is a class.
 
     If `root` has exactly the folders train and report (and perhaps validate), these are the parts. Otherwise the folders
-    directly in `root` are ordered by the SHA-256 of their names: the first fifth is for the report, the second fifth to
-    validate, the rest to train. A folder of classes (an alphabet of characters, a part with its defects) stays together.
-    Folders without a class of two pictures are always for training.
+    directly in `root` are ordered by the SHA-256 of their names: the first fifth is for the report, the second fifth for
+    validation, the rest for training. A folder of classes (an alphabet of characters, a part with its defects) stays together.
+    Folders without a class of two pictures are always used for training.
 
     Raises FolderError if the pictures are too few to train, validate, certify and report.
     """
@@ -125,7 +125,7 @@ def _drawn(classes: Sequence[str], counts: dict[str, int]) -> tuple[str, ...]:
 
 
 def _given(classes: Sequence[str], counts: dict[str, int]) -> tuple[str, ...]:
-    """The part that is the top folder of each class; units to validate are drawn from `train` if there are none."""
+    """The part of each class is its top folder. If there is no `validate`, units are moved there from `train`."""
     part = {name: name.split("/")[0] for name in classes}
     if "validate" not in part.values():
         ranked = _ranked([n for n in classes if part[n] == "train"], counts, above=1)
@@ -179,7 +179,7 @@ def read(folder: Folder, card: EncoderCard, cache: Path) -> tuple[Folder, NDArra
     """Decode the pictures with the device's own code, scaled to the network's size: uint8 (N, H, W, 3) RGB.
 
     The pixels are stored in `cache`, so a resumed run does not decode again. Unreadable pictures are listed on standard
-    error and skipped; the returned folder is without them. Raises FolderError if too many are unreadable.
+    error and skipped; the returned folder does not contain them. Raises FolderError if too many are unreadable.
     """
     wanted = {**folder.record, "input": list(card.input.shape)}
     listing = cache.with_suffix(".json")
@@ -198,7 +198,7 @@ def read(folder: Folder, card: EncoderCard, cache: Path) -> tuple[Folder, NDArra
 
 
 def _decode(folder: Folder, card: EncoderCard) -> tuple[NDArray[np.uint8], dict[str, str]]:
-    """The pixels of all pictures, and why some were not readable."""
+    """The pixels of all pictures, and the reasons for those that are unreadable."""
     pixels = np.zeros((len(folder.paths), *card.input.shape), np.uint8)
     unreadable: dict[str, str] = {}
     progress = Progress(len(folder.paths), 0, "read picture")
@@ -213,7 +213,7 @@ def _decode(folder: Folder, card: EncoderCard) -> tuple[NDArray[np.uint8], dict[
 
 
 def _refuse(folder: Folder, unreadable: dict[str, str]) -> None:
-    """List the unreadable pictures. Raises FolderError if they are too many."""
+    """List the unreadable pictures. Raises FolderError if there are too many."""
     for reason in list(unreadable.values())[:10]:
         print(f"skipped: {reason}", file=sys.stderr)
     if len(unreadable) > 10:

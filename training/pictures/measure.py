@@ -1,4 +1,4 @@
-"""What the bundle achieves on the report classes, through the device's own code."""
+"""Error rates of the bundle on the report classes, measured with the device's own code."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def as_text(record: Json) -> str:
     """The record as a table for the terminal, each rate with its 95 % interval."""
     v, o = record["verification"], record["one_shot"]
     lines = [
-        f"{v['classes']} report classes, not seen before; {v['pictures']} pictures; int8 on {record['runtime']}",
+        f"{v['classes']} report classes, not used for training; {v['pictures']} pictures; int8 on {record['runtime']}",
         f"verification, {v['mated_pairs']} mated and {v['non_mated_pairs']} non-mated pairs:",
         f"  equal error rate                           {_percent(v['eer'])}",
         *(f"  true match rate at FMR {fmr:<6}              {_percent(rate)}" for fmr, rate in v["tar"].items()),

@@ -43,17 +43,17 @@ SIZES = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PicturesConfig(StepConfig):
-    """Every setting of a run. Stored in each checkpoint; a run resumes with the same ones only."""
+    """All settings of a run. Stored in each checkpoint; a run resumes only with the same settings."""
 
     size: str
     turn_deg: float  # largest rotation of a picture in training
     mirror: bool  # whether the mirror image of a picture shows the same thing
     decay: float = 0.05  # weight decay, on matrices only
-    average: float = 0.998  # decay of the running mean of the weights, which is what is exported
+    average: float = 0.998  # decay of the running mean of the weights; this mean is exported
     margin_scale: float = 24.0
-    margin: float = 0.25  # by which the cosine of the true class must exceed the others
-    pair_weight: float = 0.5  # share of the verification loss
-    choice_weight: float = 0.5  # share of the loss of the one-shot choice with *none of them* as an answer
+    margin: float = 0.25  # by which the cosine of the true class must exceed those of the others
+    pair_weight: float = 0.5  # weight of the verification loss
+    choice_weight: float = 0.5  # weight of the loss of the one-shot choice with *none of them* as an answer
 
 
 class Backbone(nn.Module):
@@ -81,7 +81,7 @@ class Backbone(nn.Module):
 
 
 class CosineHead(nn.Module):
-    """Verification: logit of *same* = scale * cosine(a, b) + bias. A logit of 0 is as likely the same as different."""
+    """Verification: logit of *same* = scale * cosine(a, b) + bias. At a logit of 0, *same* and *different* are equally likely."""
 
     def __init__(self) -> None:
         super().__init__()

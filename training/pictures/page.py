@@ -1,4 +1,4 @@
-"""The report of a run as one HTML page: curves, rates, and the pairs of pictures that the bundle gets most wrong."""
+"""The report of a run as one HTML page: curves, rates, and the pairs of pictures with the largest errors."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from training.pictures.folder import Folder
 from training.pictures.measure import Measured, as_text
 
 WORST = 12  # pairs of each kind
-OF_A_CLASS = 2  # pairs that a class may have among them
+OF_A_CLASS = 2  # maximum number of these pairs with the same class
 THUMB_PX = 128
 
 
@@ -51,8 +51,8 @@ def page(folder: Folder, found: Measured, log: Path, bundle: Path) -> str:
     return Page(
         title=f"{bundle.name}: what it recognizes",
         lead=(
-            f"Trained on the folder {folder.root.resolve().name}. All rates are of the report classes, of which the "
-            "training saw nothing. The page contains pictures of the folder.",
+            f"Trained on the folder {folder.root.resolve().name}. All rates are measured on the "
+            "report classes, which were not used for training. The page contains pictures of the folder.",
         ),
         sections=(
             section("Rates", f"<pre>{html.escape(as_text(found.record))}</pre>"),
@@ -112,7 +112,9 @@ def _pairs(folder: Folder, found: Measured, chosen: list[int], heading: str) -> 
             f"<figure>{pictures}<figcaption>{html.escape(label)}: score {found.scores[p]:.3f}, {decision}</figcaption></figure>"
         )
     grid = 'style="display:grid;grid-template-columns:repeat(auto-fill,minmax(17rem,1fr));gap:.5rem 1.5rem"'
-    text = f"The threshold of the card is {found.threshold:.3f}. A class is in at most {OF_A_CLASS} of the pairs."
+    text = (
+        f"The threshold of the card is {found.threshold:.3f}. Each class appears in at most {OF_A_CLASS} of the pairs."
+    )
     return section(heading, paragraph(text), f"<div {grid}>{''.join(figures)}</div>")
 
 

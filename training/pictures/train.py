@@ -22,7 +22,7 @@ from training.pictures.model import MEAN, STD, Learner, PicturesConfig, encode
 from training.pictures.trials import quick
 
 GROUP = 32  # classes that are compared with each other in a step, if there are as many
-EPOCHS = 40  # how often the training pictures are shown, counted in pictures
+EPOCHS = 40  # how often each training picture is used
 LEAST_STEPS = 1_500
 SEEN = 600  # validation pictures that are measured during training
 
@@ -39,7 +39,7 @@ class Sampler:
         names, self.label = np.unique(folder.owner[rows], return_inverse=True)  # class numbers from 0, for the softmax
         self.members = [rows[self.label == c] for c in range(len(names))]
         many = np.sqrt([len(m) for m in self.members])
-        self.weight = many / many.sum()  # a class with many pictures is drawn more often, but not in proportion
+        self.weight = many / many.sum()  # a class with many pictures is drawn more often, but less than in proportion
         self.group = min(GROUP, len(names))
         self.groups = max(1, batch // (2 * self.group))
 

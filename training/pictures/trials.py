@@ -118,7 +118,7 @@ def verification(scores: Floats, pairs: Pairs, threshold: float) -> dict[str, ob
 
 
 def quick(vectors: Floats, owner: Ints) -> dict[str, float]:
-    """For the log during training: the share of right one-shot choices, and the equal error rate of all pairs."""
+    """For the log during training: the share of correct one-shot choices, and the equal error rate of all pairs."""
     drawn = draw_choices(owner, seed=1, runs=60)
     right = scores_of(vectors, drawn).argmax(2) == drawn.answer
     pairs = all_pairs([str(c) for c in owner])
