@@ -132,4 +132,5 @@ def _share(value: float) -> str:
 
 def describe(quality: dict[str, float]) -> str:
     eyes, sharpness, luma = (quality[key] for key in ("inter_eye_px", "sharpness", "luma"))
-    return f"{eyes:.0f} px between the eyes, sharpness {sharpness:.0f}, brightness {luma:.0f}"
+    size = f"{eyes:.0f} px between the eyes, " if eyes else ""  # a bundle for whole pictures finds no eyes
+    return f"{size}sharpness {sharpness:.0f}, brightness {luma:.0f}"
