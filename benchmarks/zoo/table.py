@@ -39,7 +39,7 @@ MobileFaceNet reaches a cosine of 0.99.
   network. Empty cell: not measured.
 - *passes*: the same for the float model after all passes.
 - *int8*: mean cosine between int8 and source over 32 pictures that were not used for calibration. In brackets: the cosine
-  after the mean output is subtracted from both, since only the rest tells pictures apart. A row such as `efficientnet_b0`
+  after the mean output is subtracted from both, since only the rest distinguishes pictures. A row such as `efficientnet_b0`
   shows why a certificate is needed.
 - *XNNPACK*: the operators that XNNPACK runs, of all operators, and the number of partitions.
 - *ms*: processor time of one inference, float / int8, one thread, {host}. Use it to compare rows only.

@@ -67,11 +67,10 @@ def align(frame: Frame, face: Face, card: EncoderCard) -> Chip:
     source = np.array([face.landmark(name) for name in points], dtype=np.float64)
     transform = estimate_similarity(source, np.array(list(points.values()), dtype=np.float64))
     size = (card.input.width_px, card.input.height_px)
-    pixels = warp(frame.pixels, transform, size)
-    if (
-        scale_of(transform) > SMOOTH_FROM and float((pixels @ LUMA).mean()) >= DARK
-    ):  # in the dark it would sharpen noise
-        pixels = warp(frame.pixels, transform, size, smooth=True)
+    smooth = scale_of(transform) > SMOOTH_FROM
+    pixels = warp(frame.pixels, transform, size, smooth=smooth)
+    if smooth and float((pixels @ LUMA).mean()) < DARK:  # it would sharpen noise
+        pixels = warp(frame.pixels, transform, size)
     return Chip(pixels=pixels if card.input.channels == 3 else _grey(pixels), transform=transform)
 
 

@@ -7,6 +7,7 @@ import logging
 import os
 import shutil
 import tempfile
+from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -68,12 +69,12 @@ class StoredFile(Target):
         finally:
             shutil.rmtree(folder)
 
-    def fill(self, path: Path) -> None:
-        raise NotImplementedError
+    @abstractmethod
+    def fill(self, path: Path) -> None: ...
 
+    @abstractmethod
     def use(self, path: Path) -> tuple[Any, bool]:
         """(what the file holds, whether a fault was reported). Also changes the file, as the daemon does."""
-        raise NotImplementedError
 
     def mutate(self, seed: int, rng: Random) -> bytes:
         return mutate_database(self.seeds[seed], rng, self.folder, list(self.seeds))

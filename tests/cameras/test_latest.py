@@ -43,10 +43,10 @@ class Scripted(Adapter):
 
 
 class Exposed(Scripted):
-    """Notes what it was told to expose by."""
+    """Records the exposures that were set."""
 
     def expose(self, stops: float) -> None:
-        self.told: list[float] = [*getattr(self, "told", []), stops]
+        self.exposures: list[float] = [*getattr(self, "exposures", []), stops]
 
 
 def mailbox(*cameras: Adapter | CameraError, **keys: object) -> LatestFrame:
@@ -223,5 +223,5 @@ def test_the_exposure_reaches_the_camera_once_and_again_after_a_loss() -> None:
         latest.expose(1.5)
         gate.set()
         until(lambda: latest.state is State.ENDED or latest.counters.frames >= 5)
-        until(lambda: hasattr(second, "told"))
-    assert first.told == [1.5] and second.told == [1.5]
+        until(lambda: hasattr(second, "exposures"))
+    assert first.exposures == [1.5] and second.exposures == [1.5]
