@@ -10,6 +10,8 @@ from edge_oneshot.events.stored import OutboxStatus
 
 log = logging.getLogger(__name__)
 
+_MOST_REFUSED = 200  # an ACL may refuse the topic of each person who was ever enrolled
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LinkStatus:
@@ -74,6 +76,8 @@ class LinkState:
             known = self._refused_topics.pop(topic, "")
             if reason:
                 self._refused_topics[topic] = reason
+                if len(self._refused_topics) > _MOST_REFUSED:
+                    del self._refused_topics[next(iter(self._refused_topics))]
         if reason and not known:
             log.error("mqtt: the broker refuses %s: %s. Fix: %s. Events are kept and sent again", topic, reason, fix)
         elif known and not reason:

@@ -6,12 +6,13 @@ import base64
 import json
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from link_parts import MakeLink, empty, until
 from mosquitto import Mosquitto, Subscriber
-from mqtt_parts import event, wait_until
+from mqtt_parts import QUICK, event, wait_until
 
 from edge_oneshot.config import MqttConfig
 from edge_oneshot.control.responses import People
@@ -69,6 +70,29 @@ def test_a_large_retained_message_does_not_hold_up_events_with_mqtt_3(
         empty(outbox)
         assert sent.event_id in {h.json["event_id"] for h in listener.on("/event")}
         assert link.status().connects == connects
+
+
+def test_the_device_subscribes_again_after_that_time(
+    broker: Mosquitto, make_link: MakeLink, caplog: pytest.LogCaptureFixture
+) -> None:
+    publish(broker, "enroll", bytes(8 * MAX_PACKET_BYTES), retain=True)
+    link = make_link(broker.port, protocol="3.1.1", limits=replace(QUICK, too_large_retry_s=3.0))
+    source = MqttRequests(link)
+    link.start()
+    wait_until(lambda: "subscribes to nothing" in caplog.text, "the report")
+    publish(broker, "enroll", b"", retain=True)
+    until(link, "online")
+    connects = link.status().connects
+
+    def answered() -> bool:
+        if (request := source.next_request()) is None:
+            publish(broker, "list", b"{}")
+            return False
+        request.finish(People(identities=[]))
+        return True
+
+    wait_until(answered, "a request on the connection without subscriptions", 15)
+    assert link.status().connects == connects, "it did not take another connection"
 
 
 def test_the_payloads_of_waiting_requests_are_bounded(

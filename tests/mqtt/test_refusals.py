@@ -15,6 +15,7 @@ from mqtt_parts import QUICK, event, wait_until
 
 from edge_oneshot.errors import ConfigError
 from edge_oneshot.events.outbox import Outbox
+from edge_oneshot.mqtt.link_state import LinkState
 
 
 def test_a_wrong_password_is_logged_once_and_backs_off_to_the_maximum(
@@ -138,3 +139,11 @@ def test_session_taken_over_is_permanent_where_the_broker_sends_the_reason(outbo
         assert "Session taken over; another client uses this mqtt.client_id" in link.status().error
         link.stop()
         peer.close()
+
+
+def test_the_list_of_refused_topics_is_bounded(outbox: Outbox) -> None:
+    state = LinkState()
+    for number in range(1000):
+        state.set_refused_topic(f"edge-oneshot/porch/match/{number}", "Not authorized")
+    refused = list(state.status(outbox.events.status()).refused_topics)
+    assert len(refused) == 200 and refused[-1].endswith("/999")

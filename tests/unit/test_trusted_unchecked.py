@@ -12,6 +12,7 @@ import pytest
 
 from edge_oneshot.config import Config
 from edge_oneshot.errors import ModelUnchecked
+from edge_oneshot.model.trusted import Trusted, record
 from edge_oneshot.recognition.checked import check
 
 
@@ -34,6 +35,23 @@ def test_a_check_that_was_killed_is_no_verdict(tmp_path: Path) -> None:
         check(path, Config())
     killer.join()
     assert ended.value.exit_code == 1, "systemd may try again"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root writes for another user")
+def test_a_record_that_root_writes_is_readable_for_the_service(tmp_path: Path) -> None:
+    state = tmp_path / "state"
+    state.mkdir(mode=0o700)
+    os.chown(state, 65534, 65534)
+    before = os.umask(0o077)
+    try:
+        path = record(
+            Trusted(digest="sha256:" + "0" * 64, kind="encoder", name="a", path="/a", trusted_at="", runtime="b"), state
+        )
+    finally:
+        os.umask(before)
+    for written, mode in ((path, 0o644), (path.parent, 0o755)):
+        status = written.stat()
+        assert (status.st_uid, status.st_gid, status.st_mode & 0o777) == (65534, 65534, mode)
 
 
 def checks() -> list[int]:
