@@ -1,6 +1,6 @@
 """Runs in Home Assistant's own Python: starts it, adds the MQTT integration with the config flow, and answers queries.
 
-A query is one word per line on standard input: entities, triggers, arm, fired, opened, quit. The answer is one line of JSON
+A query is one word per line on standard input: entities, triggers, arm, fired, tag, opened, quit. The answer is one line of JSON
 on standard output. Started by scripts/home_assistant_walk.py; imports nothing of this project.
 """
 
@@ -51,6 +51,10 @@ async def main(config_dir: str, port: int) -> None:
         elif word == "fired":
             say(fired)
             fired.clear()
+        elif word == "tag":
+            hass.bus.async_fire("tag_scanned", {"tag_id": "alice-front-door"})
+            await hass.async_block_till_done()
+            say(0)
         elif word == "opened":
             say(opened)
             opened.clear()

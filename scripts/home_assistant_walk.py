@@ -7,75 +7,19 @@ The steps are enroll, match, late match, retained match, forget, a restart of Ho
 from __future__ import annotations
 
 import argparse
-import json
-import shutil
-import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "mqtt")]
+from home_assistant_parts import PREFIX, ROOT, Inside, Porch
+from mosquitto import Subscriber
 
-from mosquitto import Mosquitto  # noqa: E402
-from mqtt_parts import ENCODER, SetClock  # noqa: E402
+from edge_oneshot.mqtt.unpublish import unpublish
 
-from edge_oneshot.config import MqttConfig  # noqa: E402
-from edge_oneshot.events.outbox import Outbox  # noqa: E402
-from edge_oneshot.mqtt.client import MqttLink  # noqa: E402
-from edge_oneshot.mqtt.homeassistant import HomeAssistant  # noqa: E402
-from edge_oneshot.mqtt.payloads import Health, Presence  # noqa: E402
-from edge_oneshot.mqtt.unpublish import unpublish  # noqa: E402
-
-
-class Inside:
-    """The Home Assistant process."""
-
-    def __init__(self, python: Path, config_dir: Path, port: int) -> None:
-        config_dir.mkdir(parents=True, exist_ok=True)
-        shutil.copy(ROOT / "deploy" / "examples" / "home-assistant-door.yaml", config_dir / "door.yaml")
-        (config_dir / "configuration.yaml").write_text(
-            "logger:\n  default: warning\nautomation: !include automations.yaml\n"
-        )
-        (config_dir / "automations.yaml").write_text("[]\n")
-        self.log = config_dir / "ha.log"
-        command = [python, ROOT / "scripts" / "home_assistant_inside.py", config_dir, str(port)]
-        with (config_dir / "stderr").open("w") as errors:
-            self._process = subprocess.Popen(
-                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, text=True
-            )
-        self.started = self._read()
-
-    def ask(self, word: str) -> Any:
-        assert self._process.stdin is not None
-        self._process.stdin.write(word + "\n")
-        self._process.stdin.flush()
-        return self._read()
-
-    def _read(self) -> Any:
-        assert self._process.stdout is not None
-        for line in self._process.stdout:
-            if line.startswith(("{", "[", '"')) or line.strip().isdigit():
-                return json.loads(line)
-        raise SystemExit(f"Home Assistant ended:\n{(self.log.parent / 'stderr').read_text()[-3000:]}")
-
-    def until(self, word: str, good: Callable[[Any], bool]) -> Any:
-        """Ask until the answer is good, for at most 20 s. Returns the last answer."""
-        end = time.monotonic() + 20
-        while not good(answer := self.ask(word)) and time.monotonic() < end:
-            time.sleep(0.2)
-        return answer
-
-    def stop(self) -> None:
-        assert self._process.stdin is not None and self._process.stdout is not None
-        self._process.stdin.write("quit\n")
-        self._process.stdin.close()
-        self._process.wait(60)
-        self._process.stdout.close()
+MANY = 70  # more than one discovery message holds
 
 
 class Walk:
@@ -95,63 +39,6 @@ class Walk:
         self.lines.append(f"\n{title}:\n\n```\n" + "\n".join(rows) + "\n```\n\n| | |\n|---|---|")
 
 
-class Porch:
-    """The daemon's side: a broker, an outbox, the MQTT link and the discovery, with a clock that the checks set."""
-
-    def __init__(self, folder: Path, mode: str) -> None:
-        self.broker = Mosquitto(folder / "broker").start()
-        self.clock = SetClock()
-        self.outbox = Outbox(folder / "outbox.sqlite", clock=self.clock)
-        self.config = MqttConfig(host="127.0.0.1", port=self.broker.port)
-        self.link = MqttLink(self.config, "porch", self.outbox, clock=self.clock)
-        self.discovery = HomeAssistant(self.link, mode, "homeassistant", "Porch camera", "0.1.0")
-        self.now = datetime.now(UTC)
-        self.link.start()
-
-    def people(self, names: dict[str, str], present: set[str]) -> None:
-        link = self.link
-        self.discovery.announce(names)
-        for identity in names:
-            link.set_state(link.topics.person_state(identity), "ON" if identity in present else "OFF")
-        presence = Presence(identities=tuple(present), unknown=0, since=self.now, ts=self.now)
-        link.set_state(link.topics.presence, presence.message())
-
-    def health(self) -> None:
-        health = Health(
-            state="running",
-            fps=9.7,
-            stages_ms={},
-            camera_age_s=0.1,
-            temperature_c=51.5,
-            throttled=0,
-            rss_bytes=1,
-            uptime_s=1.0,
-            outbox_depth=0,
-            outbox_oldest_age_s=None,
-            outbox_dropped=0,
-            outbox_refused=0,
-            outbox_fault="",
-            refused_topics={},
-            encoder_id=ENCODER,
-            identities=1,
-            templates=1,
-            ts=self.now,
-        )
-        self.link.set_state(self.link.topics.health, health.message())
-
-    def event(self, kind: str, late: bool = False, **body: Any) -> None:
-        """Publish an event that is fresh by the wall clock of this machine, which Home Assistant uses too."""
-        clock = self.clock
-        clock.forward = (datetime.now(UTC) - clock().wall).total_seconds() + clock.forward
-        e = clock.event(kind, **body)
-        if late:
-            clock.forward += 3.0
-        self.outbox.commit(e)
-        self.link.wake()
-        while self.outbox.status().depth:
-            time.sleep(0.02)
-
-
 def walk(python: Path, folder: Path, mode: str, out: Walk) -> str:
     """All checks in one discovery mode. Returns Home Assistant's version."""
     porch = Porch(folder, mode)
@@ -164,6 +51,7 @@ def walk(python: Path, folder: Path, mode: str, out: Walk) -> str:
     check_enrollment(porch, inside, out)
     check_events(porch, inside, out)
     check_forget(porch, inside, out)
+    check_many(porch, inside, out)
     inside.stop()
     inside = Inside(python, folder / "ha2", porch.broker.port)
     check_restart(porch, inside, out)
@@ -223,6 +111,14 @@ def check_events(porch: Porch, inside: Inside, out: Walk) -> None:
     out.check("a match by an unsynchronised clock fires no trigger", fired == [], fired)
     opened = inside.ask("opened")
     out.check("and the door stays shut on both", opened == [], opened)
+    with Subscriber(porch.broker.port, f"{porch.link.topics.base}/request/#") as requests:
+        inside.ask("tag")
+        time.sleep(1.0)
+        asked = [(h.topic.rsplit("/", 1)[1], h.json) for h in requests.heard]
+    out.check("a scanned tag confirms Alice", asked == [("confirm", {"name": "alice", "by": "tag"})], asked)
+    porch.event("confirmed")
+    opened = inside.until("opened", bool)
+    out.check("and the confirmed match opens the door", opened == [["lock.front_door"]], opened)
     porch.event("gone")
     found = inside.until("entities", lambda e: e.get("event.porch_camera_event") == "gone")
     out.check("the event entity shows gone", found.get("event.porch_camera_event") == "gone", found)
@@ -235,6 +131,25 @@ def check_forget(porch: Porch, inside: Inside, out: Walk) -> None:
     out.check("forget removes Alice's entity from the registry", not any(x.endswith("_alice") for x in found), found)
     left = inside.until("triggers", lambda t: len(t) == 1)
     out.check("and her trigger", left == ["match Zoë"], left)
+
+
+def check_many(porch: Porch, inside: Inside, out: Walk) -> None:
+    """Discovery of many people is divided into several messages, which describe one device."""
+    many = {f"p{number:02}": f"Person {number:02}" for number in range(MANY)}
+    with Subscriber(porch.broker.port, f"{PREFIX}/#") as seen:
+        porch.people({"zoe": "Zoë"} | many, set())
+        found = inside.until("entities", lambda e: sum("_person_" in x for x in e) >= MANY)
+        sizes = [len(h.payload) for h in {h.topic: h for h in seen.heard if h.payload}.values()]
+    out.lines.append(f"| messages for {MANY + 1} people (largest: {max(sizes)} bytes) | {len(sizes)} |")
+    people = [x for x in found if x.startswith("binary_sensor.porch_camera_person_")]
+    out.check(f"{MANY} more people have an entity each", len(people) == MANY, len(people))
+    triggers = inside.until("triggers", lambda t: len(t) == MANY + 1)
+    out.check("and a trigger each, Zoë's included", len(triggers) == MANY + 1, triggers)
+    porch.people({"zoe": "Zoë"}, set())
+    found = inside.until("entities", lambda e: not any("_porch_camera_person_" in x for x in e))
+    left = inside.until("triggers", lambda t: len(t) == 1)
+    gone = not any(x.startswith("binary_sensor.porch_camera_person_") for x in found)
+    out.check("forget removes them all, and Zoë stays", gone and left == ["match Zoë"], (list(found), left))
 
 
 def check_restart(porch: Porch, inside: Inside, out: Walk) -> None:

@@ -16,6 +16,7 @@ COMMANDS = {
     "enroll": ("enroll", "Enroll a person from one capture."),
     "verify": ("recognize", "Compare a picture with one enrolled person (1:1)."),
     "identify": ("recognize", "Compare a picture with every enrolled person (1:N)."),
+    "confirm": ("recognize", "Confirm a person's match by a second factor."),
     "run": ("run", "Run the daemon: recognize continuously and publish events."),
     "status": ("run", "Report the state of the running daemon."),
     "reload": ("run", "Make the running daemon read gallery and configuration again."),

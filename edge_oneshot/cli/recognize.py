@@ -1,4 +1,4 @@
-"""`edge-oneshot verify` (1:1) and `identify` (1:N) on a picture."""
+"""`edge-oneshot verify` (1:1) and `identify` (1:N) on a picture; `confirm`, the second factor of a match."""
 
 from __future__ import annotations
 
@@ -59,6 +59,28 @@ def identify(ctx: click.Context, image: Path, as_json: bool) -> int:
             err=True,
         )
     return 0 if result.identity is not None else EXIT_NON_MATCH
+
+
+@click.command()
+@click.argument("name")
+@click.option("--by", default="command", show_default=True, help="What confirms it, for the event: phone, tag, button.")
+@json_option
+@click.pass_context
+def confirm(ctx: click.Context, name: str, by: str, as_json: bool) -> None:
+    """Confirm by a second factor that a person is at the door. NAME is a name or an identity.
+
+    The daemon publishes a `confirmed` event if it has matched the person within decision.second_factor_s. Otherwise the
+    confirmation waits as long for the match.
+    """
+    result = perform(find_config(ctx), rq.Confirm(name=name, by=by))
+    if as_json:
+        print_json(result)
+    elif result.confirmed:
+        click.echo(f"confirmed: {result.name} ({result.identity})")
+    else:
+        click.echo(
+            f"{result.name} ({result.identity}) is not matched yet; the confirmation waits {result.within_s:g} s"
+        )
 
 
 def _scores(result: Compared) -> str:

@@ -149,6 +149,14 @@ class DecisionConfig:
         8, "good frames in a row without a match before an unknown person is reported", low=1, high=1000
     )
     gone_after_s: float = _key(2.0, "seconds out of sight before `gone` is reported", low=0.1, high=3600)
+    second_factor_s: float = _key(
+        0.0,
+        "seconds that may lie between a match and its confirmation by a second factor (`confirm`), which then make a `confirmed` "
+        "event; 0: none",
+        low=0,
+        high=600,
+        example=30.0,
+    )
     door_raise: bool = _key(
         True,
         "raise the threshold, by at most 0.05, while this door's own false match rate is certainly above the stated one",

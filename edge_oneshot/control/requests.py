@@ -15,6 +15,7 @@ from edge_oneshot.control.responses import (
     Captured,
     Checked,
     Compared,
+    Confirmed,
     DoorReset,
     Enrolled,
     Explained,
@@ -180,6 +181,16 @@ class Identify(Request[Identified]):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Confirm(Request[Confirmed]):
+    """Confirm by a second factor (a phone, a tag, a button) that a person is at the door; see decision.second_factor_s."""
+
+    verb = "confirm"
+    response = Confirmed
+    name: str = arg("name or identity")
+    by: str = arg("what confirms it, for the event: `phone`, `tag`", "request")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Capture(Request[Captured]):
     """Return the next frame as a JPEG with the faces found in it. Nothing is stored."""
 
@@ -253,6 +264,6 @@ REQUESTS: dict[str, type[AnyRequest]] = {
             Verify,
             Identify,
         ),
-        *(Capture, Status, Pause, Resume, Explain, Reload),
+        *(Confirm, Capture, Status, Pause, Resume, Explain, Reload),
     )
 }

@@ -185,6 +185,14 @@ class Paused:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Confirmed:
+    identity: str
+    name: str
+    confirmed: bool = out("true: a `confirmed` event was published; false: the confirmation waits for a match")
+    within_s: float = out("how long it waits: decision.second_factor_s")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Explained:
     tracks: list[Json] = out("records of tracks, oldest first, those in sight last")
     kept: int = out("how many ended tracks are kept")

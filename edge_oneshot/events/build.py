@@ -68,6 +68,14 @@ def track_event(
     )
 
 
+def confirmed_event(match: Event, by: str, now_ns: int, now: datetime) -> Event:
+    """The event of a match that a second factor has confirmed just now. by: what has confirmed it."""
+    body = {**match.body, "match_event_id": match.event_id, "confirmed_by": by}
+    return Event(
+        event_id=new_event_id(), event_type="confirmed", ts=now, captured_ns=now_ns, boot_id=boot_id(), body=body
+    )
+
+
 def threshold_event(
     before: float,
     threshold: Threshold,

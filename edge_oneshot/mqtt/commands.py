@@ -31,7 +31,10 @@ from edge_oneshot.mqtt.topics import Topics
 log = logging.getLogger(__name__)
 
 # Templates do not leave or enter the device this way, so there is no export and no import.
-VERBS = ("enroll", "cancel", "forget", "rename", "list", "pause", "resume", "capture", "explain", "reload", "status")
+VERBS = (
+    *("enroll", "cancel", "forget", "rename", "list", "confirm"),
+    *("pause", "resume", "capture", "explain", "reload", "status"),
+)
 MAX_AGE_S = 10.0
 MAX_BYTES = 1024 * 1024
 _MAX_WAITING = 16

@@ -68,6 +68,10 @@ class Topics:
         """Not retained, QoS 1. The match events of one person."""
         return f"{self.base}/match/{slug('identity', identity_id)}"
 
+    def confirmed(self, identity_id: str) -> str:
+        """Not retained, QoS 1. The matches of one person that a second factor has confirmed (`decision.second_factor_s`)."""
+        return f"{self.base}/confirmed/{slug('identity', identity_id)}"
+
     def person_state(self, identity_id: str) -> str:
         """Retained, QoS 1. `ON` while the person is in sight, else `OFF`."""
         return f"{self.base}/person/{slug('identity', identity_id)}/state"
@@ -81,9 +85,11 @@ class Topics:
         return f"{self.base}/response/{slug('verb', verb)}"
 
     def of_event(self, event_type: str, identity_id: str | None) -> tuple[str, ...]:
-        """The topics of an event: always `event`; a match and an unknown also have one of their own, as a trigger."""
+        """The topics of an event: always `event`; match, confirmed and unknown also have one of their own, as a trigger."""
         if event_type == "match":
             return self.match(identity_id or ""), self.event
+        if event_type == "confirmed":
+            return self.confirmed(identity_id or ""), self.event
         if event_type == "unknown":
             return self.unknown, self.event
         return (self.event,)

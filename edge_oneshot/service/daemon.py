@@ -30,6 +30,7 @@ from edge_oneshot.service.door import Door
 from edge_oneshot.service.reload import Plan
 from edge_oneshot.service.reporter import Reporter
 from edge_oneshot.service.requests import Requests
+from edge_oneshot.service.second_factor import SecondFactor
 from edge_oneshot.service.sight import Sight, State
 from edge_oneshot.service.vitals import Vitals
 from edge_oneshot.types import Event, Frame, Observation
@@ -63,6 +64,7 @@ class Daemon:
         self.journal, self.door = journal, door
         self._erase_removed()
         self._plan_reload = plan_reload
+        self.second_factor = SecondFactor(config.decision.second_factor_s, reporter.event)
         self.requests = Requests(
             recognizer,
             self._emit,
@@ -71,6 +73,7 @@ class Daemon:
             journal=journal,
             reload=self._reload if plan_reload else None,
             door=door,
+            confirm=self.second_factor.confirm,
         )
         self.vitals = Vitals()
         self.state = State.RUNNING
@@ -114,6 +117,7 @@ class Daemon:
         if self.journal is not None:
             self.journal.close_tracks(self.tracker.numbers)
         self.reporter.presence(*self.tracker.present)
+        self.second_factor.in_sight(self.tracker.present[0])
         return events
 
     def _observe(self, frame: Frame) -> list[Observation]:
@@ -136,6 +140,8 @@ class Daemon:
             self.journal.add_event(event)
         if self.config.mqtt.snapshot and result.kind in (ResultKind.MATCH, ResultKind.UNKNOWN):
             self.reporter.picture(to_jpeg(result.observation.sample.chip.pixels))
+        if result.kind is ResultKind.MATCH:
+            self.second_factor.matched(event)
         return event
 
     # ---- changes of gallery, state and configuration
@@ -161,6 +167,7 @@ class Daemon:
         now = frozenset(self.recognizer.people.names)
         for identity_id in self._enrolled - now:
             self.tracker.forget(identity_id)
+            self.second_factor.forget(identity_id)
             if self.recognizer.people.may_hold(identity_id):
                 continue  # the row cannot be read; the person was not removed
             self.reporter.forget(identity_id)
@@ -196,6 +203,7 @@ class Daemon:
         for event in site.reconfigure(self.recognizer, new.config, self.door):
             self._emit(event)
         self.tracker.reconfigure(new.config.decision)
+        self.second_factor.within_s = new.config.decision.second_factor_s
         if self.journal is not None:
             self.journal.reconfigure(new.config.decision)
         self._erase_removed()

@@ -24,10 +24,9 @@ from edge_oneshot.gallery.archive import from_document, to_document
 from edge_oneshot.gallery.naming import clean_name
 from edge_oneshot.gallery.store import Enrolled as Person
 from edge_oneshot.recognition.enrollment import Enrollment
-from edge_oneshot.recognition.recognition import Recognition
 from edge_oneshot.recognition.recognizer import Recognizer
 from edge_oneshot.service import site
-from edge_oneshot.service.answers import enrolled_response, stated, template_details
+from edge_oneshot.service.answers import comparison, enrolled_response, template_details
 from edge_oneshot.service.check import checked
 from edge_oneshot.service.door import Door
 from edge_oneshot.service.jobs import CaptureJob, EnrollJob, Job
@@ -42,8 +41,8 @@ NO_DAEMON = ("no daemon is running", "start it with `edge-oneshot run`")
 class Requests:
     """Serves requests. emit: takes the event of a change in the gallery.
 
-    status, set_paused, reload: what only a running daemon can do; None without one. journal: what `explain` reads. door:
-    what measures this door.
+    status, set_paused, reload, confirm: what only a running daemon can do; None without one. journal: what `explain` reads.
+    door: what measures this door.
     """
 
     def __init__(
@@ -56,10 +55,11 @@ class Requests:
         journal: Journal | None = None,
         reload: Callable[[], rs.Reloaded] | None = None,
         door: Door | None = None,
+        confirm: Callable[[Identity, str], rs.Confirmed] | None = None,
     ) -> None:
         self._recognizer, self._emit = recognizer, emit
         self._status_now, self._set_paused, self._journal, self._reload_now = status, set_paused, journal, reload
-        self._door = door
+        self._door, self._confirm_now = door, confirm
         self.job: Job | None = None
         # Each returns the response, or None where the request became the pending job.
         self._serve: dict[type, Callable[[Any], object]] = {
@@ -73,6 +73,7 @@ class Requests:
             rq.ResetAdaptation: self._reset_adaptation,
             rq.Export: self._export,
             rq.Import: self._import,
+            rq.Confirm: self._confirm,
             rq.Status: self._status,
             rq.Pause: lambda _: self._pause(True),
             rq.Resume: lambda _: self._pause(False),
@@ -242,12 +243,12 @@ class Requests:
 
     def _verify(self, request: rq.Verify, frame: Frame) -> rs.Compared:
         found = self._recognizer.verify(request.name, frame)
-        return rs.Compared(**_comparison(found))
+        return rs.Compared(**comparison(found))
 
     def _identify(self, frame: Frame) -> rs.Identified:
         found = self._recognizer.identify_one(frame)
         foreign = self._recognizer.references.foreign
-        return rs.Identified(**_comparison(found), templates_of_another_encoder=foreign)
+        return rs.Identified(**comparison(found), templates_of_another_encoder=foreign)
 
     # ---- the device
 
@@ -255,6 +256,12 @@ class Requests:
         if self._status_now is None:
             raise ControlError(*NO_DAEMON)
         return self._status_now()
+
+    def _confirm(self, request: rq.Confirm) -> rs.Confirmed:
+        if self._confirm_now is None:
+            raise ControlError(*NO_DAEMON)
+        identity = self._recognizer.people.gallery.lookup(request.name)
+        return self._confirm_now(identity, request.by)
 
     def _explain(self, request: rq.Explain) -> rs.Explained:
         if self._journal is None:
@@ -271,28 +278,3 @@ class Requests:
         if self._reload_now is None:
             raise ControlError(*NO_DAEMON)
         return self._reload_now()
-
-
-def _comparison(found: Recognition) -> dict[str, Any]:
-    """The fields of `Compared`: scores, and never the name of a person who did not match."""
-    decision = found.decision
-
-    def rounded(value: float | None, digits: int = 4) -> float | None:
-        return None if value is None else round(value, digits)
-
-    return {
-        "identity": found.identity,
-        "name": found.name,
-        "decision": decision.kind.value,
-        "score": rounded(decision.score),
-        "threshold": round(decision.threshold, 4),
-        "target_fmr": decision.target_fmr,
-        "margin": rounded(decision.margin),
-        "same_probability": rounded(decision.same_probability, 6),
-        "runner_up_score": rounded(None if decision.runner_up is None else decision.runner_up.score),
-        "quality": found.sample.quality.measures(),
-        "pad": found.sample.pad.decision.value,
-        "encoder_id": decision.encoder_id,
-        "no_rate": found.no_rate,
-        "rate": None if found.no_rate or decision.rate is None else stated(decision.rate),
-    }

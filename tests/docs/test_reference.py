@@ -133,7 +133,7 @@ def test_every_topic_is_documented() -> None:
     text = sections(page("mqtt"))["Topics"]
     t = Topics("prefix", "device")
     plain = [t.availability, t.event, t.unknown, t.presence, t.health, t.info, t.snapshot]
-    filled = [t.match("x"), t.person_state("x"), t.request("x"), t.response("x")]
+    filled = [t.match("x"), t.confirmed("x"), t.person_state("x"), t.request("x"), t.response("x")]
     public = [n for n in vars(Topics) if not n.startswith("_") and n not in ("base", "of_event", "prefix", "device")]
     assert len(public) == len(plain) + len(filled), "a new topic: add it to this test"
     rows = {re.sub(r"<\w+>", "x", row) for row in re.findall(r"^\| `<b>/(\S+)` \|", text, re.MULTILINE)}

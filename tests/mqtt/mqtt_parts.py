@@ -30,6 +30,11 @@ SCORES = {
 }
 BODIES: dict[str, dict[str, Any]] = {
     "match": {"identity": "alice", "name": "Alice", **SCORES, **TRACK},
+    "confirmed": {
+        **{"identity": "alice", "name": "Alice", **SCORES, **TRACK},
+        "match_event_id": "0190a5f0-0000-7000-8000-000000000000",
+        "confirmed_by": "phone",
+    },
     "unknown": {**SCORES, "score": 0.3, "margin": -0.22, **TRACK},
     "rejected": {"faults": ["too_small"], "seconds": 1.5, **TRACK},
     "gone": {"identity": "alice", "name": "Alice", "seconds": 3.2, **TRACK},

@@ -37,6 +37,7 @@ BARE: dict[str, AnyRequest] = {  # only the arguments that have no default
     "show": rq.Show(name="zoe"),
     "rename": rq.Rename(name="zoe", to="Zoé"),
     "forget": rq.Forget(name="zoe"),
+    "confirm": rq.Confirm(name="zoe"),
     "import": rq.Import(document={"format": "edge-oneshot-gallery", "identities": [{"deep": [1, None, True]}]}),
     "verify": rq.Verify(name="zoe", image=b"\x89PNG"),
     "identify": rq.Identify(image=b""),
