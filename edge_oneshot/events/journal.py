@@ -122,7 +122,7 @@ class Journal:
             raise EdgeOneshotError(
                 "no tracks are kept: decision.explain_tracks is 0", "set it to the number of tracks to keep"
             )
-        records: list[TrackRecord] = self._file.run(_read, [])
+        records: list[TrackRecord] = self._file.run(lambda db: _read(db, event_id), [])
         for number, track in self._open.items():
             record = track.record(number, self._config)
             record["in_sight"] = True
@@ -167,19 +167,21 @@ def forget_in_journals(state_dir: Path, identity_id: str) -> None:
         delete_moved_aside(path)
 
 
-def _read(db: Database) -> list[TrackRecord]:
-    """All records, oldest first. A row that cannot be read is set aside."""
-    return [record for _, record in _numbered(db)]
+def _read(db: Database, containing: str | None = None) -> list[TrackRecord]:
+    """The records, oldest first. containing: only those with this text. A row that cannot be read is set aside."""
+    return [record for _, record in _numbered(db, containing)]
 
 
-def _numbered(db: Database) -> list[tuple[int, TrackRecord]]:
+def _numbered(db: Database, containing: str | None = None) -> list[tuple[int, TrackRecord]]:
     """(row id, record)."""
-    return db.read("track", lambda row: (int(row[0]), checked(json.loads(text(row[1])))), "ORDER BY id")
+    where = "" if containing is None else "WHERE instr(record, ?) "
+    values = () if containing is None else (containing,)
+    return db.read("track", lambda row: (int(row[0]), checked(json.loads(text(row[1])))), f"{where}ORDER BY id", values)
 
 
 def _scrub(db: Database, identity_id: str) -> None:
     """Remove a person from all records. A row that cannot be read may name any person, so it is deleted."""
-    for number, record in _numbered(db):
+    for number, record in _numbered(db, identity_id):
         if identity_id in names(record):
             content = json.dumps(without(record, identity_id), ensure_ascii=False)
             db.execute("UPDATE track SET record = ? WHERE id = ?", (content, number))

@@ -27,6 +27,7 @@ __all__ = ["IN_MEMORY", "Count", "Database", "Row", "Schema", "Seal", "Value", "
 log = logging.getLogger(__name__)
 
 IN_MEMORY = Path(":memory:")  # the path of a database that ends with its connection
+CACHE_KIB = 256  # of pages, for each connection; SQLite's default of 2 MB would keep whole files in memory as they grow
 # What SQLite's check reports of a single row or of an index. Rows are checked when they are read, indexes are made again.
 _ROW_FAULT = re.compile(r"(NULL|NUMERIC|TEXT|INT|INTEGER|REAL|BLOB|non-\w+) value in |CHECK constraint failed")
 _INDEX_FAULT = re.compile(
@@ -171,6 +172,7 @@ class Database(Rows):
         if not self.read_only and self.path != IN_MEMORY and disk.forbids_writing(self.path):
             raise self._damaged("its header forbids writing")
         db.execute("PRAGMA temp_store = MEMORY")
+        db.execute(f"PRAGMA cache_size = {-CACHE_KIB}")
         if not self.read_only:
             db.execute(f"PRAGMA journal_mode = {'WAL' if schema.wal else 'DELETE'}")
             db.execute(f"PRAGMA synchronous = {schema.synchronous}")
