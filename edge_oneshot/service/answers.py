@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from typing import Any
 
 from edge_oneshot.control import responses as rs
 from edge_oneshot.control.parts import LookAlike, Nearest, StatedRate, TemplateDetails
@@ -11,6 +12,7 @@ from edge_oneshot.gallery.store import Enrolled as Person
 from edge_oneshot.matching.forecast import nearest
 from edge_oneshot.recognition.enrollment import Enrollment
 from edge_oneshot.recognition.matcher import look_alike
+from edge_oneshot.recognition.recognition import Recognition
 from edge_oneshot.recognition.recognizer import Recognizer
 from edge_oneshot.types import Rate
 
@@ -56,3 +58,28 @@ def template_details(people: People, person: Person) -> list[TemplateDetails]:
 
 def stated(rate: Rate) -> StatedRate:
     return StatedRate(**asdict(rate))
+
+
+def comparison(found: Recognition) -> dict[str, Any]:
+    """The fields of `Compared`: scores, and never the name of a person who did not match."""
+    decision = found.decision
+
+    def rounded(value: float | None, digits: int = 4) -> float | None:
+        return None if value is None else round(value, digits)
+
+    return {
+        "identity": found.identity,
+        "name": found.name,
+        "decision": decision.kind.value,
+        "score": rounded(decision.score),
+        "threshold": round(decision.threshold, 4),
+        "target_fmr": decision.target_fmr,
+        "margin": rounded(decision.margin),
+        "same_probability": rounded(decision.same_probability, 6),
+        "runner_up_score": rounded(None if decision.runner_up is None else decision.runner_up.score),
+        "quality": found.sample.quality.measures(),
+        "pad": found.sample.pad.decision.value,
+        "encoder_id": decision.encoder_id,
+        "no_rate": found.no_rate,
+        "rate": None if found.no_rate or decision.rate is None else stated(decision.rate),
+    }

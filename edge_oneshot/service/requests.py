@@ -23,15 +23,15 @@ from edge_oneshot.events.journal import Journal
 from edge_oneshot.gallery.archive import from_document, to_document
 from edge_oneshot.gallery.naming import clean_name
 from edge_oneshot.gallery.store import Enrolled as Person
-from edge_oneshot.recognition.enrollment import Enrollment
-from edge_oneshot.recognition.recognition import Recognition
+from edge_oneshot.recognition.enrollment import Enrollment, enroll_from_frame
 from edge_oneshot.recognition.recognizer import Recognizer
 from edge_oneshot.service import site
-from edge_oneshot.service.answers import enrolled_response, stated, template_details
+from edge_oneshot.service.answers import comparison, enrolled_response, template_details
 from edge_oneshot.service.check import checked
 from edge_oneshot.service.door import Door
 from edge_oneshot.service.jobs import CaptureJob, EnrollJob, Job
 from edge_oneshot.service.pictures import picture_of
+from edge_oneshot.service.views import Views
 from edge_oneshot.types import Event, Frame, Identity
 
 log = logging.getLogger(__name__)
@@ -61,6 +61,7 @@ class Requests:
         self._status_now, self._set_paused, self._journal, self._reload_now = status, set_paused, journal, reload
         self._door = door
         self.job: Job | None = None
+        self.views = Views()
         # Each returns the response, or None where the request became the pending job.
         self._serve: dict[type, Callable[[Any], object]] = {
             rq.Cancel: self._cancel,
@@ -87,6 +88,8 @@ class Requests:
             self._recognizer.people.refresh()
             if isinstance(request, rq.Capture):
                 self._begin(CaptureJob(pending, self._recognizer.pipeline, request.timeout_s))
+            elif isinstance(request, rq.View):
+                self.views.begin(pending, request.timeout_s)
             elif isinstance(request, rq.Enroll):
                 self._enroll(pending, request)
             elif isinstance(request, rq.Verify):
@@ -110,11 +113,13 @@ class Requests:
 
     def tick(self, now_ns: int) -> None:
         """End the pending job if its time is over or its client has gone. now_ns: time.monotonic_ns."""
+        self.views.tick(now_ns)
         if self.job is not None and self.job.tick(now_ns):
             self.job = None
 
     def stop(self) -> None:
-        """Fail the pending job, since the daemon stops."""
+        """Fail the pending job and the waiting views, since the daemon stops."""
+        self.views.stop()
         if self.job is not None:
             self.job.pending.fail(ControlError("the daemon is stopping; nothing was stored", "try again when it runs"))
             self.job = None
@@ -123,33 +128,30 @@ class Requests:
 
     def _enroll(self, pending: PendingRequest, request: rq.Enroll) -> None:
         recognizer, kept = self._recognizer, {"replace": request.replace, "beside": request.add}
-        if request.image is not None:
-            frame = picture_of(pending)
-            enrolled = recognizer.enroll(
-                request.name, frame, identity_id=request.id, accept_no_rate=request.accept_no_rate, **kept
-            )
-            pending.finish(self._enrolled(enrolled))
-            return
         identity = recognizer.new_identity(request.name, request.id)
         # Refused before the person is asked to stand still; the store checks again inside its transaction.
         recognizer.people.check_free(identity, **kept)
 
         def store(enrollment: Enrollment) -> rs.Enrolled:
+            if request.dry_run:
+                return enrolled_response(enrollment, recognizer)
             recognizer.store(enrollment, **kept)
-            return self._enrolled(enrollment)
+            self._publish("enrolled", enrollment.identity)
+            return enrolled_response(enrollment, recognizer)
 
-        session = recognizer.capture_session(identity, request.timeout_s, accept_no_rate=request.accept_no_rate)
+        accept_no_rate = request.accept_no_rate
+        if request.image is not None:
+            frame, references = picture_of(pending), recognizer.references
+            found = enroll_from_frame(recognizer.pipeline, frame, identity, references, accept_no_rate=accept_no_rate)
+            pending.finish(store(found))
+            return
+        session = recognizer.capture_session(identity, request.timeout_s, accept_no_rate=accept_no_rate)
         self._begin(EnrollJob(pending, session, store))
 
     def _begin(self, job: Job) -> None:
         if self.job is not None:
             raise ControlError("another request is using the camera", "wait until it ends, or cancel it")
         self.job = job
-
-    def _enrolled(self, enrollment: Enrollment) -> rs.Enrolled:
-        """Publish a stored enrollment; its response."""
-        self._publish("enrolled", enrollment.identity)
-        return enrolled_response(enrollment, self._recognizer)
 
     def _publish(self, event_type: str, identity: Identity) -> None:
         now_ns, now = time.monotonic_ns(), datetime.now(UTC)
@@ -242,12 +244,12 @@ class Requests:
 
     def _verify(self, request: rq.Verify, frame: Frame) -> rs.Compared:
         found = self._recognizer.verify(request.name, frame)
-        return rs.Compared(**_comparison(found))
+        return rs.Compared(**comparison(found))
 
     def _identify(self, frame: Frame) -> rs.Identified:
         found = self._recognizer.identify_one(frame)
         foreign = self._recognizer.references.foreign
-        return rs.Identified(**_comparison(found), templates_of_another_encoder=foreign)
+        return rs.Identified(**comparison(found), templates_of_another_encoder=foreign)
 
     # ---- the device
 
@@ -271,28 +273,3 @@ class Requests:
         if self._reload_now is None:
             raise ControlError(*NO_DAEMON)
         return self._reload_now()
-
-
-def _comparison(found: Recognition) -> dict[str, Any]:
-    """The fields of `Compared`: scores, and never the name of a person who did not match."""
-    decision = found.decision
-
-    def rounded(value: float | None, digits: int = 4) -> float | None:
-        return None if value is None else round(value, digits)
-
-    return {
-        "identity": found.identity,
-        "name": found.name,
-        "decision": decision.kind.value,
-        "score": rounded(decision.score),
-        "threshold": round(decision.threshold, 4),
-        "target_fmr": decision.target_fmr,
-        "margin": rounded(decision.margin),
-        "same_probability": rounded(decision.same_probability, 6),
-        "runner_up_score": rounded(None if decision.runner_up is None else decision.runner_up.score),
-        "quality": found.sample.quality.measures(),
-        "pad": found.sample.pad.decision.value,
-        "encoder_id": decision.encoder_id,
-        "no_rate": found.no_rate,
-        "rate": None if found.no_rate or decision.rate is None else stated(decision.rate),
-    }
