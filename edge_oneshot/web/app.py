@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from typing import Any
 
@@ -95,7 +96,8 @@ async def _defect(request: Request, error: Exception) -> Response:
 
 def _fault_page(request: Request, key: str, status: int) -> Response:
     call = Call(request=request, site=request.app.state.site)
-    _sign_in(call)
+    with contextlib.suppress(Exception):  # what failed may be the log-in itself
+        _sign_in(call)
     return call.page("fault.html", status, fault=FormError(key, ""))
 
 

@@ -145,7 +145,8 @@ def route(path: str, handler: Handler, need: Need, *, post: bool = False, upload
         except UploadTooLarge as e:
             return call.page("fault.html", 413, fault=e)
         except EdgeOneshotError as e:
-            return call.page("fault.html", 503 if isinstance(e, Stopped) else 502, fault=e)
+            # A form that met a fault of the daemon is shown again, to be sent once more: nothing that was typed is lost.
+            return call.page("again.html" if post else "fault.html", 503 if isinstance(e, Stopped) else 502, fault=e)
 
     endpoint.need = need  # type: ignore[attr-defined]
     return Route(path, endpoint, methods=["POST" if post else "GET"])

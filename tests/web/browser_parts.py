@@ -9,8 +9,8 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-from PIL import Image
 from pictures import CACHE
+from PIL import Image
 from waiting import wait_until
 
 AXE = CACHE / "axe" / "node_modules" / "axe-core" / "axe.min.js"
@@ -54,7 +54,9 @@ class Chromium:
         options.add_argument(f"--user-data-dir={profile}")
         options.add_argument("--force-device-scale-factor=1")
         options.set_capability("goog:loggingPrefs", {"browser": "ALL"})  # type: ignore[no-untyped-call]
-        service = webdriver.ChromeService(shutil.which("chromedriver"), env={**os.environ, "XDG_CACHE_HOME": str(profile)})
+        service = webdriver.ChromeService(
+            shutil.which("chromedriver"), env={**os.environ, "XDG_CACHE_HOME": str(profile)}
+        )
         self.driver = webdriver.Chrome(options=options, service=service)
         self.address, self._axe = address, axe
         self.faults: list[str] = []  # serious faults of axe, refusals of the policy, errors of the console
@@ -112,7 +114,7 @@ class Chromium:
     def check(self, what: str, picture: bool = False) -> None:
         """Look for faults on this page; keep its picture for the documentation."""
         for entry in self.driver.get_log("browser"):
-            if entry["level"] in ("SEVERE", "WARNING") and "status of 4" not in entry["message"]:
+            if entry["level"] in ("SEVERE", "WARNING") and "responded with a status of" not in entry["message"]:
                 self.faults.append(f"{what}: {entry['message']}")
         if self._axe:
             self.driver.execute_script(self._axe)
@@ -122,7 +124,7 @@ class Chromium:
                     self.faults.append(f"{what}: {found['id']}: {[n['html'][:200] for n in found['nodes']]}")
         if picture and SCREENSHOTS:
             data = self.driver.get_screenshot_as_png()
-            image = Image.open(io.BytesIO(data)).convert("RGB").quantize(200)
+            image = Image.open(io.BytesIO(data)).convert("RGB").quantize(256, Image.Quantize.MAXCOVERAGE)
             image.save(Path(SCREENSHOTS) / f"web-{what}.png", optimize=True)
 
     def close(self) -> None:

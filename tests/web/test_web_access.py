@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 from starlette.routing import Route
+from starlette.testclient import TestClient
 from web_parts import PASSWORD, Browser
 
 from edge_oneshot.web import accounts
 from edge_oneshot.web.accounts import CODE_LENGTH, CODE_S, CODE_TRIES, Accounts
-from edge_oneshot.web.app import routes
+from edge_oneshot.web.app import make_app, routes
 from edge_oneshot.web.call import safe_path
 from edge_oneshot.web.faults import FormError
 from edge_oneshot.web.sessions import IDLE_S, LIFE_S, Sessions, Throttle
@@ -131,7 +134,9 @@ def test_every_answer_has_the_security_headers(owner: Browser) -> None:
 def test_no_template_has_a_script_or_a_style_in_it() -> None:
     for path in (Path(accounts.__file__).parent / "templates").glob("*.html"):
         text = path.read_text(encoding="utf-8")
-        assert not re.search(r"<style|\sstyle=|\son\w+=|javascript:|<script(?! src=)|https?://|\|\s*safe", text), path.name
+        assert not re.search(r"<style|\sstyle=|\son\w+=|javascript:|<script(?! src=)|https?://|\|\s*safe", text), (
+            path.name
+        )
 
 
 @pytest.mark.parametrize("host", ["evil.example", "evil.example:8420", "localhost.evil.example", ""])
@@ -146,7 +151,9 @@ def test_the_devices_own_names_are_answered(browser: Browser, host: str) -> None
     assert browser.client.get("/pair", headers={"host": host}).status_code == 200
 
 
-@pytest.mark.parametrize("path", ["/static/../app.py", "/static/%2e%2e/app.py", "/static/", "/static/base.html", "/docs"])
+@pytest.mark.parametrize(
+    "path", ["/static/../app.py", "/static/%2e%2e/app.py", "/static/", "/static/base.html", "/docs"]
+)
 def test_only_the_listed_static_files_are_served(browser: Browser, path: str) -> None:
     assert browser.client.get(path).status_code == 404
 
@@ -156,14 +163,14 @@ def test_other_methods_are_refused(owner: Browser, method: str) -> None:
     assert owner.client.request(method, "/account").status_code == 405
 
 
-def test_a_defect_shows_no_details(site: Site, owner: Browser, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(site.accounts, "find", lambda name: 1 / 0 if name == "anna" else None)
-    client = owner.client
-    monkeypatch.setattr(client._transport, "raise_server_exceptions", False)
-    monkeypatch.undo()
-    response = client.get("/nothing")
-    assert response.status_code == 404
-    assert "Traceback" not in response.text
+def test_a_defect_shows_no_details(site: Site, browser: Browser, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Accounts, "all", property(lambda self: 1 / 0))
+    client = TestClient(make_app(site), base_url="http://localhost", raise_server_exceptions=False)
+    response = client.get("/pair")
+    assert response.status_code == 500
+    assert "The page has a defect" in response.text
+    assert "Traceback" not in response.text and "ZeroDivision" not in response.text
+    assert "content-security-policy" in response.headers
 
 
 # ---- cookies and sessions
@@ -395,3 +402,28 @@ def test_names_with_markup_are_shown_as_text(site: Site, browser: Browser) -> No
     browser.get("/pair")
     browser.post("/pair", {"code": "x", "name": '"><script>alert(1)</script>', "password": "x", "again": "x"})
     assert "<script>alert" not in browser.html
+
+
+# ---- the documentation, and what the process loads
+
+
+def test_every_test_that_the_documentation_names_exists() -> None:
+    root = Path(__file__).resolve().parents[2]
+    named = set(re.findall(r"`(test_\w+)`", (root / "docs/reference/web-security.md").read_text(encoding="utf-8")))
+    code = "".join(p.read_text(encoding="utf-8") for p in Path(__file__).parent.glob("test_*.py"))
+    assert len(named) > 25
+    assert {name for name in named if f"def {name}(" not in code} == set()
+
+
+@pytest.mark.parametrize(
+    ("loads", "absent"),
+    [
+        ("edge_oneshot.web.server", {"numpy", "PIL", "sqlite3", "paho", "ai_edge_litert", "av"}),
+        ("edge_oneshot.service.compose", {"starlette", "uvicorn", "jinja2", "edge_oneshot.web"}),
+    ],
+)
+def test_page_and_daemon_load_nothing_of_each_other(loads: str, absent: set[str]) -> None:
+    code = f"import sys, {loads}\nprint('\\n'.join(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=True)
+    assert loads in done.stdout.split()
+    assert absent & set(done.stdout.split()) == set()

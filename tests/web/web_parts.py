@@ -119,6 +119,11 @@ class Browser:
         self.html = response.text
         return response
 
+    def post_from(self, page: str, path: str, fields: dict[str, str]) -> Any:
+        """`post` with the token of another page."""
+        self.get(page)
+        return self.post(path, fields)
+
     def pair(self, name: str = "anna", role: Any = "owner") -> Any:
         code = self.site.accounts.new_code(role)
         self.get("/pair")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from starlette.responses import Response
 
+from edge_oneshot.errors import EdgeOneshotError, StorageError
 from edge_oneshot.web.accounts import ROLES
 from edge_oneshot.web.call import Call
 from edge_oneshot.web.faults import FormError
@@ -11,7 +12,7 @@ from edge_oneshot.web.faults import FormError
 ENTRIES = 40
 
 
-def show(call: Call, fault: FormError | None = None, code: str = "", role: str = "") -> Response:
+def show(call: Call, fault: EdgeOneshotError | None = None, code: str = "", role: str = "") -> Response:
     site = call.site
     return call.page(
         "account.html",
@@ -42,7 +43,7 @@ def do_password(call: Call) -> Response:
         if form.get("password", "") != form.get("again", ""):
             raise FormError("pair.not_the_same", "again")
         site.accounts.set_password(call.who, form.get("password", ""))
-    except FormError as e:
+    except (FormError, StorageError) as e:
         return show(call, e)
     site.throttle.succeeded(key)
     call.record("password changed")
@@ -66,7 +67,10 @@ def do_invite(call: Call) -> Response:
     role = call.form.get("role", "")
     if role not in ROLES:
         return show(call, FormError("fault.form", ""))
-    code = call.site.accounts.new_code(role)
+    try:
+        code = call.site.accounts.new_code(role)
+    except StorageError as e:
+        return show(call, e)
     call.record("code made", role)
     return show(call, code=code, role=role)
 
@@ -75,7 +79,7 @@ def do_remove(call: Call) -> Response:
     name = call.form.get("account", "")
     try:
         call.site.accounts.remove(name)
-    except FormError as e:
+    except (FormError, StorageError) as e:
         return show(call, e)
     call.record("account removed", name)
     return call.go("/account", "account.removed", name=name)

@@ -134,12 +134,8 @@ def do_store(call: Call) -> Response:
         with call.site.edits:
             _refuse_taken(call, draft.name, draft.way)
             stored = call.site.cameras.ask(_request(draft), PICTURE_S)
-    except EdgeOneshotError as e:
-        try:
-            found = call.site.cameras.ask(_request(draft, dry_run=True), PICTURE_S)
-        except EdgeOneshotError:
-            return call.page("keep.html", 503, fault=e, draft=draft)
-        return _confirm(call, draft, found, 422, fault=e)
+    except FormError as e:
+        return _refused(call, e)
     call.site.drafts.drop(draft.token)
     call.record({"new": "enrolled", "add": "template added", "replace": "enrolled again"}[draft.way], stored.identity)
     return call.go(f"/people/{stored.identity}", f"enroll.stored_{draft.way}", name=stored.name)

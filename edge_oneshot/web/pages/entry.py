@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from starlette.responses import RedirectResponse, Response
 
+from edge_oneshot.errors import StorageError
 from edge_oneshot.web.accounts import Account
 from edge_oneshot.web.call import FORM_COOKIE, Call, safe_path, set_cookie
 from edge_oneshot.web.faults import FormError
@@ -22,8 +23,8 @@ def do_pair(call: Call) -> Response:
         if form.get("password", "") != form.get("again", ""):
             raise FormError("pair.not_the_same", "again")
         account = call.site.accounts.pair(form.get("code", ""), form.get("name", ""), form.get("password", ""))
-    except FormError as e:
-        if e.key == "pair.wrong_code":
+    except (FormError, StorageError) as e:
+        if isinstance(e, FormError) and e.key == "pair.wrong_code":
             call.site.throttle.failed(address)
             call.record("wrong code")
         return call.page("pair.html", 422, fault=e, first=first)

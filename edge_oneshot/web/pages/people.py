@@ -7,7 +7,7 @@ from typing import Any
 from starlette.responses import Response
 
 from edge_oneshot.control import requests as rq
-from edge_oneshot.errors import EdgeOneshotError
+from edge_oneshot.errors import EdgeOneshotError, GalleryError
 from edge_oneshot.web.call import Call
 from edge_oneshot.web.faults import FormError
 from edge_oneshot.web.pages.tracks import who
@@ -85,7 +85,7 @@ def do_rename(call: Call) -> Response:
             unchanged(call, identity)
             _refuse_taken(call, identity, to)
             renamed = call.site.cameras.ask(rq.Rename(name=identity, to=to))
-    except EdgeOneshotError as e:
+    except (FormError, GalleryError) as e:
         return one(call, identity, 422, fault=e, tried=to)
     call.record("renamed", f"{identity}: {renamed.before} -> {renamed.name}")
     return call.go(f"/people/{identity}", "people.renamed", before=renamed.before, name=renamed.name)
@@ -108,7 +108,7 @@ def do_remove(call: Call) -> Response:
         with call.site.edits:
             unchanged(call, identity)
             removed = call.site.cameras.ask(rq.Forget(name=identity))
-    except EdgeOneshotError as e:
+    except FormError as e:
         return one(call, identity, 422, fault=e)
     call.record("removed", f"{removed.identity} ({removed.name})")
     return call.go("/people", "people.removed", name=removed.name)

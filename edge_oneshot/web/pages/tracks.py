@@ -98,7 +98,8 @@ def visits_of(camera: str, tracks: Sequence[Record]) -> list[Visit]:
     for track in sorted(tracks, key=lambda t: str(t["first_at"])):
         result, identity = result_of(track), who(track)
         last = next((v for v in reversed(visits) if (v.result, v.identity) == (result, identity)), None)
-        if last is not None and datetime.fromisoformat(track["first_at"]) - last.last_at <= PAUSE:
+        here = bool(track.get("in_sight")) and result == "nothing"  # not decided yet
+        if last is not None and not here and datetime.fromisoformat(track["first_at"]) - last.last_at <= PAUSE:
             last.tracks.append(track)
         else:
             visits.append(Visit(camera=camera, result=result, identity=identity, tracks=[track]))

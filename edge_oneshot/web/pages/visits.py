@@ -14,6 +14,7 @@ from edge_oneshot.web.call import Call
 from edge_oneshot.web.pages.tracks import RESULTS, Filter, Visit, people_in, visits_of, why
 
 ON_A_PAGE = 40
+EXPLAINED = 4  # tracks of one visit, the last ones
 
 
 def show(call: Call) -> Response:
@@ -67,7 +68,7 @@ def _filter(call: Call) -> Filter:
 
 
 def _why(call: Call, visit: Visit, names: dict[str, str]) -> list[list[str]]:
-    return [why(track, call.site.words, names, call.owner) for track in visit.tracks]
+    return [why(track, call.site.words, names, call.owner) for track in visit.tracks[-EXPLAINED:]]
 
 
 def _link(call: Call, start: int) -> str:
