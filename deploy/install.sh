@@ -2,11 +2,12 @@
 # Installs edge-oneshot as a service on 64-bit Raspberry Pi OS or Debian: Bookworm (Python 3.11) or Trixie (Python 3.13).
 # Run it again to upgrade. An upgrade keeps configuration and gallery.
 #
-#   sudo deploy/install.sh [--wheel FILE] [--with-av] [--with-mosquitto] [--no-start]
+#   sudo deploy/install.sh [--wheel FILE] [--with-av] [--with-web] [--with-mosquitto] [--no-start]
 #   sudo deploy/install.sh --uninstall [--purge]
 #
 #   --wheel FILE       install this wheel instead of the checkout that contains this script
 #   --with-av          also install PyAV, for USB cameras, RTSP and video files
+#   --with-web         also install the local page and its service, edge-oneshot-web
 #   --with-mosquitto   also install a broker on this device
 #   --no-start         enable the service without starting it
 #   --uninstall        remove program and service; keep configuration, gallery and user
@@ -24,11 +25,12 @@ note() { printf '    %s\n' "$*"; }
 fail() { printf 'error: %s\nfix: %s\n' "$1" "$2" >&2; exit 1; }
 usage() { sed -n '2,/^set -eu/{/^set -eu/d;s/^# \{0,1\}//p;}' "$0"; }
 
-wheel='' av='' mosquitto='' start=yes uninstall='' purge=''
+wheel='' av='' web='' mosquitto='' start=yes uninstall='' purge=''
 while [ $# -gt 0 ]; do
     case $1 in
         --wheel) [ $# -ge 2 ] || fail "--wheel: expected a file, got nothing" "give the path of a .whl file"; wheel=$2; shift ;;
         --with-av) av=yes ;;
+        --with-web) web=yes ;;
         --with-mosquitto) mosquitto=yes ;;
         --no-start) start='' ;;
         --uninstall) uninstall=yes ;;
@@ -63,6 +65,7 @@ remove_program() {
         note "$unit"
     done
     rm -f /etc/systemd/system/edge-oneshot.service /etc/systemd/system/edge-oneshot@.service
+    rm -f /etc/systemd/system/edge-oneshot-web.service
     rm -f /etc/sysusers.d/edge-oneshot.conf /etc/tmpfiles.d/edge-oneshot.conf "$link"
     if running; then systemctl daemon-reload; fi
     say "removing $prefix"
@@ -72,8 +75,9 @@ remove_program() {
         return
     fi
     say "removing configuration, gallery with every enrolled person, credentials and user"
-    rm -rf "$config" "$state" /etc/systemd/system/edge-oneshot.service.d /etc/systemd/system/edge-oneshot@*.service.d
+    rm -rf "$config" "$state" /var/lib/edge-oneshot-web /etc/systemd/system/edge-oneshot.service.d /etc/systemd/system/edge-oneshot@*.service.d
     rm -f /etc/credstore/edge-oneshot.*.mqtt-password
+    if getent passwd edge-oneshot-web >/dev/null; then userdel edge-oneshot-web; fi
     if getent passwd edge-oneshot >/dev/null; then userdel edge-oneshot; fi
     if getent group edge-oneshot >/dev/null; then groupdel edge-oneshot; fi
 }
@@ -144,6 +148,7 @@ if [ "$codename" = bookworm ]; then
     # python3-picamera2 and simplejpeg of Bookworm are built for numpy 1 and fail with numpy 2.
     echo 'numpy<2' >"$work/constraints.txt"
 fi
+extras=$(echo ${av:+av} ${web:+web} | tr ' ' ,)
 source=$wheel
 if [ -z "$source" ]; then
     # A copy, so that the build leaves no files of root in the checkout.
@@ -153,7 +158,7 @@ if [ -z "$source" ]; then
     done
     source=$work/source
 fi
-"$prefix/bin/python" -m pip install --quiet --disable-pip-version-check --no-input --upgrade -c "$work/constraints.txt" "edge-oneshot${av:+[av]} @ file://$source" ||
+"$prefix/bin/python" -m pip install --quiet --disable-pip-version-check --no-input --upgrade -c "$work/constraints.txt" "edge-oneshot${extras:+[$extras]} @ file://$source" ||
     fail "pip could not install edge-oneshot" "read the message of pip above; pip needs a connection to a package index"
 # pip skips a version that is already installed, even if its files have changed: reinstall the program itself.
 "$prefix/bin/python" -m pip install --quiet --disable-pip-version-check --no-input --force-reinstall --no-deps "edge-oneshot @ file://$source"
@@ -195,6 +200,10 @@ for unit in edge-oneshot.service edge-oneshot@.service; do
     install -m 0644 "$here/$unit" /etc/systemd/system/
 done
 systemctl enable --quiet edge-oneshot.service
+if [ -n "$web" ]; then
+    install -m 0644 "$here/edge-oneshot-web.service" /etc/systemd/system/
+    systemctl enable --quiet edge-oneshot-web.service
+fi
 if running; then
     systemctl daemon-reload
     if [ -n "$start" ]; then
@@ -208,6 +217,7 @@ fi
 
 say "done"
 note "next: set camera.uri and mqtt.host in $config/default.toml, then: sudo systemctl restart edge-oneshot"
+[ -z "$web" ] || note "sudo edge-oneshot web pair              prints the code that connects a browser to the page"
 note "edge-oneshot doctor                     checks everything and gives the fix for each fault"
 note "edge-oneshot camera test --out a.jpg    writes a picture of the camera, with the faces found"
 note "edge-oneshot enroll --name Alice        enrolls the person in front of the camera"

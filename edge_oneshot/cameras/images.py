@@ -50,8 +50,11 @@ def to_frame(picture: str | os.PathLike[str] | bytes | UInt8Array | Frame) -> Fr
     return load_image(Path(picture))
 
 
-def to_jpeg(pixels: UInt8Array) -> bytes:
-    """A JPEG file, quality 90, of uint8 (H, W, 3) RGB or (H, W, 1) grey."""
+def to_jpeg(pixels: UInt8Array, quality: int = 90, width_px: int | None = None) -> bytes:
+    """A JPEG file of uint8 (H, W, 3) RGB or (H, W, 1) grey. width_px: a wider picture becomes this wide."""
     jpeg = io.BytesIO()
-    Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels).save(jpeg, "JPEG", quality=90)
+    picture = Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)
+    if width_px is not None and picture.width > width_px:
+        picture.thumbnail((width_px, picture.height), Image.Resampling.BOX)
+    picture.save(jpeg, "JPEG", quality=quality)
     return jpeg.getvalue()

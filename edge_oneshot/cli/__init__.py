@@ -27,6 +27,7 @@ COMMANDS = {
     "camera": ("camera", "Test and aim the camera."),
     "model": ("model", "Show and check model bundles."),
     "config": ("config", "Show and check the configuration."),
+    "web": ("web", "Serve the local page, and let people use it."),
     "doctor": ("doctor", "Check everything that the daemon needs."),
     "explain": ("explain", "Show why tracks were published as they were, or not."),
     "calibrate": ("calibrate", "Fit the thresholds to your own cohort of strangers."),

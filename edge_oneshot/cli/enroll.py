@@ -35,6 +35,7 @@ from edge_oneshot.control.responses import Enrolled
     show_default=True,
     help="Seconds to wait for a good frame.",
 )
+@click.option("--dry-run", is_flag=True, help="Check the capture and name look-alikes; store nothing.")
 @json_option
 @click.pass_context
 def enroll(
@@ -47,6 +48,7 @@ def enroll(
     add: bool,
     accept_no_rate: bool,
     timeout: float,
+    dry_run: bool,
     as_json: bool,
 ) -> None:
     """Enroll a person from one capture. The template is stored; the picture is not.
@@ -74,13 +76,15 @@ def enroll(
         replace=renew,
         add=add,
         accept_no_rate=accept_no_rate,
+        dry_run=dry_run,
     )
     result = perform(config, request, direct=camera is not None)
     if as_json:
         print_json(result)
         return
     burst = f", template of {result.frames} frames" if result.frames > 1 else ""
-    click.echo(f"enrolled {result.name} as {result.identity}: {describe(result.quality)}{burst}")
+    done = "can be enrolled, nothing was stored:" if dry_run else "enrolled"
+    click.echo(f"{done} {result.name} as {result.identity}: {describe(result.quality)}{burst}")
     _warn(result)
 
 

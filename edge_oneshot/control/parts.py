@@ -91,6 +91,19 @@ class FoundFace:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ViewedFace:
+    box: list[float] = out("[x0, y0, x1, y1], px")
+    inter_eye_px: float
+    decision: Literal["match", "non_match", "not_compared"] = out("on this frame alone")
+    identity: str | None = out("of a match, else null")
+    name: str | None
+    score: float | None
+    threshold: float
+    faults: list[str] = out("one sentence for each gate that refuses the face")
+    to_enroll: list[str] = out("the same for enrollment")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Change:
     before: Json
     now: Json

@@ -29,6 +29,7 @@ from edge_oneshot.control.responses import (
     Reloaded,
     Renamed,
     StatusReport,
+    Viewed,
 )
 
 ENROLL_TIMEOUT_S = 30.0
@@ -67,6 +68,7 @@ class Enroll(Request[Enrolled]):
     accept_no_rate: bool = arg(
         "enroll also a person for whom no error rate can be stated, such as a small child", False
     )
+    dry_run: bool = arg("check the capture and name look-alikes, and store nothing", False)
 
     @property
     def waits_s(self) -> float:
@@ -204,6 +206,19 @@ class Capture(Request[Captured]):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class View(Request[Viewed]):
+    """Return the next frame and what recognition made of it, which continues. For a live view: one request per frame."""
+
+    verb = "view"
+    response = Viewed
+    timeout_s: float = arg("seconds to wait for a frame", FRAME_TIMEOUT_S, at_most=MAX_WAIT_S)
+
+    @property
+    def waits_s(self) -> float:
+        return self.timeout_s
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Status(Request[StatusReport]):
     """Report the state of the running daemon."""
 
@@ -264,6 +279,6 @@ REQUESTS: dict[str, type[AnyRequest]] = {
             Verify,
             Identify,
         ),
-        *(Confirm, Capture, Status, Pause, Resume, Explain, Reload),
+        *(Confirm, Capture, View, Status, Pause, Resume, Explain, Reload),
     )
 }

@@ -21,6 +21,7 @@ from edge_oneshot.control.parts import (
     PersonSummary,
     StatedRate,
     TemplateDetails,
+    ViewedFace,
 )
 
 
@@ -136,6 +137,14 @@ class Captured:
     size: list[int] = out("[width, height], px")
     faces: list[FoundFace]
     jpeg: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Viewed:
+    size: list[int] = out("[width, height] of the frame, px; the boxes refer to it")
+    state: str = out("as in `status`; enrolling while a request uses the camera")
+    faces: list[ViewedFace] = out("empty while paused or enrolling")
+    jpeg: bytes = out("the frame, at most 800 px wide")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

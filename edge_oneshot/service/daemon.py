@@ -99,16 +99,17 @@ class Daemon:
         enrolling = self.requests.job is not None
         if frame is not None and enrolling:
             # The person in front of the camera is being enrolled, or the camera aimed: publish no `unknown` meanwhile.
+            self._view(frame, [])
             self.requests.offer(frame, self._sight.repeated)
             results = self.tracker.expire(now_ns)
         elif frame is None or self.state in (State.PAUSED, State.CAMERA_FROZEN):
+            self._view(frame, [])
             results = self.tracker.expire(now_ns)
         else:
             results = self.tracker.update(self._observe(frame), frame.captured_ns)
             if self.journal is not None:
                 self.journal.observe(self.tracker.seen_at(frame.captured_ns), frame.captured_at)
-        if self.requests.job is not None:
-            self.requests.tick(now_ns)
+        self.requests.tick(now_ns)
         events = [self._publish(result) for result in results]
         # The person who is being enrolled is no stranger.
         for event in site.visited(self.recognizer, [] if enrolling else results, datetime.now(UTC), self.door):
@@ -128,7 +129,12 @@ class Daemon:
         stages = {**self.recognizer.pipeline.stage_seconds, "frame": seconds}
         self.vitals.frames += 1
         self.vitals.processed.append((frame.captured_ns, stages))
+        self._view(frame, observations)
         return observations
+
+    def _view(self, frame: Frame | None, observations: list[Observation]) -> None:
+        state = self.state.value if self.requests.job is None else "enrolling"
+        self.requests.views.show(frame, observations, self.recognizer.people.names, state)
 
     def _publish(self, result: TrackResult) -> Event:
         people, encoder_id, camera = self.recognizer.people, self.recognizer.encoder_id, self.config.camera.name

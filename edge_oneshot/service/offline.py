@@ -28,7 +28,7 @@ from edge_oneshot.service.requests import Requests
 
 R = TypeVar("R")
 OnProgress = Callable[[str], None]
-DAEMON_ONLY = (rq.Status, rq.Pause, rq.Resume, rq.Cancel, rq.Reload)
+DAEMON_ONLY = (rq.Status, rq.View, rq.Pause, rq.Resume, rq.Cancel, rq.Reload)
 
 
 def perform(config: Config, request: rq.Request[R], on_progress: OnProgress, *, direct: bool = False) -> R:

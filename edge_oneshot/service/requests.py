@@ -23,7 +23,7 @@ from edge_oneshot.events.journal import Journal
 from edge_oneshot.gallery.archive import from_document, to_document
 from edge_oneshot.gallery.naming import clean_name
 from edge_oneshot.gallery.store import Enrolled as Person
-from edge_oneshot.recognition.enrollment import Enrollment
+from edge_oneshot.recognition.enrollment import Enrollment, enroll_from_frame
 from edge_oneshot.recognition.recognizer import Recognizer
 from edge_oneshot.service import site
 from edge_oneshot.service.answers import comparison, enrolled_response, template_details
@@ -31,6 +31,7 @@ from edge_oneshot.service.check import checked
 from edge_oneshot.service.door import Door
 from edge_oneshot.service.jobs import CaptureJob, EnrollJob, Job
 from edge_oneshot.service.pictures import picture_of
+from edge_oneshot.service.views import Views
 from edge_oneshot.types import Event, Frame, Identity
 
 log = logging.getLogger(__name__)
@@ -61,6 +62,7 @@ class Requests:
         self._status_now, self._set_paused, self._journal, self._reload_now = status, set_paused, journal, reload
         self._door, self._confirm_now = door, confirm
         self.job: Job | None = None
+        self.views = Views()
         # Each returns the response, or None where the request became the pending job.
         self._serve: dict[type, Callable[[Any], object]] = {
             rq.Cancel: self._cancel,
@@ -88,6 +90,8 @@ class Requests:
             self._recognizer.people.refresh()
             if isinstance(request, rq.Capture):
                 self._begin(CaptureJob(pending, self._recognizer.pipeline, request.timeout_s))
+            elif isinstance(request, rq.View):
+                self.views.begin(pending, request.timeout_s)
             elif isinstance(request, rq.Enroll):
                 self._enroll(pending, request)
             elif isinstance(request, rq.Verify):
@@ -111,11 +115,13 @@ class Requests:
 
     def tick(self, now_ns: int) -> None:
         """End the pending job if its time is over or its client has gone. now_ns: time.monotonic_ns."""
+        self.views.tick(now_ns)
         if self.job is not None and self.job.tick(now_ns):
             self.job = None
 
     def stop(self) -> None:
-        """Fail the pending job, since the daemon stops."""
+        """Fail the pending job and the waiting views, since the daemon stops."""
+        self.views.stop()
         if self.job is not None:
             self.job.pending.fail(ControlError("the daemon is stopping; nothing was stored", "try again when it runs"))
             self.job = None
@@ -124,33 +130,30 @@ class Requests:
 
     def _enroll(self, pending: PendingRequest, request: rq.Enroll) -> None:
         recognizer, kept = self._recognizer, {"replace": request.replace, "beside": request.add}
-        if request.image is not None:
-            frame = picture_of(pending)
-            enrolled = recognizer.enroll(
-                request.name, frame, identity_id=request.id, accept_no_rate=request.accept_no_rate, **kept
-            )
-            pending.finish(self._enrolled(enrolled))
-            return
         identity = recognizer.new_identity(request.name, request.id)
         # Refused before the person is asked to stand still; the store checks again inside its transaction.
         recognizer.people.check_free(identity, **kept)
 
         def store(enrollment: Enrollment) -> rs.Enrolled:
+            if request.dry_run:
+                return enrolled_response(enrollment, recognizer)
             recognizer.store(enrollment, **kept)
-            return self._enrolled(enrollment)
+            self._publish("enrolled", enrollment.identity)
+            return enrolled_response(enrollment, recognizer)
 
-        session = recognizer.capture_session(identity, request.timeout_s, accept_no_rate=request.accept_no_rate)
+        accept_no_rate = request.accept_no_rate
+        if request.image is not None:
+            frame, references = picture_of(pending), recognizer.references
+            found = enroll_from_frame(recognizer.pipeline, frame, identity, references, accept_no_rate=accept_no_rate)
+            pending.finish(store(found))
+            return
+        session = recognizer.capture_session(identity, request.timeout_s, accept_no_rate=accept_no_rate)
         self._begin(EnrollJob(pending, session, store))
 
     def _begin(self, job: Job) -> None:
         if self.job is not None:
             raise ControlError("another request is using the camera", "wait until it ends, or cancel it")
         self.job = job
-
-    def _enrolled(self, enrollment: Enrollment) -> rs.Enrolled:
-        """Publish a stored enrollment; its response."""
-        self._publish("enrolled", enrollment.identity)
-        return enrolled_response(enrollment, self._recognizer)
 
     def _publish(self, event_type: str, identity: Identity) -> None:
         now_ns, now = time.monotonic_ns(), datetime.now(UTC)

@@ -19,6 +19,7 @@ from edge_oneshot.gallery.schema import BUSY_TIMEOUT_S
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 UNITS = ("edge-oneshot.service", "edge-oneshot@.service")
+PAGE = "edge-oneshot-web.service"
 
 
 def lines(unit: str) -> list[str]:
@@ -53,7 +54,7 @@ def test_it_is_restarted_without_limit_except_after_a_faulty_configuration(unit:
     assert "StartLimitIntervalSec=0" in lines(unit)
 
 
-@pytest.mark.parametrize("unit", UNITS)
+@pytest.mark.parametrize("unit", [*UNITS, PAGE])
 def test_it_uses_no_setting_that_systemd_252_lacks(unit: str) -> None:
     """Bookworm has systemd 252; these settings came with 253 and 254."""
     text = "\n".join(lines(unit))
@@ -88,12 +89,12 @@ def test_the_hardening_allows_reading_the_state_of_the_clock(unit: str) -> None:
     assert any(line.startswith("SystemCallFilter=") and "adjtimex" in line for line in lines(unit))
 
 
-@pytest.mark.parametrize("unit", UNITS)
+@pytest.mark.parametrize("unit", [*UNITS, PAGE])
 def test_systemd_finds_no_fault(unit: str, tmp_path: Path) -> None:
     analyze = shutil.which("systemd-analyze")
     if analyze is None:
         pytest.skip("systemd-analyze is missing: apt-get install systemd")
-    for name in UNITS:
+    for name in (*UNITS, PAGE):
         text = (DEPLOY / name).read_text().replace("/opt/edge-oneshot/bin/edge-oneshot", "/bin/true")
         (tmp_path / name).write_text(text)
     # A template is checked as one of its instances.
@@ -105,7 +106,7 @@ def test_systemd_finds_no_fault(unit: str, tmp_path: Path) -> None:
     assert (answer.returncode, ours) == (0, [])
 
 
-@pytest.mark.parametrize("unit", UNITS)
+@pytest.mark.parametrize("unit", [*UNITS, PAGE])
 def test_its_exposure_is_low(unit: str) -> None:
     analyze = shutil.which("systemd-analyze")
     if analyze is None:
@@ -135,13 +136,25 @@ def test_user_and_folders_fit_the_unit() -> None:
     assert s["RuntimeDirectoryPreserve"] == "yes", "otherwise an instance that stops removes the sockets of the others"
 
 
+def test_the_page_has_a_user_who_may_ask_the_daemons_and_cannot_read_the_gallery() -> None:
+    s = settings(PAGE)
+    users = (DEPLOY / "sysusers.d/edge-oneshot.conf").read_text()
+    folders = (DEPLOY / "tmpfiles.d/edge-oneshot.conf").read_text()
+    assert s["User"] != settings(UNITS[0])["User"] and settings(UNITS[0])["StateDirectoryMode"] == "0700"
+    assert re.search(rf"^u {s['User']} ", users, re.MULTILINE)
+    assert re.search(rf"^m {s['User']} edge-oneshot$", users, re.MULTILINE)
+    assert "edge-oneshot" in s["SupplementaryGroups"].split()
+    assert f"d /var/lib/{s['StateDirectory']} 0700 {s['User']} " in folders
+    assert s["PrivateDevices"] == "yes", "it needs no camera"
+
+
 def test_the_installer_is_a_valid_shell_script_with_complete_help() -> None:
     script = DEPLOY / "install.sh"
     assert subprocess.run(["sh", "-n", str(script)], check=False).returncode == 0
     answer = subprocess.run(["sh", str(script), "--help"], capture_output=True, text=True, check=False)
     assert answer.returncode == 0
     options = set(re.findall(r"^ +(--[a-z-]+)\)", script.read_text(), re.MULTILINE))
-    assert options == {"--wheel", "--with-av", "--with-mosquitto", "--no-start", "--uninstall", "--purge"}
+    assert options == {"--wheel", "--with-av", "--with-web", "--with-mosquitto", "--no-start", "--uninstall", "--purge"}
     assert all(option in answer.stdout for option in options)
 
 

@@ -387,6 +387,28 @@ def test_a_capture_for_aiming(served: Served, hopper: Pixels) -> None:
     assert Image.open(io.BytesIO(captured.jpeg)).size == (512, 600)
 
 
+def test_a_dry_run_checks_and_stores_nothing(served: Served, collins: Pixels, hopper: Pixels) -> None:
+    served.ask("enroll", name="Zoë", image=picture(collins))
+    events = len(served.events)
+    found = served.ask("enroll", name="Bob", image=picture(collins), dry_run=True)
+    assert found.look_alike is not None and found.look_alike.identity == "zoe"
+    assert served.ask("enroll", name="Bob", image=picture(hopper), dry_run=True).look_alike is None
+    with pytest.raises(GalleryError, match="already enrolled"):
+        served.ask("enroll", name="Zoë", image=picture(collins), dry_run=True)
+    assert [i.name for i in served.gallery.identities()] == ["Zoë"]
+    assert len(served.events) == events
+
+
+def test_the_bytes_of_a_dry_run_from_frames_are_not_stored(served: Served, hopper: Pixels) -> None:
+    pending = served.begin("enroll", name="Grace Hopper", dry_run=True)
+    for f in live(lambda i: view(hopper, i)):
+        served.requests.offer(f)
+        if served.requests.job is None:
+            break
+    assert response_of(pending).frames > 1
+    assert served.gallery.identities() == [] and served.events == []
+
+
 @pytest.mark.parametrize("verb", ["status", "pause", "resume", "reload"])
 def test_requests_that_only_a_daemon_serves(served: Served, verb: str) -> None:
     with pytest.raises(ControlError, match="no daemon is running"):
@@ -418,6 +440,7 @@ def test_odd_arguments_cause_no_other_error_than_those_of_the_request(served: Se
                 if served.requests.job is not None:
                     served.ask("cancel") if verb == "enroll" else setattr(served.requests, "job", None)
                     continue
+                served.requests.views.stop()  # a view waits for a frame
                 with contextlib.suppress(ControlError, GalleryError, EnrollmentError, AcquisitionError, CameraError):
                     response_of(pending)
                 answered += 1

@@ -1,0 +1,150 @@
+"""`edge-oneshot web`: the local page, its pairing codes and its accounts."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from edge_oneshot.cli.common import find_config, json_option, print_json, start_logging
+from edge_oneshot.errors import EdgeOneshotError
+
+if TYPE_CHECKING:
+    from edge_oneshot.config import Config
+    from edge_oneshot.web.accounts import Accounts
+
+
+@click.group()
+def web() -> None:
+    """The local page: live picture, people, visits, device. It needs the extra [web]."""
+
+
+@web.command(short_help="Serve the page.")
+@click.option(
+    "--host", default="127.0.0.1", show_default=True, envvar="EDGE_ONESHOT_WEB_HOST", help="Address to listen at."
+)
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65535),
+    default=8420,
+    show_default=True,
+    envvar="EDGE_ONESHOT_WEB_PORT",
+    help="Port.",
+)
+@click.option(
+    "--name",
+    "names",
+    multiple=True,
+    metavar="HOST",
+    envvar="EDGE_ONESHOT_WEB_NAMES",
+    help="A further name of this device.",
+)
+@click.option("--cert", type=click.Path(exists=True, path_type=Path), metavar="FILE", help="Certificate (PEM).")
+@click.option("--key", type=click.Path(exists=True, path_type=Path), metavar="FILE", help="Its private key (PEM).")
+@click.option(
+    "--behind-proxy",
+    is_flag=True,
+    envvar="EDGE_ONESHOT_WEB_BEHIND_PROXY",
+    help="A reverse proxy on this device serves https and passes requests on.",
+)
+@click.pass_context
+def run(
+    ctx: click.Context,
+    host: str,
+    port: int,
+    names: tuple[str, ...],
+    cert: Path | None,
+    key: Path | None,
+    behind_proxy: bool,
+) -> None:
+    """Serve the page until SIGTERM or Ctrl-C. It talks to the daemons over their control sockets.
+
+    It listens on this device only. With another --host, such as 0.0.0.0, it serves https with a certificate of its own,
+    which the browser asks about once. The first start prints a pairing code.
+    """
+    if (cert is None) != (key is None):
+        raise click.UsageError("--cert and --key belong together; give both")
+    _require_extra()
+    from edge_oneshot.web.server import Listen, serve
+
+    start_logging()
+    listen = Listen(host=host, port=port, names=names, cert=cert, key=key, proxy=behind_proxy)
+    serve(configs(ctx), listen, lambda text: click.echo(text, err=True))
+
+
+@web.command(short_help="Print a code that connects one browser.")
+@click.option(
+    "--role",
+    type=click.Choice(["owner", "viewer"]),
+    default="owner",
+    show_default=True,
+    help="What the account may do.",
+)
+@json_option
+@click.pass_context
+def pair(ctx: click.Context, role: str, as_json: bool) -> None:
+    """Print a code that makes one account. It is valid once, for ten minutes."""
+    code = _accounts(ctx).new_code("owner" if role == "owner" else "viewer")
+    if as_json:
+        print_json({"code": code, "role": role, "valid_s": 600})
+        return
+    click.echo(code)
+    click.echo(f"valid for 10 minutes, makes one {role}: open the page and type it", err=True)
+
+
+@web.command("accounts", short_help="List the accounts.")
+@json_option
+@click.pass_context
+def list_(ctx: click.Context, as_json: bool) -> None:
+    """List the accounts of the page."""
+    found = [{"name": a.name, "role": a.role} for a in _accounts(ctx).all]
+    if as_json:
+        print_json({"accounts": found})
+        return
+    for account in found:
+        click.echo(f"{account['name']}  {account['role']}")
+    if not found:
+        click.echo("no account yet: edge-oneshot web pair", err=True)
+
+
+@web.command(short_help="Remove an account.")
+@click.argument("name")
+@click.pass_context
+def remove(ctx: click.Context, name: str) -> None:
+    """Remove an account of the page, and end its sessions."""
+    from edge_oneshot.web.faults import FormError
+    from edge_oneshot.web.words import Words
+
+    try:
+        _accounts(ctx).remove(name)
+    except FormError as e:
+        raise EdgeOneshotError(Words()(e.key, **e.values), "edge-oneshot web accounts") from None
+    click.echo(f"removed {name}")
+
+
+def configs(ctx: click.Context) -> list[Config]:
+    """The configuration that this call names; of the system service, those of all its instances."""
+    from edge_oneshot.config import SYSTEM_DIR, load_config
+
+    config = find_config(ctx)
+    named = any(ctx.find_root().obj or ())
+    if not config.system or named:
+        return [config]
+    return [config, *(load_config(p) for p in sorted(SYSTEM_DIR.glob("*.toml")) if p != config.path)]
+
+
+def _accounts(ctx: click.Context) -> Accounts:
+    from edge_oneshot.web.accounts import Accounts
+    from edge_oneshot.web.cameras import state_folder
+
+    return Accounts(state_folder(find_config(ctx)) / "accounts.json")
+
+
+def _require_extra() -> None:
+    missing = [m for m in ("starlette", "uvicorn", "jinja2", "python_multipart") if importlib.util.find_spec(m) is None]
+    if missing:
+        pip = f"{Path(sys.executable).with_name('pip')} install 'edge-oneshot[web]'"
+        raise EdgeOneshotError(f"the page needs the extra [web]: {', '.join(missing)} is missing", pip)

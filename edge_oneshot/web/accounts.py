@@ -1,0 +1,201 @@
+"""Who may use the page: accounts with a role and a password, and the one-time code that makes an account.
+
+One JSON file, mode 0600, written whole. The page and `edge-oneshot web pair` both write it, under a lock.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import hmac
+import json
+import os
+import re
+import secrets
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from edge_oneshot.errors import StorageError
+from edge_oneshot.web.faults import FormError
+
+Role = Literal["viewer", "owner"]
+ROLES: tuple[Role, ...] = ("viewer", "owner")  # an owner may do what a viewer may
+ALPHABET = "23456789ABCDEFGHJKMNPQRSTUVWXYZ"  # without characters that look alike
+CODE_LENGTH = 8  # 40 bits
+CODE_S = 600.0
+CODE_TRIES = 5
+PASSWORD = (12, 128)
+# OWASP Password Storage Cheat Sheet: N = 2^14, r = 8, p = 5, which needs 16 MiB.
+COST = {"n": 1 << 14, "r": 8, "p": 5}
+_NAME = re.compile(r"[a-z0-9][a-z0-9_.-]{0,31}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Account:
+    """stamp: changes with the password, so that the sessions of the old one end."""
+
+    name: str
+    role: Role
+    stamp: str
+
+
+class Accounts:
+    """The accounts in the file at `path`. Raises StorageError where the file cannot be read or written."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._seen: tuple[int, int, int] | None = None
+        self._data: dict[str, Any] = {}
+
+    # ---- reading
+
+    @property
+    def all(self) -> list[Account]:
+        return [_account(name, entry) for name, entry in sorted(self._read()["accounts"].items())]
+
+    def find(self, name: str) -> Account | None:
+        return next((a for a in self.all if a.name == name), None)
+
+    def check(self, name: str, password: str) -> Account | None:
+        """The account, if the password is right. An unknown name takes as long as a wrong password."""
+        entry = self._read()["accounts"].get(name.strip().lower())
+        stored = entry or {"salt": "00" * 16, "hash": "", **COST}
+        right = hmac.compare_digest(_hash(password, stored), stored["hash"])
+        return _account(name.strip().lower(), entry) if right and entry else None
+
+    # ---- changes
+
+    def new_code(self, role: Role) -> str:
+        """A code that makes one account within ten minutes, as XXXX-XXXX. The one before is void."""
+        code = "".join(secrets.choice(ALPHABET) for _ in range(CODE_LENGTH))
+        with self._changed() as data:
+            data["pairing"] = {"hash": _digest(code), "role": role, "until": time.time() + CODE_S, "tries": 0}
+        return f"{code[:4]}-{code[4:]}"
+
+    def pair(self, code: str, name: str, password: str) -> Account:
+        """Make the account that a code stands for. Raises FormError; the code stays valid if only name or password is refused."""
+        name = name.strip().lower()
+        with self._changed() as data:
+            pairing = data.get("pairing")
+            given = re.sub(r"[^A-Z0-9]", "", code.upper())
+            if pairing is None or not _valid(pairing, given):
+                if pairing is not None:
+                    pairing["tries"] += 1
+                raise FormError("pair.wrong_code", "code")
+            if not _NAME.fullmatch(name):
+                raise FormError("pair.wrong_name", "name")
+            if name in data["accounts"]:
+                raise FormError("pair.name_taken", "name")
+            check_password(password, name)
+            data["accounts"][name] = {"role": pairing["role"], **_stored(password)}
+            data["pairing"] = None
+            return _account(name, data["accounts"][name])
+
+    def set_password(self, name: str, password: str) -> None:
+        """Raises FormError for a password that is too short or too long."""
+        check_password(password, name)
+        with self._changed() as data:
+            data["accounts"][name].update(_stored(password))
+
+    def remove(self, name: str) -> None:
+        """Raises FormError for an unknown account, and for the last owner."""
+        with self._changed() as data:
+            if name not in data["accounts"]:
+                raise FormError("account.unknown", "account")
+            others = [n for n, e in data["accounts"].items() if e["role"] == "owner" and n != name]
+            if data["accounts"][name]["role"] == "owner" and not others:
+                raise FormError("account.last_owner", "account")
+            del data["accounts"][name]
+
+    # ---- the file
+
+    def _read(self) -> dict[str, Any]:
+        try:
+            at = self.path.stat()
+        except FileNotFoundError:
+            return {"accounts": {}, "pairing": None}
+        except OSError as e:
+            raise self._fault("read", e) from None
+        seen = (at.st_mtime_ns, at.st_ino, at.st_size)
+        if seen != self._seen:
+            try:
+                self._data, self._seen = json.loads(self.path.read_text(encoding="utf-8")), seen
+            except (OSError, ValueError) as e:
+                raise self._fault("read", e) from None
+        return self._data
+
+    @contextlib.contextmanager
+    def _changed(self) -> Iterator[dict[str, Any]]:
+        """The data to change; written also after a FormError, since a wrong code counts."""
+        try:
+            self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            with (self.path.parent / "accounts.lock").open("a") as lock:
+                give_to_owner(self.path.parent / "accounts.lock")
+                fcntl.flock(lock, fcntl.LOCK_EX)
+                data = json.loads(json.dumps(self._read()))
+                try:
+                    yield data
+                finally:
+                    self._write(data)
+        except OSError as e:
+            raise self._fault("write", e) from None
+
+    def _write(self, data: dict[str, Any]) -> None:
+        part = self.path.with_suffix(".part")
+        descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            json.dump(data, file)
+            file.flush()
+            os.fsync(file.fileno())
+        give_to_owner(part)
+        part.replace(self.path)
+
+    def _fault(self, verb: str, e: Exception) -> StorageError:
+        reason = e.strerror if isinstance(e, OSError) and e.strerror else e
+        fix = "free space on its disk, and run the command as the user of the page, or with sudo"
+        return StorageError(f"cannot {verb} the accounts of the page in {self.path}: {reason}", fix)
+
+
+def give_to_owner(path: Path) -> None:
+    """A file that root writes belongs to the user of its folder, else the page could not read it."""
+    owner = path.parent.stat()
+    if os.geteuid() == 0 and owner.st_uid != 0:
+        os.chown(path, owner.st_uid, owner.st_gid)
+
+
+def check_password(password: str, name: str) -> None:
+    """Raises FormError. Length alone counts; any characters are accepted (NIST SP 800-63B)."""
+    if not PASSWORD[0] <= len(password) <= PASSWORD[1]:
+        raise FormError("pair.wrong_password", "password", least=PASSWORD[0], most=PASSWORD[1])
+    if name and password.lower().replace(name, "").strip("0123456789 ") == "":
+        raise FormError("pair.password_is_name", "password")
+
+
+def _account(name: str, entry: dict[str, Any]) -> Account:
+    return Account(name=name, role="owner" if entry["role"] == "owner" else "viewer", stamp=entry["salt"])
+
+
+def _stored(password: str) -> dict[str, Any]:
+    entry: dict[str, Any] = {"salt": secrets.token_hex(16), **COST}
+    return entry | {"hash": _hash(password, entry)}
+
+
+def _hash(password: str, entry: dict[str, Any]) -> str:
+    n, r, p = entry["n"], entry["r"], entry["p"]
+    key = hashlib.scrypt(
+        password.encode("utf-8", "surrogatepass"), salt=bytes.fromhex(entry["salt"]), n=n, r=r, p=p, maxmem=1 << 26
+    )
+    return key.hex()
+
+
+def _valid(pairing: dict[str, Any], code: str) -> bool:
+    in_time = time.time() < pairing["until"] and pairing["tries"] < CODE_TRIES
+    return in_time and hmac.compare_digest(_digest(code), pairing["hash"])
+
+
+def _digest(code: str) -> str:
+    return hashlib.sha256(code.encode()).hexdigest()

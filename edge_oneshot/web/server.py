@@ -1,0 +1,132 @@
+"""Start the page: its certificate, its first pairing code, its server."""
+
+from __future__ import annotations
+
+import logging
+import socket
+import subprocess
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from edge_oneshot.config import Config
+from edge_oneshot.errors import EdgeOneshotError
+from edge_oneshot.web.accounts import Accounts
+from edge_oneshot.web.app import make_app
+from edge_oneshot.web.audit import Audit
+from edge_oneshot.web.cameras import Cameras, state_folder
+from edge_oneshot.web.site import Site, host_names
+
+log = logging.getLogger(__name__)
+
+LOOPBACK = ("127.0.0.1", "::1", "localhost")
+CERTIFICATE_DAYS = 3650
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listen:
+    """Where the page listens. names: further names of this device. tls: own certificate, unless cert and key name another.
+
+    proxy: a reverse proxy on this device serves https and passes the requests on.
+    """
+
+    host: str = "127.0.0.1"
+    port: int = 8420
+    names: tuple[str, ...] = ()
+    cert: Path | None = None
+    key: Path | None = None
+    proxy: bool = False
+
+    @property
+    def tls(self) -> bool:
+        return not self.proxy and (self.cert is not None or self.host not in LOOPBACK)
+
+
+def serve(configs: Sequence[Config], listen: Listen, say: Callable[[str], None]) -> None:
+    """Serve the page until SIGTERM or SIGINT. say: prints the address, and the pairing code of a first start.
+
+    Raises EdgeOneshotError if the port is taken, or the certificate cannot be made.
+    """
+    import uvicorn
+
+    folder = state_folder(configs[0])
+    accounts = Accounts(folder / "accounts.json")
+    cert, key = (listen.cert, listen.key) if listen.cert else own_certificate(folder) if listen.tls else (None, None)
+    site = Site(
+        cameras=Cameras(configs),
+        accounts=accounts,
+        audit=Audit(folder / "audit.log"),
+        hosts=host_names((*listen.names, listen.host, *_addresses(listen.host))),
+        secure=listen.tls or listen.proxy,
+    )
+    opened = _bind(listen)
+    scheme = "https" if listen.tls else "http"
+    host = f"[{listen.host}]" if ":" in listen.host else listen.host
+    say(f"the page: {scheme}://{host}:{opened.getsockname()[1]}/")
+    if not accounts.all:
+        say(f"pairing code, valid for 10 minutes: {accounts.new_code('owner')}")
+    config = uvicorn.Config(
+        make_app(site),
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        date_header=True,
+        http="h11",
+        ws="none",
+        lifespan="off",
+        limit_concurrency=64,
+        h11_max_incomplete_event_size=32 * 1024,
+        timeout_keep_alive=10,
+        timeout_graceful_shutdown=2,
+        proxy_headers=listen.proxy,
+        forwarded_allow_ips="127.0.0.1" if listen.proxy else "",
+        ssl_certfile=cert,
+        ssl_keyfile=key,
+    )
+    uvicorn.Server(config).run(sockets=[opened])
+
+
+def _bind(listen: Listen) -> socket.socket:
+    family = socket.AF_INET6 if ":" in listen.host else socket.AF_INET
+    opened = socket.socket(family, socket.SOCK_STREAM)
+    opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        opened.bind((listen.host, listen.port))
+    except OSError as e:
+        opened.close()
+        raise EdgeOneshotError(
+            f"cannot listen at {listen.host} port {listen.port}: {e.strerror or e}",
+            "stop the other page, or name another --port or --host",
+        ) from None
+    opened.set_inheritable(True)
+    return opened
+
+
+def _addresses(host: str) -> list[str]:
+    """The addresses of this device, if the page listens on all of them."""
+    if host not in ("0.0.0.0", "::"):
+        return []
+    try:
+        done = subprocess.run(["hostname", "-I"], capture_output=True, text=True, timeout=5, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return []
+    return done.stdout.split()
+
+
+def own_certificate(folder: Path) -> tuple[Path, Path]:
+    """A certificate of this device's own, made at the first start. Browsers ask once whether they shall trust it."""
+    cert, key = folder / "page.crt", folder / "page.key"
+    if cert.exists() and key.exists():
+        return cert, key
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    names = ",".join(f"DNS:{n}" for n in sorted(host_names()) if not n.replace(".", "").isdigit() and ":" not in n)
+    command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
+    command += ["-days", str(CERTIFICATE_DAYS), "-subj", f"/CN={socket.gethostname()}"]
+    command += ["-addext", f"subjectAltName={names},IP:127.0.0.1", "-keyout", str(key), "-out", str(cert)]
+    try:
+        subprocess.run(command, capture_output=True, text=True, timeout=60, check=True, umask=0o077)
+    except (OSError, subprocess.SubprocessError) as e:
+        reason = getattr(e, "stderr", None) or e
+        fix = "sudo apt-get install openssl; or give --cert and --key, or --behind-proxy"
+        raise EdgeOneshotError(f"cannot make a certificate for the page: {reason}", fix) from None
+    return cert, key

@@ -1,0 +1,193 @@
+"""The page in a real browser, with a real `edge-oneshot run` and a real `edge-oneshot web run`, as a new user meets it."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from browser_parts import Chromium, axe_or_reason, missing
+from pictures import Pixels, empty_scene, view
+from waiting import wait_until
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "e2e"))
+
+from device import Device
+
+pytestmark = pytest.mark.xdist_group("browser")
+PASSWORD = "three words and more"
+CYCLES = 60  # of the pictures: a person, the wall, another person, the wall; 4.8 s each
+
+
+@pytest.fixture
+def device(short_path: Path, collins: Pixels, hopper: Pixels) -> Iterator[Device]:
+    decision = {"gone_after_s": 0.5, "unknown_frames": 5}
+    options = {"decision": decision, "device": {"name": "Front door"}, "mqtt": {"enabled": False}}
+    with Device(short_path, 0, pace="camera", fps=10, **options) as made:
+        wall = [empty_scene(seed=n) for n in range(2)] * 4
+        people = [[view(portrait, n) for n in range(8)] * 2 for portrait in (collins, hopper)]
+        made.camera.show([*people[0], *wall, *people[1], *wall] * CYCLES)
+        made.start()
+        yield made
+
+
+@pytest.fixture
+def page(device: Device, short_path: Path) -> Iterator[tuple[str, str]]:
+    """(address, pairing code) of the page's process."""
+    log = short_path / "web.log"
+    with log.open("wb") as file:
+        process = subprocess.Popen([*device.command, "web", "run", "--port", "0"], stdout=file, stderr=file)
+    try:
+        text = wait_until(lambda: "pairing code" in log.read_text() and log.read_text(), "the page to start")
+        yield re.findall(r"the page: (\S+)/", text)[0], re.findall(r"minutes: (\S+)", text)[0]
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(15) in (0, -signal.SIGTERM), log.read_text()
+        assert "Traceback" not in log.read_text(), log.read_text()
+    finally:
+        process.kill()
+        process.wait()
+
+
+@pytest.fixture
+def chromium(page: tuple[str, str], short_path: Path) -> Iterator[Chromium]:
+    if reason := missing():
+        if os.environ.get("CI") == "true":
+            pytest.fail(reason)
+        pytest.skip(reason)
+    opened = Chromium(short_path / "profile", page[0], axe_or_reason())
+    yield opened
+    opened.close()
+
+
+def test_a_new_user_pairs_enrolls_and_sees_a_visit(
+    device: Device, page: tuple[str, str], chromium: Chromium, portrait_files: dict[str, Path]
+) -> None:
+    b = chromium
+    _pair(b, page[1])
+    _live(b)
+    _enroll(b, portrait_files)
+    _visits(b)
+    _rename_while_the_daemon_restarts(b, device)
+    _phone(b)
+    _remove(b)
+    assert b.faults == [], "\n".join(b.faults)
+
+
+def _pair(b: Chromium, code: str) -> None:
+    b.open("/")
+    b.check("pair", picture=True)
+    b.fill(code=code, name="anna", password=PASSWORD, again=PASSWORD)
+    b.press("Connect")
+    b.sees("Nobody is enrolled yet")
+    b.check("empty")
+
+
+def _live(b: Chromium) -> None:
+    b.press("Live")
+    wait_until(lambda: b.all("#boxes rect.unknown"), "a box around an unknown face")
+    b.sees("this face can be enrolled")
+
+
+def _enroll(b: Chromium, files: dict[str, Path]) -> None:
+    b.open("/enroll")
+    b.fill(name="Eileen Collins")
+    b.one("#picture").send_keys(str(files["collins"]))
+    wait_until(lambda: b.one("#preview").is_displayed(), "the preview")
+    wait_until(lambda: b.one("#frame").is_displayed(), "the live picture")
+    b.check("enroll", picture=True)
+    b.one("#picture").send_keys(str(files["nobody"]))
+    b.press("Check the picture")
+    b.sees("No face found")
+    assert b.one("#name").get_attribute("value") == "Eileen Collins", "what was typed is still there"
+    b.one("#picture").send_keys(str(files["collins"]))
+    b.press("Check the picture")
+    b.check("confirm", picture=True)
+    b.press("Enroll Eileen Collins")
+    b.sees("Eileen Collins is enrolled. The picture was not kept.")
+    b.check("person", picture=True)
+
+    b.open("/enroll")
+    b.fill(name="Another")
+    b.one("#picture").send_keys(str(files["collins"]))
+    wait_until(lambda: b.one("#preview").is_displayed(), "the preview")
+    b.press("Check the picture")
+    b.sees("This looks like Eileen Collins")
+    b.check("look-alike", picture=True)
+    b.press("Do not enroll")
+    b.open("/people")
+    b.check("people")
+
+
+def _visits(b: Chromium) -> None:
+    def matched() -> bool:
+        b.open("/visits?result=match")
+        return "Eileen Collins" in b.one("main").text and bool(b.all("ul.visits"))
+
+    b.open("/live")
+
+    def stopped() -> bool:
+        """With a match in the picture that stays."""
+        wait_until(lambda: b.all("#boxes rect.match") and "is recognized" in b.text, "a recognized face")
+        b.one("#toggle").click()
+        if not b.all("#boxes rect.match"):
+            b.one("#toggle").click()
+        return bool(b.all("#boxes rect.match"))
+
+    wait_until(stopped, "a still picture of a match")
+    b.check("live", picture=True)
+    wait_until(matched, "a visit of Eileen Collins")
+    b.open("/visits")
+    b.one("ul.visits summary").click()
+    b.sees("Frames with this face")
+    b.check("visits", picture=True)
+    b.open("/device")
+    b.sees("running")
+    b.check("device", picture=True)
+    b.open("/device/configuration")
+    b.check("configuration")
+    b.open("/account")
+    b.sees("paired")
+    b.check("account")
+
+
+def _rename_while_the_daemon_restarts(b: Chromium, device: Device) -> None:
+    b.open("/people/eileen-collins")
+    device.stop()
+    b.fill(to="Eileen M. Collins")
+    b.press("Rename")
+    b.sees("is not running")
+    b.sees("What to do: Start it: edge-oneshot")
+    b.check("stopped")
+    device.start()
+    b.press("Try again")
+    b.sees("Eileen Collins is now called Eileen M. Collins.")
+
+
+def _phone(b: Chromium) -> None:
+    b.size(390, 780)
+    b.scheme("dark")
+    for path in ("/live", "/people", "/people/eileen-collins", "/enroll", "/visits", "/device", "/account"):
+        b.open(path)
+        wide = b.driver.execute_script("return document.documentElement.scrollWidth")
+        assert wide <= 390, f"{path} is {wide} px wide on a phone"
+        if path in ("/live", "/visits", "/people"):
+            b.check("phone-" + path.strip("/"), picture=path != "/live")
+    b.size(1000, 760)
+    b.scheme("light")
+
+
+def _remove(b: Chromium) -> None:
+    b.open("/people/eileen-collins")
+    b.press("Remove")
+    b.sees("cannot be undone")
+    b.check("remove")
+    b.press("Remove Eileen M. Collins")
+    b.sees("Eileen M. Collins was removed.")
+    b.press("Log out")
+    b.sees("Log in")
+    b.check("login")
