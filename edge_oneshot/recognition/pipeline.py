@@ -98,12 +98,21 @@ class Pipeline:
 
     def encode(self, sample: Sample, encoder: TwinEncoder | None = None) -> Embedding:
         """encoder: one of `older`; None: the current one."""
-        encoder = encoder or self.encoder
+        *_, whole = self.encode_in_steps(sample, encoder or self.encoder)
+        return whole
+
+    def encode_in_steps(self, sample: Sample, encoder: TwinEncoder) -> Iterator[Embedding]:
+        """The same as TwinEncoder.steps. The last one is the embedding."""
         with self.stage("encode"):
             chip = sample.older_chips[encoder.encoder_id] if self._own_chip(encoder) else sample.chip
             if sample.face is not None:  # a dark drawing or part on a belt is not a face at night
                 chip = replace(chip, pixels=for_encoder(chip.pixels, sample.quality.luma))
-            return encoder.encode(chip)
+            steps = encoder.steps(chip)
+            step = next(steps, None)
+        while step is not None:
+            yield step
+            with self.stage("encode"):
+                step = next(steps, None)
 
     def encode_older(self, sample: Sample) -> tuple[Embedding, ...]:
         """The embeddings by `older`, without an encoder that takes another chip and came after the sample."""

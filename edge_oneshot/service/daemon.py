@@ -118,7 +118,7 @@ class Daemon:
 
     def _observe(self, frame: Frame) -> list[Observation]:
         start = time.perf_counter()
-        observations = self.recognizer.observe(frame)
+        observations = self.recognizer.follow(frame, self.tracker)
         seconds = time.perf_counter() - start
         self._exposure.follow([o.sample.quality.luma for o in observations if o.sample.face], frame.captured_ns)
         stages = {**self.recognizer.pipeline.stage_seconds, "frame": seconds}
