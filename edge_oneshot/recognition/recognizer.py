@@ -170,7 +170,7 @@ class Recognizer:
 
     def follow(self, frame: Frame, tracker: Tracker) -> list[Observation]:
         """As `observe`, for frames whose observations the tracker gets: what it knows already is not computed again."""
-        samples = self.pipeline.samples(frame)
+        samples = self.pipeline.samples(frame, calm=tracker.calm(frame.captured_ns))
         tasks = tracker.plan(samples, frame.captured_ns)
         return [self._observe(sample, task) for sample, task in zip(samples, tasks, strict=True)]
 
