@@ -30,9 +30,9 @@ NEAR = (
 )
 SIZE = 1.25  # factor between the inter-eye distances at which the face is another picture
 TURN_DEG = 12.0
-# Correlation of two aligned faces, SIGN_PX wide cells. 99.9 % of pairs of people have less than 0.82; the consecutive frames of a
-# walking person have more than 0.96 in 99 of 100 cases (LFW sets 1-4; docs/explanation/attention.md).
-ALIKE = 0.9
+# Correlation of two aligned faces, in cells of SIGN_PX. Of the consecutive frames of a walking person 99 % have more than 0.96; of pairs
+# of people in the same light and pose 0.2 % do, in different pictures 1 in 7 million (docs/explanation/attention.md).
+ALIKE = 0.96
 SIGN_PX, RIM = 4, 8
 # A non-match this far below the threshold, or further, is certain enough to wait for the next re-check.
 CERTAIN = 0.15

@@ -74,7 +74,8 @@ class Pipeline:
         made_for = self.gates, self.older
         with self.stage("locate"):
             before = {id(s.face): s for s in self._before}
-            faces = self._follow(frame) if calm and made_for == self._made_for else None
+            resting = calm and self.pad is None and made_for == self._made_for
+            faces = self._follow(frame) if resting else None
             if faces is None:
                 faces = self.locator.locate(frame) if self._lookout is None else self._lookout.locate(frame)
                 self._still.searched(frame)
