@@ -20,6 +20,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from common import headline, lfw_images
@@ -34,13 +35,14 @@ from edge_oneshot.evaluation.results import to_json
 from edge_oneshot.evaluation.under_test import open_recognizer
 from edge_oneshot.evaluation.visit_rates import VideoResult, measure
 from edge_oneshot.evaluation.visits import EventRecorder, Visit
-from edge_oneshot.matching.compare import References, decide, score_all
-from edge_oneshot.matching.threshold import Rule, Target, Threshold
-from edge_oneshot.matching.track import Tracker
+from edge_oneshot.matching.compare import References
+from edge_oneshot.matching.threshold import Rule, Target
+from edge_oneshot.model.runtime import Runtime
 from edge_oneshot.recognition.enrollment import enroll_from_frame
 from edge_oneshot.recognition.pipeline import Pipeline
 from edge_oneshot.recognition.recognizer import Recognizer
-from edge_oneshot.types import Frame, Identity, Observation, Template
+from edge_oneshot.service.compose import build_tracker
+from edge_oneshot.types import Frame, Identity, Template
 
 Pixels = NDArray[np.uint8]
 Walk = Iterator[tuple[Image.Image, tuple[int, int]]]  # for each frame: an image, and the place of its upper left corner
@@ -150,26 +152,60 @@ def schedule(
     return [coming[i] for i in rng.permutation(len(coming))]
 
 
+class Memo:
+    """A network that is asked the same by several pipelines within one frame: it answers once."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        self.known: dict[bytes, tuple[NDArray[Any], ...]] = {}
+        self._invoke = runtime.invoke
+        runtime.invoke = self  # type: ignore[method-assign]
+
+    def __call__(self, value: NDArray[Any]) -> tuple[NDArray[Any], ...]:
+        key = value.tobytes()
+        if key not in self.known:
+            self.known[key] = self._invoke(value)
+        return tuple(v.copy() for v in self.known[key])
+
+
+class Played:
+    """One way to pass the frames of the day through pipeline and tracker, at one threshold, and its events."""
+
+    def __init__(self, config: Config, recognizer: Recognizer, rule: Rule, *, follows: bool) -> None:
+        shared, names = recognizer.pipeline, recognizer.people.names
+        self._recognizer, self._follows = open_recognizer(config), follows
+        self._recognizer.pipeline = Pipeline(shared.encoder, shared.locator, shared.gates)
+        self._recognizer.people.use(recognizer.references, names)
+        self._recognizer.rule = rule
+        self.threshold = self._recognizer.threshold
+        self.recorder = EventRecorder(build_tracker(config, self._recognizer), names)
+        self.invokes = 0
+
+    def add(self, frame: Frame) -> None:
+        if self._follows:
+            seen = self._recognizer.follow(frame, self.recorder.tracker)
+        else:
+            seen = self._recognizer.observe(frame)
+        self.invokes += sum(2 - o.one_view for o in seen if o.embedding is not None)
+        self.recorder.add("day", seen, frame.captured_ns)
+
+
 class Day:
-    """Plays scenes, and records the events at several thresholds on the same frames."""
+    """Plays scenes, and records the events of the same frames in two ways at several thresholds.
+
+    daemon: as the daemon does. each: every face of every frame is computed anew.
+    """
 
     def __init__(self, recognizer: Recognizer, config: Config) -> None:
-        self.recognizer, self.references = recognizer, recognizer.references
-        names, references = recognizer.people.names, recognizer.references
-        self.card, rule = recognizer.pipeline.encoder.card, recognizer.rule
+        rule, pipeline = recognizer.rule, recognizer.pipeline
         rules = [Rule(target=Target(fpir=claim), thresholds=rule.thresholds, cohort=rule.cohort) for claim in CLAIMS]
-        self.thresholds = [r(references.template_counts) for r in rules]
-        self.recorders = [EventRecorder(self._tracker(config, t.value), names) for t in self.thresholds]
+        self.daemon, self.each = (
+            [Played(config, recognizer, r, follows=follows) for r in rules] for follows in (True, False)
+        )
+        assert pipeline.locator is not None
+        parts = (pipeline.encoder, pipeline.locator.finder, pipeline.locator.refiner, pipeline.locator.placer)
+        self._memos = [Memo(part.runtime) for part in parts]
         self.visits: list[Visit] = []
         self.at_s, self.scenes = 0.0, 0
-
-    def _tracker(self, config: Config, threshold: float) -> Tracker:
-        comparator = self.card.comparator
-        return Tracker(
-            config.decision,
-            lambda a, b: bool(score_all(comparator, a.vector[None], b.vector)[0] >= threshold),
-            self.references.score,
-        )
 
     def play(self, together: Sequence[tuple[Person, Path | bytes]], rng: np.random.Generator) -> None:
         """One scene, with one or two people."""
@@ -177,28 +213,20 @@ class Day:
         for pixels in render([walk(source, rng, i == 0) for i, (_, source) in enumerate(together)], rng):
             now_ns = round(self.at_s * 1e9) + 1
             frame = Frame(pixels=pixels, seq=0, captured_ns=now_ns, captured_at=datetime.now(UTC), source="day")
-            seen = self.recognizer.observe(frame)
-            for threshold, recorder in zip(self.thresholds, self.recorders, strict=True):
-                recorder.add("day", [self._decided(o, threshold) for o in seen], now_ns)
+            for memo in self._memos:
+                memo.known.clear()
+            for played in (*self.daemon, *self.each):
+                played.add(frame)
             self.at_s += 1 / FPS
         for person, _ in together:
             name = person.name if person.enrolled else None
             self.visits.append(Visit(video="day", start_s=start_s, end_s=self.at_s + 2, name=name, person=person.name))
         self.scenes += 1
 
-    def _decided(self, observation: Observation, threshold: Threshold) -> Observation:
-        if observation.embedding is None:
-            return observation
-        return replace(observation, decision=decide(observation.embedding, self.references, threshold, self.card))
-
-    def end(self, gallery: int) -> list[VideoResult]:
-        """The result at each threshold."""
-        for recorder in self.recorders:
-            recorder.end("day")
-        return [
-            measure(self.visits, r.events, r.lengths_s["day"], t, gallery)
-            for r, t in zip(self.recorders, self.thresholds, strict=True)
-        ]
+    def result(self, played: Played, gallery: int) -> VideoResult:
+        played.recorder.end("day")
+        recorder = played.recorder
+        return measure(self.visits, recorder.events, recorder.lengths_s["day"], played.threshold, gallery)
 
 
 def main() -> int:
@@ -228,18 +256,25 @@ def main() -> int:
         day.at_s += 5 + rng.exponential(max(0.0, 86400 / o.visits - 8))
         if day.scenes % 50 == 0:
             print(f"{len(day.visits)} of {coming} visits", file=sys.stderr, flush=True)
-    results = day.end(len(enrolled))
+    daemon, each = ([day.result(played, len(enrolled)) for played in way] for way in (day.daemon, day.each))
     text = (
         headline("A scripted day (benchmarks/day.py)")
-        + f"\nseed {o.seed}, {day.scenes} scenes, encoder {encoder_id[:19]}\n\n"
-        + "\n".join(lines(r) for r in results)
+        + f"\nseed {o.seed}, {day.scenes} scenes, encoder {encoder_id[:19]}\n"
     )
+    for title, way, results in (
+        ("As the daemon does", day.daemon, daemon),
+        ("Every face of every frame computed anew", day.each, each),
+    ):
+        text += f"\n{title}\n"
+        text += "\n".join(
+            f"\n{'encoder invokes':32} {p.invokes}\n{lines(r)}" for p, r in zip(way, results, strict=True)
+        )
     print(text)
     if o.out is not None:
         o.out.mkdir(parents=True, exist_ok=True)
         (o.out / f"day-{o.seed}.txt").write_text(text)
-        page = visit_report.page(results[0], day.recorders[0].events, encoder_id)
-        page.write(o.out / f"day-{o.seed}.html", to_json(results[0]))
+        page = visit_report.page(daemon[0], day.daemon[0].recorder.events, encoder_id)
+        page.write(o.out / f"day-{o.seed}.html", to_json(daemon[0]))
     return 0
 
 

@@ -15,11 +15,11 @@ from edge_oneshot.config import Config
 from edge_oneshot.doctor import Finding, fault, ok, warning
 from edge_oneshot.events.clock import clock_synced
 from edge_oneshot.service import system
+from edge_oneshot.service.pace import EASY_C, LIMIT_C
 
 GROUP = "edge-oneshot"
 # A full outbox and the logs of SQLite stay well below the second limit.
 LITTLE_DISK_BYTES, TOO_LITTLE_DISK_BYTES = 500_000_000, 50_000_000
-HOT_C = 80.0  # a Raspberry Pi throttles at this temperature
 SUPPLY = "use a power supply and a cable made for this board"
 # Bits of `vcgencmd get_throttled` (Raspberry Pi documentation): under-voltage now, throttled now, under-voltage since boot.
 UNDER_VOLTAGE, THROTTLED_NOW, EVER = 0x1, 0x2 | 0x4 | 0x8, 0x10000
@@ -151,7 +151,7 @@ def disk(config: Config) -> Finding:
 
 def power() -> Iterator[Finding]:
     """Under-voltage and heat, if the device reports them."""
-    bits, celsius = system.throttled(), system.temperature_c()
+    bits, celsius, limit_c = system.throttled(), system.temperature_c(), system.limit_c() or LIMIT_C
     if bits is not None and bits & UNDER_VOLTAGE:
         yield fault("power", f"under-voltage now (0x{bits:x})", SUPPLY)
     elif bits is not None and bits & EVER:
@@ -160,10 +160,11 @@ def power() -> Iterator[Finding]:
         yield warning("power", f"the processor is throttled now (0x{bits:x})", "cool the device")
     elif bits is not None:
         yield ok("power", "no under-voltage")
-    if celsius is not None and celsius >= HOT_C:
+    if celsius is not None and celsius > limit_c - EASY_C:
+        slow = "the processor is throttled" if celsius >= limit_c else "the daemon processes fewer frames"
         yield warning(
             "heat",
-            f"{celsius:.0f} degrees Celsius: the processor is throttled",
+            f"{celsius:.0f} degrees Celsius, and the limit is {limit_c:.0f}: {slow}",
             "add a heat sink or a fan, or lower camera.fps",
         )
     elif celsius is not None:

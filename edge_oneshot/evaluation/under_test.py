@@ -120,7 +120,7 @@ class VideoTest:
         for name, end_s in self._ends_s.items():
             shown_s = 0
             for frame in video.frames(self._camera, self._file.parent / name):
-                recorder.add(name, self._recognizer.observe(frame), frame.captured_ns)
+                recorder.add(name, self._recognizer.follow(frame, recorder.tracker), frame.captured_ns)
                 if shown_s < (now_s := min(end_s, int(recorder.at_s))):
                     on_done(now_s - shown_s)
                     shown_s = now_s

@@ -137,7 +137,7 @@ class EventRecorder:
     """
 
     def __init__(self, tracker: Tracker, names: Mapping[str, str]) -> None:
-        self._tracker, self._names = tracker, names
+        self.tracker, self._names = tracker, names
         self.events: list[VideoEvent] = []
         self.lengths_s: dict[str, float] = {}
         self._span_ns: tuple[int, int] | None = None
@@ -151,13 +151,13 @@ class EventRecorder:
         """Add one frame's observations, in order of time. captured_ns: monotonic capture time."""
         first_ns = captured_ns if self._span_ns is None else self._span_ns[0]
         self._span_ns = first_ns, captured_ns
-        self._keep(video, self._tracker.update(observations, captured_ns))
+        self._keep(video, self.tracker.update(observations, captured_ns))
 
     def end(self, video: str) -> None:
         """End the video, and all its tracks."""
         if self._span_ns is not None:
             first_ns, last_ns = self._span_ns
-            self._keep(video, self._tracker.expire(last_ns + LONG_AFTER_NS))
+            self._keep(video, self.tracker.expire(last_ns + LONG_AFTER_NS))
             self.lengths_s[video] = (last_ns - first_ns) / 1e9
         self._span_ns = None
 

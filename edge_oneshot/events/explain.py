@@ -109,7 +109,8 @@ class OpenTrack:
         if decision.kind is DecisionKind.MATCH and decision.candidate is not None:
             self.votes[decision.candidate.identity_id] += 1
         before = None if self.best is None else self.best.decision.margin
-        if self.best is None or before is None or (decision.margin is not None and decision.margin > before):
+        better = before is None or (decision.margin is not None and decision.margin > before)
+        if self.best is None or (better if self.best.one_view == observation.one_view else self.best.one_view):
             self.best = observation
 
     def add_event(self, event: Event) -> None:

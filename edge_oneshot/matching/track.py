@@ -11,67 +11,22 @@ stops matching it starts a new track.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
-from enum import Enum
+from dataclasses import replace
 
 import numpy as np
 
 from edge_oneshot.config import DecisionConfig
+from edge_oneshot.matching import attention
+from edge_oneshot.matching.attention import MIN_IOU, Task
 from edge_oneshot.matching.evidence import Evidence, Score
-from edge_oneshot.types import Box, DecisionKind, Embedding, Float64Array, Observation, PadDecision, Withheld
+from edge_oneshot.matching.track_result import ResultKind, Track, TrackResult, agrees, as_decided_now, rank, result_of
+from edge_oneshot.types import DecisionKind, Embedding, Observation, Sample, Withheld
 
-MIN_IOU = 0.2  # of the boxes of one person in two frames some 100 ms apart
+__all__ = ["ResultKind", "TrackResult", "Tracker"]
+
 # The weight of a frame that is too poor for a template against a known person: an approaching resident is seen poorly first.
 # Chosen, not measured.
 POOR = 0.25
-
-
-class ResultKind(Enum):
-    MATCH = "match"
-    UNKNOWN = "unknown"
-    REJECTED = "rejected"
-    GONE = "gone"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TrackResult:
-    """A result of a track. observation: the best one that supports it. frames: number of compared frames of the track.
-
-    identity_id: of a match, or of a match that is gone; None otherwise. first_ns, last_ns: monotonic capture times.
-    visit: of an unknown person who is gone: the mean of the track's embeddings by the measured encoder, of unit length; None
-    otherwise. views: how many independent views its frames are worth (neff of matching/evidence.py).
-    """
-
-    kind: ResultKind
-    track: int
-    identity_id: str | None
-    observation: Observation
-    frames: int
-    first_ns: int
-    last_ns: int
-    visit: Embedding | None = None
-    views: float = 1.0
-
-
-@dataclass(slots=True, kw_only=True)
-class Track:
-    number: int
-    box: Box | None  # None: the whole frame
-    first_ns: int
-    last_ns: int
-    evidence: Evidence
-    seen: int = 0
-    compared: int = 0
-    strangers: float = 0.0  # comparisons in a row that supported no identity; a poor one counts as POOR
-    result: ResultKind | None = None
-    identity_id: str | None = None
-    best: Observation | None = None
-    last: Observation | None = None
-    good: Observation | None = None  # the last one that is good enough for a template
-    withheld: Withheld | None = None  # at the newest frame
-    unlike: list[Observation] = field(default_factory=list)
-    summed: int = 0  # embeddings of the measured encoder that were compared
-    total: Float64Array | None = None  # their sum
 
 
 class Tracker:
@@ -96,6 +51,7 @@ class Tracker:
         self._config, self._alike, self._score, self._unit, self._measured = config, alike, score, unit, measured
         self._tracks: list[Track] = []
         self._count = 0
+        self._frame_ns = 0  # of the newest frame
 
     @property
     def present(self) -> tuple[list[str], int]:
@@ -122,16 +78,24 @@ class Tracker:
         """Drop the tracks of an identity that was removed from the gallery, without a result."""
         self._tracks = [t for t in self._tracks if t.identity_id != identity_id]
 
+    def plan(self, samples: Sequence[Sample], now_ns: int) -> list[Task]:
+        """What to do with each sample of the frame captured at now_ns, before `update` gets its observations."""
+        return attention.plan(self._tracks, samples, now_ns, self._frame_ns, self._config.unknown_frames)
+
+    def calm(self, now_ns: int) -> bool:
+        """Whether nothing but a change in the picture can change what is known at now_ns: no track is undecided or due."""
+        return attention.calm(self._tracks, now_ns, self._frame_ns)
+
     def update(self, observations: Sequence[Observation], now_ns: int) -> list[TrackResult]:
         """Process the observations of one frame, captured at now_ns (monotonic). Returns the results of this frame."""
-        results = self.expire(now_ns)
+        results, self._frame_ns = self.expire(now_ns), now_ns
         free = list(self._tracks)
         # Assign each face to at most one track, in order of certainty. First come pairs whose face matches the identity of
         # the track: people who pass each other have overlapping boxes, but different faces. Such a pair needs no overlap,
         # so a quick step causes neither `gone` nor a second match. Then pairs in falling order of overlap.
         # A face that is unlike the last one of a track is another person, as after a cut in a video.
         pairs = (
-            (_agrees(t, o), 0.0 if self._unlike_last(t, o) else self._overlap(t, o), i, t)
+            (agrees(t, o), 0.0 if self._unlike_last(t, o) else self._overlap(t, o), i, t)
             for i, o in enumerate(observations)
             for t in free
         )
@@ -188,11 +152,12 @@ class Tracker:
         face = observation.sample.face
         track.box, track.last, track.last_ns = None if face is None else face.box, observation, now_ns
         track.seen, track.withheld = track.seen + 1, None
-        if track.best is None or _rank(observation) > _rank(track.best):
+        if track.best is None or rank(observation) > rank(track.best):
             track.best = observation
         if observation.decision.kind is DecisionKind.NOT_COMPARED:
             return []
         track.compared += 1
+        track.checked, track.checked_ns = observation, now_ns
         if not observation.sample.reference_faults:
             track.good = observation
         measured = None if self._measured is None else observation.by(self._measured)
@@ -209,21 +174,21 @@ class Tracker:
         evidence = track.evidence.judge(self._config.confirm_frames)
         if evidence.identity_id is not None:
             track.result, track.identity_id = ResultKind.MATCH, evidence.identity_id
-            best = max((_as_decided_now(frame, observation) for frame in evidence.frames), key=_rank)
-            return [_result(track, ResultKind.MATCH, best)]
+            best = max((as_decided_now(frame, observation) for frame in evidence.frames), key=rank)
+            return [result_of(track, ResultKind.MATCH, best)]
         track.withheld = evidence.withheld
         known = evidence.together or decision.kind is DecisionKind.MATCH
         track.strangers = 0.0 if known else track.strangers + (POOR if observation.sample.reference_faults else 1.0)
         if track.result is None and track.strangers >= self._config.unknown_frames:
             track.result = ResultKind.UNKNOWN
             return [
-                _result(track, ResultKind.UNKNOWN, max(track.evidence.newest(self._config.unknown_frames), key=_rank))
+                result_of(track, ResultKind.UNKNOWN, max(track.evidence.newest(self._config.unknown_frames), key=rank))
             ]
         return []
 
     def _watch(self, track: Track, observation: Observation, now_ns: int) -> list[TrackResult]:
         """After a match: if another person has taken the place, end this track and begin a new one."""
-        if _agrees(track, observation):
+        if agrees(track, observation):
             track.unlike = []
         elif not observation.sample.reference_faults:  # a person who walks away is seen poorly
             track.unlike.append(observation)
@@ -240,9 +205,9 @@ class Tracker:
         if track.best is None:
             return []
         if track.result in (ResultKind.MATCH, ResultKind.UNKNOWN):
-            return [self._with_visit(_result(track, ResultKind.GONE, track.best), track)]
+            return [self._with_visit(result_of(track, ResultKind.GONE, track.best), track)]
         if track.seen >= self._config.unknown_frames:
-            return [_result(track, ResultKind.REJECTED, track.best)]
+            return [result_of(track, ResultKind.REJECTED, track.best)]
         return []  # too few frames for any result, even for rejected
 
     def _with_visit(self, result: TrackResult, track: Track) -> TrackResult:
@@ -252,49 +217,3 @@ class Tracker:
         length = max(float(np.linalg.norm(track.total)), 1e-9)
         visit = Embedding(vector=(track.total / length).astype(np.float32), encoder_id=self._measured)
         return replace(result, visit=visit, views=max(1.0, (track.summed / length) ** 2))
-
-
-def _agrees(track: Track, observation: Observation) -> bool:
-    """Whether the observation matches the identity of the track."""
-    candidate = observation.decision.candidate
-    return (
-        observation.decision.kind is DecisionKind.MATCH
-        and candidate is not None
-        and candidate.identity_id == track.identity_id
-    )
-
-
-def _as_decided_now(observation: Observation, newest: Observation) -> Observation:
-    """The observation with the present threshold: a match is reported with it, even if its best frame was decided earlier."""
-    now = None if observation.embedding is None else newest.by(observation.embedding.encoder_id)
-    assert now is not None, "only a frame of an encoder in use supports a match (Evidence.matched)"
-    decision = replace(
-        observation.decision,
-        kind=DecisionKind.MATCH,
-        threshold=now.decision.threshold,
-        target_fmr=now.decision.target_fmr,
-        target_fpir=now.decision.target_fpir,
-        rate=now.decision.rate,
-    )
-    return replace(observation, decision=decision)
-
-
-def _rank(observation: Observation) -> tuple[int, float]:
-    """The order of observations that represent a track: compared frames first, by their margin, since scores of different
-    encoders are not comparable; then attacks; then other refused frames."""
-    margin = observation.decision.margin
-    compared = observation.decision.kind is not DecisionKind.NOT_COMPARED
-    attack = observation.sample.pad.decision is PadDecision.ATTACK
-    return 2 if compared else int(attack), -1e9 if margin is None else margin
-
-
-def _result(track: Track, kind: ResultKind, observation: Observation) -> TrackResult:
-    return TrackResult(
-        kind=kind,
-        track=track.number,
-        identity_id=track.identity_id,
-        observation=observation,
-        frames=track.compared,
-        first_ns=track.first_ns,
-        last_ns=track.last_ns,
-    )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 
 from edge_oneshot.model.bundle import Bundle
@@ -26,12 +28,21 @@ class TwinEncoder:
 
     def encode(self, chip: Chip) -> Embedding:
         """The embedding of a chip. Raises ValueError for a chip of another shape."""
+        *_, whole = self.steps(chip)
+        return whole
+
+    def steps(self, chip: Chip) -> Iterator[Embedding]:
+        """The embedding of a chip, after that of the chip without its mirror image if both are unit vectors.
+
+        Each step is one run of the network, when it is asked for. Raises ValueError for a chip of another shape.
+        """
         vector = self._model(chip.pixels)
+        cosine = self.card.comparator.kind == "cosine"
         if self.card.mirror:
+            if cosine:
+                yield Embedding(vector=unit(vector), encoder_id=self.encoder_id)
             vector = unit(vector) + unit(self._model(np.ascontiguousarray(chip.pixels[:, ::-1])))
-        if self.card.comparator.kind == "cosine":
-            vector = unit(vector)
-        return Embedding(vector=vector, encoder_id=self.encoder_id)
+        yield Embedding(vector=unit(vector) if cosine else vector, encoder_id=self.encoder_id)
 
 
 def unit(vector: Float32Array) -> Float32Array:

@@ -15,6 +15,7 @@ from edge_oneshot.vision.light import for_encoder
 from edge_oneshot.vision.locate import BORDER
 from edge_oneshot.vision.lookout import Lookout
 from edge_oneshot.vision.steady import Steady
+from edge_oneshot.vision.still import Still
 from edge_oneshot.vision.tiles import tiling
 
 if TYPE_CHECKING:
@@ -49,7 +50,9 @@ class Pipeline:
             raise ValueError(f"locator: expected {'none' if locator else 'one'} for regions {encoder.card.regions!r}")
         self.encoder, self.locator, self.gates, self.pad = encoder, locator, gates, pad
         self._lookout = Lookout(locator) if far and locator is not None else None
-        self._steady = Steady()
+        self._steady, self._still = Steady(), Still()
+        self._before: list[Sample] = []  # of the last live frame
+        self._made_for: object = None  # the gates and encoders that these were made for
         self.older: tuple[TwinEncoder, ...] = ()
         self.stage_seconds: dict[str, float] = {}
 
@@ -58,18 +61,38 @@ class Pipeline:
         """The name of the method of presentation attack detection, or "not_performed"."""
         return PadDecision.NOT_PERFORMED.value if self.pad is None else self.pad.name
 
-    def samples(self, frame: Frame) -> list[Sample]:
+    def samples(self, frame: Frame, *, calm: bool = False) -> list[Sample]:
         """Every face (or the whole frame) of a live frame, largest first, aligned and measured, not yet encoded.
 
-        The chip of a dark face is the mean over the frames before (vision/steady.py).
+        The chip of a dark face is the mean over the frames before (vision/steady.py). calm: a face that has not changed
+        since the frame before may be the sample of that frame again, the same object (vision/still.py).
         A sample with `faults` must be neither compared nor enrolled. Starts `stage_seconds` afresh.
         """
         self.stage_seconds.clear()
         if self.locator is None:
             return [self._sample(frame, None)]
+        made_for = self.gates, self.older
         with self.stage("locate"):
-            faces = self.locator.locate(frame) if self._lookout is None else self._lookout.locate(frame)
-        return self._steady([self._sample(frame, face) for face in faces], frame)
+            before = {id(s.face): s for s in self._before}
+            resting = calm and self.pad is None and made_for == self._made_for
+            faces = self._follow(frame) if resting else None
+            if faces is None:
+                faces = self.locator.locate(frame) if self._lookout is None else self._lookout.locate(frame)
+                self._still.searched(frame)
+        same = [before.get(id(face)) for face in faces]
+        new = [self._sample(frame, face) for face, old in zip(faces, same, strict=True) if old is None]
+        made = iter(self._steady(new, frame) if new or not faces else new)
+        self._made_for = made_for
+        self._before = [next(made) if old is None else old for old in same]
+        return list(self._before)
+
+    def _follow(self, frame: Frame) -> list[Face] | None:
+        """The faces of the frame before, without a search; None: a search is needed."""
+        assert self.locator is not None
+        faces = self._still.follow(frame, [s.face for s in self._before if s.face is not None], self.locator)
+        if faces is not None and self._lookout is not None:
+            self._lookout.rest()
+        return faces
 
     def all_samples(self, frame: Frame) -> list[Sample]:
         """`samples` of a single frame: with `far` every tile is searched at once, and nothing is remembered."""
@@ -98,12 +121,21 @@ class Pipeline:
 
     def encode(self, sample: Sample, encoder: TwinEncoder | None = None) -> Embedding:
         """encoder: one of `older`; None: the current one."""
-        encoder = encoder or self.encoder
+        *_, whole = self.encode_in_steps(sample, encoder or self.encoder)
+        return whole
+
+    def encode_in_steps(self, sample: Sample, encoder: TwinEncoder) -> Iterator[Embedding]:
+        """The same as TwinEncoder.steps. The last one is the embedding."""
         with self.stage("encode"):
             chip = sample.older_chips[encoder.encoder_id] if self._own_chip(encoder) else sample.chip
             if sample.face is not None:  # a dark drawing or part on a belt is not a face at night
                 chip = replace(chip, pixels=for_encoder(chip.pixels, sample.quality.luma))
-            return encoder.encode(chip)
+            steps = encoder.steps(chip)
+            step = next(steps, None)
+        while step is not None:
+            yield step
+            with self.stage("encode"):
+                step = next(steps, None)
 
     def encode_older(self, sample: Sample) -> tuple[Embedding, ...]:
         """The embeddings by `older`, without an encoder that takes another chip and came after the sample."""

@@ -13,27 +13,20 @@ from edge_oneshot.cameras.images import to_frame
 from edge_oneshot.errors import GalleryError
 from edge_oneshot.gallery.naming import check_id, clean_name, propose_id
 from edge_oneshot.gallery.people import People
-from edge_oneshot.matching.compare import References, by_margin, decide, not_compared
+from edge_oneshot.matching.attention import WHOLE, Task
+from edge_oneshot.matching.compare import References, decide, not_compared
 from edge_oneshot.matching.threshold import Rule, Threshold
 from edge_oneshot.recognition.enrollment import CaptureSession, Enrollment, enroll_from_frame, probe_from_frame
+from edge_oneshot.recognition.glance import compare_in_steps
 from edge_oneshot.recognition.matcher import Matcher, build_matchers
 from edge_oneshot.recognition.recognition import Recognition
-from edge_oneshot.types import (
-    Comparison,
-    Decision,
-    DecisionKind,
-    Embedding,
-    Frame,
-    Identity,
-    Observation,
-    Sample,
-    UInt8Array,
-)
+from edge_oneshot.types import Decision, DecisionKind, Embedding, Frame, Identity, Observation, Sample, UInt8Array
 
 if TYPE_CHECKING:
     from edge_oneshot.config import Config
     from edge_oneshot.gallery.site import Site
     from edge_oneshot.gallery.store import Gallery
+    from edge_oneshot.matching.track import Tracker
     from edge_oneshot.model.card import EncoderCard
     from edge_oneshot.model.encoder import TwinEncoder
     from edge_oneshot.recognition.pipeline import Pipeline
@@ -175,18 +168,28 @@ class Recognizer:
         """Every face of a live frame, largest first, with its decision. Poor and unknown faces are values, not errors."""
         return [self._observe(sample) for sample in self.pipeline.samples(frame)]
 
-    def _observe(self, sample: Sample) -> Observation:
-        if sample.faults:
-            return Observation(sample=sample, embedding=None, decision=not_compared(sample.faults, self.threshold))
-        decided, *others = self._compare(sample)
-        return Observation(sample=sample, embedding=decided.embedding, decision=decided.decision, others=tuple(others))
+    def follow(self, frame: Frame, tracker: Tracker) -> list[Observation]:
+        """As `observe`, for frames whose observations the tracker gets: what it knows already is not computed again."""
+        samples = self.pipeline.samples(frame, calm=tracker.calm(frame.captured_ns))
+        tasks = tracker.plan(samples, frame.captured_ns)
+        return [self._observe(sample, task) for sample, task in zip(samples, tasks, strict=True)]
 
-    def _compare(self, sample: Sample) -> list[Comparison]:
-        """By each encoder that has a template of a person, first the one that decides. An empty gallery: the current one."""
-        used = [m for m in self.matchers if len(m.references)] or self.matchers[:1]
-        probes = [(m, self.pipeline.encode(sample, m.encoder)) for m in used]
-        with self.pipeline.stage("decide"):
-            return by_margin([matcher.compare(probe) for matcher, probe in probes])
+    def _observe(self, sample: Sample, task: Task = WHOLE) -> Observation:
+        if sample.faults or not task.encode:
+            return Observation(sample=sample, embedding=None, decision=not_compared(sample.faults, self.threshold))
+        (decided, *others), one_view = compare_in_steps(self.pipeline, sample, self._used, task)
+        return Observation(
+            sample=sample,
+            embedding=decided.embedding,
+            decision=decided.decision,
+            others=tuple(others),
+            one_view=one_view,
+        )
+
+    @property
+    def _used(self) -> Sequence[Matcher]:
+        """Those whose encoder has a template of a person. An empty gallery: the current encoder's."""
+        return [m for m in self.matchers if len(m.references)] or self.matchers[:1]
 
     # ---- pictures
 
@@ -204,7 +207,8 @@ class Recognizer:
         """The same for a picture of one person. Raises AcquisitionError unless it shows exactly one usable face."""
         self.people.refresh()
         sample = probe_from_frame(self.pipeline, to_frame(picture))
-        return self._recognition(sample, self._compare(sample)[0].decision)
+        (decided, *_), _ = compare_in_steps(self.pipeline, sample, self._used, WHOLE)
+        return self._recognition(sample, decided.decision)
 
     def verify(self, name: str, picture: Picture) -> Recognition:
         """Compare a picture with one enrolled person (1:1). name: name or identity.

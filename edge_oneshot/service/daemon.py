@@ -27,6 +27,7 @@ from edge_oneshot.mqtt.payloads import Health
 from edge_oneshot.recognition.recognizer import Recognizer
 from edge_oneshot.service import notices, site, system
 from edge_oneshot.service.door import Door
+from edge_oneshot.service.pace import Pace
 from edge_oneshot.service.reload import Plan
 from edge_oneshot.service.reporter import Reporter
 from edge_oneshot.service.requests import Requests
@@ -79,6 +80,7 @@ class Daemon:
         self.state = State.RUNNING
         self._sight = Sight()
         self._exposure = FaceExposure()
+        self._pace = Pace()
         self._enrolled = frozenset(recognizer.people.names)
         self._published = recognizer.references
         self._gallery_ns = time.monotonic_ns()
@@ -123,7 +125,7 @@ class Daemon:
 
     def _observe(self, frame: Frame) -> list[Observation]:
         start = time.perf_counter()
-        observations = self.recognizer.observe(frame)
+        observations = self.recognizer.follow(frame, self.tracker)
         seconds = time.perf_counter() - start
         self._exposure.follow([o.sample.quality.luma for o in observations if o.sample.face], frame.captured_ns)
         stages = {**self.recognizer.pipeline.stage_seconds, "frame": seconds}
@@ -228,10 +230,12 @@ class Daemon:
         try:
             while not stop.is_set():
                 self._serve(sources)
-                frame = camera.get(TICK_S)
+                frame = self._pace.take(camera, stop, TICK_S)
                 now_ns = time.monotonic_ns()
                 self._watch(camera)
                 self.step(frame, now_ns)
+                if frame is not None:
+                    self._pace.done(now_ns, time.monotonic_ns())
                 camera.expose(self._exposure.stops if self.config.camera.exposure == "faces" else 0.0)
                 if now_ns - self._health_ns >= self.config.mqtt.health_every_s * 1e9:
                     self._health_ns = now_ns

@@ -50,17 +50,53 @@ def resident_bytes() -> int | None:
     return pages * os.sysconf("SC_PAGE_SIZE")
 
 
-def temperature_c() -> float | None:
+THERMAL, FIRMWARE = Path("/sys/class/thermal"), Path("/sys/devices/platform")
+
+
+def temperature_c(thermal: Path = THERMAL) -> float | None:
     """Temperature of the processor, degrees Celsius; None without a thermal zone."""
-    try:
-        return int(Path("/sys/class/thermal/thermal_zone0/temp").read_text()) / 1000
-    except (OSError, ValueError):
-        return None
+    zone = _zone(thermal)
+    return None if zone is None else _celsius(zone / "temp")
 
 
-def throttled() -> int | None:
+def limit_c(thermal: Path = THERMAL) -> float | None:
+    """The lowest temperature at which the kernel slows the processor down; None if the zone states none, as on a Raspberry Pi."""
+    zone = _zone(thermal)
+    found = []
+    for kind in () if zone is None else zone.glob("trip_point_*_type"):
+        if _text(kind) == "passive":
+            celsius = _celsius(kind.with_name(kind.name.removesuffix("type") + "temp"))
+            found += [celsius] if celsius is not None and celsius > 0 else []
+    return min(found, default=None)
+
+
+def throttled(firmware: Path = FIRMWARE) -> int | None:
     """The Raspberry Pi firmware's throttling bits (as `vcgencmd get_throttled`), 0 = fine; None elsewhere."""
+    for path in firmware.glob("soc*/soc*:firmware/get_throttled"):
+        try:
+            return int(_text(path), 16)
+        except ValueError:
+            continue
+    return None
+
+
+def _zone(thermal: Path) -> Path | None:
+    """The thermal zone of the processor: the first that its type names so, else the first one."""
+    zones = sorted(thermal.glob("thermal_zone*"), key=lambda z: (len(z.name), z.name))
+    named = [z for z in zones if any(word in _text(z / "type").lower() for word in ("cpu", "soc", "x86_pkg"))]
+    return next(iter(named or zones), None)
+
+
+def _celsius(path: Path) -> float | None:
     try:
-        return int(Path("/sys/devices/platform/soc/soc:firmware/get_throttled").read_text(), 16)
-    except (OSError, ValueError):
+        return int(_text(path)) / 1000
+    except ValueError:
         return None
+
+
+def _text(path: Path) -> str:
+    """The content of a small file of the kernel; empty if it cannot be read."""
+    try:
+        return path.read_text().strip()
+    except (OSError, UnicodeDecodeError):
+        return ""

@@ -121,9 +121,9 @@ class Withheld(Enum):
 class Decision:
     """The decision on one capture.
 
-    NOT_COMPARED: the capture has faults: it failed a quality gate or is an attack. NON_MATCH without a candidate: the
-    gallery is empty. candidate, runner_up: the best and the second-best identity; those of a non-match are not
-    published. margin = score - threshold.
+    NOT_COMPARED: the capture has faults: it failed a quality gate or is an attack; or it was not encoded. NON_MATCH without
+    a candidate: the gallery is empty. candidate, runner_up: the best and the second-best identity; those of a non-match are
+    not published. margin = score - threshold.
     same_probability: probability that both are of one person, from the card's map of the score; None if it has none.
     target_fmr, target_fpir: the error rate that the threshold was chosen for; both None for a fixed threshold. rate: the
     same with the people that it holds against; None: no rate can be stated for this person.
@@ -188,8 +188,11 @@ class Comparison:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Observation:
-    """A sample and the decision on it. embedding: None if the sample has a fault.
+    """A sample and the decision on it. embedding: None if the sample has a fault, or was not encoded.
 
+    A face of a live frame that continues a decided track is not encoded in each frame (matching/attention.py): the decision
+    is then NOT_COMPARED without a fault. one_view: only the chip was encoded, not its mirror image, which could not have
+    changed the decision; such scores are not published.
     Where the gallery holds templates of several encoders, decision and embedding are those of the encoder that decided
     (matching/compare.py, by_margin), and `others` holds the comparisons by the other encoders.
     """
@@ -198,6 +201,7 @@ class Observation:
     embedding: Embedding | None
     decision: Decision
     others: tuple[Comparison, ...] = ()
+    one_view: bool = False
 
     @property
     def comparisons(self) -> tuple[Comparison, ...]:

@@ -140,6 +140,19 @@ class FaceLocator:
         seen = self._look(frame, face, MAX_STEP)
         return None if seen is None or seen[1] < SURE else seen[0]
 
+    def again(self, frame: Frame, face: Face) -> Face | None:
+        """The face as the refiner sees it near its last place, its box moved with it; None if it is not there."""
+        found = self.confirm_small(frame, face)
+        if found is None:
+            return None
+        (x0, y0), (x1, y1) = middle(face), middle(found)
+        return replace(found, box=in_frame(face, offset=(x1 - x0, y1 - y0)).box)
+
+    def follow(self, frame: Frame, face: Face) -> Face | None:
+        """The same with its landmarks placed, as `locate` gives it, without a search."""
+        found = self.again(frame, face)
+        return None if found is None else self.placer.place(frame, found)
+
     def _look(self, frame: Frame, face: Face, reach: float) -> tuple[Face, float] | None:
         """The refiner's face nearest to `face` and its score; None if none lies within reach, in inter-eye distances."""
         if face.inter_eye_px < 2.0:

@@ -11,10 +11,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from edge_oneshot.types import Face, Frame
-from edge_oneshot.vision.locate import FaceLocator, in_frame
+from edge_oneshot.vision.locate import FaceLocator
 from edge_oneshot.vision.motion import Motion
 from edge_oneshot.vision.schedule import Schedule
-from edge_oneshot.vision.tiles import Window, among, around, middle
+from edge_oneshot.vision.tiles import Window, among, around
 
 # A face with less than this between the eyes is remembered, as a share of the frame's longer side: the whole frame may miss it.
 SMALL = 0.06
@@ -40,12 +40,18 @@ class Lookout:
         self._locator = locator
         self._source: tuple[str, tuple[int, int]] | None = None
         self._last_ns = 0
+        self._schedule: Schedule | None = None
         self._small: list[Seen] = []  # of the frame before, and those lost since
+
+    def rest(self) -> None:
+        """A frame in which nothing has changed was not searched; the tiles are searched as often as otherwise."""
+        if self._schedule is not None:
+            self._schedule.rest()
 
     def locate(self, frame: Frame) -> list[Face]:
         """Faces in px of `frame.pixels`, largest first. Another camera, another size or a step back in time starts afresh."""
         locator, now_ns, source = self._locator, frame.captured_ns, (frame.source, frame.size)
-        if source != self._source or now_ns < self._last_ns:
+        if self._schedule is None or source != self._source or now_ns < self._last_ns:
             self._source, self._motion, self._schedule = source, Motion(), Schedule(frame.size)
             self._small = []
         found = locator.confirm_all(frame, locator.find(frame))
@@ -73,20 +79,12 @@ class Lookout:
                 continue
             again = None
             if old.at_ns == self._last_ns and old.alone < ALONE:
-                again = self._again(frame, old.face)
+                again = self._locator.again(frame, old.face)
             if again is not None and not among(again, [s.face for s in seen]):
                 seen.append(Seen(face=again, at_ns=frame.captured_ns, alone=old.alone + 1))
             elif again is None and frame.captured_ns - old.at_ns < LOST_NS:
                 lost.append(old)
         return lost
-
-    def _again(self, frame: Frame, face: Face) -> Face | None:
-        """The face as the refiner sees it near its last place, its box moved with it; None if it is not there."""
-        found = self._locator.confirm_small(frame, face)
-        if found is None:
-            return None
-        (x0, y0), (x1, y1) = middle(face), middle(found)
-        return replace(found, box=in_frame(face, offset=(x1 - x0, y1 - y0)).box)
 
     def _asked(self, frame: Frame, seen: Sequence[Seen], lost: Sequence[Seen]) -> list[Window]:
         """Windows around the faces that the finder should search for, longest missed first."""

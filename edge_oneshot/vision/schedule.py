@@ -54,6 +54,10 @@ class Schedule:
         self._waiting.append(chosen)
         return self.tiles[chosen]
 
+    def rest(self) -> None:
+        """A frame in which nothing moved was not searched. What is earned so is spent within two frames, however long it was."""
+        self._earned = min(2.0, self._earned + STILL)
+
     def _cells(self, moved: NDArray[np.bool_], tile: Window) -> int:
         sx, sy = moved.shape[1] / self.size[0], moved.shape[0] / self.size[1]
         rows = slice(int(tile.y * sy), int((tile.y + tile.height) * sy) + 1)

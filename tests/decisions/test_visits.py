@@ -168,8 +168,8 @@ def test_a_visit_after_the_end_is_refused_before_playing_if_the_length_is_known(
     table = tmp_path / "visits.csv"
     table.write_text(f"video,start_s,end_s,name\n{name},0.5,1,\n{name},2.5,4,Eileen\n")
     played = []
-    observe = Recognizer.observe
-    monkeypatch.setattr(Recognizer, "observe", lambda *args: played.append(1) or observe(*args))
+    follow = Recognizer.follow
+    monkeypatch.setattr(Recognizer, "follow", lambda *args: played.append(1) or follow(*args))
     arguments = ["evaluate", "video", "--visits", str(table), "--references", str(tmp_path / "people")]
     refused = CliRunner().invoke(cli, arguments).exception
     assert isinstance(refused, EdgeOneshotError)
