@@ -31,6 +31,7 @@ from edge_oneshot.service.pace import Pace
 from edge_oneshot.service.reload import Plan
 from edge_oneshot.service.reporter import Reporter
 from edge_oneshot.service.requests import Requests
+from edge_oneshot.service.roll import Roll
 from edge_oneshot.service.second_factor import SecondFactor
 from edge_oneshot.service.sight import Sight, State
 from edge_oneshot.service.vitals import Vitals
@@ -63,9 +64,10 @@ class Daemon:
         """
         self.config, self.recognizer, self.tracker, self.reporter = config, recognizer, tracker, reporter
         self.journal, self.door = journal, door
-        self._erase_removed()
         self._plan_reload = plan_reload
         self.second_factor = SecondFactor(config.decision.second_factor_s, reporter.event)
+        self._roll = Roll(recognizer, tracker, reporter, journal, self.second_factor)
+        self._roll.erase_removed()
         self.requests = Requests(
             recognizer,
             self._emit,
@@ -81,8 +83,6 @@ class Daemon:
         self._sight = Sight()
         self._exposure = FaceExposure()
         self._pace = Pace()
-        self._enrolled = frozenset(recognizer.people.names)
-        self._published = recognizer.references
         self._gallery_ns = time.monotonic_ns()
         self._health_ns = 0
 
@@ -157,7 +157,7 @@ class Daemon:
     def _emit(self, event: Event) -> None:
         self.reporter.event(event)
         system.notify("WATCHDOG=1")  # an import commits one event for each of its people: that is progress
-        if self.recognizer.references is not self._published:
+        if self._roll.outdated:
             self._gallery_changed()
         elif event.event_type == "threshold_changed":
             self.reporter.info(self.config, self.recognizer)
@@ -166,34 +166,13 @@ class Daemon:
         people = self.recognizer.people
         people.try_refresh()
         # A request may have read the change first, so compare with what was published.
-        if people.references is not self._published:
+        if self._roll.outdated:
             log.info("the gallery has changed: %d people, %d templates", len(people.names), len(people.references))
             self._gallery_changed()
 
     def _gallery_changed(self) -> None:
-        self._published = self.recognizer.references
-        now = frozenset(self.recognizer.people.names)
-        for identity_id in self._enrolled - now:
-            self.tracker.forget(identity_id)
-            self.second_factor.forget(identity_id)
-            if self.recognizer.people.may_hold(identity_id):
-                continue  # the row cannot be read; the person was not removed
-            self.reporter.forget(identity_id)
-            if self.journal is not None:
-                self.journal.forget(identity_id)
-        self._enrolled = now
-        self.reporter.people(self.recognizer.people.names)
+        self._roll.publish()
         self.reporter.info(self.config, self.recognizer)
-
-    def _erase_removed(self) -> None:
-        """Erase what journal and outbox hold of people who were removed meanwhile, by another instance perhaps.
-
-        Not while the gallery has a fault: it may not name all of its people.
-        """
-        if self.recognizer.people.whole:
-            self.reporter.keep_only(self.recognizer.people.names)
-            if self.journal is not None:
-                self.journal.keep_only(self.recognizer.people.names)
 
     def _pause(self, paused: bool) -> None:
         self.state = State.PAUSED if paused else State.RUNNING
@@ -214,7 +193,7 @@ class Daemon:
         self.second_factor.within_s = new.config.decision.second_factor_s
         if self.journal is not None:
             self.journal.reconfigure(new.config.decision)
-        self._erase_removed()
+        self._roll.erase_removed()
         self._gallery_changed()
         notices.of_threshold(self.recognizer, self.config)
         people = self.recognizer.people
