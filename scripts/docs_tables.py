@@ -24,6 +24,7 @@ ROOT = Path(__file__).parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "scripts")]
 
 import click  # noqa: E402
+from docs_conditions import conditions_table  # noqa: E402
 from docs_markdown import plain, table  # noqa: E402
 from docs_requests import request_sections, request_table  # noqa: E402
 
@@ -224,6 +225,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "command-line": command_sections,
     "configuration": configuration_tables,
     "exit-codes": exit_code_table,
+    "conditions": conditions_table,
     "topics": topic_table,
     "event-types": event_types,
     "event-fields": event_fields,
