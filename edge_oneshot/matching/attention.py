@@ -25,9 +25,8 @@ RECHECK_NS = 1_000_000_000
 OVERDUE_NS = 2 * RECHECK_NS
 MIN_IOU = 0.2  # of the boxes of one person in two frames some 100 ms apart
 STEADY_IOU = 0.5  # of the boxes of a face that stays in place
-NEAR = (
-    0.5  # distance between two boxes, as a share of the larger side, at which one may hide the other or take its place
-)
+# Distance between two boxes, as a share of the larger side, at which one face may hide the other or take its place.
+NEAR = 0.5
 SIZE = 1.25  # factor between the inter-eye distances at which the face is another picture
 TURN_DEG = 12.0
 # Correlation of two aligned faces, in cells of SIGN_PX. Of the consecutive frames of a walking person 99 % have more than 0.96; of pairs
@@ -71,9 +70,11 @@ def plan(
             if rank is not None:
                 ranked.append((rank, -1 if track is None else track.checked_ns, i))
     chosen: list[int] = []
+    rechecks = 0
     for rank, _, i in sorted(ranked):
-        if len(chosen) < (RECHECKS if rank == 2 else BUDGET):
+        if len(chosen) < BUDGET and (rank < 2 or rechecks < RECHECKS):
             chosen.append(i)
+            rechecks += rank == 2
     return [_task(own.get(i), unknown_frames) if i in chosen else HELD for i in range(len(samples))]
 
 
@@ -123,7 +124,7 @@ def _rank(
     if track.last is not None and sample is track.last.sample:
         return None  # nothing has changed since that picture
     changed = track.last_ns != before_ns or _changed(track, sample) or _crowded(i, samples)
-    if changed and waited_ns >= OVERDUE_NS:
+    if waited_ns >= OVERDUE_NS:
         return 0
     return 1 if changed else 2 if waited_ns >= RECHECK_NS else None
 

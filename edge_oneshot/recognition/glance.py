@@ -1,7 +1,8 @@
 """A comparison that ends after the first of two views of a face, where the second one cannot change the decision.
 
-An embedding is the mean over a chip and its mirror image. The score of the chip alone differs from that of both by less than
-CLEAR in all of the measured comparisons (docs/explanation/attention.md), so a clear decision stays what it is.
+An embedding is the mean over a chip and its mirror image. The score of the chip alone differs from that of both by 0.016 in the
+standard deviation, and by at most 0.12 in the measured comparisons (docs/explanation/attention.md). So a decision that is
+clear by CLEAR stays what it is.
 """
 
 from __future__ import annotations

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
@@ -12,7 +13,7 @@ from pictures import Pixels
 from samples import face, score, seen
 
 from edge_oneshot.config import DecisionConfig
-from edge_oneshot.matching.attention import ALIKE, BUDGET, RECHECK_NS, Task, signature
+from edge_oneshot.matching.attention import ALIKE, BUDGET, OVERDUE_NS, RECHECK_NS, Task, signature
 from edge_oneshot.matching.compare import not_compared
 from edge_oneshot.matching.threshold import Threshold
 from edge_oneshot.matching.track import ResultKind, Tracker
@@ -148,6 +149,18 @@ def test_undecided_faces_go_before_changed_ones() -> None:
     for _ in range(3):
         door.show([*near, ("new", "", 3000.0)])
     assert all(9 in e and len(e) == BUDGET for e in door.encoded[-3:])
+
+
+@pytest.mark.parametrize("undecided", [1, 3, 9])
+def test_undecided_faces_do_not_keep_a_decided_one_from_its_re_check(undecided: int) -> None:
+    door = Door(DecisionConfig(unknown_frames=500))
+    people = [("a", "alice", 100.0), *((str(i), "", 300.0 + 200.0 * i) for i in range(undecided))]
+    for _ in range(60):
+        door.show(people)
+    assert door.tracker.present == (["alice"], 0)
+    places = [n for n, encoded in enumerate(door.encoded) if 0 in encoded]
+    longest = max(b - a for a, b in itertools.pairwise([*places, 60]))
+    assert longest * STEP_NS <= OVERDUE_NS + 4 * STEP_NS
 
 
 def test_a_hesitating_match_is_encoded_in_each_frame() -> None:

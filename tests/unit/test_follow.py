@@ -17,7 +17,7 @@ from edge_oneshot.model.runtime import Runtime
 from edge_oneshot.recognition.glance import CLEAR
 from edge_oneshot.recognition.recognizer import Recognizer
 from edge_oneshot.service.compose import build_tracker
-from edge_oneshot.types import DecisionKind, Observation
+from edge_oneshot.types import Chip, DecisionKind, Face, Frame, Observation, PadDecision, PadResult
 from edge_oneshot.vision.gates import Gates
 from edge_oneshot.vision.schedule import Schedule
 from edge_oneshot.vision.still import LOOK_NS
@@ -213,3 +213,35 @@ def test_tiles_are_searched_as_often_while_the_scene_rests() -> None:
     resting = [rested.next(nothing, []) if n % 5 == 0 else rested.rest() for n in range(320)]
     assert sum(w is not None for w in found) == 20
     assert sum(w is not None for w in resting) in (19, 20), "the last one may still be due"
+
+
+def test_a_cut_to_another_person_is_reported_as_soon_as_before(visit: Visit, collins: Pixels, hopper: Pixels) -> None:
+    """Frame by frame the second person would be reported after three frames, too."""
+    visit.recognizer.enroll("Grace", hopper)
+    decided(visit, collins)
+    results = []
+    for pixels in standing(hopper, 3):
+        visit.show(pixels)
+        results += [(r.kind.value, r.identity_id) for r in visit.results]
+    assert ("match", "grace") in results
+
+
+def test_no_frame_is_skipped_with_attack_detection(
+    visit: Visit, collins: Pixels, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A method may depend on each frame."""
+
+    class Genuine:
+        name, frames = "genuine", 0
+
+        def judge(self, frame: Frame, face: Face | None, chip: Chip) -> PadResult:
+            self.frames += 1
+            return PadResult(decision=PadDecision.BONA_FIDE, score=1.0, method=self.name)
+
+    method = Genuine()
+    monkeypatch.setattr(visit.recognizer.pipeline, "pad", method)
+    still = decided(visit, collins)
+    judged = method.frames
+    for _ in range(4):
+        visit.show(still)
+    assert method.frames == judged + 4
