@@ -28,9 +28,9 @@ CYCLES = 60  # of the pictures: a person, the wall, another person, the wall; 4.
 def device(short_path: Path, collins: Pixels, hopper: Pixels) -> Iterator[Device]:
     decision = {"gone_after_s": 0.5, "unknown_frames": 5}
     options = {"decision": decision, "device": {"name": "Front door"}, "mqtt": {"enabled": False}}
-    with Device(short_path, 0, pace="camera", fps=10, **options) as made:
-        wall = [empty_scene(seed=n) for n in range(2)] * 4
-        people = [[view(portrait, n) for n in range(8)] * 2 for portrait in (collins, hopper)]
+    with Device(short_path, 0, pace="camera", fps=5, **options) as made:
+        wall = [empty_scene(seed=n) for n in range(2)] * 2
+        people = [[view(portrait, n) for n in range(8)] for portrait in (collins, hopper)]
         made.camera.show([*people[0], *wall, *people[1], *wall] * CYCLES)
         made.start()
         yield made
