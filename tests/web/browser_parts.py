@@ -29,8 +29,8 @@ def missing() -> str:
     return ""
 
 
-def axe_or_reason() -> str:
-    """The source of axe-core, fetched once by npm into .cache; else "" (the reason is printed)."""
+def axe_source() -> str:
+    """The source of axe-core, fetched once by npm into .cache; "" if that fails."""
     if not AXE.exists():
         if shutil.which("npm") is None:
             return ""
