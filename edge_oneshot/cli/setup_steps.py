@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import subprocess
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -92,7 +93,14 @@ def _look(s: Setup) -> None:
     saved = load(s.path).camera.uri
     running = ask(s.config.socket_path, Status(), lambda text: None, 5.0) is not None
     click.echo(f"  trying {redact_uri(s.config.camera.uri)} …")
-    captured = perform(s.config, Capture(timeout_s=15.0), direct=not running or s.config.camera.uri != saved)
+    request = Capture(timeout_s=15.0)
+    if running and s.config.camera.uri == saved:
+        captured = perform(s.config, request)
+    else:
+        # A state folder of its own: root sets up a service whose gallery belongs to another user.
+        with tempfile.TemporaryDirectory() as folder:
+            config = replace(s.config, device=replace(s.config.device, state_dir=folder))
+            captured = perform(config, request, direct=True)
     picture = Path.cwd() / "edge-oneshot-test.jpg"
     save(draw(captured.jpeg, captured.faces), picture)
     faces = len(captured.faces)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import tomllib
 from collections.abc import Callable, Iterator
@@ -66,6 +67,18 @@ def test_a_whole_set_up_without_a_question(
     assert "camera" not in backup.read_text()
     again = call("--yes", "--only", "config")
     assert again.return_value == 0 and "stays as it is" in again.output
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root sets up a service of another user")
+def test_root_looks_through_the_camera_of_a_service(call: Call, path: Path, camera: str, tmp_path: Path) -> None:
+    state = tmp_path / "state"
+    state.mkdir()
+    os.chown(state, 65534, 65534)
+    path.write_text(f'[device]\nstate_dir = "{state}"\n')
+    done = call("--yes", "--camera", camera, "--only", "camera")
+    assert done.return_value == 0, done.output
+    assert "works: 512x512" in done.output
+    assert list(state.iterdir()) == []
 
 
 def test_the_questions_of_a_first_time(call: Call, path: Path, camera: str, listening: int) -> None:
