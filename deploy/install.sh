@@ -216,7 +216,7 @@ else
 fi
 
 say "done"
-note "next: set camera.uri and mqtt.host in $config/default.toml, then: sudo systemctl restart edge-oneshot"
+note "next: sudo edge-oneshot setup           finds camera and broker, enrolls the first person"
 [ -z "$web" ] || note "sudo edge-oneshot web pair              prints the code that connects a browser to the page"
 note "edge-oneshot doctor                     checks everything and gives the fix for each fault"
 note "edge-oneshot camera test --out a.jpg    writes a picture of the camera, with the faces found"

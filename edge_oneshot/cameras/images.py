@@ -51,10 +51,10 @@ def to_frame(picture: str | os.PathLike[str] | bytes | UInt8Array | Frame) -> Fr
 
 
 def to_jpeg(pixels: UInt8Array, quality: int = 90, width_px: int | None = None) -> bytes:
-    """A JPEG file of uint8 (H, W, 3) RGB or (H, W, 1) grey. width_px: a wider picture becomes this wide."""
+    """A JPEG file of uint8 (H, W, 3) RGB or (H, W, 1) grey. width_px: a wider picture is divided by a whole number, to at most this."""
     jpeg = io.BytesIO()
     picture = Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)
     if width_px is not None and picture.width > width_px:
-        picture.thumbnail((width_px, picture.height), Image.Resampling.BOX)
+        picture = picture.reduce(-(-picture.width // width_px))
     picture.save(jpeg, "JPEG", quality=quality)
     return jpeg.getvalue()

@@ -13,6 +13,7 @@ from edge_oneshot import __version__
 
 # name -> (module, one line of help). A table, so that --help imports none of the modules.
 COMMANDS = {
+    "setup": ("setup", "Set up this device, step by step."),
     "enroll": ("enroll", "Enroll a person from one capture."),
     "verify": ("recognize", "Compare a picture with one enrolled person (1:1)."),
     "identify": ("recognize", "Compare a picture with every enrolled person (1:N)."),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,6 +12,7 @@ import click
 from edge_oneshot.cli.common import find_config, json_option, perform, print_json, read_picture
 from edge_oneshot.control.requests import Enroll
 from edge_oneshot.control.responses import Enrolled
+from edge_oneshot.errors import CameraError, ControlError, EnrollmentError
 
 
 @click.command()
@@ -78,7 +81,8 @@ def enroll(
         accept_no_rate=accept_no_rate,
         dry_run=dry_run,
     )
-    result = perform(config, request, direct=camera is not None)
+    with ways(image is None):
+        result = perform(config, request, direct=camera is not None)
     if as_json:
         print_json(result)
         return
@@ -86,6 +90,25 @@ def enroll(
     done = "can be enrolled, nothing was stored:" if dry_run else "enrolled"
     click.echo(f"{done} {result.name} as {result.identity}: {describe(result.quality)}{burst}")
     _warn(result)
+
+
+@contextmanager
+def ways(from_camera: bool) -> Iterator[None]:
+    """Add every other way to a picture to the fix, where an enrollment from the camera failed for want of a camera."""
+    try:
+        yield
+    except (CameraError, ControlError, EnrollmentError) as e:
+        faults = " ".join(map(str, (e.message, *getattr(e, "faults", ()))))
+        if from_camera and (isinstance(e, CameraError) or "no frame" in faults):
+            e.hint = "; ".join(filter(None, (e.hint, WAYS)))
+        raise
+
+
+WAYS = (
+    "or enroll without this camera: --image FILE takes a picture; --camera URI another camera (`edge-oneshot camera list` "
+    "names those connected, a network camera has rtsp://…); the local page takes a picture of a phone (`edge-oneshot web "
+    "run`); `edge-oneshot setup --only camera` chooses the camera"
+)
 
 
 def _warn(result: Enrolled) -> None:

@@ -6,6 +6,7 @@ import contextlib
 import logging
 from typing import Any
 
+from anyio.to_thread import current_default_thread_limiter
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -30,6 +31,7 @@ HEADERS = {
     "cross-origin-resource-policy": "same-origin",
     "permissions-policy": "camera=(), microphone=(), geolocation=()",
 }
+THREADS = 16  # more than there are live views and sessions that work at once
 NO_STORE = {"cache-control": "no-store"}
 KEPT = {"cache-control": "public, max-age=31536000, immutable"}  # the address of a static file changes with its content
 
@@ -105,7 +107,7 @@ class Guard:
     """Around everything: refuses foreign names in the Host header, and adds the security headers to each answer."""
 
     def __init__(self, app: ASGIApp, site: Site) -> None:
-        self.app, self._site = app, site
+        self.app, self._site, self._limited = app, site, False
         self._headers = [(k.encode(), v.encode()) for k, v in HEADERS.items()]
         if site.secure:
             self._headers.append((b"strict-transport-security", b"max-age=31536000"))
@@ -123,6 +125,8 @@ class Guard:
                 message["headers"] = headers + self._headers
             await send(message)
 
+        if not self._limited:  # each thread has memory of its own
+            current_default_thread_limiter().total_tokens, self._limited = THREADS, True
         host = dict(scope["headers"]).get(b"host", b"").decode("latin-1").lower()
         if host_of(host) not in self._site.hosts:
             text = self._site.words("fault.host", host=host_of(host)[:80])

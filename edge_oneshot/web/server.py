@@ -92,6 +92,7 @@ def _bind(listen: Listen) -> socket.socket:
     opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         opened.bind((listen.host, listen.port))
+        opened.listen(64)  # a browser that comes before the server has started waits
     except OSError as e:
         opened.close()
         raise EdgeOneshotError(

@@ -29,8 +29,8 @@ def missing() -> str:
     return ""
 
 
-def axe_or_reason() -> str:
-    """The source of axe-core, fetched once by npm into .cache; else "" (the reason is printed)."""
+def axe_source() -> str:
+    """The source of axe-core, fetched once by npm into .cache; "" if that fails."""
     if not AXE.exists():
         if shutil.which("npm") is None:
             return ""
@@ -49,7 +49,18 @@ class Chromium:
 
         options = webdriver.ChromeOptions()
         options.binary_location = shutil.which("chromium") or ""
-        for switch in ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--lang=en"):
+        # Nothing that a browser does by itself in the background.
+        for switch in (
+            "--headless=new",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--disable-dev-shm-usage",
+            "--lang=en",
+            "--no-first-run",
+            "--disable-extensions",
+            "--disable-background-networking",
+            "--disable-component-update",
+        ):
             options.add_argument(switch)
         options.add_argument(f"--user-data-dir={profile}")
         options.add_argument("--force-device-scale-factor=1")
@@ -124,7 +135,7 @@ class Chromium:
                     self.faults.append(f"{what}: {found['id']}: {[n['html'][:200] for n in found['nodes']]}")
         if picture and SCREENSHOTS:
             data = self.driver.get_screenshot_as_png()
-            image = Image.open(io.BytesIO(data)).convert("RGB").quantize(256, Image.Quantize.MAXCOVERAGE)
+            image = Image.open(io.BytesIO(data)).convert("RGB").quantize(256)
             image.save(Path(SCREENSHOTS) / f"web-{what}.png", optimize=True)
 
     def close(self) -> None:

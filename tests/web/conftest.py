@@ -8,9 +8,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-
-pytest.importorskip("starlette", reason="the extra [web] is not installed")
-
 from web_parts import Browser, DaemonThread, make_site
 
 from edge_oneshot.cameras.decoder import close_idle

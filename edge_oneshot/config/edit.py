@@ -1,0 +1,71 @@
+"""Change keys of a configuration file and leave the rest as it is: comments, order, other keys."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import tomllib
+from collections.abc import Mapping
+from datetime import datetime
+from pathlib import Path
+
+from edge_oneshot.config.example import toml_value
+from edge_oneshot.config.reader import parse_config
+from edge_oneshot.errors import ConfigError
+
+_SECTION = re.compile(r"\s*\[\s*([\w-]+)\s*\]")
+
+
+def with_keys(text: str, values: Mapping[tuple[str, str], object]) -> str:
+    """The text of a TOML file with these keys, (section, key) -> value. A commented example line of a key is used."""
+    for (section, key), value in values.items():
+        text = _with_key(text, section, key, f"{key} = {toml_value(value)}")
+    return text
+
+
+def _with_key(text: str, section: str, key: str, line: str) -> str:
+    lines = text.splitlines()
+    start = next((i for i, old in enumerate(lines) if (m := _SECTION.match(old)) and m[1] == section), None)
+    if start is None:
+        return "\n".join([*lines, *([""] if lines else []), f"[{section}]", line]) + "\n"
+    end = next((i for i in range(start + 1, len(lines)) if _SECTION.match(lines[i])), len(lines))
+    for pattern in (rf"\s*{key}\s*=", rf"#\s*{key}\s*="):
+        for i in range(start + 1, end):
+            if re.match(pattern, lines[i]):
+                return "\n".join([*lines[:i], line, *lines[i + 1 :]]) + "\n"
+    return "\n".join([*lines[: start + 1], line, *lines[start + 1 :]]) + "\n"
+
+
+def write_config(path: Path, text: str) -> Path | None:
+    """Write the file if it has no fault; the backup of the one before, or None if there was none.
+
+    The mode stays, else it is 0640, since the address of a camera may contain a password. Raises ConfigError; then the file is as
+    it was.
+    """
+    try:
+        parse_config(tomllib.loads(text), path)
+    except tomllib.TOMLDecodeError as e:
+        raise ConfigError(f"cannot change {path}: {e}", "correct the file by hand") from None
+    backup = None
+    part = path.with_name(f".{path.name}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o640), "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        if path.exists():
+            backup = path.with_name(f"{path.name}.{datetime.now():%Y%m%d-%H%M%S}.bak")
+            shutil.copy2(path, backup)
+            before = path.stat()
+            part.chmod(before.st_mode & 0o777)
+            if os.geteuid() == 0:
+                os.chown(part, before.st_uid, before.st_gid)
+                os.chown(backup, before.st_uid, before.st_gid)
+        part.replace(path)
+    except OSError as e:
+        part.unlink(missing_ok=True)
+        fix = "run the command with sudo, or name another file: edge-oneshot --config FILE setup"
+        raise ConfigError(f"cannot write {path}: {e.strerror or e}", fix) from None
+    return backup
