@@ -1,16 +1,18 @@
-"""Share of a 640x480 frame with one face that is not interpreter invokes. Goal: at most 15 %, without JPEG decoding.
+"""A 640x480 frame with one face, relative to the interpreter's invokes in it. Goal: at most 1.15 times, without JPEG decoding.
 
     python benchmarks/frame_cost.py [ROUNDS] > benchmarks/results/frame_cost.txt
 
-Blocks of frames with one and with two inference threads alternate, so that both see the same load. The share is computed
-for each frame; the figure is the median over all frames. On a shared machine all times grow, and p95 contains waiting for
-a core: the median of the fastest tenth of the frames is printed too.
+Blocks of frames with one and with two inference threads alternate, so that both see the same load. With one thread figures are
+processor time; with two they are wall-clock time, since the interpreter's threads are not ours. The ratio is computed for each
+frame; the figure is the median over all frames. On a busy machine other programs empty the caches, which slows the part that is not
+an invoke the most: the median of the fastest tenth of the frames is printed too. Memory is freed as the daemon does it.
 """
 
 from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -27,8 +29,10 @@ from edge_oneshot.evaluation.benchmarking import (
     random_references,
 )
 from edge_oneshot.evaluation.under_test import open_recognizer
+from edge_oneshot.service import system
 
 BLOCK = 25
+CLOCKS: dict[int, Callable[[], float]] = {1: time.thread_time, 2: time.perf_counter}  # by inference threads
 
 
 def main(rounds: int) -> None:
@@ -37,26 +41,27 @@ def main(rounds: int) -> None:
         make_frame(load_image(portrait()).pixels, "astronaut", (640, 480)),
     )
     setups = {}
-    for threads in (1, 2):
+    system.return_large_blocks()
+    for threads, clock in CLOCKS.items():
         recognizer = open_recognizer(replace(config, model=replace(config.model, threads=threads)))
         recognizer.people.use(random_references(recognizer.pipeline.encoder, 1000), {})
-        setups[threads] = (recognizer, InvokeTimer.of_pipeline(recognizer.pipeline))
+        setups[threads] = (recognizer, InvokeTimer.of_pipeline(recognizer.pipeline, clock))
     rows: dict[int, list[dict[str, float]]] = {1: [], 2: []}
     for _ in range(rounds):
         for threads, (recognizer, timer) in setups.items():
+            clock = CLOCKS[threads]
             with timer.running():
                 for number in range(BLOCK + WARM_UP_FRAMES):
                     timer.reset()
-                    start = time.perf_counter()
+                    start = clock()
                     recognizer.observe(frame)
-                    wall = time.perf_counter() - start
+                    spent = clock() - start
                     if number >= WARM_UP_FRAMES:
                         rows[threads].append(
                             {
-                                **recognizer.pipeline.stage_seconds,
                                 **{f"invoke {k}": v for k, v in timer.seconds.items()},
-                                "frame": wall,
-                                "not an invoke": wall - sum(timer.seconds.values()),
+                                "frame": spent,
+                                "not an invoke": spent - sum(timer.seconds.values()),
                             }
                         )
     print(headline("One 640x480 frame with one face, 1,000 templates; times in ms"))
@@ -76,11 +81,11 @@ def report(threads: int, frames: list[dict[str, float]]) -> None:
     for name in frames[0]:
         p10, p50, p95 = np.percentile([f[name] for f in frames], (10, 50, 95)) * 1e3
         print(f"  {name:36} {p10:8.2f} {p50:8.2f} {p95:8.2f}")
-    share = np.array([f["not an invoke"] / f["frame"] for f in frames])
+    ratio = np.array([f["frame"] / (f["frame"] - f["not an invoke"]) for f in frames])
     quick = np.argsort([f["frame"] for f in frames])[: max(1, len(frames) // 10)]
     print(
-        f"  not an invoke: {100 * np.median(share):.1f} % of a frame, median (goal 15); "
-        f"of the fastest tenth of frames {100 * np.median(share[quick]):.1f} %\n"
+        f"  frame over its invokes: {np.median(ratio):.3f}, median (goal 1.15); "
+        f"of the fastest tenth of frames {np.median(ratio[quick]):.3f}\n"
     )
 
 

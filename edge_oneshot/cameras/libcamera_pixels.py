@@ -13,20 +13,21 @@ _LIMITED_Y = [round(min(max((i - 16) * 255 / 219, 0), 255)) for i in range(256)]
 _LIMITED_C = [round(min(max((i - 128) * 255 / 224 + 128, 0), 255)) for i in range(256)]
 
 
-def to_rgb(array: UInt8Array, pixel_format: str, size: tuple[int, int], *, limited_range: bool = False) -> UInt8Array:
+def to_rgb(
+    array: UInt8Array, pixel_format: str, size: tuple[int, int], *, limited_range: bool = False, half: bool = False
+) -> UInt8Array:
     """Convert one picture to uint8 (H, W, 3) RGB, C-contiguous. array: from picamera2's make_array. size: (width, height) px.
 
     YUV is converted by the BT.601 matrix. limited_range: luma 16-235 as in video, else 0-255 as in JPEG (ITU-T T.871).
+    half: at half of an even width and height. YUV420 and NV12 have their chroma in that size, so an eighth of the work is left.
     Raises CameraError for an unknown format.
     """
     width, height = size
     if pixel_format in _RGB_ORDER:
         order = _RGB_ORDER[pixel_format]
-        if order == (0, 1, 2):
-            return np.ascontiguousarray(array[..., :3])
-        return np.ascontiguousarray(array[..., 2::-1])
+        return _halved(np.ascontiguousarray(array[..., :3] if order == (0, 1, 2) else array[..., 2::-1]), half)
     if pixel_format == "MJPEG":  # already decoded by make_array
-        return np.ascontiguousarray(array[..., :3])
+        return _halved(np.ascontiguousarray(array[..., :3]), half)
     if pixel_format in ("YUV420", "YVU420"):
         stride = array.shape[1]
         chroma = array[height:].reshape(2, height // 2, stride // 2)[:, :, : width // 2]
@@ -47,12 +48,14 @@ def to_rgb(array: UInt8Array, pixel_format: str, size: tuple[int, int], *, limit
             f"pixel format of the camera: expected RGB, YUV420, NV12, YUYV or MJPEG, got {pixel_format}",
             "set camera.width_px and camera.height_px to another size",
         )
-    return _yuv_to_rgb(y, u, v, (width, height), limited_range)
-
-
-def _yuv_to_rgb(y: UInt8Array, u: UInt8Array, v: UInt8Array, size: tuple[int, int], limited_range: bool) -> UInt8Array:
     planes = [Image.fromarray(np.ascontiguousarray(plane)) for plane in (y, u, v)]
+    if half:
+        planes[0], width, height = planes[0].reduce(2), width // 2, height // 2
     if limited_range:
         planes = [plane.point(_LIMITED_C if i else _LIMITED_Y) for i, plane in enumerate(planes)]
-    planes[1:] = [plane.resize(size, Image.Resampling.BILINEAR) for plane in planes[1:]]
-    return np.array(Image.merge("YCbCr", planes).convert("RGB"))
+    planes = [p if p.size == (width, height) else p.resize((width, height), Image.Resampling.BILINEAR) for p in planes]
+    return np.asarray(Image.merge("YCbCr", planes).convert("RGB"))
+
+
+def _halved(pixels: UInt8Array, half: bool) -> UInt8Array:
+    return np.asarray(Image.fromarray(pixels).reduce(2)) if half else pixels

@@ -38,7 +38,9 @@ except Exception as e:  # besides ImportError: a mismatched numpy gives ValueErr
 log = logging.getLogger(__name__)
 
 LORES_FROM_PX = 800  # a wider main stream gets a second, small stream, which is enough for the detector
-LORES_WIDTH_PX = 384  # a multiple of 128, which the scalers of Pi 4 and Pi 5 write without padding
+# A multiple of 128, which the scalers of Pi 4 and Pi 5 write without padding. Half of it is the width of the shipped finder's
+# input, which is all that range = "near" needs; "far" looks for small faces in parts of the picture, too.
+LORES_WIDTH_PX = 384
 BUFFERS = 4  # one is being copied, the others are in the camera; more would only cost memory
 
 
@@ -52,7 +54,7 @@ class Picamera2Camera(Adapter):
     def __init__(self, number: int, config: CameraConfig, stop: threading.Event | None = None) -> None:
         """Raises CameraError for a camera that is missing, busy or cannot be configured."""
         super().__init__(f"picamera2:{number}", rotation=config.rotation, mirror=config.mirror, stop=stop)
-        self._thinner = Thinner(config.fps)
+        self._thinner, self._half_lores = Thinner(config.fps), config.range == "near"
         self._camera: Any = None
         self._job: Any = None
         try:
@@ -121,7 +123,11 @@ class Picamera2Camera(Adapter):
                 if self._thinner.wanted(captured_ns / 1e9):  # for cameras without FrameDurationLimits
                     pictures = {
                         name: to_rgb(
-                            request.make_array(name), s["format"], s["size"], limited_range=self._limited_range
+                            request.make_array(name),
+                            s["format"],
+                            s["size"],
+                            limited_range=self._limited_range,
+                            half=name == "lores" and self._half_lores,
                         )
                         for name, s in self._streams.items()
                     }

@@ -8,7 +8,7 @@ import numpy as np
 
 from edge_oneshot.model.bundle import Bundle
 from edge_oneshot.model.runtime import PixelModel, Runtime
-from edge_oneshot.types import Chip, Embedding, Float32Array
+from edge_oneshot.types import Chip, Embedding, Float32Array, UInt8Array
 
 
 class TwinEncoder:
@@ -24,7 +24,10 @@ class TwinEncoder:
         self.card = bundle.encoder
         self.encoder_id = bundle.encoder_id
         self.runtime = Runtime(bundle.model, bundle.path, runtime, threads)
-        self._model = PixelModel(self.runtime, bundle.path, self.card.input.shape, self.card.dimension)
+        height, width, channels = self.card.input.shape
+        self._model = PixelModel(self.runtime, bundle.path, (height, width, channels), self.card.dimension)
+        # a row of the mirror image in values of a row: several times faster than a copy with a negative stride
+        self._mirrored = np.arange(width * channels).reshape(width, channels)[::-1].ravel()
 
     def encode(self, chip: Chip) -> Embedding:
         """The embedding of a chip. Raises ValueError for a chip of another shape."""
@@ -41,8 +44,12 @@ class TwinEncoder:
         if self.card.mirror:
             if cosine:
                 yield Embedding(vector=unit(vector), encoder_id=self.encoder_id)
-            vector = unit(vector) + unit(self._model(np.ascontiguousarray(chip.pixels[:, ::-1])))
+            vector = unit(vector) + unit(self._model(self._mirror(chip.pixels)))
         yield Embedding(vector=unit(vector) if cosine else vector, encoder_id=self.encoder_id)
+
+    def _mirror(self, pixels: UInt8Array) -> UInt8Array:
+        rows = pixels.reshape(len(pixels), -1)
+        return rows.take(self._mirrored, axis=1).reshape(pixels.shape)
 
 
 def unit(vector: Float32Array) -> Float32Array:

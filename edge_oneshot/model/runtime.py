@@ -1,7 +1,7 @@
 """The TFLite interpreter: LiteRT or its predecessor tflite-runtime, behind one interface.
 
 Tensors have batch size 1 and the order NHWC. An interpreter belongs to one thread: invoke() releases the GIL but allows
-no concurrent call. Results are copies, since a view of a tensor would make the next invoke() fail.
+no concurrent call. A view of a tensor that still exists makes the next invocation fail.
 """
 
 from __future__ import annotations
@@ -58,11 +58,24 @@ class Runtime:
             ) from None
         self.inputs = tuple(_tensor(d) for d in self._interpreter.get_input_details())
         self.outputs = tuple(_tensor(d) for d in self._interpreter.get_output_details())
+        self._views = [self._interpreter.tensor(t.index) for t in (*self.inputs[:1], *self.outputs)]
 
-    def invoke(self, value: NDArray[Any]) -> tuple[NDArray[Any], ...]:
-        """Run the model on its single input, which has the declared shape and dtype. Returns copies of all outputs."""
-        self._interpreter.set_tensor(self.inputs[0].index, value)
+    def input(self) -> NDArray[Any]:
+        """A view of the single input, for `invoke(None)`. Write all of it, since a run may use its memory, and drop the view."""
+        view: NDArray[Any] = self._views[0]()
+        return view
+
+    def invoke(self, value: NDArray[Any] | None) -> tuple[NDArray[Any], ...]:
+        """Run the model on its single input, which has the declared shape and dtype. Returns copies of all outputs.
+
+        value None: run it on what `input` holds, and return views of the outputs: drop them before the next run, which
+        raises RuntimeError otherwise.
+        """
+        if value is not None:
+            self._interpreter.set_tensor(self.inputs[0].index, value)
         self._interpreter.invoke()
+        if value is None:
+            return tuple(view() for view in self._views[1:])
         return tuple(self._interpreter.get_tensor(t.index) for t in self.outputs)
 
 
@@ -98,8 +111,8 @@ class PixelModel:
         """uint8 (H, W, C) -> float32 (D,), dequantized. Raises ValueError for another shape."""
         if pixels.shape != self._shape:
             raise ValueError(f"pixels: expected {self._shape}, got {pixels.shape}")
-        (quantized,) = self.runtime.invoke((pixels ^ 0x80).view(np.int8)[np.newaxis])
-        output = self.runtime.outputs[0]
+        np.bitwise_xor(pixels, 0x80, out=self.runtime.input().view(np.uint8)[0])
+        (quantized,), output = self.runtime.invoke(None), self.runtime.outputs[0]
         values: NDArray[np.float32] = (quantized[0].astype(np.float32) - output.zero_point) * np.float32(output.scale)
         return values
 

@@ -18,7 +18,6 @@ from edge_oneshot.control.server import ControlServer
 from edge_oneshot.errors import ControlError
 from edge_oneshot.events.journal import Journal
 from edge_oneshot.events.outbox import Outbox
-from edge_oneshot.gallery.door import DoorRecord
 from edge_oneshot.gallery.site import erase
 from edge_oneshot.matching.track import Tracker
 from edge_oneshot.mqtt.client import MqttLink
@@ -30,7 +29,7 @@ from edge_oneshot.recognition.compose import build_rule
 from edge_oneshot.recognition.recognizer import Recognizer
 from edge_oneshot.service import system
 from edge_oneshot.service.daemon import Daemon
-from edge_oneshot.service.door import Door, made_with
+from edge_oneshot.service.door import open_door
 from edge_oneshot.service.pictures import ahead_of_loop
 from edge_oneshot.service.reload import HangUp, plan
 from edge_oneshot.service.reporter import Reporter
@@ -48,13 +47,6 @@ def build_tracker(config: Config, recognizer: Recognizer) -> Tracker:
         unit=unit,
         measured=recognizer.encoder_id,
     )
-
-
-@contextmanager
-def door(config: Config, recognizer: Recognizer) -> Iterator[Door]:
-    """What measures this door's own error rates. Its counts depend on the encoder and on the adaptation to the site."""
-    with closing(DoorRecord(config.door_path, made_with(recognizer))) as record:
-        yield Door(record, recognizer, config.decision, config.camera.name)
 
 
 @contextmanager
@@ -149,7 +141,7 @@ def run_daemon(load: Callable[[], Config]) -> int:
         LatestFrame(config.camera) as camera,
         reporter(config) as (report, sources),
         closing(Journal(config.explain_path, config.decision)) as journal,
-        door(config, recognizer) as measured,
+        open_door(config, recognizer) as measured,
     ):
         daemon = Daemon(
             config,

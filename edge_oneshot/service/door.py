@@ -12,13 +12,14 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import closing, contextmanager
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 
 import numpy as np
 
-from edge_oneshot.config import DecisionConfig
+from edge_oneshot.config import Config, DecisionConfig
 from edge_oneshot.events.build import threshold_event
 from edge_oneshot.gallery.door import DoorRecord
 from edge_oneshot.matching import door
@@ -183,6 +184,13 @@ class Door:
         raised = self._record.raised if self._raises and self._measures else 0.0
         if self._recognizer.rule.raised != raised:
             self._recognizer.rule = replace(self._recognizer.rule, raised=raised)
+
+
+@contextmanager
+def open_door(config: Config, recognizer: Recognizer) -> Iterator[Door]:
+    """What measures this door's own error rates. Its counts depend on the encoder and on the adaptation to the site."""
+    with closing(DoorRecord(config.door_path, made_with(recognizer))) as record:
+        yield Door(record, recognizer, config.decision, config.camera.name)
 
 
 def made_with(recognizer: Recognizer) -> str:

@@ -44,9 +44,8 @@ class Quality:
     def __post_init__(self) -> None:
         for name in ("inter_eye_px", "sharpness", "luma", "contrast", "yaw_deg", "cropped", "hidden", "pitch_deg"):
             value = getattr(self, name)
-            require(
-                isinstance(value, (int, float)) and -1e12 < value < 1e12, f"Quality.{name}", "a finite number", value
-            )
+            if not (isinstance(value, (int, float)) and -1e12 < value < 1e12):
+                require(False, f"Quality.{name}", "a finite number", value)
         require(isinstance(self.faults, tuple), "Quality.faults", "a tuple of Fault", type(self.faults).__name__)
 
     @property

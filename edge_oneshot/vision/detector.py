@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import numpy as np
-from PIL import Image
 
 from edge_oneshot.errors import ModelError
 from edge_oneshot.model.bundle import Bundle
 from edge_oneshot.model.card import DetectorCard
 from edge_oneshot.model.runtime import Runtime
 from edge_oneshot.types import Box, Face, Float32Array, UInt8Array
+from edge_oneshot.vision.shrink import Reducer, shrink
 
 # The last bits of a float network depend on the processor: measured, up to 3e-5 px of the network's input. The cut-outs must
 # not depend on it, so the points are rounded to a grid. The accuracy of the networks is about a pixel.
@@ -29,9 +29,8 @@ class BlazeFaceDetector:
         self._anchors = make_anchors(self.card)
         self._min_logit = np.log(self.card.min_score / (1 - self.card.min_score))
         self._check(bundle)
-        spec = self.card.input
-        self._canvas = np.zeros((1, spec.height_px, spec.width_px, 3), dtype=np.float32)
-        self._shown = self._canvas[0]  # the part of the canvas that holds the picture
+        self._reduce = Reducer()
+        self._shown = np.zeros((1, 1, 3), dtype=np.uint8)  # the picture that was searched last, in the network's size
 
     def _check(self, bundle: Bundle) -> None:
         spec, count = self.card.input, len(self._anchors)
@@ -63,30 +62,28 @@ class BlazeFaceDetector:
         border: width of a black border around the picture, as a share of the picture's width. A face that fills the
         picture is larger than the network knows, and found with a border only.
         """
-        scale, pad = self.prepare(pixels, border)
-        outputs = self.runtime.invoke(self._canvas)
+        scale, pad = self.prepare(pixels, self.runtime.input()[0], border)
+        outputs = self.runtime.invoke(None)
         return self.decode(outputs[self._boxes_at][0], outputs[self._scores_at][0, :, 0], scale, pad)
 
-    def prepare(self, pixels: UInt8Array, border: float = 0.0) -> tuple[float, Float32Array]:
-        """Letterbox uint8 (H, W, 3) into the input canvas. Returns the scale and the (x, y) padding in input px.
+    def prepare(self, pixels: UInt8Array, canvas: Float32Array, border: float = 0.0) -> tuple[float, Float32Array]:
+        """Letterbox uint8 (H, W, 3) into canvas, the network's input. Returns the scale and the (x, y) padding in input px.
 
-        border: as for `detect`. The canvas around the picture is black already, so a border is a smaller scale.
+        border: as for `detect`. The canvas around the picture becomes black, so a border is a smaller scale.
         """
         spec = self.card.input
         height, width = pixels.shape[:2]
         around = 2 * border * width
         scale = min(spec.width_px / (width + around), spec.height_px / (height + around))
         size = max(1, round(width * scale)), max(1, round(height * scale))
-        # frombuffer does not copy the pixels; fromarray would.
-        whole = Image.frombuffer("RGB", (width, height), np.ascontiguousarray(pixels), "raw", "RGB", 0, 1)
-        picture = whole.resize(size, Image.Resampling.BILINEAR, reducing_gap=1.0)
+        self._shown = pixels if size == (width, height) else shrink(pixels, size, self._reduce)
         x, y = (spec.width_px - size[0]) // 2, (spec.height_px - size[1]) // 2
+        black = np.float32(spec.mean[0] / spec.std[0])
         if size != (spec.width_px, spec.height_px):
-            self._canvas.fill(-spec.mean[0] / spec.std[0])  # black
-        area = self._canvas[0, y : y + size[1], x : x + size[0]]
-        np.multiply(np.asarray(picture), np.float32(1 / spec.std[0]), out=area)
-        area -= np.float32(spec.mean[0] / spec.std[0])
-        self._shown = area
+            canvas.fill(-black)
+        area = canvas[y : y + size[1], x : x + size[0]]
+        np.multiply(self._shown, np.float32(1 / spec.std[0]), out=area)
+        area -= black
         return scale, np.array([x, y], dtype=np.float32)
 
     def luma(self) -> Float32Array:
@@ -94,9 +91,7 @@ class BlazeFaceDetector:
 
         It is the green channel, which is the nearest to luma and costs no sum.
         """
-        spec = self.card.input
-        luma: Float32Array = self._shown[:, :, 1] * np.float32(spec.std[0]) + np.float32(spec.mean[0])
-        return luma
+        return self._shown[:, :, 1].astype(np.float32)
 
     def decode(self, regressors: Float32Array, logits: Float32Array, scale: float, pad: Float32Array) -> list[Face]:
         """Raw outputs float32 (A, 4 + 2K) and (A,) -> faces in picture px, after blended non-maximum suppression.

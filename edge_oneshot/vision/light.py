@@ -34,10 +34,19 @@ def light_up(pixels: UInt8Array) -> UInt8Array:
     Whether it is dark shows in its bright parts, since a cut-out can lie half outside the picture, where it is black. In
     noise the landmarks scatter, and the mean over frames (steady.py) needs faces that lie in the same place.
     """
-    bright = float(np.percentile(pixels[::4, ::4, 1], 90))
+    bright = percentile(pixels[::4, ::4, 1], 90)
     if bright >= DARK_PART:
         return pixels
     return _lift(pixels, USUAL_PART / max(bright, 1.0), SIGMA_PX)
+
+
+def percentile(values: UInt8Array, percent: int) -> float:
+    """As np.percentile, which takes ten times as long for so few values."""
+    at, rest = divmod((values.size - 1) * percent, 100)
+    after = min(at + 1, values.size - 1)
+    ordered = np.partition(values.ravel(), (at, after))
+    low, high = int(ordered[at]), int(ordered[after])
+    return low + (high - low) * rest / 100
 
 
 def brighten(pixels: UInt8Array, luma: float) -> UInt8Array:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 
 import numpy as np
 
@@ -29,18 +28,14 @@ def measure(frame: Frame, face: Face | None, chip: Chip, *, fills_picture: bool 
     edges = laplacian(luma)
     if fills_picture and (inside := shown(chip, frame.size)).any():
         luma, edges = luma[1:-1, 1:-1][inside], edges[inside]
-    mean, squares = variance(luma)
-    picture = Quality(
-        inter_eye_px=0.0,
-        sharpness=variance(edges)[1],
-        luma=mean,
-        contrast=float(np.sqrt(np.float32(squares))),
-        yaw_deg=0.0,
-    )
+    (mean, squares), sharpness = variance(luma), variance(edges)[1]
+    contrast = float(np.sqrt(np.float32(squares)))
     if face is None:
-        return picture
-    return replace(
-        picture,
+        return Quality(inter_eye_px=0.0, sharpness=sharpness, luma=mean, contrast=contrast, yaw_deg=0.0)
+    return Quality(
+        sharpness=sharpness,
+        luma=mean,
+        contrast=contrast,
         inter_eye_px=face.inter_eye_px,
         yaw_deg=estimate_yaw_deg(face),
         pitch_deg=estimate_pitch_deg(face),

@@ -22,18 +22,29 @@ def unblur(pixels: UInt8Array) -> UInt8Array:
     """Pixels uint8 (H, W, C) of a chip; the same array if the face did not move. In integers: the same on every processor."""
     if min(pixels.shape[:2]) <= 2 * RIM:
         return pixels
-    inner = pixels[RIM:-RIM, RIM:-RIM, pixels.shape[2] // 2].astype(np.int32)
-    along, down = (int(np.square(detail(plane), dtype=np.int64).sum()) for plane in (inner.T, inner))
+    inner = pixels[RIM:-RIM, RIM:-RIM, pixels.shape[2] // 2].astype(np.int16)
+    along, down = _power(detail(np.ascontiguousarray(inner.T))), _power(detail(inner))
     if not 0 < along < MOVED * down:
         return pixels
-    added = detail(pixels.astype(np.int32).transpose(1, 0, 2)).transpose(1, 0, 2)
+    added = detail(pixels.transpose(1, 0, 2).astype(np.int16)).transpose(1, 0, 2)
     sharp: UInt8Array = np.clip(pixels + (added + LENGTH_PX // 2) // LENGTH_PX, 0, 255).astype(np.uint8)
     return sharp
 
 
-def detail(values: NDArray[np.int32]) -> NDArray[np.int32]:
-    """LENGTH_PX times what each value differs by from the mean of its neighbours along the first axis, (N, ...)."""
+def detail(values: NDArray[np.int16]) -> NDArray[np.int16]:
+    """LENGTH_PX times what each value differs by from the mean of its neighbours along the first axis, (N, ...).
+
+    values: [0, 255]; beyond the ends they continue as they end.
+    """
     half, count = LENGTH_PX // 2, len(values)
-    sums = values[np.clip(np.arange(-half - 1, count + half), 0, count - 1)].cumsum(axis=0, dtype=np.int32)
-    found: NDArray[np.int32] = LENGTH_PX * values - (sums[LENGTH_PX:] - sums[:-LENGTH_PX])
+    padded = values[np.clip(np.arange(-half, count + half), 0, count - 1)]
+    found = values * np.int16(LENGTH_PX)
+    for k in range(LENGTH_PX):
+        found -= padded[k : k + count]
     return found
+
+
+def _power(values: NDArray[np.int16]) -> int:
+    """The sum of squares. Exact, and so the same on every processor: float64 holds whole numbers up to 2^53."""
+    flat = values.ravel().astype(np.float64)
+    return int(np.dot(flat, flat))

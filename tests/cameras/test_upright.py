@@ -149,6 +149,10 @@ def test_yuv_formats(pixel_format: str, stride: int, limited: bool) -> None:
     back = to_rgb(array, pixel_format, (width, height), limited_range=limited)
     assert back.shape == (height, width, 3) and back.flags.c_contiguous
     assert np.abs(back.astype(int) - rgb)[2:-2, 2:-2].max() <= 6  # halved chroma and 8-bit rounding
+    half = to_rgb(array, pixel_format, (width, height), limited_range=limited, half=True)
+    means = back.reshape(height // 2, 2, width // 2, 2, 3).mean(axis=(1, 3))
+    assert half.shape == means.shape and half.flags.c_contiguous
+    assert np.abs(half - means).max() <= 3, "as the whole picture, made smaller"
 
 
 @pytest.mark.parametrize(
@@ -158,6 +162,7 @@ def test_the_names_of_rgb_formats_are_reversed(pixel_format: str, order: str) ->
     value = {"r": 10, "g": 20, "b": 30, "x": 40}
     array = np.array([[[value[c] for c in order]] * 4] * 3, np.uint8)
     back = to_rgb(array, pixel_format, (4, 3))
+    assert np.array_equal(to_rgb(array, pixel_format, (4, 3), half=True), back[:2, :2])
     assert tuple(back[1, 1]) == (10, 20, 30) and back.flags.c_contiguous and back.shape == (3, 4, 3)
 
 

@@ -114,8 +114,9 @@ def test_nothing_above_the_minimum_gives_nothing(detector: BlazeFaceDetector) ->
 @pytest.mark.parametrize("size", [(640, 480), (480, 640), (1920, 1080), (97, 31), (192, 192)])
 def test_letterboxing_keeps_the_ratio_and_is_undone(detector: BlazeFaceDetector, size: tuple[int, int]) -> None:
     width, height = size
-    scale, pad = detector.prepare(np.full((height, width, 3), 255, np.uint8))
-    spec, canvas = detector.card.input, detector._canvas[0]
+    spec = detector.card.input
+    canvas = np.zeros(spec.shape, np.float32)
+    scale, pad = detector.prepare(np.full((height, width, 3), 255, np.uint8), canvas)
     bright = np.argwhere(canvas[..., 0] > 0)
     (y0, x0), (y1, x1) = bright.min(axis=0), bright.max(axis=0) + 1
     assert (x0, y0) == tuple(pad)
@@ -125,9 +126,10 @@ def test_letterboxing_keeps_the_ratio_and_is_undone(detector: BlazeFaceDetector,
 
 
 def test_a_wide_picture_leaves_no_trace_of_the_one_before(detector: BlazeFaceDetector) -> None:
-    detector.prepare(np.full((192, 192, 3), 255, np.uint8))
-    detector.prepare(np.zeros((96, 192, 3), np.uint8))
-    assert detector._canvas.max() == pytest.approx(-1.0)
+    canvas = np.zeros(detector.card.input.shape, np.float32)
+    detector.prepare(np.full((192, 192, 3), 255, np.uint8), canvas)
+    detector.prepare(np.zeros((96, 192, 3), np.uint8), canvas)
+    assert canvas.max() == pytest.approx(-1.0)
 
 
 def test_each_portrait_holds_one_face_with_eyes_at_its_eyes(pipeline: Pipeline, portraits: dict[str, Pixels]) -> None:

@@ -132,10 +132,15 @@ def test_only_the_two_compose_files_choose_concrete_parts() -> None:
     assert makers == COMPOSE
 
 
-def loaded_by(code: str) -> set[str]:
+def modules_loaded_by(code: str) -> set[str]:
     script = f"import sys\n{code}\nprint('\\n'.join(sys.modules))"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120, check=True)
-    return {line.split(".")[0] for line in done.stdout.splitlines()}
+    return set(done.stdout.splitlines())
+
+
+def loaded_by(code: str) -> set[str]:
+    """The packages."""
+    return {name.split(".")[0] for name in modules_loaded_by(code)}
 
 
 NOT_AT_START = {
@@ -169,3 +174,18 @@ def test_the_start_loads_nothing_heavy(code: str) -> None:
 
 def test_the_detector_of_heavy_modules_can_fail() -> None:
     assert "numpy" in loaded_by("import edge_oneshot.types")
+
+
+def test_a_request_without_a_camera_loads_neither_the_loop_nor_mqtt() -> None:
+    loaded = modules_loaded_by("import edge_oneshot.service.offline")
+    assert "edge_oneshot.service.requests" in loaded
+    assert {"paho.mqtt.client", "edge_oneshot.mqtt.client", "edge_oneshot.service.daemon"} & loaded == set()
+
+
+def test_the_process_that_decodes_pictures_loads_only_the_decoders_that_it_uses() -> None:
+    loaded = modules_loaded_by(
+        "from PIL import Image\nfrom edge_oneshot.cameras import decode_child\ndecode_child._load_decoders()\n"
+        "assert set(decode_child.FORMATS) <= set(Image.OPEN)"
+    )
+    decoders = {name for name in loaded if name.startswith("PIL.") and name.endswith("ImagePlugin")}
+    assert {"PIL.JpegImagePlugin", "PIL.WebPImagePlugin"} < decoders and len(decoders) <= 8

@@ -55,6 +55,18 @@ def test_a_result_is_a_copy_that_the_next_invoke_does_not_change(encoder_bundle:
     assert (first != second).any()
 
 
+def test_a_view_of_a_result_is_dropped_before_the_next_run(encoder_bundle: Bundle) -> None:
+    model, chip = Runtime(encoder_bundle.model, "x"), random_chip(1).pixels
+    (copy,) = model.invoke(chip[None].view(np.int8))
+    model.input()[0] = chip.view(np.int8)
+    (view,) = model.invoke(None)
+    assert np.array_equal(view, copy) and not view.flags.owndata
+    with pytest.raises(RuntimeError, match="reference to internal data"):
+        model.invoke(None)
+    del view
+    model.invoke(None)
+
+
 def test_the_number_of_threads_does_not_change_the_result(encoder_bundle: Bundle) -> None:
     one, two = (TwinEncoder(encoder_bundle, threads=n) for n in (1, 2))
     for seed in range(3):
