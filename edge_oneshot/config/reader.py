@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeGuard, get_type_hints
 
+from edge_oneshot import installation
 from edge_oneshot.config import plugins
 from edge_oneshot.config.host import host_fault
 from edge_oneshot.config.paths import expand
@@ -35,6 +36,9 @@ def load_config(path: Path | None) -> Config:
             f"no configuration at {path}",
             f"create it with `edge-oneshot config example > {path}`, or name another with --config",
         ) from None
+    except PermissionError as e:
+        fix = installation.how_to_join_group() or "check its permissions and those of its folder"
+        raise ConfigError(f"cannot read {path}: {e.strerror}", fix) from None
     except OSError as e:
         raise ConfigError(f"cannot read {path}: {e}", "check the path and its permissions") from None
     except ValueError as e:

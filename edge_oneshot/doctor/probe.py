@@ -62,6 +62,7 @@ def models(config: Config) -> Pipeline:
     from edge_oneshot.matching.threshold import NO_GROUPS
     from edge_oneshot.model.runtime import PACKAGES
     from edge_oneshot.recognition.compose import build_pipeline, build_rule
+    from edge_oneshot.recognition.known_answer import check_encoder, check_locator
     from edge_oneshot.types import Chip, Frame
 
     pipeline = build_pipeline(config)
@@ -78,9 +79,11 @@ def models(config: Config) -> Pipeline:
             f"Python {platform.python_version()}, {platform.machine()}",
         )
     )
-    what = f"{card.name} {card.version} fits its card and ran: {dimension} values"
+    known = check_encoder(pipeline.encoder)
+    what = f"{card.name} {card.version} fits its card and ran: {dimension} values" + (known and f"; {known}")
     if pipeline.locator is not None:
         locator = pipeline.locator
+        check_locator(locator)
         what += (
             f"; detectors {locator.finder.card.name}, {locator.refiner.card.name}; landmarks {locator.placer.card.name}"
         )
