@@ -59,7 +59,7 @@ def _draw(skin: tuple[int, ...], hair: tuple[int, ...], width: int, apart: int) 
     paint(ellipse(320, 270, 9, 30), tuple(min(value + 15, 255) for value in skin))
     paint(ellipse(320, 335, 42, 13), (165, 75, 75))
     paint(ellipse(320, 335, 40, 2), (90, 35, 35))
-    return np.clip(picture, 0, 255).astype(np.uint8)
+    return np.asarray(np.clip(picture, 0, 255), dtype=np.uint8)
 
 
 def chips(shape: tuple[int, ...]) -> list[UInt8Array]:
