@@ -162,9 +162,20 @@ def _path(text: str, kind: str, base: Path | None) -> str:
         return text
     if kind == "name" and not any(c in text for c in "/~$"):
         credential = Path(os.environ.get("CREDENTIALS_DIRECTORY", "/nowhere")) / text
-        if base is None or credential.exists() or not (base / text).is_file():
+        if base is None or _may_exist(credential) or not (base / text).is_file():
             return text
     return expand(text, base)
+
+
+def _may_exist(path: Path) -> bool:
+    """Also if this process may not look: systemd hides the credentials of a service from its ExecReload= command."""
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError:
+        pass
+    return True
 
 
 def _fault(kind: object, meta: Mapping[str, Any], value: object) -> str | None:
