@@ -31,7 +31,7 @@ def check(config: Config) -> Iterator[Finding]:
             continue
         yield warning(
             "credentials",
-            f"{path}: expected a file that only its owner may read, got mode {mode:04o}: other users may read the secret in it",
+            f"{path}: expected a file that only its owner may read, got mode {mode:04o}: other users may read the password or key in it",
             _fix(config, path, about.st_uid),
         )
     if private:
