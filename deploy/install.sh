@@ -1,46 +1,54 @@
 #!/bin/sh
-# Installs edge-oneshot as a service on 64-bit Raspberry Pi OS or Debian: Bookworm (Python 3.11) or Trixie (Python 3.13).
-# Run it again to upgrade. An upgrade keeps configuration and gallery.
+# Installs edge-oneshot from a checkout as a service on 64-bit Raspberry Pi OS or Debian: Bookworm or Trixie.
+# Run it again to upgrade: configuration and gallery are kept, and the new program is tested before it takes over.
 #
-#   sudo deploy/install.sh [--wheel FILE] [--with-av] [--with-web] [--with-mosquitto] [--no-start]
+#   sudo deploy/install.sh [--wheel FILE] [--with-web] [--with-mosquitto] [--no-start]
+#   sudo deploy/install.sh --rollback
 #   sudo deploy/install.sh --uninstall [--purge]
 #
-#   --wheel FILE       install this wheel instead of the checkout that contains this script
-#   --with-av          also install PyAV, for USB cameras, RTSP and video files
-#   --with-web         also install the local page and its service, edge-oneshot-web
+#   --wheel FILE       install this wheel of edge-oneshot instead of the checkout that contains this script
+#   --with-web         also enable the service of the local page, edge-oneshot-web
 #   --with-mosquitto   also install a broker on this device
 #   --no-start         enable the service without starting it
+#   --rollback         return to the program that the last upgrade replaced
 #   --uninstall        remove program and service; keep configuration, gallery and user
 #   --purge            with --uninstall: remove those, too. This deletes every enrolled person.
 set -eu
+umask 022 # the service and the members of its group must be able to read what root installs
 
 here=$(cd "$(dirname "$0")" && pwd)
 prefix=/opt/edge-oneshot
+versions=$prefix/versions
+current=$prefix/current   # link to the program in use, in $versions
+previous=$prefix/previous # link to the one before
 config=/etc/edge-oneshot
 state=/var/lib/edge-oneshot
 link=/usr/local/bin/edge-oneshot
+need_mb=700 # measured: 325 MB for the program, as much again while it is built
+. "$here/reasons.sh"
 
 say() { printf '==> %s\n' "$*"; }
 note() { printf '    %s\n' "$*"; }
-fail() { printf 'error: %s\nfix: %s\n' "$1" "$2" >&2; exit 1; }
+fail() { printf 'error: %s\nfix: %s\n' "$1" "$2" >&2; exit "${3:-1}"; }
+misused() { usage >&2; fail "$1" "$2" 2; }
 usage() { sed -n '2,/^set -eu/{/^set -eu/d;s/^# \{0,1\}//p;}' "$0"; }
 
-wheel='' av='' web='' mosquitto='' start=yes uninstall='' purge=''
+wheel='' web='' mosquitto='' start=yes uninstall='' purge='' rollback=''
 while [ $# -gt 0 ]; do
     case $1 in
-        --wheel) [ $# -ge 2 ] || fail "--wheel: expected a file, got nothing" "give the path of a .whl file"; wheel=$2; shift ;;
-        --with-av) av=yes ;;
+        --wheel) [ $# -ge 2 ] || misused "--wheel: expected a file, got nothing" "give the path of a .whl file"; wheel=$2; shift ;;
         --with-web) web=yes ;;
         --with-mosquitto) mosquitto=yes ;;
         --no-start) start='' ;;
+        --rollback) rollback=yes ;;
         --uninstall) uninstall=yes ;;
         --purge) purge=yes ;;
         -h | --help) usage; exit 0 ;;
-        *) usage >&2; fail "no such option: $1" "use one of the options above"; ;;
+        *) misused "no such option: $1" "use one of the options above" ;;
     esac
     shift
 done
-[ -z "$purge" ] || [ -n "$uninstall" ] || fail "--purge: expected together with --uninstall, got --purge alone" "add --uninstall to remove everything"
+[ -z "$purge" ] || [ -n "$uninstall" ] || misused "--purge: expected together with --uninstall, got --purge alone" "add --uninstall to remove everything"
 
 # systemd may be installed but not running: in a chroot, in a container, while an image is built.
 running() { [ -d /run/systemd/system ]; }
@@ -82,11 +90,51 @@ remove_program() {
     if getent group edge-oneshot >/dev/null; then groupdel edge-oneshot; fi
 }
 
+# attempt WHAT LOG FOLDER COMMAND...: runs the command; if it fails, shows the end of its output and says why.
+attempt() {
+    what=$1 log=$2 where=$3
+    shift 3
+    if "$@" >"$log" 2>&1; then return 0; fi
+    tail -n 8 "$log" | sed 's/^/    /' >&2
+    why=$(reason "$log" "$where") # not through a file: the disk may be full
+    fail "$what: ${why%%
+*}" "${why#*
+}"
+}
+
+# switch LINK TARGET: replaces the link in one step, so that there is a whole program at any time.
+switch() { ln -sfn "$2" "$1.new" && mv -T "$1.new" "$1"; }
+
+# restart: starts every unit again with the program in use. False if one that ran before does not run now.
+restart() {
+    lost=''
+    for unit in $(services); do
+        ran=$(systemctl is-active "$unit" || true)
+        if systemctl restart "$unit"; then note "started $unit"
+        elif [ "$ran" = active ]; then lost="$lost $unit"
+        else note "$unit does not start; read the reason in: journalctl -u $unit"; fi
+    done
+    [ -z "$lost" ]
+}
+
 [ "$(id -u)" = 0 ] || fail "installing a service needs root" "run: sudo $0"
+if dpkg-query -W -f '${db:Status-Status}' edge-oneshot 2>/dev/null | grep -qx installed; then
+    fail "the Debian package edge-oneshot is installed, which this script does not change" "use apt, or remove the package first: sudo apt remove edge-oneshot"
+fi
 
 if [ -n "$uninstall" ]; then
     remove_program
     say "done"
+    exit 0
+fi
+
+if [ -n "$rollback" ]; then
+    [ -x "$previous/bin/edge-oneshot" ] || fail "expected a program of before the last upgrade in $previous, got none" "install the release that you want with this script, from its checkout"
+    before=$(readlink "$current")
+    switch "$current" "$(readlink "$previous")"
+    switch "$previous" "$before"
+    say "$("$link" --version) is in use"
+    if running; then restart || fail "$lost does not start" "read the reason in: journalctl -u edge-oneshot. A gallery that a newer release has changed cannot be read by an older one: import an export"; fi
     exit 0
 fi
 
@@ -101,10 +149,8 @@ case $arch in
 esac
 # shellcheck source=/dev/null
 codename=$(. /etc/os-release && echo "${VERSION_CODENAME:-unknown}")
-case $codename in
-    bookworm | trixie) ;;
-    *) note "this system is $codename; tested are bookworm and trixie" ;;
-esac
+lock=$here/locks/$codename-$arch.txt
+[ -f "$lock" ] || fail "expected Debian Bookworm or Trixie, or Raspberry Pi OS of that name, got $codename" "upgrade the system, or see docs/how-to/install.md for other systems"
 if [ -n "$wheel" ]; then
     [ -f "$wheel" ] || fail "no wheel at $wheel" "check the path"
     wheel=$(realpath "$wheel")
@@ -112,12 +158,34 @@ else
     [ -f "$here/../pyproject.toml" ] || fail "expected a checkout in $(dirname "$here"), got none" "run the script from a checkout, or give a wheel with --wheel"
 fi
 
+# What an installation that was interrupted has left. Its own files are everything but the programs of the two links.
+mkdir -p "$versions"
+exec 9>"$prefix/lock"
+flock -n 9 || fail "another installation is in progress" "wait until it is done"
+for folder in "$versions"/*; do
+    case $folder in
+        "$(readlink -f "$current" || true)" | "$(readlink -f "$previous" || true)") ;;
+        *) rm -rf "$folder" ;;
+    esac
+done
+free=$(df -Pk "$prefix" | awk 'NR == 2 {printf "%d", $4 / 1024}')
+[ "$free" -ge "$need_mb" ] || fail "$prefix: expected $need_mb MB of free disk, got $free MB" "free space, and run this again; what was installed before still works"
+# In the versions, so that the next run removes it. Not in /tmp, which is memory on Trixie.
+build=$(mktemp -d "$versions/$(date -u +%Y%m%d-%H%M%S).XXXXXX")
+chmod 755 "$build"
+work=$build/work
+mkdir "$work"
+export TMPDIR="$work"
+trap '[ "$(readlink -f "$current" || true)" = "$build" ] || rm -rf "$build"' EXIT
+trap 'exit 130' INT TERM HUP
+
 # ---- Debian packages
 
 export DEBIAN_FRONTEND=noninteractive
 say "installing Debian packages"
-apt-get update -qq || note "could not update the package lists; using the existing ones"
-packages='python3 python3-venv'
+attempt "completing what apt-get left undone" "$work/log" /var dpkg --configure -a
+apt-get update -qq >"$work/log" 2>&1 || note "could not update the package lists; using the existing ones"
+packages="python3 python3-venv $(awk -v release="$codename" '$1 == release {printf "%s ", $2}' "$here/locks/debian.txt")"
 # The Python bindings of libcamera exist only as a Debian package, and fit only the Python of the system.
 if apt-cache show --quiet=2 python3-picamera2 >/dev/null 2>&1; then
     packages="$packages python3-picamera2"
@@ -127,64 +195,80 @@ fi
 [ -z "$mosquitto" ] || packages="$packages mosquitto mosquitto-clients"
 note "$packages"
 # shellcheck disable=SC2086  # a list of words
-apt-get install -y -qq --no-install-recommends $packages >/dev/null
-python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))' ||
-    fail "expected Python 3.11 or newer, got $(python3 --version)" "upgrade the system to Bookworm or Trixie"
+attempt "installing Debian packages" "$work/log" /var apt-get install -y -qq --no-install-recommends $packages
+version=$(python3 -c 'import sys; print(f"{sys.version_info[0]}.{sys.version_info[1]}")')
 
-# ---- the program
+# ---- the program, beside the one in use
 
-say "installing the program in $prefix"
-venv=--upgrade
-if [ -x "$prefix/bin/python" ] && ! "$prefix/bin/python" -c 'import sys; sys.exit(f"{sys.version_info[0]}.{sys.version_info[1]}" != sys.argv[1])' \
-        "$(python3 -c 'import sys; print(f"{sys.version_info[0]}.{sys.version_info[1]}")')" 2>/dev/null; then
-    note "the Python of the system has changed: rebuilding the environment"
-    venv=--clear
+say "building the program in $build"
+if [ -e "$current" ] && [ "$(cat "$current/python-version" 2>/dev/null)" != "$version" ]; then
+    note "the Python of the system has changed to $version: the old program cannot run any more"
 fi
-python3 -m venv --system-site-packages "$venv" "$prefix"
-work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
-: >"$work/constraints.txt"
-if [ "$codename" = bookworm ]; then
-    # python3-picamera2 and simplejpeg of Bookworm are built for numpy 1 and fail with numpy 2.
-    echo 'numpy<2' >"$work/constraints.txt"
-fi
-extras=$(echo ${av:+av} ${web:+web} | tr ' ' ,)
-source=$wheel
-if [ -z "$source" ]; then
+attempt "making the environment" "$work/log" "$prefix" python3 -m venv --system-site-packages "$build"
+pip() { # pip WHAT ARGUMENTS...
+    what=$1
+    shift
+    attempt "$what" "$work/log" "$prefix" "$build/bin/python3" -m pip install --disable-pip-version-check --no-input --no-deps --no-cache-dir --progress-bar=off "$@"
+}
+note "the packages of $lock"
+pip "installing the Python packages" --require-hashes --only-binary=:all: -r "$lock"
+if [ -z "$wheel" ]; then
     # A copy, so that the build leaves no files of root in the checkout.
     mkdir "$work/source"
     for part in pyproject.toml README.md LICENSE edge_oneshot; do
         cp -R "$here/../$part" "$work/source/"
     done
-    source=$work/source
+    pip "installing setuptools" --require-hashes --only-binary=:all: --target "$work/setuptools" -r "$here/locks/build.txt"
+    attempt "building edge-oneshot" "$work/log" "$prefix" env -C "$work/source" PYTHONPATH="$work/setuptools" "$build/bin/python3" -c \
+        'import sys; from setuptools import build_meta; build_meta.build_wheel(sys.argv[1])' "$work"
+    wheel=$(find "$work" -maxdepth 1 -name '*.whl')
 fi
-"$prefix/bin/python" -m pip install --quiet --disable-pip-version-check --no-input --upgrade -c "$work/constraints.txt" "edge-oneshot${extras:+[$extras]} @ file://$source" ||
-    fail "pip could not install edge-oneshot" "read the message of pip above; pip needs a connection to a package index"
-# pip skips a version that is already installed, even if its files have changed: reinstall the program itself.
-"$prefix/bin/python" -m pip install --quiet --disable-pip-version-check --no-input --force-reinstall --no-deps "edge-oneshot @ file://$source"
-ln -sf "$prefix/bin/edge-oneshot" "$link"
-note "$("$link" --version)"
+pip "installing edge-oneshot" "$wheel"
+sed -e "s|@PREFIX@|$build|" -e "s|@PYTHON@|$version|" "$here/launcher.py" >"$build/bin/edge-oneshot"
+chmod 755 "$build/bin/edge-oneshot"
+echo install.sh >"$build/installed-by"
+# Plug-ins lie outside, so that an upgrade keeps them.
+echo /usr/local/lib/edge-oneshot/plug-ins >"$build/lib/python$version/site-packages/edge-oneshot-plug-ins.pth"
+echo "$version" >"$build/python-version"
+"$build/bin/edge-oneshot" config example >"$build/default.toml"
 
-# ---- user, folders, configuration
+# ---- user, folders
 
 say "creating the user edge-oneshot, $state and /run/edge-oneshot"
 install -D -m 0644 "$here/sysusers.d/edge-oneshot.conf" /etc/sysusers.d/edge-oneshot.conf
 install -D -m 0644 "$here/tmpfiles.d/edge-oneshot.conf" /etc/tmpfiles.d/edge-oneshot.conf
 systemd-sysusers /etc/sysusers.d/edge-oneshot.conf
 systemd-tmpfiles --create /etc/tmpfiles.d/edge-oneshot.conf
+
+# ---- the new program takes over
+
+say "testing the new program"
+# As the service does it: not as root, and with a model whose result is known.
+attempt "the new program fails its test; the old one stays in use" "$work/log" "$prefix" \
+    setpriv --reuid=edge-oneshot --regid=edge-oneshot --clear-groups env HOME=/ "$build/bin/edge-oneshot" --config "$build/default.toml" model check
+note "$(sed 's/.*: the model/the model/' "$work/log" | tail -n 1)"
+rm -rf "$work"
+mkdir "$work"
+sync -f "$build"
+replaced=$(readlink "$current" || true)
+older=$(readlink "$previous" || true)
+if [ -n "$replaced" ]; then switch "$previous" "$replaced"; fi
+switch "$current" "$build"
+ln -sfn "$current/bin/edge-oneshot" "$link.new" && mv -T "$link.new" "$link"
+note "$("$link" --version)"
+
 person=${SUDO_USER:-}
 if [ -n "$person" ] && [ "$person" != root ]; then
     usermod -aG edge-oneshot "$person"
-    note "$person is in the group edge-oneshot and may use the daemon after the next login"
+    note "$person is in the group edge-oneshot and needs no sudo after the next login"
 fi
 
 say "configuration $config/default.toml"
 if [ -e "$config/default.toml" ]; then
     note "kept"
 else
-    "$link" config example >"$work/default.toml"
     # The URI of a camera may contain a password: readable by root and the group only.
-    install -m 0640 -g edge-oneshot "$work/default.toml" "$config/default.toml"
+    install -m 0640 -g edge-oneshot "$current/default.toml" "$config/default.toml"
     note "created, with every key at its default"
 fi
 faulty=''
@@ -206,18 +290,34 @@ if [ -n "$web" ]; then
 fi
 if running; then
     systemctl daemon-reload
-    if [ -n "$start" ]; then
-        for unit in $(services); do
-            if systemctl restart "$unit"; then note "started $unit"; else note "$unit does not start; read the reason in: journalctl -u $unit"; fi
-        done
+    if [ -n "$start" ] && ! restart && [ -n "$replaced" ]; then
+        switch "$current" "$replaced"
+        if [ -n "$older" ]; then switch "$previous" "$older"; else rm -f "$previous"; fi
+        failed=$lost
+        restart || true
+        fail "$failed ran before and does not start with the new program; the old one is in use again" "read the reason in: journalctl -u edge-oneshot"
     fi
 else
     note "systemd is not running: the service starts at the next boot"
 fi
 
+# ---- what is not needed any more: programs before the previous one, and the layout of earlier installers
+
+for folder in "$versions"/*; do
+    case $folder in
+        "$(readlink -f "$current")" | "$(readlink -f "$previous" || true)") ;;
+        *) rm -rf "$folder" ;;
+    esac
+done
+if [ -e "$prefix/pyvenv.cfg" ]; then
+    note "removing the environment of an earlier installer"
+    (cd "$prefix" && rm -rf bin include lib lib64 share pyvenv.cfg)
+fi
+rm -rf "$work"
+
 say "done"
-note "next: sudo edge-oneshot setup           finds camera and broker, enrolls the first person"
-[ -z "$web" ] || note "sudo edge-oneshot web pair              prints the code that connects a browser to the page"
-note "edge-oneshot doctor                     checks everything and gives the fix for each fault"
-note "edge-oneshot camera test --out a.jpg    writes a picture of the camera, with the faces found"
-note "edge-oneshot enroll --name Alice        enrolls the person in front of the camera"
+note "next: sudo edge-oneshot setup                finds camera and broker, enrolls the first person"
+[ -z "$web" ] || note "sudo edge-oneshot web pair                   prints the code that connects a browser to the page"
+note "sudo edge-oneshot doctor                     checks everything and gives the fix for each fault"
+note "sudo edge-oneshot camera test --out a.jpg    writes a picture of the camera, with the faces found"
+note "sudo edge-oneshot enroll --name Alice        enrolls the person in front of the camera"

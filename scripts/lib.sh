@@ -45,6 +45,18 @@ ensure_test_venv() {
     ensure_venv test test,check 'converters[onnx]' training
 }
 
+# ensure_release_venv: an environment with the setuptools that builds the distributions; its version is written into them.
+ensure_release_venv() {
+    setuptools=setuptools==80.9.0
+    venv="$root/.venvs/release"
+    if [ "$(cat "$venv/.installed" 2>/dev/null)" != "$setuptools" ]; then
+        python=${EDGE_ONESHOT_PYTHON:-$(find_python)} || exit 1
+        [ -x "$venv/bin/python" ] || "$python" -m venv "$venv"
+        "$venv/bin/python" -m pip install --quiet --disable-pip-version-check "$setuptools"
+        echo "$setuptools" >"$venv/.installed"
+    fi
+}
+
 # ensure_apt COMMAND PACKAGE: installs PACKAGE if COMMAND is missing and root may apt-get. False if it stays missing.
 ensure_apt() {
     PATH=$PATH:/usr/sbin:/sbin

@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from edge_oneshot import installation
 from edge_oneshot.cameras.base import WAIT_SLICE_S, Adapter, EndOfStream, MediaClock, Pacer, Shot, Thinner, upright
 from edge_oneshot.config import CameraConfig
 from edge_oneshot.errors import CameraError
@@ -20,7 +21,7 @@ from edge_oneshot.types import UInt8Array
 try:
     import av
 except ImportError as e:
-    raise CameraError(f"PyAV is needed for videos, RTSP and USB cameras: {e}", "pip install 'edge-oneshot[av]'") from e
+    raise CameraError(f"PyAV is needed for videos, RTSP and USB cameras: {e}", installation.how_to_add("av>=14")) from e
 
 log = logging.getLogger(__name__)
 

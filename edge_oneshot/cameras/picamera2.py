@@ -7,21 +7,22 @@ import threading
 import time
 from typing import Any
 
+from edge_oneshot import installation
 from edge_oneshot.cameras.base import WAIT_SLICE_S, Adapter, EndOfStream, Shot, Thinner
 from edge_oneshot.cameras.exposure import bounded
 from edge_oneshot.cameras.libcamera_pixels import to_rgb
 from edge_oneshot.config import CameraConfig
 from edge_oneshot.errors import CameraError
 
-APT = "sudo apt install python3-picamera2, and create the venv with --system-site-packages: pip's build lacks libcamera"
-NUMPY = "pip install 'numpy<2' in this venv: Bookworm's python3-picamera2 and simplejpeg are built against numpy 1"
+APT = "sudo apt install python3-picamera2 (Raspberry Pi OS has it), in an environment with --system-site-packages"
+NUMPY = "Bookworm's python3-picamera2 and simplejpeg are built against numpy 1: "
 
 
 def import_hint(error: BaseException) -> str:
     """The fix for a failed import: install the package, or the numpy that its compiled parts were built for."""
     text = str(error)
     return (
-        NUMPY
+        NUMPY + installation.how_to_add("numpy<2")
         if any(sign in text for sign in ("numpy.dtype size changed", "_ARRAY_API", "multiarray", "NumPy 1.x"))
         else APT
     )

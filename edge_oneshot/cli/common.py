@@ -93,8 +93,15 @@ def start_logging(verbose: bool = False) -> None:
         def format(self, record: logging.LogRecord) -> str:
             return "\n".join(map(plain, redact(super().format(record)).split("\n")))
 
-    handler = logging.StreamHandler()
-    handler.setFormatter(Formatter("%(levelname)s %(name)s: %(message)s"))
+    from edge_oneshot.service.journald import JournalHandler, connected
+
+    handler: logging.Handler
+    if connected():  # it stores level and name as fields
+        handler = JournalHandler()
+        handler.setFormatter(Formatter("%(message)s"))
+    else:
+        handler = logging.StreamHandler()
+        handler.setFormatter(Formatter("%(levelname)s %(name)s: %(message)s"))
     logging.basicConfig(handlers=[handler], level=logging.DEBUG if verbose else logging.INFO)
 
 

@@ -60,3 +60,15 @@ def example() -> None:
     from edge_oneshot.config import example_toml
 
     click.echo(example_toml(), nl=False)
+
+
+@config.command(name="ip-rules", short_help="Print systemd's IP address rules for this configuration.")
+@click.pass_context
+def ip_rules(ctx: click.Context) -> None:
+    """Print a drop-in for the unit that lets the service reach the broker, a network camera and the name servers only.
+
+    Write it to /etc/systemd/system/edge-oneshot.service.d/ip-rules.conf, run systemctl daemon-reload, and restart the service.
+    """
+    from edge_oneshot.service.ip_rules import drop_in
+
+    click.echo(drop_in(find_config(ctx)), nl=False)

@@ -99,7 +99,10 @@ def _strangers(cohort: CohortScores) -> list[str]:
 @click.argument("bundle", required=False, default="")
 @click.pass_context
 def check_(ctx: click.Context, bundle: str) -> None:
-    """Load BUNDLE in a separate process, compare it with its card, and run it on four pictures."""
+    """Load BUNDLE in a separate process, compare it with its card, and run it on four pictures.
+
+    A shipped encoder must also give the stored result for two drawn faces: this finds a processor or a runtime that computes wrongly.
+    """
     from edge_oneshot.model.bundle import find_bundle
     from edge_oneshot.recognition.checked import check
 

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeGuard, get_type_hints
 
+from edge_oneshot import installation
 from edge_oneshot.config import plugins
 from edge_oneshot.config.host import host_fault
 from edge_oneshot.config.paths import expand
@@ -35,6 +36,9 @@ def load_config(path: Path | None) -> Config:
             f"no configuration at {path}",
             f"create it with `edge-oneshot config example > {path}`, or name another with --config",
         ) from None
+    except PermissionError as e:
+        fix = installation.how_to_join_group() or "check its permissions and those of its folder"
+        raise ConfigError(f"cannot read {path}: {e.strerror}", fix) from None
     except OSError as e:
         raise ConfigError(f"cannot read {path}: {e}", "check the path and its permissions") from None
     except ValueError as e:
@@ -158,9 +162,20 @@ def _path(text: str, kind: str, base: Path | None) -> str:
         return text
     if kind == "name" and not any(c in text for c in "/~$"):
         credential = Path(os.environ.get("CREDENTIALS_DIRECTORY", "/nowhere")) / text
-        if base is None or credential.exists() or not (base / text).is_file():
+        if base is None or _may_exist(credential) or not (base / text).is_file():
             return text
     return expand(text, base)
+
+
+def _may_exist(path: Path) -> bool:
+    """Also if this process may not look: systemd hides the credentials of a service from its ExecReload= command."""
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError:
+        pass
+    return True
 
 
 def _fault(kind: object, meta: Mapping[str, Any], value: object) -> str | None:

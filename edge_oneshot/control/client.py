@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TypeVar
 
+from edge_oneshot import installation
 from edge_oneshot.control.protocol import MAX_REQUEST_BYTES, Answer, Progress, read_answer, request_line, result_of
 from edge_oneshot.control.requests import Request
 from edge_oneshot.errors import ControlError
@@ -55,7 +56,7 @@ def _connect(connection: socket.socket, path: Path) -> bool:
     except PermissionError:
         raise ControlError(
             f"no permission to use the control socket {path}",
-            "join its group (sudo usermod -aG edge-oneshot $USER, then log in again), or use sudo",
+            installation.how_to_join_group() or "use sudo, or the user who runs the daemon",
         ) from None
     except OSError as e:
         if e.errno is None:

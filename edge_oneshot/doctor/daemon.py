@@ -7,6 +7,7 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
+from edge_oneshot import installation
 from edge_oneshot.config import Config
 from edge_oneshot.control.client import ask
 from edge_oneshot.control.requests import Status
@@ -94,7 +95,7 @@ def _absent(config: Config, unit: str, supervised: dict[str, str]) -> Finding:
         supervised.get("ExecMainStatus", "?"),
     )
     if supervised.get("LoadState") == "not-found":
-        return fault("daemon", f"{unit} is not installed", "sudo deploy/install.sh")
+        return fault("daemon", f"{unit} is not installed", installation.how_to_repair())
     if state == "inactive":
         return warning("daemon", f"{unit} is not started", f"sudo systemctl enable --now {unit}")
     return fault(

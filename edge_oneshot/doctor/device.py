@@ -11,13 +11,14 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
+from edge_oneshot import installation
 from edge_oneshot.config import Config
 from edge_oneshot.doctor import Finding, fault, ok, warning
 from edge_oneshot.events.clock import clock_synced
+from edge_oneshot.installation import GROUP
 from edge_oneshot.service import system
 from edge_oneshot.service.pace import EASY_C, LIMIT_C
 
-GROUP = "edge-oneshot"
 # A full outbox and the logs of SQLite stay well below the second limit.
 LITTLE_DISK_BYTES, TOO_LITTLE_DISK_BYTES = 500_000_000, 50_000_000
 SUPPLY = "use a power supply and a cable made for this board"
@@ -61,16 +62,14 @@ def _membership(path: Path) -> Finding:
     try:
         group = grp.getgrnam(GROUP)
     except KeyError:
-        return fault("group", f"no group {GROUP} on this system", "sudo deploy/install.sh")
+        return fault("group", f"no group {GROUP} on this system", installation.how_to_repair())
     me = _user(os.geteuid())
     if group.gr_gid in (*os.getgroups(), os.getegid()):
         return ok("group", f"{me} is in the group {GROUP} and may use the daemon")
-    if me in group.gr_mem:
-        return fault("group", f"{me} joined the group {GROUP} after logging in", "log out and in again")
     return fault(
         "group",
-        f"{me} is not in the group {GROUP} and may not use {path}",
-        f"sudo usermod -aG {GROUP} {me}, then log in again",
+        f"this session of {me} is not in the group {GROUP} and may not use {path}",
+        installation.how_to_join_group(),
     )
 
 

@@ -59,9 +59,9 @@ def models(config: Config) -> Pipeline:
 
     import numpy as np
 
-    from edge_oneshot.matching.threshold import NO_GROUPS
     from edge_oneshot.model.runtime import PACKAGES
-    from edge_oneshot.recognition.compose import build_pipeline, build_rule
+    from edge_oneshot.recognition.compose import build_pipeline
+    from edge_oneshot.recognition.known_answer import check_encoder, check_locator
     from edge_oneshot.types import Chip, Frame
 
     pipeline = build_pipeline(config)
@@ -78,9 +78,11 @@ def models(config: Config) -> Pipeline:
             f"Python {platform.python_version()}, {platform.machine()}",
         )
     )
-    what = f"{card.name} {card.version} fits its card and ran: {dimension} values"
+    known = check_encoder(pipeline.encoder)
+    what = f"{card.name} {card.version} fits its card and ran: {dimension} values" + (known and f"; {known}")
     if pipeline.locator is not None:
         locator = pipeline.locator
+        check_locator(locator)
         what += (
             f"; detectors {locator.finder.card.name}, {locator.refiner.card.name}; landmarks {locator.placer.card.name}"
         )
@@ -96,6 +98,15 @@ def models(config: Config) -> Pipeline:
         )
     if pipeline.pad is not None:
         report(ok("attacks", f"presentation attack detection: performed by {pipeline.pad_method}"))
+    threshold(config, pipeline)
+    return pipeline
+
+
+def threshold(config: Config, pipeline: Pipeline) -> None:
+    """The threshold that the configuration gives, and against whom its rate holds. Raises ModelError."""
+    from edge_oneshot.matching.threshold import NO_GROUPS
+    from edge_oneshot.recognition.compose import build_rule
+
     rule = build_rule(config, pipeline.encoder)
     stated, t = config.decision.stated, rule([1])
     if t.extrapolated:
@@ -110,7 +121,6 @@ def models(config: Config) -> Pipeline:
         grows = "" if t.target_fpir is None else " with one person enrolled; it rises with the gallery"
         report(ok("threshold", f"decision.{stated} gives {t.value:.3f}{grows}"))
     report(ok("strangers", NO_GROUPS if rule.falls_back else t.rate.words))
-    return pipeline
 
 
 def import_camera_library() -> bool:

@@ -24,6 +24,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from edge_oneshot import installation
 from edge_oneshot.errors import ConfigError, EdgeOneshotError
 from edge_oneshot.shown import plain
 from edge_oneshot.text_file import read_text
@@ -210,6 +211,6 @@ def _ed25519() -> Any:
         from cryptography.hazmat.primitives.asymmetric import ed25519
     except ImportError:
         raise ConfigError(
-            "Ed25519 keys: expected the cryptography package, got none", "pip install 'edge-oneshot[sign]'"
+            "Ed25519 keys: expected the cryptography package, got none", installation.how_to_add("cryptography>=42")
         ) from None
     return ed25519

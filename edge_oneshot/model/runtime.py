@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_oneshot import installation
 from edge_oneshot.errors import ModelError
 
 RUNTIMES = {"litert": "ai_edge_litert.interpreter", "tflite": "tflite_runtime.interpreter"}
@@ -50,7 +51,7 @@ class Runtime:
             # tflite-runtime 2.14 is built for numpy 1: with numpy 2 it can be imported, but fails here.
             raise ModelError(
                 f"{module.__name__} does not work with numpy {np.__version__}: {e}",
-                "pip install 'numpy<2', or use ai-edge-litert",
+                f"{installation.how_to_add('numpy<2')}; or use ai-edge-litert",
             ) from None
         except (RuntimeError, ValueError) as e:
             raise ModelError(
@@ -168,4 +169,6 @@ def import_runtime(wanted: str) -> tuple[str, Any]:
             return name, importlib.import_module(RUNTIMES[name])
         except ImportError as e:
             errors.append(f"{name}: {e}")
-    raise ModelError(f"cannot import a TFLite runtime: {'; '.join(errors)}", "pip install ai-edge-litert")
+    raise ModelError(
+        f"cannot import a TFLite runtime: {'; '.join(errors)}", installation.how_to_add("ai-edge-litert>=2.1")
+    )

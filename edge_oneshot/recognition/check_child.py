@@ -49,6 +49,7 @@ def run(bundle: Bundle, runtime: str) -> str:
     import numpy as np
 
     from edge_oneshot.model.encoder import TwinEncoder
+    from edge_oneshot.recognition.known_answer import check_encoder
     from edge_oneshot.types import Chip
     from edge_oneshot.vision.detector import BlazeFaceDetector
     from edge_oneshot.vision.locate import LandmarkPlacer
@@ -60,7 +61,8 @@ def run(bundle: Bundle, runtime: str) -> str:
     if bundle.card.kind == "encoder":
         encoder = TwinEncoder(bundle, runtime)
         vectors = [encoder.encode(Chip(pixels=pixels, transform=np.eye(2, 3))).vector for pixels in pictures]
-        return f"an embedding of {vectors[-1].size} values on {encoder.runtime.name}"
+        known = check_encoder(encoder)
+        return f"an embedding of {vectors[-1].size} values on {encoder.runtime.name}" + (known and f"; {known}")
     if bundle.card.kind == "landmarks":
         placer = LandmarkPlacer(bundle, runtime)
         found = [placer.look(pixels)[0] for pixels in pictures]

@@ -35,6 +35,7 @@ from edge_oneshot.service.roll import Roll
 from edge_oneshot.service.second_factor import SecondFactor
 from edge_oneshot.service.sight import Sight, State
 from edge_oneshot.service.vitals import Vitals
+from edge_oneshot.shown import plain
 from edge_oneshot.types import Event, Frame, Observation
 from edge_oneshot.vision.gates import Gates
 
@@ -205,7 +206,7 @@ class Daemon:
     def run(self, camera: LatestFrame, sources: Sequence[RequestSource], stop: threading.Event) -> int:
         """Run until `stop` is set or the camera ends; the exit code. Raises CameraError when it is lost for too long."""
         self._announce()
-        system.notify("READY=1")
+        system.notify(f"READY=1\nSTATUS={self.state.value}")
         try:
             while not stop.is_set():
                 self._serve(sources)
@@ -252,7 +253,7 @@ class Daemon:
             return
         self.state = state
         log.warning("state: %s%s", state.value, why)
-        system.notify(f"STATUS={state.value}")
+        system.notify(f"STATUS={state.value}{plain(why)}")
         self._health_ns = 0
 
     def _finish(self) -> None:

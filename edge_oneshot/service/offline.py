@@ -52,9 +52,13 @@ def _serve(config: Config, request: rq.AnyRequest, on_progress: OnProgress) -> A
         records = select(read_journal(config.explain_path), request.last_s, request.event_id)
         pending.finish(Explained(tracks=records, kept=config.decision.explain_tracks, fault=""))
         return pending.answers.get()
+    if isinstance(request, rq.Capture):  # a frame and the faces in it: nobody is compared, so the gallery is not opened
+        config = replace(config, decision=replace(config.decision, adapt=False))
+        with Recognizer.open(config, gallery=":memory:") as recognizer:
+            return _from_camera(config, recognizer, pending, on_progress)
     require_owner(config.state_dir)
     with Recognizer.open(config) as recognizer:
-        if isinstance(request, rq.Capture) or (isinstance(request, rq.Enroll) and request.image is None):
+        if isinstance(request, rq.Enroll) and request.image is None:
             return _from_camera(config, recognizer, pending, on_progress)
         with open_door(config, recognizer) as measured:
             Requests(recognizer, lambda event: None, door=measured).start(pending)

@@ -31,7 +31,8 @@ class Reporter:
         """Commit an event before anything is published; the link takes it from the outbox."""
         self.events += 1
         fields = (f"{key}={value}" for key in LOGGED if (value := event.body.get(key)) not in (None, ""))
-        log.info("%s %s", event.event_type, " ".join(fields))
+        journal = {"EVENT_ID": event.event_id, "EVENT_TYPE": event.event_type}
+        log.info("%s %s", event.event_type, " ".join(fields), extra={"journal": journal})
         if self.outbox is not None and self.link is not None:
             self.outbox.commit(event)
             self.link.wake()

@@ -69,7 +69,7 @@ except CameraError as e:
 @pytest.mark.parametrize(
     ("module", "raises", "uri", "fix"),
     [
-        ("av", "ImportError('No module named av')", "rtsp://127.0.0.1:9/", "pip install 'edge-oneshot[av]'"),
+        ("av", "ImportError('No module named av')", "rtsp://127.0.0.1:9/", "pip install 'av>=14'"),
         ("libcamera", "ImportError('No module named libcamera')", "picamera2:", "sudo apt install python3-picamera2"),
         # the errors of Bookworm's picamera2 with numpy 2
         (

@@ -6,16 +6,18 @@ import configparser
 import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from edge_oneshot.cameras.decode_child import MAX_MB, MAX_RESULT_PX
-from edge_oneshot.config import example_toml
+from edge_oneshot.config import CameraConfig, Config, MqttConfig, example_toml
 from edge_oneshot.control.protocol import MAX_REQUEST_BYTES
 from edge_oneshot.control.server import MAX_THREADS, READ_TIMEOUT_S
 from edge_oneshot.errors import ConfigError
 from edge_oneshot.gallery.schema import BUSY_TIMEOUT_S
+from edge_oneshot.service.ip_rules import drop_in
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 UNITS = ("edge-oneshot.service", "edge-oneshot@.service")
@@ -95,7 +97,7 @@ def test_systemd_finds_no_fault(unit: str, tmp_path: Path) -> None:
     if analyze is None:
         pytest.skip("systemd-analyze is missing: apt-get install systemd")
     for name in (*UNITS, PAGE):
-        text = (DEPLOY / name).read_text().replace("/opt/edge-oneshot/bin/edge-oneshot", "/bin/true")
+        text = (DEPLOY / name).read_text().replace("=edge-oneshot ", "=/bin/true ")
         (tmp_path / name).write_text(text)
     # A template is checked as one of its instances.
     checked = tmp_path / unit.replace("@", "@front")
@@ -106,13 +108,24 @@ def test_systemd_finds_no_fault(unit: str, tmp_path: Path) -> None:
     assert (answer.returncode, ours) == (0, [])
 
 
-@pytest.mark.parametrize("unit", [*UNITS, PAGE])
-def test_its_exposure_is_low(unit: str) -> None:
+@pytest.mark.parametrize("unit", UNITS)
+@pytest.mark.parametrize(
+    ("config", "most"),
+    [
+        (Config(), 15),
+        (Config(mqtt=MqttConfig(host="192.0.2.1"), camera=CameraConfig(uri="rtsp://a:b@192.0.2.2/x")), 15),
+    ],
+)
+def test_its_exposure_is_low(unit: str, config: Config, most: int, tmp_path: Path) -> None:
+    """With the IP address rules of the configuration, also for a camera and a broker on the network."""
     analyze = shutil.which("systemd-analyze")
     if analyze is None:
         pytest.skip("systemd-analyze is missing: apt-get install systemd")
+    path = tmp_path / unit
+    rules = drop_in(config).partition("[Service]\n")[2]
+    path.write_text((DEPLOY / unit).read_text().replace("[Service]\n", f"[Service]\n{rules}"))
     answer = subprocess.run(
-        [analyze, "security", "--offline=yes", "--threshold=20", str(DEPLOY / unit)],
+        [analyze, "security", "--offline=yes", f"--threshold={most}", str(path)],
         capture_output=True,
         text=True,
         timeout=60,
@@ -121,12 +134,21 @@ def test_its_exposure_is_low(unit: str) -> None:
     assert answer.returncode == 0, answer.stdout[-300:] + answer.stderr[-300:]
 
 
+def test_the_exposure_of_the_page_is_low() -> None:
+    analyze = shutil.which("systemd-analyze")
+    if analyze is None:
+        pytest.skip("systemd-analyze is missing: apt-get install systemd")
+    command = [analyze, "security", "--offline=yes", "--threshold=20", str(DEPLOY / PAGE)]
+    answer = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert answer.returncode == 0, answer.stdout[-300:] + answer.stderr[-300:]
+
+
 def test_user_and_folders_fit_the_unit() -> None:
     s = settings(UNITS[0])
     users = (DEPLOY / "sysusers.d/edge-oneshot.conf").read_text()
     folders = (DEPLOY / "tmpfiles.d/edge-oneshot.conf").read_text()
     assert re.search(rf"^u {s['User']} ", users, re.MULTILINE)
-    assert re.search(rf"^m {s['User']} {s['SupplementaryGroups']}$", users, re.MULTILINE)
+    assert re.search(rf"^m {s['User']} video$", users, re.MULTILINE), "camera devices belong to root:video"
     assert re.search(
         rf"^d /run/{s['RuntimeDirectory']} {s['RuntimeDirectoryMode']} {s['User']} {s['Group']} ", folders, re.MULTILINE
     )
@@ -154,7 +176,7 @@ def test_the_installer_is_a_valid_shell_script_with_complete_help() -> None:
     answer = subprocess.run(["sh", str(script), "--help"], capture_output=True, text=True, check=False)
     assert answer.returncode == 0
     options = set(re.findall(r"^ +(--[a-z-]+)\)", script.read_text(), re.MULTILINE))
-    assert options == {"--wheel", "--with-av", "--with-web", "--with-mosquitto", "--no-start", "--uninstall", "--purge"}
+    assert options == {"--wheel", "--with-web", "--with-mosquitto", "--no-start", "--rollback", "--uninstall", "--purge"}
     assert all(option in answer.stdout for option in options)
 
 
@@ -164,10 +186,53 @@ def test_the_installer_is_a_valid_shell_script_with_complete_help() -> None:
 )
 def test_the_installer_refuses_unknown_and_incomplete_options(arguments: list[str], word: str) -> None:
     answer = subprocess.run(["sh", str(DEPLOY / "install.sh"), *arguments], capture_output=True, text=True, check=False)
-    assert answer.returncode == 1
+    assert answer.returncode == 2
     assert "error: " in answer.stderr
     assert word in answer.stderr
     assert "fix: " in answer.stderr
+
+
+@pytest.mark.parametrize(
+    ("output", "word"),
+    [
+        ("WARNING: Retrying after connection broken\nERROR: [Errno 28] No space left on device", "disk is full"),
+        ("E: You don't have enough free space in /var/cache/apt/archives/.", "disk is full"),
+        ("OSError: [Errno 30] Read-only file system: '/opt/x'", "read-only"),
+        (
+            "ERROR: THESE PACKAGES DO NOT MATCH THE HASHES FROM THE REQUIREMENTS FILE.",
+            "not the one that this release names",
+        ),
+        ("E: Could not get lock /var/lib/dpkg/lock-frontend.", "another program"),
+        ("E: dpkg was interrupted, you must manually run 'dpkg --configure -a'", "interrupted"),
+        ("Temporary failure in name resolution\nERROR: No matching distribution found for av==1", "cannot be reached"),
+        ("ERROR: No matching distribution found for av==1", "does not have"),
+        ("Killed", "ended with an error"),
+    ],
+)
+def test_the_reason_of_a_failed_installation_is_named(tmp_path: Path, output: str, word: str) -> None:
+    """A full disk is not reported as a network that cannot be reached, although pip reports that, too."""
+    (tmp_path / "log").write_text(output)
+    script = f'. "{DEPLOY}/reasons.sh"; reason "{tmp_path}/log" /'
+    answer = subprocess.run(["sh", "-c", script], capture_output=True, text=True, check=True)
+    why, fix = answer.stdout.splitlines()
+    assert word in why
+    assert "run this again" in fix
+
+
+def test_the_launcher_names_the_fix_when_the_system_got_another_python(tmp_path: Path) -> None:
+    """Bookworm to Trixie: bin/python3 of the environment is then another Python, which does not see its packages."""
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin/python3").symlink_to(sys.executable)
+    text = (DEPLOY / "launcher.py").read_text().replace("@PREFIX@", str(tmp_path))
+    command = tmp_path / "bin/edge-oneshot"
+    for version, code, word in (("3.9", 78, "installed for Python 3.9"), (f"3.{sys.version_info[1]}", 0, "version")):
+        command.write_text(text.replace("@PYTHON@", version))
+        command.chmod(0o755)
+        answer = subprocess.run(
+            [command, "--version"], env={"PYTHONPATH": str(DEPLOY.parent)}, capture_output=True, text=True, check=False
+        )
+        assert (answer.returncode, word in answer.stdout + answer.stderr) == (code, True)
+        assert "fix: " in answer.stderr or code == 0
 
 
 def test_operations_states_the_exposure_that_systemd_gives() -> None:
@@ -190,3 +255,27 @@ def test_operations_states_the_exposure_that_systemd_gives() -> None:
     found = re.search(r"exposure level for \S+: ([\d.]+)", answer.stdout)
     assert stated and found
     assert stated[1] == found[1]
+
+
+def test_the_ip_rules_allow_the_hosts_of_the_configuration_and_nothing_else() -> None:
+    broker, camera = MqttConfig(host="192.0.2.1"), CameraConfig(uri="rtsp://user:p@ss/:word@[2001:db8::1]:554/x")
+    text = drop_in(Config(mqtt=broker, camera=camera))
+    assert re.findall(r"^IPAddress.*", text, re.MULTILINE) == [
+        "IPAddressDeny=any",
+        "IPAddressAllow=localhost",
+        "IPAddressAllow=192.0.2.1",
+        "IPAddressAllow=2001:db8::1",
+    ]
+    assert "p@ss" not in text
+    without = drop_in(
+        Config(mqtt=MqttConfig(enabled=False, host="192.0.2.1"), camera=CameraConfig(uri="v4l2:/dev/video0"))
+    )
+    assert "192.0.2.1" not in without
+    with pytest.raises(ConfigError, match="cannot resolve"):
+        drop_in(Config(mqtt=MqttConfig(host="no.such.host.invalid")))
+
+
+def test_every_secret_of_the_configuration_can_be_a_credential() -> None:
+    for unit in UNITS:
+        names = re.findall(r"^LoadCredential=([\w-]+):", (DEPLOY / unit).read_text(), re.MULTILINE)
+        assert names == ["mqtt-password", "tls-key", "sign-key"]

@@ -133,3 +133,13 @@ def test_the_list_holds_cameras_only() -> None:
     assert all(set(c) == {"uri", "name", "note"} for c in find_cameras())
     result = CliRunner().invoke(cli, ["camera", "list", "--json"], standalone_mode=False, catch_exceptions=False)
     assert json.loads(result.stdout) == {"cameras": find_cameras()}
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="changing the owner of a folder needs root")
+def test_without_a_daemon_it_does_not_need_the_gallery(config: Path, tmp_path: Path) -> None:
+    """As a member of the group does who aims the camera: the state folder belongs to the service."""
+    state = tmp_path / "state"
+    state.mkdir(mode=0o700)
+    os.chown(state, 12345, -1)
+    assert "face 1: " in run(config, "test", "--out", str(tmp_path / "aim.png"))
+    assert list(state.iterdir()) == []

@@ -14,7 +14,7 @@ from click.testing import CliRunner
 
 from edge_oneshot.cli import cli
 from edge_oneshot.config import Config, DeviceConfig, MqttConfig, parse_config
-from edge_oneshot.doctor import PAD, Finding, child, daemon, device, ok, within
+from edge_oneshot.doctor import PAD, Finding, child, credentials, daemon, device, files, ok, within
 
 
 def write_config(folder: Path, camera: str, mqtt: str = "enabled = false") -> Path:
@@ -183,3 +183,40 @@ def test_the_password_of_the_service_is_looked_up_in_the_credential_store() -> N
     assert broker._credential(parse_config(data, Path("/home/me/front.toml"))) is None
     elsewhere = MqttConfig(username="porch", password_file="/x/y")
     assert broker._credential(Config(mqtt=elsewhere, path=Path("/etc/edge-oneshot/a.toml"))) is None
+
+
+@pytest.mark.parametrize("bits", [0o644, 0o640, 0o602])
+def test_a_password_that_others_may_read_is_a_warning(tmp_path: Path, bits: int) -> None:
+    path = tmp_path / "password"
+    path.write_text("secret\n")
+    config = Config(mqtt=MqttConfig(username="porch", password_file=str(path)))
+    path.chmod(0o600)
+    assert [(f.check, f.status) for f in credentials.check(config)] == [("credentials", "ok")]
+    path.chmod(bits)
+    (found,) = credentials.check(config)
+    assert (found.status, found.fix) == ("warning", f"chmod 600 {path}")
+    assert f"{bits:04o}" in found.message
+
+
+def test_every_file_with_a_secret_is_looked_at(tmp_path: Path) -> None:
+    """Also the credential that the unit loads, and the configuration itself if a camera's URI has a password in it."""
+    data = {
+        "camera": {"uri": "rtsp://user:secret@host/x"},
+        "mqtt": {"username": "a", "password_file": "mqtt-password", "sign_key_file": "/k/sign", "tls": True},
+    }
+    path = tmp_path / "front.toml"
+    assert credentials.files(parse_config(data, path)) == [
+        Path("/etc/credstore/edge-oneshot.front.mqtt-password"),
+        Path("/k/sign"),
+        path,
+    ]
+    assert credentials.files(Config(path=path)) == []
+
+
+@pytest.mark.parametrize("content", [b"garbage\n", bytes(4096), b"SQLite format 3\0" + bytes(range(256)) * 20])
+def test_a_gallery_that_holds_garbage_is_a_fault(tmp_path: Path, content: bytes) -> None:
+    config = Config(device=DeviceConfig(state_dir=str(tmp_path)))
+    config.gallery_path.write_bytes(content)
+    (found,) = files.check(config)
+    assert (found.status, str(config.gallery_path) in found.message) == ("fault", True)
+    assert config.gallery_path.read_bytes() == content, "doctor only reads"

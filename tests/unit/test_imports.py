@@ -15,7 +15,7 @@ ROOT = Path(edge_oneshot.__file__).parent
 
 # From the bottom up: a room may import its own line's rooms as BESIDE says, and every line above. Rooms: a module or a folder.
 LAYERS = (
-    {"__init__", "shown", "text_file"},
+    {"__init__", "installation", "shown", "text_file"},
     {"types", "errors", "config", "storage"},
     {"model", "control", "cameras"},
     {"vision", "matching"},

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from edge_oneshot.config import load_config
+from edge_oneshot.config import load_config, parse_config
 from edge_oneshot.errors import ConfigError
 
 KEYS = {
@@ -83,3 +83,13 @@ def test_a_user_without_a_home_gets_a_message(command: list[str]) -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=100)
     assert "Traceback" not in done.stderr
     assert "the user 54321 is not in the user database, and HOME is not set" in done.stderr + done.stdout
+
+
+def test_a_credential_that_this_process_may_not_look_at_is_still_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`systemctl reload` ran into it: the folder of the credentials is hidden from ExecReload=. Here its name is too long."""
+    (tmp_path / "mqtt-password").touch()
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", f"/{'x' * 300}")
+    config = parse_config({"mqtt": {"password_file": "mqtt-password", "username": "a"}}, tmp_path / "a.toml")
+    assert config.mqtt.password_file == "mqtt-password"

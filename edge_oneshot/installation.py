@@ -1,0 +1,70 @@
+"""How this copy of the program was installed, and so how a missing or broken part is put right here."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shlex
+import shutil
+import sys
+from pathlib import Path
+
+GROUP = "edge-oneshot"
+# A file of one word in the environment of the program. The installers write it: "apt" (the Debian package) or "install.sh".
+MARK = "installed-by"
+
+
+def installed_by() -> str:
+    """ "apt", "install.sh", "pipx", "pip", "uv", or "" if this environment has none of these."""
+    prefix = Path(sys.prefix)
+    try:
+        return (prefix / MARK).read_text(encoding="ascii").strip()
+    except (OSError, ValueError):
+        pass
+    if (prefix / "pipx_metadata.json").is_file():
+        return "pipx"
+    if importlib.util.find_spec("pip") is not None:
+        return "pip"
+    return "uv" if shutil.which("uv") else ""
+
+
+def how_to_repair() -> str:
+    """The command that installs the program again, as an imperative for a hint."""
+    return {
+        "apt": "sudo apt install --reinstall edge-oneshot",
+        "install.sh": "run the installer again: sudo deploy/install.sh",
+        "pipx": "pipx reinstall edge-oneshot",
+    }.get(installed_by(), "install edge-oneshot again")
+
+
+def how_to_add(requirement: str) -> str:
+    """The command that adds a Python package such as "av>=14" to this environment, for a hint.
+
+    The package and the installer contain every package that the program can use: there it is missing because it is broken.
+    """
+    how, wanted = installed_by(), shlex.quote(requirement)
+    if how in ("apt", "install.sh"):
+        return how_to_repair()
+    python = shlex.quote(sys.executable or "python3")
+    return {
+        "pipx": f"pipx inject edge-oneshot {wanted}",
+        "pip": f"{python} -m pip install {wanted}",
+        "uv": f"uv pip install --python {python} {wanted}",
+    }.get(how, f"install {requirement} into the Python environment {sys.prefix}")
+
+
+def how_to_join_group() -> str:
+    """What lets this user use the service: its configuration and its socket belong to the group. "" without that group."""
+    import grp
+    import pwd
+
+    try:
+        group = grp.getgrnam(GROUP)
+        name = pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        return ""
+    if group.gr_gid in (*os.getgroups(), os.getegid()):
+        return ""
+    if name in group.gr_mem:
+        return f"you joined the group {GROUP} after you logged in: log in again, or use `sg {GROUP}`, or sudo"
+    return f"use sudo, or join the group: sudo usermod -aG {GROUP} {name}, then log in again"
