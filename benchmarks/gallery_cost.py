@@ -3,7 +3,8 @@
     python benchmarks/gallery_cost.py [SIZE ...] > benchmarks/results/gallery_cost.txt
 
 Each person has one template of random values. A probe is one decision; it is measured in turn with an encoder invoke. All times
-are CPU times, of a probe and an invoke the medians; one process opens the gallery on disk, as the daemon does. Memory is that of a process before and after the gallery was opened.
+are CPU times, of a probe and an invoke the medians; one process opens the gallery on disk, as the daemon does. Memory is
+that of a process before and after the gallery was opened.
 """
 
 from __future__ import annotations

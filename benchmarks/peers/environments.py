@@ -133,7 +133,10 @@ class Process:
         assert self._process.stdin is not None
         self._process.stdin.write(json.dumps(words) + "\n")
         self._process.stdin.flush()
-        return self._answer()
+        answer = self._answer()
+        if isinstance(answer, dict) and "error" in answer:
+            raise SystemExit(f"{self.name}: {answer['error']}")
+        return answer
 
     def _answer(self) -> Any:
         assert self._process.stdout is not None
