@@ -34,7 +34,7 @@ from peers.environments import without_hosts as plain
 COUNT, BLOCK = 40, 6  # different frames of a scene; frames of a block
 WARM_UP, CLIP = 30, 40
 CHUNK = 100  # pictures encoded between two lines of progress
-COLD = 5  # cold starts
+COLD = 3  # cold starts
 
 
 class Rows:
@@ -141,7 +141,7 @@ def start(names: list[str], o: argparse.Namespace) -> tuple[dict[str, Path], dic
         if process is not None and python is not None and not process.error:
             pythons[name], running[name] = python, process
         else:
-            absent[name] = plain(reason if process is None else process.error)
+            absent[name] = plain(reason) if process is None else f"cannot start: {plain(process.error)}"
         say(f"{name}: {absent.get(name, 'ready')}")
     return pythons, running, absent
 

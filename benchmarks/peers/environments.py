@@ -89,7 +89,7 @@ def last_line(text: str) -> str:
 
 def without_hosts(text: str) -> str:
     """A message without addresses, since these are of the machine that it was measured on."""
-    return re.sub(r"\w+://\S+", "…", text)[:300]
+    return re.sub(r"\w+://\S+", "…", text)[:150]
 
 
 def installed_mb(name: str, python: Path, files: Sequence[str]) -> float | None:

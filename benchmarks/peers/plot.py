@@ -54,9 +54,11 @@ def plot(result: dict[str, Any]) -> str:
             lines.append(
                 f'<circle cx="{still:.1f}" cy="{y(tar):.1f}" r="{radius:.1f}" fill="none" stroke="{colour}" stroke-width="2"/>'
             )
-            lines.append(_text(still, y(tar) + radius + 16, "steady state", 12))
-        lines.append(_text(x(ms), y(tar) + radius + 16, result["titles"][name].split(" + ")[0], 13))
-        lines.append(_text(x(ms), y(tar) + radius + 31, f"{mb:.0f} MB, {ms:.0f} ms, {tar:.1f} %", 12))
+            lines.append(_text(still - radius - 6, y(tar) + 4, "steady state", 12, "end"))
+        # Ours above its interval and the others below theirs, so that near points keep their labels apart.
+        at = y(interval[1]) - 24 if name == "edge-oneshot" else y(interval[0]) + 16
+        lines.append(_text(x(ms), at, result["titles"][name].split(" + ")[0], 13))
+        lines.append(_text(x(ms), at + 15, f"{mb:.0f} MB, {ms:.0f} ms, {tar:.1f} %", 12))
     return "\n".join([*lines, "</svg>", ""])
 
 
@@ -66,7 +68,7 @@ def _text(x: float, y: float, text: str, size: int, anchor: str = "middle") -> s
 
 def _axes(x: Any, y: Any, x_low: float, x_high: float, y_low: int) -> list[str]:
     lines = []
-    ticks = [v * 10**e for e in range(-1, 5) for v in (1, 2, 5)]
+    ticks = [v * 10**e for e in range(-1, 5) for v in (1, 2, 3, 5, 7)]
     for ms in (t for t in ticks if x_low <= t <= x_high):
         lines.append(f'<path d="M{x(ms):.1f} {TOP}V{BOTTOM}" stroke="#ddd"/>')
         lines.append(_text(x(ms), BOTTOM + 18, f"{ms:g}", 12))

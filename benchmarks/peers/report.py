@@ -51,7 +51,7 @@ def figures(of: Callable[..., list[dict[str, Any]]], name: str) -> dict[str, Any
     }
     if cold := of("cold", name):
         result["cold_start_s"] = {k: round(float(np.median([r[k] for r in cold])), 2) for k in ("wall_s", "cpu_s")}
-    invokes = [i / w for r in by_faces[1] for i, w in zip(r.get("invoke_ms", ()), r["wall_ms"], strict=False)]
+    invokes = [i / w for r in by_faces[1] for i, w in zip(r.get("invoke_ms", ()), r["cpu_ms"], strict=False)]
     if invokes:
         result["invokes_of_a_frame"] = round(float(np.median(invokes)), 3)
     clips: dict[str, Any] = {}
@@ -197,7 +197,7 @@ def goals(result: dict[str, Any]) -> str:
         for n, limit in (("0", 4.0), ("1", 1.6), ("5", 1.3)):
             for state, mine in (("undecided", own["round_cpu_ms"][n]), ("steady", _clip(own, n))):
                 value = ratio(result, "yunet", lambda p, n=n: p["round_cpu_ms"][n], mine)  # type: ignore[misc]
-                rows.append((f"YuNet's CPU time by ours, {n} faces, {state}", value, limit, True))
+                rows.append((f"YuNet's CPU time by ours, {n} face{'s' * (n != '1')}, {state}", value, limit, True))
     if "face_recognition" in peers:
         each = [
             ratio(result, "face_recognition", lambda p, n=n: p["round_cpu_ms"][n], own["round_cpu_ms"][n])  # type: ignore[misc]
@@ -205,7 +205,8 @@ def goals(result: dict[str, Any]) -> str:
         ]
         rows.append(("dlib's CPU time by ours, the lowest of all scenes", min(each), 6.0, True))
     rows.append(("ms for each further face, steady", each_steady(own), 8.0, False))
-    rows.append(("a frame with one face by its invokes", 1 / own["invokes_of_a_frame"], 1.15, False))
+    if "invokes_of_a_frame" in own:
+        rows.append(("a frame with one face by its invokes", 1 / own["invokes_of_a_frame"], 1.15, False))
     clip = {name: found["cpu_ms"] for name, found in own["steady"].items()}
     rows.append(("decided and still by undecided, one face", clip["1 still"] / own["cpu_ms"]["1"], 0.4, False))
     rows.append(("empty and still by empty in motion", clip["empty, still"] / clip["empty, motion"], 0.6, False))
@@ -225,7 +226,8 @@ def tables(result: dict[str, Any]) -> str:
     """All tables of a result, as Markdown."""
     head = result["head"].splitlines()[1]
     parts = [
-        f"Measured at {head} at the end; load {result['load'][0]:g} to {result['load'][1]:g} during {result['rounds']} rounds.",
+        f"Measured at {head} at the end; load {result['load'][0]:g} to {result['load'][1]:g}; {result['rounds']} "
+        f"round{'s' * (result['rounds'] != 1)}.",
         "**Every face undecided.** In brackets: times ours, median over rounds.",
         undecided(result),
     ]

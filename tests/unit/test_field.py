@@ -46,3 +46,10 @@ def test_tar_counts_each_person_once_and_a_missing_face_as_a_miss() -> None:
     assert found["not_acquired"] == pytest.approx(1 / 65, abs=1e-4)
     by_distance = report.error_rates(vectors, owners, distance=True)
     assert by_distance["tar"] == 0.5 and by_distance["threshold"] < 0
+
+
+def test_the_page_shows_the_committed_result() -> None:
+    page = (ROOT / report.PAGE).read_text(encoding="utf-8")
+    result = json.loads((ROOT / report.RESULT).read_text(encoding="utf-8"))
+    assert page == report.placed(page, result)
+    assert (ROOT / report.PICTURE).read_text(encoding="utf-8") == report.plot(result)
