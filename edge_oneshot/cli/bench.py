@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -38,10 +38,23 @@ if TYPE_CHECKING:
     help="Number of random templates to compare with.",
 )
 @click.option("--threads", type=click.IntRange(1, 16), help="Threads of one inference. Default: model.threads.")
+@click.option(
+    "--share",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="Also write a report that can be sent to the project: hardware, versions, times and temperatures. It has no name, "
+    "host name, serial number, path or picture.",
+)
 @json_option
 @click.pass_context
 def bench(
-    ctx: click.Context, image: Path | None, frames: int, templates: int, threads: int | None, as_json: bool
+    ctx: click.Context,
+    image: Path | None,
+    frames: int,
+    templates: int,
+    threads: int | None,
+    share: Path | None,
+    as_json: bool,
 ) -> None:
     """Measure the time of each stage of a frame, and of the interpreter's invoke() calls in it.
 
@@ -51,6 +64,7 @@ def bench(
 
     from edge_oneshot.evaluation.benchmarking import machine, measure, random_references
     from edge_oneshot.evaluation.results import to_json
+    from edge_oneshot.evaluation.share import heat, shared
     from edge_oneshot.evaluation.under_test import open_recognizer
 
     config = find_config(ctx)
@@ -60,12 +74,30 @@ def bench(
     encoder = recognizer.pipeline.encoder
     recognizer.people.use(random_references(encoder, templates), {})
     frame = _frame(config, image)
+    before = heat()
     about, cost = machine(encoder.runtime), measure(recognizer, frame, frames)
+    if share is not None:
+        _write(share, shared(config, recognizer.pipeline, about, cost, before, heat()))
     if as_json:
         head = {"machine": to_json(about), "threads": config.model.threads, "source": frame.source}
         print_json(head | to_json(cost))
     else:
         click.echo("\n".join(_lines(about, config.model.threads, cost)))
+
+
+def _write(path: Path, report: dict[str, Any]) -> None:
+    """Raises StorageError if the file cannot be written."""
+    import json
+
+    from edge_oneshot.errors import StorageError
+
+    try:
+        path.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    except OSError as e:
+        raise StorageError(
+            f"cannot write the report: {e.strerror} ({path})", "give --share a file in a folder that you may write to"
+        ) from None
+    click.echo(f"wrote {path}; read it before you send it", err=True)
 
 
 def _frame(config: Config, image: Path | None) -> Frame:

@@ -79,7 +79,7 @@ class Machine:
 class InvokeTimer:
     """Measures the time of every invoke() of some runtimes inside a running pipeline.
 
-    Copying tensors in and out is not counted: it is our cost, not the network's.
+    Copying tensors in and out is not counted: it is our cost, not the network's. clock: seconds, such as time.process_time.
     """
 
     def __init__(self, runtimes: dict[str, Runtime], clock: Callable[[], float] = time.perf_counter) -> None:

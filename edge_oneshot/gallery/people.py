@@ -45,6 +45,7 @@ class People:
         self._adaptation: Adaptation | None = None
         self._cards = {encoder_id: card}  # of the encoders in use, the current one first
         self._version = -1
+        self._stand_in = False  # `parts` are not those of the gallery
         self.skipped = (
             0  # templates that their encoder cannot have made, and rows that are set aside, at the last reading
         )
@@ -63,13 +64,35 @@ class People:
         version = self.gallery.version()
         if version == self._version and not force:
             return False
-        self._version, self.skipped = version, 0
+        self._version, self.skipped, self._stand_in = version, 0, False
         self.parts = self._read()
         self._set_aside, self._contents = self.gallery.set_aside, self.gallery.contents_set_aside()
         self.skipped += self._set_aside
         self.names = {i.identity_id: i.name for i in self.gallery.identities()}
         self._on_read(self.parts)
         return True
+
+    def _read_again(self, identity_id: str) -> None:
+        """After a write of this process about one person: read that person, and everything only if that is not enough.
+
+        It is not enough after another connection's write, while a row is set aside, and while people have templates of several
+        encoders.
+        """
+        simple = len(self.parts) == 1 and not (self.references.foreign or self.skipped or self._stand_in)
+        if not simple or self.gallery.version() != self._version or self.gallery.set_aside:
+            self.refresh(force=True)
+            return
+        templates = self.gallery.templates_of(identity_id)
+        if any(t.encoder_id != self._encoder_id for t in templates) or len(self._usable(templates)) < len(templates):
+            self.refresh(force=True)
+            return
+        self.parts = (self.references.with_person(identity_id, templates),)
+        self.no_rate = self.no_rate - {identity_id} | self._lacking_rate(templates, templates)
+        names = {i: name for i, name in self.names.items() if i != identity_id}
+        if templates:
+            names[identity_id] = self.gallery.find(identity_id).identity.name
+        self.names = dict(sorted(names.items(), key=lambda item: (item[1].casefold(), item[0])))
+        self._on_read(self.parts)
 
     def try_refresh(self) -> None:
         """As `refresh`, but a failure of the file or its disk is logged once and kept in `fault`: these people are still known."""
@@ -125,6 +148,7 @@ class People:
     def use(self, references: References, names: Mapping[str, str]) -> None:
         """Compare with these references instead of the gallery's, until it is read again. For measurements."""
         self._load(frozenset())
+        self._stand_in = True
         self.parts, self.names, self.no_rate, self.old = (references,), dict(names), frozenset(), frozenset()
         self._on_read(self.parts)
 
@@ -161,7 +185,7 @@ class People:
         self.check_free(identity, replace=replace, beside=beside)
         kept = self._own(identity) if beside else []
         self.gallery.add(identity, [*kept, *templates], replace=replace or beside)
-        self.refresh(force=True)
+        self._read_again(identity.identity_id)
 
     def check_free(self, identity: Identity, *, replace: bool = False, beside: bool = False) -> None:
         """As Gallery.check_free. beside: the person must have 1 to MAX_TEMPLATES - 1 templates of the current encoder."""
@@ -174,7 +198,7 @@ class People:
             )
 
     def _own(self, identity: Identity) -> list[Template]:
-        templates = [t for t in self.gallery.templates() if t.identity_id == identity.identity_id]
+        templates = self.gallery.templates_of(identity.identity_id)
         return self._usable(t for t in templates if t.encoder_id == self._encoder_id)
 
     def add_all(self, people: Sequence[tuple[Identity, Sequence[Template]]], *, replace: bool = False) -> None:
@@ -185,12 +209,12 @@ class People:
     def rename(self, identity_id: str, name: str) -> None:
         """As Gallery.rename."""
         self.gallery.rename(identity_id, name)
-        self.refresh(force=True)
+        self._read_again(identity_id)
 
     def remove(self, identity_id: str) -> None:
         """As Gallery.remove."""
         self.gallery.remove(identity_id)
-        self.refresh(force=True)
+        self._read_again(identity_id)
 
     def comparable(self, template: Template) -> bool:
         """Whether `template` is undamaged, and of an encoder in use by which the person is compared."""

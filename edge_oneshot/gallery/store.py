@@ -10,7 +10,7 @@ import contextlib
 import logging
 import time
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -18,6 +18,7 @@ from pathlib import Path
 from edge_oneshot.errors import GalleryError, StorageError
 from edge_oneshot.gallery.rows import identity_of, row_of, template_of
 from edge_oneshot.gallery.schema import SCHEMA
+from edge_oneshot.gallery.taken import Taken, name_taken
 from edge_oneshot.storage.copy import Copy
 from edge_oneshot.storage.database import Database
 from edge_oneshot.types import Identity, Template
@@ -32,7 +33,7 @@ REOPEN_S = 10.0  # between two attempts to open a file whose disk was full or re
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Enrolled:
-    """One person of the gallery: who, since when, and with which templates."""
+    """One person of the gallery."""
 
     identity: Identity
     created_at: datetime
@@ -125,6 +126,10 @@ class Gallery:
         """All templates of all encoders."""
         return self._db.read("templates", template_of, "ORDER BY rowid")
 
+    def templates_of(self, identity_id: str) -> list[Template]:
+        """All templates of one identity; none if it is unknown."""
+        return self._db.read("templates", template_of, "WHERE identity_id = ? ORDER BY rowid", (identity_id,))
+
     def people(self) -> list[Enrolled]:
         """All people with their templates, by name."""
         own: dict[str, list[Template]] = {}
@@ -148,7 +153,7 @@ class Gallery:
     def find(self, identity_id: str) -> Enrolled:
         """One person. Raises GalleryError if the id is unknown."""
         own = self._db.read("identities", identity_of, "WHERE identity_id = ?", (identity_id,))
-        templates = self._db.read("templates", template_of, "WHERE identity_id = ? ORDER BY rowid", (identity_id,))
+        templates = self.templates_of(identity_id)
         if not own and not templates:
             raise _unknown_id(identity_id)
         # Without their own row, which was set aside, they are named by the id.
@@ -187,19 +192,29 @@ class Gallery:
     def add_all(self, people: Sequence[tuple[Identity, Sequence[Template]]], *, replace: bool = False) -> None:
         """Store several people in one transaction. Raises GalleryError as `add` does; then nothing is stored."""
         with self._writable().transaction():
-            known = {i.identity_id: i for i in self.identities()}
+            taken = Taken(self._alike(people[0][0]) if len(people) == 1 else self.identities())
             for identity, templates in people:
-                self._add(identity, templates, replace, known.values())
-                known[identity.identity_id] = identity
+                taken.check_free(identity, replace=replace)
+                self._add(identity, templates, replace)
+                taken.add(identity)
         if replace:
             self._erase_removed(1.0)
 
     def check_free(self, identity: Identity, *, replace: bool = False) -> None:
         """Raises GalleryError if the id or the name is in use. `replace` allows the same person, by id and name."""
-        _check_free(identity, self.identities(), replace)
+        Taken(self._alike(identity)).check_free(identity, replace=replace)
 
-    def _add(self, identity: Identity, templates: Sequence[Template], replace: bool, known: Iterable[Identity]) -> None:
-        _check_free(identity, known, replace)
+    def _alike(self, identity: Identity) -> list[Identity]:
+        """The enrolled people with the id or the name of `identity`. To read everybody takes seconds in a large gallery."""
+        same = (identity.identity_id, identity.name.casefold())
+        clause = "WHERE identity_id = ? OR fold(CAST(name AS BLOB)) = ?"
+        found = [i for i, _ in self._db.read("identities", identity_of, clause, same)]
+        # Their own row was set aside: the name is the id.
+        orphans = "WHERE identity_id IN (?, ?) AND identity_id NOT IN (SELECT identity_id FROM identities)"
+        ids = {t.identity_id for t in self._db.read("templates", template_of, orphans, same)}
+        return [*found, *(Identity(identity_id=i, name=i) for i in sorted(ids))]
+
+    def _add(self, identity: Identity, templates: Sequence[Template], replace: bool) -> None:
         self._db.execute("DELETE FROM templates WHERE identity_id = ?", (identity.identity_id,))
         for template in templates:
             if used := self._db.rows(
@@ -228,7 +243,7 @@ class Gallery:
                 if other.identity_id == identity_id:
                     own = created
                 elif other.name.casefold() == name.casefold():
-                    raise _name_taken(name, other)
+                    raise name_taken(name, other)
             if own is None:
                 raise _unknown_id(identity_id)
             self._db.execute(
@@ -267,25 +282,6 @@ class Gallery:
         self._log_holds_removed = not erased
 
 
-def _check_free(identity: Identity, known: Iterable[Identity], replace: bool) -> None:
-    """As Gallery.check_free, against these people."""
-    for other in known:
-        same_id = other.identity_id == identity.identity_id
-        same_name = other.name.casefold() == identity.name.casefold()
-        if same_id and same_name and not replace:
-            raise GalleryError(
-                f"{other.name!r} is already enrolled as {other.identity_id!r}", "--replace replaces the template"
-            )
-        if same_id and not same_name:
-            raise GalleryError(f"the id {other.identity_id!r} belongs to {other.name!r}", "give another one with --id")
-        if same_name and not same_id:
-            raise _name_taken(identity.name, other)
-
-
 def _unknown_id(identity_id: str) -> GalleryError:
     hint = "`edge-oneshot gallery list` lists the people"
     return GalleryError(f"no person with the id {identity_id!r} is enrolled", hint)
-
-
-def _name_taken(name: str, owner: Identity) -> GalleryError:
-    return GalleryError(f"the name {name!r} is already enrolled as {owner.identity_id!r}", "choose another name")

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
+from collections import Counter
 from collections.abc import Sequence
+from copy import copy
 
 import numpy as np
 
@@ -32,7 +35,8 @@ def score_all(comparator: Comparator, vectors: Float32Array, probe: Float32Array
 class References:
     """The comparable templates of a gallery, as one matrix, and the identity of each.
 
-    Templates of another encoder are skipped and counted in `foreign`. They are never compared.
+    The rows of one identity lie together, in the order of `identity_ids`. Templates of another encoder are skipped and counted in
+    `foreign`. They are never compared.
     adaptation: what is subtracted from templates and probes when they are compared; None: nothing.
     """
 
@@ -43,16 +47,40 @@ class References:
         templates: Sequence[Template],
         adaptation: Adaptation | None = None,
     ) -> None:
-        own = [t for t in templates if t.encoder_id == encoder_id]
-        self.comparator, self.encoder_id = comparator, encoder_id
+        own = sorted((t for t in templates if t.encoder_id == encoder_id), key=lambda t: t.identity_id)
+        self.comparator, self.encoder_id, self.adaptation = comparator, encoder_id, adaptation
         self.foreign = len(templates) - len(own)
-        self.identity_ids = sorted({t.identity_id for t in own})
-        self._index = {identity: i for i, identity in enumerate(self.identity_ids)}
-        self._owner = np.array([self._index[t.identity_id] for t in own], dtype=np.intp)
-        self._vectors = np.stack([t.embedding.vector for t in own]) if own else np.zeros((0, 0), dtype=np.float32)
-        self.adaptation = adaptation
-        if own:
-            self._vectors = self._adapted(self._vectors)
+        counts = Counter(t.identity_id for t in own)  # in the order of the identities
+        self._set(list(counts), list(counts.values()), self._matrix(own))
+
+    def _set(self, identity_ids: list[str], counts: Sequence[int], vectors: Float32Array) -> None:
+        """vectors: float32 (N, D), adapted; counts: number of rows of each identity."""
+        self.identity_ids, self._vectors = identity_ids, vectors
+        self._index = {identity: i for i, identity in enumerate(identity_ids)}
+        self._starts = np.concatenate([[0], np.cumsum(counts, dtype=np.intp)])  # of each identity's rows, and the end
+
+    def _matrix(self, own: Sequence[Template]) -> Float32Array:
+        """The adapted vectors of these templates, float32 (N, D)."""
+        if not own:
+            return np.zeros((0, 0), dtype=np.float32)
+        return self._adapted(np.stack([t.embedding.vector for t in own]))
+
+    def with_person(self, identity_id: str, templates: Sequence[Template]) -> References:
+        """The same references, but one identity has these templates, all of this encoder; none: without the identity.
+
+        The result is that of a gallery that was read anew. A gallery of 100,000 is copied in the time of some comparisons.
+        """
+        counts = dict(zip(self.identity_ids, self.template_counts, strict=True))
+        place = bisect_left(self.identity_ids, identity_id)
+        start, old = int(self._starts[place]), counts.pop(identity_id, 0)
+        rows = self._matrix(templates)
+        parts = [v for v in (self._vectors[:start], rows, self._vectors[start + old :]) if len(v)]
+        if templates:
+            counts[identity_id] = len(templates)
+        ids = sorted(counts)
+        new = copy(self)
+        new._set(ids, [counts[i] for i in ids], np.concatenate(parts) if parts else np.zeros((0, 0), dtype=np.float32))
+        return new
 
     @property
     def version(self) -> str:
@@ -71,20 +99,21 @@ class References:
 
     def __len__(self) -> int:
         """Number of comparable templates."""
-        return len(self._owner)
+        return len(self._vectors)
 
     @property
     def template_counts(self) -> list[int]:
         """Number of comparable templates of each identity, in the order of `identity_ids`."""
-        return [int(n) for n in np.bincount(self._owner, minlength=len(self.identity_ids))]
+        return [int(n) for n in np.diff(self._starts)]
 
     def alike(self, threshold: float) -> list[tuple[str, str, float]]:
         """Pairs of identities whose best templates score at least `threshold`: (id, id, score), highest score first."""
         best: dict[tuple[int, int], float] = {}
+        owner = np.repeat(np.arange(len(self.identity_ids)), np.diff(self._starts))
         for i in range(len(self)):
             scores = score_all(self.comparator, self._vectors[i + 1 :], self._vectors[i])
             for j in np.flatnonzero(scores >= threshold):
-                a, b = sorted((int(self._owner[i]), int(self._owner[i + 1 + j])))
+                a, b = sorted((int(owner[i]), int(owner[i + 1 + j])))
                 if a != b:
                     best[a, b] = max(best.get((a, b), -np.inf), float(scores[j]))
         ranked = sorted(best.items(), key=lambda item: -item[1])
@@ -94,13 +123,16 @@ class References:
         """The score of the best template of one identity; None if it has no comparable one."""
         if identity_id not in self._index or probe.encoder_id != self.encoder_id:
             return None
-        rows = np.flatnonzero(self._owner == self._index[identity_id])
-        return float(self._scores(self._vectors[rows], probe).max())
+        place = self._index[identity_id]
+        rows = self._vectors[self._starts[place] : self._starts[place + 1]]
+        return float(self._scores(rows, probe).max())
 
     def best(self, probe: Embedding) -> Float32Array:
         """The score of the best template of each identity, float32, in the order of `identity_ids`; not for no template."""
-        best = np.full(len(self.identity_ids), -np.inf, dtype=np.float32)
-        np.maximum.at(best, self._owner, self._scores(self._vectors, probe))
+        scores = self._scores(self._vectors, probe)
+        if len(scores) == len(self.identity_ids):
+            return scores
+        best: Float32Array = np.maximum.reduceat(scores, self._starts[:-1])
         return best
 
     def rank(self, probe: Embedding, limit: int = 2) -> list[Candidate]:

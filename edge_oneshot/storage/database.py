@@ -19,7 +19,7 @@ from typing import Any
 from edge_oneshot.errors import StorageError, UnusableFile
 from edge_oneshot.storage import disk
 from edge_oneshot.storage.faults import failed, storage_error
-from edge_oneshot.storage.rows import ASIDE, Count, Row, Rows, Seal, Table, Value, row_digest
+from edge_oneshot.storage.rows import ASIDE, Count, Row, Rows, Seal, Table, Value, fold, row_digest
 from edge_oneshot.storage.schema import Schema, columns_of, foreign, missing, newest, run_step, tables_of
 
 __all__ = ["IN_MEMORY", "Count", "Database", "Row", "Schema", "Seal", "Value", "text"]
@@ -67,6 +67,7 @@ class Database(Rows):
             self._file = disk.identify(path)
             self._db.text_factory = _decode
             self._db.create_function("row_digest", -1, row_digest, deterministic=True)
+            self._db.create_function("fold", 1, fold, deterministic=True)
             self._prepare_in_turn()
         except UnicodeDecodeError as e:  # SQLite's message quotes a damaged schema
             self._db.close()

@@ -235,6 +235,11 @@ def count_again(table: str) -> str:
     )
 
 
+def fold(text: bytes) -> str:
+    """SQL: a text, given as a BLOB, without the difference of upper and lower case, as str.casefold."""
+    return text.decode(errors="replace").casefold()
+
+
 def row_digest(*values: object) -> bytes:
     """Checksum of the values of a row, types included: BLAKE2b, 8 bytes. It finds accidents, and rows of other programs."""
     digest = hashlib.blake2b(digest_size=8)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import socket
+import uuid
 from pathlib import Path
 
 import numpy as np
@@ -10,15 +12,15 @@ import pytest
 from click.testing import CliRunner
 
 from edge_oneshot.cli import cli
-from edge_oneshot.errors import AcquisitionError
+from edge_oneshot.errors import AcquisitionError, StorageError
 from edge_oneshot.evaluation.benchmarking import InvokeTimer, make_frame, measure, random_references
 from edge_oneshot.recognition.pipeline import STAGES
 from edge_oneshot.recognition.recognizer import Recognizer
 
 
-def bench(tmp_path: Path, *arguments: str) -> str:
+def bench(tmp_path: Path, *arguments: str, settings: str = "") -> str:
     config = tmp_path / "default.toml"
-    config.write_text("[decision]\nthreshold = 0.5\n")
+    config.write_text(f"{settings}[decision]\nthreshold = 0.5\n")
     words = ["--config", str(config), "bench", "--frames", "10", *arguments]
     return CliRunner().invoke(cli, words, standalone_mode=False, catch_exceptions=False).stdout
 
@@ -39,6 +41,31 @@ def test_the_table_has_the_share_outside_the_interpreter(tmp_path: Path, portrai
     output = bench(tmp_path, "--image", str(portrait_files["collins"]), "--threads", "1")
     assert "inference threads: 1;" in output
     assert "% of a frame is not an interpreter invoke" in output
+
+
+def test_a_shared_report_says_what_the_device_is_and_not_whose(tmp_path: Path, portrait_files: dict[str, Path]) -> None:
+    private = tmp_path / "alice-smith"
+    private.mkdir()
+    picture = private / "alice.png"
+    picture.write_bytes(portrait_files["collins"].read_bytes())
+    file = private / "report.json"
+    bench(private, "--image", str(picture), "--share", str(file), settings='[device]\nname = "Alice\'s door"\n')
+    text = file.read_text(encoding="utf-8")
+    report = json.loads(text)
+    assert set(report) == {"kind", "version", "day", "hardware", "versions", "settings", "cost", "heat"}
+    assert set(report["hardware"]) == {"processor", "machine", "cores", "memory_mb", "load"}
+    assert set(report["versions"]) == {"edge_oneshot", "runtime", "numpy", "pillow", "python", "system"}
+    assert set(report["settings"]) == {"threads", "range", "models"}
+    assert set(report["heat"]) == {"before", "after"}
+    assert set(report["heat"]["before"]) == {"temperature_c", "throttled"}
+    assert report["cost"]["frames"] == 10 and report["hardware"]["memory_mb"] > 100
+    for private_word in ("alice", "/", socket.gethostname().casefold(), str(uuid.getnode())):
+        assert private_word not in text.casefold(), private_word
+
+
+def test_a_shared_report_that_cannot_be_written_says_so(tmp_path: Path, portrait_files: dict[str, Path]) -> None:
+    with pytest.raises(StorageError, match="cannot write the report: No such file or directory"):
+        bench(tmp_path, "--image", str(portrait_files["collins"]), "--share", str(tmp_path / "none" / "report.json"))
 
 
 @pytest.mark.parametrize(("picture", "count"), [("nobody", 0), ("both", 2)])

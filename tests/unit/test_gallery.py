@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
@@ -9,11 +10,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from samples import OTHER, person, random_unit, template
+from samples import OTHER, embedding, person, random_unit, template
 
 from edge_oneshot.errors import EdgeOneshotError, GalleryError, StorageError
 from edge_oneshot.gallery.people import People
 from edge_oneshot.gallery.store import Gallery
+from edge_oneshot.matching.compare import References
 from edge_oneshot.model.bundle import Bundle
 from edge_oneshot.types import Template
 
@@ -237,6 +239,70 @@ def test_people_are_read_again_only_after_a_change(gallery: Gallery, encoder_bun
     assert not people.refresh()
     assert people.names == {"old": "Old", "zoe": "Zoë"}
     assert (len(people.references), people.references.foreign) == (1, 1)
+
+
+def test_a_change_of_one_person_gives_what_reading_everything_gives(gallery: Gallery, encoder_bundle: Bundle) -> None:
+    """People reads only that person again after its own write; whatever is changed, the result is that of a new reading."""
+    own, rng = encoder_bundle.encoder_id, np.random.default_rng(5)
+    people = People(gallery, encoder_bundle.encoder, own)
+    probe = embedding(random_unit(7), own)
+    everything, read_again = 0, people.refresh
+
+    def refresh(*, force: bool = False) -> bool:
+        nonlocal everything
+        everything += 1
+        return read_again(force=force)
+
+    people.refresh = refresh  # type: ignore[method-assign]
+    for step in range(60):
+        someone, seed = f"p{rng.integers(12)}", 100 + step
+        stored = [template(someone, random_unit(seed + 1000 * k), own) for k in range(rng.integers(1, 4))]
+        if someone not in people.names:
+            people.add(person(someone, f"Name {rng.integers(10**6)}"), stored)
+        elif rng.integers(3) == 0:
+            people.remove(someone)
+        elif rng.integers(2):
+            people.rename(someone, f"Zoë {step}")
+        else:
+            people.add(person(someone, people.names[someone]), stored, replace=True)
+        fresh = People(gallery, encoder_bundle.encoder, own)
+        assert list(people.names.items()) == list(fresh.names.items())
+        assert (people.no_rate, people.skipped) == (fresh.no_rate, fresh.skipped)
+        assert people.references.identity_ids == fresh.references.identity_ids
+        assert people.references.template_counts == fresh.references.template_counts
+        assert len(people.references) == len(fresh.references)
+        if len(fresh.references):
+            assert people.references.best(probe) == pytest.approx(fresh.references.best(probe), abs=1e-6)
+    assert everything == 0
+
+
+def test_after_a_write_of_another_connection_everything_is_read(gallery: Gallery, encoder_bundle: Bundle) -> None:
+    own = encoder_bundle.encoder_id
+    people = People(gallery, encoder_bundle.encoder, own)
+    with Gallery(gallery.path) as other:
+        other.add(person("zoe"), [template("zoe", random_unit(1), own)])
+    people.add(person("bob"), [template("bob", random_unit(2), own)])
+    assert people.names == {"bob": "Bob", "zoe": "Zoe"} and len(people.references) == 2
+
+
+def test_references_that_stand_in_for_the_gallery_end_with_a_write(gallery: Gallery, encoder_bundle: Bundle) -> None:
+    own = encoder_bundle.encoder_id
+    people = People(gallery, encoder_bundle.encoder, own)
+    stand_in = References(encoder_bundle.encoder.comparator, own, [template("random", random_unit(1), own)])
+    people.use(stand_in, {"random": "Random"})
+    assert not people.refresh()
+    people.add(person("bob"), [template("bob", random_unit(2), own)])
+    assert people.names == {"bob": "Bob"} and people.references.identity_ids == ["bob"]
+
+
+def test_the_name_of_a_damaged_row_does_not_prevent_an_enrollment(gallery: Gallery) -> None:
+    add(gallery, "zoe", "Zoë")
+    with sqlite3.connect(gallery.path) as db:
+        db.execute("UPDATE identities SET name = CAST(x'ff41' AS TEXT)")
+    add(gallery, "bob", "Bob", 2)
+    with pytest.raises(GalleryError, match="already enrolled as 'bob'"):
+        add(gallery, "bobby", "BOB", 3)
+    assert {i.identity_id for i in gallery.identities()} == {"bob", "zoe"}
 
 
 @pytest.mark.parametrize("vector", [random_unit(1, 191), random_unit(1) * 3], ids=["short", "long"])
