@@ -40,6 +40,26 @@ def random_network(seed: int = 0, side: int = 32, slopes: tuple[float, float] = 
     return b.finish(b.flatten(b.conv(x, weights(10, 8, 1, 1), bias(10))))
 
 
+def outlier_network(seed: int = 0, factor: float = 15.0) -> Graph:
+    """32x32 -> 8. In each layer one channel is `factor` times larger than the others, and the next layer hardly reads it.
+
+    int8 has one range for a tensor, so the others get few steps; a SiLU behind each layer rules out equalisation.
+    """
+    rng = np.random.default_rng(seed)
+    b = Builder((1, 3, 32, 32))
+    x, inputs = b.input, 3
+    for outputs in (12, 12, 16):
+        w = (rng.normal(size=(outputs, inputs, 3, 3)) / np.sqrt(inputs * 4.5)).astype(np.float32)
+        w[:, 0] *= 1 if inputs == 3 else 1e-3
+        w[0] *= factor
+        x = b.conv(x, w, np.zeros(outputs, np.float32), (2, 2), (0, 0, 1, 1))
+        x = b.elementwise("MUL", x, b.unary("LOGISTIC", x))
+        inputs = outputs
+    w = rng.normal(size=(8, inputs, 4, 4)).astype(np.float32)
+    w[:, 0] *= 1e-3
+    return b.finish(b.flatten(b.conv(x, w, np.zeros(8, np.float32))))
+
+
 def run(graph: Graph, image: Array) -> Array:
     """Output of a float graph for a float32 image (H, W, C)."""
     i = interpreter(serialize(graph))
