@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 import numpy as np
+import pytest
 
 from converters.build import Builder
 from converters.flatbuffer import serialize
@@ -58,6 +62,32 @@ def outlier_network(seed: int = 0, factor: float = 15.0) -> Graph:
     w = rng.normal(size=(8, inputs, 4, 4)).astype(np.float32)
     w[:, 0] *= 1e-3
     return b.finish(b.flatten(b.conv(x, w, np.zeros(8, np.float32))))
+
+
+def keras_network(folder: Path) -> Any:
+    """A Keras network 16x16 -> 5, saved as net.keras and as the SavedModel `saved`. Skips the test without tensorflow."""
+    tf = pytest.importorskip("tensorflow", reason="a Keras source")
+    layers = tf.keras.layers
+    net = tf.keras.Sequential(
+        [
+            layers.Input((16, 16, 3)),
+            layers.Conv2D(8, 3, 2, padding="same", use_bias=False),
+            layers.BatchNormalization(),
+            layers.PReLU(shared_axes=[1, 2]),
+            layers.DepthwiseConv2D(3, padding="same"),
+            layers.ReLU(6.0),
+            layers.Flatten(),
+            layers.Dense(5),
+        ]
+    )
+    net.layers[2].set_weights(
+        [np.float32(np.linspace(-0.5, 3, 8).reshape(1, 1, 8))]
+        if len(net.layers[2].get_weights()) == 1
+        else net.layers[2].get_weights()
+    )
+    net.save(folder / "net.keras")
+    net.export(folder / "saved")
+    return net
 
 
 def run(graph: Graph, image: Array) -> Array:
