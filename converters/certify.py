@@ -59,6 +59,13 @@ class Certificate:
     def passed(self) -> bool:
         return bool(self.record["passed"])
 
+    @property
+    def int8_loses(self) -> bool:
+        """Int8 loses more than is allowed."""
+        r = self.record
+        lost = r["tar_loss"][_key(DECIDES)]["points"] > r["limits"]["tar_points"]
+        return bool(lost or r["eer_loss"]["points"] > r["limits"]["eer_points"])
+
 
 def layer_noise(conversion: Conversion, chips: Sequence[Array]) -> tuple[LayerNoise, ...]:
     """Signal-to-noise ratio of every layer over the chips, largest loss first.

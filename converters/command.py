@@ -17,7 +17,7 @@ from converters.convert import Conversion
 from converters.exact import OMITTED, SourceCheck
 from converters.labelled import Labelled, labelled
 from converters.options import Options, prepared
-from converters.produce import add_thresholds, certified, quantised, say
+from converters.produce import FINETUNE_PICTURES, add_thresholds, certified, check_finetuning, finetuned, quantised, say
 from converters.sources import Source, load_source
 from edge_oneshot.errors import EXIT_NOT_CERTIFIED, EdgeOneshotError, ModelError
 from edge_oneshot.model.bundle import digest, write_bundle
@@ -27,6 +27,7 @@ NO_THRESHOLDS = (
     "not certified, and no thresholds: `edge-oneshot enroll` refuses this bundle. Fix: --certify DIR with pictures of "
     "people who will not be enrolled, one folder per person (250 people with two pictures each are enough)"
 )
+REPEAT = "repeat with --finetune, which trains the weights for int8 (--calibration: other pictures than --certify)"
 
 
 def _source_digest(path: Path) -> str:
@@ -34,20 +35,31 @@ def _source_digest(path: Path) -> str:
     return digest(b"".join(p.read_bytes() for p in files))
 
 
-def build(source: Source, how: Preparation, o: Options) -> tuple[Conversion, Json]:
-    """Convert, and compare with the source. Returns the conversion and the card without other measurements."""
+def blank_card(source: Source, how: Preparation, o: Options) -> Json:
+    """The card before anything is measured."""
     dimension = int(np.prod(source.graph.outputs[0].shape[1:]))
     digests = {"source": _source_digest(o.source), "calibration": "not read yet"}
-    card = encoder_card(o.about, how, dimension, digests)
+    return encoder_card(o.about, how, dimension, digests)
+
+
+def build(source: Source, card: Json, how: Preparation, o: Options, pictures: Labelled | None) -> Conversion:
+    """Convert, compare with the source, and finetune if asked. The card gets what was measured.
+
+    pictures: of the certificate; the weights are not finetuned on them.
+    """
     folder = o.calibration_folder
-    chips, missed = ChipReader(parsed(card)).read_all(spread(find_pictures(folder), o.pictures))
+    count = max(o.pictures, FINETUNE_PICTURES) if o.finetune else o.pictures
+    every, missed = ChipReader(parsed(card)).read_all(spread(find_pictures(folder), count))
+    chips = every[:: max(1, -(-len(every) // o.pictures))]
     if missed:
-        say(f"calibration: no face in {len(missed)} of {len(missed) + len(chips)} pictures")
+        say(f"calibration: no face in {len(missed)} of {len(missed) + len(every)} pictures")
     if not chips:
         raise ModelError(
             f"--calibration {folder}: expected pictures with a face, got none",
             "give pictures of what the camera will see",
         )
+    if o.finetune:
+        check_finetuning(every, pictures)
     provenance = card["provenance"]
     provenance["digests"]["calibration"] = chips_digest(chips)
     check: SourceCheck | None = None
@@ -61,7 +73,7 @@ def build(source: Source, how: Preparation, o: Options) -> tuple[Conversion, Jso
         if check is None
         else check.passes(conversion.reference, conversion.passes)
     )
-    return conversion, card
+    return finetuned(conversion, card, every, o.finetune_steps) if o.finetune else conversion
 
 
 def run(o: Options) -> bool:
@@ -74,17 +86,20 @@ def run(o: Options) -> bool:
         raise ModelError(
             f"--mirror: expected an encoder compared by cosine, got {how.comparator.kind}", "omit --mirror"
         )
-    conversion, card = build(source, replace(how, mirror=o.mirror), o)
+    how = replace(how, mirror=o.mirror)
+    card = blank_card(source, how, o)
+    pictures = labelled(ChipReader(parsed(card)), o.certify, o.certify_pictures) if o.certify else None
+    conversion = build(source, card, how, o, pictures)
     certificate: Certificate | None = None
-    if o.certify is None:
+    if pictures is None:
         say(NO_THRESHOLDS)
     else:
-        pictures = labelled(ChipReader(parsed(card)), o.certify, o.certify_pictures)
         certificate = _certificate(o, conversion, card, pictures)
         if not certificate.passed and not o.force:
+            fix = "see the reasons above" if o.finetune or not certificate.int8_loses else REPEAT
             say(
                 f"no bundle written to {o.out}: the certificate is refused. "
-                "Fix: see the reasons above; --force writes the bundle as not certified"
+                f"Fix: {fix}; --force writes the bundle as not certified"
             )
             return False
         add_thresholds(conversion, card, pictures, o.out)
@@ -159,6 +174,18 @@ FOLDER = click.Path(file_okay=False, path_type=Path)
     default="auto",
     show_default=True,
     help="Reader of a .pt2 file; own: the built-in one; auto: own, then litert-torch, if it is installed.",
+)
+@click.option(
+    "--finetune",
+    is_flag=True,
+    help="Train the weights for int8 on the pictures of --calibration, which must be others than those of --certify.",
+)
+@click.option(
+    "--finetune-steps",
+    type=click.IntRange(1),
+    default=200,
+    show_default=True,
+    help="Steps of --finetune, 16 pictures each.",
 )
 @click.option("--draws", default=200, show_default=True, help="Bootstrap draws over identities.")
 @click.option("--report", type=FILE, help="Certificate as HTML; default: OUT with .html.")

@@ -96,6 +96,10 @@ def convert(
     equalised = serialize(graph)
     stats, means = observe(graph, chips)
     done.append(f"{correct_biases(graph, means)} biases corrected")
+    return Conversion(serialize(reference), equalised, int8_form(graph, ranges(graph, stats)), tuple(done))
+
+
+def int8_form(graph: Graph, limits: dict[str, tuple[float, float]]) -> bytes:
+    """The full int8 model of a graph that `convert` has prepared. limits: (lowest, highest) by activation."""
     # Read and written again, which moves the constants into the flatbuffer, where every runtime finds them.
-    model = serialize(use_int8_kernels(parse(to_int8(graph, ranges(graph, stats)))))
-    return Conversion(serialize(reference), equalised, model, tuple(done))
+    return serialize(use_int8_kernels(parse(to_int8(graph, limits))))

@@ -37,6 +37,8 @@ class Options:
     force: bool
     source_check: bool
     reader: str
+    finetune: bool
+    finetune_steps: int
     pictures: int
     name: str | None
     version: str

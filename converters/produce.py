@@ -19,12 +19,15 @@ from converters.graph import Array, Graph
 from converters.labelled import Labelled
 from converters.litert import latency_ms
 from converters.report import report_page
+from converters.sources import require
 from converters.tflite_runtime import check_predecessor
 from converters.thresholds import measure
-from edge_oneshot.errors import EdgeOneshotError
+from edge_oneshot.errors import EdgeOneshotError, ModelError
 from edge_oneshot.evaluation.dataset import LabelledImage
 from edge_oneshot.model.bundle import write_bundle
 from edge_oneshot.recognition.checked import trust_made_here
+
+FINETUNE_PICTURES = 1000  # most that --finetune reads; each step takes 16
 
 
 def say(text: str) -> None:
@@ -40,18 +43,46 @@ def quantised(graph: Graph, card: Json, chips: Sequence[Array], *, takes_pixels:
     conversion = convert(graph, chips, *((None, None) if takes_pixels else (norm["mean"], norm["std"])))
     for line in conversion.passes:
         say(line)
-    check_int8(conversion.model)
-    out = try_run(conversion.model, chips[0], card["output"]["dimension"])
+    _check_runs(conversion.model, card, chips[0])
     parts, left = undelegated(conversion.model)
     if left:
         say(f"XNNPACK leaves {len(left)} operators to slow kernels ({parts} partitions): {', '.join(left[:8])}")
     else:
         say("XNNPACK takes every operator, in one partition" if parts == 1 else f"XNNPACK: {parts} partitions")
+    return conversion
+
+
+def _check_runs(model: bytes, card: Json, chip: Array) -> None:
+    """Run an int8 model on the runtimes that are here; the card records them. ModelError: the device could not run it."""
+    check_int8(model)
+    out = try_run(model, chip, card["output"]["dimension"])
     card["provenance"]["ran_on"] = {
         "ai-edge-litert": metadata.version("ai-edge-litert"),
-        "tflite-runtime": check_predecessor(conversion.model, chips[0], out),
+        "tflite-runtime": check_predecessor(model, chip, out),
     }
-    return conversion
+
+
+def check_finetuning(chips: Sequence[Array], pictures: Labelled | None) -> None:
+    """ModelError: torch is missing, or pictures of the certificate would be trained on."""
+    require("torch", "--finetune")
+    judged = {c.tobytes() for c in pictures.chips} if pictures is not None else set()
+    if both := sum(c.tobytes() in judged for c in chips):
+        raise ModelError(
+            f"--finetune: expected other pictures than those of the certificate to train on, got {both} of {len(chips)} "
+            "that are in both",
+            "--calibration DIR with pictures of other people; labels are not needed",
+        )
+
+
+def finetuned(conversion: Conversion, card: Json, chips: Sequence[Array], steps: int) -> Conversion:
+    """The conversion with weights trained for int8 on the chips, if that is better; the card says so."""
+    from converters.finetune import finetune
+
+    found = finetune(conversion, chips, steps=steps, unit=parsed(card).comparator.kind == "cosine", say=say)
+    if found.record is not None:
+        card["provenance"]["finetuned"] = found.record
+        _check_runs(found.conversion.model, card, chips[0])
+    return found.conversion
 
 
 def certified(

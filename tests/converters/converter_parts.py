@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 import numpy as np
+import pytest
 
 from converters.build import Builder
 from converters.flatbuffer import serialize
@@ -38,6 +42,52 @@ def random_network(seed: int = 0, side: int = 32, slopes: tuple[float, float] = 
     x = b.elementwise("ADD", x, b.conv(y, weights(8, 16, 1, 1), bias(8)))
     x = b.conv(x, weights(8, 1, side // 2, side // 2), bias(8), groups=8)
     return b.finish(b.flatten(b.conv(x, weights(10, 8, 1, 1), bias(10))))
+
+
+def outlier_network(seed: int = 0, factor: float = 15.0) -> Graph:
+    """32x32 -> 8. In each layer one channel is `factor` times larger than the others, and the next layer hardly reads it.
+
+    int8 has one range for a tensor, so the others get few steps; a SiLU behind each layer rules out equalisation.
+    """
+    rng = np.random.default_rng(seed)
+    b = Builder((1, 3, 32, 32))
+    x, inputs = b.input, 3
+    for outputs in (12, 12, 16):
+        w = (rng.normal(size=(outputs, inputs, 3, 3)) / np.sqrt(inputs * 4.5)).astype(np.float32)
+        w[:, 0] *= 1 if inputs == 3 else 1e-3
+        w[0] *= factor
+        x = b.conv(x, w, np.zeros(outputs, np.float32), (2, 2), (0, 0, 1, 1))
+        x = b.elementwise("MUL", x, b.unary("LOGISTIC", x))
+        inputs = outputs
+    w = rng.normal(size=(8, inputs, 4, 4)).astype(np.float32)
+    w[:, 0] *= 1e-3
+    return b.finish(b.flatten(b.conv(x, w, np.zeros(8, np.float32))))
+
+
+def keras_network(folder: Path) -> Any:
+    """A Keras network 16x16 -> 5, saved as net.keras and as the SavedModel `saved`. Skips the test without tensorflow."""
+    tf = pytest.importorskip("tensorflow", reason="a Keras source")
+    layers = tf.keras.layers
+    net = tf.keras.Sequential(
+        [
+            layers.Input((16, 16, 3)),
+            layers.Conv2D(8, 3, 2, padding="same", use_bias=False),
+            layers.BatchNormalization(),
+            layers.PReLU(shared_axes=[1, 2]),
+            layers.DepthwiseConv2D(3, padding="same"),
+            layers.ReLU(6.0),
+            layers.Flatten(),
+            layers.Dense(5),
+        ]
+    )
+    net.layers[2].set_weights(
+        [np.float32(np.linspace(-0.5, 3, 8).reshape(1, 1, 8))]
+        if len(net.layers[2].get_weights()) == 1
+        else net.layers[2].get_weights()
+    )
+    net.save(folder / "net.keras")
+    net.export(folder / "saved")
+    return net
 
 
 def run(graph: Graph, image: Array) -> Array:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from converter_parts import MEAN, STD, pixels, random_network
+from converter_parts import MEAN, STD, keras_network, pixels, random_network
 
 from converters.causes import other_preparation
 from converters.certify import Limits, as_text, certify
@@ -115,20 +115,7 @@ def test_a_wrong_layer_is_named(kind: str, tmp_path: Path) -> None:
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # Keras meets NumPy 2
 def test_keras_and_saved_model(tmp_path: Path) -> None:
-    tf = pytest.importorskip("tensorflow", reason="a Keras source")
-    layers = tf.keras.layers
-    net = tf.keras.Sequential(
-        [
-            layers.Input((16, 16, 3)),
-            layers.Conv2D(8, 3, 2, padding="same", use_bias=False),
-            layers.BatchNormalization(),
-            layers.PReLU(shared_axes=[1, 2]),
-            layers.Flatten(),
-            layers.Dense(5),
-        ]
-    )
-    net.save(tmp_path / "net.keras")
-    net.export(tmp_path / "saved")
+    keras_network(tmp_path)
     chips = pixels(32, side=16)
     for name in ("net.keras", "saved"):
         source = load_source(tmp_path / name)

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from converter_parts import pixels, random_network, run
+from converter_parts import keras_network, pixels, random_network, run
 
 from converters.flatbuffer import serialize
 from converters.sources import PLUGINS, load_source
@@ -74,29 +74,9 @@ def test_onnx_against_its_own_reference(tmp_path: Path) -> None:
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # Keras meets NumPy 2
 def test_keras_and_saved_model(tmp_path: Path) -> None:
-    tf = pytest.importorskip("tensorflow", reason="a Keras source")
-    layers = tf.keras.layers
-    net = tf.keras.Sequential(
-        [
-            layers.Input((16, 16, 3)),
-            layers.Conv2D(8, 3, 2, padding="same", use_bias=False),
-            layers.BatchNormalization(),
-            layers.PReLU(shared_axes=[1, 2]),
-            layers.DepthwiseConv2D(3, padding="same"),
-            layers.ReLU(6.0),
-            layers.Flatten(),
-            layers.Dense(5),
-        ]
-    )
-    net.layers[2].set_weights(
-        [np.float32(np.linspace(-0.5, 3, 8).reshape(1, 1, 8))]
-        if len(net.layers[2].get_weights()) == 1
-        else net.layers[2].get_weights()
-    )
+    net = keras_network(tmp_path)
     x = image(16)
     expected = np.asarray(net(x[None]))
-    net.save(tmp_path / "net.keras")
-    net.export(tmp_path / "saved")
     for source in ("net.keras", "saved"):
         graph = load_source(tmp_path / source).graph
         from converters.passes.structure import fix_batch, remove_shape_arithmetic

@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,8 +17,9 @@ import pytest
 pytest.importorskip("ai_edge_quantizer", reason="pip install edge-oneshot-convert")
 torch = pytest.importorskip("torch", reason="training needs PyTorch (extra: train)")
 
+from converters.convert import convert  # noqa: E402
+from converters.exact import NotExactError, SourceCheck  # noqa: E402
 from converters.flatbuffer import serialize  # noqa: E402
-from converters.litert import embed  # noqa: E402
 from edge_oneshot.errors import ModelError  # noqa: E402
 from edge_oneshot.model.bundle import read_bundle  # noqa: E402
 from training.losses import choice_loss, group_logits  # noqa: E402
@@ -65,18 +67,22 @@ def test_float_graph_computes_what_torch_computes() -> None:
 
 
 def test_another_graph_than_the_network_is_refused() -> None:
+    """The converter's own source check compares the trained network, so the card states what it found."""
     torch.manual_seed(0)
-    images = np.random.default_rng(0).integers(0, 256, (2, 60, 60, 3), np.uint8)
-    backbone = Backbone(SIZES["nano"]).eval()
-    from converters.convert import convert
-
-    reference = convert(float_graph(backbone), list(images), [MEAN] * 3, [STD] * 3).reference
-    assert exporting.check_source(backbone, reference, images)["relative_error"] < 1e-5
-    assert embed(reference, list(images)).shape == (2, 128)
+    images = list(np.random.default_rng(0).integers(0, 256, (32, 60, 60, 3), np.uint8))
+    backbone = Backbone(SIZES["nano"])
+    source = exporting.source_of(backbone)
+    check = SourceCheck(source, images, [MEAN] * 3, [STD] * 3)
+    check.read()
+    reference = convert(source.graph, images[:2], [MEAN] * 3, [STD] * 3).reference
+    found = check.passes(reference, ())
+    assert found["relative_error"] < 1e-5 and found["pictures"] == 32 and found["framework"].startswith("torch ")
     with torch.no_grad():
         backbone.embed.bias[0] += 0.05
-    with pytest.raises(ModelError, match="expected the float graph to compute"):
-        exporting.check_source(backbone, reference, images)
+    with pytest.raises(NotExactError, match="the graph as read differs from the source in torch"):
+        SourceCheck(replace(source, graph=float_graph(Backbone(SIZES["nano"]))), images, [MEAN] * 3, [STD] * 3).read()
+    with pytest.raises(NotExactError, match="the graph after the passes differs"):
+        SourceCheck(source, images, [MEAN] * 3, [STD] * 3).passes(reference, ())
 
 
 def test_a_network_that_confuses_the_classes_gives_no_bundle(pattern_folder: Path) -> None:

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from importlib import metadata
 from pathlib import Path
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from converters.card import TOOLS, About, Json, Preparation, encoder_card, parsed, pixels
 from converters.certify import Certificate, Limits, as_text, certify
 from converters.convert import convert
+from converters.exact import SourceCheck
 from converters.flatbuffer import serialize
+from converters.graph import Array
 from converters.labelled import Labelled
 from converters.litert import embed
+from converters.reference import Reference
 from converters.scores import all_pairs, compare_pairs
+from converters.sources import Source
 from edge_oneshot.errors import ModelError
 from edge_oneshot.model.bundle import digest
 from edge_oneshot.model.card import EncoderCard
@@ -27,7 +31,6 @@ from training.thresholds import measured
 
 CALIBRATION = 200  # training pictures from which the ranges of the activations are taken
 COMPARED = 64  # of these, for the comparison with the trained network
-EXACT = 1e-4  # largest difference between unit embeddings of the float graph and of the trained network
 SEPARATES = 0.2  # largest equal error rate of the float network on the validation classes
 CERTIFIED = 1_000  # pictures for the certificate
 STEADY = 250  # classes; with fewer the certificate uses training classes, too
@@ -58,30 +61,31 @@ def card_of(size: str) -> EncoderCard:
 def export(folder: Folder, images: Pixels, last: Path, out: Path) -> Certificate:
     """Convert the checkpoint, certify, measure thresholds on the validation classes, and write. images: uint8 (N, S, S, 3).
 
-    Raises ModelError, and writes no bundle, if the float graph differs from the network or int8 loses more than the
-    certificate allows.
+    Raises ModelError, and writes no bundle, if the float graph differs from the network (NotExactError) or int8 loses more
+    than the certificate allows.
     """
     config, backbone = settings(last), trained(last).backbone
     _separates(folder, images, backbone, last)
     learnt = folder.rows("train")
     chosen = np.sort(np.random.default_rng(0).choice(learnt, min(CALIBRATION, len(learnt)), replace=False))
     chips = [np.ascontiguousarray(images[i]) for i in chosen]
-    graph = float_graph(backbone)
-    digests = {"source": digest(serialize(graph)), "calibration": digest(images[chosen].tobytes())}
-    conversion = convert(graph, chips, [MEAN] * 3, [STD] * 3)
-    source = check_source(backbone, conversion.reference, images[chosen[:COMPARED]])
+    source = source_of(backbone)
+    digests = {"source": digest(serialize(source.graph)), "calibration": digest(images[chosen].tobytes())}
+    check = SourceCheck(source, chips[:COMPARED], [MEAN] * 3, [STD] * 3)
+    check.read()
+    conversion = convert(source.graph, chips, [MEAN] * 3, [STD] * 3)
 
     counts = {part: sum(p == part for p in folder.part) for part in ("train", "validate")}
     data = f"{len(learnt)} pictures of {counts['train']} classes of the folder {folder.root.resolve().name}"
     card = base_card(f"{folder.root.resolve().name}-{config.size}", config.size, data, digests)
     comparator = parsed(card).comparator
-    certificate = certify(conversion, _certified(folder, images), comparator, Limits())
+    checked = card["provenance"]["source_check"] = check.passes(conversion.reference, conversion.passes)
+    certificate = certify(conversion, _certified(folder, images), comparator, Limits(), source=checked)
     if not certificate.passed:
         raise ModelError(
             f"{last}: the certificate is refused, int8 loses too much\n{as_text(certificate)}",
             "train longer, or choose another size",
         )
-    certificate.record["source"] = card["provenance"]["source_check"] = source
     held = folder.rows("validate", CAP)
     pairs = all_pairs([str(c) for c in folder.owner[held]])
     vectors = embed(conversion.model, [np.ascontiguousarray(images[i]) for i in held])
@@ -95,28 +99,17 @@ def export(folder: Folder, images: Pixels, last: Path, out: Path) -> Certificate
     return certificate
 
 
-def check_source(backbone: Backbone, reference: bytes, images: Pixels) -> Json:
-    """Compare the float graph with the trained network on real pictures. Returns the entry for the certificate.
+def source_of(backbone: Backbone) -> Source:
+    """The trained network as a source of the converter, with torch as its framework."""
+    backbone.eval()
 
-    Raises ModelError if they differ.
-    """
-    expected = encode(backbone, images).numpy()
-    got = embed(reference, list(images))
-    got /= np.linalg.norm(got, axis=1, keepdims=True)
-    error = float(np.linalg.norm(got - expected, axis=1).max())
-    if not error <= EXACT:
-        raise ModelError(
-            f"export: expected the float graph to compute what the network computes, within {EXACT:g}, got {error:.2g}",
-            "this is a fault of training/pictures; report it",
-        )
-    cosine = float((got * expected).sum(1).min())
-    return {
-        "framework": f"torch {metadata.version('torch')}",
-        "pictures": len(images),
-        "relative_error": float(f"{error:.2g}"),
-        "cosine": round(cosine, 7),
-        "limits": {"relative_error": EXACT},
-    }
+    def run(picture: Array) -> Array:
+        with torch.inference_mode():
+            found = backbone(torch.from_numpy(picture).permute(2, 0, 1)[None])
+        return np.asarray(found.numpy())
+
+    reference = Reference(f"torch {torch.__version__}", run)
+    return Source(float_graph(backbone), reference=lambda: reference)
 
 
 def _separates(folder: Folder, images: Pixels, backbone: Backbone, last: Path) -> None:
