@@ -83,7 +83,7 @@ class Porch:
         self.outbox = Outbox(folder / "outbox.sqlite", clock=self.clock)
         self.config = MqttConfig(host="127.0.0.1", port=self.broker.port)
         self.link = MqttLink(self.config, "porch", self.outbox, clock=self.clock)
-        self.discovery = HomeAssistant(self.link, mode, PREFIX, "Porch camera", "0.1.0")
+        self.discovery = HomeAssistant(self.link, self.outbox.notes, mode, PREFIX, "Porch camera", "0.1.0")
         self.now = datetime.now(UTC)
         self.link.start()
 
@@ -125,7 +125,7 @@ class Porch:
         e = clock.event(kind, **body)
         if late:
             clock.forward += 3.0
-        self.outbox.commit(e)
+        self.outbox.events.commit(e)
         self.link.wake()
-        while self.outbox.status().depth:
+        while self.outbox.events.status().depth:
             time.sleep(0.02)

@@ -176,7 +176,15 @@ def test_the_installer_is_a_valid_shell_script_with_complete_help() -> None:
     answer = subprocess.run(["sh", str(script), "--help"], capture_output=True, text=True, check=False)
     assert answer.returncode == 0
     options = set(re.findall(r"^ +(--[a-z-]+)\)", script.read_text(), re.MULTILINE))
-    assert options == {"--wheel", "--with-web", "--with-mosquitto", "--no-start", "--rollback", "--uninstall", "--purge"}
+    assert options == {
+        "--wheel",
+        "--with-web",
+        "--with-mosquitto",
+        "--no-start",
+        "--rollback",
+        "--uninstall",
+        "--purge",
+    }
     assert all(option in answer.stdout for option in options)
 
 
