@@ -62,7 +62,9 @@ def walk(python: Path, folder: Path, mode: str, out: Walk) -> str:
         for line in (folder / n / "ha.log").read_text().splitlines()
         if "mqtt" in line.lower()
     ]
-    complaints = [line for line in lines if " ERROR " in line or " WARNING " in line]
+    # Home Assistant warns of a part of the discovery that is emptied after its last component was removed.
+    known = "No device components to cleanup for part-"
+    complaints = [line for line in lines if (" ERROR " in line or " WARNING " in line) and known not in line]
     out.check("Home Assistant's log has no error or warning about MQTT", not complaints, complaints[:3])
     porch.broker.stop()
     porch.outbox.close()
@@ -146,7 +148,7 @@ def check_many(porch: Porch, inside: Inside, out: Walk) -> None:
     triggers = inside.until("triggers", lambda t: len(t) == MANY + 1)
     out.check("and a trigger each, Zoë's included", len(triggers) == MANY + 1, triggers)
     porch.people({"zoe": "Zoë"}, set())
-    found = inside.until("entities", lambda e: not any("_porch_camera_person_" in x for x in e))
+    found = inside.until("entities", lambda e: not any(".porch_camera_person_" in x for x in e))
     left = inside.until("triggers", lambda t: len(t) == 1)
     gone = not any(x.startswith("binary_sensor.porch_camera_person_") for x in found)
     out.check("forget removes them all, and Zoë stays", gone and left == ["match Zoë"], (list(found), left))
