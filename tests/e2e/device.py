@@ -31,7 +31,7 @@ class NotifySocket:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.heard: list[str] = []  # every message so far, in order
+        self.heard: list[str] = []  # every line so far, in order
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self._socket.bind(str(path))
         self._thread = threading.Thread(target=self._listen, name="notify")
@@ -39,7 +39,7 @@ class NotifySocket:
 
     def _listen(self) -> None:
         while message := self._socket.recv(4096).decode():
-            self.heard.append(message)
+            self.heard.extend(message.splitlines())
 
     def close(self) -> None:
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as own:
