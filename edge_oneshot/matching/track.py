@@ -190,10 +190,12 @@ class Tracker:
         known = evidence.together or decision.kind is DecisionKind.MATCH
         track.strangers = 0.0 if known else track.strangers + (POOR if observation.sample.reference_faults else 1.0)
         if track.result is None and track.strangers >= self._config.unknown_frames:
-            track.result = ResultKind.UNKNOWN
-            return [
-                result_of(track, ResultKind.UNKNOWN, max(track.evidence.newest(self._config.unknown_frames), key=rank))
-            ]
+            best = max(track.evidence.newest(self._config.unknown_frames), key=rank)
+            if (
+                not best.one_view
+            ):  # else the plan took the face for one of another track; the next comparison is a whole one
+                track.result = ResultKind.UNKNOWN
+                return [result_of(track, ResultKind.UNKNOWN, best)]
         return []
 
     def _watch(self, track: Track, observation: Observation, now_ns: int) -> list[TrackResult]:
