@@ -94,7 +94,9 @@ class FoundFace:
 class ViewedFace:
     box: list[float] = out("[x0, y0, x1, y1], px")
     inter_eye_px: float
-    decision: Literal["match", "non_match", "not_compared"] = out("on this frame alone")
+    decision: Literal["match", "non_match", "not_compared"] = out(
+        "on this frame alone; for a face that was not encoded in it, on the last frame in which it was"
+    )
     identity: str | None = out("of a match, else null")
     name: str | None
     score: float | None

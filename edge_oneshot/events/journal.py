@@ -20,6 +20,7 @@ from edge_oneshot.events.explain import OpenTrack, TrackRecord, names, select, w
 from edge_oneshot.events.track_check import checked
 from edge_oneshot.storage.database import Count, Database, Schema, Seal, text
 from edge_oneshot.storage.optional import OptionalDatabase, delete_moved_aside
+from edge_oneshot.storage.rows import DIGEST
 from edge_oneshot.types import Event, Observation, Withheld
 
 log = logging.getLogger(__name__)
@@ -168,13 +169,19 @@ def forget_in_journals(state_dir: Path, identity_id: str) -> None:
 
 
 def _read(db: Database, containing: str | None = None) -> list[TrackRecord]:
-    """The records, oldest first. containing: only those with this text. A row that cannot be read is set aside."""
+    """The records, oldest first. containing: only those with this text. A row that cannot be read is set aside.
+
+    A row with a wrong checksum may contain any text.
+    """
     return [record for _, record in _numbered(db, containing)]
 
 
 def _numbered(db: Database, containing: str | None = None) -> list[tuple[int, TrackRecord]]:
     """(row id, record)."""
-    where = "" if containing is None else "WHERE instr(record, ?) "
+    table, where = db.tables["track"], ""
+    if containing is not None:
+        damaged = f" OR {DIGEST} IS NOT {table.digest_of()}" if table.sealed else ""
+        where = f"WHERE instr(record, ?){damaged} "
     values = () if containing is None else (containing,)
     return db.read("track", lambda row: (int(row[0]), checked(json.loads(text(row[1])))), f"{where}ORDER BY id", values)
 

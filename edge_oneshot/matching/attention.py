@@ -59,7 +59,7 @@ def plan(
     """A task for each sample of the frame captured at now_ns; before_ns: capture time of the frame before.
 
     unknown_frames: comparisons after which a track is reported as unknown; the last of them is a whole one, since its score
-    is published.
+    is published. So is each one of a whole frame, which has no box by which to find its track.
     """
     own = assign(tracks, samples)
     ranked = []
@@ -75,7 +75,10 @@ def plan(
         if len(chosen) < BUDGET and (rank < 2 or rechecks < RECHECKS):
             chosen.append(i)
             rechecks += rank == 2
-    return [_task(own.get(i), unknown_frames) if i in chosen else HELD for i in range(len(samples))]
+    return [
+        HELD if i not in chosen else WHOLE if sample.face is None else _task(own.get(i), unknown_frames)
+        for i, sample in enumerate(samples)
+    ]
 
 
 def calm(tracks: Sequence[Track], now_ns: int, before_ns: int) -> bool:

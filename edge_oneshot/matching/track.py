@@ -68,6 +68,16 @@ class Tracker:
         """(track number, observation, why it is not reported as a match) for the frame captured at now_ns."""
         return [(t.number, t.last, t.withheld) for t in self._tracks if t.last is not None and t.last_ns == now_ns]
 
+    def known_of(self, observations: Sequence[Observation]) -> list[Observation]:
+        """The observations of the newest frame, after `update` got them. A face that was not encoded has the last decision on its track."""
+        checked = {id(t.last): t.checked for t in self._tracks if t.last_ns == self._frame_ns}
+        return [
+            replace(o, decision=before.decision)
+            if o.embedding is None and not o.sample.faults and (before := checked.get(id(o))) is not None
+            else o
+            for o in observations
+        ]
+
     def reconfigure(self, config: DecisionConfig) -> None:
         """Use these limits from now on. Existing tracks keep their results, so nothing is reported twice."""
         self._config = config
@@ -180,10 +190,12 @@ class Tracker:
         known = evidence.together or decision.kind is DecisionKind.MATCH
         track.strangers = 0.0 if known else track.strangers + (POOR if observation.sample.reference_faults else 1.0)
         if track.result is None and track.strangers >= self._config.unknown_frames:
-            track.result = ResultKind.UNKNOWN
-            return [
-                result_of(track, ResultKind.UNKNOWN, max(track.evidence.newest(self._config.unknown_frames), key=rank))
-            ]
+            best = max(track.evidence.newest(self._config.unknown_frames), key=rank)
+            if (
+                not best.one_view
+            ):  # else the plan took the face for one of another track; the next comparison is a whole one
+                track.result = ResultKind.UNKNOWN
+                return [result_of(track, ResultKind.UNKNOWN, best)]
         return []
 
     def _watch(self, track: Track, observation: Observation, now_ns: int) -> list[TrackResult]:

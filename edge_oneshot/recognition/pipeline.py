@@ -89,9 +89,10 @@ class Pipeline:
     def _follow(self, frame: Frame) -> list[Face] | None:
         """The faces of the frame before, without a search; None: a search is needed."""
         assert self.locator is not None
-        faces = self._still.follow(frame, [s.face for s in self._before if s.face is not None], self.locator)
+        before = [s.face for s in self._before if s.face is not None]
+        faces = self._still.follow(frame, before, self.locator)
         if faces is not None and self._lookout is not None:
-            self._lookout.rest()
+            self._lookout.rest(frame.captured_ns, before, faces)
         return faces
 
     def all_samples(self, frame: Frame) -> list[Sample]:

@@ -109,7 +109,9 @@ class Daemon:
             self._view(frame, [])
             results = self.tracker.expire(now_ns)
         else:
-            results = self.tracker.update(self._observe(frame), frame.captured_ns)
+            observations = self._observe(frame)
+            results = self.tracker.update(observations, frame.captured_ns)
+            self._view(frame, self.tracker.known_of(observations))
             if self.journal is not None:
                 self.journal.observe(self.tracker.seen_at(frame.captured_ns), frame.captured_at)
         self.requests.tick(now_ns)
@@ -132,7 +134,6 @@ class Daemon:
         stages = {**self.recognizer.pipeline.stage_seconds, "frame": seconds}
         self.vitals.frames += 1
         self.vitals.processed.append((frame.captured_ns, stages))
-        self._view(frame, observations)
         return observations
 
     def _view(self, frame: Frame | None, observations: list[Observation]) -> None:

@@ -50,11 +50,12 @@ def resident_bytes() -> int | None:
     return pages * os.sysconf("SC_PAGE_SIZE")
 
 
+SENSIBLE_C = (-40.0, 125.0)  # a sensor that is absent or off reads the end of its range, such as 127 or -128
 THERMAL, FIRMWARE = Path("/sys/class/thermal"), Path("/sys/devices/platform")
 
 
 def temperature_c(thermal: Path = THERMAL) -> float | None:
-    """Temperature of the processor, degrees Celsius; None without a thermal zone."""
+    """Temperature of the processor, degrees Celsius; None without a thermal zone, and for a reading that no processor has."""
     zone = _zone(thermal)
     return None if zone is None else _celsius(zone / "temp")
 
@@ -89,9 +90,10 @@ def _zone(thermal: Path) -> Path | None:
 
 def _celsius(path: Path) -> float | None:
     try:
-        return int(_text(path)) / 1000
+        celsius = int(_text(path)) / 1000
     except ValueError:
         return None
+    return celsius if SENSIBLE_C[0] <= celsius <= SENSIBLE_C[1] else None
 
 
 def _text(path: Path) -> str:

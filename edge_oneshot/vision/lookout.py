@@ -43,10 +43,21 @@ class Lookout:
         self._schedule: Schedule | None = None
         self._small: list[Seen] = []  # of the frame before, and those lost since
 
-    def rest(self) -> None:
-        """A frame in which nothing has changed was not searched; the tiles are searched as often as otherwise."""
+    def rest(self, now_ns: int, before: Sequence[Face], faces: Sequence[Face]) -> None:
+        """A frame captured at now_ns was not searched: before are the faces of the frame before, faces where each is now.
+
+        The tiles are searched as often as otherwise, and the next search begins at these places.
+        """
         if self._schedule is not None:
             self._schedule.rest()
+        now = {id(old): new for old, new in zip(before, faces, strict=True)}
+        self._small = [self._moved(s, now[id(s.face)], now_ns) if id(s.face) in now else s for s in self._small]
+        self._last_ns = now_ns
+
+    def _moved(self, old: Seen, face: Face, now_ns: int) -> Seen:
+        """A face that a rest has followed; it is followed once more before the finder has to confirm it."""
+        alone = old.alone if face is old.face else max(old.alone, min(old.alone + 1, ALONE - 1))
+        return Seen(face=face, at_ns=now_ns, alone=alone)
 
     def locate(self, frame: Frame) -> list[Face]:
         """Faces in px of `frame.pixels`, largest first. Another camera, another size or a step back in time starts afresh."""

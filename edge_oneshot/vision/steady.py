@@ -17,7 +17,7 @@ from edge_oneshot.vision.light import DARK
 
 FRAMES = 8
 MIN_IOU = 0.5  # of the boxes of one face in consecutive frames: a face that moves faster is seen frame by frame
-MAX_GAP_NS = 500_000_000
+MAX_GAP_NS = 1_000_000_000  # a still scene is searched twice a second (still.py)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -38,12 +38,17 @@ class Steady:
         self._dark: list[_Dark] = []
 
     def __call__(self, samples: Sequence[Sample], frame: Frame) -> list[Sample]:
-        """The samples of a frame; the chip of a dark face is the mean over its last FRAMES frames. Others are unchanged."""
+        """The samples of a frame; the chip of a dark face is the mean over its last FRAMES frames. Others are unchanged.
+
+        A face that is not among the samples, since it rests (still.py), is remembered for MAX_GAP_NS.
+        """
         source, now_ns = (frame.source, frame.size), frame.captured_ns
         known = self._dark if source == self._source else []
         known = [d for d in known if 0 < now_ns - d.at_ns <= MAX_GAP_NS]
         self._source, self._dark = source, []
-        return [self._steady(sample, known, now_ns) for sample in samples]
+        steady = [self._steady(sample, known, now_ns) for sample in samples]
+        self._dark += [d for d in known if all(d.box.iou(new.box) < MIN_IOU for new in self._dark)]
+        return steady
 
     def _steady(self, sample: Sample, known: Sequence[_Dark], now_ns: int) -> Sample:
         face = sample.face

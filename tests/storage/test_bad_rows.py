@@ -75,6 +75,17 @@ def test_a_foreign_record_does_not_stop_the_daemon(tmp_path: Path, record: str) 
     journal.close()
 
 
+def test_a_damaged_record_is_deleted_with_a_removed_person(tmp_path: Path) -> None:
+    """Whom it names cannot be told, since the damage may be in the id."""
+    path = tmp_path / "explain.sqlite"
+    journal = Journal(path, DecisionConfig())
+    journal._write(RECORD)  # type: ignore[arg-type]
+    change(path, "UPDATE track SET record = replace(record, 'zoe', 'z?e')")
+    journal.forget("zoe")
+    journal.close()
+    assert b"z?e" not in path.read_bytes()
+
+
 # ---- the outbox
 
 

@@ -10,10 +10,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from pictures import Pixels
-from samples import face, score, seen
+from samples import embedding, face, random_unit, score, seen
 
 from edge_oneshot.config import DecisionConfig
-from edge_oneshot.matching.attention import ALIKE, BUDGET, OVERDUE_NS, RECHECK_NS, Task, signature
+from edge_oneshot.matching.attention import ALIKE, BUDGET, OVERDUE_NS, RECHECK_NS, WHOLE, Task, signature
 from edge_oneshot.matching.compare import not_compared
 from edge_oneshot.matching.threshold import Threshold
 from edge_oneshot.matching.track import ResultKind, Tracker
@@ -188,3 +188,20 @@ def test_no_picture_resembles_a_blank_one() -> None:
     blank = Chip(pixels=np.full((112, 112, 3), 90, np.uint8), transform=np.eye(2, 3))
     assert float(signature(blank) @ signature(chip_of("a"))) == 0.0
     assert face().box.width == 100.0
+
+
+def test_unknown_is_not_reported_on_one_view_alone() -> None:
+    """Whichever track the plan took a face for: the score that is published is that of both views."""
+    tracker = Door().tracker
+    results = []
+    for n in range(1, DEFAULTS.unknown_frames + 3):
+        results += tracker.update([replace(seen(""), one_view=True)], n * STEP_NS)
+    assert results == []
+    (result,) = tracker.update([seen("")], (n + 1) * STEP_NS)
+    assert (result.kind, result.observation.one_view) == (ResultKind.UNKNOWN, False)
+
+
+def test_a_whole_frame_has_both_views() -> None:
+    """It has no box, so the plan cannot tell how often its track was compared."""
+    sample = seen("", whole=embedding(random_unit(1, 8))).sample
+    assert Door().tracker.plan([sample], STEP_NS) == [WHOLE]

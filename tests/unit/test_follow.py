@@ -17,9 +17,10 @@ from edge_oneshot.model.runtime import Runtime
 from edge_oneshot.recognition.glance import CLEAR
 from edge_oneshot.recognition.recognizer import Recognizer
 from edge_oneshot.service.compose import build_tracker
-from edge_oneshot.types import Chip, DecisionKind, Face, Frame, Observation, PadDecision, PadResult
+from edge_oneshot.types import Chip, DecisionKind, Face, Frame, Observation, PadDecision, PadResult, Sample
 from edge_oneshot.vision.gates import Gates
 from edge_oneshot.vision.schedule import Schedule
+from edge_oneshot.vision.steady import Steady
 from edge_oneshot.vision.still import LOOK_NS
 
 STEP_NS = 100_000_000
@@ -245,3 +246,22 @@ def test_no_frame_is_skipped_with_attack_detection(
     for _ in range(4):
         visit.show(still)
     assert method.frames == judged + 4
+
+
+def test_a_dark_face_keeps_its_mean_over_a_rest(visit: Visit, collins: Pixels) -> None:
+    """A still scene is searched twice a second, and another face may be measured meanwhile."""
+    steady, random = Steady(), np.random.default_rng(1)
+    dark = (view(collins, 0) * 0.1).astype(np.float32)
+
+    def shown(ms: int) -> tuple[Sample, Frame]:
+        noisy = np.clip(dark + random.normal(0, 6, dark.shape), 0, 255).astype(np.uint8)
+        (sample,) = visit.recognizer.pipeline.all_samples(frame(noisy, 10**9 + ms * 10**6))
+        return sample, frame(noisy, 10**9 + ms * 10**6)
+
+    first, at = shown(0)
+    steady([first], at)
+    _, at = shown(100)
+    steady([], at)
+    second, at = shown(620)
+    (seen,) = steady([second], at)
+    assert seen is not second and not np.array_equal(seen.chip.pixels, second.chip.pixels)

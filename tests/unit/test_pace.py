@@ -127,6 +127,13 @@ def test_the_zone_of_the_processor_is_read(thermal: Path, tmp_path: Path) -> Non
     assert (system.temperature_c(tmp_path / "none"), system.limit_c(tmp_path / "none")) == (None, None)
 
 
+@pytest.mark.parametrize("text", ["127000", "-274000", "255000", "", "n/a"])
+def test_a_reading_that_no_processor_has_is_none(thermal: Path, text: str) -> None:
+    """A sensor that is absent or off reads the end of its range. The loop would rest for ever."""
+    (thermal / "thermal_zone1" / "temp").write_text(text)
+    assert system.temperature_c(thermal) is None
+
+
 @pytest.mark.parametrize("name", ["soc/soc:firmware", "soc@107c000000/soc@107c000000:firmware"])
 def test_the_firmware_of_any_board_is_read(tmp_path: Path, name: str) -> None:
     assert system.throttled(tmp_path) is None

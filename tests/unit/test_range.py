@@ -370,3 +370,16 @@ def test_lores_is_used_where_it_has_the_pixels(far: Pipeline, collins: Pixels) -
 def test_range_is_near_or_far(pipeline: Pipeline) -> None:
     assert Config().camera.range == "near"
     assert pipeline._lookout is None
+
+
+def test_a_small_face_that_walks_while_the_rest_is_still_is_not_lost(far: Pipeline, collins: Pixels) -> None:
+    """Between two searches only the refiner follows it. The search begins where it was seen last."""
+    small = shrunk(collins, 9)
+    number = next(n for n in range(60) if live(far, shown(small, (300, 200)), n))
+    with counted(finder(far)) as searches:
+        for step in range(1, 5):
+            number += 1
+            walking = frame(shown(small, (300 + 5 * step, 200)), captured_ns=(number + 1) * STEP_NS)
+            assert len(far.samples(walking, calm=True)) == 1
+    assert searches == [0]
+    assert len(live(far, shown(small, (325, 200)), number + 1)) == 1

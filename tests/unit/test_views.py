@@ -77,6 +77,18 @@ def test_recognition_goes_on_while_someone_looks(daemon: Daemon, collins: Pixels
     assert [e.event_type for e in events] == ["match"]
 
 
+def test_a_decided_person_who_stays_is_named_in_each_frame(daemon: Daemon, collins: Pixels) -> None:
+    """Also in the frames in which the face is not encoded."""
+    daemon.recognizer.enroll("Ada", collins)
+    seen = []
+    for _ in range(12):
+        pending = begin(daemon)
+        show(daemon, view(collins, 0))
+        (face,) = answer(pending).faces
+        seen.append((face.decision, face.name, face.score is None))
+    assert seen == [("match", "Ada", False)] * 12
+
+
 def test_all_who_wait_get_one_frame_and_none_is_made_for_no_one(
     daemon: Daemon, collins: Pixels, monkeypatch: pytest.MonkeyPatch
 ) -> None:
