@@ -57,7 +57,7 @@ def test_enroll_see_rename_and_remove(
         owner.get(f"/visits?{query}")
         assert visits in owner.text
     owner.get("/visits?day=2001-01-01&from=7&person=../x")
-    assert "No visit fits the filter" in owner.text
+    assert "No visits match the filter" in owner.text
     owner.get("/people")
     assert "Ada Seen" in owner.text
 
@@ -175,7 +175,7 @@ def test_a_draft_belongs_to_one_account_and_to_ten_minutes(
     assert found is not None
     found.at -= LIFE_S + 1
     owner.post("/enroll/store", {"draft": draft, "name": "Ada"})
-    assert "The picture was kept for 10 minutes and is gone" in owner.text
+    assert "The picture was deleted after 10 minutes" in owner.text
     assert 'value="Ada"' in owner.html
     assert Drafts().find(draft, "anna") is None
 
