@@ -1,4 +1,4 @@
-"""How this copy of the program was installed, and so how a missing or broken part is put right here."""
+"""How this copy of the program was installed, and which command repairs it or adds a package."""
 
 from __future__ import annotations
 

@@ -116,7 +116,7 @@ def check_locator(locator: FaceLocator) -> str:
     raise ModelError(f"{name_of(locator)}: known-answer test: got {got}", _FIX.format(installation.how_to_repair()))
 
 
-_FIX = "this processor or the runtime computes wrongly: do not rely on matches of this device; then: {}"
+_FIX = "the processor or the runtime gives wrong results: do not rely on matches of this device; then: {}"
 
 
 @cache

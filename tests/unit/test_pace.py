@@ -50,8 +50,8 @@ def test_the_hotter_the_longer_and_all_before_the_limit(caplog: pytest.LogCaptur
     processor.celsius = 60.0
     assert rest(processor, pace) == 0
     assert [r.message for r in caplog.records] == [
-        "the processor has 74 degrees Celsius: fewer frames are processed until it cools",
-        "the processor has cooled: every frame is processed again",
+        "the processor is at 74 degrees Celsius: processing fewer frames until it cools down",
+        "the processor has cooled down: processing every frame again",
     ]
 
 
