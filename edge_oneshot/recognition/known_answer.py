@@ -1,6 +1,6 @@
-"""Known-answer test: a model that loads and runs may still compute wrongly, on a faulty or emulated processor.
+"""Known-answer test: a model that loads and runs may still give wrong results, on a faulty or emulated processor.
 
-Two faces are drawn in integers, so every machine draws the same pictures. The results of the shipped models on them are stored
+Two faces are drawn with integer arithmetic, so every machine draws the same pictures. The results of the shipped models on them are stored
 in models/known_answers.json, which `python tests/golden/known.py` writes.
 """
 
