@@ -127,7 +127,7 @@ def _warn(result: Enrolled) -> None:
     if result.no_rate:
         click.echo(
             f"warning: no error rate can be stated for {result.identity}: other faces of this kind match as well. The match "
-            'events carry "rate": "none". Open nothing for them.',
+            'events carry "rate": "none". Do not open a door for them.',
             err=True,
         )
     near = result.nearest
