@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from edge_oneshot import installation
 from edge_oneshot.cli.common import perform, read_picture
 from edge_oneshot.errors import ConfigError, EdgeOneshotError
 
@@ -237,7 +238,7 @@ def _enroll(s: Setup) -> None:
 
 def _page(s: Setup) -> None:
     if importlib.util.find_spec("starlette") is None:
-        click.echo("  not installed; for a page in the browser: pip install 'edge-oneshot[web]'")
+        click.echo(f"  its packages are not installed: {installation.how_to_add(*installation.PAGE)}")
         return
     from edge_oneshot.web.accounts import Accounts
     from edge_oneshot.web.cameras import state_folder

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import importlib.util
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from edge_oneshot import installation
 from edge_oneshot.cli.common import find_config, json_option, print_json, start_logging
 from edge_oneshot.errors import EdgeOneshotError
 
@@ -146,5 +146,5 @@ def _accounts(ctx: click.Context) -> Accounts:
 def _require_extra() -> None:
     missing = [m for m in ("starlette", "uvicorn", "jinja2", "python_multipart") if importlib.util.find_spec(m) is None]
     if missing:
-        pip = f"{Path(sys.executable).with_name('pip')} install 'edge-oneshot[web]'"
-        raise EdgeOneshotError(f"the page needs the extra [web]; missing: {', '.join(missing)}", pip)
+        fix = installation.how_to_add(*installation.PAGE)
+        raise EdgeOneshotError(f"the page needs the extra [web]; missing: {', '.join(missing)}", fix)
