@@ -305,7 +305,7 @@ def test_device_shows_the_state_and_pauses(owner: Browser, daemon: DaemonThread)
     owner.post("/device/resume", {"camera": "default"})
     assert "State running" in owner.text
     owner.post("/device/destroy", {"camera": "default"})
-    assert "not complete" in owner.text
+    assert "incomplete" in owner.text
     owner.get("/device/configuration")
     assert "target_fmr" in owner.text and "secret" not in owner.html
     assert owner.html.count(">changed<") == 4  # name, state_dir, uri and threads of this test
