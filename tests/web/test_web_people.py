@@ -266,7 +266,7 @@ def test_a_rename_that_met_a_stopped_daemon_can_be_sent_again(
     daemon.faults["show"] = ControlError("the daemon is stopping", "try again when it runs")
     response = owner.post("/people/ada/rename", {"before": owner.hidden("before"), "to": "Ada L."})
     assert response.status_code == 502
-    assert "what you typed is kept" in owner.text
+    assert "keeps what you typed" in owner.text
     daemon.faults.clear()
     owner.post("/people/ada/rename", {"before": owner.hidden("before"), "to": owner.hidden("to")})
     assert "Ada is now called Ada L." in owner.text
