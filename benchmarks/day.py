@@ -153,7 +153,7 @@ def schedule(
 
 
 class Memo:
-    """A network that is asked the same by several pipelines within one frame: it answers once."""
+    """Runs a network once for several pipelines that give it the same input within one frame."""
 
     def __init__(self, runtime: Runtime) -> None:
         self.known: dict[bytes, tuple[NDArray[Any], ...]] = {}

@@ -1,4 +1,4 @@
-"""The bench of the field: this project and its peers on the same pictures, in turn within one run.
+"""Benchmark of this project and its peers on the same pictures, in alternation within one run.
 
     python benchmarks/field.py --data DIR [--work DIR] [--rounds N] [--peers NAME ...] [--stage accuracy]
 

@@ -1,4 +1,4 @@
-"""Frames per second and watts of Raspberry Pi boards, from published figures: arithmetic, not a measurement.
+"""Frames per second and watts of Raspberry Pi boards, calculated from published figures, not measured.
 
     python benchmarks/scale.py > benchmarks/results/scale.txt
 

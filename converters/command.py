@@ -27,7 +27,9 @@ NO_THRESHOLDS = (
     "not certified, and no thresholds: `edge-oneshot enroll` refuses this bundle. Fix: --certify DIR with pictures of "
     "people who will not be enrolled, one folder per person (250 people with two pictures each are enough)"
 )
-REPEAT = "repeat with --finetune, which trains the weights for int8 (--calibration: other pictures than --certify)"
+REPEAT = (
+    "repeat with --finetune, which trains the weights for int8 (use other pictures in --calibration than in --certify)"
+)
 
 
 def _source_digest(path: Path) -> str:
@@ -178,7 +180,7 @@ FOLDER = click.Path(file_okay=False, path_type=Path)
 @click.option(
     "--finetune",
     is_flag=True,
-    help="Train the weights for int8 on the pictures of --calibration, which must be others than those of --certify.",
+    help="Train the weights for int8 on the pictures of --calibration, which must differ from those of --certify.",
 )
 @click.option(
     "--finetune-steps",

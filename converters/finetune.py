@@ -1,7 +1,7 @@
 """Finetuning for int8: trains the weights of a converted network so that its int8 form repeats the float outputs.
 
 The student is the float graph after all passes with the rounding of the int8 model: weights with a scale per channel, and
-activations with one range per tensor, which are trained, too (Esser et al. 2020, LSQ). The teacher is the same graph
+activations with one range per tensor. The ranges are also trained (Esser et al. 2020, LSQ). The teacher is the same graph
 without rounding, so no labels are needed.
 """
 

@@ -10,7 +10,7 @@
 #   --with-web         also enable the service of the local page, edge-oneshot-web
 #   --with-mosquitto   also install a broker on this device
 #   --no-start         enable the service without starting it
-#   --rollback         return to the program that the last upgrade replaced
+#   --rollback         restore the program before the last upgrade
 #   --uninstall        remove program and service; keep configuration, gallery and user
 #   --purge            with --uninstall: remove those, too. This deletes every enrolled person.
 set -eu
@@ -129,7 +129,7 @@ if [ -n "$uninstall" ]; then
 fi
 
 if [ -n "$rollback" ]; then
-    [ -x "$previous/bin/edge-oneshot" ] || fail "expected a program of before the last upgrade in $previous, got none" "install the release that you want with this script, from its checkout"
+    [ -x "$previous/bin/edge-oneshot" ] || fail "expected the program before the last upgrade in $previous, got none" "install the release that you want with this script, from its checkout"
     before=$(readlink "$current")
     switch "$current" "$(readlink "$previous")"
     switch "$previous" "$before"
@@ -202,7 +202,7 @@ version=$(python3 -c 'import sys; print(f"{sys.version_info[0]}.{sys.version_inf
 
 say "building the program in $build"
 if [ -e "$current" ] && [ "$(cat "$current/python-version" 2>/dev/null)" != "$version" ]; then
-    note "the Python of the system has changed to $version: the old program cannot run any more"
+    note "the Python of the system is now $version: the old program can no longer run"
 fi
 attempt "making the environment" "$work/log" "$prefix" python3 -m venv --system-site-packages "$build"
 pip() { # pip WHAT ARGUMENTS...

@@ -11,7 +11,7 @@ reason() {
         echo "the file system of $2 is read-only"
         echo "read the reason in dmesg (a worn-out SD card is a common one), mount it read-write, and run this again"
     elif grep -qE 'DO NOT MATCH THE HASHES|Hash Sum mismatch|hashes are required' "$1"; then
-        echo "a downloaded file is not the one that this release names"
+        echo "a downloaded file does not have the hash that this release expects"
         echo "run this again; if it happens again, do not install these files, and report it"
     elif grep -qE 'Could not get lock|is another process using it' "$1"; then
         echo "another program is installing packages"

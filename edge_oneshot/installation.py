@@ -1,4 +1,4 @@
-"""How this copy of the program was installed, and so how a missing or broken part is put right here."""
+"""How this copy of the program was installed, and which command repairs it or adds a package."""
 
 from __future__ import annotations
 
@@ -10,8 +10,10 @@ import sys
 from pathlib import Path
 
 GROUP = "edge-oneshot"
-# A file of one word in the environment of the program. The installers write it: "apt" (the Debian package) or "install.sh".
+# A file with one word in the environment of the program. The installers write it: "apt" (the Debian package) or "install.sh".
 MARK = "installed-by"
+# The extra [web] of pyproject.toml, which the local page needs.
+PAGE = ("starlette>=1", "uvicorn>=0.30", "jinja2>=3.1", "python-multipart>=0.0.9")
 
 
 def installed_by() -> str:
@@ -37,12 +39,12 @@ def how_to_repair() -> str:
     }.get(installed_by(), "install edge-oneshot again")
 
 
-def how_to_add(requirement: str) -> str:
-    """The command that adds a Python package such as "av>=14" to this environment, for a hint.
+def how_to_add(*requirements: str) -> str:
+    """The command that adds Python packages such as "av>=14" to this environment, for a hint.
 
     The package and the installer contain every package that the program can use: there it is missing because it is broken.
     """
-    how, wanted = installed_by(), shlex.quote(requirement)
+    how, wanted = installed_by(), " ".join(map(shlex.quote, requirements))
     if how in ("apt", "install.sh"):
         return how_to_repair()
     python = shlex.quote(sys.executable or "python3")
@@ -50,7 +52,7 @@ def how_to_add(requirement: str) -> str:
         "pipx": f"pipx inject edge-oneshot {wanted}",
         "pip": f"{python} -m pip install {wanted}",
         "uv": f"uv pip install --python {python} {wanted}",
-    }.get(how, f"install {requirement} into the Python environment {sys.prefix}")
+    }.get(how, f"install {' '.join(requirements)} into the Python environment {sys.prefix}")
 
 
 def how_to_join_group() -> str:

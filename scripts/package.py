@@ -97,7 +97,7 @@ def fetch(target: Target, cache: Path) -> list[Path]:
 
 
 def unpack(wheel: Path, site: Path) -> None:
-    """Install a wheel as its specification says, without scripts: nobody calls those of a dependency."""
+    """Install a wheel as its specification says, without console scripts: those of dependencies are not used."""
     with zipfile.ZipFile(wheel) as archive:
         for name in archive.namelist():
             first, _, rest = name.partition("/")

@@ -28,7 +28,7 @@ APART_NS, STEP_NS = 60_000_000_000, 100_000_000
 class Own(Peer):
     """The recognizer and the daemon with the default configuration and one thread.
 
-    `decide` is a frame that has nothing to do with the frame before: every face is undecided. `follow` is the daemon's step
+    `decide` is a frame unrelated to the previous one: every face is undecided. `follow` is the daemon's step
     on a frame of a clip, ten frames a second.
     """
 

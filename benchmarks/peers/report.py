@@ -125,7 +125,7 @@ def _tar(mates: Any, owner: Any, pairs: Any, weight: Any, threshold: float) -> f
 def ratio(
     result: dict[str, Any], name: str, values: Callable[[dict[str, Any]], list[float]], own: list[float]
 ) -> float:
-    """Median over rounds of a peer's time by ours in the same round."""
+    """Median over rounds of a peer's time divided by ours in the same round."""
     theirs = values(result["peers"][name])
     return float(np.median([t / o for t, o in zip(theirs, own, strict=False)]))
 
@@ -144,7 +144,7 @@ def undecided(result: dict[str, Any]) -> str:
             times = "" if own is None or name == "edge-oneshot" else _times(result, name, n, own["round_cpu_ms"][n])
             cells.append(f"{peer['cpu_ms'][n]:.1f}{times}")
         rows.append([result["titles"][name], *cells, f"{peer['each_face_ms']:.1f}"])
-    return _table(["CPU ms a frame", "nobody", "1 face", "2", "5", "10", "each further face"], rows)
+    return _table(["CPU ms per frame", "no face", "1 face", "2", "5", "10", "each further face"], rows)
 
 
 def _times(result: dict[str, Any], name: str, faces: str, own: list[float]) -> str:
@@ -163,7 +163,7 @@ def steady(result: dict[str, Any]) -> str:
         rows.append([scene, f"{found['cpu_ms']:.1f}", f"{same:.2f}", *peers])
     if "10" in own["steady"]:
         rows.append(["each further face", f"{each_steady(own):.1f}", "", *[""] * len(others)])
-    return _table(["scene", "CPU ms a frame", "of undecided", *(result["titles"][n] for n in others)], rows)
+    return _table(["scene", "CPU ms per frame", "relative to undecided", *(result["titles"][n] for n in others)], rows)
 
 
 def each_steady(own: dict[str, Any]) -> float:
@@ -197,19 +197,30 @@ def goals(result: dict[str, Any]) -> str:
         for n, limit in (("0", 4.0), ("1", 1.6), ("5", 1.3)):
             for state, mine in (("undecided", own["round_cpu_ms"][n]), ("steady", _clip(own, n))):
                 value = ratio(result, "yunet", lambda p, n=n: p["round_cpu_ms"][n], mine)  # type: ignore[misc]
-                rows.append((f"YuNet's CPU time by ours, {n} face{'s' * (n != '1')}, {state}", value, limit, True))
+                rows.append(
+                    (
+                        f"CPU time of YuNet relative to edge-oneshot, {n} face{'s' * (n != '1')}, {state}",
+                        value,
+                        limit,
+                        True,
+                    )
+                )
     if "face_recognition" in peers:
         each = [
             ratio(result, "face_recognition", lambda p, n=n: p["round_cpu_ms"][n], own["round_cpu_ms"][n])  # type: ignore[misc]
             for n in map(str, FACES)
         ]
-        rows.append(("dlib's CPU time by ours, the lowest of all scenes", min(each), 6.0, True))
-    rows.append(("ms for each further face, steady", each_steady(own), 8.0, False))
+        rows.append(("CPU time of dlib relative to edge-oneshot, lowest of all scenes", min(each), 6.0, True))
+    rows.append(("CPU ms for each further face, steady", each_steady(own), 8.0, False))
     if "invokes_of_a_frame" in own:
-        rows.append(("a frame with one face by its invokes", 1 / own["invokes_of_a_frame"], 1.15, False))
+        rows.append(("a frame with one face relative to its invokes", 1 / own["invokes_of_a_frame"], 1.15, False))
     clip = {name: found["cpu_ms"] for name, found in own["steady"].items()}
-    rows.append(("decided and still by undecided, one face", clip["1 still"] / own["cpu_ms"]["1"], 0.4, False))
-    rows.append(("empty and still by empty in motion", clip["empty, still"] / clip["empty, motion"], 0.6, False))
+    rows.append(
+        ("one face, decided and still, relative to undecided", clip["1 still"] / own["cpu_ms"]["1"], 0.4, False)
+    )
+    rows.append(
+        ("empty and still relative to empty in motion", clip["empty, still"] / clip["empty, motion"], 0.6, False)
+    )
     cells = [
         [name, f"{value:.2f}", f"{'at least' if more else 'at most'} {limit:g}", "yes" if (value >= limit) is more else "**no**"]
         for name, value, limit, more in rows
@@ -228,12 +239,12 @@ def tables(result: dict[str, Any]) -> str:
     parts = [
         f"Measured at {head} at the end; load {result['load'][0]:g} to {result['load'][1]:g}; {result['rounds']} "
         f"round{'s' * (result['rounds'] != 1)}.",
-        "**Every face undecided.** In brackets: times ours, median over rounds.",
+        "**Every face undecided.** In brackets: relative to edge-oneshot, median over rounds.",
         undecided(result),
     ]
     if "steady" in result["peers"].get("edge-oneshot", {}):
-        parts += ["**Steady state, after the decisions.** Peers: times ours.", steady(result)]
-    parts += ["**The rest.**", rest(result)]
+        parts += ["**Steady state, after the decisions.** Peers: relative to edge-oneshot.", steady(result)]
+    parts += ["**Other figures.**", rest(result)]
     if "10" in result["peers"].get("edge-oneshot", {}).get("steady", {}):
         parts += ["**Goals.**", goals(result)]
     if result["absent"]:

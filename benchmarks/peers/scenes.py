@@ -88,7 +88,7 @@ def grain(picture: Pixels, rng: np.random.Generator) -> Pixels:
 
 
 def frames(people: list[tuple[Pixels, Pixels]], faces: int, count: int, rng: np.random.Generator) -> Pixels:
-    """Frames that have nothing to do with one another: another wall, other people, in other places."""
+    """Unrelated frames: each with another wall and other people in other places."""
     found = []
     for _ in range(count):
         picture = hallway(rng)

@@ -64,7 +64,7 @@ class Worker:
             self.peer.use_gallery()
 
     def frames(self, path: str, first: int, count: int, faces: int) -> dict[str, Any]:
-        """Frames that have nothing to do with one another: every face is undecided."""
+        """Unrelated frames: every face is undecided."""
         if self.name == "floor":
             self.peer.expected = faces
         if self.name == "edge-oneshot":

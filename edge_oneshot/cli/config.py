@@ -65,7 +65,7 @@ def example() -> None:
 @config.command(name="ip-rules", short_help="Print systemd's IP address rules for this configuration.")
 @click.pass_context
 def ip_rules(ctx: click.Context) -> None:
-    """Print a drop-in for the unit that lets the service reach the broker, a network camera and the name servers only.
+    """Print a systemd drop-in that allows only the broker, the network camera and the name servers.
 
     Write it to /etc/systemd/system/edge-oneshot.service.d/ip-rules.conf, run systemctl daemon-reload, and restart the service.
     """

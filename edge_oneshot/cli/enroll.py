@@ -94,7 +94,7 @@ def enroll(
 
 @contextmanager
 def ways(from_camera: bool) -> Iterator[None]:
-    """Add every other way to a picture to the fix, where an enrollment from the camera failed for want of a camera."""
+    """If an enrollment fails because no camera works, add the alternatives to the hint."""
     try:
         yield
     except (CameraError, ControlError, EnrollmentError) as e:
@@ -105,9 +105,9 @@ def ways(from_camera: bool) -> Iterator[None]:
 
 
 WAYS = (
-    "or enroll without this camera: --image FILE takes a picture; --camera URI another camera (`edge-oneshot camera list` "
-    "names those connected, a network camera has rtsp://…); the local page takes a picture of a phone (`edge-oneshot web "
-    "run`); `edge-oneshot setup --only camera` chooses the camera"
+    "or enroll without this camera: from a picture with --image FILE; with another camera with --camera URI (`edge-oneshot "
+    "camera list` lists the connected ones, a network camera has rtsp://…); with a phone on the local page (`edge-oneshot web "
+    "run`). `edge-oneshot setup --only camera` changes the camera"
 )
 
 
@@ -127,7 +127,7 @@ def _warn(result: Enrolled) -> None:
     if result.no_rate:
         click.echo(
             f"warning: no error rate can be stated for {result.identity}: other faces of this kind match as well. The match "
-            'events carry "rate": "none". Open nothing for them.',
+            'events carry "rate": "none". Do not open a door for them.',
             err=True,
         )
     near = result.nearest

@@ -63,11 +63,13 @@ def identify(ctx: click.Context, image: Path, as_json: bool) -> int:
 
 @click.command()
 @click.argument("name")
-@click.option("--by", default="command", show_default=True, help="What confirms it, for the event: phone, tag, button.")
+@click.option(
+    "--by", default="command", show_default=True, help="What confirmed the match, for the event: phone, tag, button."
+)
 @json_option
 @click.pass_context
 def confirm(ctx: click.Context, name: str, by: str, as_json: bool) -> None:
-    """Confirm by a second factor that a person is at the door. NAME is a name or an identity.
+    """Confirm a match of NAME with a second factor. NAME is a name or an identity.
 
     The daemon publishes a `confirmed` event if it has matched the person within decision.second_factor_s. Otherwise the
     confirmation waits as long for the match.
@@ -79,7 +81,7 @@ def confirm(ctx: click.Context, name: str, by: str, as_json: bool) -> None:
         click.echo(f"confirmed: {result.name} ({result.identity})")
     else:
         click.echo(
-            f"{result.name} ({result.identity}) is not matched yet; the confirmation waits {result.within_s:g} s"
+            f"{result.name} ({result.identity}) is not matched yet; the confirmation is valid for {result.within_s:g} s"
         )
 
 

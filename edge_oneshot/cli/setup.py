@@ -13,7 +13,7 @@ STEPS = ("camera", "broker", "config", "doctor", "service", "enroll", "page")
 
 
 @click.command()
-@click.option("--yes", "-y", is_flag=True, help="Ask nothing: take what the options name, else what is found.")
+@click.option("--yes", "-y", is_flag=True, help="Ask no questions: use the options, or else what is found.")
 @click.option("--camera", metavar="URI", help="The camera, as in `edge-oneshot camera list`, or rtsp://…")
 @click.option("--broker", metavar="HOST[:PORT]", help="The MQTT broker; `off` for none.")
 @click.option("--username", help="User name at the broker.")
@@ -30,8 +30,8 @@ STEPS = ("camera", "broker", "config", "doctor", "service", "enroll", "page")
     metavar="FILE",
     help="Enroll the person from this picture instead of the camera.",
 )
-@click.option("--skip", multiple=True, type=click.Choice(STEPS), help="Leave a step out; may be repeated.")
-@click.option("--only", multiple=True, type=click.Choice(STEPS), help="Do these steps alone; may be repeated.")
+@click.option("--skip", multiple=True, type=click.Choice(STEPS), help="Skip this step; may be repeated.")
+@click.option("--only", multiple=True, type=click.Choice(STEPS), help="Run only this step; may be repeated.")
 @click.pass_context
 def setup(
     ctx: click.Context,
@@ -47,8 +47,8 @@ def setup(
 ) -> int:
     """Set up this device: camera, broker, configuration, service, first person, page.
 
-    Every step can be skipped and repeated. An existing configuration is copied to a backup before a key of it is changed. A
-    step that fails says why, and the next one goes on; the exit code is then 1.
+    Every step can be skipped and repeated. An existing configuration is backed up before it is changed. If a step fails, the
+    command prints the reason and continues with the next step; the exit code is then 1.
     """
     from edge_oneshot.cli.setup_steps import DO, TITLES, Setup, load
 
@@ -63,13 +63,12 @@ def setup(
             DO[step](s)
         except EdgeOneshotError as e:
             failed += 1
-            click.echo(f"  not done: {e.message}", err=True)
+            click.echo(f"  failed: {e.message}", err=True)
             for fault in getattr(e, "faults", ()):
                 click.echo(f"    {fault}", err=True)
             if e.hint:
                 click.echo(f"  fix: {e.hint}", err=True)
-    again = "; repeat a step with --only STEP" if failed else ""
-    click.echo(f"\nset up, {failed} steps not done{again}")
+    click.echo(f"\nfailed steps: {failed}; repeat a step with --only STEP" if failed else "\nsetup is complete")
     return 1 if failed else 0
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from edge_oneshot import installation
 from edge_oneshot.cli.common import perform, read_picture
 from edge_oneshot.errors import ConfigError, EdgeOneshotError
 
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class Setup:
-    """What was asked for, and what was found so far. values: (section, key) -> value of the new configuration."""
+    """The options, and what was found so far. values: (section, key) -> value of the new configuration."""
 
     path: Path
     config: Config
@@ -55,7 +56,7 @@ def load(path: Path) -> Config:
 
 
 def _camera(s: Setup) -> None:
-    """Choose a camera, and look through it."""
+    """Choose a camera, and take a test picture."""
     uri = s.camera or _chosen_camera(s)
     if uri is None:
         raise EdgeOneshotError(
@@ -84,7 +85,7 @@ def _chosen_camera(s: Setup) -> str | None:
 
 
 def _look(s: Setup) -> None:
-    """Write a test picture. A daemon that runs on this camera takes it."""
+    """Write a test picture. If the daemon uses this camera, the daemon takes it."""
     from edge_oneshot.cli.draw import draw, save
     from edge_oneshot.control.client import ask
     from edge_oneshot.control.requests import Capture, Status
@@ -129,9 +130,9 @@ def _broker(s: Setup) -> None:
     if port and int(port) != finding.MQTT_PORT:
         s.values["mqtt", "port"] = int(port)
     _credentials(s)
-    if finding.home_assistant_at(host) and s.agrees("  Home Assistant is there; announce this device to it?"):
+    if finding.home_assistant_at(host) and s.agrees("  Home Assistant was found; announce this device to it?"):
         s.values["mqtt", "discovery"] = "device"
-        click.echo("  the device appears in Home Assistant by itself")
+        click.echo("  Home Assistant will discover this device")
 
 
 def _credentials(s: Setup) -> None:
@@ -148,7 +149,7 @@ def _credentials(s: Setup) -> None:
 
 
 def _store_password(s: Setup, password: str) -> str:
-    """Write the password with mode 0600; the value of mqtt.password_file."""
+    """Write the password with mode 0600. Returns the value of mqtt.password_file."""
     system = s.config.system
     file = s.path.with_name(f"{s.path.stem}.mqtt-password")
     if system:
@@ -160,7 +161,7 @@ def _store_password(s: Setup, password: str) -> str:
             opened.write(password + "\n")
     except OSError as e:
         raise ConfigError(f"cannot write {file}: {e.strerror}", "run the command with sudo") from None
-    click.echo(f"  the password is in {file}, readable by you alone")
+    click.echo(f"  stored the password in {file} with mode 0600")
     return "mqtt-password" if system else str(file.absolute())
 
 
@@ -173,7 +174,7 @@ def _config(s: Setup) -> None:
     before = read_text(s.path) if exists else example_toml()
     text = with_keys(before, s.values)
     if exists and text == before:
-        click.echo(f"  {s.path} stays as it is")
+        click.echo(f"  {s.path} is unchanged")
         return
     for (section, key), value in s.values.items():
         click.echo(f"  {section}.{key} = {_masked(value)}")
@@ -181,7 +182,7 @@ def _config(s: Setup) -> None:
         return
     backup = write_config(s.path, text)
     s.config = load(s.path)
-    click.echo(f"  wrote {s.path}" + (f"; the one before is {backup}" if backup else ""))
+    click.echo(f"  wrote {s.path}" + (f"; the previous file is {backup}" if backup else ""))
 
 
 def _masked(value: object) -> object:
@@ -202,7 +203,7 @@ def _doctor(s: Setup) -> None:
         raise EdgeOneshotError(
             f"doctor found {faults} faults", "fix them as shown, then: edge-oneshot setup --only doctor"
         )
-    click.echo("  everything that the daemon needs is there")
+    click.echo("  no faults found")
 
 
 def _service(s: Setup) -> None:
@@ -216,14 +217,14 @@ def _service(s: Setup) -> None:
         done = subprocess.run(["systemctl", *words], capture_output=True, text=True, timeout=200, check=False)
         if done.returncode:
             raise EdgeOneshotError(f"systemctl {words[0]} {unit}: {done.stderr.strip()}", f"journalctl -u {unit}")
-    click.echo(f"  {unit} runs")
+    click.echo(f"  {unit} is running")
 
 
 def _enroll(s: Setup) -> None:
     from edge_oneshot.cli.enroll import describe, ways
     from edge_oneshot.control.requests import Enroll
 
-    name = s.name or s.answers("  name of the first person, empty for nobody now")
+    name = s.name or s.answers("  name of the first person, empty to skip")
     if not name:
         click.echo("  later: edge-oneshot enroll --name NAME")
         return
@@ -237,7 +238,7 @@ def _enroll(s: Setup) -> None:
 
 def _page(s: Setup) -> None:
     if importlib.util.find_spec("starlette") is None:
-        click.echo("  not installed; for a page in the browser: pip install 'edge-oneshot[web]'")
+        click.echo(f"  its packages are not installed: {installation.how_to_add(*installation.PAGE)}")
         return
     from edge_oneshot.web.accounts import Accounts
     from edge_oneshot.web.cameras import state_folder
@@ -247,7 +248,7 @@ def _page(s: Setup) -> None:
         f"  start it: {'sudo systemctl enable --now edge-oneshot-web' if s.config.system else 'edge-oneshot web run'}"
     )
     click.echo("  address: http://127.0.0.1:8420/ on this device; for a phone see docs/how-to/page.md")
-    if not accounts.all and s.agrees("  make a pairing code now? It is valid for 10 minutes"):
+    if not accounts.all and s.agrees("  create a pairing code now? It is valid for 10 minutes"):
         click.echo(f"  pairing code: {accounts.new_code('owner')}")
 
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import importlib.util
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from edge_oneshot import installation
 from edge_oneshot.cli.common import find_config, json_option, print_json, start_logging
 from edge_oneshot.errors import EdgeOneshotError
 
@@ -19,12 +19,12 @@ if TYPE_CHECKING:
 
 @click.group()
 def web() -> None:
-    """The local page: live picture, people, visits, device. It needs the extra [web]."""
+    """Serve the local page (live picture, people, visits, device) and manage its accounts. Requires the extra [web]."""
 
 
 @web.command(short_help="Serve the page.")
 @click.option(
-    "--host", default="127.0.0.1", show_default=True, envvar="EDGE_ONESHOT_WEB_HOST", help="Address to listen at."
+    "--host", default="127.0.0.1", show_default=True, envvar="EDGE_ONESHOT_WEB_HOST", help="Address to listen on."
 )
 @click.option(
     "--port",
@@ -40,7 +40,7 @@ def web() -> None:
     multiple=True,
     metavar="HOST",
     envvar="EDGE_ONESHOT_WEB_NAMES",
-    help="A further name of this device.",
+    help="Another name of this device, for the Host header; may be repeated.",
 )
 @click.option("--cert", type=click.Path(exists=True, path_type=Path), metavar="FILE", help="Certificate (PEM).")
 @click.option("--key", type=click.Path(exists=True, path_type=Path), metavar="FILE", help="Its private key (PEM).")
@@ -48,7 +48,7 @@ def web() -> None:
     "--behind-proxy",
     is_flag=True,
     envvar="EDGE_ONESHOT_WEB_BEHIND_PROXY",
-    help="A reverse proxy on this device serves https and passes requests on.",
+    help="A reverse proxy on this device serves HTTPS and forwards the requests.",
 )
 @click.pass_context
 def run(
@@ -62,11 +62,11 @@ def run(
 ) -> None:
     """Serve the page until SIGTERM or Ctrl-C. It talks to the daemons over their control sockets.
 
-    It listens on this device only. With another --host, such as 0.0.0.0, it serves https with a certificate of its own,
-    which the browser asks about once. The first start prints a pairing code.
+    By default it listens on this device only. With another --host, such as 0.0.0.0, it serves HTTPS with a self-signed
+    certificate, which the browser asks about once. The first start prints a pairing code.
     """
     if (cert is None) != (key is None):
-        raise click.UsageError("--cert and --key belong together; give both")
+        raise click.UsageError("--cert and --key must be given together")
     _require_extra()
     from edge_oneshot.web.server import Listen, serve
 
@@ -86,13 +86,13 @@ def run(
 @json_option
 @click.pass_context
 def pair(ctx: click.Context, role: str, as_json: bool) -> None:
-    """Print a code that makes one account. It is valid once, for ten minutes."""
+    """Print a code that creates one account. It can be used once, within ten minutes."""
     code = _accounts(ctx).new_code("owner" if role == "owner" else "viewer")
     if as_json:
         print_json({"code": code, "role": role, "valid_s": 600})
         return
     click.echo(code)
-    click.echo(f"valid for 10 minutes, makes one {role}: open the page and type it", err=True)
+    click.echo(f"valid for 10 minutes, for one account as {role}: open the page and type it", err=True)
 
 
 @web.command("accounts", short_help="List the accounts.")
@@ -126,7 +126,7 @@ def remove(ctx: click.Context, name: str) -> None:
 
 
 def configs(ctx: click.Context) -> list[Config]:
-    """The configuration that this call names; of the system service, those of all its instances."""
+    """The configuration of this call; for the system service, the configurations of all instances."""
     from edge_oneshot.config import SYSTEM_DIR, load_config
 
     config = find_config(ctx)
@@ -146,5 +146,5 @@ def _accounts(ctx: click.Context) -> Accounts:
 def _require_extra() -> None:
     missing = [m for m in ("starlette", "uvicorn", "jinja2", "python_multipart") if importlib.util.find_spec(m) is None]
     if missing:
-        pip = f"{Path(sys.executable).with_name('pip')} install 'edge-oneshot[web]'"
-        raise EdgeOneshotError(f"the page needs the extra [web]: {', '.join(missing)} is missing", pip)
+        fix = installation.how_to_add(*installation.PAGE)
+        raise EdgeOneshotError(f"the page needs the extra [web]; missing: {', '.join(missing)}", fix)

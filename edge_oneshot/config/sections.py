@@ -151,8 +151,8 @@ class DecisionConfig:
     gone_after_s: float = _key(2.0, "seconds out of sight before `gone` is reported", low=0.1, high=3600)
     second_factor_s: float = _key(
         0.0,
-        "seconds that may lie between a match and its confirmation by a second factor (`confirm`), which then make a `confirmed` "
-        "event; 0: none",
+        "longest time in seconds between a match and its confirmation by a second factor (`confirm`); both together cause a "
+        "`confirmed` event; 0: off",
         low=0,
         high=600,
         example=30.0,

@@ -184,12 +184,12 @@ class Identify(Request[Identified]):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Confirm(Request[Confirmed]):
-    """Confirm by a second factor (a phone, a tag, a button) that a person is at the door; see decision.second_factor_s."""
+    """Confirm a match with a second factor (a phone, a tag, a button); see decision.second_factor_s."""
 
     verb = "confirm"
     response = Confirmed
     name: str = arg("name or identity")
-    by: str = arg("what confirms it, for the event: `phone`, `tag`", "request")
+    by: str = arg("what confirmed the match, for the event: `phone`, `tag`", "request")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -207,7 +207,7 @@ class Capture(Request[Captured]):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class View(Request[Viewed]):
-    """Return the next frame and what recognition made of it, which continues. For a live view: one request per frame."""
+    """Return the next frame with its recognition results, while recognition continues. One request per frame of a live view."""
 
     verb = "view"
     response = Viewed

@@ -198,7 +198,7 @@ class Confirmed:
     identity: str
     name: str
     confirmed: bool = out("true: a `confirmed` event was published; false: the confirmation waits for a match")
-    within_s: float = out("how long it waits: decision.second_factor_s")
+    within_s: float = out("seconds for which the confirmation is valid: decision.second_factor_s")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 Status = Literal["ok", "warning", "fault"]
 BROKER_LIMIT_S = 45.0  # name resolution, then for each of two protocols 5 s to connect and 10 s to subscribe
-PAD = "not performed: a photograph of an enrolled person matches (99.7 % of prints in an outside test)"
+PAD = "not performed: a photograph of an enrolled person matches (99.7 % of prints in an external test)"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

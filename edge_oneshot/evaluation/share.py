@@ -1,4 +1,4 @@
-"""The report of `edge-oneshot bench --share`: what a device is and how fast it is, and nothing that says whose it is.
+"""The report of `edge-oneshot bench --share`: the device and its speed, without anything that identifies the device or its owner.
 
 No name, host name, serial number, address, path or picture is in it. Every field is listed in docs/how-to/evaluate.md.
 """

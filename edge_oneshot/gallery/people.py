@@ -1,6 +1,6 @@
 """The enrolled people in memory: the templates that can be compared, as a matrix, and the names.
 
-They are read again when the file has changed, whether this process, another instance or a command changed it.
+They are read again when the file has changed, whether by this process, another instance or a command.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ from edge_oneshot.types import Identity
 
 
 class Taken:
-    """The ids and the names of some people. A name counts without the difference of upper and lower case."""
+    """The ids and the names of some people. Names are compared without regard to case."""
 
     def __init__(self, people: Iterable[Identity]) -> None:
         self._by_id: dict[str, Identity] = {}

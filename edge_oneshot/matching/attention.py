@@ -1,10 +1,9 @@
 """Which faces of a live frame are encoded, and how many of them. Pure, no clock of its own.
 
-A person who stands in front of the camera is decided within a second. From then on an embedding of each frame would say the
-same again, so it is skipped while the face is the same by everything that costs little: its box stays in place, no other face
-is near it, its size and pose stay the same, and its aligned picture resembles the one that was encoded last. Whatever the
-picture looks like, the face is encoded again every RECHECK_NS. All faces of a frame share one budget: undecided faces go
-first, those that have waited longest before the others, so none of them waits longer than the others take.
+A person in front of the camera is decided within about a second. Each later embedding would give the same result. It is skipped while
+cheap cues show the same face: its box stays in place, no other face is near it, its size and pose stay the same, and its aligned
+picture resembles the one that was encoded last. The face is encoded again every RECHECK_NS in any case. All faces of a frame share
+one budget: undecided faces go first, and the face that has waited longest goes first among them.
 docs/explanation/attention.md has the measurements behind the constants.
 """
 
@@ -41,8 +40,8 @@ CERTAIN = 0.15
 class Task:
     """What to do with one face of a frame.
 
-    encode: whether to encode it. brief: the picture alone may do, without its mirror image, if it decides clearly: that
-    nobody matches, or that `identity_id` does, of whom it is known already.
+    encode: whether to encode it. brief: one view is enough, without the mirror image, if its result is clear: no person
+    matches, or `identity_id` matches, as which the track was reported.
     """
 
     encode: bool

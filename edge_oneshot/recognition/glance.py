@@ -1,8 +1,8 @@
-"""A comparison that ends after the first of two views of a face, where the second one cannot change the decision.
+"""A comparison that uses only the first of two views of a face if the second one cannot change the decision.
 
-An embedding is the mean over a chip and its mirror image. The score of the chip alone differs from that of both by 0.016 in the
-standard deviation, and by at most 0.12 in the measured comparisons (docs/explanation/attention.md). So a decision that is
-clear by CLEAR stays what it is.
+An embedding is the mean over a chip and its mirror image. The score of the chip alone differs from that of both views with a
+standard deviation of 0.016, and by at most 0.12 in the measured comparisons (docs/explanation/attention.md). A decision whose margin
+is at least CLEAR therefore does not change.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""Known-answer test: a model that loads and runs may still compute wrongly, on a faulty or emulated processor.
+"""Known-answer test: a model that loads and runs may still give wrong results, on a faulty or emulated processor.
 
-Two faces are drawn in integers, so every machine draws the same pictures. The results of the shipped models on them are stored
+Two faces are drawn with integer arithmetic, so every machine draws the same pictures. The results of the shipped models on them are stored
 in models/known_answers.json, which `python tests/golden/known.py` writes.
 """
 
@@ -116,7 +116,7 @@ def check_locator(locator: FaceLocator) -> str:
     raise ModelError(f"{name_of(locator)}: known-answer test: got {got}", _FIX.format(installation.how_to_repair()))
 
 
-_FIX = "this processor or the runtime computes wrongly: do not rely on matches of this device; then: {}"
+_FIX = "the processor or the runtime gives wrong results: do not rely on matches of this device; then: {}"
 
 
 @cache

@@ -169,7 +169,7 @@ class Recognizer:
         return [self._observe(sample) for sample in self.pipeline.samples(frame)]
 
     def follow(self, frame: Frame, tracker: Tracker) -> list[Observation]:
-        """As `observe`, for frames whose observations the tracker gets: what it knows already is not computed again."""
+        """As `observe`, for a tracker's next frame: skips the networks whose result cannot change a decision."""
         samples = self.pipeline.samples(frame, calm=tracker.calm(frame.captured_ns))
         tasks = tracker.plan(samples, frame.captured_ns)
         return [self._observe(sample, task) for sample, task in zip(samples, tasks, strict=True)]

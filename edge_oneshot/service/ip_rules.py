@@ -1,4 +1,4 @@
-"""systemd's IP address rules for a configuration: the service may reach the broker and the camera, and nothing else."""
+"""systemd's IP address rules for a configuration: the service may reach only the broker, the camera and the name servers."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""How long the loop rests after a frame, so that the processor stays below the temperature at which it is slowed down.
+"""How long the loop pauses after a frame, so that the processor stays below the temperature at which it is throttled.
 
-A processor that is slowed down by the kernel or the firmware does every frame late, the first one of a visitor included. A loop
-that takes fewer frames does each of them in time. Below EASY_C of the limit it does not rest.
+A throttled processor delays every frame, including the first one of a visitor. If the loop processes fewer frames, each of them is on
+time. The loop does not pause while the temperature is more than EASY_C below the limit.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ class Pace:
         cool = min(1.0, max(0.0, (below - HARD_C) / (EASY_C - HARD_C)))
         self.share = LEAST if slowed else LEAST + (1 - LEAST) * cool
         if self.share < 1 <= before:
-            state = "the processor is slowed down" if slowed else f"the processor has {celsius:.0f} degrees Celsius"
-            log.warning("%s: fewer frames are processed until it cools", state)
+            state = "the processor is throttled" if slowed else f"the processor is at {celsius:.0f} degrees Celsius"
+            log.warning("%s: processing fewer frames until it cools down", state)
         elif self.share == 1 > before:
-            log.info("the processor has cooled: every frame is processed again")
+            log.info("the processor has cooled down: processing every frame again")

@@ -1,4 +1,4 @@
-"""Who is enrolled, as the daemon has published it; a person who was removed is forgotten everywhere."""
+"""Publishes who is enrolled, and erases people who were removed from journal and outbox."""
 
 from __future__ import annotations
 

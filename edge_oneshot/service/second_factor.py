@@ -36,7 +36,7 @@ class SecondFactor:
     """Pairs matches with confirmations, in memory: a restart forgets both.
 
     A match is valid while the person is in sight and for `within_s` afterwards, a confirmation for `within_s`. A
-    confirmation makes at most one event.
+    confirmation causes at most one event.
     """
 
     def __init__(
@@ -63,7 +63,7 @@ class SecondFactor:
         if not self.within_s:
             raise ControlError(
                 "no second factor is configured: decision.second_factor_s is 0",
-                "set it to the seconds that may lie between a match and its confirmation",
+                "set it to the longest time in seconds between a match and its confirmation",
             )
         now_ns = self._clock()
         match = self._matches.get(identity.identity_id)
@@ -93,7 +93,7 @@ class SecondFactor:
         self._confirmations.pop(identity_id, None)
 
     def _confirmed(self, match: Event, by: str, now_ns: int) -> None:
-        log.info("the match %s is confirmed by %s", match.event_id, by)
+        log.info("match %s was confirmed by %s", match.event_id, by)
         self._publish(confirmed_event(match, by, now_ns, datetime.now(UTC)))
 
     def _valid(self, at_ns: int, now_ns: int) -> bool:

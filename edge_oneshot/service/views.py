@@ -1,4 +1,4 @@
-"""The live view: a frame, and what recognition made of it, for each request that waits. Without one it costs nothing."""
+"""The live view: a frame with its recognition results for each waiting request. Without a request it costs nothing."""
 
 from __future__ import annotations
 

@@ -236,7 +236,7 @@ def count_again(table: str) -> str:
 
 
 def fold(text: bytes) -> str:
-    """SQL: a text, given as a BLOB, without the difference of upper and lower case, as str.casefold."""
+    """SQL function: a text, given as a BLOB, folded like str.casefold."""
     return text.decode(errors="replace").casefold()
 
 

@@ -1,7 +1,7 @@
 """Parts of a frame as Pillow's images, reduced by whole factors, without a large block of memory.
 
-Pillow has four bytes for a pixel, so each frame is copied into its memory, which for a frame of 640x480 px is 1.2 MB. Blocks of
-that size are mapped anew for each frame (service/system.py), and are cold. In bands of a few rows the same copy takes half as long.
+Pillow stores four bytes per pixel, so it copies each frame: 1.2 MB for 640x480 px. The C library maps a block of this size anew for
+each frame (service/system.py), so its pages are not in the cache. The same copy in bands of a few rows takes half the time.
 """
 
 from __future__ import annotations

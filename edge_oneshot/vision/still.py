@@ -1,10 +1,10 @@
 """Which parts of a frame have changed since it was searched for faces, for a fraction of the cost of a search. numpy only.
 
-A frame in which nothing has changed shows the same faces at the same places. One in which something has changed near known
-faces only, as where a visitor moves, shows them near their last places: the refiner finds them there. Everything else, and
-every LOOK_NS whatever the picture looks like, is a matter of a whole search.
+A frame without a change shows the same faces in the same places. If only cells near known faces have changed, as when a visitor
+moves, the refiner finds the faces near their last places. Any other change causes a full search, and so does every LOOK_NS in any
+case.
 
-Light that goes on or off changes all cells, so it causes a search, too.
+A light that is switched on or off changes all cells, so it also causes a search.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Still:
     def follow(self, frame: Frame, faces: Sequence[Face], locator: FaceLocator) -> list[Face] | None:
         """The faces of the frame before in this one, without a search; None: a search is needed.
 
-        A face around which nothing has changed is the same object; another one is where the refiner sees it.
+        A face without a change around it is the same object; any other face is placed by the refiner.
         """
         changed = self.changed(frame)
         if changed is None or without(changed, faces, frame.size).any():

@@ -1,6 +1,7 @@
-"""Who may use the page: accounts with a role and a password, and the one-time code that makes an account.
+"""Who may use the page: accounts with a role and a password, and the one-time code that creates an account.
 
-One JSON file, mode 0600, written whole. The page and `edge-oneshot web pair` both write it, under a lock.
+They are in one JSON file with mode 0600, which is replaced at each change. The page and `edge-oneshot web pair` both write it,
+under a lock.
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ from edge_oneshot.errors import ControlError
 R = TypeVar("R")
 QUICK_S = 10.0  # for requests that the loop answers at once
 PICTURE_S = 60.0  # for those whose picture is decoded first
-TRACKS_S = 5.0  # for so long the records of tracks are used again
+TRACKS_S = 5.0  # for this long the records of tracks are reused
 FRAME_S = 0.2  # at most five frames a second, whatever the number of browsers
 
 

@@ -96,8 +96,8 @@ def _bind(listen: Listen) -> socket.socket:
     except OSError as e:
         opened.close()
         raise EdgeOneshotError(
-            f"cannot listen at {listen.host} port {listen.port}: {e.strerror or e}",
-            "stop the other page, or name another --port or --host",
+            f"cannot listen on {listen.host} port {listen.port}: {e.strerror or e}",
+            "stop the other process, or give another --port or --host",
         ) from None
     opened.set_inheritable(True)
     return opened
@@ -115,7 +115,7 @@ def _addresses(host: str) -> list[str]:
 
 
 def own_certificate(folder: Path) -> tuple[Path, Path]:
-    """A certificate of this device's own, made at the first start. Browsers ask once whether they shall trust it."""
+    """A self-signed certificate, created at the first start. Browsers ask once whether to trust it."""
     cert, key = folder / "page.crt", folder / "page.key"
     if cert.exists() and key.exists():
         return cert, key
@@ -129,5 +129,5 @@ def own_certificate(folder: Path) -> tuple[Path, Path]:
     except (OSError, subprocess.SubprocessError) as e:
         reason = getattr(e, "stderr", None) or e
         fix = "sudo apt-get install openssl; or give --cert and --key, or --behind-proxy"
-        raise EdgeOneshotError(f"cannot make a certificate for the page: {reason}", fix) from None
+        raise EdgeOneshotError(f"cannot create a certificate for the page: {reason}", fix) from None
     return cert, key

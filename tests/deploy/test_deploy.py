@@ -208,7 +208,7 @@ def test_the_installer_refuses_unknown_and_incomplete_options(arguments: list[st
         ("OSError: [Errno 30] Read-only file system: '/opt/x'", "read-only"),
         (
             "ERROR: THESE PACKAGES DO NOT MATCH THE HASHES FROM THE REQUIREMENTS FILE.",
-            "not the one that this release names",
+            "not have the hash that this release expects",
         ),
         ("E: Could not get lock /var/lib/dpkg/lock-frontend.", "another program"),
         ("E: dpkg was interrupted, you must manually run 'dpkg --configure -a'", "interrupted"),

@@ -84,7 +84,7 @@ def test_another_person_in_the_same_place_is_noticed_at_once() -> None:
 
 
 def test_a_person_whose_picture_is_the_same_is_noticed_within_a_second() -> None:
-    """Also where nothing cheap shows it, the re-check does."""
+    """The re-check detects a change that no cheap cue shows."""
     door = Door()
     for _ in range(12):
         door.show([("a", "alice", 100)])
@@ -176,7 +176,7 @@ def test_a_hesitating_match_is_encoded_in_each_frame() -> None:
 
 
 def test_the_pictures_of_two_people_are_not_alike(collins: Pixels, hopper: Pixels) -> None:
-    """And a face resembles itself after a change of light and noise."""
+    """A face still resembles itself after a change of light and noise."""
     a, b = (np.ascontiguousarray(p[:112, :112]) for p in (collins[60:, 160:], hopper[60:, 200:]))
     random = np.random.default_rng(0)
     darker = np.clip(0.7 * a + random.normal(10, 6, a.shape), 0, 255).astype(np.uint8)

@@ -137,7 +137,7 @@ def test_the_list_holds_cameras_only() -> None:
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="changing the owner of a folder needs root")
 def test_without_a_daemon_it_does_not_need_the_gallery(config: Path, tmp_path: Path) -> None:
-    """As a member of the group does who aims the camera: the state folder belongs to the service."""
+    """A member of the group aims the camera; the state folder belongs to the service."""
     state = tmp_path / "state"
     state.mkdir(mode=0o700)
     os.chown(state, 12345, -1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import tomllib
 import venv
 from pathlib import Path
 
@@ -56,6 +57,8 @@ def test_with_pip_the_hint_is_a_pip_command_of_this_python(monkeypatch: pytest.M
 
 def test_no_hint_names_the_distribution_on_a_package_index() -> None:
     """It need not be registered there; and `pip` may be missing."""
+    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]
+    assert list(installation.PAGE) == project["optional-dependencies"]["web"]
     package = Path(edge_oneshot.__file__).parent
     wrong = [p.name for p in package.rglob("*.py") if "pip install" in p.read_text() and p.name != "installation.py"]
     assert not wrong

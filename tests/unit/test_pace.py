@@ -1,4 +1,4 @@
-"""The loop rests before the processor is slowed down. Temperatures are set by hand; the files are those of a kernel."""
+"""The loop pauses before the processor is throttled. Temperatures are set by hand; the files are those of a kernel."""
 
 from __future__ import annotations
 
@@ -50,8 +50,8 @@ def test_the_hotter_the_longer_and_all_before_the_limit(caplog: pytest.LogCaptur
     processor.celsius = 60.0
     assert rest(processor, pace) == 0
     assert [r.message for r in caplog.records] == [
-        "the processor has 74 degrees Celsius: fewer frames are processed until it cools",
-        "the processor has cooled: every frame is processed again",
+        "the processor is at 74 degrees Celsius: processing fewer frames until it cools down",
+        "the processor has cooled down: processing every frame again",
     ]
 
 
@@ -63,7 +63,7 @@ def test_the_limit_of_the_kernel_counts() -> None:
 
 @pytest.mark.parametrize(("bits", "rests"), [(0x0, False), (0x1, False), (0x50000, False), (0x4, True), (0x8, True)])
 def test_a_processor_that_is_slowed_down_now_rests(bits: int, rests: bool) -> None:
-    """Under-voltage is no heat, and what was since the boot is over."""
+    """Neither under-voltage nor the bits for events since boot slow the loop down."""
     processor = Processor(50.0, bits)
     assert (rest(processor, processor.pace()) > 0) == rests
 

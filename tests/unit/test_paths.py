@@ -88,7 +88,7 @@ def test_a_user_without_a_home_gets_a_message(command: list[str]) -> None:
 def test_a_credential_that_this_process_may_not_look_at_is_still_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """`systemctl reload` ran into it: the folder of the credentials is hidden from ExecReload=. Here its name is too long."""
+    """systemd hides the credentials from ExecReload=, so `systemctl reload` failed. Here the name is too long."""
     (tmp_path / "mqtt-password").touch()
     monkeypatch.setenv("CREDENTIALS_DIRECTORY", f"/{'x' * 300}")
     config = parse_config({"mqtt": {"password_file": "mqtt-password", "username": "a"}}, tmp_path / "a.toml")

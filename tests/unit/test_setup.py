@@ -66,7 +66,7 @@ def test_a_whole_set_up_without_a_question(
     (backup,) = tmp_path.glob("default.toml.*.bak")
     assert "camera" not in backup.read_text()
     again = call("--yes", "--only", "config")
-    assert again.return_value == 0 and "stays as it is" in again.output
+    assert again.return_value == 0 and "is unchanged" in again.output
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root sets up a service of another user")
@@ -112,8 +112,8 @@ def test_a_broker_that_listens_is_found(listening: int, monkeypatch: pytest.Monk
 def test_a_step_that_fails_says_the_fix_and_the_next_goes_on(call: Call, path: Path) -> None:
     done = call("--yes", "--camera", "folder:/nothing", "--broker", "off", "--skip", "doctor", "--skip", "page")
     assert done.return_value == 1
-    assert "not done: " in done.output and "fix: " in done.output
-    assert "1 steps not done; repeat a step with --only STEP" in done.output
+    assert "failed: " in done.output and "fix: " in done.output
+    assert "failed steps: 1; repeat a step with --only STEP" in done.output
     assert not load_config(path).mqtt.enabled
 
 

@@ -57,7 +57,7 @@ def test_enroll_see_rename_and_remove(
         owner.get(f"/visits?{query}")
         assert visits in owner.text
     owner.get("/visits?day=2001-01-01&from=7&person=../x")
-    assert "No visit fits the filter" in owner.text
+    assert "No visits match the filter" in owner.text
     owner.get("/people")
     assert "Ada Seen" in owner.text
 
@@ -175,7 +175,7 @@ def test_a_draft_belongs_to_one_account_and_to_ten_minutes(
     assert found is not None
     found.at -= LIFE_S + 1
     owner.post("/enroll/store", {"draft": draft, "name": "Ada"})
-    assert "The picture was kept for 10 minutes and is gone" in owner.text
+    assert "The picture was deleted after 10 minutes" in owner.text
     assert 'value="Ada"' in owner.html
     assert Drafts().find(draft, "anna") is None
 
@@ -266,7 +266,7 @@ def test_a_rename_that_met_a_stopped_daemon_can_be_sent_again(
     daemon.faults["show"] = ControlError("the daemon is stopping", "try again when it runs")
     response = owner.post("/people/ada/rename", {"before": owner.hidden("before"), "to": "Ada L."})
     assert response.status_code == 502
-    assert "what you typed is kept" in owner.text
+    assert "keeps what you typed" in owner.text
     daemon.faults.clear()
     owner.post("/people/ada/rename", {"before": owner.hidden("before"), "to": owner.hidden("to")})
     assert "Ada is now called Ada L." in owner.text
@@ -305,7 +305,7 @@ def test_device_shows_the_state_and_pauses(owner: Browser, daemon: DaemonThread)
     owner.post("/device/resume", {"camera": "default"})
     assert "State running" in owner.text
     owner.post("/device/destroy", {"camera": "default"})
-    assert "not complete" in owner.text
+    assert "incomplete" in owner.text
     owner.get("/device/configuration")
     assert "target_fmr" in owner.text and "secret" not in owner.html
     assert owner.html.count(">changed<") == 4  # name, state_dir, uri and threads of this test

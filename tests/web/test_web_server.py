@@ -81,7 +81,7 @@ def test_without_tls_it_listens_on_loopback_or_behind_a_proxy_alone(listen: List
 def test_a_port_that_is_taken_is_named(short_path: Path, config: Config) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        with pytest.raises(EdgeOneshotError, match=f"cannot listen at 127.0.0.1 port {port}"):
+        with pytest.raises(EdgeOneshotError, match=f"cannot listen on 127.0.0.1 port {port}"):
             serve([config], Listen(port=port), print)
 
 
