@@ -13,8 +13,8 @@ from datetime import datetime
 from pathlib import Path
 
 from edge_oneshot.config.example import toml_value
-from edge_oneshot.config.root import SYSTEM_DIR
 from edge_oneshot.config.reader import parse_config
+from edge_oneshot.config.root import SYSTEM_DIR
 from edge_oneshot.errors import ConfigError
 from edge_oneshot.installation import GROUP
 
