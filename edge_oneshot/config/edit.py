@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import grp
 import os
 import re
 import shutil
@@ -12,7 +14,9 @@ from pathlib import Path
 
 from edge_oneshot.config.example import toml_value
 from edge_oneshot.config.reader import parse_config
+from edge_oneshot.config.root import SYSTEM_DIR
 from edge_oneshot.errors import ConfigError
+from edge_oneshot.installation import GROUP
 
 _SECTION = re.compile(r"\s*\[\s*([\w-]+)\s*\]")
 
@@ -63,6 +67,10 @@ def write_config(path: Path, text: str) -> Path | None:
             if os.geteuid() == 0:
                 os.chown(part, before.st_uid, before.st_gid)
                 os.chown(backup, before.st_uid, before.st_gid)
+        elif os.geteuid() == 0 and path.parent == SYSTEM_DIR:
+            part.chmod(0o640)  # whatever the umask: the daemon must read it
+            with contextlib.suppress(KeyError):  # not installed as a service yet
+                os.chown(part, 0, grp.getgrnam(GROUP).gr_gid)
         part.replace(path)
     except OSError as e:
         part.unlink(missing_ok=True)

@@ -14,6 +14,7 @@ import json
 import os
 import re
 import secrets
+import stat
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -134,8 +135,7 @@ class Accounts:
         """The data to change; written also after a FormError, since a wrong code counts."""
         try:
             self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            with (self.path.parent / "accounts.lock").open("a") as lock:
-                give_to_owner(self.path.parent / "accounts.lock")
+            with os.fdopen(open_own(self.path.parent / "accounts.lock", os.O_WRONLY | os.O_APPEND), "a") as lock:
                 fcntl.flock(lock, fcntl.LOCK_EX)
                 data = json.loads(json.dumps(self._read()))
                 try:
@@ -147,12 +147,11 @@ class Accounts:
 
     def _write(self, data: dict[str, Any]) -> None:
         part = self.path.with_suffix(".part")
-        descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        part.unlink(missing_ok=True)
+        with os.fdopen(open_own(part, os.O_WRONLY | os.O_EXCL), "w", encoding="utf-8") as file:
             json.dump(data, file)
             file.flush()
             os.fsync(file.fileno())
-        give_to_owner(part)
         part.replace(self.path)
 
     def _fault(self, verb: str, e: Exception) -> StorageError:
@@ -161,11 +160,17 @@ class Accounts:
         return StorageError(f"cannot {verb} the accounts of the page in {self.path}: {reason}", fix)
 
 
-def give_to_owner(path: Path) -> None:
-    """A file that root writes belongs to the user of its folder, else the page could not read it."""
-    owner = path.parent.stat()
-    if os.geteuid() == 0 and owner.st_uid != 0:
-        os.chown(path, owner.st_uid, owner.st_gid)
+def open_own(path: Path, flags: int) -> int:
+    """Open a file of the page, made with mode 0600 if it is absent; its descriptor.
+
+    A file that root makes belongs to the user of its folder, else the page could not read it. That user may have put a link to a
+    file of root there: none is followed, and no file with two names changes its owner.
+    """
+    descriptor = os.open(path, flags | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+    owner, at = path.parent.stat(), os.fstat(descriptor)
+    if os.geteuid() == 0 and owner.st_uid != 0 and at.st_nlink == 1 and stat.S_ISREG(at.st_mode):
+        os.fchown(descriptor, owner.st_uid, owner.st_gid)
+    return descriptor
 
 
 def check_password(password: str, name: str) -> None:

@@ -6,20 +6,24 @@ import json
 import logging
 import os
 import threading
+import time
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from edge_oneshot.web.accounts import give_to_owner
+from edge_oneshot.web.accounts import open_own
 
 log = logging.getLogger(__name__)
 
+KEYS = frozenset(("ts", "what", "account", "address", "about"))
+SAME_S = 60.0
 MAX_BYTES = 1_000_000  # then the file becomes audit.log.1, and the one before is deleted
 
 
 class Audit:
     def __init__(self, path: Path) -> None:
         self.path, self._lock = path, threading.Lock()
+        self._refused: dict[tuple[str, str], float] = {}  # (account, about) -> time of the last entry
 
     def add(self, what: str, account: str, address: str, about: str = "") -> None:
         """what: a fixed word. about: the person or account that it concerns. A disk that fails is logged, no more."""
@@ -30,23 +34,32 @@ class Audit:
                 self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
                 if self.path.exists() and self.path.stat().st_size > MAX_BYTES:
                     self.path.replace(self.path.with_suffix(".log.1"))
-                descriptor = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-                with os.fdopen(descriptor, "a", encoding="utf-8") as file:
-                    file.write(json.dumps(line, ensure_ascii=False) + "\n")
-                give_to_owner(self.path)
+                with os.fdopen(open_own(self.path, os.O_WRONLY | os.O_APPEND), "a", encoding="utf-8") as file:
+                    file.write(json.dumps(line) + "\n")  # ASCII: a name may contain line separators
         except OSError as e:
             log.error("cannot write %s: %s; %s by %s is not recorded", self.path, e.strerror or e, what, account)
+
+    def refused(self, account: str, address: str, about: str) -> None:
+        """Add a refusal, the same one once a minute: an account cannot push other entries out."""
+        now, key = time.monotonic(), (account, about)
+        if now - self._refused.get(key, -SAME_S) >= SAME_S:
+            self._refused[key] = now
+            self.add("refused", account, address, about)
 
     def last(self, count: int) -> list[dict[str, Any]]:
         """The newest entries, newest first."""
         try:
-            lines = self.path.read_text(encoding="utf-8").splitlines()[-count:]
+            lines = self.path.read_text(encoding="utf-8", errors="replace").split("\n")
         except OSError:
             return []
         found = []
         for line in reversed(lines):
             try:
-                found.append(json.loads(line))
+                entry = json.loads(line)
             except ValueError:
                 continue  # cut off in a power failure
+            if isinstance(entry, dict) and entry.keys() >= KEYS:
+                found.append(entry)
+            if len(found) == count:
+                break
         return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hmac
 import secrets
 from collections.abc import Callable, Mapping
@@ -11,8 +12,9 @@ from urllib.parse import quote, urlencode
 
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import UploadFile
-from starlette.formparsers import MultiPartException, MultiPartParser
-from starlette.requests import Request
+from starlette.exceptions import HTTPException
+from starlette.formparsers import MultiPartParser
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.routing import Route
 
@@ -26,6 +28,7 @@ from edge_oneshot.web.site import Site
 MAX_PICTURE = 20_000_000  # bytes
 MAX_BODY = MAX_PICTURE + 100_000
 MAX_FORM = 20_000  # of a form without a file
+FORM_S, MIN_BYTES_PER_S = 10.0, 100_000  # the time for a body; a slower browser is refused
 MultiPartParser.spool_max_size = MAX_BODY  # an upload stays in memory: no picture is written to a disk
 FORM_COOKIE = "form"
 Need = Literal["anyone", "viewer", "owner"]
@@ -109,6 +112,11 @@ class Call:
     def record(self, what: str, about: str = "") -> None:
         self.site.audit.add(what, self.who, self.address, about)
 
+    def refused(self, about: str) -> None:
+        """Record a refusal; of an account alone, since strangers could fill the log."""
+        if self.account is not None:
+            self.site.audit.refused(self.who, self.address, about)
+
 
 def _sentence(text: str) -> str:
     return text[:1].upper() + text[1:]
@@ -136,7 +144,7 @@ def route(path: str, handler: Handler, need: Need, *, post: bool = False, upload
         if need != "anyone" and call.account is None:
             return _to_log_in(call)
         if need == "owner" and not call.owner:
-            call.record("refused", path)
+            call.refused(path)
             return call.page("fault.html", 403, fault=FormError("fault.owners_only", ""))
         try:
             if post and (refusal := await _read_form(call, MAX_BODY if upload else MAX_FORM)) is not None:
@@ -146,7 +154,9 @@ def route(path: str, handler: Handler, need: Need, *, post: bool = False, upload
             return call.page("fault.html", 413, fault=e)
         except EdgeOneshotError as e:
             # A form that met a fault of the daemon is shown again, to be sent once more: nothing that was typed is lost.
-            return call.page("again.html" if post else "fault.html", 503 if isinstance(e, Stopped) else 502, fault=e)
+            # But no password is sent back.
+            again = post and "password" not in call.form
+            return call.page("again.html" if again else "fault.html", 503 if isinstance(e, Stopped) else 502, fault=e)
 
     endpoint.need = need  # type: ignore[attr-defined]
     return Route(path, endpoint, methods=["POST" if post else "GET"])
@@ -178,27 +188,31 @@ async def _read_form(call: Call, most: int) -> FormError | None:
     """Read the form; why it is refused, or None. Raises UploadTooLarge."""
     headers = call.request.headers
     length = headers.get("content-length", "")
-    if not length.isdigit() or int(length) > most:
+    # In chunks more may arrive than the length says: the server does not compare them.
+    if "transfer-encoding" in headers or not length.isdigit() or int(length) > most:
         raise UploadTooLarge(
             f"the upload was refused: expected at most {MAX_PICTURE // 1_000_000} MB, got more",
             "go back and choose a smaller picture, or one that the camera of the phone takes now",
         )
     if not _same_origin(headers):
-        call.record("refused", "another origin")
+        call.refused("another origin")
         return FormError("fault.origin", "")
     try:
-        async with call.request.form(max_files=1, max_fields=20, max_part_size=MAX_FORM) as form:
+        async with (
+            asyncio.timeout(FORM_S + int(length) / MIN_BYTES_PER_S),
+            call.request.form(max_files=1, max_fields=20, max_part_size=MAX_FORM) as form,
+        ):
             for name, value in form.items():
                 if isinstance(value, UploadFile):
                     call.picture = await value.read()
                 else:
-                    call.form[name] = value[:1000]
-    except MultiPartException:
+                    call.form[name] = value[:1000].encode().decode()  # no half of a surrogate pair
+    except (HTTPException, UnicodeError, TimeoutError, ClientDisconnect):
         return FormError("fault.form", "")
     expected = call.session.csrf if call.session is not None else call.request.cookies.get(FORM_COOKIE, "")
     given = call.form.pop("csrf", "")
     if not expected or not hmac.compare_digest(given.encode(), expected.encode()):
-        call.record("refused", "token")
+        call.refused("token")
         return FormError("fault.token", "")
     return None
 

@@ -49,6 +49,8 @@ def serve(configs: Sequence[Config], listen: Listen, say: Callable[[str], None])
     """
     import uvicorn
 
+    from edge_oneshot.web.connection import MOST, Connection
+
     folder = state_folder(configs[0])
     accounts = Accounts(folder / "accounts.json")
     cert, key = (listen.cert, listen.key) if listen.cert else own_certificate(folder) if listen.tls else (None, None)
@@ -71,10 +73,10 @@ def serve(configs: Sequence[Config], listen: Listen, say: Callable[[str], None])
         access_log=False,
         server_header=False,
         date_header=True,
-        http="h11",
+        http=Connection,
         ws="none",
         lifespan="off",
-        limit_concurrency=64,
+        limit_concurrency=MOST,
         h11_max_incomplete_event_size=32 * 1024,
         timeout_keep_alive=10,
         timeout_graceful_shutdown=2,

@@ -102,13 +102,27 @@ class Throttle:
         wait = min(LONGEST_WAIT_S, FIRST_WAIT_S * 2.0 ** min(20, failures - FREE_TRIES))
         return max(0.0, last + wait - self._clock())
 
+    def begin(self, *keys: str) -> float:
+        """Seconds until these may try again; 0: now, and the try counts as failed until `succeeded`.
+
+        Tries at the same time count as one after the other.
+        """
+        with self._lock:
+            wait_s = max((self._wait(key) for key in keys), default=0.0)
+            if wait_s == 0:
+                self._count(keys)
+            return wait_s
+
     def failed(self, *keys: str) -> None:
         with self._lock:
-            for key in keys:
-                self._failures[key] = (self._failures.get(key, (0, 0.0))[0] + 1, self._clock())
-                self._failures.move_to_end(key)
-            while len(self._failures) > KEYS:
-                self._failures.popitem(last=False)
+            self._count(keys)
+
+    def _count(self, keys: tuple[str, ...]) -> None:
+        for key in keys:
+            self._failures[key] = (self._failures.get(key, (0, 0.0))[0] + 1, self._clock())
+            self._failures.move_to_end(key)
+        while len(self._failures) > KEYS:
+            self._failures.popitem(last=False)
 
     def succeeded(self, *keys: str) -> None:
         with self._lock:

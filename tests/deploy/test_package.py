@@ -122,3 +122,20 @@ def test_the_bill_of_materials_names_every_part(package: ModuleType, tmp_path: P
     names = {c["name"] for c in document["components"]}
     assert {"tiny", "python3-numpy", "mobilefacenet_apart"} <= names
     assert document["specVersion"] == "1.5"
+
+
+def test_a_purge_keeps_the_data_of_an_installation_by_the_script(tmp_path: Path) -> None:
+    """The package was removed, install.sh took over its data, and the rest of the package is purged later."""
+    text = (ROOT / "deploy/debian/postrm").read_text()
+    for place in ("/etc/", "/var/lib/", "/usr/local/", "/opt/"):
+        text = text.replace(place, f"{tmp_path}{place}")
+    text = re.sub(r"(if getent .*|.*deb-systemd-helper.*)\n", "", text)  # they concern this machine
+    gallery, program = tmp_path / "var/lib/edge-oneshot/gallery.sqlite", tmp_path / "usr/local/bin/edge-oneshot"
+    for file in (gallery, program):
+        file.parent.mkdir(parents=True)
+        file.touch()
+    done = subprocess.run(["sh", "-c", text, "postrm", "purge"], capture_output=True, text=True, check=True)
+    assert gallery.exists() and "kept" in done.stdout
+    program.unlink()
+    subprocess.run(["sh", "-c", text, "postrm", "purge"], capture_output=True, check=True)
+    assert not gallery.parent.exists()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import grp
 import os
 import socket
 import tomllib
@@ -12,7 +13,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from edge_oneshot.cli import cli, finding
-from edge_oneshot.config import example_toml, load_config
+from edge_oneshot.config import edit, example_toml, load_config
 from edge_oneshot.config.edit import with_keys, write_config
 from edge_oneshot.errors import ConfigError
 
@@ -166,3 +167,17 @@ def test_mode_and_backup(tmp_path: Path) -> None:
     backup = write_config(path, "[camera]\nfps = 6\n")
     assert backup is not None and backup.read_text() == "[camera]\nfps = 5\n"
     assert path.stat().st_mode & 0o777 == backup.stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root writes the configuration of a service")
+def test_the_service_may_read_a_new_configuration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever the umask of root: the daemon's group reads it, others do not."""
+    monkeypatch.setattr(edit, "SYSTEM_DIR", tmp_path)
+    monkeypatch.setattr(edit, "GROUP", "nogroup")
+    before = os.umask(0o077)
+    try:
+        write_config(tmp_path / "front.toml", "[camera]\nfps = 5\n")
+    finally:
+        os.umask(before)
+    at = (tmp_path / "front.toml").stat()
+    assert at.st_mode & 0o777 == 0o640 and at.st_gid == grp.getgrnam("nogroup").gr_gid

@@ -33,19 +33,18 @@ def do_password(call: Call) -> Response:
     form, site = call.form, call.site
     key = f"account {call.who}"
     try:
-        if (wait_s := site.throttle.wait_s(key)) > 0:
+        if (wait_s := site.throttle.begin(key)) > 0:
             raise FormError("login.wait", "before", n=round(wait_s) + 1)
         with site.hashing:
             right = site.accounts.check(call.who, form.get("before", ""))
         if right is None:
-            site.throttle.failed(key)
             raise FormError("account.wrong_password", "before")
+        site.throttle.succeeded(key)
         if form.get("password", "") != form.get("again", ""):
             raise FormError("pair.not_the_same", "again")
         site.accounts.set_password(call.who, form.get("password", ""))
     except (FormError, StorageError) as e:
         return show(call, e)
-    site.throttle.succeeded(key)
     call.record("password changed")
     account = site.accounts.find(call.who)
     assert account is not None and call.session is not None

@@ -19,7 +19,7 @@ def do_pair(call: Call) -> Response:
     form, first = call.form, not call.site.accounts.all
     address = f"pair {call.address}"
     try:
-        _wait(call, address)
+        _wait(call, call.site.throttle.wait_s(address))
         if form.get("password", "") != form.get("again", ""):
             raise FormError("pair.not_the_same", "again")
         account = call.site.accounts.pair(form.get("code", ""), form.get("name", ""), form.get("password", ""))
@@ -43,11 +43,10 @@ def do_login(call: Call) -> Response:
     name, next_path = call.form.get("name", "").strip().lower(), safe_path(call.form.get("next", "/"))
     keys = (f"login {call.address}", f"account {name[:64]}")
     try:
-        _wait(call, *keys)
+        _wait(call, call.site.throttle.begin(*keys))
         with call.site.hashing:  # each check takes 16 MiB and a good part of a second
             account = call.site.accounts.check(name, call.form.get("password", ""))
         if account is None:
-            call.site.throttle.failed(*keys)
             call.record("wrong password", name[:64])
             raise FormError("login.wrong", "password")
     except FormError as e:
@@ -67,8 +66,8 @@ def do_logout(call: Call) -> Response:
     return response
 
 
-def _wait(call: Call, *keys: str) -> None:
-    if (wait_s := call.site.throttle.wait_s(*keys)) > 0:
+def _wait(call: Call, wait_s: float) -> None:
+    if wait_s > 0:
         raise FormError("login.wait", "password", n=round(wait_s) + 1)
 
 
