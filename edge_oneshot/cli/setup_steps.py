@@ -79,7 +79,7 @@ def _chosen_camera(s: Setup) -> str | None:
             "  no camera is connected; a network camera has an address such as rtsp://user:password@camera/stream"
         )
     answer = s.answers("  number or address of the camera", "1" if found else "")
-    if answer.isdigit() and 1 <= int(answer) <= len(found):
+    if answer.isdecimal() and 1 <= int(answer) <= len(found):
         return found[int(answer) - 1]["uri"]
     return answer or None
 
@@ -124,7 +124,7 @@ def _broker(s: Setup) -> None:
         click.echo("  no broker: events are only logged")
         return
     host, _, port = answer.rpartition(":") if answer.count(":") == 1 else (answer, "", "")
-    if port and not port.isdigit():
+    if port and not port.isdecimal():
         raise ConfigError(f"--broker: expected HOST or HOST:PORT, got {answer!r}", "write it as broker.local:1883")
     s.values |= {("mqtt", "enabled"): True, ("mqtt", "host"): host}
     if port and int(port) != finding.MQTT_PORT:

@@ -189,7 +189,7 @@ async def _read_form(call: Call, most: int) -> FormError | None:
     headers = call.request.headers
     length = headers.get("content-length", "")
     # In chunks more may arrive than the length says: the server does not compare them.
-    if "transfer-encoding" in headers or not length.isdigit() or int(length) > most:
+    if "transfer-encoding" in headers or not length.isdecimal() or int(length) > most:
         raise UploadTooLarge(
             f"the upload was refused: expected at most {MAX_PICTURE // 1_000_000} MB, got more",
             "go back and choose a smaller picture, or one that the camera of the phone takes now",

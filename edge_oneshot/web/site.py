@@ -30,10 +30,7 @@ STATIC = {
 
 @dataclass(slots=True, kw_only=True)
 class Site:
-    """hosts: names in the Host header that are answered. secure: the browser sees https. edits: one change at a time.
-
-    own_code: a pairing code that this process printed, for a first start.
-    """
+    """hosts: names in the Host header that are answered. secure: the browser sees https. edits: one change at a time."""
 
     cameras: Cameras
     accounts: Accounts

@@ -58,6 +58,7 @@ def test_enroll_see_rename_and_remove(
         assert visits in owner.text
     owner.get("/visits?day=2001-01-01&from=7&person=../x")
     assert "No visits match the filter" in owner.text
+    assert owner.get("/visits?from=²").status_code == 200, "a digit that is no number"
     owner.get("/people")
     assert "Ada Seen" in owner.text
 

@@ -28,7 +28,7 @@ def show(call: Call) -> Response:
     chosen = _filter(call)
     visits.sort(key=lambda v: v.last_at, reverse=True)
     found = [v for v in visits if chosen.passes(v)]
-    start = min(int(call.query("from")) if call.query("from").isdigit() else 0, len(found))
+    start = min(int(call.query("from")) if call.query("from").isdecimal() else 0, len(found))
     shown = found[start : start + ON_A_PAGE]
     days = [(day, list(group)) for day, group in groupby(shown, key=lambda v: v.day)]
     people = sorted(people_in(visits) | set(names), key=lambda i: str(names.get(i, i)).casefold())
