@@ -43,7 +43,7 @@ def test_a_missing_runtime_gets_the_install_command(encoder_bundle: Bundle, monk
         ModelError, match=r"cannot import a TFLite runtime: litert: .*no_such_module_a.*; tflite: "
     ) as caught:
         Runtime(encoder_bundle.model, "x")
-    assert caught.value.hint == "pip install ai-edge-litert"
+    assert caught.value.hint.endswith("-m pip install 'ai-edge-litert>=2.1'")
 
 
 def test_a_result_is_a_copy_that_the_next_invoke_does_not_change(encoder_bundle: Bundle) -> None:

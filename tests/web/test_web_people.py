@@ -77,6 +77,7 @@ def test_a_viewer_sees_people_and_visits_but_no_candidates(
 ) -> None:
     enroll(owner, "Ada", portrait_files["collins"])
     seen(daemon, hopper)
+    owner.site.cameras.all[0]._tracks = (0.0, [])  # not those of the page before
     viewer.get("/people/ada")
     assert "Rename" not in viewer.text and "Remove" not in viewer.text
     viewer.get("/visits?result=unknown")
@@ -194,7 +195,7 @@ def test_two_owners_who_edit_one_person(owner: Browser, daemon: DaemonThread, po
     other.post("/people/ada/rename", {"before": before, "to": "Ada the first"})
     response = owner.post("/people/ada/rename", {"before": before, "to": "Ada the second"})
     assert response.status_code == 422
-    assert "another owner changed Ada the first meanwhile" in owner.text
+    assert "another owner changed Ada the first in the meantime" in owner.text
     assert 'value="Ada the second"' in owner.html, "what was typed is still there"
     owner.get("/people/ada")
     owner.post("/people/ada/remove", {"before": before})
