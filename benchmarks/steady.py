@@ -4,9 +4,8 @@
 
 `each frame` is Recognizer.observe, which computes everything for every face of every frame; `daemon` is Recognizer.follow with
 the daemon's tracker, from 2 s after the people came. Blocks of all scenes alternate within each round, so that all see the same
-load. One inference thread. Times are of the CPU: of a re-check and a search, which come in some frames only, the mean tells the
-cost, so it is the figure to compare; the median of the rounds' means is printed. The columns behind count invokes for each
-frame. Frames are 100 ms apart in the pictures' own time.
+load. One inference thread. Times are processor time. Re-checks and searches come in some frames only, so compare means: the median
+of the rounds' means is printed. The last columns count invokes per frame. Frames are 100 ms apart in the pictures' own time.
 """
 
 from __future__ import annotations

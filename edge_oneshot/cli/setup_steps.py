@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class Setup:
-    """The options, and what was found so far. values: (section, key) -> value of the new configuration."""
+    """The options, and what was found so far. values: (section, key) -> value of the new configuration. password: for the
+    broker, stored together with the configuration."""
 
     path: Path
     config: Config
@@ -35,6 +36,7 @@ class Setup:
     name: str | None
     image: Path | None
     values: dict[tuple[str, str], object] = field(default_factory=dict)
+    password: str = ""
 
     def agrees(self, question: str, default: bool = True) -> bool:
         return default if self.yes else click.confirm(question, default=default)
@@ -140,29 +142,40 @@ def _credentials(s: Setup) -> None:
     if not user:
         return
     if s.password_file is not None:
-        password = s.password_file.read_text(encoding="utf-8").partition("\n")[0]
+        s.password = _first_line(s.password_file)
     else:
-        password = s.answers("  password", hide=True)
+        s.password = s.answers("  password", hide=True)
     s.values["mqtt", "username"] = user
-    if password:
-        s.values["mqtt", "password_file"] = _store_password(s, password)
+    if s.password:
+        s.values["mqtt", "password_file"] = "mqtt-password" if s.config.system else str(_password_path(s).absolute())
 
 
-def _store_password(s: Setup, password: str) -> str:
-    """Write the password with mode 0600. Returns the value of mqtt.password_file."""
-    system = s.config.system
-    file = s.path.with_name(f"{s.path.stem}.mqtt-password")
-    if system:
-        file = Path("/etc/credstore") / f"edge-oneshot.{s.config.instance}.mqtt-password"
+def _first_line(file: Path) -> str:
+    from edge_oneshot.text_file import read_text
+
+    try:
+        return read_text(file, 4096).partition("\n")[0].strip()
+    except (OSError, ValueError) as e:
+        raise ConfigError(f"--password-file {file}: {e}", "give a text file whose first line is the password") from None
+
+
+def _password_path(s: Setup) -> Path:
+    if s.config.system:
+        return Path("/etc/credstore") / f"edge-oneshot.{s.config.instance}.mqtt-password"
+    return s.path.with_name(f"{s.path.stem}.mqtt-password")
+
+
+def _store_password(s: Setup) -> None:
+    """Write the password with mode 0600."""
+    file = _password_path(s)
     try:
         file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as opened:
             os.fchmod(opened.fileno(), 0o600)
-            opened.write(password + "\n")
+            opened.write(s.password + "\n")
     except OSError as e:
         raise ConfigError(f"cannot write {file}: {e.strerror}", "run the command with sudo") from None
     click.echo(f"  stored the password in {file} with mode 0600")
-    return "mqtt-password" if system else str(file.absolute())
 
 
 def _config(s: Setup) -> None:
@@ -175,11 +188,15 @@ def _config(s: Setup) -> None:
     text = with_keys(before, s.values)
     if exists and text == before:
         click.echo(f"  {s.path} is unchanged")
+        if s.password and s.agrees(f"  replace the password in {_password_path(s)}?"):
+            _store_password(s)
         return
     for (section, key), value in s.values.items():
         click.echo(f"  {section}.{key} = {_masked(value)}")
     if not s.agrees(f"  write {s.path}?"):
         return
+    if s.password:
+        _store_password(s)
     backup = write_config(s.path, text)
     s.config = load(s.path)
     click.echo(f"  wrote {s.path}" + (f"; the previous file is {backup}" if backup else ""))
@@ -214,7 +231,12 @@ def _service(s: Setup) -> None:
     if not s.agrees(f"  start the service {unit} now, and at each boot?"):
         return
     for words in (["enable", "--quiet", unit], ["restart", unit]):
-        done = subprocess.run(["systemctl", *words], capture_output=True, text=True, timeout=200, check=False)
+        try:
+            done = subprocess.run(["systemctl", *words], capture_output=True, text=True, timeout=200, check=False)
+        except subprocess.TimeoutExpired:
+            raise EdgeOneshotError(
+                f"systemctl {words[0]} {unit}: no answer within 200 s", f"journalctl -u {unit}"
+            ) from None
         if done.returncode:
             raise EdgeOneshotError(f"systemctl {words[0]} {unit}: {done.stderr.strip()}", f"journalctl -u {unit}")
     click.echo(f"  {unit} is running")

@@ -191,9 +191,8 @@ class Tracker:
         track.strangers = 0.0 if known else track.strangers + (POOR if observation.sample.reference_faults else 1.0)
         if track.result is None and track.strangers >= self._config.unknown_frames:
             best = max(track.evidence.newest(self._config.unknown_frames), key=rank)
-            if (
-                not best.one_view
-            ):  # else the plan took the face for one of another track; the next comparison is a whole one
+            # With one view, the plan took the face for one of another track; the next comparison is a whole one.
+            if not best.one_view:
                 track.result = ResultKind.UNKNOWN
                 return [result_of(track, ResultKind.UNKNOWN, best)]
         return []

@@ -41,8 +41,7 @@ class Recognizer:
     A person is compared by the encoder of the template. While the gallery holds templates of an older encoder that is
     known, that encoder works beside the current one, with a threshold of its own (`matchers`).
 
-    Belongs to the thread that made it: interpreter and database connection must not be shared. Use one per thread.
-    Close it, or use it as a context manager.
+    Belongs to the thread that made it (interpreter, database connection). Close it, or use it as a context manager.
     """
 
     def __init__(
@@ -206,9 +205,8 @@ class Recognizer:
     def identify_one(self, picture: Picture) -> Recognition:
         """The same for a picture of one person. Raises AcquisitionError unless it shows exactly one usable face."""
         self.people.refresh()
-        sample = probe_from_frame(self.pipeline, to_frame(picture))
-        (decided, *_), _ = compare_in_steps(self.pipeline, sample, self._used, WHOLE)
-        return self._recognition(sample, decided.decision)
+        observation = self._observe(probe_from_frame(self.pipeline, to_frame(picture)))
+        return self._recognition(observation.sample, observation.decision)
 
     def verify(self, name: str, picture: Picture) -> Recognition:
         """Compare a picture with one enrolled person (1:1). name: name or identity.
@@ -228,10 +226,9 @@ class Recognizer:
             )
         matcher = self._matcher(own[0].encoder_id)
         assert matcher is not None, "a template is comparable only by an encoder in use"
-        card = matcher.encoder.card
         references = self.people.references_of(own, own[0].encoder_id)
         probe = self.pipeline.encode(sample, matcher.encoder)
-        decision = decide(probe, references, matcher.rule([len(own)]), card)
+        decision = decide(probe, references, matcher.rule([len(own)]), matcher.encoder.card)
         return Recognition(
             identity=identity.identity_id,
             name=identity.name,
@@ -269,11 +266,14 @@ class Recognizer:
         self.people.refresh()
         identity = self.new_identity(name, identity_id)
         self.people.check_free(identity, replace=replace, beside=beside)
-        enrollment = enroll_from_frame(
-            self.pipeline, to_frame(picture), identity, self.references, accept_no_rate=accept_no_rate
-        )
+        enrollment = self.enrollment_of(identity, picture, accept_no_rate=accept_no_rate)
         self.store(enrollment, replace=replace, beside=beside)
         return enrollment
+
+    def enrollment_of(self, identity: Identity, picture: Picture, *, accept_no_rate: bool = False) -> Enrollment:
+        """An enrollment from one picture. Pass it to `store`. Raises EnrollmentError with every fault."""
+        frame, known = to_frame(picture), self.references
+        return enroll_from_frame(self.pipeline, frame, identity, known, accept_no_rate=accept_no_rate)
 
     def new_identity(self, name: str, identity_id: str | None = None) -> Identity:
         """The identity for an enrollment: the given id, else the id that this name already has, else one made from it."""

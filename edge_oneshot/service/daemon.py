@@ -111,7 +111,7 @@ class Daemon:
         else:
             observations = self._observe(frame)
             results = self.tracker.update(observations, frame.captured_ns)
-            self._view(frame, self.tracker.known_of(observations))
+            self._view(frame, observations)
             if self.journal is not None:
                 self.journal.observe(self.tracker.seen_at(frame.captured_ns), frame.captured_at)
         self.requests.tick(now_ns)
@@ -137,8 +137,10 @@ class Daemon:
         return observations
 
     def _view(self, frame: Frame | None, observations: list[Observation]) -> None:
-        state = self.state.value if self.requests.job is None else "enrolling"
-        self.requests.views.show(frame, observations, self.recognizer.people.names, state)
+        if self.requests.views.wanted:
+            state = self.state.value if self.requests.job is None else "enrolling"
+            known = self.tracker.known_of(observations)
+            self.requests.views.show(frame, known, self.recognizer.people.names, state)
 
     def _publish(self, result: TrackResult) -> Event:
         people, encoder_id, camera = self.recognizer.people, self.recognizer.encoder_id, self.config.camera.name

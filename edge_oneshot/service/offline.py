@@ -52,7 +52,7 @@ def _serve(config: Config, request: rq.AnyRequest, on_progress: OnProgress) -> A
         records = select(read_journal(config.explain_path), request.last_s, request.event_id)
         pending.finish(Explained(tracks=records, kept=config.decision.explain_tracks, fault=""))
         return pending.answers.get()
-    if isinstance(request, rq.Capture):  # a frame and the faces in it: nobody is compared, so the gallery is not opened
+    if isinstance(request, rq.Capture):  # returns a frame and its faces; without a comparison the gallery is not opened
         config = replace(config, decision=replace(config.decision, adapt=False))
         with Recognizer.open(config, gallery=":memory:") as recognizer:
             return _from_camera(config, recognizer, pending, on_progress)

@@ -23,7 +23,7 @@ from edge_oneshot.events.journal import Journal
 from edge_oneshot.gallery.archive import from_document, to_document
 from edge_oneshot.gallery.naming import clean_name
 from edge_oneshot.gallery.store import Enrolled as Person
-from edge_oneshot.recognition.enrollment import Enrollment, enroll_from_frame
+from edge_oneshot.recognition.enrollment import Enrollment
 from edge_oneshot.recognition.recognizer import Recognizer
 from edge_oneshot.service import site
 from edge_oneshot.service.answers import comparison, enrolled_response, template_details
@@ -143,9 +143,8 @@ class Requests:
 
         accept_no_rate = request.accept_no_rate
         if request.image is not None:
-            frame, references = picture_of(pending), recognizer.references
-            found = enroll_from_frame(recognizer.pipeline, frame, identity, references, accept_no_rate=accept_no_rate)
-            pending.finish(store(found))
+            frame = picture_of(pending)
+            pending.finish(store(recognizer.enrollment_of(identity, frame, accept_no_rate=accept_no_rate)))
             return
         session = recognizer.capture_session(identity, request.timeout_s, accept_no_rate=accept_no_rate)
         self._begin(EnrollJob(pending, session, store))

@@ -22,6 +22,11 @@ class Views:
     def __init__(self) -> None:
         self._waiting: list[tuple[PendingRequest, float, int]] = []  # request, timeout in s, deadline in ns
 
+    @property
+    def wanted(self) -> bool:
+        """Whether a request waits for a frame."""
+        return bool(self._waiting)
+
     def begin(self, pending: PendingRequest, timeout_s: float) -> None:
         """Let a request wait for the next frame."""
         self._waiting.append((pending, timeout_s, time.monotonic_ns() + round(timeout_s * 1e9)))

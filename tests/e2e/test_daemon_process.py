@@ -281,7 +281,10 @@ def test_a_lost_camera_is_reported_and_comes_back(make_device: MakeDevice, subsc
     device.wait(
         lambda: any(h.json["state"] == "camera_lost" for h in subscriber.on("/health")), "camera_lost on health"
     )
-    assert any(line.startswith("STATUS=camera_lost: folder ") for line in device.notify.heard)
+    device.wait(
+        lambda: any(line.startswith("STATUS=camera_lost: folder ") for line in device.notify.heard),
+        "the reason for systemd",
+    )
     assert device.status()["state"] == "camera_lost"
     fed = device.notify.heard.count("WATCHDOG=1")
     device.wait(lambda: device.notify.heard.count("WATCHDOG=1") > fed, "a fed watchdog, since the loop runs")

@@ -76,7 +76,7 @@ def test_a_foreign_record_does_not_stop_the_daemon(tmp_path: Path, record: str) 
 
 
 def test_a_damaged_record_is_deleted_with_a_removed_person(tmp_path: Path) -> None:
-    """Whom it names cannot be told, since the damage may be in the id."""
+    """The damage may be in the id, so it is not known whom the row names."""
     path = tmp_path / "explain.sqlite"
     journal = Journal(path, DecisionConfig())
     journal._write(RECORD)  # type: ignore[arg-type]

@@ -181,3 +181,19 @@ def test_the_service_may_read_a_new_configuration(tmp_path: Path, monkeypatch: p
         os.umask(before)
     at = (tmp_path / "front.toml").stat()
     assert at.st_mode & 0o777 == 0o640 and at.st_gid == grp.getgrnam("nogroup").gr_gid
+
+
+def test_without_the_configuration_no_password_is_stored(call: Call, path: Path, listening: int) -> None:
+    broker = ("--broker", f"127.0.0.1:{listening}", "--username", "anna", "--only", "broker", "--only", "config")
+    done = call(*broker, answers="secret-of-anna\nn\n")
+    assert done.return_value == 0 and "write" in done.output
+    assert list(path.parent.iterdir()) == []
+
+
+def test_a_password_file_that_is_no_text_is_named(call: Call, path: Path, tmp_path: Path) -> None:
+    (secret := tmp_path / "secret").write_bytes("pässwort\n".encode("utf-16"))
+    done = call(
+        "--yes", "--broker", "127.0.0.1", "--username", "anna", "--password-file", str(secret), "--only", "broker"
+    )
+    assert done.return_value == 1
+    assert f"--password-file {secret}: " in done.output and "fix: give a text file" in done.output

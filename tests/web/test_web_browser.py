@@ -88,7 +88,7 @@ def _pair(b: Chromium, code: str) -> None:
     b.check("pair", picture=True)
     b.fill(code=code, name="anna", password=PASSWORD, again=PASSWORD)
     b.press("Connect")
-    b.sees("Nobody is enrolled yet")
+    b.sees("No one is enrolled yet")
     b.check("empty")
 
 

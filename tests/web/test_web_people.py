@@ -41,7 +41,7 @@ def test_enroll_see_rename_and_remove(
     owner: Browser, daemon: DaemonThread, portrait_files: dict[str, Path], collins: Pixels, hopper: Pixels
 ) -> None:
     owner.get("/people")
-    assert "Nobody is enrolled yet" in owner.text
+    assert "No one is enrolled yet" in owner.text
     enroll(owner, "Ada", portrait_files["collins"])
     assert "Ada is enrolled. The picture was not kept." in owner.text
     assert "Last seen Not seen yet" in owner.text
