@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import importlib.util
+import contextlib
+import importlib.metadata
 import os
 import shlex
 import shutil
@@ -25,7 +26,9 @@ def installed_by() -> str:
         pass
     if (prefix / "pipx_metadata.json").is_file():
         return "pipx"
-    if importlib.util.find_spec("pip") is not None:
+    # Not find_spec: with setuptools in the environment it warns, or fails, if distutils was imported before.
+    with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+        importlib.metadata.distribution("pip")
         return "pip"
     return "uv" if shutil.which("uv") else ""
 

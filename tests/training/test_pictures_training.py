@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -24,6 +25,7 @@ from edge_oneshot.errors import ModelError  # noqa: E402
 from edge_oneshot.model.bundle import read_bundle  # noqa: E402
 from training.losses import choice_loss, group_logits  # noqa: E402
 from training.pictures import export as exporting  # noqa: E402
+from training.pictures.__main__ import main  # noqa: E402
 from training.pictures.augment import distort  # noqa: E402
 from training.pictures.folder import find  # noqa: E402
 from training.pictures.model import MEAN, SIZES, STD, Backbone, CosineHead, float_graph  # noqa: E402
@@ -165,15 +167,24 @@ def rows(out: Path) -> list[dict[str, object]]:
     return [{k: v for k, v in json.loads(line).items() if k != "seconds"} for line in lines]
 
 
-@pytest.mark.slow
-@pytest.mark.timeout(1500)  # a minute on a quiet machine
-def test_a_stopped_and_resumed_run_ends_in_the_same_bundle_which_enrolls(pattern_folder: Path, tmp_path: Path) -> None:
-    whole, parts = tmp_path / "whole", tmp_path / "parts"
-    done = trained(pattern_folder, whole)
+@pytest.fixture(scope="module")
+def whole(pattern_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run without a stop."""
+    out = tmp_path_factory.mktemp("pictures") / "whole"
+    done = trained(pattern_folder, out)
     assert done.returncode == 0, done.stderr
     assert "step 1 of 12, loss" in done.stderr and "left" in done.stderr  # progress before the first interval ends
     assert "class not stored: none" in done.stdout
+    return out
 
+
+@pytest.mark.slow
+@pytest.mark.timeout(1500)  # half a minute on a quiet machine
+@pytest.mark.xdist_group("pictures")
+def test_a_stopped_and_resumed_run_ends_in_the_same_bundle_which_enrolls(
+    pattern_folder: Path, tmp_path: Path, whole: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    parts = tmp_path / "parts"
     with subprocess.Popen(
         command(pattern_folder, parts), cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as running:
@@ -190,8 +201,8 @@ def test_a_stopped_and_resumed_run_ends_in_the_same_bundle_which_enrolls(pattern
         ((), "--resume continues it"),
         (("--resume", "--turn", "90"), "turn_deg 15.0, got turn_deg 90.0"),
     ):
-        refused = trained(pattern_folder, parts, *more)
-        assert refused.returncode == 1 and message in refused.stderr, refused.stderr
+        assert main(command(pattern_folder, parts, *more)[4:]) == 1
+        assert message in capsys.readouterr().err
     done = trained(pattern_folder, parts, "--resume")
     assert done.returncode == 0, done.stderr
     assert rows(parts) == rows(whole)
@@ -221,24 +232,22 @@ def test_a_stopped_and_resumed_run_ends_in_the_same_bundle_which_enrolls(pattern
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-def test_a_changed_folder_is_not_resumed(pattern_folder: Path, tmp_path: Path) -> None:
-    import shutil
-
+@pytest.mark.xdist_group("pictures")
+def test_a_changed_folder_is_not_resumed(
+    pattern_folder: Path, tmp_path: Path, whole: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     root, out = tmp_path / "patterns", tmp_path / "run"
     shutil.copytree(pattern_folder, root)
-    done = trained(root, out, "--steps", "1")
-    assert done.returncode == 0, done.stderr
+    shutil.copytree(whole, out)
     shutil.copytree(root / "pattern-00", root / "pattern-99")
-    done = trained(root, out, "--steps", "1", "--resume")
-    assert done.returncode == 1 and "a changed folder" in done.stderr
-    assert done.stderr.count("\n") <= 3
+    assert main(command(root, out, "--resume")[4:]) == 1
+    error = capsys.readouterr().err
+    assert "a changed folder" in error and error.count("\n") <= 3
 
 
 def test_what_cannot_be_used_is_one_line(
     pattern_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from training.pictures.__main__ import main
-
     (tmp_path / "file").write_text("")
     for words, message in (
         ([str(tmp_path / "none")], "expected a folder with one folder of pictures per class, got none"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import subprocess
 import sys
 import tomllib
@@ -53,6 +54,14 @@ def test_with_pip_the_hint_is_a_pip_command_of_this_python(monkeypatch: pytest.M
     pytest.importorskip("pip")
     monkeypatch.setattr(sys, "prefix", str(tmp_path))
     assert installation.how_to_add("av>=14") == f"{sys.executable} -m pip install 'av>=14'"
+
+
+def test_a_hint_does_not_warn_beside_setuptools() -> None:
+    """setuptools answers a search for the module `pip`, and warns if distutils was imported before."""
+    importlib.metadata.distribution("setuptools")  # extra: test
+    program = "import sys, types; sys.modules['distutils'] = types.ModuleType('distutils'); " + ASK
+    said = subprocess.run([sys.executable, "-W", "error", "-c", program], capture_output=True, text=True, check=False)
+    assert said.returncode == 0, said.stderr
 
 
 def test_no_hint_names_the_distribution_on_a_package_index() -> None:
