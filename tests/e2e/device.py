@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
@@ -57,17 +58,19 @@ class Camera:
         self._store.mkdir()
         folder.mkdir()
         self.count = 0
-        self._known: dict[int, Path] = {}
+        self._known: dict[bytes, Path] = {}
 
     def show(self, pictures: Iterable[Pixels | Path]) -> None:
         for picture in pictures:
             if isinstance(picture, Path):
                 stored = picture
-            elif id(picture) not in self._known:
-                stored = self._known[id(picture)] = self._store / f"{len(self._known)}.jpg"
-                Image.fromarray(picture).save(stored, quality=92)
             else:
-                stored = self._known[id(picture)]
+                # Not by id(): the next picture may get the id of one that is gone.
+                digest = hashlib.blake2b(picture.tobytes(), digest_size=16).digest()
+                known = digest in self._known
+                stored = self._known.setdefault(digest, self._store / f"{len(self._known)}.jpg")
+                if not known:
+                    Image.fromarray(picture).save(stored, quality=92)
             (self.folder / f"{self.count:06}{stored.suffix}").symlink_to(stored)
             self.count += 1
 
