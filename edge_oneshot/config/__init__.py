@@ -13,6 +13,7 @@ from edge_oneshot.config.paths import data_home
 from edge_oneshot.config.reader import SLUG, contradictions, load_config, parse_config
 from edge_oneshot.config.root import SECTIONS, SYSTEM_DIR, Config, section_keys
 from edge_oneshot.config.sections import CameraConfig, DecisionConfig, DeviceConfig, ModelConfig, MqttConfig
+from edge_oneshot.config.visits import VisitsConfig
 
 __all__ = [
     "SECTIONS",
@@ -26,6 +27,7 @@ __all__ = [
     "ModelConfig",
     "MqttConfig",
     "QualityConfig",
+    "VisitsConfig",
     "contradictions",
     "data_home",
     "example_toml",

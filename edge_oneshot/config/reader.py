@@ -101,6 +101,8 @@ def contradictions(c: Config) -> list[str]:
         if limits.min_luma < limits.max_luma:
             continue
         faults.append(f"{section}.min_luma: expected less than max_luma ({limits.max_luma:g}), got {limits.min_luma:g}")
+    if c.visits.pictures and not c.decision.explain_tracks:
+        faults.append("decision.explain_tracks: expected more than 0 together with visits.pictures, got 0")
     if fault := host_fault("mqtt.host", c.mqtt.host):
         faults.append(fault)
     if c.mqtt.prefix == c.mqtt.discovery_prefix:

@@ -13,6 +13,7 @@ from typing import Any, get_type_hints
 from edge_oneshot.config.limits import EnrollmentConfig, QualityConfig
 from edge_oneshot.config.paths import data_home, expand
 from edge_oneshot.config.sections import CameraConfig, DecisionConfig, DeviceConfig, ModelConfig, MqttConfig
+from edge_oneshot.config.visits import VisitsConfig
 from edge_oneshot.errors import ConfigError
 
 SYSTEM_DIR = Path("/etc/edge-oneshot")
@@ -28,6 +29,7 @@ class Config:
     quality: QualityConfig = field(default_factory=QualityConfig)
     enrollment: EnrollmentConfig = field(default_factory=EnrollmentConfig)
     decision: DecisionConfig = field(default_factory=DecisionConfig)
+    visits: VisitsConfig = field(default_factory=VisitsConfig)
     mqtt: MqttConfig = field(default_factory=MqttConfig)
     instance: str = "default"
     path: Path | None = None
@@ -79,6 +81,14 @@ class Config:
     @property
     def door_path(self) -> Path:
         return self.state_dir / f"door-{self.instance}.sqlite"
+
+    @property
+    def labels_path(self) -> Path:
+        return self.state_dir / f"labels-{self.instance}.sqlite"
+
+    @property
+    def pictures_path(self) -> Path:
+        return self.state_dir / f"pictures-{self.instance}.sqlite"
 
     @property
     def socket_path(self) -> Path:

@@ -16,7 +16,6 @@ from edge_oneshot.config import Config
 from edge_oneshot.control.protocol import RequestSource
 from edge_oneshot.control.server import ControlServer
 from edge_oneshot.errors import ControlError
-from edge_oneshot.events.journal import Journal
 from edge_oneshot.events.outbox import Outbox
 from edge_oneshot.gallery.site import erase
 from edge_oneshot.matching.track import Tracker
@@ -30,7 +29,9 @@ from edge_oneshot.recognition.recognizer import Recognizer
 from edge_oneshot.service import system
 from edge_oneshot.service.daemon import Daemon
 from edge_oneshot.service.door import open_door
+from edge_oneshot.service.key import with_key
 from edge_oneshot.service.pictures import ahead_of_loop
+from edge_oneshot.service.records import open_records
 from edge_oneshot.service.reload import HangUp, plan
 from edge_oneshot.service.reporter import Reporter
 
@@ -140,7 +141,7 @@ def run_daemon(load: Callable[[], Config]) -> int:
         control(config) as servers,
         LatestFrame(config.camera) as camera,
         reporter(config) as (report, sources),
-        closing(Journal(config.explain_path, config.decision)) as journal,
+        open_records(config) as records,
         open_door(config, recognizer) as measured,
     ):
         daemon = Daemon(
@@ -148,8 +149,8 @@ def run_daemon(load: Callable[[], Config]) -> int:
             recognizer,
             build_tracker(config, recognizer),
             report,
-            journal,
-            lambda running: plan(running, load(), lambda c: build_rule(c, recognizer.pipeline.encoder)),
+            records,
+            lambda running: plan(running, with_key(load()), lambda c: build_rule(c, recognizer.pipeline.encoder)),
             measured,
         )
         return daemon.run(camera, ahead_of_loop([*servers, hang_up, *sources]), stop)

@@ -21,13 +21,13 @@ from edge_oneshot.control.protocol import RequestSource
 from edge_oneshot.control.responses import GalleryCounts, Present, Reloaded, StatusReport
 from edge_oneshot.errors import CameraError
 from edge_oneshot.events.build import track_event
-from edge_oneshot.events.journal import Journal
 from edge_oneshot.matching.track import ResultKind, Tracker, TrackResult
 from edge_oneshot.mqtt.payloads import Health
 from edge_oneshot.recognition.recognizer import Recognizer
 from edge_oneshot.service import notices, site, system
 from edge_oneshot.service.door import Door
 from edge_oneshot.service.pace import Pace
+from edge_oneshot.service.records import Records
 from edge_oneshot.service.reload import Plan
 from edge_oneshot.service.reporter import Reporter
 from edge_oneshot.service.requests import Requests
@@ -55,26 +55,26 @@ class Daemon:
         recognizer: Recognizer,
         tracker: Tracker,
         reporter: Reporter,
-        journal: Journal | None = None,
+        records: Records | None = None,
         plan_reload: Callable[[Config], Plan] | None = None,
         door: Door | None = None,
     ) -> None:
-        """journal: the records for `explain`; None: none are kept. plan_reload: reads the configuration again.
+        """records: what is kept of visits; None: nothing. plan_reload: reads the configuration again.
 
         door: measures this door's own error rates; None: they are not measured.
         """
         self.config, self.recognizer, self.tracker, self.reporter = config, recognizer, tracker, reporter
-        self.journal, self.door = journal, door
+        self.records, self.door = records or Records(config), door
         self._plan_reload = plan_reload
         self.second_factor = SecondFactor(config.decision.second_factor_s, reporter.event)
-        self._roll = Roll(recognizer, tracker, reporter, journal, self.second_factor)
+        self._roll = Roll(recognizer, tracker, reporter, self.records, self.second_factor)
         self._roll.erase_removed()
         self.requests = Requests(
             recognizer,
             self._emit,
             status=self.status,
             set_paused=self._pause,
-            journal=journal,
+            records=self.records,
             reload=self._reload if plan_reload else None,
             door=door,
             confirm=self.second_factor.confirm,
@@ -112,16 +112,14 @@ class Daemon:
             observations = self._observe(frame)
             results = self.tracker.update(observations, frame.captured_ns)
             self._view(frame, observations)
-            if self.journal is not None:
-                self.journal.observe(self.tracker.seen_at(frame.captured_ns), frame.captured_at)
+            self.records.observe(self.tracker.seen_at(frame.captured_ns), frame)
         self.requests.tick(now_ns)
         events = [self._publish(result) for result in results]
         # The person who is being enrolled is no stranger.
         for event in site.visited(self.recognizer, [] if enrolling else results, datetime.now(UTC), self.door):
             self._emit(event)
             events.append(event)
-        if self.journal is not None:
-            self.journal.close_tracks(self.tracker.numbers)
+        self.records.close_tracks(self.tracker.numbers)
         self.reporter.presence(*self.tracker.present)
         self.second_factor.in_sight(self.tracker.present[0])
         return events
@@ -148,8 +146,7 @@ class Daemon:
             result, people.names, camera, encoder_id, time.monotonic_ns(), datetime.now(UTC), people.no_rate
         )
         self.reporter.event(event)
-        if self.journal is not None:
-            self.journal.add_event(event)
+        self.records.add_event(event)
         if self.config.mqtt.snapshot and result.kind in (ResultKind.MATCH, ResultKind.UNKNOWN):
             self.reporter.picture(to_jpeg(result.observation.sample.chip.pixels))
         if result.kind is ResultKind.MATCH:
@@ -195,8 +192,7 @@ class Daemon:
             self._emit(event)
         self.tracker.reconfigure(new.config.decision)
         self.second_factor.within_s = new.config.decision.second_factor_s
-        if self.journal is not None:
-            self.journal.reconfigure(new.config.decision)
+        self.records.reconfigure(new.config)
         self._roll.erase_removed()
         self._gallery_changed()
         notices.of_threshold(self.recognizer, self.config)
@@ -281,8 +277,7 @@ class Daemon:
 
     def health(self) -> Health:
         door = None if self.door is None else self.door.report()
-        parts = {"explain": self.journal, "door": self.door}
-        aside = {name: part.set_aside for name, part in parts.items() if part is not None}
+        aside = self.records.set_aside | ({} if self.door is None else {"door": self.door.set_aside})
         return self.vitals.health(self.state.value, self.recognizer, self.reporter, door, aside)
 
     def status(self) -> StatusReport:
