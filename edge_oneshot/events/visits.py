@@ -1,7 +1,8 @@
 """Records of tracks -> visits. Pure.
 
-A visit is what follows each other at one camera with the same result: the tracks of one person that are less than PAUSE
-apart. Tracks without an identity that overlap in time are different people, and so different visits.
+A visit is the tracks of one person at one camera that are at most PAUSE apart. Of tracks without an identity it is not known
+whether they are of one person: they are one visit if they have the same result and are at most LOST apart, as where a face was
+lost and found again. Tracks that overlap in time are different people.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from edge_oneshot.events.explain import TrackRecord
 
 RESULTS = ("match", "unknown", "rejected", "nothing")
 PAUSE = timedelta(seconds=90)
+LOST = timedelta(seconds=10)
 KEY = re.compile(r"\d{17}-\d{1,18}")
 
 
@@ -72,8 +74,8 @@ class Visit:
     def takes(self, track: TrackRecord, result: str, identity: str | None) -> bool:
         """Whether the track continues this visit."""
         pause = datetime.fromisoformat(track["first_at"]) - self.last_at
-        apart = identity is not None or pause > timedelta(0)
-        return (self.result, self.identity) == (result, identity) and pause <= PAUSE and apart
+        one = pause <= PAUSE if identity is not None else timedelta(0) < pause <= LOST
+        return (self.result, self.identity) == (result, identity) and one
 
 
 def _margin(track: TrackRecord) -> float | None:

@@ -16,6 +16,8 @@ from edge_oneshot.config import Config
 from edge_oneshot.control.protocol import RequestSource
 from edge_oneshot.control.server import ControlServer
 from edge_oneshot.errors import ControlError
+from edge_oneshot.events.journal import Journal
+from edge_oneshot.events.labels import Labels
 from edge_oneshot.events.outbox import Outbox
 from edge_oneshot.gallery.site import erase
 from edge_oneshot.matching.track import Tracker
@@ -27,11 +29,12 @@ from edge_oneshot.mqtt.unpublish import unpublish
 from edge_oneshot.recognition.compose import build_rule
 from edge_oneshot.recognition.recognizer import Recognizer
 from edge_oneshot.service import system
+from edge_oneshot.service.album import open_album
 from edge_oneshot.service.daemon import Daemon
 from edge_oneshot.service.door import open_door
 from edge_oneshot.service.key import with_key
 from edge_oneshot.service.pictures import ahead_of_loop
-from edge_oneshot.service.records import open_records
+from edge_oneshot.service.records import Records
 from edge_oneshot.service.reload import HangUp, plan
 from edge_oneshot.service.reporter import Reporter
 
@@ -119,6 +122,18 @@ def control(config: Config) -> Iterator[list[RequestSource]]:
         return
     with closing(server):
         yield [server]
+
+
+@contextmanager
+def open_records(config: Config) -> Iterator[Records]:
+    """Raises ConfigError if pictures are on without a key."""
+    album = open_album(config)
+    with (
+        closing(Journal(config.explain_path, config.decision)) as journal,
+        closing(Labels(config.labels_path)) as labels,
+        closing(Records(config, journal, labels, album)) as records,
+    ):
+        yield records
 
 
 def run_daemon(load: Callable[[], Config]) -> int:

@@ -27,7 +27,6 @@ from edge_oneshot.events.labels import forget_in_labels
 from edge_oneshot.recognition.recognizer import Recognizer
 from edge_oneshot.service.album import forget_in_pictures
 from edge_oneshot.service.door import open_door
-from edge_oneshot.service.records import open_records
 from edge_oneshot.service.requests import Requests
 
 R = TypeVar("R")
@@ -65,6 +64,8 @@ def _serve(config: Config, request: rq.AnyRequest, on_progress: OnProgress) -> A
         if isinstance(request, rq.Enroll) and request.image is None:
             return _from_camera(config, recognizer, pending, on_progress)
         if isinstance(request, REVIEW):
+            from edge_oneshot.service.compose import open_records
+
             with open_records(config) as kept:
                 Requests(recognizer, lambda event: None, records=kept).start(pending)
                 return pending.answers.get(timeout=30.0)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Iterable, Sequence
 
 from edge_oneshot.config import Config
 from edge_oneshot.events.journal import Journal
@@ -75,15 +74,3 @@ class Records:
     def close(self) -> None:
         if self.album is not None:
             self.album.close()
-
-
-@contextmanager
-def open_records(config: Config) -> Iterator[Records]:
-    """Raises ConfigError if pictures are on without a key."""
-    album = open_album(config)
-    with (
-        closing(Journal(config.explain_path, config.decision)) as journal,
-        closing(Labels(config.labels_path)) as labels,
-        closing(Records(config, journal, labels, album)) as records,
-    ):
-        yield records

@@ -30,10 +30,9 @@ from edge_oneshot.recognition.enrollment import enroll_from_frame
 from edge_oneshot.recognition.recognizer import Recognizer
 from edge_oneshot.service import offline
 from edge_oneshot.service.album import MOST_WAITING, Album, open_album
-from edge_oneshot.service.compose import build_tracker
+from edge_oneshot.service.compose import build_tracker, open_records
 from edge_oneshot.service.daemon import Daemon
 from edge_oneshot.service.key import CREDENTIAL
-from edge_oneshot.service.records import open_records
 from edge_oneshot.service.reporter import Reporter
 from edge_oneshot.storage.cipher import Cipher, new_key, write_key
 from edge_oneshot.types import Event, Identity

@@ -34,9 +34,10 @@ def test_tracks_of_one_person_that_follow_each_other_are_one_visit() -> None:
     assert numbers([track(1, 0, 5, "match", "ada"), track(2, 6, 9, "match", "bob")]) == [[2], [1]]
 
 
-def test_unknown_people_who_are_there_together_are_different_visits() -> None:
+def test_unknown_people_are_one_visit_only_where_a_face_was_lost_and_found() -> None:
     assert numbers([track(1, 0, 10), track(2, 4, 12)]) == [[2], [1]]
-    assert numbers([track(1, 0, 10), track(2, 11, 12)]) == [[1, 2]]
+    assert numbers([track(1, 0, 10), track(2, 11, 12)]) == [[1, 2]], "lost and found again"
+    assert numbers([track(1, 0, 10), track(2, 21, 22)]) == [[2], [1]]
 
 
 def test_a_track_that_is_not_decided_yet_is_a_visit_of_its_own() -> None:

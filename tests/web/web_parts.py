@@ -19,9 +19,8 @@ from edge_oneshot.gallery.store import Gallery
 from edge_oneshot.recognition.compose import build_rule
 from edge_oneshot.recognition.pipeline import Pipeline
 from edge_oneshot.recognition.recognizer import Recognizer
-from edge_oneshot.service.compose import build_tracker
+from edge_oneshot.service.compose import build_tracker, open_records
 from edge_oneshot.service.daemon import Daemon
-from edge_oneshot.service.records import open_records
 from edge_oneshot.service.reporter import Reporter
 from edge_oneshot.web.accounts import Accounts
 from edge_oneshot.web.app import make_app
