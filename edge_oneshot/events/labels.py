@@ -11,7 +11,8 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Literal, get_args
 
-from edge_oneshot.storage.database import Count, Database, Row, Schema, Seal, text
+from edge_oneshot.storage.database import Checksum, Count, Database, Row, Schema, text
+from edge_oneshot.storage.keys import NO_KEYS, Keys
 from edge_oneshot.storage.optional import OptionalDatabase, delete_moved_aside
 
 MOST = 20000
@@ -25,11 +26,12 @@ SCHEMA = Schema(
     busy_timeout_s=2.0,
     wal=False,
     synchronous="FULL",
+    private=(("label", "record"),),
     steps=(
         (
             "CREATE TABLE label (id INTEGER PRIMARY KEY AUTOINCREMENT, visit TEXT NOT NULL, record TEXT NOT NULL) STRICT",
         ),
-        (Seal("label"), Count("label")),
+        (Checksum("label"), Count("label")),
     ),
 )
 
@@ -64,8 +66,9 @@ def outcome_of(result: str, reported: str | None, who: Who, identity: str | None
 class Labels:
     """Belongs to one thread."""
 
-    def __init__(self, path: Path) -> None:
-        self._file = OptionalDatabase(path, SCHEMA, "what was said about visits is not kept")
+    def __init__(self, path: Path, keys: Keys = NO_KEYS) -> None:
+        """keys: as in Database."""
+        self._file = OptionalDatabase(path, SCHEMA, "what was said about visits is not kept", keys)
         self.path, self._known = path, None if path.exists() else dict[str, Label]()
 
     @property
@@ -124,17 +127,17 @@ class Labels:
         self._file.close()
 
 
-def forget_in_labels(state_dir: Path, identity_id: str) -> None:
+def forget_in_labels(state_dir: Path, identity_id: str, keys: Keys = NO_KEYS) -> None:
     """Remove a person from the labels of every instance while no daemon runs. A file that fails is logged."""
     for path in sorted(state_dir.glob("labels-*.sqlite")):
-        labels = Labels(path)
+        labels = Labels(path, keys)
         labels.forget(identity_id)
         labels.close()
 
 
 def _put(db: Database, label: Label) -> bool:
     db.execute("DELETE FROM label WHERE visit = ?", (label.visit,))
-    content = json.dumps(asdict(label), ensure_ascii=False)
+    content = db.hide(json.dumps(asdict(label), ensure_ascii=False), "label", "record")
     db.execute("INSERT INTO label (visit, record) VALUES (?, ?)", (label.visit, content))
     db.execute("DELETE FROM label WHERE id <= (SELECT max(id) FROM label) - ?", (MOST,))
     return True
@@ -142,11 +145,11 @@ def _put(db: Database, label: Label) -> bool:
 
 def _read(db: Database) -> list[Label]:
     """Oldest first. A row that cannot be read is set aside."""
-    return db.read("label", _parse, "ORDER BY id")
+    return db.read("label", lambda row: _parse(row, db), "ORDER BY id")
 
 
-def _parse(row: Row) -> Label:
-    record = json.loads(text(row[2]))
+def _parse(row: Row, db: Database) -> Label:
+    record = json.loads(db.reveal(text(row[2]), "label", "record"))
     label = Label(**{name: record[name] for name in Label.__slots__})
     if label.who not in get_args(Who) or label.outcome not in get_args(Outcome) or label.visit != text(row[1]):
         raise ValueError(f"expected a label, got {record!r}"[:200])

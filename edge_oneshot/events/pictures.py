@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from edge_oneshot.storage.cipher import Cipher
-from edge_oneshot.storage.database import Count, Database, Row, Schema, Seal, text
+from edge_oneshot.storage.database import Checksum, Count, Database, Row, Schema, text
 from edge_oneshot.storage.optional import OptionalDatabase, delete_moved_aside
 
 DAY_S = 86400.0
@@ -32,7 +32,7 @@ SCHEMA = Schema(
             ) STRICT""",
             "CREATE INDEX picture_visit ON picture (visit)",
         ),
-        (Seal("picture"), Count("picture")),
+        (Checksum("picture"), Count("picture")),
     ),
 )
 

@@ -1,26 +1,22 @@
-"""The key that pictures of visits are encrypted with."""
+"""The key that pictures of visits are encrypted with: one that is derived from the key of the device."""
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
-
 from edge_oneshot.config import Config
 from edge_oneshot.errors import ConfigError
-from edge_oneshot.storage.cipher import Cipher, read_key
-
-CREDENTIAL = "gallery-key"
+from edge_oneshot.storage.cipher import Cipher
+from edge_oneshot.storage.keys import Keys
 
 
 def pictures_cipher(config: Config) -> Cipher:
     """The cipher of the pictures. Raises ConfigError without a key: pictures are never kept in clear."""
-    credential = Path(os.environ.get("CREDENTIALS_DIRECTORY", "/nowhere")) / CREDENTIAL
-    if not credential.is_file():
+    key = Keys(config.key_path).current()
+    if key is None:
         raise ConfigError(
-            f"visits.pictures: expected the systemd credential {CREDENTIAL}, got none: pictures are kept encrypted only",
-            "create the key, or set visits.pictures = false",
+            f"visits.pictures: expected a key in {config.key_path}, got none: pictures are kept encrypted only",
+            "create the key with `edge-oneshot gallery seal`, or set visits.pictures = false",
         )
-    return Cipher(read_key(credential)).derived("pictures")
+    return key.derived("pictures")
 
 
 def with_key(config: Config) -> Config:

@@ -26,15 +26,18 @@ from edge_oneshot.errors import ConfigError
 from edge_oneshot.events.labels import Labels, outcome_of
 from edge_oneshot.events.pictures import Pictures
 from edge_oneshot.matching.interval import wilson
+from edge_oneshot.recognition.compose import build_rule, open_gallery
 from edge_oneshot.recognition.enrollment import enroll_from_frame
+from edge_oneshot.recognition.pipeline import Pipeline
 from edge_oneshot.recognition.recognizer import Recognizer
 from edge_oneshot.service import offline
-from edge_oneshot.service.album import MOST_WAITING, Album, open_album
+from edge_oneshot.service.album import MOST_WAITING, Album, forget_in_pictures, open_album
 from edge_oneshot.service.compose import build_tracker, open_records
 from edge_oneshot.service.daemon import Daemon
-from edge_oneshot.service.key import CREDENTIAL
 from edge_oneshot.service.reporter import Reporter
+from edge_oneshot.service.sealing import private_files
 from edge_oneshot.storage.cipher import Cipher, new_key, write_key
+from edge_oneshot.storage.keys import CREDENTIAL
 from edge_oneshot.types import Event, Identity
 
 STEP_NS = 100_000_000
@@ -100,13 +103,15 @@ class Place:
 
 
 @pytest.fixture
-def make_place(make_recognizer: Callable[..., Recognizer], tmp_path: Path) -> Iterator[Callable[..., Place]]:
+def make_place(pipeline: Pipeline, tmp_path: Path) -> Iterator[Callable[..., Place]]:
     with ExitStack() as stack:
 
         def make(**visits: Any) -> Place:
             visits = {"asked_share": 1.0, **visits}
             config = Config(device=DeviceConfig(state_dir=str(tmp_path)), visits=VisitsConfig(**visits))
-            return Place(config, make_recognizer(config.gallery_path), stack)
+            rule = build_rule(config, pipeline.encoder)
+            recognizer = stack.enter_context(Recognizer(pipeline, rule, open_gallery(config)))
+            return Place(config, recognizer, stack)
 
         yield make
 
@@ -211,13 +216,10 @@ def test_a_removed_person_leaves_the_labels_which_still_count(
 # ---- pictures
 
 
-def test_pictures_are_off_by_default_and_need_a_key(
-    make_place: Callable[..., Place], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_pictures_are_off_by_default_and_need_a_key(make_place: Callable[..., Place]) -> None:
     place = make_place()
     assert place.records.album is None and not place.config.pictures_path.exists()
-    monkeypatch.delenv("CREDENTIALS_DIRECTORY", raising=False)
-    with pytest.raises(ConfigError, match=r"visits\.pictures: expected .*key"):
+    with pytest.raises(ConfigError, match=r"visits\.pictures: expected a key"):
         make_place(pictures=True)
     with pytest.raises(ConfigError, match="1 fault") as e:
         parse_config({"visits": {"pictures": True}, "decision": {"explain_tracks": 0}})
@@ -349,15 +351,19 @@ def test_a_slow_disk_holds_up_no_frame(tmp_path: Path, hopper: Pixels, monkeypat
     assert album._dropped >= MOST_WAITING
 
 
-def test_removing_a_person_without_the_key_erases_all_pictures(
-    key: Path, make_place: Callable[..., Place], collins: Pixels, hopper: Pixels
-) -> None:
+def test_without_the_key_all_pictures_are_erased_with_a_person(tmp_path: Path) -> None:
+    config = Config(device=DeviceConfig(state_dir=str(tmp_path)))
+    with closing(Pictures(config.pictures_path, KEYED, 7, 50)) as pictures:
+        pictures.add("20261127203459123-1", time.time(), "bob", b"jpeg")
+    forget_in_pictures(config, "ada")
+    assert rows(config.pictures_path) == 0
+
+
+def test_a_sealed_device_seals_the_labels_too(key: Path, make_place: Callable[..., Place], hopper: Pixels) -> None:
     place = make_place(pictures=True)
-    place.enroll("ada", collins)
     place.visit(hopper)
     place.pictures(1)
-    place.records.close()
-    place.records.album = None
-    key.unlink()
-    offline.perform(place.config, rq.Forget(name="ada"), lambda text: None)
-    assert rows(place.config.pictures_path) == 0
+    (visit,) = place.ask(rq.Visits()).visits
+    place.ask(rq.Label(visit=visit.visit, who="stranger"))
+    assert b"stranger" not in place.config.labels_path.read_bytes()
+    assert {path for path, _ in private_files(place.config)} >= {place.config.labels_path, place.config.explain_path}

@@ -15,8 +15,8 @@ from web_parts import Browser, DaemonThread
 
 from edge_oneshot.config import Config, VisitsConfig
 from edge_oneshot.recognition.pipeline import Pipeline
-from edge_oneshot.service.key import CREDENTIAL
 from edge_oneshot.storage.cipher import new_key, write_key
+from edge_oneshot.storage.keys import CREDENTIAL
 
 
 @pytest.fixture
