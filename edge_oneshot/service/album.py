@@ -53,7 +53,7 @@ class Album:
         self._pictures, self._config = pictures, config
         self._open: dict[int, _Track] = {}
         self._matched: dict[str, datetime] = {}  # identity -> end of the last track with a picture
-        self._kept: dict[str, int] = {}  # replaced as a whole by the thread
+        self._kept = pictures.kept()  # replaced as a whole by the thread
         self._jobs: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._dropped = 0
         self._thread = threading.Thread(target=self._run, name="visit pictures", daemon=True)
