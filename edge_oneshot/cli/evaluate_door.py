@@ -32,7 +32,7 @@ def _print(what: str, r: LabelledRate) -> None:
     rate = (
         "no answers"
         if r.rate is None
-        else f"{100 * r.rate:.3g} % (95 % interval {100 * r.low:.2g} to {100 * r.high:.2g} %)"
+        else f"{100 * r.rate:.3g} % (95 % interval {100 * r.low:.3g} to {100 * r.high:.3g} %)"
     )
     claim = "" if r.claimed is None else f"; stated, of one picture: {100 * r.claimed:.3g} %"
     needed = "" if r.needed is None else f": {r.needed} visits are needed to check the stated rate"

@@ -88,8 +88,7 @@ class Review:
 
     def _asked(self, visit: Visit) -> bool:
         """Visits of which nothing was reported are too short to count for a rate."""
-        over = visit.result != "nothing" and not visit.in_sight
-        return over and asked(visit.key, self._records.config.visits.asked_share)
+        return visit.result != "nothing" and asked(visit.key, self._records.config.visits.asked_share)
 
     # ---- labels
 
@@ -102,8 +101,8 @@ class Review:
             raise ControlError(
                 f"no visit {request.visit!r} is recorded", "`edge-oneshot visits list` lists the visits that are"
             )
-        if visit.in_sight:
-            raise ControlError("this visit is not over", "wait until the person has left")
+        if visit.in_sight and visit.result == "nothing":
+            raise ControlError("nothing was reported of this visit yet", "wait until the person has left")
         if (request.who == "person") != (request.person is not None):
             raise ControlError(
                 f"label person: expected a name together with who = person alone, got {request.person!r}"

@@ -182,13 +182,14 @@ def test_labels_outside_the_sample_count_in_no_rate(make_place: Callable[..., Pl
     assert rates.false_match.rate is None
 
 
-def test_a_label_needs_a_visit_that_is_over_and_an_enrolled_person(
+def test_a_label_needs_a_reported_visit_and_an_enrolled_person(
     make_place: Callable[..., Place], hopper: Pixels
 ) -> None:
     place = make_place()
-    place.show([view(hopper, n) for n in range(12)])
+    place.show([view(hopper, n) for n in range(4)])
     (visit,) = place.ask(rq.Visits()).visits
-    assert "not over" in place.refused(rq.Label(visit=visit.visit, who="stranger"))
+    assert "nothing was reported of this visit yet" in place.refused(rq.Label(visit=visit.visit, who="stranger"))
+    place.show([view(hopper, n) for n in range(12)])
     place.show([empty_scene()] * 25)
     assert "'nobody' is enrolled" in place.refused(rq.Label(visit=visit.visit, who="person", person="nobody"))
     assert "expected a name" in place.refused(rq.Label(visit=visit.visit, who="person"))
