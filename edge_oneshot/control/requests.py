@@ -34,6 +34,7 @@ from edge_oneshot.control.responses import (
 )
 from edge_oneshot.control.review import DoorRates as DoorRates
 from edge_oneshot.control.review import ErasePictures as ErasePictures
+from edge_oneshot.control.review import Ignore as Ignore
 from edge_oneshot.control.review import Label as Label
 from edge_oneshot.control.review import VisitPicture as VisitPicture
 from edge_oneshot.control.review import Visits as Visits
@@ -272,6 +273,6 @@ REQUESTS: dict[str, type[AnyRequest]] = {
             Identify,
         ),
         *(Confirm, Capture, View, Status, Pause, Resume, Explain, Reload),
-        *(Visits, Label, VisitPicture, ErasePictures, DoorRates),
+        *(Visits, Label, VisitPicture, ErasePictures, DoorRates, Ignore),
     )
 }

@@ -150,7 +150,24 @@ class DoorRates(Request[LabelledRates]):
     response = LabelledRates
 
 
-REVIEW = (Visits, Label, VisitPicture, ErasePictures, DoorRates)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ignored:
+    identity: str
+    name: str
+    ignored: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ignore(Request[Ignored]):
+    """Publish no event of a person at this camera from now on, or again. Visits are recorded all the same."""
+
+    verb = "ignore"
+    response = Ignored
+    name: str = arg("name or identity")
+    on: bool = arg("false: publish events again", True)
+
+
+REVIEW = (Visits, Label, VisitPicture, ErasePictures, DoorRates, Ignore)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""What people said about visits: who it was. The labels of one camera, in a SQLite file (0600), in memory as well.
+"""What people said about visits: who it was, and whom to ignore. Of one camera, in a SQLite file (0600), in memory as well.
 
 A label keeps whether the result was right (`outcome`), so it counts on when the person is removed: only the name is erased.
 """
@@ -26,12 +26,14 @@ SCHEMA = Schema(
     busy_timeout_s=2.0,
     wal=False,
     synchronous="FULL",
-    private=(("label", "record"),),
+    private=(("label", "record"), ("ignored", "identity")),
     steps=(
         (
             "CREATE TABLE label (id INTEGER PRIMARY KEY AUTOINCREMENT, visit TEXT NOT NULL, record TEXT NOT NULL) STRICT",
         ),
         (Checksum("label"), Count("label")),
+        ("CREATE TABLE ignored (id INTEGER PRIMARY KEY AUTOINCREMENT, identity TEXT NOT NULL) STRICT",),
+        (Checksum("ignored"), Count("ignored")),
     ),
 )
 
@@ -70,6 +72,7 @@ class Labels:
         """keys: as in Database."""
         self._file = OptionalDatabase(path, SCHEMA, "what was said about visits is not kept", keys)
         self.path, self._known = path, None if path.exists() else dict[str, Label]()
+        self._ignored = None if path.exists() else frozenset[str]()
 
     @property
     def fault(self) -> str:
@@ -109,8 +112,28 @@ class Labels:
             self.all.pop(visit, None)
         return done
 
+    @property
+    def ignored(self) -> frozenset[str]:
+        """The identities whose events are not published."""
+        if self._ignored is None:
+            nothing: list[str] = []
+            self._ignored = frozenset(self._file.run(_read_ignored, nothing))
+        return self._ignored
+
+    def ignore(self, identity_id: str, on: bool) -> bool:
+        """Begin or end to ignore a person. False if the file cannot be written."""
+        wanted = self.ignored | {identity_id} if on else self.ignored - {identity_id}
+        if wanted == self.ignored:
+            return True
+        if not self._file.run(lambda db: _write_ignored(db, wanted), False):
+            return False
+        self._file.written()
+        self._ignored = wanted
+        return True
+
     def forget(self, identity_id: str) -> None:
-        """Erase a person, who was removed from the gallery, from the labels."""
+        """Erase a person, who was removed from the gallery."""
+        self.ignore(identity_id, False)
         for label in [label for label in self.all.values() if label.identity == identity_id]:
             self.put(replace(label, identity=None))
         if self.path.exists():
@@ -120,7 +143,7 @@ class Labels:
     def keep_only(self, identity_ids: Iterable[str]) -> None:
         """Forget all other people."""
         kept = set(identity_ids)
-        for identity in {label.identity for label in self.all.values() if label.identity} - kept:
+        for identity in ({label.identity for label in self.all.values() if label.identity} | self.ignored) - kept:
             self.forget(identity)
 
     def close(self) -> None:
@@ -140,6 +163,17 @@ def _put(db: Database, label: Label) -> bool:
     content = db.hide(json.dumps(asdict(label), ensure_ascii=False), "label", "record")
     db.execute("INSERT INTO label (visit, record) VALUES (?, ?)", (label.visit, content))
     db.execute("DELETE FROM label WHERE id <= (SELECT max(id) FROM label) - ?", (MOST,))
+    return True
+
+
+def _read_ignored(db: Database) -> list[str]:
+    return db.read("ignored", lambda row: db.reveal(text(row[1]), "ignored", "identity"))
+
+
+def _write_ignored(db: Database, identities: Iterable[str]) -> bool:
+    db.execute("DELETE FROM ignored")
+    rows = [(db.hide(identity, "ignored", "identity"),) for identity in sorted(identities)]
+    db.execute_many("INSERT INTO ignored (identity) VALUES (?)", rows)
     return True
 
 

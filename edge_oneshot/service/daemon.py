@@ -114,13 +114,13 @@ class Daemon:
             self._view(frame, observations)
             self.records.observe(self.tracker.seen_at(frame.captured_ns), frame)
         self.requests.tick(now_ns)
-        events = [self._publish(result) for result in results]
+        events = [event for result in results if (event := self._publish(result)) is not None]
         # The person who is being enrolled is no stranger.
         for event in site.visited(self.recognizer, [] if enrolling else results, datetime.now(UTC), self.door):
             self._emit(event)
             events.append(event)
         self.records.close_tracks(self.tracker.numbers)
-        self.reporter.presence(*self.tracker.present)
+        self.reporter.presence(*self._present)
         self.second_factor.in_sight(self.tracker.present[0])
         return events
 
@@ -140,13 +140,21 @@ class Daemon:
             known = self.tracker.known_of(observations)
             self.requests.views.show(frame, known, self.recognizer.people.names, state)
 
-    def _publish(self, result: TrackResult) -> Event:
+    @property
+    def _present(self) -> tuple[list[str], int]:
+        known, unknown = self.tracker.present
+        return [identity for identity in known if identity not in self.records.ignored], unknown
+
+    def _publish(self, result: TrackResult) -> Event | None:
+        """The event of a result; None for a person who is ignored, whose visit is only recorded."""
         people, encoder_id, camera = self.recognizer.people, self.recognizer.encoder_id, self.config.camera.name
         event = track_event(
             result, people.names, camera, encoder_id, time.monotonic_ns(), datetime.now(UTC), people.no_rate
         )
-        self.reporter.event(event)
         self.records.add_event(event)
+        if result.identity_id in self.records.ignored:
+            return None
+        self.reporter.event(event)
         if self.config.mqtt.snapshot and result.kind in (ResultKind.MATCH, ResultKind.UNKNOWN):
             self.reporter.picture(to_jpeg(result.observation.sample.chip.pixels))
         if result.kind is ResultKind.MATCH:
@@ -282,6 +290,6 @@ class Daemon:
 
     def status(self) -> StatusReport:
         """What `edge-oneshot status` shows."""
-        known, unknown = self.tracker.present
+        known, unknown = self._present
         present = Present(identities=known, unknown=unknown)
         return self.vitals.status(self.health(), self.config, self.recognizer, self.reporter, present)

@@ -66,6 +66,11 @@ class Records:
             self.album = None
 
     @property
+    def ignored(self) -> frozenset[str]:
+        """The identities whose events are not published."""
+        return frozenset() if self.labels is None else self.labels.ignored
+
+    @property
     def set_aside(self) -> dict[str, int]:
         """File -> rows that could not be read."""
         parts = {"explain": self.journal, "labels": self.labels}

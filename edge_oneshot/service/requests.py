@@ -190,6 +190,7 @@ class Requests:
             "needs_enrollment": not any(self._recognizer.people.comparable(t) for t in person.templates),
             "old_template": person.identity.identity_id in self._recognizer.people.old,
             "no_rate": person.identity.identity_id in self._recognizer.people.no_rate,
+            "ignored": self._records is not None and person.identity.identity_id in self._records.ignored,
         }
 
     def _show(self, request: rq.Show) -> rs.PersonDetails:

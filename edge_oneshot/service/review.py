@@ -29,6 +29,7 @@ class Review:
             rv.Visits: self._visits,
             rv.Label: self._label,
             rv.DoorRates: lambda _: self._rates(),
+            rv.Ignore: self._ignore,
         }
 
     def start(self, pending: PendingRequest) -> None:
@@ -136,6 +137,14 @@ class Review:
             asked=self._asked(visit) if before is None else before.asked,
         )
         return label, None if person is None else person.name
+
+    def _ignore(self, request: rv.Ignore) -> rv.Ignored:
+        labels, person = self._records.labels, self._recognizer.people.gallery.lookup(request.name)
+        if labels is None:
+            raise ControlError("no one can be ignored here", "ask the running daemon")
+        if not labels.ignore(person.identity_id, request.on):
+            raise StorageError(f"nothing was changed: {labels.fault}", "free the disk, then try again")
+        return rv.Ignored(identity=person.identity_id, name=person.name, ignored=request.on)
 
     # ---- rates
 

@@ -214,6 +214,30 @@ def test_a_removed_person_leaves_the_labels_which_still_count(
     assert b"ada" not in place.config.labels_path.read_bytes()
 
 
+def test_an_ignored_person_causes_no_event_and_is_still_counted(
+    make_place: Callable[..., Place], collins: Pixels
+) -> None:
+    place = make_place()
+    place.enroll("ada", collins)
+    assert place.ask(rq.Ignore(name="Ada")).ignored
+    before = place.daemon.reporter.events
+    place.show([view(collins, n) for n in range(12)])
+    assert place.daemon.reporter.events == before and place.daemon.status().present.identities == []
+    place.show([empty_scene()] * 25)
+    (visit,) = place.ask(rq.Visits()).visits
+    assert (visit.result, visit.identity) == ("match", "ada")
+    with closing(Labels(place.config.labels_path)) as again:
+        assert again.ignored == {"ada"}
+    assert [p.ignored for p in place.ask(rq.List()).identities] == [True]
+    place.ask(rq.Ignore(name="Ada", on=False))
+    place.visit(collins)
+    assert place.daemon.reporter.events > before
+    place.ask(rq.Ignore(name="Ada"))
+    place.ask(rq.Forget(name="ada"))
+    place.show([empty_scene()])
+    assert place.records.ignored == frozenset()
+
+
 # ---- pictures
 
 

@@ -157,6 +157,20 @@ def test_all_pictures_are_deleted_by_one_button(owner: Browser, daemon: DaemonTh
     assert owner.site.audit.last(1)[0]["what"] == "pictures erased"
 
 
+def test_a_person_is_ignored_and_no_longer(
+    owner: Browser, blind: DaemonThread, portrait_files: dict[str, Path]
+) -> None:
+    enroll(owner, "Ada", portrait_files["collins"])
+    owner.get("/people/ada")
+    owner.post("/people/ada/ignore", {"on": "yes"})
+    assert "Events of Ada are no longer published." in owner.text
+    owner.get("/people")
+    assert "Ignored" in owner.text
+    owner.get("/people/ada")
+    owner.post("/people/ada/ignore", {"on": "no"})
+    assert "Events of Ada are published again." in owner.text
+
+
 def test_a_name_that_is_the_id_of_another_person_hits_no_one_else(
     owner: Browser, daemon: DaemonThread, portrait_files: dict[str, Path]
 ) -> None:

@@ -96,6 +96,14 @@ def _refuse_taken(call: Call, identity: str, name: str) -> None:
             raise FormError("people.name_taken", "to", name=other.name)
 
 
+def do_ignore(call: Call) -> Response:
+    """At every camera whose daemon runs."""
+    identity, on = call.request.path_params["identity"], call.form.get("on") == "yes"
+    ignored = [camera.ask(rq.Ignore(name=f"id:{identity}", on=on)) for camera in call.site.cameras.all]
+    call.record("ignored" if on else "no longer ignored", identity)
+    return call.go(f"/people/{identity}", "people.ignored" if on else "people.not_ignored", name=ignored[0].name)
+
+
 def remove(call: Call) -> Response:
     person = call.site.cameras.ask(rq.Show(name=f"id:{call.request.path_params['identity']}"))
     return call.page("remove.html", person=person)
