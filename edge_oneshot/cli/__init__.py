@@ -31,6 +31,7 @@ COMMANDS = {
     "web": ("web", "Serve the local page, and manage its accounts."),
     "doctor": ("doctor", "Check everything that the daemon needs."),
     "explain": ("explain", "Show why tracks were published as they were, or not."),
+    "visits": ("visits", "List visits, say who it was, manage pictures of visits."),
     "calibrate": ("calibrate", "Fit the thresholds to your own cohort of strangers."),
     "evaluate": ("evaluate", "Measure error rates on labelled pictures."),
     "bench": ("bench", "Measure the stages of one frame on this device."),

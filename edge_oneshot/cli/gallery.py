@@ -84,6 +84,18 @@ def remove(ctx: click.Context, name: str, yes: bool, as_json: bool) -> None:
     print_json(r) if as_json else click.echo(f"removed {r.name} ({r.identity})")
 
 
+@gallery.command()
+@click.argument("name")
+@click.option("--off", is_flag=True, help="Publish events of the person again.")
+@json_option
+@click.pass_context
+def ignore(ctx: click.Context, name: str, off: bool, as_json: bool) -> None:
+    """Publish no event of a person at this camera. Visits are recorded and counted all the same."""
+    r = perform(find_config(ctx), rq.Ignore(name=name, on=not off))
+    state = "ignored: no event is published" if r.ignored else "no longer ignored"
+    print_json(r) if as_json else click.echo(f"{r.name} ({r.identity}) is {state}")
+
+
 @gallery.command(short_help="Find stale templates and look-alike pairs.")
 @json_option
 @click.pass_context

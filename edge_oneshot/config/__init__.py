@@ -20,6 +20,7 @@ from edge_oneshot.config.sections import (
     ModelConfig,
     MqttConfig,
 )
+from edge_oneshot.config.visits import VisitsConfig
 
 __all__ = [
     "SECTIONS",
@@ -34,6 +35,7 @@ __all__ = [
     "ModelConfig",
     "MqttConfig",
     "QualityConfig",
+    "VisitsConfig",
     "contradictions",
     "data_home",
     "example_toml",

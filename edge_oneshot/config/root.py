@@ -21,6 +21,7 @@ from edge_oneshot.config.sections import (
     ModelConfig,
     MqttConfig,
 )
+from edge_oneshot.config.visits import VisitsConfig
 from edge_oneshot.errors import ConfigError
 
 SYSTEM_DIR = Path("/etc/edge-oneshot")
@@ -37,6 +38,7 @@ class Config:
     quality: QualityConfig = field(default_factory=QualityConfig)
     enrollment: EnrollmentConfig = field(default_factory=EnrollmentConfig)
     decision: DecisionConfig = field(default_factory=DecisionConfig)
+    visits: VisitsConfig = field(default_factory=VisitsConfig)
     mqtt: MqttConfig = field(default_factory=MqttConfig)
     instance: str = "default"
     path: Path | None = None
@@ -100,6 +102,14 @@ class Config:
     @property
     def door_path(self) -> Path:
         return self.state_dir / f"door-{self.instance}.sqlite"
+
+    @property
+    def labels_path(self) -> Path:
+        return self.state_dir / f"labels-{self.instance}.sqlite"
+
+    @property
+    def pictures_path(self) -> Path:
+        return self.state_dir / f"pictures-{self.instance}.sqlite"
 
     @property
     def socket_path(self) -> Path:

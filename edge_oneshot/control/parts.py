@@ -41,6 +41,7 @@ class PersonSummary:
     needs_enrollment: bool = out("true if none of them can be compared")
     old_template: bool = out("true if compared by the encoder of an old template, until enrolled again", False)
     no_rate: bool = out("true if no error rate can be stated for this person", False)
+    ignored: bool = out("true if this daemon publishes no event of this person", False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,9 +6,10 @@ The class of a request names its verb and its response; its fields are the argum
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import Any
 
 from edge_oneshot.control.codec import Json, arg
+from edge_oneshot.control.request import Request as Request
 from edge_oneshot.control.responses import (
     AdaptationReset,
     Cancelled,
@@ -31,25 +32,17 @@ from edge_oneshot.control.responses import (
     StatusReport,
     Viewed,
 )
+from edge_oneshot.control.review import DoorRates as DoorRates
+from edge_oneshot.control.review import ErasePictures as ErasePictures
+from edge_oneshot.control.review import Ignore as Ignore
+from edge_oneshot.control.review import Label as Label
+from edge_oneshot.control.review import VisitPicture as VisitPicture
+from edge_oneshot.control.review import Visits as Visits
 
 ENROLL_TIMEOUT_S = 30.0
 FRAME_TIMEOUT_S = 10.0
 MAX_WAIT_S = 600.0
 YEAR_S = 366 * 86400.0
-
-R = TypeVar("R")
-
-
-class Request(Generic[R]):
-    """A request. verb: its name. response: the dataclass of its answer. waits_s: longest time that it waits for frames."""
-
-    __slots__ = ()
-    verb: ClassVar[str]
-    response: ClassVar[type[Any]]
-
-    @property
-    def waits_s(self) -> float:
-        return 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -280,5 +273,6 @@ REQUESTS: dict[str, type[AnyRequest]] = {
             Identify,
         ),
         *(Confirm, Capture, View, Status, Pause, Resume, Explain, Reload),
+        *(Visits, Label, VisitPicture, ErasePictures, DoorRates, Ignore),
     )
 }

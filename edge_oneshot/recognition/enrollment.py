@@ -199,7 +199,7 @@ class CaptureSession:
 
     def _finish(self) -> Enrollment:
         """Pool the best frames that match the very best one into one template; the lowest score against it is the self_score."""
-        samples = sorted((s for s, _ in self._good), key=_merit, reverse=True)[:POOLED_FRAMES]
+        samples = sorted((s for s, _ in self._good), key=merit, reverse=True)[:POOLED_FRAMES]
         embeddings = [self._pipeline.encode(s) for s in samples]
         best, vectors = embeddings[0], np.stack([e.vector for e in embeddings])
         comparator, frames = self._pipeline.encoder.card.comparator, 1
@@ -231,7 +231,7 @@ def pooled(vectors: Float32Array, encoder_id: str) -> Embedding:
     return Embedding(vector=(mean / length).astype(np.float32), encoder_id=encoder_id)
 
 
-def _merit(sample: Sample) -> float:
+def merit(sample: Sample) -> float:
     """Larger, sharper and more frontal is better; it only orders frames that all passed the gates."""
     q = sample.quality
     return min(q.inter_eye_px, 60.0) / 60.0 + min(q.sharpness, 300.0) / 300.0 - abs(q.yaw_deg) / 90.0

@@ -17,6 +17,7 @@ from edge_oneshot.control.protocol import RequestSource
 from edge_oneshot.control.server import ControlServer
 from edge_oneshot.errors import ControlError
 from edge_oneshot.events.journal import Journal
+from edge_oneshot.events.labels import Labels
 from edge_oneshot.events.outbox import Outbox
 from edge_oneshot.gallery.site import erase
 from edge_oneshot.matching.track import Tracker
@@ -28,9 +29,12 @@ from edge_oneshot.mqtt.unpublish import unpublish
 from edge_oneshot.recognition.compose import build_rule
 from edge_oneshot.recognition.recognizer import Recognizer
 from edge_oneshot.service import system
+from edge_oneshot.service.album import open_album
 from edge_oneshot.service.daemon import Daemon
 from edge_oneshot.service.door import open_door
+from edge_oneshot.service.key import with_key
 from edge_oneshot.service.pictures import ahead_of_loop
+from edge_oneshot.service.records import Records
 from edge_oneshot.service.reload import HangUp, plan
 from edge_oneshot.service.reporter import Reporter
 from edge_oneshot.storage.keys import NO_KEYS, Keys
@@ -126,6 +130,18 @@ def control(config: Config) -> Iterator[list[RequestSource]]:
         yield [server]
 
 
+@contextmanager
+def open_records(config: Config) -> Iterator[Records]:
+    """Raises ConfigError if pictures are on without a key."""
+    album, keys = open_album(config), Keys(config.key_path)
+    with (
+        closing(Journal(config.explain_path, config.decision, keys)) as journal,
+        closing(Labels(config.labels_path, keys)) as labels,
+        closing(Records(config, journal, labels, album)) as records,
+    ):
+        yield records
+
+
 def run_daemon(load: Callable[[], Config]) -> int:
     """Run until SIGTERM, SIGINT or the end of a file. Raises the error that prevents a start, or that ends the daemon.
 
@@ -146,7 +162,7 @@ def run_daemon(load: Callable[[], Config]) -> int:
         control(config) as servers,
         LatestFrame(config.camera) as camera,
         reporter(config) as (report, sources),
-        closing(Journal(config.explain_path, config.decision, Keys(config.key_path))) as journal,
+        open_records(config) as records,
         open_door(config, recognizer) as measured,
     ):
         daemon = Daemon(
@@ -154,8 +170,8 @@ def run_daemon(load: Callable[[], Config]) -> int:
             recognizer,
             build_tracker(config, recognizer),
             report,
-            journal,
-            lambda running: plan(running, load(), lambda c: build_rule(c, recognizer.pipeline.encoder)),
+            records,
+            lambda running: plan(running, with_key(load()), lambda c: build_rule(c, recognizer.pipeline.encoder)),
             measured,
         )
         return daemon.run(camera, ahead_of_loop([*servers, hang_up, *sources]), stop)

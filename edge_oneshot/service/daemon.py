@@ -21,13 +21,13 @@ from edge_oneshot.control.protocol import RequestSource
 from edge_oneshot.control.responses import GalleryCounts, Present, Reloaded, StatusReport
 from edge_oneshot.errors import CameraError
 from edge_oneshot.events.build import track_event
-from edge_oneshot.events.journal import Journal
 from edge_oneshot.matching.track import ResultKind, Tracker, TrackResult
 from edge_oneshot.mqtt.payloads import Health
 from edge_oneshot.recognition.recognizer import Recognizer
 from edge_oneshot.service import notices, site, system
 from edge_oneshot.service.door import Door
 from edge_oneshot.service.pace import Pace
+from edge_oneshot.service.records import Records
 from edge_oneshot.service.reload import Plan
 from edge_oneshot.service.reporter import Reporter
 from edge_oneshot.service.requests import Requests
@@ -55,26 +55,26 @@ class Daemon:
         recognizer: Recognizer,
         tracker: Tracker,
         reporter: Reporter,
-        journal: Journal | None = None,
+        records: Records | None = None,
         plan_reload: Callable[[Config], Plan] | None = None,
         door: Door | None = None,
     ) -> None:
-        """journal: the records for `explain`; None: none are kept. plan_reload: reads the configuration again.
+        """records: what is kept of visits; None: nothing. plan_reload: reads the configuration again.
 
         door: measures this door's own error rates; None: they are not measured.
         """
         self.config, self.recognizer, self.tracker, self.reporter = config, recognizer, tracker, reporter
-        self.journal, self.door = journal, door
+        self.records, self.door = records or Records(config), door
         self._plan_reload = plan_reload
         self.second_factor = SecondFactor(config.decision.second_factor_s, reporter.event)
-        self._roll = Roll(recognizer, tracker, reporter, journal, self.second_factor)
+        self._roll = Roll(recognizer, tracker, reporter, self.records, self.second_factor)
         self._roll.erase_removed()
         self.requests = Requests(
             recognizer,
             self._emit,
             status=self.status,
             set_paused=self._pause,
-            journal=journal,
+            records=self.records,
             reload=self._reload if plan_reload else None,
             door=door,
             confirm=self.second_factor.confirm,
@@ -112,17 +112,15 @@ class Daemon:
             observations = self._observe(frame)
             results = self.tracker.update(observations, frame.captured_ns)
             self._view(frame, observations)
-            if self.journal is not None:
-                self.journal.observe(self.tracker.seen_at(frame.captured_ns), frame.captured_at)
+            self.records.observe(self.tracker.seen_at(frame.captured_ns), frame)
         self.requests.tick(now_ns)
-        events = [self._publish(result) for result in results]
+        events = [event for result in results if (event := self._publish(result)) is not None]
         # The person who is being enrolled is no stranger.
         for event in site.visited(self.recognizer, [] if enrolling else results, datetime.now(UTC), self.door):
             self._emit(event)
             events.append(event)
-        if self.journal is not None:
-            self.journal.close_tracks(self.tracker.numbers)
-        self.reporter.presence(*self.tracker.present)
+        self.records.close_tracks(self.tracker.numbers)
+        self.reporter.presence(*self._present)
         self.second_factor.in_sight(self.tracker.present[0])
         return events
 
@@ -142,14 +140,21 @@ class Daemon:
             known = self.tracker.known_of(observations)
             self.requests.views.show(frame, known, self.recognizer.people.names, state)
 
-    def _publish(self, result: TrackResult) -> Event:
+    @property
+    def _present(self) -> tuple[list[str], int]:
+        known, unknown = self.tracker.present
+        return [identity for identity in known if identity not in self.records.ignored], unknown
+
+    def _publish(self, result: TrackResult) -> Event | None:
+        """The event of a result; None for a person who is ignored, whose visit is only recorded."""
         people, encoder_id, camera = self.recognizer.people, self.recognizer.encoder_id, self.config.camera.name
         event = track_event(
             result, people.names, camera, encoder_id, time.monotonic_ns(), datetime.now(UTC), people.no_rate
         )
+        self.records.add_event(event)
+        if result.identity_id in self.records.ignored:
+            return None
         self.reporter.event(event)
-        if self.journal is not None:
-            self.journal.add_event(event)
         if self.config.mqtt.snapshot and result.kind in (ResultKind.MATCH, ResultKind.UNKNOWN):
             self.reporter.picture(to_jpeg(result.observation.sample.chip.pixels))
         if result.kind is ResultKind.MATCH:
@@ -195,8 +200,7 @@ class Daemon:
             self._emit(event)
         self.tracker.reconfigure(new.config.decision)
         self.second_factor.within_s = new.config.decision.second_factor_s
-        if self.journal is not None:
-            self.journal.reconfigure(new.config.decision)
+        self.records.reconfigure(new.config)
         self._roll.erase_removed()
         self._gallery_changed()
         notices.of_threshold(self.recognizer, self.config)
@@ -281,12 +285,11 @@ class Daemon:
 
     def health(self) -> Health:
         door = None if self.door is None else self.door.report()
-        parts = {"explain": self.journal, "door": self.door}
-        aside = {name: part.set_aside for name, part in parts.items() if part is not None}
+        aside = self.records.set_aside | ({} if self.door is None else {"door": self.door.set_aside})
         return self.vitals.health(self.state.value, self.recognizer, self.reporter, door, aside)
 
     def status(self) -> StatusReport:
         """What `edge-oneshot status` shows."""
-        known, unknown = self.tracker.present
+        known, unknown = self._present
         present = Present(identities=known, unknown=unknown)
         return self.vitals.status(self.health(), self.config, self.recognizer, self.reporter, present)

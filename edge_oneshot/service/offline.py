@@ -19,10 +19,13 @@ from edge_oneshot.control import requests as rq
 from edge_oneshot.control.client import ask
 from edge_oneshot.control.protocol import Answer, PendingRequest, Progress, result_of
 from edge_oneshot.control.responses import Explained, Forgotten
+from edge_oneshot.control.review import REVIEW
 from edge_oneshot.errors import CameraError, ControlError, GalleryError
 from edge_oneshot.events.explain import select
 from edge_oneshot.events.journal import forget_in_journals, read_journal
+from edge_oneshot.events.labels import forget_in_labels
 from edge_oneshot.recognition.recognizer import Recognizer
+from edge_oneshot.service.album import forget_in_pictures
 from edge_oneshot.service.door import open_door
 from edge_oneshot.service.requests import Requests
 from edge_oneshot.storage.keys import Keys
@@ -61,6 +64,12 @@ def _serve(config: Config, request: rq.AnyRequest, on_progress: OnProgress) -> A
     with Recognizer.open(config) as recognizer:
         if isinstance(request, rq.Enroll) and request.image is None:
             return _from_camera(config, recognizer, pending, on_progress)
+        if isinstance(request, REVIEW):
+            from edge_oneshot.service.compose import open_records
+
+            with open_records(config) as kept:
+                Requests(recognizer, lambda event: None, records=kept).start(pending)
+                return pending.answers.get(timeout=30.0)
         with open_door(config, recognizer) as measured:
             Requests(recognizer, lambda event: None, door=measured).start(pending)
     answer = pending.answers.get(timeout=1.0)
@@ -70,6 +79,8 @@ def _serve(config: Config, request: rq.AnyRequest, on_progress: OnProgress) -> A
         keys = Keys(config.key_path)
         forget_in_journals(config.state_dir, forgotten.identity, keys)
         forget_in_outboxes(config.state_dir, forgotten.identity, keys)
+        forget_in_labels(config.state_dir, forgotten.identity, keys)
+        forget_in_pictures(config, forgotten.identity)
     return answer
 
 

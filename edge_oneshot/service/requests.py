@@ -17,9 +17,9 @@ from edge_oneshot.control import responses as rs
 from edge_oneshot.control.parts import PersonSummary
 from edge_oneshot.control.protocol import PendingRequest
 from edge_oneshot.control.responses import AdaptationReset
+from edge_oneshot.control.review import REVIEW
 from edge_oneshot.errors import ControlError, EdgeOneshotError
 from edge_oneshot.events.build import gallery_event
-from edge_oneshot.events.journal import Journal
 from edge_oneshot.gallery.archive import from_document, to_document
 from edge_oneshot.gallery.naming import clean_name
 from edge_oneshot.gallery.store import Enrolled as Person
@@ -31,18 +31,21 @@ from edge_oneshot.service.check import checked
 from edge_oneshot.service.door import Door
 from edge_oneshot.service.jobs import CaptureJob, EnrollJob, Job
 from edge_oneshot.service.pictures import picture_of
+from edge_oneshot.service.records import Records
+from edge_oneshot.service.review import Review
 from edge_oneshot.service.views import Views
 from edge_oneshot.types import Event, Frame, Identity
 
 log = logging.getLogger(__name__)
 
 NO_DAEMON = ("no daemon is running", "start it with `edge-oneshot run`")
+NO_RECORDS = ("no track records are kept here", "ask the running daemon; see decision.explain_tracks")
 
 
 class Requests:
     """Serves requests. emit: takes the event of a change in the gallery.
 
-    status, set_paused, reload, confirm: what only a running daemon can do; None without one. journal: what `explain` reads.
+    status, set_paused, reload, confirm: what only a running daemon can do; None without one. records: what is kept of visits.
     door: what measures this door.
     """
 
@@ -53,14 +56,15 @@ class Requests:
         *,
         status: Callable[[], rs.StatusReport] | None = None,
         set_paused: Callable[[bool], None] | None = None,
-        journal: Journal | None = None,
+        records: Records | None = None,
         reload: Callable[[], rs.Reloaded] | None = None,
         door: Door | None = None,
         confirm: Callable[[Identity, str], rs.Confirmed] | None = None,
     ) -> None:
         self._recognizer, self._emit = recognizer, emit
-        self._status_now, self._set_paused, self._journal, self._reload_now = status, set_paused, journal, reload
-        self._door, self._confirm_now = door, confirm
+        self._status_now, self._set_paused, self._reload_now = status, set_paused, reload
+        self._door, self._confirm_now, self._records = door, confirm, records
+        self._review = None if records is None else Review(recognizer, records)
         self.job: Job | None = None
         self.views = Views()
         # Each returns the response, or None where the request became the pending job.
@@ -94,6 +98,10 @@ class Requests:
                 self.views.begin(pending, request.timeout_s)
             elif isinstance(request, rq.Enroll):
                 self._enroll(pending, request)
+            elif isinstance(request, REVIEW):
+                if self._review is None:
+                    raise ControlError(*NO_RECORDS)
+                self._review.start(pending)
             elif isinstance(request, rq.Verify):
                 pending.finish(self._verify(request, picture_of(pending)))
             elif isinstance(request, rq.Identify):
@@ -182,6 +190,7 @@ class Requests:
             "needs_enrollment": not any(self._recognizer.people.comparable(t) for t in person.templates),
             "old_template": person.identity.identity_id in self._recognizer.people.old,
             "no_rate": person.identity.identity_id in self._recognizer.people.no_rate,
+            "ignored": self._records is not None and person.identity.identity_id in self._records.ignored,
         }
 
     def _show(self, request: rq.Show) -> rs.PersonDetails:
@@ -266,9 +275,9 @@ class Requests:
         return self._confirm_now(identity, request.by)
 
     def _explain(self, request: rq.Explain) -> rs.Explained:
-        if self._journal is None:
-            raise ControlError("no track records are kept here", "ask the running daemon; see decision.explain_tracks")
-        return rs.Explained(**self._journal.report(request.last_s, request.event_id))
+        if self._records is None or self._records.journal is None:
+            raise ControlError(*NO_RECORDS)
+        return rs.Explained(**self._records.journal.report(request.last_s, request.event_id))
 
     def _pause(self, paused: bool) -> rs.Paused:
         if self._set_paused is None:

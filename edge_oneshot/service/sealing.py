@@ -15,7 +15,8 @@ from pathlib import Path
 
 from edge_oneshot.config import Config
 from edge_oneshot.errors import ConfigError, GalleryError, StorageError
-from edge_oneshot.events import journal, outbox
+from edge_oneshot.events import journal, labels, outbox
+from edge_oneshot.events.pictures import erase_pictures
 from edge_oneshot.gallery.conversion import convert_gallery
 from edge_oneshot.storage.cipher import Cipher, new_key, write_key
 from edge_oneshot.storage.conversion import convert
@@ -88,9 +89,10 @@ def seal_new(config: Config) -> Sealed | None:
 
 
 def private_files(config: Config) -> Iterator[tuple[Path, Schema]]:
-    """The journals and outboxes of every instance."""
-    for schema, pattern in ((journal.SCHEMA, "explain-*.sqlite"), (outbox.SCHEMA, "outbox-*.sqlite")):
-        for path in sorted(config.state_dir.glob(pattern)):
+    """The journals, labels and outboxes of every instance."""
+    kinds = ((journal.SCHEMA, "explain"), (labels.SCHEMA, "labels"), (outbox.SCHEMA, "outbox"))
+    for schema, kind in kinds:
+        for path in sorted(config.state_dir.glob(f"{kind}-*.sqlite")):
             yield path, schema
 
 
@@ -101,6 +103,8 @@ def _convert(config: Config, keys: Keys, key: Cipher | None) -> int:
         with _alone():
             convert(path, schema, lenient, key)
         delete_moved_aside(path)  # they may name people, too
+    for path in sorted(config.state_dir.glob("pictures-*.sqlite")):
+        erase_pictures(path)  # without their key they cannot be opened
     with _alone():
         return convert_gallery(config.gallery_path, keys, key)
 

@@ -135,7 +135,9 @@ class Chromium:
                     self.faults.append(f"{what}: {found['id']}: {[n['html'][:200] for n in found['nodes']]}")
         if picture and SCREENSHOTS:
             data = self.driver.get_screenshot_as_png()
-            image = Image.open(io.BytesIO(data)).convert("RGB").quantize(256)
+            image = (
+                Image.open(io.BytesIO(data)).convert("RGB").quantize(256, Image.Quantize.MAXCOVERAGE)
+            )  # small areas keep their colours
             image.save(Path(SCREENSHOTS) / f"web-{what}.png", optimize=True)
 
     def close(self) -> None:
