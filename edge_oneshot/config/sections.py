@@ -20,6 +20,11 @@ class DeviceConfig:
         "folder of gallery and outbox; empty: the StateDirectory of systemd, or the data folder of the user",
         path="file",
     )
+    log_identities: bool = _key(
+        False,
+        "name the identities of events in the journal of systemd, in the message and in the field IDENTITY; a log on a terminal "
+        "always names them",
+    )
     socket: str = _key(
         "",
         "control socket; empty: /run/edge-oneshot/<instance>.sock, or <state_dir>/<instance>.sock for a user's own daemon",

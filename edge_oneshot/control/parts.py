@@ -145,6 +145,29 @@ class OutboxState:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Trend:
+    """How one measure has developed over the last hours."""
+
+    first: float
+    last: float
+    least: float
+    most: float
+    per_hour: float | None = out("slope (Theil-Sen); null for less than an hour")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trends:
+    """Samples of the last day at most, one in five minutes. A measure is null where the system does not state it."""
+
+    hours: float = out("between the first and the last sample")
+    rss_bytes: Trend | None = out("resident memory")
+    threads: Trend | None
+    files: Trend | None = out("open file descriptors")
+    disk_free_bytes: Trend | None = out("free on the disk of the state folder")
+    outbox_depth: Trend | None = out("undelivered events")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class AdaptationState:
     """What was learned of this site's strangers."""
 

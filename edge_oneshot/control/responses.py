@@ -21,6 +21,7 @@ from edge_oneshot.control.parts import (
     PersonSummary,
     StatedRate,
     TemplateDetails,
+    Trends,
     ViewedFace,
 )
 
@@ -186,6 +187,7 @@ class StatusReport:
     set_aside: dict[str, int] | None = out("rows of each file that could not be read", None)
     door: DoorState | None = out("this door's own error rates; null if they cannot be measured", None)
     adaptation: AdaptationState | None = out("to this site's strangers; null unless decision.adapt", None)
+    trends: Trends | None = out("of the last hours", None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

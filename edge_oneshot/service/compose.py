@@ -30,6 +30,7 @@ from edge_oneshot.recognition.recognizer import Recognizer
 from edge_oneshot.service import system
 from edge_oneshot.service.daemon import Daemon
 from edge_oneshot.service.door import open_door
+from edge_oneshot.service.journald import connected
 from edge_oneshot.service.pictures import ahead_of_loop
 from edge_oneshot.service.reload import HangUp, plan
 from edge_oneshot.service.reporter import Reporter
@@ -56,8 +57,9 @@ def reporter(config: Config) -> Iterator[tuple[Reporter, list[RequestSource]]]:
     On leaving, `offline` is published and the outbox closed.
     """
     mqtt = config.mqtt
+    named = config.device.log_identities or not connected()
     if not mqtt.enabled:
-        yield Reporter(), []
+        yield Reporter(named=named), []
         return
     outbox = Outbox(config.outbox_path, max_events=mqtt.outbox_max_events, max_age_s=mqtt.event_max_age_s)
     try:
@@ -75,7 +77,7 @@ def reporter(config: Config) -> Iterator[tuple[Reporter, list[RequestSource]]]:
         link.publish_with(StatePublisher(link, home))
         link.start()
         try:
-            yield Reporter(outbox.events, link), sources
+            yield Reporter(outbox.events, link, named=named), sources
         finally:
             link.stop()
     finally:
