@@ -109,6 +109,10 @@ def contradictions(c: Config) -> list[str]:
         faults.append("mqtt.username: expected a name together with password_file, got none")
     if (c.mqtt.ca_file or c.mqtt.cert_file) and not c.mqtt.tls:
         faults.append("mqtt.tls: expected true together with ca_file or cert_file, got false")
+    if c.gallery.key_file and c.device.state_dir and c.key_path.is_relative_to(c.state_dir):
+        faults.append(
+            f"gallery.key_file: expected a file outside device.state_dir, so that no copy of the gallery holds its key, got {c.key_path}"
+        )
     if bool(c.mqtt.cert_file) != bool(c.mqtt.key_file):
         faults.append("mqtt.cert_file and mqtt.key_file: expected both or neither, got one")
     return faults

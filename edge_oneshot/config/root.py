@@ -11,8 +11,15 @@ from pathlib import Path
 from typing import Any, get_type_hints
 
 from edge_oneshot.config.limits import EnrollmentConfig, QualityConfig
-from edge_oneshot.config.paths import data_home, expand
-from edge_oneshot.config.sections import CameraConfig, DecisionConfig, DeviceConfig, ModelConfig, MqttConfig
+from edge_oneshot.config.paths import config_home, data_home, expand
+from edge_oneshot.config.sections import (
+    CameraConfig,
+    DecisionConfig,
+    DeviceConfig,
+    GalleryConfig,
+    ModelConfig,
+    MqttConfig,
+)
 from edge_oneshot.errors import ConfigError
 
 SYSTEM_DIR = Path("/etc/edge-oneshot")
@@ -25,6 +32,7 @@ class Config:
     device: DeviceConfig = field(default_factory=DeviceConfig)
     camera: CameraConfig = field(default_factory=CameraConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
+    gallery: GalleryConfig = field(default_factory=GalleryConfig)
     quality: QualityConfig = field(default_factory=QualityConfig)
     enrollment: EnrollmentConfig = field(default_factory=EnrollmentConfig)
     decision: DecisionConfig = field(default_factory=DecisionConfig)
@@ -58,11 +66,18 @@ class Config:
         try:
             return Path(expand(text, None if self.path is None else self.path.parent))
         except ValueError as e:
-            raise ConfigError(f"device: expected {e}") from None
+            raise ConfigError(f"expected {e}") from None
 
     @property
     def gallery_path(self) -> Path:
         return self.state_dir / "gallery.sqlite"
+
+    @property
+    def key_path(self) -> Path:
+        """The key file of a sealed gallery. All instances share one gallery, and so one key."""
+        if self.gallery.key_file:
+            return self._path(self.gallery.key_file)
+        return SYSTEM_DIR / "keys/gallery.key" if self.system else config_home() / "edge-oneshot/gallery.key"
 
     @property
     def outbox_path(self) -> Path:

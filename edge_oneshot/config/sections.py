@@ -101,6 +101,17 @@ class ModelConfig:
     threads: int = _key(2, "threads of one inference", low=1, high=16)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GalleryConfig:
+    key_file: str = _key(
+        "",
+        "key of a sealed gallery, made by `edge-oneshot gallery seal`; outside device.state_dir; empty: "
+        "/etc/edge-oneshot/keys/gallery.key, or ~/.config/edge-oneshot/gallery.key for a user's own daemon; the systemd "
+        "credential gallery-key comes first",
+        path="file",
+    )
+
+
 FPIR_FROM, FPIR_TO = 1e-7, 0.5
 
 

@@ -15,6 +15,7 @@ from edge_oneshot.gallery.door import SCHEMA as DOOR
 from edge_oneshot.gallery.schema import SCHEMA as GALLERY
 from edge_oneshot.gallery.site import SCHEMA as ADAPTATION
 from edge_oneshot.storage.copy import Copy
+from edge_oneshot.storage.keys import NO_KEYS, Keys
 
 FIX = {
     "gallery": "`edge-oneshot gallery list` shows who needs to enroll again (enroll --replace); rename who lost the name",
@@ -28,12 +29,13 @@ FIX = {
 def check(config: Config) -> Iterator[Finding]:
     """One line for each file that can be read by this user."""
     paths = (config.gallery_path, config.outbox_path, config.explain_path, config.door_path, config.adaptation_path)
-    sound = []
+    sound, sealed = [], Keys(config.key_path)
     for path, schema in zip(paths, (GALLERY, OUTBOX, JOURNAL, DOOR, ADAPTATION), strict=True):
         if not os.access(path, os.R_OK):
             continue
+        keys = sealed if schema in (GALLERY, OUTBOX, JOURNAL) else NO_KEYS
         try:
-            with closing(Copy(path, schema)) as copy:
+            with closing(Copy(path, schema, keys=keys)) as copy:
                 damaged = copy.count_set_aside()
         except StorageError as e:
             yield fault("files", e.message, e.hint)

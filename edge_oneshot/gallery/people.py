@@ -174,7 +174,8 @@ class People:
 
     def may_hold(self, identity_id: str) -> bool:
         """Whether a row that is set aside names this person."""
-        return any(f"'{identity_id}'" in content for content in self._contents)
+        key = self.gallery.stored_as(identity_id)
+        return any(f"'{key}'" in content for content in self._contents)
 
     # ---- changes; the references, and the threshold that follows them, are read again after each
 

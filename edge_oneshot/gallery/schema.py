@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from edge_oneshot.storage.database import Count, Schema, Seal
+from edge_oneshot.storage.database import Checksum, Count, Schema
 
 BUSY_TIMEOUT_S = 10.0
 
@@ -33,7 +33,7 @@ SCHEMA = Schema(
         ),
         # 1: enrolled although no error rate can be stated
         ("ALTER TABLE templates ADD COLUMN no_rate INTEGER NOT NULL DEFAULT 0 CHECK (no_rate IN (0, 1))",),
-        (Seal("identities"), Seal("templates")),
+        (Checksum("identities"), Checksum("templates")),
         (Count("identities"), Count("templates")),
     ),
 )

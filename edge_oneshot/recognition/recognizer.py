@@ -81,7 +81,7 @@ class Recognizer:
         pipeline = compose.build_pipeline(config)
         rule = compose.build_rule(config, pipeline.encoder)
         older = compose.build_older(config, pipeline)
-        opened = compose.open_gallery(config.gallery_path if gallery is None else gallery)
+        opened = compose.open_gallery(config, gallery)
         try:
             return cls(pipeline, rule, opened, older, compose.open_site(config, pipeline.encoder))
         except BaseException:

@@ -34,6 +34,7 @@ from edge_oneshot.service.journald import connected
 from edge_oneshot.service.pictures import ahead_of_loop
 from edge_oneshot.service.reload import HangUp, plan
 from edge_oneshot.service.reporter import Reporter
+from edge_oneshot.storage.keys import NO_KEYS, Keys
 
 log = logging.getLogger(__name__)
 
@@ -61,7 +62,12 @@ def reporter(config: Config) -> Iterator[tuple[Reporter, list[RequestSource]]]:
     if not mqtt.enabled:
         yield Reporter(named=named), []
         return
-    outbox = Outbox(config.outbox_path, max_events=mqtt.outbox_max_events, max_age_s=mqtt.event_max_age_s)
+    outbox = Outbox(
+        config.outbox_path,
+        max_events=mqtt.outbox_max_events,
+        max_age_s=mqtt.event_max_age_s,
+        keys=Keys(config.key_path),
+    )
     try:
         link = MqttLink(mqtt, config.device_slug, outbox)
         home = None
@@ -91,7 +97,7 @@ def unpublish_own(config: Config, *, force: bool) -> list[str]:
     """
     if not config.outbox_path.exists():
         return unpublish(config.mqtt, config.device_slug, force=force)
-    with closing(Outbox(config.outbox_path)) as outbox:
+    with closing(Outbox(config.outbox_path, keys=Keys(config.key_path))) as outbox:
         remembered = {*outbox.topics.retained(), *outbox.topics.to_empty()}
         cleared = unpublish(config.mqtt, config.device_slug, force=force, remembered=remembered)
         for topic in remembered:
@@ -99,10 +105,10 @@ def unpublish_own(config: Config, *, force: bool) -> list[str]:
     return cleared
 
 
-def forget_in_outboxes(state_dir: Path, identity_id: str) -> None:
+def forget_in_outboxes(state_dir: Path, identity_id: str, keys: Keys = NO_KEYS) -> None:
     """Remove a person from the outboxes of every instance while no daemon runs. A file that fails is logged."""
     for path in sorted(state_dir.glob("outbox-*.sqlite")):
-        outbox = Outbox(path)
+        outbox = Outbox(path, keys=keys)
         outbox.events.forget(identity_id)
         outbox.close()
 
@@ -142,7 +148,7 @@ def run_daemon(load: Callable[[], Config]) -> int:
         control(config) as servers,
         LatestFrame(config.camera) as camera,
         reporter(config) as (report, sources),
-        closing(Journal(config.explain_path, config.decision)) as journal,
+        closing(Journal(config.explain_path, config.decision, Keys(config.key_path))) as journal,
         open_door(config, recognizer) as measured,
     ):
         daemon = Daemon(

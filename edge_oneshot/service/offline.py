@@ -25,6 +25,7 @@ from edge_oneshot.events.journal import forget_in_journals, read_journal
 from edge_oneshot.recognition.recognizer import Recognizer
 from edge_oneshot.service.door import open_door
 from edge_oneshot.service.requests import Requests
+from edge_oneshot.storage.keys import Keys
 
 R = TypeVar("R")
 OnProgress = Callable[[str], None]
@@ -49,7 +50,7 @@ def perform(config: Config, request: rq.Request[R], on_progress: OnProgress, *, 
 def _serve(config: Config, request: rq.AnyRequest, on_progress: OnProgress) -> Answer:
     pending = PendingRequest(request)
     if isinstance(request, rq.Explain):
-        records = select(read_journal(config.explain_path), request.last_s, request.event_id)
+        records = select(read_journal(config.explain_path, Keys(config.key_path)), request.last_s, request.event_id)
         pending.finish(Explained(tracks=records, kept=config.decision.explain_tracks, fault=""))
         return pending.answers.get()
     if isinstance(request, rq.Capture):  # returns a frame and its faces; without a comparison the gallery is not opened
@@ -66,8 +67,9 @@ def _serve(config: Config, request: rq.AnyRequest, on_progress: OnProgress) -> A
     if isinstance(request, rq.Forget) and isinstance(forgotten := result_of(request, answer), Forgotten):
         from edge_oneshot.service.compose import forget_in_outboxes
 
-        forget_in_journals(config.state_dir, forgotten.identity)
-        forget_in_outboxes(config.state_dir, forgotten.identity)
+        keys = Keys(config.key_path)
+        forget_in_journals(config.state_dir, forgotten.identity, keys)
+        forget_in_outboxes(config.state_dir, forgotten.identity, keys)
     return answer
 
 

@@ -52,6 +52,14 @@ class Cipher:
         nonce = secrets.token_bytes(_NONCE)
         return _FORMAT + nonce + bytes(self._gcm.encrypt(nonce, data, _join(about)))
 
+    def encrypt_alike(self, data: bytes, *about: str) -> bytes:
+        """As `encrypt`, but equal data and `about` give equal results, which can be searched for.
+
+        The nonce is an authenticator of both (a synthetic one, as in RFC 5297), so that no other data has the same.
+        """
+        nonce = self.authenticator(data, "nonce", *about)[:_NONCE]
+        return _FORMAT + nonce + bytes(self._gcm.encrypt(nonce, data, _join(about)))
+
     def decrypt(self, sealed: bytes, *about: str) -> bytes:
         """What `encrypt` was given. Raises ValueError if it was changed, or has another key or another `about`."""
         from cryptography.exceptions import InvalidTag
