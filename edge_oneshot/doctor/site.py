@@ -28,6 +28,7 @@ from edge_oneshot.events.journal import read_journal
 from edge_oneshot.model import trusted
 from edge_oneshot.model.bundle import FACE_ENCODERS, SHIPPED, Role, find_bundle, read_bundle
 from edge_oneshot.storage.disk import disk_of
+from edge_oneshot.storage.keys import Keys
 
 PACKAGES = (
     "numpy",
@@ -153,7 +154,7 @@ def tracks(config: Config) -> dict[str, Any]:
         answer = ask(config.socket_path, Explain(), lambda text: None, daemon.ANSWER_LIMIT_S)
     except EdgeOneshotError as e:
         return {"failed": type(e).__name__}
-    return count_tracks(read_journal(config.explain_path) if answer is None else answer.tracks)
+    return count_tracks(read_journal(config.explain_path, Keys(config.key_path)) if answer is None else answer.tracks)
 
 
 def count_tracks(records: list[TrackRecord]) -> dict[str, Any]:

@@ -13,7 +13,7 @@ import tarfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -25,7 +25,9 @@ from edge_oneshot.doctor import BROKER_LIMIT_S, credentials, daemon, site
 from edge_oneshot.doctor.mask import Mask, of_config, of_device, of_secrets
 from edge_oneshot.errors import ConfigError, EdgeOneshotError, StorageError
 from edge_oneshot.gallery.schema import SCHEMA as GALLERY
+from edge_oneshot.gallery.store import GalleryView
 from edge_oneshot.storage.copy import Copy
+from edge_oneshot.storage.keys import Keys
 
 LIMIT_S = 30.0  # for each part but `doctor`
 README = """A report of edge-oneshot for its maintainers.
@@ -118,7 +120,8 @@ def limited(seconds: float, work: Callable[[], Any]) -> Any:
 
 
 def _private(config: Config) -> list[tuple[str, str]]:
-    secrets = of_secrets(path for path in credentials.files(config) if path != config.path)
+    paths = [path for path in credentials.files(config) if path != config.path]
+    secrets = of_secrets([*paths, config.key_path])
     found = [*of_config(config), *secrets]
     people = limited(LIMIT_S, lambda: _people(config))
     return found + [(word, "person") for word in people if isinstance(people, list)]
@@ -134,8 +137,5 @@ def _people(config: Config) -> list[str]:
         return [word for person in answer.identities for word in (person.identity, person.name)]
     if not os.access(config.gallery_path, os.R_OK):
         return []
-    copy = Copy(config.gallery_path, GALLERY)
-    try:
-        return [str(word) for row in copy.rows("SELECT identity_id, name FROM identities") for word in row]
-    finally:
-        copy.close()
+    with closing(Copy(config.gallery_path, GALLERY, keys=Keys(config.key_path))) as copy:
+        return [word for i in GalleryView(copy).identities() for word in (i.identity_id, i.name)]

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from edge_oneshot.gallery.reading import GalleryReader
 from edge_oneshot.gallery.schema import SCHEMA
-from edge_oneshot.gallery.store import Gallery, put_person, put_templates, rows_of
+from edge_oneshot.gallery.store import Gallery, GalleryView, put_person, put_templates, rows_of
 from edge_oneshot.storage.cipher import Cipher
 from edge_oneshot.storage.conversion import convert
 from edge_oneshot.storage.database import Database
@@ -24,13 +23,8 @@ def convert_gallery(path: Path, keys: Keys, key: Cipher | None) -> int:
     return lost
 
 
-class _Contents(GalleryReader):
-    def __init__(self, db: Database) -> None:
-        self._db, self._rows = db, rows_of(db)
-
-
 def _rewrite(db: Database) -> Callable[[], None]:
-    people = _Contents(db).people()
+    people = GalleryView(db).people()
 
     def write() -> None:
         rows = rows_of(db)

@@ -201,6 +201,13 @@ class Gallery(GalleryReader):
         self._log_holds_removed = not erased
 
 
+class GalleryView(GalleryReader):
+    """The people in a database that is open already."""
+
+    def __init__(self, db: Database) -> None:
+        self._db, self._rows = db, rows_of(db)
+
+
 def rows_of(db: Database) -> GalleryRows:
     """How this file holds people and templates."""
     return PlainRows() if db.cipher is None else SealedGalleryRows(db.cipher)
