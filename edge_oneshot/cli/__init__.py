@@ -24,7 +24,7 @@ COMMANDS = {
     "listen": ("listen", "Print the events that arrive at the broker."),
     "mqtt": ("mqtt", "Test the broker, make signing keys, remove retained topics."),
     "verify-event": ("verify_event", "Check the signature and the age of events."),
-    "gallery": ("gallery", "List, rename, remove, check, export and import people."),
+    "gallery": ("gallery", "List, rename, remove, check, seal, export and import people."),
     "camera": ("camera", "Test and aim the camera."),
     "model": ("model", "Show and check model bundles."),
     "config": ("config", "Show and check the configuration."),

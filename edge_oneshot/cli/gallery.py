@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import click
 
+from edge_oneshot.cli import gallery_files
 from edge_oneshot.cli.common import adaptation_words, door_words, find_config, json_option, perform, print_json, words
 from edge_oneshot.control import requests as rq
 from edge_oneshot.control.parts import AlikePair, OldEncoder
@@ -16,7 +15,11 @@ AGAIN = "edge-oneshot enroll --name … --id {} --replace"
 
 @click.group()
 def gallery() -> None:
-    """List, show, rename, remove, check, export and import people."""
+    """List, show, rename, remove, check, export and import people; seal what is stored about them."""
+
+
+for command in gallery_files.COMMANDS:
+    gallery.add_command(command)
 
 
 @gallery.command("list")
@@ -171,39 +174,3 @@ def reset_adaptation(ctx: click.Context, as_json: bool) -> None:
     """
     r = perform(find_config(ctx), rq.ResetAdaptation())
     print_json(r) if as_json else click.echo(f"erased what {r.visits} visits had taught")
-
-
-@gallery.command()
-@click.argument("file", type=click.Path(path_type=Path))
-@click.pass_context
-def export(ctx: click.Context, file: Path) -> None:
-    """Write every person to a new FILE. It holds biometric data: protect it like a key."""
-    from edge_oneshot.gallery.archive import write_document
-
-    document = perform(find_config(ctx), rq.Export()).document
-    write_document(document, file)
-    click.echo(f"wrote {len(document['identities'])} people to {file}")
-
-
-@gallery.command("import")
-@click.argument("file", type=click.Path(path_type=Path))
-@click.option("--replace", is_flag=True, help="Replace the templates of people who are enrolled already.")
-@json_option
-@click.pass_context
-def import_(ctx: click.Context, file: Path, replace: bool, as_json: bool) -> None:
-    """Enroll every person of an exported FILE, or none of them."""
-    from edge_oneshot.gallery.archive import read_document
-
-    r = perform(find_config(ctx), rq.Import(document=read_document(file), replace=replace))
-    if as_json:
-        print_json(r)
-        return
-    click.echo(f"imported {len(r.identities)} people")
-    if r.needs_enrollment:
-        click.echo(
-            f"must be enrolled again (an unknown encoder's templates): {', '.join(r.needs_enrollment)}", err=True
-        )
-    if r.old_templates:
-        click.echo(f"old templates, compared until they are enrolled again: {', '.join(r.old_templates)}", err=True)
-    if r.no_rate:
-        click.echo(f"no error rate can be stated for: {', '.join(r.no_rate)}", err=True)

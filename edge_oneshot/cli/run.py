@@ -84,8 +84,9 @@ def status(ctx: click.Context, as_json: bool) -> None:
         f"{s.device} ({s.instance}): {s.state}, up {s.uptime_s:.0f} s, {s.frames} frames, {s.fps or 0:.1f} per second"
     )
     click.echo(f"in sight: {present}, {s.present.unknown} unknown")
+    sealed = "sealed" if s.sealed else "not sealed (edge-oneshot gallery seal)"
     click.echo(
-        f"gallery: {s.gallery.identities} people, threshold {s.threshold:.3f} ({s.accepted}); "
+        f"gallery: {s.gallery.identities} people, {sealed}, threshold {s.threshold:.3f} ({s.accepted}); "
         f"broker: {s.broker or 'off'}; outbox: {s.outbox.depth} waiting"
     )
     if s.rate is not None:

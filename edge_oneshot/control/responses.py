@@ -88,6 +88,7 @@ class Checked(GalleryCounts):
     rate: StatedRate | None = out("the stated error rate, and against whom it is kept", None)
     old_encoders: list[OldEncoder] | None = out("encoders in use for people with an old template", None)
     door: DoorState | None = out("this door's own error rates; null if they cannot be measured", None)
+    sealed: bool = out("whether gallery, journal and outbox are sealed with the key of the device", False)
     adaptation: AdaptationState | None = out("to this site's strangers; null unless decision.adapt", None)
 
 
@@ -186,6 +187,7 @@ class StatusReport:
     rate: StatedRate | None = out("the stated error rate, and against whom it is kept", None)
     set_aside: dict[str, int] | None = out("rows of each file that could not be read", None)
     door: DoorState | None = out("this door's own error rates; null if they cannot be measured", None)
+    sealed: bool = out("whether gallery, journal and outbox are sealed with the key of the device", False)
     adaptation: AdaptationState | None = out("to this site's strangers; null unless decision.adapt", None)
     trends: Trends | None = out("of the last hours", None)
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
+from edge_oneshot.gallery import rollback
 from edge_oneshot.gallery.schema import SCHEMA
-from edge_oneshot.gallery.store import Gallery, GalleryView, put_person, put_templates, rows_of
+from edge_oneshot.gallery.store import GalleryView, put_person, put_templates, rows_of
 from edge_oneshot.storage.cipher import Cipher
 from edge_oneshot.storage.conversion import convert
 from edge_oneshot.storage.database import Database
@@ -19,7 +21,8 @@ def convert_gallery(path: Path, keys: Keys, key: Cipher | None) -> int:
     Everything is changed in one transaction, while no other process has the file open. Raises StorageError.
     """
     lost = convert(path, SCHEMA, keys, key, _rewrite)
-    Gallery(path, keys).close()  # it can be opened, and the counter outside it follows
+    with closing(Database(path, SCHEMA, keys=keys)) as db:
+        rollback.check(db, keys)  # the counter outside the gallery follows
     return lost
 
 

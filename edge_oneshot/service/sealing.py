@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -87,21 +88,24 @@ def _convert(config: Config, keys: Keys, key: Cipher | None) -> int:
     """The gallery comes last: while it is plain, a plain journal or outbox is no surprise."""
     lenient = Keys(keys.path, required=False)
     for path, schema in private_files(config):
-        try:
+        with _alone():
             convert(path, schema, lenient, key)
-        except StorageError as e:
-            raise StorageError(f"{e.message}; nothing was changed in it", _hint(e)) from None
         delete_moved_aside(path)  # they may name people, too
-    try:
+    with _alone():
         return convert_gallery(config.gallery_path, keys, key)
+
+
+@contextmanager
+def _alone() -> Iterator[None]:
+    try:
+        yield
     except StorageError as e:
-        raise StorageError(e.message, _hint(e)) from None
-
-
-def _hint(e: StorageError) -> str:
-    if "another process has locked it" in e.message:
-        return "stop every daemon of this device, then run the same command again: sudo systemctl stop 'edge-oneshot*'"
-    return e.hint
+        if "another process has locked it" in e.message:
+            stop = (
+                "stop every daemon of this device, then run the same command again: sudo systemctl stop 'edge-oneshot*'"
+            )
+            raise StorageError(e.message, stop) from None
+        raise
 
 
 def _pending(keys: Keys) -> Cipher:

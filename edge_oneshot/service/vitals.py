@@ -133,6 +133,7 @@ class Vitals:
             "target_fpir": threshold.target_fpir,
             "rate": threshold.rate.message(),
             "threshold_extrapolated": threshold.extrapolated,
+            "sealed": recognizer.people.gallery.sealed,
             "old_templates": len(recognizer.people.old),
         }
         return from_json(StatusReport, fields, "status", strict=False)

@@ -87,7 +87,11 @@ def new_key() -> bytes:
 
 def write_key(path: Path, key: bytes) -> None:
     """Write a new key file, mode 0600, and wait until the disk has it. Raises OSError; FileExistsError if there is one."""
-    text = f"{_KIND}:{base64.urlsafe_b64encode(key).decode()}\n"
+    write_text(path, f"{_KIND}:{base64.urlsafe_b64encode(key).decode()}\n")
+
+
+def write_text(path: Path, text: str) -> None:
+    """As `write_key`, for the text of another kind of key."""
     with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
         file.write(text)
         file.flush()
@@ -115,6 +119,24 @@ def read_key(path: Path) -> bytes:
             "restore the key from your backup",
         )
     return key
+
+
+def key_from(secret: bytes, use: str) -> bytes:
+    """The key of one use of a shared secret (HKDF-SHA256)."""
+    return _derive(secret, use.encode())
+
+
+def x25519(private: bytes, other: bytes | None) -> tuple[bytes, bytes]:
+    """(own public key, secret shared with the owner of the public key `other`), 32 bytes each (RFC 7748).
+
+    private: 32 random bytes. other: None: no secret. Raises ValueError for a public key with which every secret is zero.
+    """
+    _aesgcm()
+    from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
+
+    key = X25519PrivateKey.from_private_bytes(private)
+    shared = b"" if other is None else key.exchange(X25519PublicKey.from_public_bytes(other))
+    return key.public_key().public_bytes_raw(), shared
 
 
 def _derive(key: bytes, use: bytes) -> bytes:

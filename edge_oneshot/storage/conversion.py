@@ -14,6 +14,7 @@ from edge_oneshot.storage.keys import Keys
 from edge_oneshot.storage.rows import DIGEST, count_again, sql_name
 from edge_oneshot.storage.sealed import SEAL
 
+BUSY_TIMEOUT_S = 5.0  # a command that is just ending has the file open; a daemon does not end
 Rewrite = Callable[[Database], Callable[[], None]]
 
 
@@ -24,7 +25,7 @@ class Alone(Database):
     """
 
     def __init__(self, path: Path, schema: Schema, keys: Keys) -> None:
-        super().__init__(path, replace(schema, wal=True, synchronous="FULL"), keys=keys)
+        super().__init__(path, replace(schema, wal=True, synchronous="FULL", busy_timeout_s=BUSY_TIMEOUT_S), keys=keys)
 
     def _connect(self) -> sqlite3.Connection:
         db = super()._connect()

@@ -76,7 +76,7 @@ class Opening(SealedRows):
             self._repair(foreign)
             self._begin_seal()
         self._seen = int(self._pragma("data_version"))
-        self.check_seal()
+        broken = self.cipher is not None and not self.seal_holds()  # before a step of the schema writes it anew
         if not self.read_only:
             self._migrate()
             self.tables = tables_of(db)
@@ -89,7 +89,10 @@ class Opening(SealedRows):
         if self._emptied and not self.read_only:
             self._emptied = False
             self.note("file", f"{self.path} had 0 bytes: what it held is lost")
+        before = self.count_set_aside()
         self.verify()
+        if broken and self.count_set_aside() == before:  # else it is known what was changed
+            self.note_seal()
         if not self.read_only and schema.wal:
             self.log_emptied = self.truncate_log(0.0)
 

@@ -19,6 +19,7 @@ from edge_oneshot.storage.rows import DIGEST, Row, Rows, row_digest
 log = logging.getLogger(__name__)
 
 SEAL = "seal"  # the table
+CHANGED = "rows were changed, deleted, or put back from an older copy"
 MARK = 0x02000000  # this bit of application_id is set in a sealed file, so that no earlier release opens it
 CREATE = (
     f"CREATE TABLE {SEAL} (id INTEGER PRIMARY KEY CHECK (id = 1), key_id TEXT NOT NULL, counter INTEGER NOT NULL, "
@@ -64,19 +65,16 @@ class SealedRows(Rows):
         return int(self.rows(f"SELECT counter FROM {SEAL}")[0][0]) if self.cipher is not None else 0
 
     def check_seal(self) -> None:
-        """Note rows that were deleted or put back by another program, and seal what is there."""
-        if self.cipher is None or self._seal_holds():
-            return
+        """Note rows that were changed, deleted or put back by another program, and seal what is there."""
+        if self.cipher is not None and not self.seal_holds():
+            self.note_seal()
+
+    def note_seal(self, what: str = CHANGED, counter: int = 0) -> None:
+        """Count a breach of the seal among the rows that are set aside. counter: what it counts at least from now on."""
+        log.error("%s %s: its seal is broken: %s", self.kind, self.path, what)
         if self.read_only:
             self._skipped.add((SEAL,))
             return
-        with self.together():
-            if not self._seal_holds():  # else another process was committing
-                self.note_seal("rows were deleted, or put back from an older copy")
-
-    def note_seal(self, what: str, counter: int = 0) -> None:
-        """Count a breach of the seal among the rows that are set aside. counter: what it counts at least from now on."""
-        log.error("%s %s: its seal is broken: %s", self.kind, self.path, what)
         with self.together():
             self.note(SEAL, what)
             self.write_seal(counter)
@@ -91,7 +89,8 @@ class SealedRows(Rows):
         self.execute(CREATE)
         self.execute(f"INSERT INTO {SEAL} VALUES (1, ?, 0, x'')", (self.key_id,))
 
-    def _seal_holds(self) -> bool:
+    def seal_holds(self) -> bool:
+        """Whether the rows are those that the last transaction of this program has left."""
         with self.snapshot():
             stored = self.rows(f"SELECT key_id, counter, rows FROM {SEAL}")
             if len(stored) != 1 or not isinstance(stored[0][2], bytes) or stored[0][0] != self.key_id:
