@@ -110,6 +110,12 @@ class GalleryConfig:
         "credential gallery-key comes first",
         path="file",
     )
+    keep_capture: str = _key(
+        "off",
+        "sealed: keep the aligned pictures of an enrollment, sealed and never shown, so that a new encoder needs no new enrollment "
+        "(`gallery migrate`); needs a sealed gallery; off: keep none, and delete those that were kept",
+        choices=("off", "sealed"),
+    )
 
 
 FPIR_FROM, FPIR_TO = 1e-7, 0.5

@@ -78,6 +78,8 @@ class OldEncoder:
     threshold: float
     growth: GrowthState | None = out("error rates now; null without a cohort", None)
     rate: StatedRate | None = out("the stated error rate, and against whom this encoder keeps it", None)
+    until: str | None = out("releases up to this date contain the encoder; null for a bundle of your own", None)
+    can_migrate: tuple[str, ...] = out("of `identities`, those whose templates `migrate` can make anew", ())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -93,6 +93,14 @@ class Checked(GalleryCounts):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Migrated:
+    identities: list[str] = out("people whose templates were made anew")
+    left: int = out("people whose templates can be made anew, too: send the request again")
+    needs_enrollment: list[str] = out("people with an old template of whom no captures are kept")
+    no_rate: tuple[str, ...] = out("of `identities`, those for whom no error rate can be stated", ())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DoorReset:
     visits: int = out("visits whose counts were erased")
     threshold: float = out("in force from now on")

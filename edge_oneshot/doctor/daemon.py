@@ -68,7 +68,7 @@ def gallery(config: Config, state: StatusReport) -> Iterator[Finding]:
             "gallery",
             f"{state.old_templates} of {state.gallery.identities} people have an old template: its encoder runs beside the "
             "current one for each face",
-            "enroll them again; `edge-oneshot gallery check` lists them",
+            "`edge-oneshot gallery check` lists them, and says who can be migrated and who must enroll again",
         )
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
-from edge_oneshot.gallery import rollback
+from edge_oneshot.gallery import captures, rollback
 from edge_oneshot.gallery.schema import SCHEMA
 from edge_oneshot.gallery.store import GalleryView, put_person, put_templates, rows_of
 from edge_oneshot.storage.cipher import Cipher
@@ -27,14 +27,16 @@ def convert_gallery(path: Path, keys: Keys, key: Cipher | None) -> int:
 
 
 def _rewrite(db: Database) -> Callable[[], None]:
-    people = GalleryView(db).people()
+    view = GalleryView(db)
+    people = [(person, view.captures_of(person.identity.identity_id)) for person in view.people()]
 
     def write() -> None:
         rows = rows_of(db)
-        for table in ("templates", "identities"):
+        for table in ("templates", "identities", captures.TABLE):
             db.execute(f"DELETE FROM {table}")
-        for person in people:
+        for person, kept in people:
             put_person(db, rows, person.identity, person.created_at)
             put_templates(db, rows, person.templates)
+            captures.write(db, rows, person.identity.identity_id, kept)  # a plain gallery keeps none
 
     return write

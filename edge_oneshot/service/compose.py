@@ -15,10 +15,11 @@ from edge_oneshot.cameras.latest import LatestFrame
 from edge_oneshot.config import Config
 from edge_oneshot.control.protocol import RequestSource
 from edge_oneshot.control.server import ControlServer
-from edge_oneshot.errors import ControlError
+from edge_oneshot.errors import ControlError, StorageError
 from edge_oneshot.events.journal import Journal
 from edge_oneshot.events.outbox import Outbox
 from edge_oneshot.gallery.site import erase
+from edge_oneshot.gallery.store import Gallery
 from edge_oneshot.matching.track import Tracker
 from edge_oneshot.mqtt.client import MqttLink
 from edge_oneshot.mqtt.commands import MqttRequests, acl_lines
@@ -128,6 +129,14 @@ def control(config: Config) -> Iterator[list[RequestSource]]:
         yield [server]
 
 
+def forget_captures(gallery: Gallery) -> None:
+    """Delete what was kept before gallery.keep_capture was switched off. On a full or read-only disk the next start does it."""
+    try:
+        gallery.forget_captures()
+    except StorageError as e:
+        log.error("kept captures cannot be deleted now: %s", e)
+
+
 def run_daemon(load: Callable[[], Config]) -> int:
     """Run until SIGTERM, SIGINT or the end of a file. Raises the error that prevents a start, or that ends the daemon.
 
@@ -151,6 +160,8 @@ def run_daemon(load: Callable[[], Config]) -> int:
         closing(Journal(config.explain_path, config.decision, Keys(config.key_path))) as journal,
         open_door(config, recognizer) as measured,
     ):
+        if config.gallery.keep_capture == "off":
+            forget_captures(recognizer.people.gallery)
         daemon = Daemon(
             config,
             recognizer,
