@@ -272,6 +272,14 @@ else
     install -m 0640 -g edge-oneshot "$current/default.toml" "$config/default.toml"
     note "created, with every key at its default"
 fi
+if [ ! -e "$state/gallery.sqlite" ] && [ ! -e "$config/keys/gallery.key" ]; then
+    # Before anybody is enrolled: what is stored about people is encrypted from the beginning.
+    if setpriv --reuid=edge-oneshot --regid=edge-oneshot --clear-groups env HOME=/ "$link" --config "$config/default.toml" gallery seal >"$work/log" 2>&1; then
+        note "the gallery is sealed with the key $config/keys/gallery.key: keep a copy of it elsewhere"
+    else
+        note "the gallery is not sealed: $(head -n 1 "$work/log"); later: sudo -u edge-oneshot edge-oneshot gallery seal"
+    fi
+fi
 faulty=''
 for file in "$config"/*.toml; do
     "$link" --config "$file" config check >/dev/null || faulty=yes
