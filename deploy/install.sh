@@ -83,8 +83,9 @@ remove_program() {
         return
     fi
     say "removing configuration, gallery with every enrolled person, credentials and user"
-    rm -rf "$config" "$state" /var/lib/edge-oneshot-web /etc/systemd/system/edge-oneshot.service.d /etc/systemd/system/edge-oneshot@*.service.d
-    rm -f /etc/credstore/edge-oneshot.*.mqtt-password /etc/credstore.encrypted/edge-oneshot.*
+    rm -rf "$config" "$state" /var/lib/edge-oneshot-web
+    rm -rf /etc/systemd/system/edge-oneshot.service.d /etc/systemd/system/edge-oneshot@*.service.d /etc/systemd/system/edge-oneshot-web.service.d
+    rm -f /etc/credstore/edge-oneshot.* /etc/credstore.encrypted/edge-oneshot.*
     if getent passwd edge-oneshot-web >/dev/null; then userdel edge-oneshot-web; fi
     if getent passwd edge-oneshot >/dev/null; then userdel edge-oneshot; fi
     if getent group edge-oneshot >/dev/null; then groupdel edge-oneshot; fi

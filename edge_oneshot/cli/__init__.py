@@ -30,6 +30,7 @@ COMMANDS = {
     "config": ("config", "Show and check the configuration."),
     "web": ("web", "Serve the local page, and manage its accounts."),
     "doctor": ("doctor", "Check everything that the daemon needs."),
+    "support-report": ("support_report", "Write a report for the maintainers, without personal data."),
     "explain": ("explain", "Show why tracks were published as they were, or not."),
     "visits": ("visits", "List visits, say who it was, manage pictures of visits."),
     "calibrate": ("calibrate", "Fit the thresholds to your own cohort of strangers."),

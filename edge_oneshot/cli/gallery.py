@@ -151,8 +151,39 @@ def _print_old(old: OldEncoder) -> None:
     click.echo(f"{len(old.identities)} people are compared by {old.encoder}, threshold {old.threshold:.3f}{found}")
     if old.rate is not None:
         click.echo(f"stated for them: {words(old.rate)}")
+    until = "" if old.until is None else f"; releases up to {old.until} contain this encoder"
+    if len(old.can_migrate) < len(old.identities):
+        click.echo(f"without kept captures only a new enrollment replaces an old template{until}")
     for identity in old.identities:
-        click.echo(f"old template: {identity}: {AGAIN.format(identity)}")
+        fix = "edge-oneshot gallery migrate" if identity in old.can_migrate else AGAIN.format(identity)
+        click.echo(f"old template: {identity}: {fix}")
+
+
+@gallery.command(short_help="Make old templates anew with the present encoder.")
+@json_option
+@click.pass_context
+def migrate(ctx: click.Context, as_json: bool) -> None:
+    """Make the templates of an old encoder anew with the present one, from captures that were kept (gallery.keep_capture).
+
+    Each person is compared by the old template until the new one is stored. An interrupted migration continues when the command
+    is run again. The others must be enrolled again.
+    """
+    config, done, no_rate = find_config(ctx), list[str](), list[str]()
+    while True:
+        r = perform(config, rq.Migrate())
+        done += r.identities
+        no_rate += r.no_rate
+        if not (r.left and r.identities):
+            break
+        click.echo(f"{len(done)} people migrated, {r.left} left", err=True)
+    if as_json:
+        print_json({"identities": done, "needs_enrollment": r.needs_enrollment, "no_rate": no_rate})
+        return
+    click.echo(f"migrated {len(done)} people")
+    for identity in no_rate:
+        click.echo(f"no rate: {identity}: no error rate can be stated", err=True)
+    for identity in r.needs_enrollment:
+        click.echo(f"enroll again: {identity} (no captures are kept): {AGAIN.format(identity)}", err=True)
 
 
 def _cost(pair: AlikePair, fnmr: float | None) -> str:

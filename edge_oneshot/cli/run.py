@@ -15,6 +15,7 @@ from edge_oneshot.cli.common import (
     perform,
     print_json,
     start_logging,
+    trend_words,
     words,
 )
 from edge_oneshot.control import requests as rq
@@ -94,5 +95,7 @@ def status(ctx: click.Context, as_json: bool) -> None:
         click.echo(door_words(s.door, s.rate))
     if s.adaptation is not None:
         click.echo(adaptation_words(s.adaptation))
+    if s.trends is not None:
+        click.echo(trend_words(s.trends))
     for stage, ms in s.stages_ms.items():
         click.echo(f"  {stage:8} p50 {ms.p50:7.2f} ms   p95 {ms.p95:7.2f} ms")

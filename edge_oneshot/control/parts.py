@@ -79,6 +79,8 @@ class OldEncoder:
     threshold: float
     growth: GrowthState | None = out("error rates now; null without a cohort", None)
     rate: StatedRate | None = out("the stated error rate, and against whom this encoder keeps it", None)
+    until: str | None = out("releases up to this date contain the encoder; null for a bundle of your own", None)
+    can_migrate: tuple[str, ...] = out("of `identities`, those whose templates `migrate` can make anew", ())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -143,6 +145,29 @@ class OutboxState:
     dropped: int
     refused: int
     fault: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trend:
+    """How one measure has developed over the last hours."""
+
+    first: float
+    last: float
+    least: float
+    most: float
+    per_hour: float | None = out("slope (Theil-Sen); null for less than an hour")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trends:
+    """Samples of the last day at most, one in five minutes. A measure is null where the system does not state it."""
+
+    hours: float = out("between the first and the last sample")
+    rss_bytes: Trend | None = out("resident memory")
+    threads: Trend | None
+    files: Trend | None = out("open file descriptors")
+    disk_free_bytes: Trend | None = out("free on the disk of the state folder")
+    outbox_depth: Trend | None = out("undelivered events")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -24,6 +24,7 @@ from edge_oneshot.control.responses import (
     Forgotten,
     Identified,
     Imported,
+    Migrated,
     Paused,
     People,
     PersonDetails,
@@ -118,6 +119,14 @@ class Check(Request[Checked]):
 
     verb = "check"
     response = Checked
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Migrate(Request[Migrated]):
+    """Make old templates anew with the present encoder, from captures that were kept (gallery.keep_capture)."""
+
+    verb = "migrate"
+    response = Migrated
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -265,6 +274,7 @@ REQUESTS: dict[str, type[AnyRequest]] = {
             Rename,
             Forget,
             Check,
+            Migrate,
             ResetDoor,
             ResetAdaptation,
             Export,

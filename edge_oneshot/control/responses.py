@@ -21,6 +21,7 @@ from edge_oneshot.control.parts import (
     PersonSummary,
     StatedRate,
     TemplateDetails,
+    Trends,
     ViewedFace,
 )
 
@@ -89,6 +90,14 @@ class Checked(GalleryCounts):
     door: DoorState | None = out("this door's own error rates; null if they cannot be measured", None)
     sealed: bool = out("whether gallery, journal and outbox are sealed with the key of the device", False)
     adaptation: AdaptationState | None = out("to this site's strangers; null unless decision.adapt", None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Migrated:
+    identities: list[str] = out("people whose templates were made anew")
+    left: int = out("people whose templates can be made anew, too: send the request again")
+    needs_enrollment: list[str] = out("people with an old template of whom no captures are kept")
+    no_rate: tuple[str, ...] = out("of `identities`, those for whom no error rate can be stated", ())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -188,6 +197,7 @@ class StatusReport:
     door: DoorState | None = out("this door's own error rates; null if they cannot be measured", None)
     sealed: bool = out("whether gallery, journal and outbox are sealed with the key of the device", False)
     adaptation: AdaptationState | None = out("to this site's strangers; null unless decision.adapt", None)
+    trends: Trends | None = out("of the last hours", None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -64,6 +64,7 @@ def examine(config: Config, probe_limit_s: float = 60.0) -> Iterator[Finding]:
     if state is not None:
         yield daemon.camera(state)
         yield from daemon.gallery(config, state)
+        yield from daemon.trends(state)
     yield within(BROKER_LIMIT_S, "broker", lambda: broker.check(config, state))
     yield device.clock()
     yield from device.permissions(config)

@@ -6,10 +6,9 @@ from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
-from edge_oneshot.gallery import rollback
-from edge_oneshot.gallery.reading import GalleryReader
+from edge_oneshot.gallery import captures, rollback
 from edge_oneshot.gallery.schema import SCHEMA
-from edge_oneshot.gallery.store import put_person, put_templates, rows_of
+from edge_oneshot.gallery.store import GalleryView, put_person, put_templates, rows_of
 from edge_oneshot.storage.cipher import Cipher
 from edge_oneshot.storage.conversion import convert
 from edge_oneshot.storage.database import Database
@@ -27,20 +26,17 @@ def convert_gallery(path: Path, keys: Keys, key: Cipher | None) -> int:
     return lost
 
 
-class _Contents(GalleryReader):
-    def __init__(self, db: Database) -> None:
-        self._db, self._rows = db, rows_of(db)
-
-
 def _rewrite(db: Database) -> Callable[[], None]:
-    people = _Contents(db).people()
+    view = GalleryView(db)
+    people = [(person, view.captures_of(person.identity.identity_id)) for person in view.people()]
 
     def write() -> None:
         rows = rows_of(db)
-        for table in ("templates", "identities"):
+        for table in ("templates", "identities", captures.TABLE):
             db.execute(f"DELETE FROM {table}")
-        for person in people:
+        for person, kept in people:
             put_person(db, rows, person.identity, person.created_at)
             put_templates(db, rows, person.templates)
+            captures.write(db, rows, person.identity.identity_id, kept)  # a plain gallery keeps none
 
     return write

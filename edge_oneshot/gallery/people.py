@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 import numpy as np
 
 from edge_oneshot.errors import GalleryError, StorageError
-from edge_oneshot.gallery.store import Gallery
+from edge_oneshot.gallery.store import NOTHING, Gallery
 from edge_oneshot.matching.adaptation import Adaptation
 from edge_oneshot.matching.compare import References
 from edge_oneshot.matching.no_rate import applies
@@ -180,12 +180,18 @@ class People:
     # ---- changes; the references, and the threshold that follows them, are read again after each
 
     def add(
-        self, identity: Identity, templates: Sequence[Template], *, replace: bool = False, beside: bool = False
+        self,
+        identity: Identity,
+        templates: Sequence[Template],
+        *,
+        replace: bool = False,
+        beside: bool = False,
+        captures: Mapping[str, bytes] = NOTHING,
     ) -> None:
         """As Gallery.add. beside: keep the person's templates of the current encoder (`check_free`)."""
         self.check_free(identity, replace=replace, beside=beside)
         kept = self._own(identity) if beside else []
-        self.gallery.add(identity, [*kept, *templates], replace=replace or beside)
+        self.gallery.add(identity, [*kept, *templates], replace=replace or beside, captures=captures)
         self._read_again(identity.identity_id)
 
     def check_free(self, identity: Identity, *, replace: bool = False, beside: bool = False) -> None:

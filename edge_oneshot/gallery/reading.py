@@ -10,6 +10,7 @@ from datetime import datetime
 from typing import TypeVar
 
 from edge_oneshot.errors import GalleryError
+from edge_oneshot.gallery import captures
 from edge_oneshot.gallery.rows import GalleryRows
 from edge_oneshot.storage.cipher import Cipher
 from edge_oneshot.storage.database import Database, Row, Value
@@ -74,6 +75,17 @@ class GalleryReader:
     def templates_of(self, identity_id: str) -> list[Template]:
         """All templates of one identity; none if it is unknown."""
         return self._templates("WHERE identity_id = ?", (self._rows.key(identity_id),))
+
+    def captures_of(self, identity_id: str) -> dict[str, bytes]:
+        """template_id -> what was kept of its captures (gallery/captures.py). The person must have been read by this object."""
+        try:
+            return captures.read(self._db, self._rows, identity_id)
+        except KeyError:  # the row of the person, which held the key, was set aside
+            return {}
+
+    def with_captures(self) -> frozenset[str]:
+        """What stands in the file (`stored_as`) for the people of whom captures are kept."""
+        return frozenset(captures.owners(self._db))
 
     def _templates(self, where: str, values: Sequence[Value]) -> list[Template]:
         """Those of the people that `where` selects, which must be a clause for both tables."""

@@ -35,5 +35,14 @@ SCHEMA = Schema(
         ("ALTER TABLE templates ADD COLUMN no_rate INTEGER NOT NULL DEFAULT 0 CHECK (no_rate IN (0, 1))",),
         (Checksum("identities"), Checksum("templates")),
         (Count("identities"), Count("templates")),
+        (
+            """CREATE TABLE captures (  -- of sealed galleries only (gallery/captures.py)
+                template_id TEXT PRIMARY KEY,
+                identity_id TEXT NOT NULL,
+                sealed      BLOB NOT NULL
+            ) STRICT""",
+            Checksum("captures"),
+            Count("captures"),
+        ),
     ),
 )

@@ -10,11 +10,13 @@ from __future__ import annotations
 import contextlib
 import logging
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
+from types import MappingProxyType
 
 from edge_oneshot.errors import GalleryError, StorageError
+from edge_oneshot.gallery import captures as kept_captures
 from edge_oneshot.gallery import rollback
 from edge_oneshot.gallery.reading import Enrolled, GalleryReader, unknown_id
 from edge_oneshot.gallery.rows import GalleryRows, PlainRows
@@ -33,6 +35,7 @@ log = logging.getLogger(__name__)
 _TEMPLATE = "template_id, identity_id, encoder_id, vector, quality, created_at, no_rate"
 _IDENTITY = "identity_id, name, created_at"
 
+NOTHING: Mapping[str, bytes] = MappingProxyType({})
 REOPEN_S = 10.0  # between two attempts to open a file whose disk was full or read-only
 
 
@@ -43,9 +46,9 @@ class Gallery(GalleryReader):
     and the others are used. If the disk is full or read-only, `fault` says so, and the gallery can be read but not changed.
     """
 
-    def __init__(self, path: Path, keys: Keys = NO_KEYS) -> None:
-        """keys: of a sealed gallery. A new gallery is sealed if there is a current key."""
-        self.path, self._keys = path, keys
+    def __init__(self, path: Path, keys: Keys = NO_KEYS, *, keep_captures: bool = False) -> None:
+        """keys: of a sealed gallery. A new gallery is sealed if there is a current key. keep_captures: as `keeps_captures`."""
+        self.path, self._keys, self._keep_captures = path, keys, keep_captures
         self.fault: StorageError | None = None  # why the gallery cannot be changed
         self._opened, self._tried = 0, 0.0
         self._log_holds_removed = False  # the write-ahead log may still contain templates that were removed
@@ -104,6 +107,11 @@ class Gallery(GalleryReader):
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    @property
+    def keeps_captures(self) -> bool:
+        """Whether enrollments pass their captures to `add`. Only a sealed gallery keeps them."""
+        return self._keep_captures and self.sealed
+
     def version(self) -> int:
         """A number that changes when another connection has committed: a cheap test whether to read again.
 
@@ -119,17 +127,33 @@ class Gallery(GalleryReader):
 
     # ---- writing
 
-    def add(self, identity: Identity, templates: Sequence[Template], *, replace: bool = False) -> None:
-        """Store a person, all or nothing. Raises GalleryError if the id or the name is in use, unless `replace`."""
-        self.add_all([(identity, templates)], replace=replace)
+    def add(
+        self,
+        identity: Identity,
+        templates: Sequence[Template],
+        *,
+        replace: bool = False,
+        captures: Mapping[str, bytes] = NOTHING,
+    ) -> None:
+        """Store a person, all or nothing. Raises GalleryError if the id or the name is in use, unless `replace`.
 
-    def add_all(self, people: Sequence[tuple[Identity, Sequence[Template]]], *, replace: bool = False) -> None:
+        captures: template_id -> what is kept of its captures, in a sealed gallery. Those of templates that stay are kept.
+        """
+        self.add_all([(identity, templates)], replace=replace, captures=captures)
+
+    def add_all(
+        self,
+        people: Sequence[tuple[Identity, Sequence[Template]]],
+        *,
+        replace: bool = False,
+        captures: Mapping[str, bytes] = NOTHING,
+    ) -> None:
         """Store several people in one transaction. Raises GalleryError as `add` does; then nothing is stored."""
         with self._writable().transaction():
             taken = Taken(self._alike(people[0][0]) if len(people) == 1 else self.identities())
             for identity, templates in people:
                 taken.check_free(identity, replace=replace)
-                self._add(identity, templates, replace)
+                self._add(identity, templates, replace, captures)
                 taken.add(identity)
         rollback.store(self._db, self._keys)
         if replace:
@@ -139,8 +163,11 @@ class Gallery(GalleryReader):
         """Raises GalleryError if the id or the name is in use. `replace` allows the same person, by id and name."""
         Taken(self._alike(identity)).check_free(identity, replace=replace)
 
-    def _add(self, identity: Identity, templates: Sequence[Template], replace: bool) -> None:
+    def _add(
+        self, identity: Identity, templates: Sequence[Template], replace: bool, captures: Mapping[str, bytes]
+    ) -> None:
         key = self._rows.key(identity.identity_id)
+        kept = {**self.captures_of(identity.identity_id), **captures}
         self._db.execute("DELETE FROM templates WHERE identity_id = ?", (key,))
         for template in templates:
             if self._db.rows("SELECT 1 FROM templates WHERE template_id = ?", (template.template_id,)):
@@ -154,6 +181,17 @@ class Gallery(GalleryReader):
         if replace:
             self._delete_set_aside(identity.identity_id)
         put_templates(self._db, self._rows, templates)
+        own = {t.template_id: kept[t.template_id] for t in templates if t.template_id in kept}
+        kept_captures.write(self._db, self._rows, identity.identity_id, own)
+
+    def forget_captures(self) -> None:
+        """Delete all kept captures and overwrite their bytes."""
+        if not self.with_captures():
+            return
+        with self._writable().transaction():
+            self._db.execute(f"DELETE FROM {kept_captures.TABLE}")
+        rollback.store(self._db, self._keys)
+        self._erase_removed(1.0)
 
     def rename(self, identity_id: str, name: str) -> None:
         """Change the name; the id stays. Raises GalleryError if the id is unknown or the name is in use."""
@@ -178,6 +216,7 @@ class Gallery(GalleryReader):
         with self._writable().transaction():
             removed = self._db.execute("DELETE FROM identities WHERE identity_id = ?", (key,))
             removed += self._db.execute("DELETE FROM templates WHERE identity_id = ?", (key,))
+            self._db.execute(f"DELETE FROM {kept_captures.TABLE} WHERE identity_id = ?", (key,))
             if not removed:
                 raise unknown_id(identity_id)
             self._delete_set_aside(identity_id)
@@ -199,6 +238,13 @@ class Gallery(GalleryReader):
                 "%s: another program is reading; the removed templates are overwritten when it has finished", self.path
             )
         self._log_holds_removed = not erased
+
+
+class GalleryView(GalleryReader):
+    """The people in a database that is open already."""
+
+    def __init__(self, db: Database) -> None:
+        self._db, self._rows = db, rows_of(db)
 
 
 def rows_of(db: Database) -> GalleryRows:

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 from edge_oneshot.config import SYSTEM_DIR, Config, load_config
-from edge_oneshot.errors import ModelError
+from edge_oneshot.errors import ConfigError, ModelError
 from edge_oneshot.gallery.site import Site
 from edge_oneshot.gallery.store import Gallery
 from edge_oneshot.matching.threshold import Rule, Strangers, Target
@@ -134,7 +134,15 @@ def open_site(config: Config, encoder: TwinEncoder) -> Site | None:
 def open_gallery(config: Config, path: str | os.PathLike[str] | None = None) -> Gallery:
     """The configured gallery, or another one. Raises StorageError, ConfigError."""
     if path is None:
-        return Gallery(config.gallery_path, Keys(config.key_path))
+        keep = config.gallery.keep_capture == "sealed"
+        gallery = Gallery(config.gallery_path, Keys(config.key_path), keep_captures=keep)
+        if keep and not gallery.sealed:
+            gallery.close()
+            raise ConfigError(
+                'gallery.keep_capture: expected "off", since the gallery is not sealed, got "sealed"',
+                'stop the service and run `edge-oneshot gallery seal`, or set gallery.keep_capture = "off"',
+            )
+        return gallery
     path = Path(path)
     # Another gallery may be sealed with the key of the device, but need not be.
     return Gallery(path, Keys(config.key_path, required=False) if path.exists() else NO_KEYS)

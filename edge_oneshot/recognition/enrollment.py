@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
 import numpy as np
@@ -28,6 +28,7 @@ class Enrollment:
     the best frames of the burst, used or not; None for a single frame. A low self_score predicts missed matches: the
     person moved, or two people took turns. older: the best frame by the encoders of old templates, to compare it with
     the people who still have one. own_score: the score against the templates that the person had; None: there were none.
+    samples: the captures that the template was made of.
     """
 
     identity: Identity
@@ -37,6 +38,7 @@ class Enrollment:
     self_score: float | None = None
     older: tuple[Embedding, ...] = ()
     own_score: float | None = None
+    samples: tuple[Sample, ...] = field(default=(), repr=False, compare=False)
 
 
 Found = tuple[Sample | None, tuple[Fault, ...]]
@@ -85,7 +87,7 @@ def enroll_from_frame(
     enrollment = make_enrollment(
         pipeline, pipeline.encode(sample), sample.quality, identity, references, accept_no_rate
     )
-    return replace(enrollment, older=pipeline.encode_older(sample))
+    return replace(enrollment, older=pipeline.encode_older(sample), samples=(sample,))
 
 
 def probe_from_frame(pipeline: Pipeline, frame: Frame) -> Sample:
@@ -201,12 +203,13 @@ class CaptureSession:
         """Pool the best frames that match the very best one into one template; the lowest score against it is the self_score."""
         samples = sorted((s for s, _ in self._good), key=merit, reverse=True)[:POOLED_FRAMES]
         embeddings = [self._pipeline.encode(s) for s in samples]
-        best, vectors = embeddings[0], np.stack([e.vector for e in embeddings])
+        best, vectors, used = embeddings[0], np.stack([e.vector for e in embeddings]), samples[:1]
         comparator, frames = self._pipeline.encoder.card.comparator, 1
         if comparator.kind == "cosine":  # pooling was measured for unit vectors only
             same = score_all(comparator, vectors, best.vector) >= self._threshold
             same[0] = True
             best, frames = pooled(vectors[same], best.encoder_id), int(same.sum())
+            used = [s for s, one in zip(samples, same, strict=True) if one]
         enrollment = make_enrollment(
             self._pipeline, best, samples[0].quality, self._identity, self._references, self._accept_no_rate
         )
@@ -216,6 +219,7 @@ class CaptureSession:
             frames=frames,
             self_score=float(scores.min()) if len(scores) > 1 else None,
             older=self._pipeline.encode_older(samples[0]),
+            samples=tuple(used),
         )
 
 

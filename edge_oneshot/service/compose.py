@@ -15,11 +15,12 @@ from edge_oneshot.cameras.latest import LatestFrame
 from edge_oneshot.config import Config
 from edge_oneshot.control.protocol import RequestSource
 from edge_oneshot.control.server import ControlServer
-from edge_oneshot.errors import ControlError
+from edge_oneshot.errors import ControlError, StorageError
 from edge_oneshot.events.journal import Journal
 from edge_oneshot.events.labels import Labels
 from edge_oneshot.events.outbox import Outbox
 from edge_oneshot.gallery.site import erase
+from edge_oneshot.gallery.store import Gallery
 from edge_oneshot.matching.track import Tracker
 from edge_oneshot.mqtt.client import MqttLink
 from edge_oneshot.mqtt.commands import MqttRequests, acl_lines
@@ -33,6 +34,7 @@ from edge_oneshot.service.album import open_album
 from edge_oneshot.service.daemon import Daemon
 from edge_oneshot.service.door import open_door
 from edge_oneshot.service.key import with_key
+from edge_oneshot.service.journald import connected
 from edge_oneshot.service.pictures import ahead_of_loop
 from edge_oneshot.service.records import Records
 from edge_oneshot.service.reload import HangUp, plan
@@ -61,8 +63,9 @@ def reporter(config: Config) -> Iterator[tuple[Reporter, list[RequestSource]]]:
     On leaving, `offline` is published and the outbox closed.
     """
     mqtt = config.mqtt
+    named = config.device.log_identities or not connected()
     if not mqtt.enabled:
-        yield Reporter(), []
+        yield Reporter(named=named), []
         return
     outbox = Outbox(
         config.outbox_path,
@@ -85,7 +88,7 @@ def reporter(config: Config) -> Iterator[tuple[Reporter, list[RequestSource]]]:
         link.publish_with(StatePublisher(link, home))
         link.start()
         try:
-            yield Reporter(outbox.events, link), sources
+            yield Reporter(outbox.events, link, named=named), sources
         finally:
             link.stop()
     finally:
@@ -142,6 +145,14 @@ def open_records(config: Config) -> Iterator[Records]:
         yield records
 
 
+def forget_captures(gallery: Gallery) -> None:
+    """Delete what was kept before gallery.keep_capture was switched off. On a full or read-only disk the next start does it."""
+    try:
+        gallery.forget_captures()
+    except StorageError as e:
+        log.error("kept captures cannot be deleted now: %s", e)
+
+
 def run_daemon(load: Callable[[], Config]) -> int:
     """Run until SIGTERM, SIGINT or the end of a file. Raises the error that prevents a start, or that ends the daemon.
 
@@ -165,6 +176,8 @@ def run_daemon(load: Callable[[], Config]) -> int:
         open_records(config) as records,
         open_door(config, recognizer) as measured,
     ):
+        if config.gallery.keep_capture == "off":
+            forget_captures(recognizer.people.gallery)
         daemon = Daemon(
             config,
             recognizer,

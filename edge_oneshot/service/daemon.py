@@ -79,7 +79,7 @@ class Daemon:
             door=door,
             confirm=self.second_factor.confirm,
         )
-        self.vitals = Vitals()
+        self.vitals = Vitals(config.state_dir)
         self.state = State.RUNNING
         self._sight = Sight()
         self._exposure = FaceExposure()
@@ -259,7 +259,7 @@ class Daemon:
         if self.state in (state, State.PAUSED):
             return
         self.state = state
-        log.warning("state: %s%s", state.value, why)
+        log.warning("state: %s%s", state.value, why, extra={"journal": {"STATE": state.value}})
         system.notify(f"STATUS={state.value}{plain(why)}")
         self._health_ns = 0
 

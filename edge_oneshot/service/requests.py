@@ -30,6 +30,7 @@ from edge_oneshot.service.answers import comparison, enrolled_response, template
 from edge_oneshot.service.check import checked
 from edge_oneshot.service.door import Door
 from edge_oneshot.service.jobs import CaptureJob, EnrollJob, Job
+from edge_oneshot.service.migrate import migrate
 from edge_oneshot.service.pictures import picture_of
 from edge_oneshot.service.records import Records
 from edge_oneshot.service.review import Review
@@ -75,6 +76,7 @@ class Requests:
             rq.Rename: self._rename,
             rq.Forget: self._forget,
             rq.Check: self._check,
+            rq.Migrate: lambda _: migrate(recognizer),
             rq.ResetDoor: self._reset_door,
             rq.ResetAdaptation: self._reset_adaptation,
             rq.Export: self._export,

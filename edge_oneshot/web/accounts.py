@@ -69,6 +69,23 @@ class Accounts:
         right = hmac.compare_digest(_hash(password, stored), stored["hash"])
         return _account(name.strip().lower(), entry) if right and entry else None
 
+    def browser_token(self, name: str) -> str:
+        """What a browser keeps that has logged in to this account. A new password makes another."""
+        stored = bytes.fromhex(self._read()["accounts"][name]["hash"])
+        return hmac.new(stored, f"browser of {name}".encode(), "sha256").hexdigest()
+
+    def knows(self, name: str, token: str) -> bool:
+        """Whether a browser with this token has logged in to the account before."""
+        return name in self._read()["accounts"] and hmac.compare_digest(self.browser_token(name), token)
+
+    @property
+    def code_s(self) -> float:
+        """Seconds for which the pairing code is still valid; 0 if there is none."""
+        pairing = self._read().get("pairing")
+        if pairing is None or pairing["tries"] >= CODE_TRIES:
+            return 0.0
+        return max(0.0, min(CODE_S, float(pairing["until"]) - time.time()))
+
     # ---- changes
 
     def new_code(self, role: Role) -> str:

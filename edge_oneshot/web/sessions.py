@@ -16,6 +16,7 @@ IDLE_S = 7 * 86400.0
 LIFE_S = 30 * 86400.0
 MOST = 200  # sessions; the one that was used least recently ends
 FREE_TRIES = 5
+FREE_OF_ACCOUNT = 50  # of all strange browsers together: fewer would let one of them lock the account for the others
 FIRST_WAIT_S = 30.0
 LONGEST_WAIT_S = 900.0
 KEYS = 2000
@@ -84,7 +85,10 @@ class Sessions:
 
 
 class Throttle:
-    """Wrong passwords and codes: after five, each further one doubles the wait, from 30 s to 15 minutes."""
+    """Wrong passwords and codes: after five, each further one doubles the wait, from 30 s to 15 minutes.
+
+    A key that starts with "account " has FREE_OF_ACCOUNT tries before it waits.
+    """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock, self._lock = clock, threading.Lock()
@@ -97,9 +101,10 @@ class Throttle:
 
     def _wait(self, key: str) -> float:
         failures, last = self._failures.get(key, (0, 0.0))
-        if failures < FREE_TRIES:
+        free = FREE_OF_ACCOUNT if key.startswith("account ") else FREE_TRIES
+        if failures < free:
             return 0.0
-        wait = min(LONGEST_WAIT_S, FIRST_WAIT_S * 2.0 ** min(20, failures - FREE_TRIES))
+        wait = min(LONGEST_WAIT_S, FIRST_WAIT_S * 2.0 ** min(20, failures - free))
         return max(0.0, last + wait - self._clock())
 
     def begin(self, *keys: str) -> float:

@@ -65,6 +65,11 @@ class Site:
         """The name of the session cookie. __Host-: the browser takes it only with Secure, for this host, for all paths."""
         return "__Host-session" if self.secure else "session"
 
+    @property
+    def known_cookie(self) -> str:
+        """The name of the cookie of a browser that has logged in before."""
+        return "__Host-known" if self.secure else "known"
+
 
 def _filters(words: Words) -> dict[str, Callable[..., Any]]:
     def local(value: object) -> datetime:

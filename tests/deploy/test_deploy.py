@@ -287,3 +287,18 @@ def test_every_secret_of_the_configuration_can_be_a_credential() -> None:
     for unit in UNITS:
         names = re.findall(r"^LoadCredential=([\w-]+):", (DEPLOY / unit).read_text(), re.MULTILINE)
         assert names == ["mqtt-password", "tls-key", "sign-key"]
+
+
+def test_both_purges_delete_every_secret_and_all_data() -> None:
+    """Of a password, TLS key, signing key or gallery key nothing may be left on a device that changes its owner."""
+    installer = (DEPLOY / "install.sh").read_text()
+    purge = installer[installer.index("removing configuration, gallery") : installer.index("# attempt WHAT")]
+    purge = purge.replace('"$config"', "/etc/edge-oneshot").replace('"$state"', "/var/lib/edge-oneshot")
+    package = (DEPLOY / "debian" / "postrm").read_text()
+    for script in (purge, package[package.index("    purge)") :]):
+        deleted = " ".join(line for line in script.splitlines() if line.strip().startswith("rm ")).split()
+        assert {
+            *("/etc/edge-oneshot", "/var/lib/edge-oneshot", "/var/lib/edge-oneshot-web"),
+            *("/etc/credstore/edge-oneshot.*", "/etc/credstore.encrypted/edge-oneshot.*"),
+            *(f"/etc/systemd/system/edge-oneshot{unit}.service.d" for unit in ("", "@*", "-web")),
+        } <= set(deleted)
