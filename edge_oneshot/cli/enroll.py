@@ -90,6 +90,8 @@ def enroll(
     done = "can be enrolled, nothing was stored:" if dry_run else "enrolled"
     click.echo(f"{done} {result.name} as {result.identity}: {describe(result.quality)}{burst}")
     _warn(result)
+    for sentence in () if result.forecast is None else result.forecast.sentences:
+        click.echo(sentence)
 
 
 @contextmanager

@@ -78,6 +78,7 @@ class Daemon:
             reload=self._reload if plan_reload else None,
             door=door,
             confirm=self.second_factor.confirm,
+            config=lambda: self.config,
         )
         self.vitals = Vitals()
         self.state = State.RUNNING
@@ -140,7 +141,8 @@ class Daemon:
         if self.requests.views.wanted:
             state = self.state.value if self.requests.job is None else "enrolling"
             known = self.tracker.known_of(observations)
-            self.requests.views.show(frame, known, self.recognizer.people.names, state)
+            said = "" if self.requests.job is None else self.requests.job.hint
+            self.requests.views.show(frame, known, self.recognizer.people.names, state, said)
 
     def _publish(self, result: TrackResult) -> Event:
         people, encoder_id, camera = self.recognizer.people, self.recognizer.encoder_id, self.config.camera.name

@@ -61,7 +61,7 @@ def _serve(config: Config, request: rq.AnyRequest, on_progress: OnProgress) -> A
         if isinstance(request, rq.Enroll) and request.image is None:
             return _from_camera(config, recognizer, pending, on_progress)
         with open_door(config, recognizer) as measured:
-            Requests(recognizer, lambda event: None, door=measured).start(pending)
+            Requests(recognizer, lambda event: None, door=measured, config=lambda: config).start(pending)
     answer = pending.answers.get(timeout=1.0)
     if isinstance(request, rq.Forget) and isinstance(forgotten := result_of(request, answer), Forgotten):
         from edge_oneshot.service.compose import forget_in_outboxes

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
+from edge_oneshot.config import Config
 from edge_oneshot.control import requests as rq
 from edge_oneshot.control import responses as rs
 from edge_oneshot.control.parts import PersonSummary
@@ -43,7 +44,7 @@ class Requests:
     """Serves requests. emit: takes the event of a change in the gallery.
 
     status, set_paused, reload, confirm: what only a running daemon can do; None without one. journal: what `explain` reads.
-    door: what measures this door.
+    door: what measures this door. config: the configuration in force, for the forecast after an enrollment.
     """
 
     def __init__(
@@ -57,10 +58,12 @@ class Requests:
         reload: Callable[[], rs.Reloaded] | None = None,
         door: Door | None = None,
         confirm: Callable[[Identity, str], rs.Confirmed] | None = None,
+        config: Callable[[], Config] | None = None,
     ) -> None:
         self._recognizer, self._emit = recognizer, emit
         self._status_now, self._set_paused, self._journal, self._reload_now = status, set_paused, journal, reload
-        self._door, self._confirm_now = door, confirm
+        self._door, self._confirm_now, self._config = door, confirm, config
+        self._width_px: int | None = None  # of the frames that the pending job got
         self.job: Job | None = None
         self.views = Views()
         # Each returns the response, or None where the request became the pending job.
@@ -110,6 +113,7 @@ class Requests:
 
     def offer(self, frame: Frame, repeated: bool = False) -> None:
         """Give the pending job a frame. repeated: it is the same picture as the one before."""
+        self._width_px = frame.size[0]
         if self.job is not None and self.job.offer(frame, repeated):
             self.job = None
 
@@ -135,11 +139,11 @@ class Requests:
         recognizer.people.check_free(identity, **kept)
 
         def store(enrollment: Enrollment) -> rs.Enrolled:
-            if request.dry_run:
-                return enrolled_response(enrollment, recognizer)
-            recognizer.store(enrollment, **kept)
-            self._publish("enrolled", enrollment.identity)
-            return enrolled_response(enrollment, recognizer)
+            if not request.dry_run:
+                recognizer.store(enrollment, **kept)
+                self._publish("enrolled", enrollment.identity)
+            config = None if self._config is None else self._config()
+            return enrolled_response(enrollment, recognizer, config, self._width_px)
 
         accept_no_rate = request.accept_no_rate
         if request.image is not None:
