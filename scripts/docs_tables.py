@@ -161,7 +161,7 @@ def topics() -> Iterator[tuple[str, str, str]]:
     example = Topics("p", "d")
     for name, member in vars(Topics).items():
         function = member.fget if isinstance(member, property) else member
-        if name.startswith("_") or name in ("base", "of_event") or not inspect.isfunction(function):
+        if name.startswith("_") or name in ("base", "of_event", "of_person") or not inspect.isfunction(function):
             continue
         delivery, _, carries = (inspect.getdoc(function) or "").partition(". ")
         if not carries:

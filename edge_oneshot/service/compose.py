@@ -65,7 +65,8 @@ def reporter(config: Config) -> Iterator[tuple[Reporter, list[RequestSource]]]:
         home = None
         if mqtt.discovery != "off":
             name = config.device.name or config.device_slug
-            home = HomeAssistant(link, outbox.notes, mqtt.discovery, mqtt.discovery_prefix, name, __version__)
+            notes, mode, prefix = outbox.notes, mqtt.discovery, mqtt.discovery_prefix
+            home = HomeAssistant(link, notes, mode, prefix, name, __version__, requests=mqtt.requests)
         sources: list[RequestSource] = [MqttRequests(link)] if mqtt.requests else []
         if sources:
             log.info(

@@ -183,6 +183,8 @@ class Daemon:
     def _pause(self, paused: bool) -> None:
         self.state = State.PAUSED if paused else State.RUNNING
         log.info("%s", self.state.value)
+        system.notify(f"STATUS={self.state.value}")
+        self._health_ns = 0  # published at once
 
     def _reload(self) -> Reloaded:
         """Take gallery and configuration as they are now. If it raises, nothing has changed."""

@@ -80,7 +80,7 @@ class Requests:
             rq.Import: self._import,
             rq.Confirm: self._confirm,
             rq.Status: self._status,
-            rq.Pause: lambda _: self._pause(True),
+            rq.Pause: lambda request: self._pause(request.paused),
             rq.Resume: lambda _: self._pause(False),
             rq.Explain: self._explain,
             rq.Reload: self._reload,

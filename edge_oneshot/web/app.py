@@ -90,8 +90,11 @@ def make_app(site: Site) -> ASGIApp:
 async def _http_fault(request: Request, error: Exception) -> Response:
     status = error.status_code if isinstance(error, HTTPException) else 500
     if api.serves(request):
-        return api.refuse(status, "no such address" if status == 404 else "this method is not allowed here")
-    return _fault_page(request, "fault.not_found" if status == 404 else "fault.method", status)
+        response = api.refuse(status, "no such address" if status == 404 else "this method is not allowed here")
+    else:
+        response = _fault_page(request, "fault.not_found" if status == 404 else "fault.method", status)
+    response.headers.update(getattr(error, "headers", None) or {})  # Allow, with 405
+    return response
 
 
 async def _defect(request: Request, error: Exception) -> Response:

@@ -54,6 +54,7 @@ def document() -> dict[str, Any]:
                 "get": {
                     "operationId": "metrics",
                     "summary": "Measures for Prometheus. On the device itself no token is needed.",
+                    "security": [{"token": []}, {}],
                     "responses": {
                         "200": {
                             "description": "Text format 0.0.4.",

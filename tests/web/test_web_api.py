@@ -173,7 +173,8 @@ def test_only_two_pictures_at_a_time_are_in_memory(program: TestClient, site: Si
 
 
 def test_other_methods_and_addresses_are_refused_as_json(program: TestClient) -> None:
-    assert program.get("/api/identify").json()["error"] == "this method is not allowed here"
+    response = program.get("/api/identify")
+    assert response.json()["error"] == "this method is not allowed here" and response.headers["allow"] == "POST"
     assert (program.get("/api/none").status_code, program.get("/api/none").json()["hint"]) == (404, "")
 
 
