@@ -29,6 +29,7 @@ COMMANDS = {
     "model": ("model", "Show and check model bundles."),
     "config": ("config", "Show and check the configuration."),
     "web": ("web", "Serve the local page, and manage its accounts."),
+    "bridge": ("bridge", "Name the people in the events of another system (Frigate)."),
     "doctor": ("doctor", "Check everything that the daemon needs."),
     "explain": ("explain", "Show why tracks were published as they were, or not."),
     "calibrate": ("calibrate", "Fit the thresholds to your own cohort of strangers."),
