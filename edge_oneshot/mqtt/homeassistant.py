@@ -60,12 +60,14 @@ class HomeAssistant:
         version: str,
         *,
         requests: bool = False,
+        pictures: bool = False,
     ) -> None:
         """notes: where it keeps what it announced. mode: "device" or "component". prefix: the discovery prefix.
 
-        requests: whether the device takes requests over MQTT, so that there are buttons and a switch.
+        requests: whether the device takes requests over MQTT, so that there are buttons and a switch. pictures: whether it
+        publishes the faces of events (mqtt.snapshot), so that there is an image.
         """
-        self._requests = requests
+        self._requests, self._pictures = requests, pictures
         self._link, self._notes, self._mode, self._prefix = link, notes, mode, slug("discovery prefix", prefix)
         self._node = f"edge_oneshot_{link.topics.device}"
         self._device = {
@@ -82,7 +84,7 @@ class HomeAssistant:
 
     def announce(self, people: Mapping[str, str]) -> None:
         """people: identity_id -> name, of all enrolled people."""
-        wanted = components(self._link.topics, self._node, people, requests=self._requests)
+        wanted = components(self._link.topics, self._node, people, requests=self._requests, pictures=self._pictures)
         gone, older = (
             {key: before for key, before in known.items() if key not in wanted}
             for known in (self._announced, self._removed)
@@ -157,9 +159,13 @@ class HomeAssistant:
             self._link.republish(f"{self._link.topics.base}/")
 
 
-def components(topics: Topics, node: str, people: Mapping[str, str], *, requests: bool = False) -> dict[str, Component]:
+def components(
+    topics: Topics, node: str, people: Mapping[str, str], *, requests: bool = False, pictures: bool = False
+) -> dict[str, Component]:
     """The entities and triggers: key -> configuration with its `platform`. Keys are unique within the device."""
     found = {**_of_device(topics), **(_of_requests(topics) if requests else {})}
+    if pictures:
+        found["last_face"] = {"platform": "image", "name": "Last face", "image_topic": topics.snapshot}
     for identity_id, name in people.items():
         found |= _of_person(topics, identity_id, name)
     for key, component in found.items():

@@ -283,6 +283,13 @@ def test_without_requests_over_mqtt_nothing_sends_one(broker: Mosquitto) -> None
     assert not any("command_topic" in c for c in found.values())
 
 
+def test_the_last_face_is_an_image_where_faces_are_published() -> None:
+    topics = Topics("x", "porch")
+    assert "last_face" not in components(topics, "node", {})
+    face = components(topics, "node", {}, pictures=True)["last_face"]
+    assert (face["platform"], face["image_topic"]) == ("image", "x/porch/snapshot")
+
+
 def test_the_enrollment_shows_hint_result_and_fault() -> None:
     jinja2 = pytest.importorskip("jinja2")
     template = str(components(Topics("x", "porch"), "node", {}, requests=True)["enrollment"]["value_template"])
