@@ -29,6 +29,7 @@ COMMANDS = {
     "model": ("model", "Show and check model bundles."),
     "config": ("config", "Show and check the configuration."),
     "web": ("web", "Serve the local page, and manage its accounts."),
+    "bridge": ("bridge", "Name the people in the events of another system (Frigate)."),
     "doctor": ("doctor", "Check everything that the daemon needs."),
     "support-report": ("support_report", "Write a report for the maintainers, without personal data."),
     "explain": ("explain", "Show why tracks were published as they were, or not."),

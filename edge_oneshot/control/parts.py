@@ -24,6 +24,25 @@ class Nearest:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RangeForecast:
+    light: Literal["day", "dusk"] = out("dusk: a quarter of the brightness of the day")
+    metres: float | None = out(
+        "distance at which 9 of 10 people who are recognized close up still are; null: fewer are"
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Forecast:
+    """What a person who was just enrolled can expect."""
+
+    sentences: list[str] = out("all of it, in words")
+    ranges: list[RangeForecast] = out("by light; empty: not measured for these models and settings")
+    taken_for: float | None = out(
+        "expected share of pictures of `nearest` that match this person, too; null: not measured"
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StatedRate:
     against: Literal["matched", "everybody"] = out("matched: people of the same sex and age band in `group`")
     group: str | None = out("the group of the cohort that decided the threshold; null against everybody")
@@ -106,6 +125,7 @@ class ViewedFace:
     threshold: float
     faults: list[str] = out("one sentence for each gate that refuses the face")
     to_enroll: list[str] = out("the same for enrollment")
+    hint: str = out("what the person can do first, in one sentence; empty: nothing", "")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -230,10 +230,11 @@ class Status(Request[StatusReport]):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pause(Request[Paused]):
-    """Stop recognition until `resume`."""
+    """Stop recognition until `resume`, or until the daemon starts again. It causes no event meanwhile."""
 
     verb = "pause"
     response = Paused
+    paused: bool = arg("false: continue, as `resume` does; for a switch with one topic", True)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,6 +11,7 @@ from edge_oneshot.control.parts import (
     AlikePair,
     Change,
     DoorState,
+    Forecast,
     FoundFace,
     GrowthState,
     LookAlike,
@@ -47,6 +48,7 @@ class Enrolled:
     no_rate: bool = out("true if no error rate can be stated for this person", False)
     own_score: float | None = out("score against the person's templates of before; null if there were none", None)
     unlike: bool = out("true if own_score is below the threshold", False)
+    forecast: Forecast | None = out("what the person can expect at this camera", None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -155,6 +157,7 @@ class Viewed:
     state: str = out("as in `status`; enrolling while a request uses the camera")
     faces: list[ViewedFace] = out("empty while paused or enrolling")
     jpeg: bytes = out("the frame, at most 800 px wide")
+    hint: str = out("the sentence of the enrollment that uses the camera, else empty", "")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,6 +14,7 @@ from edge_oneshot.matching import no_rate
 from edge_oneshot.matching.compare import References, score_all
 from edge_oneshot.recognition.pipeline import Pipeline
 from edge_oneshot.types import Candidate, Embedding, Fault, Float32Array, Frame, Identity, Quality, Sample, Template
+from edge_oneshot.vision.hints import HOLD, LOOK, Prompter, hint
 
 BURST_NS = 1_000_000_000  # after the first good frame, the best ones of this long make the template
 BURST_FRAMES = 10
@@ -137,7 +138,8 @@ def make_enrollment(
 class CaptureSession:
     """Enrollment from live frames: one template of the best frames of one second, captured after the prompt.
 
-    Offer it every frame; `progress` is a sentence for the waiting person. Raises EnrollmentError when the time is over.
+    Offer it every frame; `progress` is a sentence for the waiting person (vision/hints.py). Raises EnrollmentError when the
+    time is over.
     Nothing here waits or reads a clock.
     """
 
@@ -162,7 +164,12 @@ class CaptureSession:
         self._timeout_s, self._accept_no_rate = timeout_s, accept_no_rate
         self._good: list[tuple[Sample, int]] = []
         self._faults: tuple[Fault, ...] = (Fault(code="no_frame", message="no frame from the camera yet"),)
-        self.progress = "look at the camera"
+        self._prompter = Prompter(LOOK, prompt_ns)
+
+    @property
+    def progress(self) -> str:
+        """What the person can do now. It changes at most once a second."""
+        return self._prompter.text
 
     def offer(self, frame: Frame, repeated: bool = False) -> Enrollment | None:
         """Take a frame; the finished enrollment, or None while it needs more. Raises EnrollmentError as `finish_if_due`.
@@ -177,9 +184,9 @@ class CaptureSession:
             sample, self._faults = find_reference(self._pipeline.samples(frame))
         if sample is not None:
             self._good.append((sample, frame.captured_ns))
-            self.progress = "hold still"
+            self._prompter.say(HOLD, frame.captured_ns)
         elif not self._good:
-            self.progress = "; ".join(f.message for f in self._faults)
+            self._prompter.say(hint(self._faults), frame.captured_ns)
         return self.finish_if_due(frame.captured_ns)
 
     def finish_if_due(self, now_ns: int) -> Enrollment | None:

@@ -33,8 +33,8 @@ from edge_oneshot.service import system
 from edge_oneshot.service.album import open_album
 from edge_oneshot.service.daemon import Daemon
 from edge_oneshot.service.door import open_door
-from edge_oneshot.service.key import with_key
 from edge_oneshot.service.journald import connected
+from edge_oneshot.service.key import with_key
 from edge_oneshot.service.pictures import ahead_of_loop
 from edge_oneshot.service.records import Records
 from edge_oneshot.service.reload import HangUp, plan
@@ -78,7 +78,9 @@ def reporter(config: Config) -> Iterator[tuple[Reporter, list[RequestSource]]]:
         home = None
         if mqtt.discovery != "off":
             name = config.device.name or config.device_slug
-            home = HomeAssistant(link, outbox.notes, mqtt.discovery, mqtt.discovery_prefix, name, __version__)
+            notes, mode, prefix = outbox.notes, mqtt.discovery, mqtt.discovery_prefix
+            shown = {"requests": mqtt.requests, "pictures": mqtt.snapshot}
+            home = HomeAssistant(link, notes, mode, prefix, name, __version__, **shown)
         sources: list[RequestSource] = [MqttRequests(link)] if mqtt.requests else []
         if sources:
             log.info(

@@ -78,6 +78,7 @@ class Daemon:
             reload=self._reload if plan_reload else None,
             door=door,
             confirm=self.second_factor.confirm,
+            config=lambda: self.config,
         )
         self.vitals = Vitals(config.state_dir)
         self.state = State.RUNNING
@@ -138,7 +139,8 @@ class Daemon:
         if self.requests.views.wanted:
             state = self.state.value if self.requests.job is None else "enrolling"
             known = self.tracker.known_of(observations)
-            self.requests.views.show(frame, known, self.recognizer.people.names, state)
+            said = "" if self.requests.job is None else self.requests.job.hint
+            self.requests.views.show(frame, known, self.recognizer.people.names, state, said)
 
     @property
     def _present(self) -> tuple[list[str], int]:
@@ -186,6 +188,8 @@ class Daemon:
     def _pause(self, paused: bool) -> None:
         self.state = State.PAUSED if paused else State.RUNNING
         log.info("%s", self.state.value)
+        system.notify(f"STATUS={self.state.value}")
+        self._health_ns = 0  # published at once
 
     def _reload(self) -> Reloaded:
         """Take gallery and configuration as they are now. If it raises, nothing has changed."""

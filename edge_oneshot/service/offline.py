@@ -71,7 +71,7 @@ def _serve(config: Config, request: rq.AnyRequest, on_progress: OnProgress) -> A
                 Requests(recognizer, lambda event: None, records=kept).start(pending)
                 return pending.answers.get(timeout=30.0)
         with open_door(config, recognizer) as measured:
-            Requests(recognizer, lambda event: None, door=measured).start(pending)
+            Requests(recognizer, lambda event: None, door=measured, config=lambda: config).start(pending)
     answer = pending.answers.get(timeout=1.0)
     if isinstance(request, rq.Forget) and isinstance(forgotten := result_of(request, answer), Forgotten):
         from edge_oneshot.service.compose import forget_in_outboxes

@@ -10,7 +10,7 @@ from edge_oneshot import __version__
 from edge_oneshot.config import Config
 from edge_oneshot.events.queue import EventQueue
 from edge_oneshot.mqtt.client import MqttLink
-from edge_oneshot.mqtt.payloads import Health, Info, Presence
+from edge_oneshot.mqtt.payloads import Health, Info, Presence, iso
 from edge_oneshot.mqtt.publisher import People
 from edge_oneshot.recognition.recognizer import Recognizer
 from edge_oneshot.types import Event
@@ -38,6 +38,8 @@ class Reporter:
         if self.outbox is not None and self.link is not None:
             self.outbox.commit(event)
             self.link.wake()
+            if event.event_type == "match":
+                self.link.set_state(self.link.topics.person_match(str(event.body["identity"])), iso(event.ts))
 
     def forget(self, identity_id: str) -> None:
         """Delete what was not delivered of a person who was removed."""

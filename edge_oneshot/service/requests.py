@@ -12,6 +12,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
+from edge_oneshot.config import Config
 from edge_oneshot.control import requests as rq
 from edge_oneshot.control import responses as rs
 from edge_oneshot.control.parts import PersonSummary
@@ -47,7 +48,7 @@ class Requests:
     """Serves requests. emit: takes the event of a change in the gallery.
 
     status, set_paused, reload, confirm: what only a running daemon can do; None without one. records: what is kept of visits.
-    door: what measures this door.
+    door: what measures this door. config: the configuration in force, for the forecast after an enrollment.
     """
 
     def __init__(
@@ -61,11 +62,13 @@ class Requests:
         reload: Callable[[], rs.Reloaded] | None = None,
         door: Door | None = None,
         confirm: Callable[[Identity, str], rs.Confirmed] | None = None,
+        config: Callable[[], Config] | None = None,
     ) -> None:
         self._recognizer, self._emit = recognizer, emit
         self._status_now, self._set_paused, self._reload_now = status, set_paused, reload
-        self._door, self._confirm_now, self._records = door, confirm, records
+        self._door, self._confirm_now, self._records, self._config = door, confirm, records, config
         self._review = None if records is None else Review(recognizer, records)
+        self._width_px: int | None = None  # of the frames that the pending job got
         self.job: Job | None = None
         self.views = Views()
         # Each returns the response, or None where the request became the pending job.
@@ -83,7 +86,7 @@ class Requests:
             rq.Import: self._import,
             rq.Confirm: self._confirm,
             rq.Status: self._status,
-            rq.Pause: lambda _: self._pause(True),
+            rq.Pause: lambda request: self._pause(request.paused),
             rq.Resume: lambda _: self._pause(False),
             rq.Explain: self._explain,
             rq.Reload: self._reload,
@@ -120,6 +123,7 @@ class Requests:
 
     def offer(self, frame: Frame, repeated: bool = False) -> None:
         """Give the pending job a frame. repeated: it is the same picture as the one before."""
+        self._width_px = frame.size[0]
         if self.job is not None and self.job.offer(frame, repeated):
             self.job = None
 
@@ -145,11 +149,11 @@ class Requests:
         recognizer.people.check_free(identity, **kept)
 
         def store(enrollment: Enrollment) -> rs.Enrolled:
-            if request.dry_run:
-                return enrolled_response(enrollment, recognizer)
-            recognizer.store(enrollment, **kept)
-            self._publish("enrolled", enrollment.identity)
-            return enrolled_response(enrollment, recognizer)
+            if not request.dry_run:
+                recognizer.store(enrollment, **kept)
+                self._publish("enrolled", enrollment.identity)
+            config = None if self._config is None else self._config()
+            return enrolled_response(enrollment, recognizer, config, self._width_px)
 
         accept_no_rate = request.accept_no_rate
         if request.image is not None:

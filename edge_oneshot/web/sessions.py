@@ -20,6 +20,7 @@ FREE_OF_ACCOUNT = 50  # of all strange browsers together: fewer would let one of
 FIRST_WAIT_S = 30.0
 LONGEST_WAIT_S = 900.0
 KEYS = 2000
+BURST, EACH_S = 20, 0.5  # requests of one token
 
 
 @dataclass(slots=True, kw_only=True)
@@ -133,6 +134,24 @@ class Throttle:
         with self._lock:
             for key in keys:
                 self._failures.pop(key, None)
+
+
+class Pace:
+    """Requests of each token: BURST at once, then one every EACH_S."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock, self._lock = clock, threading.Lock()
+        self._due: dict[str, float] = {}  # name -> when all its requests are paid for
+
+    def wait_s(self, name: str) -> float:
+        """0, and the request counts; or the seconds until the next one is allowed."""
+        with self._lock:
+            now = self._clock()
+            due = max(now, self._due.get(name, now))
+            if (wait_s := due + EACH_S - BURST * EACH_S - now) > 0:
+                return wait_s
+            self._due[name] = due + EACH_S
+            return 0.0
 
 
 def _key(token: str) -> str:

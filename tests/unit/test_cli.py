@@ -211,7 +211,8 @@ def test_enroll_from_a_camera_that_the_command_names(
         (folder / f"{i}.png").symlink_to(portrait_files[who])
     done = call("enroll", "--name", "Grace", "--camera", f"folder:{folder}", "--json")
     assert done.json["identity"] == "grace"
-    assert "look at the camera" in done.err
+    assert "Look at the camera." in done.err
+    assert "recognized close up" in done.json["forecast"]["sentences"][0]
     for path in folder.iterdir():
         path.unlink()
     (folder / "0.png").symlink_to(portrait_files["nobody"])

@@ -100,7 +100,7 @@ def test_missing_arguments_take_their_defaults_and_null_means_missing() -> None:
 
 
 def test_a_response_of_an_earlier_release_lacks_newer_keys() -> None:
-    new = {"frames", "self_score", "weak", "nearest", "no_rate", "own_score", "unlike"}
+    new = {"frames", "self_score", "weak", "nearest", "no_rate", "own_score", "unlike", "forecast"}
     assert new == set(to_json(example(rs.Enrolled))) - set(required(rs.Enrolled))
     enrolled = {k: v for k, v in through_json(example(rs.Enrolled)).items() if k not in new}
     read = from_json(rs.Enrolled, enrolled, "answer", strict=False)
