@@ -16,6 +16,7 @@ from pathlib import Path
 from edge_oneshot.config import Config
 from edge_oneshot.errors import ConfigError, GalleryError, StorageError
 from edge_oneshot.events import journal, outbox
+from edge_oneshot.gallery import seen
 from edge_oneshot.gallery.conversion import convert_gallery
 from edge_oneshot.storage.cipher import Cipher, new_key, write_key
 from edge_oneshot.storage.conversion import convert
@@ -88,8 +89,9 @@ def seal_new(config: Config) -> Sealed | None:
 
 
 def private_files(config: Config) -> Iterator[tuple[Path, Schema]]:
-    """The journals and outboxes of every instance."""
-    for schema, pattern in ((journal.SCHEMA, "explain-*.sqlite"), (outbox.SCHEMA, "outbox-*.sqlite")):
+    """The journals and outboxes of every instance, and the record of last visits."""
+    patterns = {"explain-*.sqlite": journal.SCHEMA, "outbox-*.sqlite": outbox.SCHEMA, "seen.sqlite": seen.SCHEMA}
+    for pattern, schema in patterns.items():
         for path in sorted(config.state_dir.glob(pattern)):
             yield path, schema
 
