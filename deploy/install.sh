@@ -83,9 +83,13 @@ remove_program() {
         return
     fi
     say "removing configuration, gallery with every enrolled person, credentials and user"
+    left=$(outside_secrets "$config"/*.toml)
     rm -rf "$config" "$state" /var/lib/edge-oneshot-web
     rm -rf /etc/systemd/system/edge-oneshot.service.d /etc/systemd/system/edge-oneshot@*.service.d /etc/systemd/system/edge-oneshot-web.service.d
     rm -f /etc/credstore/edge-oneshot.* /etc/credstore.encrypted/edge-oneshot.*
+    for file in $left; do
+        [ ! -e "$file" ] || note "kept $file, which a configuration named: delete it if no other program needs it"
+    done
     if getent passwd edge-oneshot-web >/dev/null; then userdel edge-oneshot-web; fi
     if getent passwd edge-oneshot >/dev/null; then userdel edge-oneshot; fi
     if getent group edge-oneshot >/dev/null; then groupdel edge-oneshot; fi

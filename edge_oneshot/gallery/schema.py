@@ -35,14 +35,14 @@ SCHEMA = Schema(
         ("ALTER TABLE templates ADD COLUMN no_rate INTEGER NOT NULL DEFAULT 0 CHECK (no_rate IN (0, 1))",),
         (Checksum("identities"), Checksum("templates")),
         (Count("identities"), Count("templates")),
+        # Of sealed galleries only (gallery/captures.py). Without a checksum, which would be compared at each start: 100 MB for 1000
+        # people cost 1.9 s, and 0.2 s without. Each is authenticated when it is read.
         (
-            """CREATE TABLE captures (  -- of sealed galleries only (gallery/captures.py)
+            """CREATE TABLE captures (
                 template_id TEXT PRIMARY KEY,
                 identity_id TEXT NOT NULL,
                 sealed      BLOB NOT NULL
             ) STRICT""",
-            Checksum("captures"),
-            Count("captures"),
         ),
     ),
 )

@@ -1,4 +1,4 @@
-"""The gallery on disk: identities and their templates in SQLite. Never a picture.
+"""The gallery on disk: identities and their templates in SQLite. A picture only sealed and on request (gallery/captures.py).
 
 What was reported as stored survives a power cut. A removed template is overwritten in the file. Mode 0600. With a key the file
 holds nothing about a person that can be read without it (gallery/sealed.py). One `Gallery` belongs to one thread; several

@@ -1,4 +1,4 @@
-"""Enrollment: capture > exactly one face > quality > look-alike check > template. The picture is never kept."""
+"""Enrollment: capture > exactly one face > quality > look-alike check > template. The picture is not kept."""
 
 from __future__ import annotations
 

@@ -254,7 +254,7 @@ class Recognizer:
         beside: bool = False,
         accept_no_rate: bool = False,
     ) -> Enrollment:
-        """Enroll a person from one picture and store the template; the picture is not kept.
+        """Enroll a person from one picture and store the template; of the picture only what gallery.keep_capture says is kept.
 
         identity_id: the id in topics; made from the name if None. replace: renew a person who is enrolled already.
         beside: give that person one more template, as for the night; the best of them counts, and the threshold allows for it.

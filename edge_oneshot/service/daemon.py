@@ -31,6 +31,7 @@ from edge_oneshot.service.records import Records
 from edge_oneshot.service.reload import Plan
 from edge_oneshot.service.reporter import Reporter
 from edge_oneshot.service.requests import Requests
+from edge_oneshot.service.retention import Retention
 from edge_oneshot.service.roll import Roll
 from edge_oneshot.service.second_factor import SecondFactor
 from edge_oneshot.service.sight import Sight, State
@@ -58,14 +59,15 @@ class Daemon:
         records: Records | None = None,
         plan_reload: Callable[[Config], Plan] | None = None,
         door: Door | None = None,
+        retention: Retention | None = None,
     ) -> None:
         """records: what is kept of visits; None: nothing. plan_reload: reads the configuration again.
 
-        door: measures this door's own error rates; None: they are not measured.
+        door: measures this door's own error rates; None: they are not measured. retention: removes people by their last visit.
         """
         self.config, self.recognizer, self.tracker, self.reporter = config, recognizer, tracker, reporter
         self.records, self.door = records or Records(config), door
-        self._plan_reload = plan_reload
+        self._plan_reload, self._retention = plan_reload, retention or Retention()
         self.second_factor = SecondFactor(config.decision.second_factor_s, reporter.event)
         self._roll = Roll(recognizer, tracker, reporter, self.records, self.second_factor)
         self._roll.erase_removed()
@@ -98,6 +100,7 @@ class Daemon:
         if now_ns - self._gallery_ns >= GALLERY_EVERY_NS:
             self._gallery_ns = now_ns
             self._read_gallery()
+            self._retention.look(self.recognizer, now_ns, self._emit)
         if frame is not None:
             self._enter(self._sight.look(frame))
         enrolling = self.requests.job is not None
@@ -161,6 +164,7 @@ class Daemon:
             self.reporter.picture(to_jpeg(result.observation.sample.chip.pixels))
         if result.kind is ResultKind.MATCH:
             self.second_factor.matched(event)
+            self._retention.matched(event.body["identity"])
         return event
 
     # ---- changes of gallery, state and configuration
@@ -183,6 +187,7 @@ class Daemon:
 
     def _gallery_changed(self) -> None:
         self._roll.publish()
+        self._retention.forget_others(self.recognizer)
         self.reporter.info(self.config, self.recognizer)
 
     def _pause(self, paused: bool) -> None:

@@ -302,3 +302,14 @@ def test_both_purges_delete_every_secret_and_all_data() -> None:
             *("/etc/credstore/edge-oneshot.*", "/etc/credstore.encrypted/edge-oneshot.*"),
             *(f"/etc/systemd/system/edge-oneshot{unit}.service.d" for unit in ("", "@*", "-web")),
         } <= set(deleted)
+
+
+def test_a_purge_names_the_secrets_elsewhere_that_it_keeps(tmp_path: Path) -> None:
+    path = tmp_path / "default.toml"
+    path.write_text(
+        '[mqtt]\npassword_file = "mqtt-password"\nkey_file = "/root/door.key"  # of the broker\n'
+        '#sign_key_file = "/root/unused"\n  sign_key_file="/srv/sign"\n[gallery]\nkey_file = "/root/gallery.key"\n'
+    )
+    script = f'. "{DEPLOY}/reasons.sh"; outside_secrets "{path}"'
+    answer = subprocess.run(["sh", "-c", script], capture_output=True, text=True, check=True)
+    assert answer.stdout.split() == ["/root/door.key", "/root/gallery.key", "/srv/sign"]
