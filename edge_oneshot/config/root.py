@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import os
 import re
 import socket
@@ -76,10 +77,15 @@ class Config:
 
     @property
     def key_path(self) -> Path:
-        """The key file of a sealed gallery. All instances share one gallery, and so one key."""
+        """The key file of a sealed gallery. All instances share one gallery, and so one key.
+
+        The gallery of another state folder has another key: the name then has 8 hex digits of a hash of that folder.
+        """
         if self.gallery.key_file:
             return self._path(self.gallery.key_file)
-        return SYSTEM_DIR / "keys/gallery.key" if self.system else config_home() / "edge-oneshot/gallery.key"
+        other = hashlib.sha256(bytes(self.state_dir)).hexdigest()[:8] if self.device.state_dir else ""
+        folder = SYSTEM_DIR / "keys" if self.system else config_home() / "edge-oneshot"
+        return folder / (f"gallery-{other}.key" if other else "gallery.key")
 
     @property
     def outbox_path(self) -> Path:

@@ -101,8 +101,8 @@ class GalleryConfig:
     key_file: str = _key(
         "",
         "key of a sealed gallery, made by `edge-oneshot gallery seal`; outside device.state_dir; empty: "
-        "/etc/edge-oneshot/keys/gallery.key, or ~/.config/edge-oneshot/gallery.key for a user's own daemon; the systemd "
-        "credential gallery-key comes first",
+        "/etc/edge-oneshot/keys/gallery.key, or ~/.config/edge-oneshot/gallery.key for a user's own daemon, and with "
+        "device.state_dir gallery-XXXXXXXX.key; the systemd credential gallery-key comes first",
         path="file",
     )
 

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import TypeVar
 
 from edge_oneshot.errors import GalleryError
 from edge_oneshot.gallery.rows import GalleryRows
 from edge_oneshot.storage.cipher import Cipher
-from edge_oneshot.storage.database import Database, Value
+from edge_oneshot.storage.database import Database, Row, Value
+from edge_oneshot.storage.rows import UNREADABLE
 from edge_oneshot.types import Identity, Template
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,6 +33,9 @@ class GalleryReader:
 
     _db: Database
     _rows: GalleryRows
+
+    def _read(self, table: str, parse: Callable[[Row], T], clause: str = "", values: Sequence[Value] = ()) -> list[T]:
+        return self._db.read(table, parse, clause, values, proven=self.sealed)
 
     @property
     def set_aside(self) -> int:
@@ -71,8 +79,14 @@ class GalleryReader:
         """Those of the people that `where` selects, which must be a clause for both tables."""
         with self._db.snapshot():
             if self.sealed:  # their keys; without the snapshot another process could change one in between
-                self._db.read("identities", self._rows.identity_of, where, values)
-            return self._db.read("templates", self._rows.template_of, f"{where} ORDER BY rowid", values)
+                found = set()
+                for row in self._db.rows(f"SELECT identity_id, name, created_at FROM identities {where}", values):
+                    with contextlib.suppress(*UNREADABLE):  # whoever reads the people sets this row aside
+                        self._rows.identity_of(row)
+                        found.add(row[0])
+                if not where:
+                    self._rows.keep_only(found)
+            return self._read("templates", self._rows.template_of, f"{where} ORDER BY rowid", values)
 
     def people(self) -> list[Enrolled]:
         """All people with their templates, by name."""
@@ -86,19 +100,17 @@ class GalleryReader:
 
     def _entries(self) -> list[tuple[Identity, datetime]]:
         """(identity, when it was enrolled), by name."""
-        found = {i.identity_id: (i, created) for i, created in self._db.read("identities", self._rows.identity_of)}
+        found = {i.identity_id: (i, created) for i, created in self._read("identities", self._rows.identity_of)}
         # Their own row was set aside. In a sealed gallery it held the key of the templates, which are set aside as well.
         orphans = "WHERE identity_id NOT IN (SELECT identity_id FROM identities) ORDER BY rowid"
-        for template in self._db.read("templates", self._rows.template_of, orphans):
+        for template in self._read("templates", self._rows.template_of, orphans):
             i = template.identity_id
             found.setdefault(i, (Identity(identity_id=i, name=i), template.created_at))
         return sorted(found.values(), key=lambda entry: (entry[0].name.casefold(), entry[0].identity_id))
 
     def find(self, identity_id: str) -> Enrolled:
         """One person. Raises GalleryError if the id is unknown."""
-        own = self._db.read(
-            "identities", self._rows.identity_of, "WHERE identity_id = ?", (self._rows.key(identity_id),)
-        )
+        own = self._read("identities", self._rows.identity_of, "WHERE identity_id = ?", (self._rows.key(identity_id),))
         templates = self.templates_of(identity_id)
         if not own and not templates:
             raise unknown_id(identity_id)
@@ -135,10 +147,10 @@ class GalleryReader:
         if self.sealed:
             return [i for i in self.identities() if i.identity_id == same[0] or i.name.casefold() == same[1]]
         clause = "WHERE identity_id = ? OR fold(CAST(name AS BLOB)) = ?"
-        found = [i for i, _ in self._db.read("identities", self._rows.identity_of, clause, same)]
+        found = [i for i, _ in self._read("identities", self._rows.identity_of, clause, same)]
         # Their own row was set aside: the name is the id.
         orphans = "WHERE identity_id IN (?, ?) AND identity_id NOT IN (SELECT identity_id FROM identities)"
-        ids = {t.identity_id for t in self._db.read("templates", self._rows.template_of, orphans, same)}
+        ids = {t.identity_id for t in self._read("templates", self._rows.template_of, orphans, same)}
         return [*found, *(Identity(identity_id=i, name=i) for i in sorted(ids))]
 
 

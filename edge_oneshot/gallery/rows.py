@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Set
 from datetime import datetime
 from typing import Protocol
 
@@ -41,6 +42,10 @@ class GalleryRows(Protocol):
         """Its person was read or written before."""
         ...
 
+    def keep_only(self, keys: Set[str]) -> None:
+        """Drop what is remembered of all other people; keys: as in the column identity_id."""
+        ...
+
 
 class PlainRows:
     """Everything in the file can be read by anyone who has it."""
@@ -73,6 +78,9 @@ class PlainRows:
     def template_row(self, t: Template) -> tuple[Value, ...]:
         vector, quality = parts_of(t)
         return t.template_id, t.identity_id, t.encoder_id, vector, quality, t.created_at.isoformat(), int(t.no_rate)
+
+    def keep_only(self, keys: Set[str]) -> None:
+        pass
 
 
 def make_template(about: tuple[object, ...], vector: bytes, quality: str) -> Template:

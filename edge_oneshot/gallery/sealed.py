@@ -9,6 +9,8 @@ template_id (random), encoder_id, created_at, no_rate. These are authenticated w
 from __future__ import annotations
 
 import base64
+import binascii
+from collections.abc import Set
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -22,7 +24,11 @@ _FAULT = "its content is not what was sealed"  # and not what it is: the reason 
 
 @dataclass(frozen=True, slots=True)
 class Person:
-    identity_id: str
+    """One row of `identities` that was read or written. stored: its columns name and created_at."""
+
+    identity: Identity
+    created: datetime
+    stored: tuple[str, str]
     key: bytes
     cipher: Cipher
 
@@ -42,23 +48,24 @@ class SealedGalleryRows:
         return self._people[self.key(identity_id)].cipher
 
     def identity_of(self, row: Row) -> tuple[Identity, datetime]:
-        key, name, created_at = row
-        data = self._cipher.decrypt(
-            base64.b64decode(text(name), validate=True), "identities", text(key), text(created_at)
-        )
-        own, (identity_id, _, name) = data[:KEY_BYTES], data[KEY_BYTES:].decode().partition("\0")
-        if self.key(identity_id) != key or not name.strip():
-            raise ValueError(_FAULT)
-        self._keep(slug(identity_id), own)
-        return Identity(identity_id=identity_id, name=name), datetime.fromisoformat(created_at)
+        key, sealed, created_at = map(text, row)
+        known = self._people.get(key)
+        if known is None or known.stored != (sealed, created_at):
+            data = self._cipher.decrypt(binascii.a2b_base64(sealed, strict_mode=True), "identities", key, created_at)
+            identity_id, _, name = data[KEY_BYTES:].decode().partition("\0")
+            if not name.strip():
+                raise ValueError(_FAULT)
+            identity = Identity(identity_id=slug(identity_id), name=name)
+            known = self._keep(key, identity, (sealed, created_at), data[:KEY_BYTES])
+        return known.identity, known.created
 
     def identity_row(self, identity: Identity, created: datetime, *, keep: bool) -> tuple[Value, ...]:
         key, created_at = self.key(identity.identity_id), created.isoformat()
         own = self._people[key].key if keep else new_key()
-        self._keep(identity.identity_id, own)
         data = own + f"{identity.identity_id}\0{identity.name}".encode()
-        sealed = self._cipher.encrypt(data, "identities", key, created_at)
-        return key, base64.b64encode(sealed).decode("ascii"), created_at
+        sealed = base64.b64encode(self._cipher.encrypt(data, "identities", key, created_at)).decode("ascii")
+        self._keep(key, identity, (sealed, created_at), own)
+        return key, sealed, created_at
 
     def template_of(self, row: Row) -> Template:
         template_id, key, encoder_id, sealed, _, created_at, no_rate = row
@@ -69,7 +76,7 @@ class SealedGalleryRows:
         quality, _, vector = person.cipher.decrypt(sealed, *about).partition(b"\0")
         try:
             return make_template(
-                (template_id, person.identity_id, encoder_id, created_at, no_rate), vector, quality.decode()
+                (template_id, person.identity.identity_id, encoder_id, created_at, no_rate), vector, quality.decode()
             )
         except (ValueError, TypeError, RecursionError):
             raise ValueError(f"template {template_id} of {key!r} is damaged: {_FAULT}") from None
@@ -84,8 +91,12 @@ class SealedGalleryRows:
         )
         return template_id, key, encoder_id, sealed, "", created_at, no_rate
 
-    def _keep(self, identity_id: str, own: bytes) -> None:
-        key = self.key(identity_id)
+    def keep_only(self, keys: Set[str]) -> None:
+        self._people = {key: person for key, person in self._people.items() if key in keys}
+
+    def _keep(self, key: str, identity: Identity, stored: tuple[str, str], own: bytes) -> Person:
         known = self._people.get(key)
-        if known is None or known.key != own:
-            self._people[key] = Person(identity_id, own, Cipher(own))
+        cipher = known.cipher if known is not None and known.key == own else Cipher(own)
+        person = Person(identity, datetime.fromisoformat(stored[1]), stored, own, cipher)
+        self._people[key] = person
+        return person

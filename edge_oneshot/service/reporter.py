@@ -78,7 +78,7 @@ class Reporter:
             rate=threshold.rate,
             threshold=round(threshold.value, 4),
             pad=recognizer.pipeline.pad_method,
-            gallery_encrypted=False,
+            gallery_encrypted=recognizer.people.gallery.sealed,
             signed_events=bool(config.mqtt.sign_key_file),
             requests=config.mqtt.requests,
             ts=datetime.now(UTC),

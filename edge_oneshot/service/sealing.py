@@ -6,6 +6,7 @@ killed at any moment leaves every file with its key; the same command, run again
 
 from __future__ import annotations
 
+import importlib.util
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -78,6 +79,15 @@ def rotate(config: Config) -> Sealed:
     return Sealed(key=config.key_path, key_id=key.key_id, lost=lost)
 
 
+def seal_new(config: Config) -> Sealed | None:
+    """Seal a device on which nothing is stored yet. None: there is a gallery, another user's, or no `cryptography` package."""
+    folder = config.state_dir
+    own = folder.stat().st_uid == os.geteuid() if folder.exists() else not config.system
+    if config.gallery_path.exists() or not own or importlib.util.find_spec("cryptography") is None:
+        return None
+    return seal(config)
+
+
 def private_files(config: Config) -> Iterator[tuple[Path, Schema]]:
     """The journals, labels and outboxes of every instance."""
     kinds = ((journal.SCHEMA, "explain"), (labels.SCHEMA, "labels"), (outbox.SCHEMA, "outbox"))
@@ -118,12 +128,16 @@ def _pending(keys: Keys) -> Cipher:
         path = keys.pending_path
         try:
             path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            write_key(path, material := new_key())
+            # Renamed when it is complete: a process that is killed leaves no half of a key.
+            half = path.with_name(path.name + ".tmp")
+            half.unlink(missing_ok=True)
+            write_key(half, material := new_key())
         except OSError as e:
             raise ConfigError(
                 f"cannot write the key {path}: {e.strerror}",
                 "make the folder for the user of the daemon, with mode 0700, or set gallery.key_file",
             ) from None
+        _rename(half, path)
         key = Cipher(material)
     return key
 

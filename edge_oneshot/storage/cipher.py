@@ -11,6 +11,7 @@ import hashlib
 import hmac
 import os
 import secrets
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -31,8 +32,7 @@ class Cipher:
         """key: 32 random bytes. Raises ConfigError if the `cryptography` package is absent."""
         if len(key) != KEY_BYTES:
             raise ValueError(f"expected a key of {KEY_BYTES} bytes, got {len(key)}")
-        self._key = key
-        self._mac = _derive(key, b"edge-oneshot pseudonyms")
+        self._key, self._mac = key, b""  # the second is derived when it is needed
         self._gcm = _aesgcm()(_derive(key, b"edge-oneshot AES-256-GCM"))
 
     def __repr__(self) -> str:
@@ -62,13 +62,11 @@ class Cipher:
 
     def decrypt(self, sealed: bytes, *about: str) -> bytes:
         """What `encrypt` was given. Raises ValueError if it was changed, or has another key or another `about`."""
-        from cryptography.exceptions import InvalidTag
-
         if not isinstance(sealed, bytes) or sealed[:1] != _FORMAT or len(sealed) < 1 + _NONCE + _TAG:
             raise ValueError("expected sealed data, got something else")
         try:
             return bytes(self._gcm.decrypt(sealed[1 : 1 + _NONCE], sealed[1 + _NONCE :], _join(about)))
-        except InvalidTag:
+        except _invalid_tag():
             raise ValueError("its seal is broken: it was changed or moved, or sealed with another key") from None
 
     def pseudonym(self, text: str, use: str) -> str:
@@ -77,7 +75,9 @@ class Cipher:
 
     def authenticator(self, data: bytes, *about: str) -> bytes:
         """32 bytes that only a holder of the key can compute (HMAC-SHA256, RFC 2104)."""
-        return hmac.new(self._mac, _join(about) + data, hashlib.sha256).digest()
+        if not self._mac:
+            self._mac = _derive(self._key, b"edge-oneshot pseudonyms")
+        return hmac.digest(self._mac, _join(about) + data, "sha256")
 
 
 def new_key() -> bytes:
@@ -141,16 +141,23 @@ def x25519(private: bytes, other: bytes | None) -> tuple[bytes, bytes]:
 
 def _derive(key: bytes, use: bytes) -> bytes:
     """HKDF-SHA256 (RFC 5869) with an empty salt, one block: the input is a random key already."""
-    extracted = hmac.new(bytes(32), key, hashlib.sha256).digest()
-    return hmac.new(extracted, use + b"\x01", hashlib.sha256).digest()
+    return hmac.digest(hmac.digest(bytes(32), key, "sha256"), use + b"\x01", "sha256")
 
 
 def _join(about: tuple[str, ...]) -> bytes:
     """The parts with their lengths, so that ("ab", "c") differs from ("a", "bc")."""
     parts = [part.encode() for part in about]
-    return b"".join(len(part).to_bytes(4, "big") + part for part in parts)
+    return b"".join([len(part).to_bytes(4, "big") + part for part in parts])
 
 
+@cache
+def _invalid_tag() -> type[Exception]:
+    from cryptography.exceptions import InvalidTag
+
+    return InvalidTag
+
+
+@cache
 def _aesgcm() -> Any:
     try:
         from cryptography.hazmat.primitives.ciphers.aead import AESGCM

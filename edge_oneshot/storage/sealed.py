@@ -12,6 +12,7 @@ import hashlib
 import hmac
 import logging
 import sqlite3
+from pathlib import Path
 
 from edge_oneshot.storage.cipher import Cipher
 from edge_oneshot.storage.rows import DIGEST, Row, Rows, row_digest
@@ -102,7 +103,7 @@ class SealedRows(Rows):
         state = hashlib.sha256()
         for name in sorted(name for name, table in self.tables.items() if table.checked):
             digests = sorted(_bytes(row) for row in self.rows(f'SELECT {DIGEST} FROM "{name}"'))
-            state.update(row_digest(name, len(digests), *digests, key=self._row_key))
+            state.update(row_digest(name, len(digests), b"".join(digests), key=self._row_key))
         return self.cipher.authenticator(state.digest(), "rows", str(counter))
 
 
@@ -123,3 +124,13 @@ def _bytes(row: Row) -> bytes:
 
 def _ascii(data: bytes) -> str:
     return base64.b64encode(data).decode("ascii")
+
+
+def is_sealed(path: Path) -> bool | None:
+    """Whether the header of the file says so; None if there is no file. Raises PermissionError."""
+    try:
+        with path.open("rb") as file:
+            header = file.read(72)
+    except FileNotFoundError:
+        return None
+    return bool(int.from_bytes(header[68:72], "big") & MARK) if header else None
