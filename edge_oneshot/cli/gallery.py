@@ -73,6 +73,23 @@ def rename(ctx: click.Context, name: str, new_name: str, as_json: bool) -> None:
 
 @gallery.command()
 @click.argument("name")
+@click.argument("into")
+@click.option("--force", is_flag=True, help="Merge two people although they do not match each other.")
+@click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
+@json_option
+@click.pass_context
+def merge(ctx: click.Context, name: str, into: str, force: bool, yes: bool, as_json: bool) -> None:
+    """Give the templates of NAME to INTO, who is the same person, and remove NAME."""
+    if not yes:
+        click.confirm(f"Give the templates of {name} to {into}, and remove {name}?", abort=True, err=True)
+    r = perform(find_config(ctx), rq.Merge(name=name, into=into, force=force))
+    print_json(r) if as_json else click.echo(
+        f"removed {r.removed}; {r.name} ({r.identity}) has {r.templates} templates"
+    )
+
+
+@gallery.command()
+@click.argument("name")
 @click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
 @json_option
 @click.pass_context

@@ -24,6 +24,7 @@ from edge_oneshot.control.responses import (
     Forgotten,
     Identified,
     Imported,
+    Merged,
     Migrated,
     Paused,
     People,
@@ -102,6 +103,17 @@ class Rename(Request[Renamed]):
     response = Renamed
     name: str = arg("name or identity")
     to: str = arg("the new name")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Merge(Request[Merged]):
+    """Give the templates of one person to another who is the same, and remove the first."""
+
+    verb = "merge"
+    response = Merged
+    name: str = arg("name or identity of the person who is removed")
+    into: str = arg("name or identity of the person who stays")
+    force: bool = arg("also two people who do not match each other", False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -273,6 +285,7 @@ REQUESTS: dict[str, type[AnyRequest]] = {
             List,
             Show,
             Rename,
+            Merge,
             Forget,
             Check,
             Migrate,

@@ -74,6 +74,15 @@ class Renamed:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Merged:
+    identity: str = out("of the person who stays")
+    name: str
+    removed: str = out("identity of the person who was removed")
+    moved: int = out("templates that were moved")
+    templates: int = out("templates of the current encoder that the person has now")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Forgotten:
     identity: str
     name: str

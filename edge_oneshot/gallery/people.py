@@ -190,21 +190,27 @@ class People:
     ) -> None:
         """As Gallery.add. beside: keep the person's templates of the current encoder (`check_free`)."""
         self.check_free(identity, replace=replace, beside=beside)
-        kept = self._own(identity) if beside else []
+        if beside and len(self.own(identity)) + len(templates) > MAX_TEMPLATES:
+            raise GalleryError(
+                f"{identity.name!r} gets no further templates: expected at most {MAX_TEMPLATES} together",
+                "enroll again with --replace, and add the best captures",
+            )
+        kept = self.own(identity) if beside else []
         self.gallery.add(identity, [*kept, *templates], replace=replace or beside, captures=captures)
         self._read_again(identity.identity_id)
 
     def check_free(self, identity: Identity, *, replace: bool = False, beside: bool = False) -> None:
         """As Gallery.check_free. beside: the person must have 1 to MAX_TEMPLATES - 1 templates of the current encoder."""
         self.gallery.check_free(identity, replace=replace or beside)
-        if beside and not 0 < (count := len(self._own(identity))) < MAX_TEMPLATES:
+        if beside and not 0 < (count := len(self.own(identity))) < MAX_TEMPLATES:
             expected = f"expected 1 to {MAX_TEMPLATES - 1} templates of the current encoder, got {count}"
             raise GalleryError(
                 f"{identity.name!r} gets no further template: {expected}",
                 "enroll without --add" if not count else "enroll again with --replace, and add the best captures",
             )
 
-    def _own(self, identity: Identity) -> list[Template]:
+    def own(self, identity: Identity) -> list[Template]:
+        """The usable templates of the current encoder."""
         templates = self.gallery.templates_of(identity.identity_id)
         return self._usable(t for t in templates if t.encoder_id == self._encoder_id)
 

@@ -19,7 +19,7 @@ from edge_oneshot.config import Config
 from edge_oneshot.control import requests as rq
 from edge_oneshot.control.client import ask
 from edge_oneshot.control.protocol import Answer, PendingRequest, Progress, result_of
-from edge_oneshot.control.responses import Explained, Forgotten
+from edge_oneshot.control.responses import Explained
 from edge_oneshot.control.review import REVIEW
 from edge_oneshot.errors import CameraError, ControlError, GalleryError
 from edge_oneshot.events.explain import select
@@ -75,17 +75,24 @@ def _serve(config: Config, request: rq.AnyRequest, on_progress: OnProgress) -> A
         with open_door(config, recognizer) as measured:
             Requests(recognizer, lambda event: None, door=measured, config=lambda: config).start(pending)
     answer = pending.answers.get(timeout=1.0)
-    if isinstance(request, rq.Forget) and isinstance(forgotten := result_of(request, answer), Forgotten):
+    if (removed := _removed(request, answer)) is not None:
         from edge_oneshot.service.compose import forget_in_outboxes
 
         keys = Keys(config.key_path)
-        forget_in_journals(config.state_dir, forgotten.identity, keys)
-        forget_in_outboxes(config.state_dir, forgotten.identity, keys)
-        forget_in_labels(config.state_dir, forgotten.identity, keys)
-        forget_in_pictures(config, forgotten.identity)
+        forget_in_journals(config.state_dir, removed, keys)
+        forget_in_outboxes(config.state_dir, removed, keys)
+        forget_in_labels(config.state_dir, removed, keys)
+        forget_in_pictures(config, removed)
         with closing(LastSeen(config.seen_path, keys)) as seen:
-            seen.forget([forgotten.identity])
+            seen.forget([removed])
     return answer
+
+
+def _removed(request: rq.AnyRequest, answer: Answer) -> str | None:
+    """The identity that the request removed. Raises the error of a failed request that removes."""
+    if isinstance(request, rq.Forget):
+        return result_of(request, answer).identity
+    return result_of(request, answer).removed if isinstance(request, rq.Merge) else None
 
 
 class _Answers:

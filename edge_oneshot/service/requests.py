@@ -31,6 +31,7 @@ from edge_oneshot.service.answers import comparison, enrolled_response, template
 from edge_oneshot.service.check import checked
 from edge_oneshot.service.door import Door
 from edge_oneshot.service.jobs import CaptureJob, EnrollJob, Job
+from edge_oneshot.service.merge import merged
 from edge_oneshot.service.migrate import migrate
 from edge_oneshot.service.pictures import picture_of
 from edge_oneshot.service.records import Records
@@ -78,6 +79,7 @@ class Requests:
             rq.Show: self._show,
             rq.Rename: self._rename,
             rq.Forget: self._forget,
+            rq.Merge: self._merge,
             rq.Check: self._check,
             rq.Migrate: lambda _: migrate(recognizer),
             rq.ResetDoor: self._reset_door,
@@ -216,6 +218,11 @@ class Requests:
         people.remove(identity.identity_id)
         self._publish("forgotten", identity)
         return rs.Forgotten(identity=identity.identity_id, name=identity.name)
+
+    def _merge(self, request: rq.Merge) -> rs.Merged:
+        response, removed = merged(self._recognizer, request)
+        self._publish("forgotten", removed)
+        return response
 
     def _check(self, _: rq.Check) -> rs.Checked:
         people = [self._summary(p) for p in self._people()]

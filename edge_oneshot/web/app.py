@@ -56,6 +56,7 @@ def routes() -> list[Route]:
         route("/enroll/discard", enroll.do_discard, "owner", post=True),
         route("/people/{identity}", people.show_one, "viewer"),
         route("/people/{identity}/rename", people.do_rename, "owner", post=True),
+        route("/people/{identity}/merge", people.do_merge, "owner", post=True),
         route("/people/{identity}/ignore", people.do_ignore, "owner", post=True),
         route("/people/{identity}/remove", people.remove, "owner"),
         route("/people/{identity}/remove", people.do_remove, "owner", post=True),

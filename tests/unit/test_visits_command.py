@@ -71,6 +71,17 @@ def test_visits_are_listed_explained_answered_and_counted(run: Run, portrait_fil
     assert "no answers" in run("evaluate", "door")[1]
 
 
+def test_two_entries_of_one_person_are_merged(run: Run, portrait_files: dict[str, Path]) -> None:
+    for name, picture in (("Ada", "collins"), ("Berta", "collins"), ("Grace", "hopper")):
+        run("enroll", "--name", name, "--image", str(portrait_files[picture]))
+    assert "has 2 templates" in run("gallery", "merge", "Ada", "Berta", "--yes")[1]
+    code, _, err = run("gallery", "merge", "Grace", "Berta", "--yes")
+    assert code == 1 and "do not match each other" in err
+    assert "has 3 templates" in run("gallery", "merge", "Grace", "Berta", "--yes", "--force")[1]
+    assert [line.split()[0] for line in run("gallery", "list")[1].splitlines()] == ["berta"]
+    assert "a person removed since" in run("visits", "show", UNKNOWN)[1], "visits no longer name Ada"
+
+
 def test_a_label_takes_one_answer(run: Run) -> None:
     assert run("visits", "label", MATCH)[0] == 2
     assert run("visits", "label", MATCH, "--stranger", "--person", "Ada")[0] == 2

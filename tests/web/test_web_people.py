@@ -114,6 +114,24 @@ def test_two_people_who_look_alike_are_marked(
     assert owner.text.count("Looks like another") == 2
 
 
+def test_a_person_who_was_enrolled_twice_is_merged(
+    owner: Browser, daemon: DaemonThread, portrait_files: dict[str, Path]
+) -> None:
+    for name, picture in (("Ada", "collins"), ("Berta", "collins"), ("Grace", "hopper")):
+        enroll(owner, name, portrait_files[picture])
+    owner.get("/people/berta")
+    before = owner.hidden("before")
+    owner.post("/people/berta/merge", {"before": before, "into": ""})
+    assert "Choose the person who stays." in owner.text
+    owner.post("/people/berta/merge", {"before": before, "into": "id:grace"})
+    assert "they do not match each other" in owner.text and "berta" in owner.html
+    owner.post("/people/berta/merge", {"before": before, "into": "id:ada"})
+    assert "Ada now has 2 templates." in owner.text
+    owner.get("/people")
+    assert "Berta" not in owner.text and "Looks like another" not in owner.text
+    assert owner.site.audit.last(1)[0]["about"] == "berta into ada"
+
+
 @pytest.mark.parametrize(
     ("name", "picture", "sentence"),
     [

@@ -58,6 +58,7 @@ def one(call: Call, identity: str, status: int = 200, **values: Any) -> Response
         person=person,
         alike=_alike(call).get(person.identity, []),
         seen=last_seen(call).get(person.identity),
+        others=[p for p in call.site.cameras.ask(rq.List()).identities if p.identity != person.identity],
         **values,
     )
 
@@ -94,6 +95,21 @@ def _refuse_taken(call: Call, identity: str, name: str) -> None:
     for other in call.site.cameras.ask(rq.List()).identities:
         if other.identity != identity and other.name.casefold() == name.casefold():
             raise FormError("people.name_taken", "to", name=other.name)
+
+
+def do_merge(call: Call) -> Response:
+    """This person is another one, who is enrolled as well."""
+    identity, into = call.request.path_params["identity"], call.form.get("into", "")
+    try:
+        if not into.startswith("id:"):
+            raise FormError("people.merge_choose", "into")
+        with call.site.edits:
+            unchanged(call, identity)
+            merged = call.site.cameras.ask(rq.Merge(name=f"id:{identity}", into=into))
+    except (FormError, GalleryError) as e:
+        return one(call, identity, 422, fault=e)
+    call.record("merged", f"{merged.removed} into {merged.identity}")
+    return call.go(f"/people/{merged.identity}", "people.merged", name=merged.name, n=merged.templates)
 
 
 def do_ignore(call: Call) -> Response:
