@@ -61,7 +61,7 @@ def main() -> int:
             (description := folder / "openapi.json").write_bytes(urllib.request.urlopen(request, timeout=30).read())
             words = [own.schemathesis, "run", description, "--url", url, "--header", f"Authorization: Bearer {token}"]
             words += ["--checks", CHECKS, "--rate-limit", "100/m", "--max-examples", "50", *further]
-            done = subprocess.run(list(map(str, words)), check=False)
+            done = subprocess.run(list(map(str, words)), cwd=folder, check=False)
             alive = page.poll() is None
             print(f"the page {'still runs' if alive else 'has ended'}; its log:\n{log.read_text()[-1500:]}")
             return done.returncode or (not alive) or ("Traceback" in log.read_text())

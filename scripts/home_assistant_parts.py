@@ -115,7 +115,7 @@ class Porch:
         self.config = MqttConfig(host="127.0.0.1", port=self.broker.port)
         self.link = MqttLink(self.config, "porch", self.outbox, clock=self.clock)
         self.discovery = HomeAssistant(
-            self.link, self.outbox.notes, mode, PREFIX, "Porch camera", "0.1.0", requests=True
+            self.link, self.outbox.notes, mode, PREFIX, "Porch camera", "0.1.0", requests=True, pictures=True
         )
         self.now = datetime.now(UTC)
         self.link.start()

@@ -168,6 +168,11 @@ def check_requests(porch: Porch, inside: Inside, out: Walk) -> None:
         sent = [(name, {k: v for k, v in values.items() if k != "ts"}) for name, values in asked]
         ok = len(sent) == 1 and sent[0][0] == verb and arguments in (sent[0][1], None)
         out.check(f"{query.split()[1]} sends {verb} {arguments or ''}".rstrip(), ok, asked)
+    before = inside.ask("entities").get(entity("image", "last_face"))
+    porch.link.picture(bytes.fromhex("ffd8ffe000104a46494600010100000100010000ffd9"))
+    shown = inside.until("entities", lambda e: e.get(entity("image", "last_face")) != before)
+    last = str(shown.get(entity("image", "last_face")))
+    out.check("the image changes with the last face", last.startswith("20"), last)
     porch.health("paused")
     off = inside.until("entities", lambda e: e.get(entity("switch", "recognition")) == "off")
     out.check("and that it is paused", off.get(entity("switch", "recognition")) == "off", off)

@@ -243,7 +243,7 @@ def _service(s: Setup) -> None:
 
 
 def _enroll(s: Setup) -> None:
-    from edge_oneshot.cli.enroll import describe, ways
+    from edge_oneshot.cli.enroll import describe, tell, ways
     from edge_oneshot.control.requests import Enroll
 
     name = s.name or s.answers("  name of the first person, empty to skip")
@@ -256,6 +256,7 @@ def _enroll(s: Setup) -> None:
     with ways(picture is None):
         result = perform(s.config, Enroll(name=name, image=picture, source=str(s.image or "the camera")))
     click.echo(f"  enrolled {result.name} as {result.identity}: {describe(result.quality)}")
+    tell(result, "  ")
 
 
 def _page(s: Setup) -> None:

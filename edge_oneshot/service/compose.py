@@ -66,7 +66,8 @@ def reporter(config: Config) -> Iterator[tuple[Reporter, list[RequestSource]]]:
         if mqtt.discovery != "off":
             name = config.device.name or config.device_slug
             notes, mode, prefix = outbox.notes, mqtt.discovery, mqtt.discovery_prefix
-            home = HomeAssistant(link, notes, mode, prefix, name, __version__, requests=mqtt.requests)
+            shown = {"requests": mqtt.requests, "pictures": mqtt.snapshot}
+            home = HomeAssistant(link, notes, mode, prefix, name, __version__, **shown)
         sources: list[RequestSource] = [MqttRequests(link)] if mqtt.requests else []
         if sources:
             log.info(

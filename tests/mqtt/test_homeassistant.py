@@ -19,7 +19,8 @@ from edge_oneshot.control.requests import Pause
 from edge_oneshot.events.outbox import Outbox
 from edge_oneshot.mqtt.client import MqttLink
 from edge_oneshot.mqtt.commands import _is_fresh
-from edge_oneshot.mqtt.homeassistant import HomeAssistant, components
+from edge_oneshot.mqtt.entities import components
+from edge_oneshot.mqtt.homeassistant import HomeAssistant
 from edge_oneshot.mqtt.publisher import StatePublisher
 from edge_oneshot.mqtt.subscriber import Subscriber as Client
 from edge_oneshot.mqtt.topics import Topics
@@ -281,6 +282,13 @@ def test_the_switch_pauses_and_shows_the_state() -> None:
 def test_without_requests_over_mqtt_nothing_sends_one(broker: Mosquitto) -> None:
     found = components(Topics("x", "porch"), "node", {"alice": "Alice"})
     assert not any("command_topic" in c for c in found.values())
+
+
+def test_the_last_face_is_an_image_where_faces_are_published() -> None:
+    topics = Topics("x", "porch")
+    assert "last_face" not in components(topics, "node", {})
+    face = components(topics, "node", {}, pictures=True)["last_face"]
+    assert (face["platform"], face["image_topic"]) == ("image", "x/porch/snapshot")
 
 
 def test_the_enrollment_shows_hint_result_and_fault() -> None:
