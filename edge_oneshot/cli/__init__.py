@@ -21,6 +21,8 @@ COMMANDS = {
     "run": ("run", "Run the daemon: recognize continuously and publish events."),
     "status": ("run", "Report the state of the running daemon."),
     "reload": ("run", "Make the running daemon read gallery and configuration again."),
+    "pause": ("run", "Stop recognition until `resume`."),
+    "resume": ("run", "Continue recognition."),
     "listen": ("listen", "Print the events that arrive at the broker."),
     "mqtt": ("mqtt", "Test the broker, make signing keys, remove retained topics."),
     "verify-event": ("verify_event", "Check the signature and the age of events."),

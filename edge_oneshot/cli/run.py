@@ -1,4 +1,4 @@
-"""`edge-oneshot run`, `reload` and `status`: start the daemon, make it read its configuration again, report its state."""
+"""`edge-oneshot run`, `reload`, `pause`, `resume` and `status`: start the daemon, and control it."""
 
 from __future__ import annotations
 
@@ -68,6 +68,33 @@ def reload(ctx: click.Context, as_json: bool) -> None:
     if r.restart_needed:
         click.echo(f"a restart is needed for {', '.join(r.restart_needed)}")
     click.echo(f"read: {r.gallery.identities} people, threshold {r.threshold:.3f}")
+
+
+@click.command()
+@json_option
+@click.pass_context
+def pause(ctx: click.Context, as_json: bool) -> None:
+    """Stop recognition until `edge-oneshot resume`, or until the daemon starts again.
+
+    The daemon stays alive, answers requests, and publishes no event.
+    """
+    _pause(ctx, rq.Pause(), as_json)
+
+
+@click.command()
+@json_option
+@click.pass_context
+def resume(ctx: click.Context, as_json: bool) -> None:
+    """Continue recognition after `edge-oneshot pause`."""
+    _pause(ctx, rq.Resume(), as_json)
+
+
+def _pause(ctx: click.Context, request: rq.Pause | rq.Resume, as_json: bool) -> None:
+    r = perform(find_config(ctx), request)
+    if as_json:
+        print_json(r)
+    else:
+        click.echo("recognition is paused" if r.paused else "recognition runs")
 
 
 @click.command()

@@ -40,7 +40,10 @@ class Views:
         state: str,
         said: str = "",
     ) -> None:
-        """Answer the requests that wait. frame: None, if there is no new one. names: identity -> name. said: to whom enrolls."""
+        """Answer the requests that wait. frame: None, if there is no new one. names: identity -> name.
+
+        said: the hint of the enrollment that uses the camera.
+        """
         waiting = [] if frame is None else [pending for pending, _, _ in self._waiting if not pending.abandoned]
         if frame is None or not waiting:
             return

@@ -22,8 +22,6 @@ from pictures import Pixels, empty_scene, view
 from PIL import Image
 from waiting import wait_until
 
-from edge_oneshot.control.requests import Pause, Resume
-from edge_oneshot.control.responses import Paused
 from edge_oneshot.events.schema import load
 from edge_oneshot.gallery.store import Gallery
 
@@ -325,14 +323,14 @@ def test_pause_and_resume(make_device: MakeDevice, subscriber: Subscriber, eilee
     endless(device, eileen, 200)
     device.start()
     device.wait(lambda: ("unknown", None) in events(subscriber), "a stranger")
-    assert device.ask(Pause()) == Paused(paused=True)
+    assert device.call("pause") == "recognition is paused\n"
     device.wait(lambda: events(subscriber)[-1] == ("gone", None), "gone, since no frame is processed")
     count = len(events(subscriber))
     fed = device.notify.heard.count("WATCHDOG=1")
     device.wait(lambda: device.notify.heard.count("WATCHDOG=1") > fed + 10, "ten turns of the loop")
     assert len(events(subscriber)) == count
     assert device.status()["state"] == "paused"
-    assert device.ask(Resume()) == Paused(paused=False)
+    assert json.loads(device.call("resume", "--json")) == {"paused": False}
     device.wait(lambda: events(subscriber)[-1] == ("unknown", None), "a stranger again")
     assert device.stop() == 0
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+import re
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -19,7 +21,8 @@ from edge_oneshot.control.requests import Pause
 from edge_oneshot.events.outbox import Outbox
 from edge_oneshot.mqtt.client import MqttLink
 from edge_oneshot.mqtt.commands import _is_fresh
-from edge_oneshot.mqtt.homeassistant import HomeAssistant, components
+from edge_oneshot.mqtt.entities import components
+from edge_oneshot.mqtt.homeassistant import HomeAssistant
 from edge_oneshot.mqtt.publisher import StatePublisher
 from edge_oneshot.mqtt.subscriber import Subscriber as Client
 from edge_oneshot.mqtt.topics import Topics
@@ -326,3 +329,75 @@ def test_a_person_has_the_times_of_the_last_sight_and_the_last_match(
         reporter.people({"bob": "Bob"})
         for part in ("seen", "last_match"):
             wait_until(lambda p=part: listener.on(f"/alice/{p}")[-1].payload == b"", "the emptied topic")
+
+
+# ---- blueprints
+
+EXAMPLES = Path(__file__).parents[2] / "deploy" / "examples"
+
+
+def blueprint(name: str) -> str:
+    return (EXAMPLES / f"home-assistant-blueprint-{name}.yaml").read_text(encoding="utf-8")
+
+
+def condition_of(text: str, after: str) -> str:
+    """The folded template behind the text `after`, without its indentation."""
+    lines = text.split(after)[1].split("value_template: >-\n")[1].splitlines()
+    depth = len(lines[0]) - len(lines[0].lstrip())
+    return "\n".join(itertools.takewhile(lambda line: line.startswith(" " * depth), lines))
+
+
+@pytest.mark.parametrize("name", ["notify", "door"])
+def test_each_input_of_a_blueprint_is_declared_and_used(name: str) -> None:
+    text = blueprint(name)
+    declared = re.findall(r"^    (\w+):$", text.split("  input:\n")[1].split("\nmode:")[0], re.MULTILINE)
+    assert declared and set(declared) == set(re.findall(r"!input (\w+)", text))
+
+
+@pytest.mark.parametrize(
+    ("change", "opens"),
+    [
+        ({}, True),
+        ({"late": True}, False),
+        ({"clock": "unsynced"}, False),
+        ({"identity": "bob"}, False),
+        ({"event_type": "match"}, False),
+        ({"rate": "none"}, False),
+        ({"expires_at": "2025-12-31T23:59:59Z"}, False),
+    ],
+)
+def test_the_door_of_the_blueprint_opens_on_a_fresh_confirmed_match_alone(
+    change: dict[str, object], opens: bool
+) -> None:
+    jinja2 = pytest.importorskip("jinja2")
+    message = {"event_type": "confirmed", "identity": "alice", "late": False, "clock": "synced"}
+    message |= {"expires_at": "2026-01-01T00:00:10Z", "rate": {"fmr": 1e-4}} | change
+    found = jinja2.Template(condition_of(blueprint("door"), "id: confirmed\n          - condition: template")).render(
+        trigger=SimpleNamespace(payload_json=message),
+        identity="alice",
+        utcnow=lambda: "2026-01-01T00:00:00Z",
+        as_timestamp=lambda moment: datetime.fromisoformat(moment).timestamp(),
+    )
+    assert found.split() == [str(opens)]
+
+
+@pytest.mark.parametrize(
+    ("message", "people", "unknown", "told"),
+    [
+        ({"event_type": "match", "identity": "alice"}, "", False, True),
+        ({"event_type": "match", "identity": "alice"}, "bob, alice", False, True),
+        ({"event_type": "match", "identity": "alice"}, "bob", True, False),
+        ({"event_type": "unknown"}, "bob", True, True),
+        ({"event_type": "unknown"}, "", False, False),
+        ({"event_type": "gone", "identity": "alice"}, "", True, False),
+        ({"event_type": "match", "identity": "alice", "late": True}, "", False, False),
+    ],
+)
+def test_the_notification_of_the_blueprint_is_for_whom_it_says(
+    message: dict[str, object], people: str, unknown: bool, told: bool
+) -> None:
+    jinja2 = pytest.importorskip("jinja2")
+    found = jinja2.Template(condition_of(blueprint("notify"), "conditions:")).render(
+        trigger=SimpleNamespace(payload_json={"late": False} | message), people=people, unknown=unknown
+    )
+    assert found.split() == [str(told)]
