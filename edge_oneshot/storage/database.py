@@ -48,11 +48,11 @@ class Database(Opening):
         self._any_thread, self._keys, self._seen = any_thread, keys, -1
         self._emptied = path != IN_MEMORY and disk.was_emptied(path)
         self.log_emptied = True  # no write-ahead log of an earlier process is left
-        self._created = False
+        self.created = False  # the file was absent
         try:
             self._open()
         except BaseException:
-            if self._created:
+            if self.created:
                 disk.remove_empty(path)  # or it would look like a file that was emptied
             raise
 
@@ -83,7 +83,7 @@ class Database(Opening):
         if self.path != IN_MEMORY:
             uri = f"{self.path.absolute().as_uri()}?mode={'ro' if self.read_only else 'rw'}"
             if not self.read_only:
-                self._created = disk.create_private(self.path)
+                self.created = disk.create_private(self.path)
         return sqlite3.connect(
             uri,
             uri=True,
