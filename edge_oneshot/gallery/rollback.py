@@ -17,12 +17,14 @@ def check(db: Database, keys: Keys) -> None:
     """Note that the gallery has had fewer changes than the counter says. A plain gallery has no counter."""
     if db.cipher is None or not keys:
         return
-    expected, got = keys.read_counter(db.key_id), db.counter
+    expected = keys.read_counter(db.key_id)
     if db.created and expected:
         db.note_seal("the gallery was deleted, and this is a new one", expected + 1)
-    elif got < expected:
-        what = f"expected the state after {expected} changes, got {got}: an older copy was put back"
-        db.note_seal(what, expected + 1)
+    elif db.counter < expected:
+        with db.transaction():
+            if (got := db.counter) < expected:  # else another process has noted it
+                what = f"expected the state after {expected} changes, got {got}: an older copy was put back"
+                db.note_seal(what, expected + 1)
     store(db, keys)
 
 

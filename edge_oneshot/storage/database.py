@@ -123,11 +123,11 @@ class Database(Opening):
         """Everything in the `with` block is stored together, or not at all if it raises."""
         self.execute("BEGIN IMMEDIATE")
         try:
-            if self.cipher is not None and self._seen >= 0:
+            if self.whole and self._seen >= 0:
                 self._check_changes()  # or this transaction would seal what another program has done
             before = self._db.total_changes
             yield
-            if self.cipher is not None and self._db.total_changes != before:
+            if self.whole and self._db.total_changes != before:
                 self.write_seal()
             self.execute("COMMIT")
         except BaseException:
