@@ -88,6 +88,10 @@ class Config:
         return folder / (f"gallery-{other}.key" if other else "gallery.key")
 
     @property
+    def seen_path(self) -> Path:
+        return self.state_dir / "seen.sqlite"
+
+    @property
     def outbox_path(self) -> Path:
         return self.state_dir / f"outbox-{self.instance}.sqlite"
 

@@ -105,6 +105,14 @@ class GalleryConfig:
         "device.state_dir gallery-XXXXXXXX.key; the systemd credential gallery-key comes first",
         path="file",
     )
+    expire_days: int = _key(
+        0,
+        "people who were not recognized for more than this number of days are removed; 0: never; counted while the clock is "
+        "synchronised",
+        low=0,
+        high=36500,
+        example=365,
+    )
 
 
 FPIR_FROM, FPIR_TO = 1e-7, 0.5

@@ -23,8 +23,11 @@ def convert_gallery(path: Path, keys: Keys, key: Cipher | None) -> int:
     """
     lost = convert(path, SCHEMA, keys, key, _rewrite)
     with closing(Database(path, SCHEMA, keys=keys)) as db:
-        rollback.check(db, keys)  # the counter outside the gallery follows
-    return lost
+        if lost is not None:
+            rollback.begin(db, keys)
+        else:
+            rollback.check(db, keys)
+    return lost or 0
 
 
 class _Contents(GalleryReader):

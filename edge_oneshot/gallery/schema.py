@@ -13,6 +13,7 @@ SCHEMA = Schema(
     damage_hint="restore a backup, or import a file of `gallery export` into a new gallery; keep the damaged file",
     busy_timeout_s=BUSY_TIMEOUT_S,
     wal=True,
+    whole=True,
     synchronous="FULL",  # a power cut loses nothing that was reported as stored
     steps=(
         (

@@ -37,6 +37,7 @@ from edge_oneshot.service.pictures import ahead_of_loop
 from edge_oneshot.service.records import Records
 from edge_oneshot.service.reload import HangUp, plan
 from edge_oneshot.service.reporter import Reporter
+from edge_oneshot.service.retention import open_retention
 from edge_oneshot.storage.keys import NO_KEYS, Keys
 
 log = logging.getLogger(__name__)
@@ -164,6 +165,7 @@ def run_daemon(load: Callable[[], Config]) -> int:
         reporter(config) as (report, sources),
         open_records(config) as records,
         open_door(config, recognizer) as measured,
+        open_retention(config) as retention,
     ):
         daemon = Daemon(
             config,
@@ -173,5 +175,6 @@ def run_daemon(load: Callable[[], Config]) -> int:
             records,
             lambda running: plan(running, with_key(load()), lambda c: build_rule(c, recognizer.pipeline.encoder)),
             measured,
+            retention,
         )
         return daemon.run(camera, ahead_of_loop([*servers, hang_up, *sources]), stop)

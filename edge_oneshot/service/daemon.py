@@ -31,6 +31,7 @@ from edge_oneshot.service.records import Records
 from edge_oneshot.service.reload import Plan
 from edge_oneshot.service.reporter import Reporter
 from edge_oneshot.service.requests import Requests
+from edge_oneshot.service.retention import Retention
 from edge_oneshot.service.roll import Roll
 from edge_oneshot.service.second_factor import SecondFactor
 from edge_oneshot.service.sight import Sight, State
@@ -58,14 +59,15 @@ class Daemon:
         records: Records | None = None,
         plan_reload: Callable[[Config], Plan] | None = None,
         door: Door | None = None,
+        retention: Retention | None = None,
     ) -> None:
         """records: what is kept of visits; None: nothing. plan_reload: reads the configuration again.
 
-        door: measures this door's own error rates; None: they are not measured.
+        door: measures this door's own error rates; None: they are not measured. retention: removes people by their last visit.
         """
         self.config, self.recognizer, self.tracker, self.reporter = config, recognizer, tracker, reporter
         self.records, self.door = records or Records(config), door
-        self._plan_reload = plan_reload
+        self._plan_reload, self._retention = plan_reload, retention or Retention()
         self.second_factor = SecondFactor(config.decision.second_factor_s, reporter.event)
         self._roll = Roll(recognizer, tracker, reporter, self.records, self.second_factor)
         self._roll.erase_removed()
@@ -97,6 +99,7 @@ class Daemon:
         if now_ns - self._gallery_ns >= GALLERY_EVERY_NS:
             self._gallery_ns = now_ns
             self._read_gallery()
+            self._retention.look(self.recognizer, now_ns, self._emit)
         if frame is not None:
             self._enter(self._sight.look(frame))
         enrolling = self.requests.job is not None
@@ -120,7 +123,7 @@ class Daemon:
             self._emit(event)
             events.append(event)
         self.records.close_tracks(self.tracker.numbers)
-        self.reporter.presence(*self._present)
+        self.reporter.presence(*self._present())
         self.second_factor.in_sight(self.tracker.present[0])
         return events
 
@@ -140,7 +143,6 @@ class Daemon:
             known = self.tracker.known_of(observations)
             self.requests.views.show(frame, known, self.recognizer.people.names, state)
 
-    @property
     def _present(self) -> tuple[list[str], int]:
         known, unknown = self.tracker.present
         return [identity for identity in known if identity not in self.records.ignored], unknown
@@ -152,6 +154,8 @@ class Daemon:
             result, people.names, camera, encoder_id, time.monotonic_ns(), datetime.now(UTC), people.no_rate
         )
         self.records.add_event(event)
+        if result.kind is ResultKind.MATCH:
+            self._retention.matched(event.body["identity"])
         if result.identity_id in self.records.ignored:
             return None
         self.reporter.event(event)
@@ -181,6 +185,7 @@ class Daemon:
 
     def _gallery_changed(self) -> None:
         self._roll.publish()
+        self._retention.forget_others(self.recognizer)
         self.reporter.info(self.config, self.recognizer)
 
     def _pause(self, paused: bool) -> None:
@@ -290,6 +295,6 @@ class Daemon:
 
     def status(self) -> StatusReport:
         """What `edge-oneshot status` shows."""
-        known, unknown = self._present
+        known, unknown = self._present()
         present = Present(identities=known, unknown=unknown)
         return self.vitals.status(self.health(), self.config, self.recognizer, self.reporter, present)

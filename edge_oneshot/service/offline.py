@@ -10,6 +10,7 @@ import pwd
 import queue
 import threading
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
@@ -24,6 +25,7 @@ from edge_oneshot.errors import CameraError, ControlError, GalleryError
 from edge_oneshot.events.explain import select
 from edge_oneshot.events.journal import forget_in_journals, read_journal
 from edge_oneshot.events.labels import forget_in_labels
+from edge_oneshot.gallery.seen import LastSeen
 from edge_oneshot.recognition.recognizer import Recognizer
 from edge_oneshot.service.album import forget_in_pictures
 from edge_oneshot.service.door import open_door
@@ -81,6 +83,8 @@ def _serve(config: Config, request: rq.AnyRequest, on_progress: OnProgress) -> A
         forget_in_outboxes(config.state_dir, removed, keys)
         forget_in_labels(config.state_dir, removed, keys)
         forget_in_pictures(config, removed)
+        with closing(LastSeen(config.seen_path, keys)) as seen:
+            seen.forget([removed])
     return answer
 
 

@@ -17,6 +17,7 @@ from edge_oneshot.config import Config
 from edge_oneshot.errors import ConfigError, GalleryError, StorageError
 from edge_oneshot.events import journal, labels, outbox
 from edge_oneshot.events.pictures import erase_pictures
+from edge_oneshot.gallery import seen
 from edge_oneshot.gallery.conversion import convert_gallery
 from edge_oneshot.storage.cipher import Cipher, new_key, write_key
 from edge_oneshot.storage.conversion import convert
@@ -89,10 +90,10 @@ def seal_new(config: Config) -> Sealed | None:
 
 
 def private_files(config: Config) -> Iterator[tuple[Path, Schema]]:
-    """The journals, labels and outboxes of every instance."""
-    kinds = ((journal.SCHEMA, "explain"), (labels.SCHEMA, "labels"), (outbox.SCHEMA, "outbox"))
-    for schema, kind in kinds:
-        for path in sorted(config.state_dir.glob(f"{kind}-*.sqlite")):
+    """The journals, labels and outboxes of every instance, and the record of last visits."""
+    kinds = {"explain-*": journal.SCHEMA, "labels-*": labels.SCHEMA, "outbox-*": outbox.SCHEMA, "seen": seen.SCHEMA}
+    for name, schema in kinds.items():
+        for path in sorted(config.state_dir.glob(f"{name}.sqlite")):
             yield path, schema
 
 

@@ -57,11 +57,11 @@ class Alone(Database):
         return lost
 
 
-def convert(path: Path, schema: Schema, keys: Keys, key: Cipher | None, rewrite: Rewrite | None = None) -> int:
-    """As Alone.convert, for the file at `path`. Nothing is done if it has this key already. Raises StorageError."""
+def convert(path: Path, schema: Schema, keys: Keys, key: Cipher | None, rewrite: Rewrite | None = None) -> int | None:
+    """As Alone.convert, for the file at `path`. None: it has this key already. Raises StorageError."""
     with closing(Alone(path, schema, keys)) as db:
         if db.key_id == ("" if key is None else key.key_id):
-            return 0
+            return None
         return db.convert(key, rewrite or private_columns)
 
 

@@ -48,11 +48,11 @@ class Database(Opening):
         self._any_thread, self._keys, self._seen = any_thread, keys, -1
         self._emptied = path != IN_MEMORY and disk.was_emptied(path)
         self.log_emptied = True  # no write-ahead log of an earlier process is left
-        self._created = False
+        self.created = False  # the file was absent
         try:
             self._open()
         except BaseException:
-            if self._created:
+            if self.created:
                 disk.remove_empty(path)  # or it would look like a file that was emptied
             raise
 
@@ -83,7 +83,7 @@ class Database(Opening):
         if self.path != IN_MEMORY:
             uri = f"{self.path.absolute().as_uri()}?mode={'ro' if self.read_only else 'rw'}"
             if not self.read_only:
-                self._created = disk.create_private(self.path)
+                self.created = disk.create_private(self.path)
         return sqlite3.connect(
             uri,
             uri=True,
@@ -123,11 +123,11 @@ class Database(Opening):
         """Everything in the `with` block is stored together, or not at all if it raises."""
         self.execute("BEGIN IMMEDIATE")
         try:
-            if self.cipher is not None and self._seen >= 0:
+            if self.whole and self._seen >= 0:
                 self._check_changes()  # or this transaction would seal what another program has done
             before = self._db.total_changes
             yield
-            if self.cipher is not None and self._db.total_changes != before:
+            if self.whole and self._db.total_changes != before:
                 self.write_seal()
             self.execute("COMMIT")
         except BaseException:

@@ -34,7 +34,6 @@ _INDEX_FAULT = re.compile(
 class Opening(SealedRows):
     """What is done once with a connection, before its rows are used; the base of Database."""
 
-    schema: Schema
     log_emptied: bool
     _db: sqlite3.Connection
     _keys: Keys
@@ -76,7 +75,7 @@ class Opening(SealedRows):
             self._repair(foreign)
             self._begin_seal()
         self._seen = int(self._pragma("data_version"))
-        broken = self.cipher is not None and not self.seal_holds()  # before a step of the schema writes it anew
+        broken = self.whole and not self.seal_holds()  # before a step of the schema writes it anew
         if not self.read_only:
             self._migrate()
             self.tables = tables_of(db)
@@ -228,7 +227,7 @@ class Opening(SealedRows):
                     raise self._damaged(e) from e
                 self._db.execute(f"PRAGMA user_version = {number}")
                 self.tables = tables_of(self._db)
-                if self.cipher is not None:
+                if self.whole:
                     self.write_seal()
 
     def _pragma(self, name: str) -> Any:

@@ -19,6 +19,7 @@ class Schema:
     file without a mark is of this kind if it has this table. steps: statements that lead from one version to the next;
     `user_version` counts the steps that a file has had. Never edit a released step, append one. damage_hint: what to do
     about a file that was shown to be damaged. wal, synchronous: as SQLite's pragmas. Deleted bytes are overwritten.
+    whole: whether a sealed file of this kind authenticates all of its rows together (storage/sealed.py).
     private: (table, column) of what `Database.hide` has written, so that the file can be given another key.
     """
 
@@ -30,6 +31,7 @@ class Schema:
     busy_timeout_s: float
     wal: bool = True
     synchronous: str = "FULL"
+    whole: bool = False
     private: tuple[tuple[str, str], ...] = ()
 
 

@@ -1,8 +1,8 @@
 """What a sealed file has beside its rows: the id of its key, the number of its changes, and an authenticator of all rows.
 
-In a sealed file the checksum of a row is a keyed one, so only a holder of the key can write a row. The table `seal` has one
-row, written at the end of each transaction that changes something. Its authenticator covers the checksums of all rows, so
-rows that were deleted, or put back from an old copy, are noticed as well.
+In a sealed file the checksum of a row is a keyed one, so only a holder of the key can write a row, and so is that of the number
+of rows. The table `seal` has one row. In a file of a kind that is `whole` it is written at the end of each transaction that
+changes something, which reads the checksums of all rows: rows that were exchanged for others of an old copy are noticed as well.
 """
 
 from __future__ import annotations
@@ -14,8 +14,10 @@ import logging
 import sqlite3
 from pathlib import Path
 
+from edge_oneshot.errors import UnusableFile
 from edge_oneshot.storage.cipher import Cipher
-from edge_oneshot.storage.rows import DIGEST, Row, Rows, row_digest
+from edge_oneshot.storage.rows import DIGEST, Row, Rows, row_digest, sql_name
+from edge_oneshot.storage.schema import Schema
 
 log = logging.getLogger(__name__)
 
@@ -27,14 +29,24 @@ CREATE = (
     "rows BLOB NOT NULL) STRICT"
 )
 
+_WITH_CHECKSUMS = (
+    "SELECT t.name FROM main.sqlite_schema t JOIN pragma_table_info(t.name) c "
+    f"WHERE t.type = 'table' AND c.name = '{DIGEST}' ORDER BY t.name"
+)
+
 
 class SealedRows(Rows):
     """The seal of one connection. Without a key everything here is as for a plain file."""
 
+    schema: Schema
     cipher: Cipher | None = None  # of this kind of file, derived from the key of the device
     key_id = ""  # of the key of the device
-
     _row_key = b""
+
+    @property
+    def whole(self) -> bool:
+        """Whether this file is sealed, and authenticates all of its rows together."""
+        return self.cipher is not None and self.schema.whole
 
     def take_key(self, key: Cipher | None) -> None:
         """Read and write with this key of the device from now on; None: as a plain file."""
@@ -63,11 +75,17 @@ class SealedRows(Rows):
     @property
     def counter(self) -> int:
         """The number of changes; 0 for a plain file."""
-        return int(self.rows(f"SELECT counter FROM {SEAL}")[0][0]) if self.cipher is not None else 0
+        if self.cipher is None:
+            return 0
+        found = self.rows(f"SELECT counter FROM {SEAL}")
+        if not found:
+            what = f"the {self.kind} {self.path} has lost its seal: another program has deleted it"
+            raise UnusableFile(what, self.schema.damage_hint)
+        return int(found[0][0])
 
     def check_seal(self) -> None:
         """Note rows that were changed, deleted or put back by another program, and seal what is there."""
-        if self.cipher is not None and not self.seal_holds():
+        if self.whole and not self.seal_holds():
             self.note_seal()
 
     def note_seal(self, what: str = CHANGED, counter: int = 0) -> None:
@@ -101,8 +119,9 @@ class SealedRows(Rows):
     def _authenticator(self, counter: int) -> bytes:
         assert self.cipher is not None
         state = hashlib.sha256()
-        for name in sorted(name for name, table in self.tables.items() if table.checked):
-            digests = sorted(_bytes(row) for row in self.rows(f'SELECT {DIGEST} FROM "{name}"'))
+        # Asked anew: another process may have brought the file to a newer version since this one has opened it.
+        for name in (n for (n,) in self.rows(_WITH_CHECKSUMS) if isinstance(n, str)):
+            digests = sorted(_bytes(row) for row in self.rows(f"SELECT {DIGEST} FROM {sql_name(name)}"))
             state.update(row_digest(name, len(digests), b"".join(digests), key=self._row_key))
         return self.cipher.authenticator(state.digest(), "rows", str(counter))
 

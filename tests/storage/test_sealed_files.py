@@ -17,14 +17,18 @@ import pytest
 pytest.importorskip("cryptography")
 
 from samples import person, random_unit, template
+from storage_parts import child
 from test_bad_rows import RECORD as ANY_RECORD
 
 from edge_oneshot.config import Config, DecisionConfig, DeviceConfig, GalleryConfig
 from edge_oneshot.errors import ConfigError, GalleryError, StorageError, UnusableFile
 from edge_oneshot.events.journal import Journal, read_journal
 from edge_oneshot.events.outbox import Outbox
+from edge_oneshot.gallery.schema import SCHEMA
+from edge_oneshot.gallery.seen import LastSeen
 from edge_oneshot.gallery.store import Gallery
 from edge_oneshot.service import sealing
+from edge_oneshot.storage.copy import Copy
 from edge_oneshot.storage.keys import Keys
 from edge_oneshot.types import Event, Template
 
@@ -61,6 +65,9 @@ def fill(device: Config) -> None:
     journal = Journal(device.explain_path, DecisionConfig(), keys(device))
     journal._write(RECORD)  # type: ignore[arg-type]
     journal.close()
+    with closing(LastSeen(device.seen_path, keys(device))) as seen:
+        seen.set({CANARY: 1})
+        seen.set({CANARY: 2, "p1": 3})
 
 
 def read(device: Config) -> dict[str, object]:
@@ -77,6 +84,8 @@ def read(device: Config) -> dict[str, object]:
     found["topics"] = (box.topics.retained(), box.topics.to_empty(), box.notes.get("discovery"))
     found["aside"] = (found["aside"], box.events.status().set_aside)
     box.close()
+    with closing(LastSeen(device.seen_path, keys(device))) as seen:
+        found["seen"] = seen.days()
     found["tracks"] = len(read_journal(device.explain_path, keys(device)))
     return found
 
@@ -97,13 +106,14 @@ def leaks(folder: Path) -> list[tuple[str, bytes]]:
     return [(p.name, c) for p in files for c in canaries() if c in p.read_bytes()]
 
 
+def leaking(device: Config) -> set[str]:
+    """The kinds of the files that leak."""
+    return {name.partition("-")[0].partition(".")[0] for name, _ in leaks(device.state_dir)}
+
+
 def test_the_grep_finds_what_a_plain_device_holds(device: Config) -> None:
     fill(device)
-    assert {name.partition("-")[0].partition(".")[0] for name, _ in leaks(device.state_dir)} == {
-        "gallery",
-        "outbox",
-        "explain",
-    }
+    assert leaking(device) == {"gallery", "outbox", "explain", "seen"}
 
 
 @pytest.mark.parametrize("order", ["before", "after"])
@@ -117,14 +127,11 @@ def test_a_sealed_device_holds_no_template_name_or_identity(device: Config, orde
     assert sealed["people"][CANARY] == (NAME, [vector(TEMPLATE)])  # type: ignore[index]
     assert sealed["aside"] == (0, 0) and sealed["tracks"] == 1
     assert sealed["events"] == [{"identity": CANARY, "name": NAME}]
+    assert sealed["seen"] == {CANARY: 2, "p1": 3}
     assert sealed["topics"] == ([TOPIC], [f"{TOPIC}/old"], CANARY)
     sealing.unseal(device)
     assert read(device) == sealed
-    assert {name.partition("-")[0].partition(".")[0] for name, _ in leaks(device.state_dir)} == {
-        "gallery",
-        "outbox",
-        "explain",
-    }
+    assert leaking(device) == {"gallery", "outbox", "explain", "seen"}
 
 
 def test_a_new_key_reads_everything_and_the_old_one_nothing(device: Config, tmp_path: Path) -> None:
@@ -181,6 +188,7 @@ def test_a_plain_gallery_in_the_place_of_a_sealed_one_is_refused(device: Config)
     assert sealing.seal(device, trust_plain=True).key_id == keys(device).current().key_id  # type: ignore[union-attr]
     with Gallery(device.gallery_path, keys(device)) as gallery:
         assert gallery.sealed and [i.identity_id for i in gallery.identities()] == ["eve"]
+        assert gallery.set_aside == 0  # the counter begins again
 
 
 def change(path: Path, *statements: str) -> None:
@@ -255,6 +263,9 @@ def test_rows_that_another_program_takes_while_the_gallery_is_open_are_noticed(d
         change(device.gallery_path, "DELETE FROM templates WHERE rowid = 3")
         gallery.add(person("new"), [template("new", random_unit(99))])  # must not seal what is there
         assert gallery.set_aside == 2
+        change(device.gallery_path, "DELETE FROM seal")
+        with pytest.raises(UnusableFile, match="has lost its seal"):
+            gallery.version()
 
 
 def test_forgetting_destroys_the_key_of_the_person(device: Config, tmp_path: Path) -> None:
@@ -330,3 +341,36 @@ def test_mutated_galleries_and_kills_in_small_numbers() -> None:
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=150)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "'survived': 6" in done.stdout and "accepted" not in done.stdout
+
+
+def test_processes_that_open_a_new_sealed_gallery_at_once_agree(device: Config) -> None:
+    sealing.seal(device)
+    device.gallery_path.unlink()
+    code = """
+import sys
+from pathlib import Path
+from samples import person, random_unit, template
+from edge_oneshot.gallery.store import Gallery
+from edge_oneshot.storage.keys import Keys
+path, key, name = sys.argv[1:]
+with Gallery(Path(path), Keys(Path(key))) as gallery:
+    gallery.add(person(name), [template(name, random_unit(1))])
+"""
+    commands = [child(code, device.gallery_path, device.key_path, f"p{n}") for n in range(4)]
+    running = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True) for command in commands]
+    assert [(p.communicate(timeout=100), p.returncode)[1] for p in running] == [0] * 4
+    with Gallery(device.gallery_path, keys(device)) as gallery:
+        assert len(gallery.identities()) == 4 and gallery.sealed
+        reasons = {reason for (reason,) in gallery._db.rows("SELECT reason FROM set_aside")}
+        # The counter outside is ahead: the process that made the file notes it, and one that opens it at once may do so, too.
+        assert "the gallery was deleted, and this is a new one" in reasons
+        assert all(r.startswith(("the gallery was deleted", "expected the state after")) for r in reasons)
+
+
+def test_a_copy_of_a_sealed_gallery_on_a_full_disk_can_be_read(device: Config) -> None:
+    """storage/copy.py: what the daemon, and `doctor`, read when SQLite cannot open the file itself."""
+    sealing.seal(device)
+    fill(device)
+    with closing(Copy(device.gallery_path, SCHEMA, keys=keys(device))) as copy:
+        assert copy.cipher is not None and copy.count_set_aside() == 0
+        assert len(copy.rows("SELECT * FROM templates")) == 6
