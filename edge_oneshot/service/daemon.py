@@ -124,7 +124,7 @@ class Daemon:
             self._emit(event)
             events.append(event)
         self.records.close_tracks(self.tracker.numbers)
-        self.reporter.presence(*self._present)
+        self.reporter.presence(*self._present())
         self.second_factor.in_sight(self.tracker.present[0])
         return events
 
@@ -145,7 +145,6 @@ class Daemon:
             said = "" if self.requests.job is None else self.requests.job.hint
             self.requests.views.show(frame, known, self.recognizer.people.names, state, said)
 
-    @property
     def _present(self) -> tuple[list[str], int]:
         known, unknown = self.tracker.present
         return [identity for identity in known if identity not in self.records.ignored], unknown
@@ -157,6 +156,8 @@ class Daemon:
             result, people.names, camera, encoder_id, time.monotonic_ns(), datetime.now(UTC), people.no_rate
         )
         self.records.add_event(event)
+        if result.kind is ResultKind.MATCH:
+            self._retention.matched(event.body["identity"])
         if result.identity_id in self.records.ignored:
             return None
         self.reporter.event(event)
@@ -164,7 +165,6 @@ class Daemon:
             self.reporter.picture(to_jpeg(result.observation.sample.chip.pixels))
         if result.kind is ResultKind.MATCH:
             self.second_factor.matched(event)
-            self._retention.matched(event.body["identity"])
         return event
 
     # ---- changes of gallery, state and configuration
@@ -299,6 +299,6 @@ class Daemon:
 
     def status(self) -> StatusReport:
         """What `edge-oneshot status` shows."""
-        known, unknown = self._present
+        known, unknown = self._present()
         present = Present(identities=known, unknown=unknown)
         return self.vitals.status(self.health(), self.config, self.recognizer, self.reporter, present)

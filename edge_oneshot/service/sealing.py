@@ -91,14 +91,9 @@ def seal_new(config: Config) -> Sealed | None:
 
 def private_files(config: Config) -> Iterator[tuple[Path, Schema]]:
     """The journals, labels and outboxes of every instance, and the record of last visits."""
-    patterns = {
-        "explain-*.sqlite": journal.SCHEMA,
-        "labels-*.sqlite": labels.SCHEMA,
-        "outbox-*.sqlite": outbox.SCHEMA,
-        "seen.sqlite": seen.SCHEMA,
-    }
-    for pattern, schema in patterns.items():
-        for path in sorted(config.state_dir.glob(pattern)):
+    kinds = {"explain-*": journal.SCHEMA, "labels-*": labels.SCHEMA, "outbox-*": outbox.SCHEMA, "seen": seen.SCHEMA}
+    for name, schema in kinds.items():
+        for path in sorted(config.state_dir.glob(f"{name}.sqlite")):
             yield path, schema
 
 
