@@ -14,7 +14,7 @@ from edge_oneshot.errors import EdgeOneshotError
 TIMEOUT_S = 10.0
 MOST_BYTES = 20_000_000
 MOST_LABEL = 100  # characters of a sub label
-EVENT_ID = re.compile(r"[A-Za-z0-9.-]{1,64}")
+EVENT_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]{0,63}")
 
 
 class FrigateError(EdgeOneshotError):
@@ -110,6 +110,6 @@ def _enabled(section: Any, default: bool) -> bool:
 
 def _checked(event_id: str) -> str:
     """The id as one part of a path. Raises FrigateError for what is no id: it came over MQTT."""
-    if not EVENT_ID.fullmatch(event_id) or event_id.strip(".") == "":
+    if not EVENT_ID.fullmatch(event_id):
         raise FrigateError(f"event id: expected letters, digits, . and -, got {event_id[:60]!r}", gone=True)
     return event_id
