@@ -41,9 +41,7 @@ from edge_oneshot.control.review import Label as Label
 from edge_oneshot.control.review import VisitPicture as VisitPicture
 from edge_oneshot.control.review import Visits as Visits
 
-ENROLL_TIMEOUT_S = 30.0
-FRAME_TIMEOUT_S = 10.0
-MAX_WAIT_S = 600.0
+ENROLL_TIMEOUT_S, FRAME_TIMEOUT_S, MAX_WAIT_S = 30.0, 10.0, 600.0
 YEAR_S = 366 * 86400.0
 
 

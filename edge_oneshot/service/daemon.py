@@ -82,13 +82,9 @@ class Daemon:
             confirm=self.second_factor.confirm,
             config=lambda: self.config,
         )
-        self.vitals = Vitals(config.state_dir)
-        self.state = State.RUNNING
-        self._sight = Sight()
-        self._exposure = FaceExposure()
-        self._pace = Pace()
-        self._gallery_ns = time.monotonic_ns()
-        self._health_ns = 0
+        self.vitals, self.state = Vitals(config.state_dir), State.RUNNING
+        self._sight, self._exposure, self._pace = Sight(), FaceExposure(), Pace()
+        self._gallery_ns, self._health_ns = time.monotonic_ns(), 0
 
     # ---- one step
 

@@ -17,7 +17,6 @@ from edge_oneshot.control import requests as rq
 from edge_oneshot.control import responses as rs
 from edge_oneshot.control.parts import PersonSummary
 from edge_oneshot.control.protocol import PendingRequest
-from edge_oneshot.control.responses import AdaptationReset
 from edge_oneshot.control.review import REVIEW
 from edge_oneshot.errors import ControlError, EdgeOneshotError
 from edge_oneshot.events.build import gallery_event
@@ -237,11 +236,11 @@ class Requests:
             self._emit(event)
         return rs.DoorReset(visits=visits, threshold=round(self._recognizer.threshold.value, 4))
 
-    def _reset_adaptation(self, _: rq.ResetAdaptation) -> AdaptationReset:
+    def _reset_adaptation(self, _: rq.ResetAdaptation) -> rs.AdaptationReset:
         visits, events = site.reset(self._recognizer, self._door)
         for event in events:
             self._emit(event)
-        return AdaptationReset(visits=visits)
+        return rs.AdaptationReset(visits=visits)
 
     def _export(self, _: rq.Export) -> rs.Exported:
         return rs.Exported(document=to_document(self._recognizer.people.gallery))
@@ -266,13 +265,11 @@ class Requests:
     # ---- comparing a picture
 
     def _verify(self, request: rq.Verify, frame: Frame) -> rs.Compared:
-        found = self._recognizer.verify(request.name, frame)
-        return rs.Compared(**comparison(found))
+        return rs.Compared(**comparison(self._recognizer.verify(request.name, frame)))
 
     def _identify(self, frame: Frame) -> rs.Identified:
         found = self._recognizer.identify_one(frame)
-        foreign = self._recognizer.references.foreign
-        return rs.Identified(**comparison(found), templates_of_another_encoder=foreign)
+        return rs.Identified(**comparison(found), templates_of_another_encoder=self._recognizer.references.foreign)
 
     # ---- the device
 
@@ -284,8 +281,7 @@ class Requests:
     def _confirm(self, request: rq.Confirm) -> rs.Confirmed:
         if self._confirm_now is None:
             raise ControlError(*NO_DAEMON)
-        identity = self._recognizer.people.gallery.lookup(request.name)
-        return self._confirm_now(identity, request.by)
+        return self._confirm_now(self._recognizer.people.gallery.lookup(request.name), request.by)
 
     def _explain(self, request: rq.Explain) -> rs.Explained:
         if self._records is None or self._records.journal is None:
