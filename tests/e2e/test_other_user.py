@@ -13,7 +13,8 @@ from device import Device
 from pictures import Pixels, view
 
 DAEMON, MEMBER, OUTSIDER, GROUP = 47111, 47112, 47113, 47110  # ids that need no entry anywhere
-ENVIRONMENT = {"PYTHONPATH": os.pathsep.join(p for p in sys.path if p), "HOME": "/nonexistent"}
+HOME = {"HOME": "/nonexistent", "XDG_CONFIG_HOME": "/nonexistent", "XDG_DATA_HOME": "/nonexistent"}
+ENVIRONMENT = {"PYTHONPATH": os.pathsep.join(p for p in sys.path if p), **HOME}
 MAIN = "from edge_oneshot.cli import main; main()"
 
 

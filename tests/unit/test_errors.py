@@ -17,7 +17,7 @@ from edge_oneshot.errors import AcquisitionError, ConfigError, EdgeOneshotError,
 
 OURS = [c for c in vars(errors).values() if isinstance(c, type) and issubclass(c, Exception)]
 # Control flow, and errors between modules of one folder; no user sees them.
-INTERNAL = {"EndOfStream", "DiskFault", "Refused"}
+INTERNAL = {"EndOfStream", "DiskFault", "Refused", "_Refusal"}
 
 
 def test_every_class_derives_from_the_base() -> None:
