@@ -32,7 +32,7 @@ from edge_oneshot.evaluation.metrics import Ints, weighted_quantiles
 from edge_oneshot.matching.compare import References, score_all
 from edge_oneshot.matching.threshold import Rule, Target
 from edge_oneshot.model.card import Comparator
-from edge_oneshot.recognition.enrollment import BURST_FRAMES, BURST_NS, POOLED_FRAMES, CaptureSession, _merit, pooled
+from edge_oneshot.recognition.enrollment import BURST_FRAMES, BURST_NS, POOLED_FRAMES, CaptureSession, merit, pooled
 from edge_oneshot.types import Float32Array, Float64Array, Frame, Identity
 
 FMR, FPIR, ENROLLED = 1e-4, 0.01, 500
@@ -129,7 +129,7 @@ def enroll(kind: str, person: Sequence[tuple[int, Path]]) -> Burst | None:
         except EnrollmentError:
             continue
         assert done is not None
-        good = sorted((sample for sample, _ in session._good), key=_merit, reverse=True)
+        good = sorted((sample for sample, _ in session._good), key=merit, reverse=True)
         return Burst(np.stack([pipeline.encode(s).vector for s in good]), done.template.embedding.vector, number)
     return None
 

@@ -16,8 +16,8 @@ from edge_oneshot.recognition.enrollment import (
     POOLED_FRAMES,
     CaptureSession,
     Enrollment,
-    _merit,
     enroll_from_frame,
+    merit,
     pooled,
 )
 from edge_oneshot.recognition.pipeline import Pipeline
@@ -57,7 +57,7 @@ def test_the_best_frames_of_the_burst_go_into_one_template(
 ) -> None:
     pictures = [view(collins, n) for n in range(BURST_FRAMES)]
     done = enroll(recognizer, pictures)
-    pictures.sort(key=lambda p: -_merit(pipeline.samples(frame(p))[0]))
+    pictures.sort(key=lambda p: -merit(pipeline.samples(frame(p))[0]))
     own = vectors(pipeline, pictures[:POOLED_FRAMES])
     mean = own.mean(axis=0)
     assert done.frames == POOLED_FRAMES
