@@ -43,7 +43,7 @@ def test_enroll_see_rename_and_remove(
     owner.get("/people")
     assert "No one is enrolled yet" in owner.text
     enroll(owner, "Ada", portrait_files["collins"])
-    assert "Ada is enrolled. The picture was not kept." in owner.text
+    assert "Ada is enrolled." in owner.text
     assert "Last seen Not seen yet" in owner.text
     seen(daemon, collins)
     seen(daemon, hopper)
