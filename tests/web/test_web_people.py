@@ -122,7 +122,7 @@ def test_a_person_who_was_enrolled_twice_is_merged(
     owner.get("/people/berta")
     before = owner.hidden("before")
     owner.post("/people/berta/merge", {"before": before, "into": ""})
-    assert "Choose the person who stays." in owner.text
+    assert "Choose the entry that stays." in owner.text
     owner.post("/people/berta/merge", {"before": before, "into": "id:grace"})
     assert "they do not match each other" in owner.text and "berta" in owner.html
     owner.post("/people/berta/merge", {"before": before, "into": "id:ada"})
