@@ -277,9 +277,9 @@ else
     note "created, with every key at its default"
 fi
 if [ ! -e "$state/gallery.sqlite" ] && [ ! -e "$config/keys/gallery.key" ]; then
-    # Before anybody is enrolled: what is stored about people is encrypted from the beginning.
+    # Before anyone is enrolled, so that what is stored about people is encrypted from the beginning.
     if setpriv --reuid=edge-oneshot --regid=edge-oneshot --clear-groups env HOME=/ "$link" --config "$config/default.toml" gallery seal >"$work/log" 2>&1; then
-        note "the gallery is sealed with the key $config/keys/gallery.key: keep a copy of it elsewhere"
+        note "the gallery is sealed with the key $config/keys/gallery.key: copy it to a place that is not on this device"
     else
         note "the gallery is not sealed: $(head -n 1 "$work/log"); later: sudo -u edge-oneshot edge-oneshot gallery seal"
     fi

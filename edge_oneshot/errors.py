@@ -45,7 +45,7 @@ EXIT_CODES: dict[int, str] = {
     EXIT_NOT_CERTIFIED: "`edge-oneshot-convert`: the certificate was refused (int8 loses more than is allowed, or the float model "
     "does not tell people apart), or the converted graph differs from its source.",
     EXIT_NOT_ACQUIRED: "Failure to acquire: the probe holds no usable face, so nothing was compared.",
-    EXIT_CONFIG: "A faulty configuration, or a gallery that is damaged or not of this release. "
+    EXIT_CONFIG: "A faulty configuration, or a gallery that is damaged, not of this release, or without its key. "
     "`run`: a model that cannot be used. systemd does not restart the service.",
     EXIT_INTERRUPTED: "Interrupted from the keyboard.",
 }

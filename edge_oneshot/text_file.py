@@ -23,7 +23,11 @@ def read_bytes(path: Path, most: int) -> bytes:
     with path.open("rb") as file:
         data = file.read(most + 1)
     if len(data) > most:
-        raise ValueError(f"expected at most {most / 1e6:.0f} MB, got more")
+        raise ValueError(
+            f"expected at most {most / 1e6:.0f} MB, got more"
+            if most >= 1e6
+            else f"expected at most {most} bytes, got more"
+        )
     return data
 
 

@@ -135,7 +135,7 @@ class Bridge:
         self._own_at = self._clock()
         if both := sorted(own - self._own):
             log.warning(
-                "Frigate recognizes faces itself for %s: the bridge leaves their events alone. Fix: turn one of the two off "
+                "Frigate recognizes faces itself for %s: the bridge skips their events. Fix: turn one of the two off "
                 "(face_recognition.enabled: false in Frigate's configuration, or --camera)",
                 ", ".join(both),
             )

@@ -22,7 +22,13 @@ def bridge() -> None:
 
 
 @bridge.command(short_help="Write names into Frigate's events.")
-@click.option("--url", required=True, envvar="EDGE_ONESHOT_FRIGATE_URL", metavar="URL", help="As http://frigate:5000.")
+@click.option(
+    "--url",
+    required=True,
+    envvar="EDGE_ONESHOT_FRIGATE_URL",
+    metavar="URL",
+    help="Address of Frigate, for example http://frigate:5000.",
+)
 @click.option(
     "--topic", default="frigate", show_default=True, envvar="EDGE_ONESHOT_FRIGATE_TOPIC", help="Frigate's topic_prefix."
 )
@@ -39,7 +45,7 @@ def bridge() -> None:
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     metavar="FILE",
     envvar="EDGE_ONESHOT_FRIGATE_TOKEN_FILE",
-    help="File with a token of Frigate, for its port 8971.",
+    help="File with the token of an admin of Frigate, for its port 8971.",
 )
 @click.option("--host", metavar="NAME", help="Frigate's broker. Default: from the configuration.")
 @click.option("--port", type=click.IntRange(1, 65535), help="Port of the broker.")
@@ -52,8 +58,8 @@ def frigate(
 ) -> None:
     """Identify the people in Frigate's events with the running daemon, and write their names as sub labels.
 
-    It listens to TOPIC/events, takes the snapshot of each event with a person, and writes the name of a match. It never
-    changes a sub label that something else has set, and leaves cameras alone whose faces Frigate recognizes itself.
+    The command subscribes to TOPIC/events, fetches the snapshot of each event with a person, and writes the name of a match. It
+    never changes a sub label that another program has set, and skips cameras for which Frigate recognizes faces itself.
     """
     from edge_oneshot.bridge.frigate import Bridge
     from edge_oneshot.bridge.frigate_api import Frigate

@@ -24,7 +24,9 @@ def door(ctx: click.Context, as_json: bool) -> None:
     _print("visits by strangers that matched", r.false_match)
     _print("visits by enrolled people that were missed", r.missed)
     _print("  of these, reported as another person", r.wrong_name)
-    click.echo(f"sample: {r.answered} of {r.asked} recorded visits have an answer; {r.unclear} cannot be told")
+    click.echo(
+        f'sample: {r.answered} of {r.asked} recorded visits have an answer, of which {r.unclear} are "cannot tell"'
+    )
     click.echo(f"outside the sample, in no rate: {r.outside} answers, {r.outside_errors} wrong results")
 
 
@@ -35,6 +37,6 @@ def _print(what: str, r: LabelledRate) -> None:
         else f"{100 * r.rate:.3g} % (95 % interval {100 * r.low:.3g} to {100 * r.high:.3g} %)"
     )
     claim = "" if r.claimed is None else f"; stated, of one picture: {100 * r.claimed:.3g} %"
-    needed = "" if r.needed is None else f": {r.needed} visits are needed to check the stated rate"
+    needed = "" if r.needed is None else f": about {r.needed:,} visits are needed to check the stated rate"
     few = "" if r.enough else f"; too few answers{needed}"
     click.echo(f"{what}: {r.errors} of {r.visits}: {rate}{claim}{few}")

@@ -60,11 +60,11 @@ def print_track(t: dict[str, Any]) -> None:
     )
     if t["best"]:
         second = (
-            f", second {t['second']['identity'] or 'a person removed since'} {t['second']['score']:.3f}"
+            f", second {t['second']['identity'] or 'a person who has since been removed'} {t['second']['score']:.3f}"
             if t["second"]
             else ""
         )
-        best = t["best"]["identity"] or "a person removed since"
+        best = t["best"]["identity"] or "a person who has since been removed"
         click.echo(f"  best {best} {t['best']['score']:.3f}{second}, threshold {t['threshold']:.3f}")
     pad = t.get("pad") or {"decision": "not_performed"}
     if pad["decision"] != "not_performed":

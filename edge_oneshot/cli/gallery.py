@@ -15,7 +15,7 @@ AGAIN = "edge-oneshot enroll --name … --id {} --replace"
 
 @click.group()
 def gallery() -> None:
-    """List, show, rename, remove, check, export and import people; seal what is stored about them."""
+    """List, show, rename, merge, ignore, remove, check, export and import people; seal what is stored about them."""
 
 
 for command in gallery_files.COMMANDS:
@@ -79,7 +79,7 @@ def rename(ctx: click.Context, name: str, new_name: str, as_json: bool) -> None:
 @json_option
 @click.pass_context
 def merge(ctx: click.Context, name: str, into: str, force: bool, yes: bool, as_json: bool) -> None:
-    """Give the templates of NAME to INTO, who is the same person, and remove NAME."""
+    """Give the templates of NAME to INTO, the same person, and remove NAME."""
     if not yes:
         click.confirm(f"Give the templates of {name} to {into}, and remove {name}?", abort=True, err=True)
     r = perform(find_config(ctx), rq.Merge(name=name, into=into, force=force))
@@ -107,7 +107,7 @@ def remove(ctx: click.Context, name: str, yes: bool, as_json: bool) -> None:
 @json_option
 @click.pass_context
 def ignore(ctx: click.Context, name: str, off: bool, as_json: bool) -> None:
-    """Publish no event of a person at this camera. Visits are recorded and counted all the same."""
+    """Publish no event of a person at this camera. Visits are still recorded and counted."""
     r = perform(find_config(ctx), rq.Ignore(name=name, on=not off))
     state = "ignored: no event is published" if r.ignored else "no longer ignored"
     print_json(r) if as_json else click.echo(f"{r.name} ({r.identity}) is {state}")
@@ -170,20 +170,20 @@ def _print_old(old: OldEncoder) -> None:
         click.echo(f"stated for them: {words(old.rate)}")
     until = "" if old.until is None else f"; releases up to {old.until} contain this encoder"
     if len(old.can_migrate) < len(old.identities):
-        click.echo(f"without kept captures only a new enrollment replaces an old template{until}")
+        click.echo(f"without kept captures, only a new enrollment replaces an old template{until}")
     for identity in old.identities:
         fix = "edge-oneshot gallery migrate" if identity in old.can_migrate else AGAIN.format(identity)
         click.echo(f"old template: {identity}: {fix}")
 
 
-@gallery.command(short_help="Make old templates anew with the present encoder.")
+@gallery.command(short_help="Replace old templates, from kept captures.")
 @json_option
 @click.pass_context
 def migrate(ctx: click.Context, as_json: bool) -> None:
-    """Make the templates of an old encoder anew with the present one, from captures that were kept (gallery.keep_capture).
+    """Replace the templates of an old encoder by templates of the current one, made from kept captures (gallery.keep_capture).
 
-    Each person is compared by the old template until the new one is stored. An interrupted migration continues when the command
-    is run again. The others must be enrolled again.
+    Each person is compared by the old template until the new one is stored. If the command is interrupted, run it again.
+    People without kept captures must be enrolled again.
     """
     config, done, no_rate = find_config(ctx), list[str](), list[str]()
     while True:
@@ -200,7 +200,7 @@ def migrate(ctx: click.Context, as_json: bool) -> None:
     for identity in no_rate:
         click.echo(f"no rate: {identity}: no error rate can be stated", err=True)
     for identity in r.needs_enrollment:
-        click.echo(f"enroll again: {identity} (no captures are kept): {AGAIN.format(identity)}", err=True)
+        click.echo(f"enroll again: {identity} (no kept captures): {AGAIN.format(identity)}", err=True)
 
 
 def _cost(pair: AlikePair, fnmr: float | None) -> str:

@@ -11,20 +11,27 @@ from edge_oneshot.cli.common import find_config, json_option, perform, print_jso
 from edge_oneshot.control import requests as rq
 
 FILE = click.Path(path_type=Path)
-BACK_UP = "Copy the key {} to a safe place that is not on this device: without it nobody can read the gallery."
+BACK_UP = "Copy the key {} to a safe place that is not on this device. Without it the gallery cannot be read."
 passphrase_option = click.option(
-    "--passphrase-file", type=FILE, metavar="FILE", help="First line of FILE instead of a prompt; - for standard input."
+    "--passphrase-file",
+    type=FILE,
+    metavar="FILE",
+    help="Read the passphrase from the first line of FILE; - for standard input.",
 )
 
 
 @click.command(short_help="Encrypt what is stored about people.")
-@click.option("--trust-plain", is_flag=True, help="Seal a plain gallery although there is a key: you put it there.")
+@click.option(
+    "--trust-plain",
+    is_flag=True,
+    help="Also seal a plain gallery that is in the place of a sealed one: you trust the file.",
+)
 @json_option
 @click.pass_context
 def seal(ctx: click.Context, trust_plain: bool, as_json: bool) -> None:
-    """Encrypt gallery, journals and outboxes with the key of the device; make the key if there is none.
+    """Encrypt what is stored about people with the key of the device; make the key if there is none.
 
-    Stop the daemons first. Run it again if it was interrupted.
+    Stop the daemons first. If the command is interrupted, run it again.
     """
     from edge_oneshot.service import offline, sealing
 
@@ -36,30 +43,32 @@ def seal(ctx: click.Context, trust_plain: bool, as_json: bool) -> None:
 
 
 @click.command(short_help="Store everything as plain files again.")
-@click.confirmation_option("--yes", prompt="Store templates and names so that anyone who has the disk can read them?")
+@click.confirmation_option(
+    "--yes", prompt="Store templates and names unencrypted, so that anyone who has the disk can read them?"
+)
 @json_option
 @click.pass_context
 def unseal(ctx: click.Context, as_json: bool) -> None:
-    """Decrypt gallery, journals and outboxes, for a release that cannot read sealed ones. The key is kept, renamed.
+    """Decrypt what is stored about people, for a release that cannot read sealed files. The key is renamed and kept.
 
-    Stop the daemons first. Run it again if it was interrupted.
+    Stop the daemons first. If the command is interrupted, run it again.
     """
     from edge_oneshot.service import offline, sealing
 
     config = find_config(ctx)
     offline.require_owner(config.state_dir)
     done = sealing.unseal(config)
-    _print(as_json, done, f"{config.state_dir} is not sealed any more; the key is now {done.key}")
+    _print(as_json, done, f"unsealed {config.state_dir}; the key was renamed to {done.key}")
 
 
 @click.command("rotate-key", short_help="Encrypt everything with a new key.")
 @json_option
 @click.pass_context
 def rotate_key(ctx: click.Context, as_json: bool) -> None:
-    """Make a new key, encrypt everything with it, and destroy the old key.
+    """Make a new key, encrypt everything with it, and remove the old key file.
 
-    Copies and remains of earlier files cannot be read after that, unless you kept the old key. Stop the daemons first. Run
-    it again if it was interrupted.
+    Copies of earlier files can then be read only with a backup of the old key. Stop the daemons first. If the command is
+    interrupted, run it again.
     """
     from edge_oneshot.service import offline, sealing
 
@@ -77,21 +86,21 @@ def rotate_key(ctx: click.Context, as_json: bool) -> None:
 @passphrase_option
 @click.pass_context
 def export(ctx: click.Context, file: Path, plain: bool, recipient: Path | None, passphrase_file: Path | None) -> None:
-    """Write every person to a new FILE, encrypted to a passphrase."""
+    """Write every person to a new FILE, encrypted to a passphrase or to a public key."""
     from edge_oneshot.gallery import envelope
     from edge_oneshot.gallery.archive import write_document
 
     if plain and (recipient or passphrase_file):
         raise click.UsageError("--plain cannot be combined with --recipient or --passphrase-file")
     if not plain and not envelope.available():
-        click.echo("the cryptography package is not installed: the file is not encrypted", err=True)
+        click.echo("the Python package cryptography is not installed, so the file is not encrypted", err=True)
         plain = True
     public = None if recipient is None else envelope.read_key(recipient, envelope.PUBLIC)
     passphrase = "" if plain or recipient else _passphrase(passphrase_file, confirm=True)
     document = perform(find_config(ctx), rq.Export()).document
     if plain:
         written = document
-        click.echo(f"{file} is not encrypted: it holds biometric data; protect it like a key", err=True)
+        click.echo(f"{file} is not encrypted and holds biometric data: protect it like a key", err=True)
     elif public is not None:
         written = envelope.for_recipient(document, public)
     else:
@@ -166,7 +175,7 @@ def _print(as_json: bool, done: object, text: str) -> None:
         return
     click.echo(text)
     if done.lost:
-        click.echo(f"{done.lost} rows that could not be read before are not kept", err=True)
+        click.echo(f"{done.lost} rows could not be read and were not kept", err=True)
 
 
 def _passphrase(file: Path | None, *, confirm: bool = False) -> str:
@@ -178,12 +187,12 @@ def _passphrase(file: Path | None, *, confirm: bool = False) -> str:
             text = sys.stdin.readline() if str(file) == "-" else read_text(file, 10_000)
         except (OSError, ValueError) as e:
             raise GalleryError(
-                f"cannot read the passphrase {file}: {e}", "name a text file that you may read"
+                f"cannot read the passphrase file {file}: {e}", "name a text file that you may read"
             ) from None
         return text.splitlines()[0] if text else ""
     if not sys.stdin.isatty():
         raise click.UsageError(
-            "no terminal to ask for a passphrase: give --passphrase-file; --plain exports without one"
+            "there is no terminal to ask for a passphrase: give --passphrase-file; export also takes --recipient or --plain"
         )
     return str(click.prompt("Passphrase of the export", hide_input=True, confirmation_prompt=confirm, err=True))
 

@@ -74,9 +74,9 @@ def reload(ctx: click.Context, as_json: bool) -> None:
 @json_option
 @click.pass_context
 def pause(ctx: click.Context, as_json: bool) -> None:
-    """Stop recognition until `edge-oneshot resume`, or until the daemon starts again.
+    """Pause recognition until `edge-oneshot resume`, or until the daemon is restarted.
 
-    The daemon stays alive, answers requests, and publishes no event.
+    The daemon keeps running, answers requests, and publishes no event.
     """
     _pause(ctx, rq.Pause(), as_json)
 
@@ -85,7 +85,7 @@ def pause(ctx: click.Context, as_json: bool) -> None:
 @json_option
 @click.pass_context
 def resume(ctx: click.Context, as_json: bool) -> None:
-    """Continue recognition after `edge-oneshot pause`."""
+    """Resume recognition after `edge-oneshot pause`."""
     _pause(ctx, rq.Resume(), as_json)
 
 
@@ -94,7 +94,7 @@ def _pause(ctx: click.Context, request: rq.Pause | rq.Resume, as_json: bool) -> 
     if as_json:
         print_json(r)
     else:
-        click.echo("recognition is paused" if r.paused else "recognition runs")
+        click.echo("recognition is paused" if r.paused else "recognition is running")
 
 
 @click.command()

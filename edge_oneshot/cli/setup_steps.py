@@ -252,7 +252,9 @@ def _enroll(s: Setup) -> None:
         click.echo("  later: edge-oneshot enroll --name NAME")
         return
     if (sealed := seal_new(s.config)) is not None:
-        click.echo(f"  what is stored about people is sealed with the key {sealed.key}: keep a copy of it elsewhere")
+        click.echo(
+            f"  sealed what is stored about people with the key {sealed.key}: copy it to a place that is not on this device"
+        )
     if s.image is None:
         click.echo("  look at the camera and hold still")
     picture = read_picture(s.image) if s.image else None

@@ -18,11 +18,11 @@ import click
 )
 @click.pass_context
 def support_report(ctx: click.Context, file: Path, timeout: float) -> None:
-    """Write FILE, a tar archive (gzip) that can be attached to a report of a fault. An existing file is never replaced.
+    """Write FILE, a tar archive (gzip) that you can attach to a fault report. An existing file is never replaced.
 
-    It holds versions, the configuration without texts, the output of `doctor`, the state of the daemon with its trends, counts of
-    the last tracks, the log of the service without its values, sizes and modes of files, and the ids of the models. It holds no
-    template, name, identity, address, secret or picture. Without a daemon it opens the camera, as `doctor` does.
+    The archive contains versions, the configuration without its texts, the output of `doctor`, the state and trends of the daemon,
+    counts of the last tracks, the log of the service without its values, sizes and modes of files, and the ids of the models. It
+    contains no template, name, identity, address, secret or picture. Without a daemon the command opens the camera, as `doctor` does.
     """
     from edge_oneshot.cli.common import find_config
     from edge_oneshot.doctor.support import collect, create, reserve

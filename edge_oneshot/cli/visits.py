@@ -32,11 +32,17 @@ def _day(ctx: click.Context, param: click.Parameter, value: datetime | None) -> 
 
 
 @visits.command("list")
-@click.option("--person", metavar="NAME", help="Name or identity of an enrolled person.")
-@click.option("--result", type=click.Choice(RESULTS), help="How the visit was reported.")
-@click.option("--day", type=click.DateTime(("%Y-%m-%d",)), callback=_day, metavar="YYYY-MM-DD", help="In local time.")
-@click.option("--todo", is_flag=True, help="Visits that were drawn at random and have no answer yet.")
-@click.option("--count", type=click.IntRange(min=1), default=30, help="Greatest number of visits.")
+@click.option("--person", metavar="NAME", help="Only visits of this enrolled person (name or identity).")
+@click.option("--result", type=click.Choice(RESULTS), help="Only visits with this result; nothing: not reported.")
+@click.option(
+    "--day",
+    type=click.DateTime(("%Y-%m-%d",)),
+    callback=_day,
+    metavar="YYYY-MM-DD",
+    help="Only visits of this day, in local time.",
+)
+@click.option("--todo", is_flag=True, help="Only visits that were drawn at random and have no answer yet.")
+@click.option("--count", type=click.IntRange(min=1), default=30, help="List at most this number of visits.")
 @json_option
 @click.pass_context
 def list_(
@@ -78,9 +84,13 @@ def _line(v: VisitRecord, names: dict[str, str]) -> str:
 def _said(label: LabelRecord, names: dict[str, str]) -> str:
     """What was said about a visit."""
     if label.who == "person":
-        name = "a person removed since" if label.identity is None else names.get(label.identity, label.identity)
+        name = (
+            "a person who has since been removed"
+            if label.identity is None
+            else names.get(label.identity, label.identity)
+        )
     else:
-        name = {"stranger": "not enrolled", "unclear": "cannot be told"}[label.who]
+        name = {"stranger": "not enrolled", "unclear": "cannot tell"}[label.who]
     outcome = OUTCOMES[label.outcome]
     return f"answer: {name}" + (f" ({outcome})" if outcome else "")
 
@@ -112,14 +122,14 @@ def _find(found: list[VisitRecord], visit: str) -> VisitRecord:
     for v in found:
         if v.visit == visit:
             return v
-    raise ControlError(f"no visit {visit!r} is recorded", "`edge-oneshot visits list` lists the visits that are")
+    raise ControlError(f"no visit {visit!r} is recorded", "`edge-oneshot visits list` lists the recorded visits")
 
 
 @visits.command()
 @click.argument("visit")
-@click.option("--person", metavar="NAME", help="It was this enrolled person (name or identity).")
-@click.option("--stranger", "who", flag_value="stranger", help="It was a person who is not enrolled.")
-@click.option("--unclear", "who", flag_value="unclear", help="It cannot be told.")
+@click.option("--person", metavar="NAME", help="The visitor was this enrolled person (name or identity).")
+@click.option("--stranger", "who", flag_value="stranger", help="The visitor is not enrolled.")
+@click.option("--unclear", "who", flag_value="unclear", help="You cannot tell who it was.")
 @click.option("--remove", "who", flag_value="none", help="Remove the answer.")
 @click.option("--add-template", is_flag=True, help="With --person: add a template from the picture of the visit.")
 @json_option
@@ -154,7 +164,7 @@ def _add_template(ctx: click.Context, pictures: list[str], identity: str | None,
     if not pictures:
         raise EnrollmentError(
             "no template was added: expected a kept picture of this visit, got none",
-            "enroll from the camera: edge-oneshot enroll --add; visits.pictures keeps pictures from now on",
+            "enroll at the camera with `edge-oneshot enroll --add`; visits.pictures keeps pictures of later visits",
         )
     jpeg = perform(config, rq.VisitPicture(picture=pictures[-1])).jpeg
     request = rq.Enroll(name=name, id=identity, image=jpeg, source="the picture of the visit", add=True, dry_run=True)
@@ -166,7 +176,7 @@ def _add_template(ctx: click.Context, pictures: list[str], identity: str | None,
             f"no template was added to {name}: the picture {reason} {other}", "use another capture, or check who it was"
         )
     perform(config, rq.Enroll(name=name, id=identity, image=jpeg, source="the picture of the visit", add=True))
-    click.echo(f"{name} has one more template", err=True)
+    click.echo(f"added a template to {name}", err=True)
 
 
 @visits.command()
@@ -174,7 +184,7 @@ def _add_template(ctx: click.Context, pictures: list[str], identity: str | None,
 @click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
 @click.pass_context
 def picture(ctx: click.Context, picture: str, file: Path) -> None:
-    """Write a picture of a visit to FILE (JPEG), readable for you alone. PICTURE: as `visits show` prints it."""
+    """Write a picture of a visit to FILE (JPEG), which only you can read. PICTURE is printed by `visits show`."""
     jpeg = perform(find_config(ctx), rq.VisitPicture(picture=picture)).jpeg
     with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as opened:
         opened.write(jpeg)
@@ -186,7 +196,7 @@ def picture(ctx: click.Context, picture: str, file: Path) -> None:
 @json_option
 @click.pass_context
 def erase_pictures(ctx: click.Context, yes: bool, as_json: bool) -> None:
-    """Erase all pictures of visits. To keep no more, set visits.pictures = false and reload."""
+    """Erase all pictures of visits. To keep no new ones, set visits.pictures = false and reload."""
     if not yes:
         click.confirm("Erase all pictures of visits?", abort=True, err=True)
     r = perform(find_config(ctx), rq.ErasePictures())

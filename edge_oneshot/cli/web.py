@@ -129,21 +129,21 @@ def remove(ctx: click.Context, name: str) -> None:
     type=click.Choice(["api", "metrics"]),
     default="api",
     show_default=True,
-    help="What it allows: identify, verify and metrics, or metrics alone.",
+    help="What the token allows: api: identify, verify and metrics; metrics: only metrics.",
 )
 @json_option
 @click.pass_context
 def token(ctx: click.Context, name: str, scope: str, as_json: bool) -> None:
-    """Print a token with which a program uses the HTTP interface, as a door station or Prometheus.
+    """Print a token with which a program, such as a door station or Prometheus, uses the HTTP interface.
 
-    It is shown once; only its hash is stored. It is valid until `edge-oneshot web revoke NAME`.
+    The token is shown once; only its hash is stored. It is valid until `edge-oneshot web revoke NAME`.
     """
     secret = _or_words(lambda: _accounts(ctx).new_token(name, "api" if scope == "api" else "metrics"))
     if as_json:
         print_json({"name": name, "scope": scope, "token": secret})
         return
     click.echo(secret)
-    click.echo("it is not shown again. Send it as: Authorization: Bearer TOKEN", err=True)
+    click.echo("the token is not shown again. Send it as: Authorization: Bearer TOKEN", err=True)
 
 
 @web.command(short_help="List the tokens of programs.")
@@ -158,14 +158,14 @@ def tokens(ctx: click.Context, as_json: bool) -> None:
     for entry in found:
         click.echo(f"{entry['name']}  {entry['scope']}")
     if not found:
-        click.echo("no token yet: edge-oneshot web token NAME", err=True)
+        click.echo("there are no tokens; `edge-oneshot web token NAME` makes one", err=True)
 
 
 @web.command(short_help="Revoke a token.")
 @click.argument("name")
 @click.pass_context
 def revoke(ctx: click.Context, name: str) -> None:
-    """Revoke the token of a program, at once."""
+    """Revoke the token of a program immediately."""
     _or_words(lambda: _accounts(ctx).revoke(name))
     click.echo(f"revoked {name}")
 

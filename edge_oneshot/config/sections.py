@@ -22,7 +22,7 @@ class DeviceConfig:
     )
     log_identities: bool = _key(
         False,
-        "name the identities of events in the journal of systemd, in the message and in the field IDENTITY; a log on a terminal "
+        "name identities in the log lines of events in the journal of systemd (message and field IDENTITY); a log on a terminal "
         "always names them",
     )
     socket: str = _key(
@@ -105,21 +105,20 @@ class ModelConfig:
 class GalleryConfig:
     key_file: str = _key(
         "",
-        "key of a sealed gallery, made by `edge-oneshot gallery seal`; outside device.state_dir; empty: "
-        "/etc/edge-oneshot/keys/gallery.key, or ~/.config/edge-oneshot/gallery.key for a user's own daemon, and with "
-        "device.state_dir gallery-XXXXXXXX.key; the systemd credential gallery-key comes first",
+        "file with the key of a sealed gallery, made by `edge-oneshot gallery seal`; outside device.state_dir; empty: "
+        "/etc/edge-oneshot/keys/gallery.key, or ~/.config/edge-oneshot/gallery.key for a user's own daemon; with "
+        "device.state_dir: gallery-XXXXXXXX.key in that folder; the systemd credential gallery-key takes precedence",
         path="file",
     )
     keep_capture: str = _key(
         "off",
-        "sealed: keep the aligned pictures of an enrollment, sealed and never shown, so that a new encoder needs no new enrollment "
-        "(`gallery migrate`); needs a sealed gallery; off: keep none, and delete those that were kept",
+        "sealed: keep the captures of an enrollment, encrypted and never shown, so that `gallery migrate` can make templates for a "
+        "new encoder; needs a sealed gallery; off: keep none, and delete the kept ones",
         choices=("off", "sealed"),
     )
     expire_days: int = _key(
         0,
-        "people who were not recognized for more than this number of days are removed; 0: never; counted while the clock is "
-        "synchronised",
+        "remove people who were not recognized for more than this number of days, while the clock is synchronised; 0: never",
         low=0,
         high=36500,
         example=365,

@@ -11,15 +11,16 @@ from edge_oneshot.config.key import key as _key
 class VisitsConfig:
     pictures: bool = _key(
         False,
-        "keep an encrypted picture of the face of each visit for the review; this is biometric data, and needs a key; "
-        "false erases all of them",
+        "keep an encrypted picture of the face of each visit, for the review; needs the key of a sealed gallery; the pictures are "
+        "biometric data; false: erase all of them",
     )
     picture_days: int = _key(7, "days after which a picture is erased", low=1, high=365)
-    picture_mb: int = _key(50, "greatest size of all pictures, MB; the oldest are erased first", low=1, high=10000)
+    picture_mb: int = _key(
+        50, "maximum size of all pictures together, MB; the oldest are erased first", low=1, high=10000
+    )
     asked_share: float = _key(
         0.1,
-        "share of visits, drawn at random, whose result the page asks you to confirm, to measure this door's error rates; "
-        "0: none",
+        "share of visits, drawn at random, for which the page asks who it was, to measure this door's error rates; 0: none",
         low=0,
         high=1,
     )

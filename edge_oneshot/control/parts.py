@@ -38,7 +38,7 @@ class Forecast:
     sentences: list[str] = out("all of it, in words")
     ranges: list[RangeForecast] = out("by light; empty: not measured for these models and settings")
     taken_for: float | None = out(
-        "expected share of pictures of `nearest` that match this person, too; null: not measured"
+        "expected share of pictures of `nearest` that also match this person; null: not measured"
     )
 
 
@@ -99,7 +99,7 @@ class OldEncoder:
     growth: GrowthState | None = out("error rates now; null without a cohort", None)
     rate: StatedRate | None = out("the stated error rate, and against whom this encoder keeps it", None)
     until: str | None = out("releases up to this date contain the encoder; null for a bundle of your own", None)
-    can_migrate: tuple[str, ...] = out("of `identities`, those whose templates `migrate` can make anew", ())
+    can_migrate: tuple[str, ...] = out("of `identities`, those whose templates `migrate` can replace", ())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -105,13 +105,13 @@ class Rename(Request[Renamed]):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Merge(Request[Merged]):
-    """Give the templates of one person to another who is the same, and remove the first."""
+    """Give the templates of one entry to another of the same person, and remove the first."""
 
     verb = "merge"
     response = Merged
-    name: str = arg("name or identity of the person who is removed")
-    into: str = arg("name or identity of the person who stays")
-    force: bool = arg("also two people who do not match each other", False)
+    name: str = arg("name or identity of the entry that is removed")
+    into: str = arg("name or identity of the entry that stays")
+    force: bool = arg("merge also two people who do not match each other", False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,7 +133,7 @@ class Check(Request[Checked]):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Migrate(Request[Migrated]):
-    """Make old templates anew with the present encoder, from captures that were kept (gallery.keep_capture)."""
+    """Replace old templates by templates of the current encoder, made from kept captures (gallery.keep_capture)."""
 
     verb = "migrate"
     response = Migrated
@@ -240,16 +240,16 @@ class Status(Request[StatusReport]):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pause(Request[Paused]):
-    """Stop recognition until `resume`, or until the daemon starts again. It causes no event meanwhile."""
+    """Pause recognition until `resume`, or until the daemon is restarted. Meanwhile no event is published."""
 
     verb = "pause"
     response = Paused
-    paused: bool = arg("false: continue, as `resume` does; for a switch with one topic", True)
+    paused: bool = arg("false: resume, as `resume` does; for a switch with one topic", True)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Resume(Request[Paused]):
-    """Continue recognition."""
+    """Resume recognition."""
 
     verb = "resume"
     response = Paused

@@ -75,9 +75,9 @@ class Renamed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Merged:
-    identity: str = out("of the person who stays")
+    identity: str = out("of the entry that stays")
     name: str
-    removed: str = out("identity of the person who was removed")
+    removed: str = out("identity of the entry that was removed")
     moved: int = out("templates that were moved")
     templates: int = out("templates of the current encoder that the person has now")
 
@@ -105,9 +105,9 @@ class Checked(GalleryCounts):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Migrated:
-    identities: list[str] = out("people whose templates were made anew")
-    left: int = out("people whose templates can be made anew, too: send the request again")
-    needs_enrollment: list[str] = out("people with an old template of whom no captures are kept")
+    identities: list[str] = out("people whose templates were replaced")
+    left: int = out("people whose templates can still be replaced: send the request again")
+    needs_enrollment: list[str] = out("people with an old template and no kept captures")
     no_rate: tuple[str, ...] = out("of `identities`, those for whom no error rate can be stated", ())
 
 

@@ -33,7 +33,7 @@ class VisitRecord:
     threshold: float | None = out("what a match needed then")
     tracks: list[Json] = out("records as of `explain`, oldest first")
     pictures: list[str] = out("what `visit-picture` takes")
-    label: LabelRecord | None = out("who it was, if a person has said so")
+    label: LabelRecord | None = out("who it was; null: no label")
     asked: bool = out("true: part of the random sample, so a label is wanted")
 
     @property
@@ -99,9 +99,9 @@ class LabelledRates:
     wrong_name: LabelledRate = out("of these, visits that were reported as another person")
     asked: int = out("visits of the sample that are still recorded")
     answered: int = out("of these, how many have a label")
-    unclear: int = out("labels of the sample that say: cannot tell")
+    unclear: int = out("of the labels in the sample, those that are `unclear`")
     outside: int = out("labels outside the sample, which count in no rate")
-    outside_errors: int = out("of these, wrong results")
+    outside_errors: int = out("of these, how many say that the result was wrong")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,7 +120,7 @@ class Label(Request[Labelled]):
     response = Labelled
     visit: str = arg("the visit")
     who: Literal["person", "stranger", "unclear", "none"] = arg(
-        "person: an enrolled one; stranger: not enrolled; unclear: it cannot be told; none: remove the label"
+        "person: an enrolled one; stranger: not enrolled; unclear: cannot tell; none: remove the label"
     )
     person: str | None = arg("name or identity of the person", None)
 
@@ -159,7 +159,7 @@ class Ignored:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ignore(Request[Ignored]):
-    """Publish no event of a person at this camera from now on, or again. Visits are recorded all the same."""
+    """Publish no event of a person at this camera, or publish them again. Visits are still recorded."""
 
     verb = "ignore"
     response = Ignored

@@ -68,7 +68,7 @@ def gallery(config: Config, state: StatusReport) -> Iterator[Finding]:
             "gallery",
             f"{state.old_templates} of {state.gallery.identities} people have an old template: its encoder runs beside the "
             "current one for each face",
-            "`edge-oneshot gallery check` lists them, and says who can be migrated and who must enroll again",
+            "`edge-oneshot gallery check` lists who can be migrated and who must enroll again",
         )
 
 
@@ -93,7 +93,7 @@ def trends(state: StatusReport) -> Iterator[Finding]:
             yield warning(
                 "trends",
                 f"{name} has risen by {rise / unit:.1f}{' MB' * (unit > 1)} per hour for {found.hours:.0f} h",
-                "restart the service, and report it with the file of `edge-oneshot support-report`",
+                "restart the service, and report the fault with a file of `edge-oneshot support-report`",
             )
 
 

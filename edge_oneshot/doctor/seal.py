@@ -26,9 +26,7 @@ def check(config: Config) -> Iterator[Finding]:
     except PermissionError:
         return  # private to another user, as `permissions` says
     if pending:
-        yield warning(
-            "seal", f"{keys.pending_path}: sealing, or a change of the key, was interrupted", f"run it again: {SEAL}"
-        )
+        yield warning("seal", f"{keys.pending_path}: sealing or a change of the key was interrupted", f"run: {SEAL}")
     if sealed is None:
         yield ok(
             "seal", f"no gallery yet; it will {'' if there else 'not '}be sealed" + ("" if there else f" ({SEAL})")
@@ -60,10 +58,10 @@ def _private(config: Config) -> Iterator[Finding]:
             "seal", f"{path}: expected mode 0600, got {mode:04o}: other users may read the key", f"chmod 600 {path}"
         )
     if path.resolve().is_relative_to(config.state_dir.resolve()):
-        why = f"{path} lies in {config.state_dir}: every copy of that folder holds the key, too"
+        why = f"{path} is in {config.state_dir}: every copy of that folder contains the key"
         yield warning("seal", why, "move the key file, and set gallery.key_file")
     if not os.access(path.parent, os.W_OK) and os.geteuid() == path.stat().st_uid:
-        why = f"{path.parent} cannot be written: an older copy of the gallery would not be noticed"
+        why = f"{path.parent} cannot be written: an older copy of the gallery would not be detected"
         yield warning("seal", why, f"let the user of the daemon write {path.parent}")
 
 

@@ -33,7 +33,7 @@ LIMIT_S = 30.0  # for each part but `doctor`
 README = """A report of edge-oneshot for its maintainers.
 
 versions.json  the program, its packages, the system
-config.json    which keys are set; values of numbers, switches and choices; no text
+config.json    which keys are set; values of numbers, switches and choices; no texts
 doctor.json    what `edge-oneshot doctor` found, with names, addresses and paths of this site replaced
 health.json    the state of the running daemon, and its trends
 tracks.json    counts of the last tracks: events, gates, scores
@@ -41,7 +41,7 @@ log.json       the last records of the service's log: the texts of the program w
 files.json     sizes and modes of the files of the service; their disk
 models.json    ids of the model bundles
 
-It holds no template, name, identity, address, secret or picture. A part that could not be read says so.
+It contains no template, name, identity, address, secret or picture. A part that could not be read states this.
 """
 
 

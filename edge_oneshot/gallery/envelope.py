@@ -27,7 +27,7 @@ N, R, P = 2**15, 8, 1  # 32 MB and about 0.1 s on a PC, 0.5 s on a Pi 4
 MOST_MEMORY = 256 * 2**20  # that a file may ask for
 MIN_PASSPHRASE = 12  # characters: who has the file can try as many as they like
 PRIVATE, PUBLIC = "x25519-private", "x25519-public"
-_CHANGED = "the passphrase or the key is another one, or the file was changed after the export; nothing was imported"
+_CHANGED = "the passphrase or key is wrong, or the file was changed after the export; nothing was imported"
 
 
 def available() -> bool:
@@ -40,7 +40,7 @@ def for_passphrase(document: object, passphrase: str) -> dict[str, object]:
     if len(passphrase) < MIN_PASSPHRASE:
         raise GalleryError(
             f"passphrase: expected at least {MIN_PASSPHRASE} characters, got {len(passphrase)}",
-            "take several words: anyone who has the file can try passphrases without limit",
+            "use several words: anyone who has the file can try passphrases without limit",
         )
     about: dict[str, object] = {"from": "scrypt", "n": N, "r": R, "p": P, "salt": _text(secrets.token_bytes(16))}
     return _seal(document, about, _scrypt(about, passphrase))
@@ -74,7 +74,7 @@ def open_document(
             key = _shared(about, private())
         document = parse_json(Cipher(key).decrypt(base64.b64decode(data, validate=True), *_header(about)))
     except (ValueError, TypeError, KeyError) as e:
-        raise GalleryError(f"cannot open the export: {_CHANGED}", "try again; export it again") from e
+        raise GalleryError(f"cannot open the export: {_CHANGED}", "try again, or export again") from e
     return document if isinstance(document, dict) else {}
 
 

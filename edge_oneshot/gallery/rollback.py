@@ -45,5 +45,5 @@ def store(db: Database, keys: Keys, least: int | None = None) -> None:
             keys.write_counter(db.key_id, number)
     except OSError as e:
         log.info(
-            "cannot write %s: %s; an older copy of the gallery would not be noticed", keys.counter_path, e.strerror
+            "cannot write %s: %s; an older copy of the gallery would not be detected", keys.counter_path, e.strerror
         )

@@ -1,4 +1,4 @@
-"""Captures that are kept to make a template anew: the aligned cut-outs of an enrollment (gallery.keep_capture)."""
+"""Kept captures: the aligned faces of an enrollment, from which another encoder can make a template (gallery.keep_capture)."""
 
 from __future__ import annotations
 
@@ -101,9 +101,9 @@ def from_bytes(data: bytes) -> tuple[KeptCapture, ...]:
 
 
 def remake(pipeline: Pipeline, old: Template, captures: Sequence[KeptCapture]) -> Template | None:
-    """The template by the present encoder, of the same captures; None if they do not fit it.
+    """The template of the current encoder from the same captures; None if they do not fit it.
 
-    It keeps quality and date of the enrollment. It is marked no_rate if the old one was, or by the rule of the present encoder.
+    It keeps quality and date of the enrollment. It is marked no_rate if the old one was, or by the rule of the current encoder.
     """
     samples = [_sample(pipeline, old, c) for c in captures]
     if not samples or any(s is None for s in samples):

@@ -135,7 +135,7 @@ class Album:
         def answer() -> None:
             jpeg = self._pictures.find(key)
             if jpeg is None:
-                pending.fail(ControlError("this picture is not kept any more", "see visits.picture_days"))
+                pending.fail(ControlError("this picture is no longer kept", "see visits.picture_days"))
             else:
                 pending.finish(VisitJpeg(visit=key, jpeg=jpeg))
 
@@ -148,7 +148,9 @@ class Album:
             count = len(self._pictures.kept())
             self._pictures.erase()
             if self._pictures.kept() or self._pictures.fault:
-                pending.fail(StorageError(f"cannot erase the pictures: {self._pictures.fault}", "free the disk"))
+                pending.fail(
+                    StorageError(f"cannot erase the pictures: {self._pictures.fault}", "free space, then try again")
+                )
             else:
                 pending.finish(PicturesErased(erased=count))
 
@@ -194,7 +196,7 @@ class Album:
                 job()
                 self._kept = self._pictures.kept()
             except Exception:  # a defect here must not end the thread: requests would wait for ever
-                log.exception("a picture of a visit was lost")
+                log.exception("a job on pictures of visits failed")
 
     def _expire(self) -> None:
         self._pictures.expire(time.time())
@@ -236,7 +238,7 @@ def forget_in_pictures(config: Config, identity: str) -> None:
             pictures = Pictures(path, pictures_cipher(config), 365, 10000)
         except ConfigError as e:
             log.warning(
-                "all pictures in %s are erased, since those of one person cannot be told without the key: %s", path, e
+                "erased all pictures in %s, since without the key those of one person cannot be found: %s", path, e
             )
             erase_pictures(path)
             continue

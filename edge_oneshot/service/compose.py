@@ -153,7 +153,7 @@ def forget_captures(gallery: Gallery) -> None:
     try:
         gallery.forget_captures()
     except StorageError as e:
-        log.error("kept captures cannot be deleted now: %s", e)
+        log.error("cannot delete kept captures now: %s", e)
 
 
 def run_daemon(load: Callable[[], Config]) -> int:

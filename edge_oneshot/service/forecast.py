@@ -22,7 +22,7 @@ def forecast(
     width_px: of the camera's frames; None: as configured.
     """
     ranges, far = _ranges(config, recognizer.encoder_id, width_px or _width(config.camera))
-    share, like = None, f"{name} is the only enrolled person: there is no one to be taken for."
+    share, like = None, f"{name} is the only enrolled person, so there is no one to be confused with."
     if nearest is not None:
         model = alike.read() if current else None
         if model is not None and model.encoder_id == recognizer.encoder_id:
@@ -61,12 +61,13 @@ def _ranges(config: Config, encoder_id: str, width_px: int) -> tuple[list[RangeF
 
 def _like(name: str, other: str, share: float | None, nearest: Nearest, model: alike.Alike | None) -> str:
     if share is None or model is None:
-        return (
-            f"{other} is most similar. How often a picture of {other} matches {name} was not measured for this encoder."
-        )
+        return f"{other} is the most similar person. How often a picture of {other} matches {name} was not measured for this encoder."
     if nearest.score < model.lowest:
-        return f"Nobody enrolled looks like {name}: fewer than {_one_in(share)} pictures of {other}, the most similar, match."
-    return f"{other} looks like {name}: about {_one_in(share)} pictures of {other} match {name}, too."
+        return (
+            f"No enrolled person looks like {name}: fewer than {_one_in(share)} pictures of {other}, the most similar person, "
+            f"match {name}."
+        )
+    return f"{other} looks like {name}: about {_one_in(share)} pictures of {other} also match {name}."
 
 
 def _one_in(share: float) -> str:

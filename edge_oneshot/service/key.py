@@ -13,7 +13,7 @@ def pictures_cipher(config: Config) -> Cipher:
     key = Keys(config.key_path).current()
     if key is None:
         raise ConfigError(
-            f"visits.pictures: expected a key in {config.key_path}, got none: pictures are kept encrypted only",
+            f"visits.pictures: expected a key in {config.key_path}, got none: pictures are only kept encrypted",
             "create the key with `edge-oneshot gallery seal`, or set visits.pictures = false",
         )
     return key.derived("pictures")

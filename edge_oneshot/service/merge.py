@@ -35,7 +35,7 @@ def merged(recognizer: Recognizer, request: Merge) -> tuple[Merged, Identity]:
         raise GalleryError(
             f"{source.name!r} was not merged into {target.name!r}: expected a score of {threshold:.3f} or more, got {got}: "
             "they do not match each other",
-            "check that they are one person; --force (force in requests) merges them all the same",
+            "check that they are one person; --force (force in requests) merges them anyway",
         )
     # The ids of templates are unique, and both people exist for a moment: a failure in between loses nothing.
     copies = [replace(t, identity_id=target.identity_id, template_id=str(uuid.uuid4())) for t in moved]

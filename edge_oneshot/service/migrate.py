@@ -1,4 +1,4 @@
-"""`gallery migrate`: templates of an old encoder are made anew by the present one, from captures that were kept.
+"""`gallery migrate`: templates of an old encoder are replaced by those of the current one, made from kept captures.
 
 Each person is stored in one transaction and is compared by the old template until then. So an interruption at any moment loses
 nobody, and the same request continues.
@@ -20,7 +20,7 @@ TIME_S = 3.0  # of one request: the loop looks at no frame meanwhile
 
 
 def candidates(recognizer: Recognizer) -> tuple[dict[str, Enrolled], list[str]]:
-    """The people without a template of the present encoder: those of whom captures are kept, by id, and the ids of the others."""
+    """The people without a template of the current encoder: those with kept captures, by id, and the ids of the others."""
     gallery = recognizer.people.gallery
     kept = gallery.with_captures()
     found, others = {}, []
@@ -35,7 +35,7 @@ def candidates(recognizer: Recognizer) -> tuple[dict[str, Enrolled], list[str]]:
 
 
 def migrate(recognizer: Recognizer) -> Migrated:
-    """Make templates anew for as many people as the time allows, one at least. Raises StorageError."""
+    """Replace the templates of as many people as the time allows, one at least. Raises StorageError."""
     people, end = recognizer.people, time.monotonic() + TIME_S
     found, again = candidates(recognizer)
     done: list[str] = []

@@ -44,7 +44,7 @@ class Review:
 
     def _album(self) -> Album:
         if self._records.album is None:
-            raise ControlError("no pictures of visits are kept", "set visits.pictures = true; see docs/how-to/page.md")
+            raise ControlError("no pictures of visits are kept", "set visits.pictures = true (docs/how-to/page.md)")
         return self._records.album
 
     def _recorded(self) -> list[Visit]:
@@ -100,7 +100,7 @@ class Review:
         visit = next((v for v in self._recorded() if request.visit in v.keys), None)
         if visit is None:
             raise ControlError(
-                f"no visit {request.visit!r} is recorded", "`edge-oneshot visits list` lists the visits that are"
+                f"no visit {request.visit!r} is recorded", "`edge-oneshot visits list` lists the recorded visits"
             )
         if visit.in_sight and visit.result == "nothing":
             raise ControlError("nothing was reported of this visit yet", "wait until the person has left")
@@ -115,7 +115,7 @@ class Review:
             label, name = self._new_label(visit, request, before)
             done = labels.put(label)
         if not done:
-            raise StorageError(f"the label was not stored: {labels.fault}", "free the disk, then try again")
+            raise StorageError(f"the label was not stored: {labels.fault}", "free space, then try again")
         pictures = self._pictures_of(visit)
         if pictures and self._records.album is not None:
             self._records.album.name(pictures, visit.identity if label is None else label.identity)
@@ -143,7 +143,7 @@ class Review:
         if labels is None:
             raise ControlError("no one can be ignored here", "ask the running daemon")
         if not labels.ignore(person.identity_id, request.on):
-            raise StorageError(f"nothing was changed: {labels.fault}", "free the disk, then try again")
+            raise StorageError(f"nothing was changed: {labels.fault}", "free space, then try again")
         return rv.Ignored(identity=person.identity_id, name=person.name, ignored=request.on)
 
     # ---- rates

@@ -25,7 +25,7 @@ from edge_oneshot.storage.database import Schema
 from edge_oneshot.storage.keys import Keys
 from edge_oneshot.storage.optional import delete_moved_aside
 
-RUN_AGAIN = "end the cause, and run the same command again"
+RUN_AGAIN = "remove the cause, then run the same command again"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,7 +61,7 @@ def unseal(config: Config) -> Sealed:
         _own_file(keys)
         _rename(config.key_path, keys.pending_path)
     elif (key := keys.pending()) is None:
-        raise GalleryError(f"nothing is sealed here: there is no key at {config.key_path}")
+        raise GalleryError(f"nothing is sealed here: there is no key at {config.key_path}", "check gallery.key_file")
     lost = _convert(config, keys, None)
     unused = config.key_path.with_name(config.key_path.name + ".unused")
     _rename(keys.pending_path, unused)
@@ -136,7 +136,7 @@ def _pending(keys: Keys) -> Cipher:
         except OSError as e:
             raise ConfigError(
                 f"cannot write the key {path}: {e.strerror}",
-                "make the folder for the user of the daemon, with mode 0700, or set gallery.key_file",
+                "create the folder for the user of the daemon, with mode 0700, or set gallery.key_file",
             ) from None
         _rename(half, path)
         key = Cipher(material)
@@ -165,5 +165,5 @@ def _own_file(keys: Keys) -> None:
     if keys.path is not None and not keys.path.exists():
         raise ConfigError(
             f"expected the key in {keys.path}, got only the credential {keys.credential}",
-            "put the key file back from your backup, run this again, and then make the credential anew",
+            "restore the key file from your backup, run this again, then create the credential again",
         )

@@ -160,7 +160,7 @@ class Opening(SealedRows):
         )
         raise UnusableFile(
             self._failed("open", f"it is sealed with the key {key_id[:16]}, and {got}"),
-            f"restore the key from your backup to {keys.path}. Without it nobody can read this file: keep it, and set "
+            f"restore the key from your backup to {keys.path}. Without it this file cannot be read: keep it, and set "
             "device.state_dir to a new folder"
             if keys
             else "open it as a part of the device, with its key",

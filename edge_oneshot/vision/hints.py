@@ -30,7 +30,7 @@ HINTS = {
 def hint(faults: Sequence[Fault]) -> str:
     """The sentence for the fault that should be corrected first; "" without a fault.
 
-    A fault that is not in the catalogue, as of a plug-in, is said in its own words.
+    For a fault that is not in the catalogue, such as that of a plug-in, its own message is returned.
     """
     codes = {fault.code for fault in faults}
     first = next((text for code, text in HINTS.items() if code in codes), None)

@@ -19,8 +19,8 @@ FAILURES = {
     "408": "The picture did not arrive in time.",
     "411": "The request has no Content-Length.",
     "413": f"The picture has more than {MAX_PICTURE} bytes.",
-    "415": "The content type is no picture.",
-    "422": "The picture cannot be decoded, or holds no usable face, or more than one. `faults` has the reasons.",
+    "415": "The content type is not that of a picture.",
+    "422": "The picture cannot be decoded, or shows no usable face, or more than one. `faults` has the reasons.",
     "429": "Too many requests; Retry-After has the seconds.",
     "502": "The daemon refused the request or did not answer.",
     "503": "The daemon is not running.",
@@ -42,7 +42,7 @@ def document() -> dict[str, Any]:
     description = {"description": "This document.", "content": {"application/json": {"schema": {"type": "object"}}}}
     return {
         "openapi": "3.1.0",
-        "info": {"title": "edge-oneshot", "version": __version__, "description": "Recognition for programs."},
+        "info": {"title": "edge-oneshot", "version": __version__, "description": "Face recognition for programs."},
         "security": [{"token": []}],
         "paths": {
             "/api/identify": {"post": _picture("identify", identify, "Identified", [], PICTURE)},
@@ -53,7 +53,7 @@ def document() -> dict[str, Any]:
             "/metrics": {
                 "get": {
                     "operationId": "metrics",
-                    "summary": "Measures for Prometheus. On the device itself no token is needed.",
+                    "summary": "Metrics for Prometheus. On the device itself no token is needed.",
                     "security": [{"token": []}, {}],
                     "responses": {
                         "200": {

@@ -60,5 +60,5 @@ def test_a_key_in_the_state_folder(device: Config, tmp_path: Path) -> None:
     inside = Config(device=device.device, gallery=GalleryConfig(key_file=str(tmp_path / "state/gallery.key")))
     sealing.seal(inside)
     assert any(
-        status == "warning" and "every copy of that folder holds the key" in text for status, text in found(inside)
+        status == "warning" and "every copy of that folder contains the key" in text for status, text in found(inside)
     )

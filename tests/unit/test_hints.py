@@ -85,7 +85,7 @@ def test_who_looks_alike_is_told_with_a_modelled_share_only(
     assert all(a is not None and b is not None and a < b for a, b in pairwise(shares)), shares
     said = told(recognizer, Config(), near(0.42))
     assert said.sentences[1].startswith("Grace looks like Zoë: about 1 in ")
-    assert "Nobody enrolled looks like Zoë: fewer than 1 in " in told(recognizer, Config(), near(0.1)).sentences[1]
+    assert "No enrolled person looks like Zoë: fewer than 1 in " in told(recognizer, Config(), near(0.1)).sentences[1]
     unknown = told(recognizer, Config(), near(0.5), current=False)
     assert unknown.taken_for is None and "was not measured for this encoder" in unknown.sentences[1]
     assert alike.read(tmp_path / "none.json") is None

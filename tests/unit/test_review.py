@@ -269,7 +269,7 @@ def test_a_visit_leaves_one_encrypted_picture(
     data = place.config.pictures_path.read_bytes()
     assert b"\xff\xd8\xff" not in data and b"ada" not in data
     assert stat.S_IMODE(place.config.pictures_path.stat().st_mode) == 0o600
-    assert "not kept any more" in place.refused(rq.VisitPicture(picture="20000101000000000-1"))
+    assert "no longer kept" in place.refused(rq.VisitPicture(picture="20000101000000000-1"))
     key.unlink()
     write_key(key, new_key())
     other = Pictures(place.config.pictures_path, Cipher(new_key()).derived("pictures"), 7, 50)

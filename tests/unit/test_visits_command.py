@@ -65,7 +65,7 @@ def test_visits_are_listed_explained_answered_and_counted(run: Run, portrait_fil
     assert "not enrolled (false match)" in run("visits", "label", MATCH, "--stranger")[1]
     assert not run("visits", "list", "--todo")[1]
     rates = run("evaluate", "door")[1]
-    assert "visits by strangers that matched: 1 of 1: 100 %" in rates and "30000 visits are needed" in rates
+    assert "visits by strangers that matched: 1 of 1: 100 %" in rates and "about 30,000 visits are needed" in rates
     assert json.loads(run("evaluate", "door", "--json")[1])["missed"]["errors"] == 1
     assert "was removed" in run("visits", "label", MATCH, "--remove")[1]
     assert "no answers" in run("evaluate", "door")[1]
@@ -79,7 +79,7 @@ def test_two_entries_of_one_person_are_merged(run: Run, portrait_files: dict[str
     assert code == 1 and "do not match each other" in err
     assert "has 3 templates" in run("gallery", "merge", "Grace", "Berta", "--yes", "--force")[1]
     assert [line.split()[0] for line in run("gallery", "list")[1].splitlines()] == ["berta"]
-    assert "a person removed since" in run("visits", "show", UNKNOWN)[1], "visits no longer name Ada"
+    assert "a person who has since been removed" in run("visits", "show", UNKNOWN)[1], "visits no longer name Ada"
 
 
 def test_a_label_takes_one_answer(run: Run) -> None:
@@ -107,7 +107,7 @@ def test_a_picture_becomes_a_template_only_if_it_passes(
     code, _, err = run("visits", "label", UNKNOWN, "--person", "Ada", "--add-template")
     assert code == 4 and "resembles grace" in err
     code, out, err = run("visits", "label", UNKNOWN, "--person", "Grace", "--add-template")
-    assert code == 0 and "Grace has one more template" in err and "Grace (missed)" in out
+    assert code == 0 and "added a template to Grace" in err and "Grace (missed)" in out
     with Gallery(config.gallery_path, Keys(key)) as gallery:
         assert [len(p.templates) for p in gallery.people()] == [1, 2]
     assert run("visits", "picture", UNKNOWN, str(tmp_path / "p.jpg"))[0] == 0

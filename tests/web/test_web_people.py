@@ -43,7 +43,7 @@ def test_enroll_see_rename_and_remove(
     owner.get("/people")
     assert "No one is enrolled yet" in owner.text
     enroll(owner, "Ada", portrait_files["collins"])
-    assert "Ada is enrolled. The picture was not kept." in owner.text
+    assert "Ada is enrolled." in owner.text
     assert "Last seen Not seen yet" in owner.text
     seen(daemon, collins)
     seen(daemon, hopper)
@@ -122,7 +122,7 @@ def test_a_person_who_was_enrolled_twice_is_merged(
     owner.get("/people/berta")
     before = owner.hidden("before")
     owner.post("/people/berta/merge", {"before": before, "into": ""})
-    assert "Choose the person who stays." in owner.text
+    assert "Choose the entry that stays." in owner.text
     owner.post("/people/berta/merge", {"before": before, "into": "id:grace"})
     assert "they do not match each other" in owner.text and "berta" in owner.html
     owner.post("/people/berta/merge", {"before": before, "into": "id:ada"})
