@@ -19,9 +19,10 @@ passphrase_option = click.option(
 
 @click.command(short_help="Encrypt what is stored about people.")
 @click.option("--trust-plain", is_flag=True, help="Seal a plain gallery although there is a key: you put it there.")
+@click.option("--if-new", is_flag=True, help="Do nothing if there is a gallery already; the installers use it.")
 @json_option
 @click.pass_context
-def seal(ctx: click.Context, trust_plain: bool, as_json: bool) -> None:
+def seal(ctx: click.Context, trust_plain: bool, if_new: bool, as_json: bool) -> None:
     """Encrypt gallery, journals and outboxes with the key of the device; make the key if there is none.
 
     Stop the daemons first. Run it again if it was interrupted.
@@ -30,7 +31,9 @@ def seal(ctx: click.Context, trust_plain: bool, as_json: bool) -> None:
 
     config = find_config(ctx)
     offline.require_owner(config.state_dir)
-    done = sealing.seal(config, trust_plain=trust_plain)
+    done = sealing.seal_new(config) if if_new else sealing.seal(config, trust_plain=trust_plain)
+    if done is None:
+        return
     _print(as_json, done, f"sealed {config.state_dir} with the key {done.key} (id {done.key_id})")
     click.echo(BACK_UP.format(done.key), err=True)
 
