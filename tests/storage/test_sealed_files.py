@@ -225,6 +225,20 @@ def test_rows_cannot_be_given_to_another_person(device: Config, sql: str) -> Non
         assert gallery.set_aside == 2
 
 
+def test_rows_of_an_earlier_version_are_refused_in_a_sealed_file(device: Config) -> None:
+    """Its checksums would be made anew for whatever another program has written there."""
+    sealing.seal(device)
+    with closing(LastSeen(device.seen_path, keys(device))) as seen:
+        seen.set({CANARY: 800_000})
+    with closing(sqlite3.connect(device.seen_path)) as db:
+        db.executescript(
+            "ALTER TABLE seen DROP COLUMN digest; DROP TABLE row_counts; UPDATE seen SET day = 1; PRAGMA user_version = 1"
+        )
+    with closing(LastSeen(device.seen_path, keys(device))) as seen:
+        assert seen.days() == {}
+    assert [p.name.split("-")[0] for p in device.state_dir.glob("seen.sqlite.*")] == ["seen.sqlite.damaged"]
+
+
 def test_people_who_are_intact_are_still_recognized(device: Config) -> None:
     sealing.seal(device)
     fill(device)
