@@ -24,6 +24,7 @@ from edge_oneshot.storage.conversion import convert
 from edge_oneshot.storage.database import Schema
 from edge_oneshot.storage.keys import Keys
 from edge_oneshot.storage.optional import delete_moved_aside
+from edge_oneshot.storage.sealed import is_sealed
 
 RUN_AGAIN = "end the cause, and run the same command again"
 
@@ -44,6 +45,9 @@ def seal(config: Config, *, trust_plain: bool = False) -> Sealed:
     """
     keys = Keys(config.key_path, required=not trust_plain)
     if (key := keys.current()) is None:
+        if keys.pending() is None and is_sealed(config.gallery_path):  # a new key would open nothing
+            what = f"{config.gallery_path} is sealed already, and there is no key at {config.key_path}"
+            raise ConfigError(what, "restore the key from your backup")
         key = _pending(keys)
     elif keys.pending() is not None:
         return rotate(config)

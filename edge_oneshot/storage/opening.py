@@ -133,7 +133,9 @@ class Opening(SealedRows):
         try:
             if sealed:
                 self.take_key(self._key_of_file())
-            elif keys and (key := keys.current()) is not None:
+            # Before the first sealing the folder of the key may be one that the daemon has no way to. This weakens nothing: who can
+            # close that folder can also delete the key.
+            elif keys and not (filled and keys.hidden) and (key := keys.current()) is not None:
                 if not filled:
                     self.take_key(key)
                 elif keys.required:
@@ -153,11 +155,7 @@ class Opening(SealedRows):
         if (found := keys.find(key_id)) is not None:
             return found
         there = keys and (keys.current() or keys.pending())
-        got = (
-            f"{keys.credential or keys.path} is another key ({there.key_id})"
-            if there
-            else f"there is no key at {keys.path}"
-        )
+        got = f"{keys.source} is another key ({there.key_id})" if there else f"there is no key at {keys.path}"
         raise UnusableFile(
             self._failed("open", f"it is sealed with the key {key_id[:16]}, and {got}"),
             f"restore the key from your backup to {keys.path}. Without it nobody can read this file: keep it, and set "

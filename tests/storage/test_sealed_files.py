@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 import shutil
 import sqlite3
 import subprocess
 import sys
+import tempfile
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -381,6 +384,69 @@ def test_an_installer_seals_a_new_device_only(device: Config, tmp_path: Path, st
     else:
         assert done.output == ""
         assert before == {p: p.read_bytes() for p in before} and device.key_path.exists() == (state == "sealed")
+
+
+def test_a_lost_key_is_not_replaced_by_a_new_one(device: Config) -> None:
+    """It would open nothing, and `doctor` would ask to complete a change that nobody wanted."""
+    fill(device)
+    sealing.seal(device)
+    lost = device.key_path.rename(device.key_path.with_name("lost"))
+    with pytest.raises(ConfigError, match="sealed already, and there is no key"):
+        sealing.seal(device)
+    assert not keys(device).pending_path.exists()
+    lost.rename(device.key_path)
+    assert sealing.seal(device).lost == 0
+
+
+@pytest.fixture
+def as_nobody() -> Iterator[tuple[Config, Callable[[], None]]]:
+    """A device of a user without rights, and what ends the rights of this process."""
+    with tempfile.TemporaryDirectory() as name:
+        folder, own = Path(name), os.geteuid()
+        for part in ("state", "keys"):
+            (folder / part).mkdir()
+        made = Config(
+            device=DeviceConfig(state_dir=str(folder / "state")),
+            gallery=GalleryConfig(key_file=str(folder / "keys/gallery.key")),
+        )
+
+        def drop() -> None:
+            if own == 0:
+                for path in (folder, *folder.rglob("*")):
+                    if not path.name.endswith(".tmp"):
+                        os.chown(path, 65534, 65534)
+                os.seteuid(65534)
+
+        yield made, drop
+        os.seteuid(own)
+        (folder / "keys").chmod(0o700)
+
+
+def test_a_plain_gallery_needs_no_way_to_the_folder_of_the_key(as_nobody: tuple[Config, Callable[[], None]]) -> None:
+    """As after an upgrade of a service that ProtectHome keeps from ~/.config."""
+    device, drop = as_nobody
+    fill(device)
+    drop()
+    device.key_path.parent.chmod(0)
+    with Gallery(device.gallery_path, keys(device)) as gallery:
+        assert len(gallery.identities()) == 6 and not gallery.sealed
+    device.gallery_path.unlink()
+    with pytest.raises(UnusableFile, match="cannot read it"):  # a new one would be plain without a word
+        Gallery(device.gallery_path, keys(device))
+
+
+def test_a_counter_that_root_did_not_complete_is_counted_on(as_nobody: tuple[Config, Callable[[], None]]) -> None:
+    device, drop = as_nobody
+    fill(device)
+    sealing.seal(device)
+    half = keys(device).counter_path.with_suffix(".counter.tmp")
+    half.write_text("")
+    half.chmod(0o400)
+    drop()
+    with Gallery(device.gallery_path, keys(device)) as gallery:
+        before = keys(device).read_counter(gallery._db.key_id)
+        gallery.remove(CANARY)
+        assert keys(device).read_counter(gallery._db.key_id) > before
 
 
 def test_what_was_set_aside_before_is_not_kept_in_the_clear(device: Config) -> None:
