@@ -43,7 +43,10 @@ class Frigate:
         """The cameras for which Frigate recognizes faces itself (0.16 and later)."""
         config = self._json("/api/config")
         everywhere = _enabled(config, False)
-        return {name for name, camera in config.get("cameras", {}).items() if _enabled(camera, everywhere)}
+        cameras = config.get("cameras")
+        if not isinstance(cameras, dict):
+            raise FrigateError(f"{self.url}/api/config: expected cameras, got something else", "check --url")
+        return {name for name, camera in cameras.items() if _enabled(camera, everywhere)}
 
     def snapshot(self, event_id: str) -> bytes:
         """The best picture of an event so far, a JPEG without box and time, cut to the object."""

@@ -26,9 +26,10 @@ passphrase_option = click.option(
     is_flag=True,
     help="Also seal a plain gallery that is in the place of a sealed one: you trust the file.",
 )
+@click.option("--if-new", is_flag=True, help="Do nothing if there is a gallery already. The installers use it.")
 @json_option
 @click.pass_context
-def seal(ctx: click.Context, trust_plain: bool, as_json: bool) -> None:
+def seal(ctx: click.Context, trust_plain: bool, if_new: bool, as_json: bool) -> None:
     """Encrypt what is stored about people with the key of the device; make the key if there is none.
 
     Stop the daemons first. If the command is interrupted, run it again.
@@ -37,7 +38,9 @@ def seal(ctx: click.Context, trust_plain: bool, as_json: bool) -> None:
 
     config = find_config(ctx)
     offline.require_owner(config.state_dir)
-    done = sealing.seal(config, trust_plain=trust_plain)
+    done = sealing.seal_new(config) if if_new else sealing.seal(config, trust_plain=trust_plain)
+    if done is None:
+        return
     _print(as_json, done, f"sealed {config.state_dir} with the key {done.key} (id {done.key_id})")
     click.echo(BACK_UP.format(done.key), err=True)
 

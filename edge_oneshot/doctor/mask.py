@@ -23,7 +23,7 @@ _HOME = re.compile(r"/(?:home|Users|media|mnt|srv)/[^\s'\",;:]+")
 _PUBLIC = frozenset(
     {"", "root", "edge-oneshot", "localhost", "default", "/", "127.0.0.1", "::1", *FACE_ENCODERS, *SHIPPED.values()}
 )
-_FILE = re.compile(r"\b(outbox|explain|door|adaptation|seen)-[^/\s]+?(?=\.sqlite)")
+_FILE = re.compile(r"\b(outbox|explain|door|adaptation|seen|labels|pictures)-[^/\s]+?(?=\.sqlite)")
 SHORT = 4  # characters: a shorter value is replaced as a whole word only
 
 

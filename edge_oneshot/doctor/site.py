@@ -47,7 +47,7 @@ WORDS = frozenset(
     {"state", "version", "encoder_id", "ts", "broker", "against"}
 )  # texts of `status` that are words of the program
 _FILE = re.compile(
-    r"(gallery|outbox|explain|door|adaptation|seen)(?:-.+?)?(\.sqlite)(-wal|-shm|-journal)?(?:\.(damaged|newer|foreign)-.*)?$"
+    r"(gallery|outbox|explain|door|adaptation|seen|labels|pictures)(?:-.+?)?(\.sqlite)(-wal|-shm|-journal)?(?:\.(damaged|newer|foreign|sealed|plain)-.*)?$"
 )
 
 

@@ -122,13 +122,12 @@ class Labels:
 
     def ignore(self, identity_id: str, on: bool) -> bool:
         """Begin or end to ignore a person. False if the file cannot be written."""
-        wanted = self.ignored | {identity_id} if on else self.ignored - {identity_id}
-        if wanted == self.ignored:
+        if (identity_id in self.ignored) == on:
             return True
-        if not self._file.run(lambda db: _write_ignored(db, wanted), False):
+        if (now := self._file.run(lambda db: _write_ignored(db, identity_id, on), None)) is None:
             return False
         self._file.written()
-        self._ignored = wanted
+        self._ignored = now
         return True
 
     def forget(self, identity_id: str) -> None:
@@ -170,11 +169,13 @@ def _read_ignored(db: Database) -> list[str]:
     return db.read("ignored", lambda row: db.reveal(text(row[1]), "ignored", "identity"))
 
 
-def _write_ignored(db: Database, identities: Iterable[str]) -> bool:
+def _write_ignored(db: Database, identity: str, on: bool) -> frozenset[str]:
+    """Add or remove one; all of the file. What is in memory is not written: the file may have failed when it was read."""
+    wanted = {*_read_ignored(db), identity} if on else {*_read_ignored(db)} - {identity}
     db.execute("DELETE FROM ignored")
-    rows = [(db.hide(identity, "ignored", "identity"),) for identity in sorted(identities)]
+    rows = [(db.hide(i, "ignored", "identity"),) for i in sorted(wanted)]
     db.execute_many("INSERT INTO ignored (identity) VALUES (?)", rows)
-    return True
+    return frozenset(wanted)
 
 
 def _read(db: Database) -> list[Label]:

@@ -2,31 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 from edge_oneshot.gallery import captures, rollback
 from edge_oneshot.gallery.schema import SCHEMA
 from edge_oneshot.gallery.store import GalleryView, put_person, put_templates, rows_of
 from edge_oneshot.storage.cipher import Cipher
-from edge_oneshot.storage.conversion import convert
+from edge_oneshot.storage.conversion import Alone
 from edge_oneshot.storage.database import Database
 from edge_oneshot.storage.keys import Keys
 
 
-def convert_gallery(path: Path, keys: Keys, key: Cipher | None) -> int:
+@contextmanager
+def gallery_alone(path: Path, keys: Keys) -> Iterator[Alone]:
+    """The gallery, while no other process has it open or can open it: no daemon runs. Raises StorageError."""
+    with closing(Alone(path, SCHEMA, keys)) as db:
+        yield db
+
+
+def convert_gallery(db: Alone, keys: Keys, key: Cipher | None) -> int:
     """Give the gallery this key; None: make it a plain file. Returns how many rows that were set aside it has lost.
 
-    Everything is changed in one transaction, while no other process has the file open. Raises StorageError.
+    Everything is changed in one transaction. Raises StorageError.
     """
-    lost = convert(path, SCHEMA, keys, key, _rewrite)
-    with closing(Database(path, SCHEMA, keys=keys)) as db:
-        if lost is not None:
-            rollback.begin(db, keys)
-        else:
-            rollback.check(db, keys)
-    return lost or 0
+    if db.has_key(key):
+        rollback.check(db, keys)
+        return 0
+    lost = db.convert(key, _rewrite)
+    rollback.begin(db, keys)
+    return lost
 
 
 def _rewrite(db: Database) -> Callable[[], None]:

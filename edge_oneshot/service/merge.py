@@ -39,7 +39,9 @@ def merged(recognizer: Recognizer, request: Merge) -> tuple[Merged, Identity]:
         )
     # The ids of templates are unique, and both people exist for a moment: a failure in between loses nothing.
     copies = [replace(t, identity_id=target.identity_id, template_id=str(uuid.uuid4())) for t in moved]
-    people.add(target, copies, beside=True)
+    kept = people.gallery.captures_of(source.identity_id)  # without them `migrate` could not make the new ones anew
+    captures = {c.template_id: kept[t.template_id] for c, t in zip(copies, moved, strict=True) if t.template_id in kept}
+    people.add(target, copies, beside=True, captures=captures)
     people.remove(source.identity_id)
     response = Merged(
         identity=target.identity_id,

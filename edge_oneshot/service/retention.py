@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from edge_oneshot.config import Config
+from edge_oneshot.errors import GalleryError, StorageError
 from edge_oneshot.events.build import gallery_event
 from edge_oneshot.events.clock import Clock, read_clock
 from edge_oneshot.gallery.seen import LastSeen
@@ -21,6 +22,8 @@ from edge_oneshot.types import Event, Identity
 log = logging.getLogger(__name__)
 
 FIRST_NS, EVERY_NS = 600_000_000_000, 3_600_000_000_000  # ten minutes after the start, then each hour
+
+MOST, PAUSE_NS = 5, 2_000_000_000  # people that are removed at once: meanwhile the loop looks at no frame
 
 FIRST_YEAR = 2026
 
@@ -61,14 +64,22 @@ class Retention:
         begun = {i: today for i in people.names if i not in found}
         self._seen.set(begun)
         self._known = found | begun
-        for identity_id, name in list(people.names.items()):
-            if today - self._known[identity_id] > self._days:
-                log.warning("removed %s: not recognized for more than %d days", identity_id, self._days)
+        gone = [(i, name) for i, name in people.names.items() if today - self._known[i] > self._days]
+        for identity_id, name in gone[:MOST]:
+            try:
                 people.remove(identity_id)
-                moment = self._clock()
-                who = Identity(identity_id=identity_id, name=name)
-                emit(gallery_event("forgotten", who, recognizer.encoder_id, now_ns, moment.wall))
+            except GalleryError:  # another daemon was faster
+                continue
+            except StorageError as e:  # the door is served all the same
+                log.error("a person whose time is over was not removed: %s; the next attempt is in an hour", e)
+                return
+            log.warning("a person was removed: not recognized for more than %d days", self._days)
+            moment = self._clock()
+            who = Identity(identity_id=identity_id, name=name)
+            emit(gallery_event("forgotten", who, recognizer.encoder_id, now_ns, moment.wall))
         self.forget_others(recognizer)
+        if len(gone) > MOST:
+            self._next_ns = now_ns + PAUSE_NS
 
     def _today(self) -> int | None:
         """None while the wall clock is not synchronised, or shows a time before this program was written."""

@@ -18,12 +18,13 @@ from edge_oneshot.errors import ConfigError, GalleryError, StorageError
 from edge_oneshot.events import journal, labels, outbox
 from edge_oneshot.events.pictures import erase_pictures
 from edge_oneshot.gallery import seen
-from edge_oneshot.gallery.conversion import convert_gallery
+from edge_oneshot.gallery.conversion import convert_gallery, gallery_alone
 from edge_oneshot.storage.cipher import Cipher, new_key, write_key
 from edge_oneshot.storage.conversion import convert
 from edge_oneshot.storage.database import Schema
 from edge_oneshot.storage.keys import Keys
 from edge_oneshot.storage.optional import delete_moved_aside
+from edge_oneshot.storage.sealed import is_sealed
 
 RUN_AGAIN = "remove the cause, then run the same command again"
 
@@ -44,6 +45,9 @@ def seal(config: Config, *, trust_plain: bool = False) -> Sealed:
     """
     keys = Keys(config.key_path, required=not trust_plain)
     if (key := keys.current()) is None:
+        if keys.pending() is None and is_sealed(config.gallery_path):  # a new key would open nothing
+            what = f"{config.gallery_path} is sealed already, and there is no key at {config.key_path}"
+            raise ConfigError(what, "restore the key from your backup")
         key = _pending(keys)
     elif keys.pending() is not None:
         return rotate(config)
@@ -98,16 +102,19 @@ def private_files(config: Config) -> Iterator[tuple[Path, Schema]]:
 
 
 def _convert(config: Config, keys: Keys, key: Cipher | None) -> int:
-    """The gallery comes last: while it is plain, a plain journal or outbox is no surprise."""
-    lenient = Keys(keys.path, required=False)
-    for path, schema in private_files(config):
-        with _alone():
+    """The gallery comes last: while it is plain, a plain journal or outbox is no surprise.
+
+    But it is opened first: every daemon has it open all the time, and the other files only while it writes.
+    """
+    lenient, current = Keys(keys.path, required=False), keys.current()
+    with _alone(), gallery_alone(config.gallery_path, keys) as gallery:
+        for path, schema in private_files(config):
             convert(path, schema, lenient, key)
-        delete_moved_aside(path)  # they may name people, too
-    for path in sorted(config.state_dir.glob("pictures-*.sqlite")):
-        erase_pictures(path)  # without their key they cannot be opened
-    with _alone():
-        return convert_gallery(config.gallery_path, keys, key)
+            delete_moved_aside(path)  # they may name people, too
+        if key is None or current is None or key.key_id != current.key_id:
+            for path in sorted(config.state_dir.glob("pictures-*.sqlite")):
+                erase_pictures(path)  # without their key they cannot be opened
+        return convert_gallery(gallery, keys, key)
 
 
 @contextmanager

@@ -32,6 +32,10 @@ class Alone(Database):
         db.execute("PRAGMA locking_mode = EXCLUSIVE")
         return db
 
+    def has_key(self, key: Cipher | None) -> bool:
+        """Whether the file has this key already; None: whether it is a plain file."""
+        return self.key_id == ("" if key is None else key.key_id)
+
     def convert(self, key: Cipher | None, rewrite: Rewrite) -> int:
         """Give the file this key; None: make it a plain file. Returns how many rows that were set aside it has lost.
 
@@ -60,7 +64,7 @@ class Alone(Database):
 def convert(path: Path, schema: Schema, keys: Keys, key: Cipher | None, rewrite: Rewrite | None = None) -> int | None:
     """As Alone.convert, for the file at `path`. None: it has this key already. Raises StorageError."""
     with closing(Alone(path, schema, keys)) as db:
-        if db.key_id == ("" if key is None else key.key_id):
+        if db.has_key(key):
             return None
         return db.convert(key, rewrite or private_columns)
 

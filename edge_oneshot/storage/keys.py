@@ -41,6 +41,21 @@ class Keys:
         folder = os.environ.get("CREDENTIALS_DIRECTORY")
         return Path(folder, CREDENTIAL) if folder and Path(folder, CREDENTIAL).exists() else None
 
+    @property
+    def source(self) -> Path | None:
+        """Where the key is that `current` reads, or else `pending`."""
+        return self.credential or (self.path if self.path is None or self.path.exists() else self.pending_path)
+
+    @property
+    def hidden(self) -> bool:
+        """Whether this user may not even look whether there is a key."""
+        try:
+            return self.credential is None and self.path is not None and self.path.lstat() is None
+        except PermissionError:
+            return True
+        except OSError:
+            return False
+
     def current(self) -> Cipher | None:
         """The key of all files; None if they are not sealed. Raises ConfigError for a key file that cannot be read."""
         return None if self.path is None else _cipher(self.credential or self.path)
@@ -67,6 +82,7 @@ class Keys:
     def write_counter(self, key_id: str, number: int) -> None:
         """Raises OSError. A power cut may lose the last numbers, and never makes the number greater than that of the gallery."""
         new = self.counter_path.with_suffix(".counter.tmp")
+        new.unlink(missing_ok=True)  # of a command of root that was killed: this user could not write it
         new.write_text(f"{key_id} {number}\n", encoding="ascii")
         new.replace(self.counter_path)
 
@@ -86,6 +102,7 @@ def _cipher(path: Path) -> Cipher | None:
         return None
     except OSError as e:
         raise ConfigError(
-            f"key {path}: cannot read it: {e.strerror}", "run this as the user of the daemon, for example with sudo"
+            f"key {path}: cannot read it: {e.strerror}",
+            "run this as the user of the daemon, for example with sudo; or set gallery.key_file",
         ) from None
     return Cipher(read_key(path))

@@ -8,7 +8,7 @@ import re
 import sqlite3
 import time
 from abc import abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -17,7 +17,7 @@ from edge_oneshot.storage import disk
 from edge_oneshot.storage.cipher import Cipher
 from edge_oneshot.storage.faults import failed
 from edge_oneshot.storage.keys import Keys
-from edge_oneshot.storage.rows import ASIDE
+from edge_oneshot.storage.rows import ASIDE, Checksum, Count
 from edge_oneshot.storage.schema import Schema, columns_of, foreign, missing, newest, run_step, tables_of
 from edge_oneshot.storage.sealed import MARK, SEAL, SealedRows, key_id_of
 
@@ -133,7 +133,9 @@ class Opening(SealedRows):
         try:
             if sealed:
                 self.take_key(self._key_of_file())
-            elif keys and (key := keys.current()) is not None:
+            # Before the first sealing the folder of the key may be one that the daemon has no way to. This weakens nothing: who can
+            # close that folder can also delete the key.
+            elif keys and not (filled and keys.hidden) and (key := keys.current()) is not None:
                 if not filled:
                     self.take_key(key)
                 elif keys.required:
@@ -153,11 +155,7 @@ class Opening(SealedRows):
         if (found := keys.find(key_id)) is not None:
             return found
         there = keys and (keys.current() or keys.pending())
-        got = (
-            f"{keys.credential or keys.path} is another key ({there.key_id})"
-            if there
-            else f"there is no key at {keys.path}"
-        )
+        got = f"{keys.source} is another key ({there.key_id})" if there else f"there is no key at {keys.path}"
         raise UnusableFile(
             self._failed("open", f"it is sealed with the key {key_id[:16]}, and {got}"),
             f"restore the key from your backup to {keys.path}. Without it this file cannot be read: keep it, and set "
@@ -218,6 +216,7 @@ class Opening(SealedRows):
                 # Another process may have done this step while this one waited for the lock.
                 if int(self._pragma("user_version")) >= number:
                     continue
+                self._refuse_unchecked(step)
                 try:
                     run_step(self._db, step)
                 except sqlite3.DatabaseError as e:
@@ -229,6 +228,17 @@ class Opening(SealedRows):
                 self.tables = tables_of(self._db)
                 if self.whole:
                     self.write_seal()
+
+    def _refuse_unchecked(self, step: Sequence[str | Checksum | Count]) -> None:
+        """A sealed file has had checksums from its first row on: without them another program has written its rows.
+
+        A file that is `whole` notices that by its seal, and its rows are encrypted with what they belong to.
+        """
+        if self.cipher is None or self.whole:
+            return
+        for part in step:
+            if not isinstance(part, str) and part.table in self.tables and self.rows(f'SELECT 1 FROM "{part.table}"'):
+                raise self._damaged(f"it is sealed, and the rows of its table {part.table} have lost their checksums")
 
     def _pragma(self, name: str) -> Any:
         return self._db.execute(f"PRAGMA {name}").fetchone()[0]

@@ -19,7 +19,7 @@ from edge_oneshot.control import requests as rq
 from edge_oneshot.control.codec import MAX_TEXT, to_json
 from edge_oneshot.errors import AcquisitionError, CameraError, EdgeOneshotError, GalleryError
 from edge_oneshot.web.accounts import Scope, Token
-from edge_oneshot.web.call import FORM_S, MAX_PICTURE, MIN_BYTES_PER_S
+from edge_oneshot.web.call import FORM_S, MAX_PICTURE, MIN_BYTES_PER_S, network_of
 from edge_oneshot.web.cameras import PICTURE_S, Stopped
 from edge_oneshot.web.site import Site
 
@@ -93,7 +93,7 @@ def _admit(request: Request, site: Site, scope: Scope) -> tuple[Token | None, Re
     token = site.accounts.token(secret.strip()) if kind.lower() == "bearer" else None
     if token is None:
         if given is not None:  # a program with the right token at the same address is not slowed down
-            if (wait_s := site.throttle.begin(f"token {address}")) > 0:
+            if (wait_s := site.throttle.begin(f"token {network_of(address)}")) > 0:
                 return None, _later("too many wrong tokens", wait_s)
             site.audit.seldom("wrong token", "", address, request.url.path)
         hint = "send Authorization: Bearer TOKEN; `edge-oneshot web token NAME` makes one"

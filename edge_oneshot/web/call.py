@@ -67,16 +67,7 @@ class Call:
 
     @property
     def network(self) -> str:
-        """The address, for limits: of IPv6 the first 64 bits, since one device has as many addresses as it wants."""
-        try:
-            address = ipaddress.ip_address(self.address)
-        except ValueError:
-            return self.address
-        if isinstance(address, ipaddress.IPv6Address):
-            if address.ipv4_mapped is not None:
-                return str(address.ipv4_mapped)
-            return str(ipaddress.ip_network((address, 64), strict=False))
-        return str(address)
+        return network_of(self.address)
 
     def query(self, name: str) -> str:
         return self.request.query_params.get(name, "")[:200]
@@ -131,6 +122,19 @@ class Call:
         """Record a refusal; of an account alone, since strangers could fill the log."""
         if self.account is not None:
             self.site.audit.refused(self.who, self.address, about)
+
+
+def network_of(address: str) -> str:
+    """The address, for limits: of IPv6 the first 64 bits, since one device has as many addresses as it wants."""
+    try:
+        found = ipaddress.ip_address(address)
+    except ValueError:
+        return address
+    if isinstance(found, ipaddress.IPv6Address):
+        if found.ipv4_mapped is not None:
+            return str(found.ipv4_mapped)
+        return str(ipaddress.ip_network((found, 64), strict=False))
+    return str(found)
 
 
 def _sentence(text: str) -> str:

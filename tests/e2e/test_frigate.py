@@ -113,6 +113,13 @@ def test_the_sub_label_of_something_else_stays(run: Run, server: FrigateServer) 
     assert server.written == [] and run.bridge.counts.left_alone == 3
 
 
+@pytest.mark.parametrize("cameras", [None, ["porch"], "porch"])
+def test_a_configuration_of_another_form_is_an_error_of_frigate(server: FrigateServer, cameras: object) -> None:
+    server.config["cameras"] = cameras
+    with pytest.raises(FrigateError, match="expected cameras"):
+        Frigate(server.url).own_faces()
+
+
 def test_cameras_whose_faces_frigate_recognizes_are_left_alone(
     run: Run, server: FrigateServer, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 import shutil
 import sqlite3
 import subprocess
 import sys
+import tempfile
+from collections.abc import Callable, Iterator
 from contextlib import closing
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
 pytest.importorskip("cryptography")
 
@@ -20,16 +25,21 @@ from samples import person, random_unit, template
 from storage_parts import child
 from test_bad_rows import RECORD as ANY_RECORD
 
+from edge_oneshot.cli import cli
 from edge_oneshot.config import Config, DecisionConfig, DeviceConfig, GalleryConfig
 from edge_oneshot.errors import ConfigError, GalleryError, StorageError, UnusableFile
 from edge_oneshot.events.journal import Journal, read_journal
+from edge_oneshot.events.labels import Label, Labels
 from edge_oneshot.events.outbox import Outbox
+from edge_oneshot.events.pictures import Pictures
 from edge_oneshot.gallery.schema import SCHEMA
 from edge_oneshot.gallery.seen import LastSeen
 from edge_oneshot.gallery.store import Gallery
 from edge_oneshot.service import sealing
+from edge_oneshot.service.key import pictures_cipher
 from edge_oneshot.storage.copy import Copy
 from edge_oneshot.storage.keys import Keys
+from edge_oneshot.storage.sealed import is_sealed
 from edge_oneshot.types import Event, Template
 
 CANARY, NAME, TOPIC = "canary-id-7f3a", "Zoë Canary", "edge-oneshot/front/state/canary-id-7f3a"
@@ -218,6 +228,20 @@ def test_rows_cannot_be_given_to_another_person(device: Config, sql: str) -> Non
         assert gallery.set_aside == 2
 
 
+def test_rows_of_an_earlier_version_are_refused_in_a_sealed_file(device: Config) -> None:
+    """Its checksums would be made anew for whatever another program has written there."""
+    sealing.seal(device)
+    with closing(LastSeen(device.seen_path, keys(device))) as seen:
+        seen.set({CANARY: 800_000})
+    with closing(sqlite3.connect(device.seen_path)) as db:
+        db.executescript(
+            "ALTER TABLE seen DROP COLUMN digest; DROP TABLE row_counts; UPDATE seen SET day = 1; PRAGMA user_version = 1"
+        )
+    with closing(LastSeen(device.seen_path, keys(device))) as seen:
+        assert seen.days() == {}
+    assert [p.name.split("-")[0] for p in device.state_dir.glob("seen.sqlite.*")] == ["seen.sqlite.damaged"]
+
+
 def test_people_who_are_intact_are_still_recognized(device: Config) -> None:
     sealing.seal(device)
     fill(device)
@@ -311,6 +335,118 @@ def test_sealing_waits_for_no_daemon(device: Config, monkeypatch: pytest.MonkeyP
     assert read(device)["aside"] == (0, 0)  # not sealed yet, or with the key that is to come
     sealing.seal(device)
     assert leaks(device.state_dir) == []
+
+
+def test_a_daemon_that_runs_loses_nothing_when_sealing_is_refused(
+    device: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It holds the lock of its labels only while it writes: they must not be sealed under its feet."""
+    fill(device)
+    monkeypatch.setattr("edge_oneshot.storage.conversion.BUSY_TIMEOUT_S", 0.2)
+    label = Label(visit="v1", at="", result="match", who="person", identity=CANARY, outcome="right", asked=True)
+    with Gallery(device.gallery_path, keys(device)), closing(Labels(device.labels_path, keys(device))) as labels:
+        assert labels.put(label)
+        with pytest.raises(StorageError, match="another process"):
+            sealing.seal(device)
+        assert labels.put(replace(label, visit="v2"))
+    with closing(Labels(device.labels_path, keys(device))) as labels:
+        assert list(labels.all) == ["v1", "v2"] and labels.set_aside == 0
+
+
+def test_sealing_again_keeps_the_pictures_and_a_new_key_erases_them(device: Config) -> None:
+    fill(device)
+    sealing.seal(device)
+    pictures = Pictures(device.pictures_path, pictures_cipher(device), 7, 50)
+    assert pictures.add("v1", 1.0, CANARY, b"jpeg")
+    sealing.seal(device)
+    assert pictures.find("v1") == b"jpeg"
+    sealing.rotate(device)
+    assert pictures.kept() == {}
+    pictures.close()
+
+
+@pytest.mark.parametrize("state", ["new", "plain", "sealed"])
+def test_an_installer_seals_a_new_device_only(device: Config, tmp_path: Path, state: str) -> None:
+    """An upgrade changes no gallery, wherever the configuration has it."""
+    config = tmp_path / "default.toml"
+    config.write_text(
+        f'device.state_dir = "{device.state_dir}"\ngallery.key_file = "{device.key_path}"\n', encoding="utf-8"
+    )
+    if state != "new":
+        fill(device)
+    if state == "sealed":
+        sealing.seal(device)
+    before = {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file() and not p.name.endswith("-shm")}
+    done = CliRunner().invoke(cli, ["-c", str(config), "gallery", "seal", "--if-new"])
+    assert done.exit_code == 0
+    if state == "new":
+        assert f"key {device.key_path}" in done.output and is_sealed(device.gallery_path)
+    else:
+        assert done.output == ""
+        assert before == {p: p.read_bytes() for p in before} and device.key_path.exists() == (state == "sealed")
+
+
+def test_a_lost_key_is_not_replaced_by_a_new_one(device: Config) -> None:
+    """It would open nothing, and `doctor` would ask to complete a change that nobody wanted."""
+    fill(device)
+    sealing.seal(device)
+    lost = device.key_path.rename(device.key_path.with_name("lost"))
+    with pytest.raises(ConfigError, match="sealed already, and there is no key"):
+        sealing.seal(device)
+    assert not keys(device).pending_path.exists()
+    lost.rename(device.key_path)
+    assert sealing.seal(device).lost == 0
+
+
+@pytest.fixture
+def as_nobody() -> Iterator[tuple[Config, Callable[[], None]]]:
+    """A device of a user without rights, and what ends the rights of this process."""
+    with tempfile.TemporaryDirectory() as name:
+        folder, own = Path(name), os.geteuid()
+        for part in ("state", "keys"):
+            (folder / part).mkdir()
+        made = Config(
+            device=DeviceConfig(state_dir=str(folder / "state")),
+            gallery=GalleryConfig(key_file=str(folder / "keys/gallery.key")),
+        )
+
+        def drop() -> None:
+            if own == 0:
+                for path in (folder, *folder.rglob("*")):
+                    if not path.name.endswith(".tmp"):
+                        os.chown(path, 65534, 65534)
+                os.seteuid(65534)
+
+        yield made, drop
+        os.seteuid(own)
+        (folder / "keys").chmod(0o700)
+
+
+def test_a_plain_gallery_needs_no_way_to_the_folder_of_the_key(as_nobody: tuple[Config, Callable[[], None]]) -> None:
+    """As after an upgrade of a service that ProtectHome keeps from ~/.config."""
+    device, drop = as_nobody
+    fill(device)
+    drop()
+    device.key_path.parent.chmod(0)
+    with Gallery(device.gallery_path, keys(device)) as gallery:
+        assert len(gallery.identities()) == 6 and not gallery.sealed
+    device.gallery_path.unlink()
+    with pytest.raises(UnusableFile, match="cannot read it"):  # a new one would be plain without a word
+        Gallery(device.gallery_path, keys(device))
+
+
+def test_a_counter_that_root_did_not_complete_is_counted_on(as_nobody: tuple[Config, Callable[[], None]]) -> None:
+    device, drop = as_nobody
+    fill(device)
+    sealing.seal(device)
+    half = keys(device).counter_path.with_suffix(".counter.tmp")
+    half.write_text("")
+    half.chmod(0o400)
+    drop()
+    with Gallery(device.gallery_path, keys(device)) as gallery:
+        before = keys(device).read_counter(gallery._db.key_id)
+        gallery.remove(CANARY)
+        assert keys(device).read_counter(gallery._db.key_id) > before
 
 
 def test_what_was_set_aside_before_is_not_kept_in_the_clear(device: Config) -> None:

@@ -101,6 +101,15 @@ def test_an_upgrade_of_the_encoder_loses_no_person(
     assert ask(back, rq.Migrate()).left == 0 and who(back, collins, hopper) == ["eileen", "grace"]
 
 
+def test_a_merged_person_keeps_the_captures_of_both(open_: Open, config: Config, collins: Pixels) -> None:
+    old = open_(OLD)
+    old.enroll("Eileen", collins)
+    old.enroll("Eileen C", view(collins, 3))
+    ask(old, rq.Merge(name="Eileen C", into="Eileen", force=True))
+    assert count(config) == 2
+    assert ask(open_(NEW), rq.Migrate()).identities == ["eileen"]
+
+
 def test_an_encoder_that_aligns_otherwise_gets_the_face_where_it_wants_it(
     open_: Open, collins: Pixels, tmp_path: Path
 ) -> None:

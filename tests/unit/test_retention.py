@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import sqlite3
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -21,7 +22,7 @@ from edge_oneshot.recognition.recognizer import Recognizer
 from edge_oneshot.service.compose import build_tracker
 from edge_oneshot.service.daemon import Daemon
 from edge_oneshot.service.reporter import Reporter
-from edge_oneshot.service.retention import EVERY_NS, FIRST_NS, Retention
+from edge_oneshot.service.retention import EVERY_NS, FIRST_NS, MOST, PAUSE_NS, Retention
 from edge_oneshot.types import Event
 
 DAY_NS = 86_400_000_000_000
@@ -111,6 +112,32 @@ def test_who_is_removed_by_hand_leaves_the_file(device: Device) -> None:
     device.retention.forget_others(device.recognizer)
     assert set(device.seen.days() or ()) == {"alice"}
     assert b"bob" not in (device.folder / "seen.sqlite").read_bytes()
+
+
+def test_a_disk_that_fails_ends_nothing_and_the_next_hour_tries_again(
+    device: Device, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    device.days(2, "alice", "bob")
+    gallery = device.recognizer.people.gallery
+    with closing(sqlite3.connect(gallery.path)) as other:
+        other.execute("BEGIN IMMEDIATE")  # as another program would that does not end
+        monkeypatch.setattr(gallery._db, "schema", dataclasses.replace(gallery._db.schema, busy_timeout_s=0.1))
+        gallery._db.rows("PRAGMA busy_timeout = 100")
+        assert device.days(32, "alice") == [] and "bob" in device.recognizer.people.names
+        assert "was not removed" in caplog.text and "bob" not in caplog.text
+    assert device.days(1, "alice") == ["bob"]
+
+
+def test_many_are_removed_in_turns_between_which_the_loop_looks_at_frames(device: Device) -> None:
+    for number in range(MOST):
+        device.recognizer.people.add(
+            person(f"p{number}"), [template(f"p{number}", random_unit(9 + number), device.recognizer.encoder_id)]
+        )
+    device.days(2)
+    assert len(device.days(31)) == MOST
+    device.now_ns += PAUSE_NS
+    device.retention.look(device.recognizer, device.now_ns, device.emit)
+    assert len(device.removed) == MOST + 2
 
 
 def test_nothing_is_counted_without_expire_days(device: Device, tmp_path: Path) -> None:

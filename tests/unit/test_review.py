@@ -23,7 +23,7 @@ from edge_oneshot.config import Config, DeviceConfig, VisitsConfig, parse_config
 from edge_oneshot.control import requests as rq
 from edge_oneshot.control.protocol import Failed, Finished, PendingRequest
 from edge_oneshot.errors import ConfigError
-from edge_oneshot.events.labels import Labels, outcome_of
+from edge_oneshot.events.labels import SCHEMA, Labels, outcome_of
 from edge_oneshot.events.pictures import Pictures
 from edge_oneshot.matching.interval import wilson
 from edge_oneshot.recognition.compose import build_rule, open_gallery
@@ -212,6 +212,22 @@ def test_a_removed_person_leaves_the_labels_which_still_count(
     assert visit.label.who == "person" and visit.label.identity is None
     assert place.ask(rq.DoorRates()).missed.errors == 1
     assert b"ada" not in place.config.labels_path.read_bytes()
+
+
+def test_whom_to_ignore_survives_a_file_that_could_not_be_read_at_the_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "labels.sqlite"
+    with closing(Labels(path)) as labels:
+        assert labels.ignore("ada", True)
+    monkeypatch.setattr("edge_oneshot.events.labels.SCHEMA", replace(SCHEMA, busy_timeout_s=0.1))
+    with closing(Labels(path)) as labels, closing(sqlite3.connect(path)) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        assert labels.ignored == frozenset() and labels.fault
+        other.rollback()
+        assert labels.ignore("bob", True) and labels.ignored == {"ada", "bob"}
+    with closing(Labels(path)) as labels:
+        assert labels.ignored == {"ada", "bob"} and labels.ignore("ada", False) and labels.ignored == {"bob"}
 
 
 def test_an_ignored_person_causes_no_event_and_is_still_counted(

@@ -82,6 +82,7 @@ def planted(tmp_path: Path, recognizer: Recognizer) -> tuple[Path, list[bytes]]:
         journal._write(record)  # type: ignore[arg-type]
     (config.state_dir / "kanari.jpg").write_bytes(PICTURE)
     (config.state_dir / "outbox-kanari.sqlite.damaged-20260101T000000").write_bytes(b"kanari")
+    (config.state_dir / "pictures-kanari.sqlite.sealed-20260101T000000").write_bytes(b"kanari")
     raw = vector.tobytes()
     return path, [
         PICTURE,
@@ -123,7 +124,7 @@ def test_nothing_that_was_planted_is_in_the_report(tmp_path: Path, planted: tupl
     assert settings["camera"]["uri"] == "rtsp:…" and settings["decision"]["threshold"] == 0.5
     assert [m["shipped"] for m in json.loads(parts["models.json"])] == [True] * 4
     kinds = [f["kind"] for f in json.loads(parts["files.json"])["files"]]
-    assert {"gallery.sqlite", "explain.sqlite", "outbox.sqlite", "other"} <= set(kinds)
+    assert {"gallery.sqlite", "explain.sqlite", "outbox.sqlite", "pictures.sqlite", "other"} <= set(kinds)
     assert json.loads(parts["versions.json"])["packages"]["numpy"] == np.__version__
 
 

@@ -88,6 +88,15 @@ def test_wrong_tokens_are_slowed_down_and_a_right_one_beside_them_is_not(site: S
     assert program.get("/api/openapi.json").status_code == 200
 
 
+def test_one_device_with_many_ipv6_addresses_is_slowed_down_as_one(site: Site) -> None:
+    """Else it could fill the list of failures, and push its wrong passwords out."""
+    answers = [
+        client_of(site, "eo_guess", f"2001:db8::{number:x}").get("/api/openapi.json")
+        for number in range(FREE_TRIES + 1)
+    ]
+    assert [r.status_code for r in answers] == [401] * FREE_TRIES + [429]
+
+
 def test_a_token_has_a_burst_and_then_a_pace() -> None:
     now = [0.0]
     pace = Pace(lambda: now[0])
