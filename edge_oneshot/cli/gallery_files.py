@@ -7,8 +7,10 @@ from pathlib import Path
 
 import click
 
+from edge_oneshot import installation
 from edge_oneshot.cli.common import find_config, json_option, perform, print_json
 from edge_oneshot.control import requests as rq
+from edge_oneshot.errors import GalleryError
 
 FILE = click.Path(path_type=Path)
 BACK_UP = "Copy the key {} to a safe place that is not on this device. Without it the gallery cannot be read."
@@ -96,8 +98,10 @@ def export(ctx: click.Context, file: Path, plain: bool, recipient: Path | None, 
     if plain and (recipient or passphrase_file):
         raise click.UsageError("--plain cannot be combined with --recipient or --passphrase-file")
     if not plain and not envelope.available():
-        click.echo("the Python package cryptography is not installed, so the file is not encrypted", err=True)
-        plain = True
+        raise GalleryError(
+            "the export cannot be encrypted: expected the Python package cryptography, got none",
+            f"{installation.how_to_add('cryptography>=42')}; or give --plain: anyone who has the file can then read it",
+        )
     public = None if recipient is None else envelope.read_key(recipient, envelope.PUBLIC)
     passphrase = "" if plain or recipient else _passphrase(passphrase_file, confirm=True)
     document = perform(find_config(ctx), rq.Export()).document

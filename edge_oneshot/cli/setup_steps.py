@@ -245,6 +245,7 @@ def _service(s: Setup) -> None:
 def _enroll(s: Setup) -> None:
     from edge_oneshot.cli.enroll import describe, tell, ways
     from edge_oneshot.control.requests import Enroll
+    from edge_oneshot.gallery.envelope import available
     from edge_oneshot.service.sealing import seal_new
 
     name = s.name or s.answers("  name of the first person, empty to skip")
@@ -252,12 +253,14 @@ def _enroll(s: Setup) -> None:
         click.echo("  later: edge-oneshot enroll --name NAME")
         return
     if (sealed := seal_new(s.config)) is not None:
+        click.echo(f"  sealed with the key {sealed.key}: copy it to a place that is not on this device")
+    elif not available():
         click.echo(
-            f"  sealed what is stored about people with the key {sealed.key}: copy it to a place that is not on this device"
+            f"  the gallery is not encrypted; for that: {installation.how_to_add('cryptography>=42')}; gallery seal"
         )
-    if s.image is None:
-        click.echo("  look at the camera and hold still")
     picture = read_picture(s.image) if s.image else None
+    if picture is None:
+        click.echo("  look at the camera and hold still")
     with ways(picture is None):
         result = perform(s.config, Enroll(name=name, image=picture, source=str(s.image or "the camera")))
     click.echo(f"  enrolled {result.name} as {result.identity}: {describe(result.quality)}")
@@ -272,10 +275,10 @@ def _page(s: Setup) -> None:
     from edge_oneshot.web.cameras import state_folder
 
     accounts = Accounts(state_folder(s.config) / "accounts.json")
+    start = "sudo systemctl enable --now edge-oneshot-web" if s.config.system else "edge-oneshot web run"
     click.echo(
-        f"  start it: {'sudo systemctl enable --now edge-oneshot-web' if s.config.system else 'edge-oneshot web run'}"
+        f"  start it: {start}\n  address: http://127.0.0.1:8420/ on this device; for a phone see docs/how-to/page.md"
     )
-    click.echo("  address: http://127.0.0.1:8420/ on this device; for a phone see docs/how-to/page.md")
     if not accounts.all and s.agrees("  create a pairing code now? It is valid for 10 minutes"):
         click.echo(f"  pairing code: {accounts.new_code('owner')}")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 from edge_oneshot.control import review as rv
@@ -136,6 +137,10 @@ class Review:
             outcome=outcome_of(visit.result, visit.identity, request.who, identity),
             asked=self._asked(visit) if before is None else before.asked,
         )
+        if person is not None and label.outcome == "missed":
+            enrolled_at = self._recognizer.people.gallery.find(person.identity_id).created_at
+            if visit.last_at < enrolled_at:
+                label = replace(label, outcome="unclear")  # "unknown" was right at that time
         return label, None if person is None else person.name
 
     def _ignore(self, request: rv.Ignore) -> rv.Ignored:
@@ -153,7 +158,7 @@ class Review:
         counted = [label for label in labels if label.result != "nothing"]
         sample = [label for label in counted if label.asked]
         strangers = [label.outcome for label in sample if label.who == "stranger"]
-        people = [label.outcome for label in sample if label.who == "person"]
+        people = [label.outcome for label in sample if label.who == "person" and label.outcome != "unclear"]
         outside = [label for label in labels if not label.asked or label.result == "nothing"]
         wanted = [] if self._records.journal is None else [v for v in self._recorded() if self._asked(v)]
         threshold = self._recognizer.threshold

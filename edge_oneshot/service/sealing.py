@@ -48,7 +48,8 @@ def seal(config: Config, *, trust_plain: bool = False) -> Sealed:
         if keys.pending() is None and is_sealed(config.gallery_path):  # a new key would open nothing
             what = f"{config.gallery_path} is sealed already, and there is no key at {config.key_path}"
             raise ConfigError(what, "restore the key from your backup")
-        key = _pending(keys)
+        with _alone(), gallery_alone(config.gallery_path, keys):  # or a refusal would leave a key of nothing
+            key = _pending(keys)
     elif keys.pending() is not None:
         return rotate(config)
     lost = _convert(config, keys, key)
@@ -78,7 +79,8 @@ def rotate(config: Config) -> Sealed:
     if keys.current() is None:
         raise GalleryError(f"nothing is sealed here: there is no key at {config.key_path}", "run `gallery seal`")
     _own_file(keys)
-    key = _pending(keys)
+    with _alone(), gallery_alone(config.gallery_path, keys):
+        key = _pending(keys)
     lost = _convert(config, keys, key)
     _promote(keys)
     return Sealed(key=config.key_path, key_id=key.key_id, lost=lost)

@@ -146,3 +146,30 @@ def test_an_export_without_a_passphrase_has_to_be_asked_for(device: Path, tmp_pa
     written = run(device, "export", "--plain", str(out))
     assert written.exit_code == 0 and "is not encrypted" in written.stderr
     assert json.loads(out.read_text())["identities"][0]["name"] == "Zoë Canary"
+
+
+def test_an_export_that_cannot_be_encrypted_writes_nothing(
+    device: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(envelope, "available", lambda: False)
+    for more in ([], ["--recipient", "key.pub"], ["--passphrase-file", "words"]):
+        done = CliRunner().invoke(
+            cli, ["--config", str(device), "gallery", "export", str(tmp_path / "people.json"), *more]
+        )
+        assert done.exit_code == 1 and isinstance(done.exception, GalleryError), done.output
+        assert "cannot be encrypted" in done.exception.message and "--plain" in done.exception.hint
+    assert not (tmp_path / "people.json").exists()
+
+
+@pytest.mark.parametrize("command", ["seal", "rotate-key"])
+def test_a_refused_change_of_the_key_leaves_no_second_key(device: Path, tmp_path: Path, command: str) -> None:
+    """With it, doctor would advise to complete a change that nobody wanted."""
+    folder = tmp_path / "keys"
+    if command == "rotate-key":
+        assert run(device, "seal").exit_code == 0
+    before = sorted(p.name for p in folder.glob("*")) if folder.exists() else []
+    with Gallery(tmp_path / "state/gallery.sqlite", Keys(folder / "gallery.key")) as gallery:  # as a daemon has it open
+        assert gallery.people()
+        refused = run(device, command)
+    assert refused.exit_code == 1 and "another process" in str(refused.exception)
+    assert (sorted(p.name for p in folder.glob("*")) if folder.exists() else []) == before

@@ -170,6 +170,19 @@ def test_labels_are_stored_counted_and_outlive_the_daemon(
     assert stat.S_IMODE(place.config.labels_path.stat().st_mode) == 0o600
 
 
+def test_a_visit_from_before_the_enrollment_is_not_missed(
+    make_place: Callable[..., Place], collins: Pixels, hopper: Pixels
+) -> None:
+    place = make_place()
+    place.visit(hopper)
+    (visit,) = place.ask(rq.Visits()).visits
+    place.enroll("grace", hopper)
+    said = place.ask(rq.Label(visit=visit.visit, who="person", person="grace"))
+    assert (said.label.identity, said.label.outcome) == ("grace", "unclear")
+    rates = place.ask(rq.DoorRates())
+    assert (rates.missed.visits, rates.answered, rates.outside_errors) == (0, 1, 0)
+
+
 def test_labels_outside_the_sample_count_in_no_rate(make_place: Callable[..., Place], hopper: Pixels) -> None:
     place = make_place(asked_share=0.0)
     place.enroll("ada", hopper)
