@@ -245,7 +245,6 @@ def _service(s: Setup) -> None:
 def _enroll(s: Setup) -> None:
     from edge_oneshot.cli.enroll import describe, tell, ways
     from edge_oneshot.control.requests import Enroll
-    from edge_oneshot.gallery.envelope import available
     from edge_oneshot.service.sealing import seal_new
 
     name = s.name or s.answers("  name of the first person, empty to skip")
@@ -254,10 +253,8 @@ def _enroll(s: Setup) -> None:
         return
     if (sealed := seal_new(s.config)) is not None:
         click.echo(f"  sealed with the key {sealed.key}: copy it to a place that is not on this device")
-    elif not available():
-        click.echo(
-            f"  the gallery is not encrypted; for that: {installation.how_to_add('cryptography>=42')}; gallery seal"
-        )
+    elif importlib.util.find_spec("cryptography") is None:
+        click.echo(f"  the gallery is not encrypted: {installation.how_to_add('cryptography>=42')}, then seal it")
     picture = read_picture(s.image) if s.image else None
     if picture is None:
         click.echo("  look at the camera and hold still")
