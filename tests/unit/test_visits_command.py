@@ -20,7 +20,7 @@ from edge_oneshot.storage.cipher import Cipher, new_key, write_key
 from edge_oneshot.storage.keys import Keys
 
 Run = Callable[..., tuple[int, str, str]]
-MATCH, UNKNOWN = "20261127203459123-1", "20261127204459123-2"
+MATCH, UNKNOWN = "20991127203459123-1", "20991127204459123-2"
 
 
 @pytest.fixture
