@@ -90,7 +90,8 @@ def test_a_client_that_waits_for_its_answer_keeps_its_place(
     waiting = [connect(b'{"verb": "list"}\n') for _ in range(MAX_OF_USER)]
     pending = [wait_until(opened.next_request, "a request") for _ in waiting]
     time.sleep(places.SLOW_S)
-    refused = json.loads(connect(b'{"verb": "list"}\n').makefile("rb").readline())
+    # It may be closed before it can send anything.
+    refused = json.loads(connect(b"").makefile("rb").readline())
     assert refused["error"] == f"more than {MAX_OF_USER} clients at once"
     for request in pending:
         request.finish(EMPTY)
