@@ -112,7 +112,8 @@ class Bridge:
             self._serve(event_id, after)
         except EdgeOneshotError as e:
             if isinstance(e, FrigateError | ControlError) and not getattr(e, "gone", False):
-                self._fail(e)  # the event waits, unless newer ones push it out
+                self._waiting.move_to_end(event_id)  # it waits behind the others, unless newer ones push it out
+                self._fail(e)
                 return True
             self._note(event_id).done = True
             log.info("event %s: %s", event_id, e.message)

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from edge_oneshot.cli.common import find_config, start_logging
-from edge_oneshot.errors import BrokerUnreachable, ControlError
+from edge_oneshot.errors import BrokerUnreachable, ConfigError, ControlError
+from edge_oneshot.text_file import read_text
 
 if TYPE_CHECKING:
     from edge_oneshot.config import Config, MqttConfig
@@ -69,7 +70,12 @@ def frigate(
         raise click.UsageError(f"--url: expected http://… or https://…, got {url!r}")
     start_logging()
     config = find_config(ctx)
-    token = token_file.read_text(encoding="utf-8").strip() if token_file else ""
+    try:
+        token = read_text(token_file).strip() if token_file else ""
+    except (OSError, ValueError) as e:
+        raise ConfigError(
+            f"--token-file {token_file}: cannot read it: {e}", "name a text file that you may read"
+        ) from None
     running = Bridge(Frigate(url, token), lambda request: _ask(config, request), frozenset(cameras))
     serve(running, broker_options(config.mqtt, **broker), f"{topic}/events")
 

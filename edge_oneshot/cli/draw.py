@@ -62,18 +62,26 @@ def _font(size_px: int) -> Any:
 
 
 def save(picture: Image.Image, path: Path) -> None:
-    """Write the picture with mode 0600, completely or not at all. Raises CameraError."""
+    """As `write`, for a picture that is not encoded yet; the name says how."""
     kind = FORMATS.get(path.suffix.lower())
     if kind is None:
         raise CameraError(f"cannot write {path}: expected a name that ends in {', '.join(FORMATS)}", "name a .jpg")
+    encoded = io.BytesIO()
+    picture.save(encoded, kind, quality=92)
+    write(encoded.getvalue(), path)
+
+
+def write(picture: bytes, path: Path) -> None:
+    """Write the bytes of a picture with mode 0600, completely or not at all. Raises CameraError."""
     part = path.with_name(f".{path.name}.part")
     try:
         descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         with os.fdopen(descriptor, "wb") as file:
-            picture.save(file, kind, quality=92)
+            file.write(picture)
         part.replace(path)
     except OSError as e:
-        part.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            part.unlink()
         raise CameraError(
             f"cannot write {path}: {e.strerror or e}", "name a file in a folder that you may write"
         ) from None

@@ -152,7 +152,6 @@ def import_(
 @click.argument("file", type=FILE)
 def new_recipient(file: Path) -> None:
     """Make a pair of keys: FILE.pub encrypts exports (--recipient), and FILE opens them (import --key)."""
-    from edge_oneshot.errors import GalleryError
     from edge_oneshot.gallery import envelope
     from edge_oneshot.storage.cipher import new_key, write_text
 
@@ -186,7 +185,6 @@ def _print(as_json: bool, done: object, text: str) -> None:
 
 
 def _passphrase(file: Path | None, *, confirm: bool = False) -> str:
-    from edge_oneshot.errors import GalleryError
     from edge_oneshot.text_file import read_text
 
     if file is not None:

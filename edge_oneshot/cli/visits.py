@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from datetime import datetime
 from pathlib import Path
 
@@ -185,9 +184,10 @@ def _add_template(ctx: click.Context, pictures: list[str], identity: str | None,
 @click.pass_context
 def picture(ctx: click.Context, picture: str, file: Path) -> None:
     """Write a picture of a visit to FILE (JPEG), which only you can read. PICTURE is printed by `visits show`."""
+    from edge_oneshot.cli.draw import write
+
     jpeg = perform(find_config(ctx), rq.VisitPicture(picture=picture)).jpeg
-    with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as opened:
-        opened.write(jpeg)
+    write(jpeg, file)
     click.echo(f"wrote {file}", err=True)
 
 

@@ -1,7 +1,7 @@
 """How often pictures of one enrolled person match the template of another one who looks alike, by a measured model. Pure.
 
 The score of a picture of Bob with Alice's template is predicted from the score of the two templates:
-score = intercept + slope x (score of the templates) + residual. `python -m training.face.alike` fits it.
+score = intercept + slope x (score of the templates) + residual. `benchmarks/alike.py` fits it.
 """
 
 from __future__ import annotations

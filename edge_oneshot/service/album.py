@@ -19,7 +19,7 @@ from edge_oneshot.cameras.images import to_jpeg
 from edge_oneshot.config import Config, VisitsConfig
 from edge_oneshot.control.protocol import PendingRequest
 from edge_oneshot.control.review import PicturesErased, PicturesState, VisitJpeg
-from edge_oneshot.errors import ControlError, StorageError
+from edge_oneshot.errors import ConfigError, ControlError, StorageError
 from edge_oneshot.events.pictures import Pictures, erase_pictures
 from edge_oneshot.events.visits import PAUSE, key_of
 from edge_oneshot.recognition.enrollment import merit
@@ -231,8 +231,6 @@ def open_album(config: Config) -> Album | None:
 
 def forget_in_pictures(config: Config, identity: str) -> None:
     """Erase a person's pictures of every instance while no daemon runs; all pictures where the key is absent."""
-    from edge_oneshot.errors import ConfigError
-
     for path in sorted(config.state_dir.glob("pictures-*.sqlite")):
         try:
             pictures = Pictures(path, pictures_cipher(config), 365, 10000)

@@ -189,6 +189,25 @@ def test_an_event_that_frigate_does_not_know_does_not_stop_the_others(run: Run, 
     assert [event_id for event_id, _ in server.written] == [ID] and run.bridge.waiting == 0
 
 
+def test_an_event_that_fails_again_and_again_does_not_hold_up_the_others(
+    run: Run, server: FrigateServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = run.bridge._frigate.snapshot
+
+    def snapshot(event_id: str) -> bytes:
+        if event_id != ID:
+            raise FrigateError("HTTP 500")
+        return real(event_id)
+
+    monkeypatch.setattr(run.bridge._frigate, "snapshot", snapshot)
+    run.bridge.take(message("1.0-broken"))
+    run.take(message())
+    for _ in range(10):
+        run.now += BACKOFF_S[1]
+        run.work()
+    assert [event_id for event_id, _ in server.written] == [ID] and run.bridge.waiting == 1
+
+
 def test_the_token_goes_to_frigate_and_to_no_other_host(server: FrigateServer) -> None:
     frigate, other = Frigate(server.url, "secret"), FrigateServer()
     try:

@@ -112,6 +112,11 @@ def test_a_picture_becomes_a_template_only_if_it_passes(
         assert [len(p.templates) for p in gallery.people()] == [1, 2]
     assert run("visits", "picture", UNKNOWN, str(tmp_path / "p.jpg"))[0] == 0
     assert (tmp_path / "p.jpg").read_bytes() == picture and (tmp_path / "p.jpg").stat().st_mode & 0o77 == 0
+    (tmp_path / "p.jpg").chmod(0o644)
+    assert run("visits", "picture", UNKNOWN, str(tmp_path / "p.jpg"))[0] == 0
+    assert (tmp_path / "p.jpg").stat().st_mode & 0o77 == 0, "a file that is there gets the mode, too"
+    code, _, err = run("visits", "picture", UNKNOWN, str(tmp_path / "none" / "p.jpg"))
+    assert code == 1 and "cannot write" in err and "Traceback" not in err
     assert "erased 1 pictures" in run("visits", "erase-pictures", "--yes")[1]
     code, _, err = run("visits", "label", UNKNOWN, "--person", "Grace", "--add-template")
     assert code == 4 and "got none" in err

@@ -9,6 +9,7 @@ from starlette.responses import Response
 from edge_oneshot.control import requests as rq
 from edge_oneshot.errors import EdgeOneshotError, GalleryError
 from edge_oneshot.web.call import Call
+from edge_oneshot.web.cameras import Stopped
 from edge_oneshot.web.faults import FormError
 
 
@@ -115,9 +116,16 @@ def do_merge(call: Call) -> Response:
 def do_ignore(call: Call) -> Response:
     """At every camera whose daemon runs."""
     identity, on = call.request.path_params["identity"], call.form.get("on") == "yes"
-    ignored = [camera.ask(rq.Ignore(name=f"id:{identity}", on=on)) for camera in call.site.cameras.all]
+    done, stopped = [], None
+    for camera in call.site.cameras.all:
+        try:
+            done.append(camera.ask(rq.Ignore(name=f"id:{identity}", on=on)))
+        except Stopped as e:
+            stopped = e
+    if not done and stopped is not None:
+        raise stopped
     call.record("ignored" if on else "no longer ignored", identity)
-    return call.go(f"/people/{identity}", "people.ignored" if on else "people.not_ignored", name=ignored[0].name)
+    return call.go(f"/people/{identity}", "people.ignored" if on else "people.not_ignored", name=done[0].name)
 
 
 def remove(call: Call) -> Response:
