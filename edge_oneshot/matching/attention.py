@@ -1,7 +1,7 @@
 """Which faces of a live frame are encoded, and how many of them. Pure, no clock of its own.
 
 A person in front of the camera is decided within about a second. Each later embedding would give the same result. It is skipped while
-cheap cues show the same face: its box stays in place, no other face is near it, its size and pose stay the same, and its aligned
+cheap cues show the same face: its box stays in place, no new face is near it, its size and pose stay the same, and its aligned
 picture resembles the one that was encoded last. The face is encoded again every RECHECK_NS in any case. All faces of a frame share
 one budget: undecided faces go first, new ones before known ones, and the known one that has waited longest before the others.
 docs/explanation/attention.md has the measurements behind the constants.
@@ -9,7 +9,7 @@ docs/explanation/attention.md has the measurements behind the constants.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,7 +25,8 @@ OVERDUE_NS = 2 * RECHECK_NS
 PATIENCE_NS = 500_000_000  # after so long an undecided face goes before new ones
 MIN_IOU = 0.2  # of the boxes of one person in two frames some 100 ms apart
 STEADY_IOU = 0.5  # of the boxes of a face that stays in place
-# Distance between two boxes, as a share of the larger side, at which one face may hide the other or take its place.
+# Distance between the boxes of a face and of one that has just come, as a share of the larger side, at which the new one may hide the
+# other or take its place. A face that was reported and stays in sight does so only after its box has overlapped or jumped.
 NEAR = 0.5
 SIZE = 1.25  # factor between the inter-eye distances at which the face is another picture
 TURN_DEG = 12.0
@@ -66,7 +67,7 @@ def plan(
     for i, sample in enumerate(samples):
         if not sample.faults:
             track = own.get(i)
-            rank = _rank(track, sample, i, samples, now_ns, before_ns)
+            rank = _rank(own, i, samples, now_ns, before_ns)
             if rank is not None:
                 ranked.append((rank, -1 if track is None else track.checked_ns, i))
     # A known face that has waited too long comes before all new ones: detections that flicker are new in every frame.
@@ -120,16 +121,15 @@ def signature(chip: Chip) -> Float32Array:
     return found
 
 
-def _rank(
-    track: Track | None, sample: Sample, i: int, samples: Sequence[Sample], now_ns: int, before_ns: int
-) -> int | None:
+def _rank(own: Mapping[int, Track], i: int, samples: Sequence[Sample], now_ns: int, before_ns: int) -> int | None:
     """0: undecided, or overdue. 1: decided, but something has changed. 2: a re-check is due. None: not to be encoded."""
+    track, sample = own.get(i), samples[i]
     if track is None or sample.face is None or _open(track):
         return 0
     waited_ns = now_ns - track.checked_ns
     if track.last is not None and sample is track.last.sample:
         return None  # nothing has changed since that picture
-    changed = track.last_ns != before_ns or _changed(track, sample) or _crowded(i, samples)
+    changed = track.last_ns != before_ns or _changed(track, sample) or _crowded(own, i, samples, before_ns)
     if waited_ns >= OVERDUE_NS:
         return 0
     return 1 if changed else 2 if waited_ns >= RECHECK_NS else None
@@ -159,14 +159,18 @@ def _changed(track: Track, sample: Sample) -> bool:
     )
 
 
-def _crowded(i: int, samples: Sequence[Sample]) -> bool:
-    """Whether another face of the frame is near."""
+def _crowded(own: Mapping[int, Track], i: int, samples: Sequence[Sample], before_ns: int) -> bool:
+    """Whether another face of the frame may hide this one or take its place."""
     boxes = [s.face.box if s.face is not None else None for s in samples]
-    own = boxes[i]
-    return own is not None and any(
-        other is not None and n != i and _gap(own, other) < NEAR * max(own.width, own.height)
-        for n, other in enumerate(boxes)
-    )
+    box = boxes[i]
+    for n, other in enumerate(boxes):
+        if box is None or other is None or n == i:
+            continue
+        track = own.get(n)
+        stays = track is not None and track.result is not None and track.last_ns == before_ns
+        if _gap(box, other) < (0.0 if stays else NEAR * max(box.width, box.height)):
+            return True
+    return False
 
 
 def _gap(a: Box, b: Box) -> float:

@@ -111,6 +111,30 @@ def test_a_decided_face_is_encoded_when(faces: list[tuple[str, str, float]], cha
     assert 0 in door.encoded[-1]
 
 
+def test_two_decided_people_side_by_side_cost_no_more_than_apart() -> None:
+    """A neighbour counts as new until it is reported, and again when the boxes overlap."""
+    door, pair = Door(), [("a", "alice", 100.0), ("b", "bob", 230.0)]
+    for _ in range(12):
+        door.show(pair)
+    for _ in range(40):
+        door.show(pair)
+    assert door.last(40) <= 2 * (40 * STEP_NS // RECHECK_NS + 1)
+    door.show([("a", "alice", 100.0), ("b", "bob", 195.0)])
+    assert door.encoded[-1] == [0, 1]
+
+
+def test_two_people_who_exchange_places_are_noticed_at_once() -> None:
+    """From one frame to the next, so that the picture at each place is the only cue, besides the re-check."""
+    door = Door()
+    for _ in range(12):
+        door.show([("a", "alice", 100.0), ("b", "bob", 230.0)])
+    door.encoded.clear()
+    for _ in range(8):
+        door.show([("b", "bob", 100.0), ("a", "alice", 230.0)])
+    assert door.encoded[0] == [0, 1]
+    assert door.tracker.present == (["alice", "bob"], 0)
+
+
 def test_a_decided_face_that_was_out_of_sight_is_encoded() -> None:
     door = Door()
     for _ in range(5):
@@ -145,8 +169,8 @@ def test_undecided_faces_go_before_changed_ones() -> None:
     for _ in range(12):
         door.show(crowd)
     assert door.tracker.present[0] == [f"p{i}" for i in range(9)]
-    near = [(name, who, x - 40.0 * (i % 2)) for i, (name, who, x) in enumerate(crowd)]
-    for _ in range(3):
+    for step in (40.0, 75.0, 75.0, 75.0):
+        near = [(name, who, x - step * (i % 2)) for i, (name, who, x) in enumerate(crowd)]
         door.show([*near, ("new", "", 3000.0)])
     assert all(9 in e and len(e) == BUDGET for e in door.encoded[-3:])
 
