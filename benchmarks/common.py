@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import compileall
 import json
 import os
 import platform
@@ -27,6 +28,11 @@ from edge_oneshot.types import Float64Array
 
 ROOT = Path(__file__).resolve().parent.parent
 Task, Result = TypeVar("Task"), TypeVar("Result")
+
+
+def compile_package() -> None:
+    """Write the byte code of the package, as an installation does: a start does not compile then."""
+    compileall.compile_dir(str(ROOT / "edge_oneshot"), quiet=2)
 
 
 def headline(title: str) -> str:

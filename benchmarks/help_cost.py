@@ -12,7 +12,7 @@ import sys
 import time
 
 import numpy as np
-from common import headline
+from common import compile_package, headline
 
 TURNS = 60
 TRIVIAL = "import sys; import click\n@click.command()\ndef main():\n    'Nothing.'\nsys.argv = ['trivial', '--help']\nsys.exit(main())"
@@ -20,6 +20,7 @@ OURS = "import sys; from edge_oneshot.cli import main\nsys.argv = ['edge-oneshot
 
 
 def main() -> None:
+    compile_package()
     programs = {"python -c pass": "pass", "trivial click program": TRIVIAL, "edge-oneshot --help": OURS}
     times: dict[str, list[float]] = {name: [] for name in programs}
     for turn in range(TURNS + 3):

@@ -16,7 +16,7 @@ import time
 from pathlib import Path
 
 import numpy as np
-from common import headline, portrait
+from common import compile_package, headline, portrait
 
 from edge_oneshot.model.bundle import find_bundle
 
@@ -44,6 +44,7 @@ def cost(command: list[str], **environment: str) -> tuple[float, float]:
 
 
 def main(turns: int) -> None:
+    compile_package()
     encoder = str(find_bundle("", "encoder"))
     rows = []
     with tempfile.TemporaryDirectory() as name:

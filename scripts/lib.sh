@@ -1,6 +1,9 @@
 # Shared by the scripts in this folder: a virtual environment with what a script needs, made once and updated when the
 # requirements change. Plain sh; sourced, not run.
 
+# The scripts start thousands of processes, which should not compile the sources each time.
+unset PYTHONDONTWRITEBYTECODE
+
 root=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd)
 
 # find_python: the newest python3 that the project supports, on standard output.
