@@ -1,4 +1,4 @@
-"""Ten networks of the zoo that the own reader handles: exact in float, and int8 that the device can run.
+"""Eight networks of the zoo that the own reader handles: exact in float, and int8 that the device can run.
 
 `python -m benchmarks.zoo` measures all of them, on real pictures and with every reader.
 """
@@ -15,7 +15,7 @@ from benchmarks.zoo.measure import apart, is_exact, normalised, quantised, run_f
 from benchmarks.zoo.networks import BY_NAME, NETWORKS
 from converters.sources import load_source
 
-HERE = ("mobilefacenet", "iresnet18", "osnet_x0_25", "speaker_se_resnet", "koch_twin", "silu_net", "hardswish_net", "relu_net",
+HERE = ("mobilefacenet", "speaker_se_resnet", "koch_twin", "silu_net", "hardswish_net", "relu_net",
         "relu6_net", "grouped_net")  # fmt: skip
 
 

@@ -61,18 +61,21 @@ class Camera:
         self._known: dict[bytes, Path] = {}
 
     def show(self, pictures: Iterable[Pixels | Path]) -> None:
+        seen: dict[int, tuple[Pixels | Path, Path]] = {}  # holds the pictures, so that no other gets the id of one
         for picture in pictures:
-            if isinstance(picture, Path):
-                stored = picture
-            else:
-                # Not by id(): the next picture may get the id of one that is gone.
-                digest = hashlib.blake2b(picture.tobytes(), digest_size=16).digest()
-                known = digest in self._known
-                stored = self._known.setdefault(digest, self._store / f"{len(self._known)}.jpg")
-                if not known:
-                    Image.fromarray(picture).save(stored, quality=92)
+            if id(picture) not in seen:
+                seen[id(picture)] = picture, picture if isinstance(picture, Path) else self._stored(picture)
+            stored = seen[id(picture)][1]
             (self.folder / f"{self.count:06}{stored.suffix}").symlink_to(stored)
             self.count += 1
+
+    def _stored(self, picture: Pixels) -> Path:
+        digest = hashlib.blake2b(picture.tobytes(), digest_size=16).digest()
+        known = digest in self._known
+        stored = self._known.setdefault(digest, self._store / f"{len(self._known)}.jpg")
+        if not known:
+            Image.fromarray(picture).save(stored, quality=92)
+        return stored
 
 
 class Device:

@@ -69,6 +69,7 @@ def test_a_match_and_an_unknown_person_from_camera_to_broker(
     assert [h.topic for h in subscriber.heard if "/match/" in h.topic] == ["edge-oneshot/front/match/eileen-collins"]
     assert len(subscriber.on("/unknown")) == 1
     assert not any(h.retain for h in subscriber.on("/event"))
+    assert subscriber.on("/snapshot") == [], "a face is published only if that is configured"
     schema = load("event-v1")
     for heard in subscriber.on("/event"):
         jsonschema.validate(heard.json, schema)

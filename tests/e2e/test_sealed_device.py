@@ -43,7 +43,7 @@ def test_a_sealed_device_recognizes_and_names_no_one_on_the_disk(
         files = [p for p in device.state.rglob("*") if p.is_file()]
         return [p.name for p in files if any(c in p.read_bytes() for c in canaries)]
 
-    device.camera.show([*[empty_scene()] * 5, *(view(collins, i) for i in range(400))])
+    device.camera.show([*[empty_scene()] * 5, *[view(collins, i) for i in range(12)] * 34])
     device.start()
     subscriber.wait("/match/canary-eileen", 1)
     status = json.loads(device.call("status", "--json"))

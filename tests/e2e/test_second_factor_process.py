@@ -24,7 +24,7 @@ def test_a_match_opens_only_with_its_confirmation(
     device = make_device(pace="camera", fps=20, decision={"second_factor_s": 60.0}, mqtt={"requests": True})
     device.enroll("Eileen", portrait_files["collins"])
     wall = [empty_scene()] * 5
-    device.camera.show([*wall, *[view(collins, i) for i in range(40)] * 10])
+    device.camera.show([*wall, *[view(collins, i) for i in range(12)] * 33])
     device.start()
     (match,) = subscriber.wait("/match/eileen", 1)
     assert not subscriber.on("/confirmed/eileen")

@@ -221,9 +221,9 @@ def test_a_small_run_of_the_fault_script(tmp_path: Path) -> None:
     script = Path(__file__).parents[2] / "scripts" / "faults.py"
     options = [
         "--events",
-        "300",
+        "150",
         "--faults",
-        "12",
+        "10",
         "--rate",
         "60",
         "--kills",

@@ -114,7 +114,7 @@ def test_a_small_run_learns_resumes_and_is_exported(tmp_path: Path, monkeypatch:
     assert [r["step"] for r in parts] == [30, 60] and whole == parts
     assert whole[1]["loss"] < 0.8 * whole[0]["loss"]
 
-    few = HiddenConfig(steps=20, batch=16, warm_up=5, every=10)
+    few = HiddenConfig(steps=8, batch=16, warm_up=2, every=4)
     monkeypatch.setattr(runs, "log", power_cut)
     with pytest.raises(KeyboardInterrupt):
         train_hidden(averaged(last), cuts, offsets, learn, validate, few, tmp_path / "parts")

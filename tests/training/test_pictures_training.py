@@ -152,7 +152,7 @@ def test_verification_rates_by_hand() -> None:
 
 
 def command(folder: Path, out: Path, *more: str) -> list[str]:
-    options = ["--size", "nano", "--steps", "12", "--batch", "32", "--threads", "1"]
+    options = ["--size", "nano", "--steps", "6", "--batch", "32", "--threads", "1"]
     return [sys.executable, "-u", "-m", "training.pictures", str(folder), "--out", str(out), *options, *more]
 
 
@@ -173,7 +173,7 @@ def whole(pattern_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
     out = tmp_path_factory.mktemp("pictures") / "whole"
     done = trained(pattern_folder, out)
     assert done.returncode == 0, done.stderr
-    assert "step 1 of 12, loss" in done.stderr and "left" in done.stderr  # progress before the first interval ends
+    assert "step 1 of 6, loss" in done.stderr and "left" in done.stderr  # progress before the first interval ends
     assert "class not stored: none" in done.stdout
     return out
 
@@ -189,12 +189,12 @@ def test_a_stopped_and_resumed_run_ends_in_the_same_bundle_which_enrolls(
         command(pattern_folder, parts), cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as running:
         assert running.stdout is not None
-        while not running.stdout.readline().startswith('{"step": 3'):
+        while not running.stdout.readline().startswith('{"step": 2'):
             assert running.poll() is None
         running.send_signal(signal.SIGINT)
         _, errors = running.communicate(timeout=300)
     assert running.returncode == 130, errors
-    assert "of 12; continue with --resume" in errors and "Traceback" not in errors
+    assert "of 6; continue with --resume" in errors and "Traceback" not in errors
     assert not list(parts.glob("*.tflite"))
 
     for more, message in (

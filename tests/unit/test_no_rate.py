@@ -224,13 +224,13 @@ def test_the_shipped_encoder_has_a_rule_and_accepts_adults(pipeline: Pipeline, p
 
 @pytest.mark.slow
 def test_children_are_refused_and_adults_are_not(make_recognizer: MakeRecognizer, tmp_path: Path) -> None:
-    """UTKFace (research use), the part that no weight and no threshold comes from: 40 of 0-8 years, 80 of 20 and more."""
+    """UTKFace (research use), the part that no weight and no threshold comes from: 20 of 0-8 years, 40 of 20 and more."""
     archive = extra_or_reason("utkface_dev.tar")
     if isinstance(archive, str):
         pytest.skip(archive)
     recognizer = make_recognizer()
     refused = {True: 0, False: 0}
-    wanted = {True: 40, False: 80}
+    wanted = {True: 20, False: 40}
     with tarfile.open(archive) as tar:
         members = sorted((m for m in tar.getmembers() if m.name.endswith(".jpg")), key=lambda m: m.name[::-1])
         for member in members:
@@ -247,5 +247,5 @@ def test_children_are_refused_and_adults_are_not(make_recognizer: MakeRecognizer
             except EnrollmentError as e:
                 refused[child] += "no error rate can be stated" in e.message
     assert wanted == {True: 0, False: 0}
-    assert refused[True] >= 36, refused
-    assert refused[False] <= 3, refused
+    assert refused[True] >= 17, refused
+    assert refused[False] <= 2, refused

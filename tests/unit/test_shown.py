@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
+from edge_oneshot.cli import cli
 from edge_oneshot.cli.listen import _Printer
 from edge_oneshot.cli.live import LiveTable
 from edge_oneshot.cli.verify_event import verify_event
@@ -70,21 +71,30 @@ def test_what_holds_no_password_stays(text: str) -> None:
     assert redact(text) == text and redact_uri(text) == text
 
 
-@pytest.mark.parametrize("form", FORMS + WHOLE)
-def test_no_command_shows_a_password(form: str, tmp_path: Path) -> None:
-    """The real commands in a process of their own: config show, doctor, camera test, run (its log), bench."""
-    uri = form.format(CANARY)
-    config = tmp_path / "default.toml"
+def with_camera(folder: Path, uri: str) -> Path:
+    """A configuration with this camera."""
+    config = folder / "default.toml"
     config.write_text(
-        f"[device]\nstate_dir = {json.dumps(str(tmp_path))}\n[camera]\nuri = {json.dumps(uri)}\ngive_up_s = 1\n"
+        f"[device]\nstate_dir = {json.dumps(str(folder))}\n[camera]\nuri = {json.dumps(uri)}\ngive_up_s = 1\n"
         "[mqtt]\nenabled = false\n"
     )
-    calls = [
-        ["config", "show"],
-        ["config", "show", "--json"],
-        ["config", "check"],
-        ["camera", "test", "--timeout", "1"],
-    ]
+    return config
+
+
+@pytest.mark.parametrize("form", FORMS + WHOLE)
+@pytest.mark.parametrize("call", [["show"], ["show", "--json"], ["check"]], ids=" ".join)
+def test_no_configuration_shows_a_password(call: list[str], form: str, tmp_path: Path) -> None:
+    config = with_camera(tmp_path, form.format(CANARY))
+    done = CliRunner().invoke(cli, ["--config", str(config), "config", *call])
+    said = done.output + str(done.exception or "")
+    assert said and not any(secret in said for secret in SECRETS), said
+
+
+@pytest.mark.parametrize("form", [FORMS[1], FORMS[3], FORMS[-1], WHOLE[0]])
+def test_no_command_shows_a_password(form: str, tmp_path: Path) -> None:
+    """The real commands in a process of their own: config show, doctor, camera test, run (its log)."""
+    config = with_camera(tmp_path, form.format(CANARY))
+    calls = [["config", "show"], ["camera", "test", "--timeout", "1"]]
     if form == FORMS[1]:
         calls += [["run", "--verbose"], ["status", "--json"], ["doctor", "--timeout", "30", "--json"]]
     for call in calls:
