@@ -52,7 +52,7 @@ SOURCES = {
         bare=("face-recognition",),  # it requires dlib by the name of the source package
     ),
     "insightface": Source(title="insightface (buffalo_sc)", packages=("insightface", "onnxruntime")),
-    "deepface": Source(title="deepface (YuNet, SFace)", packages=("deepface", "tf-keras")),
+    "deepface": Source(title="deepface (YuNet, SFace)", packages=("deepface", "tf-keras", "werkzeug")),
     "mediapipe": Source(title="mediapipe", absent="it finds faces and their landmarks, and has no encoder of faces"),
 }
 OWN = ("edge-oneshot", "floor")
