@@ -157,13 +157,13 @@ class Memo:
 
     def __init__(self, runtime: Runtime) -> None:
         self.known: dict[bytes, tuple[NDArray[Any], ...]] = {}
-        self._invoke = runtime.invoke
+        self._invoke, self._input = runtime.invoke, runtime.input
         runtime.invoke = self  # type: ignore[method-assign]
 
-    def __call__(self, value: NDArray[Any]) -> tuple[NDArray[Any], ...]:
-        key = value.tobytes()
+    def __call__(self, value: NDArray[Any] | None) -> tuple[NDArray[Any], ...]:
+        key = (self._input() if value is None else value).tobytes()
         if key not in self.known:
-            self.known[key] = self._invoke(value)
+            self.known[key] = tuple(v.copy() for v in self._invoke(value))  # of None: views
         return tuple(v.copy() for v in self.known[key])
 
 
