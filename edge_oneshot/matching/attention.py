@@ -85,9 +85,21 @@ def plan(
     ]
 
 
-def calm(tracks: Sequence[Track], now_ns: int, before_ns: int) -> bool:
-    """Whether every track is decided, was in the frame before, and is not due for a re-check at now_ns."""
-    return all(t.last_ns == before_ns and not _open(t) and now_ns - t.checked_ns < RECHECK_NS for t in tracks)
+def looks(tracks: Sequence[Track], now_ns: int, before_ns: int) -> list[Sample] | None:
+    """The faces of the frame before that are to be looked at anew at now_ns, even if nothing has changed there.
+
+    These are the faces that hesitate, and within the budget those whose re-check is due. None while a track has not been reported,
+    or was not in the frame before: then every face is to be searched for.
+    """
+    known = [(t, t.last) for t in tracks if t.result is not None and t.last is not None and t.last_ns == before_ns]
+    if len(known) < len(tracks):
+        return None
+    hesitating = [last.sample for track, last in known if _open(track)]
+    waited = [(now_ns - track.checked_ns, last.sample) for track, last in known if not _open(track)]
+    waited.sort(key=lambda w: -w[0])
+    overdue = [sample for ns, sample in waited if ns >= OVERDUE_NS]
+    due = [sample for ns, sample in waited if ns >= RECHECK_NS]
+    return hesitating + (overdue[:BUDGET] or due[:RECHECKS])
 
 
 def assign(tracks: Sequence[Track], samples: Sequence[Sample]) -> dict[int, Track]:

@@ -92,9 +92,9 @@ class Tracker:
         """What to do with each sample of the frame captured at now_ns, before `update` gets its observations."""
         return attention.plan(self._tracks, samples, now_ns, self._frame_ns, self._config.unknown_frames)
 
-    def calm(self, now_ns: int) -> bool:
-        """Whether nothing but a change in the picture can change what is known at now_ns: no track is undecided or due."""
-        return attention.calm(self._tracks, now_ns, self._frame_ns)
+    def looks(self, now_ns: int) -> list[Sample] | None:
+        """The faces of the frame before that are to be looked at anew in the one captured at now_ns; None: search for all of them."""
+        return attention.looks(self._tracks, now_ns, self._frame_ns)
 
     def update(self, observations: Sequence[Observation], now_ns: int) -> list[TrackResult]:
         """Process the observations of one frame, captured at now_ns (monotonic). Returns the results of this frame."""

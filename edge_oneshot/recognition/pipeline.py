@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -61,11 +61,12 @@ class Pipeline:
         """The name of the method of presentation attack detection, or "not_performed"."""
         return PadDecision.NOT_PERFORMED.value if self.pad is None else self.pad.name
 
-    def samples(self, frame: Frame, *, calm: bool = False) -> list[Sample]:
+    def samples(self, frame: Frame, *, looks: Collection[Sample] | None = None) -> list[Sample]:
         """Every face (or the whole frame) of a live frame, largest first, aligned and measured, not yet encoded.
 
-        The chip of a dark face is the mean over the frames before (vision/steady.py). calm: a face that has not changed
-        since the frame before may be the sample of that frame again, the same object (vision/still.py).
+        The chip of a dark face is the mean over the frames before (vision/steady.py). looks: samples of the frame before;
+        any other face that has not changed may be the sample of that frame again, the same object (vision/still.py). None: every
+        face is searched for and measured.
         A sample with `faults` must be neither compared nor enrolled. Starts `stage_seconds` afresh.
         """
         self.stage_seconds.clear()
@@ -74,8 +75,8 @@ class Pipeline:
         made_for = self.gates, self.older
         with self.stage("locate"):
             before = {id(s.face): s for s in self._before}
-            resting = calm and self.pad is None and made_for == self._made_for
-            faces = self._follow(frame) if resting else None
+            resting = self.pad is None and made_for == self._made_for
+            faces = self._follow(frame, looks) if resting and looks is not None else None
             if faces is None:
                 faces = self.locator.locate(frame) if self._lookout is None else self._lookout.locate(frame)
                 self._still.searched(frame)
@@ -86,11 +87,12 @@ class Pipeline:
         self._before = [next(made) if old is None else old for old in same]
         return list(self._before)
 
-    def _follow(self, frame: Frame) -> list[Face] | None:
+    def _follow(self, frame: Frame, looks: Collection[Sample]) -> list[Face] | None:
         """The faces of the frame before, without a search; None: a search is needed."""
         assert self.locator is not None
+        anew = [s.face for s in looks if s.face is not None]
         before = [s.face for s in self._before if s.face is not None]
-        faces = self._still.follow(frame, before, self.locator)
+        faces = self._still.follow(frame, before, self.locator, anew)
         if faces is not None and self._lookout is not None:
             self._lookout.rest(frame.captured_ns, before, faces)
         return faces

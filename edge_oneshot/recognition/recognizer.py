@@ -167,7 +167,7 @@ class Recognizer:
 
     def follow(self, frame: Frame, tracker: Tracker) -> list[Observation]:
         """As `observe`, for a tracker's next frame: skips the networks whose result cannot change a decision."""
-        samples = self.pipeline.samples(frame, calm=tracker.calm(frame.captured_ns))
+        samples = self.pipeline.samples(frame, looks=tracker.looks(frame.captured_ns))
         tasks = tracker.plan(samples, frame.captured_ns)
         return [self._observe(sample, task) for sample, task in zip(samples, tasks, strict=True)]
 

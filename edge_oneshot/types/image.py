@@ -106,10 +106,10 @@ class Face:
     def landmark(self, name: str) -> tuple[float, float]:
         """(x, y) px of a landmark. Raises KeyError if there is none of that name."""
         try:
-            x, y = self.landmarks[self.landmark_names.index(name)]
+            x, y = self.landmarks[self.landmark_names.index(name)].tolist()
         except ValueError:
             raise KeyError(f"landmark {name!r}: expected one of {self.landmark_names}") from None
-        return float(x), float(y)
+        return x, y
 
     @property
     def inter_eye_px(self) -> float:

@@ -34,17 +34,20 @@ class Still:
         self._searched_ns = 0
         self._cells: Float32Array | None = None
 
-    def follow(self, frame: Frame, faces: Sequence[Face], locator: FaceLocator) -> list[Face] | None:
+    def follow(
+        self, frame: Frame, faces: Sequence[Face], locator: FaceLocator, anew: Sequence[Face] = ()
+    ) -> list[Face] | None:
         """The faces of the frame before in this one, without a search; None: a search is needed.
 
-        A face without a change around it is the same object; any other face is placed by the refiner.
+        A face without a change around it is the same object; any other face, and each one of `anew`, is placed by the refiner.
         """
         changed = self.changed(frame)
         if changed is None or without(changed, faces, frame.size).any():
             return None
         found: list[Face] = []
         for face in faces:
-            moved = bool(changed[part(grown(face.box), changed.shape, frame.size)].any())
+            moved = any(face is other for other in anew)
+            moved = moved or bool(changed[part(grown(face.box), changed.shape, frame.size)].any())
             now = locator.follow(frame, face) if moved else face
             if now is None or among(now, found):
                 return None

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from pictures import Pixels, empty_scene, frame, view
+from PIL import Image
 
 from edge_oneshot.config import Config, DecisionConfig
 from edge_oneshot.matching.attention import WHOLE, Task
@@ -100,6 +101,23 @@ def test_a_decided_person_who_stays_costs_one_invoke_a_second(
     assert visit.finder.taken() == visit.refiner.taken() <= 6, (
         "nothing moves: two searches a second, and one for a re-check"
     )
+
+
+def test_a_re_check_looks_at_one_face_and_not_at_the_others(visit: Visit, collins: Pixels) -> None:
+    """Three people stand still: the re-checks, three a second in turn, cause no search of the frame and no look at the others."""
+    scene = empty_scene((640, 480))
+    head = np.asarray(Image.fromarray(collins[:230, 110:340]).resize((200, 200)))
+    for x in (6, 219, 432):
+        scene[120:320, x : x + 200] = head
+    for _ in range(30):  # until all are reported as unknown, and their re-checks have spread
+        visit.show(scene)
+    assert visit.tracker.present == ([], 3)
+    visit.encoder.taken(), visit.finder.taken(), visit.refiner.taken()
+    for _ in range(20):
+        visit.show(scene)
+    assert 5 <= (checks := visit.encoder.taken()) <= 6
+    searches = visit.finder.taken()
+    assert searches <= 5 and visit.refiner.taken() <= 3 * searches + checks
 
 
 def test_the_published_score_is_that_of_both_views(visit: Visit, collins: Pixels, hopper: Pixels) -> None:

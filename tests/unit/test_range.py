@@ -380,6 +380,6 @@ def test_a_small_face_that_walks_while_the_rest_is_still_is_not_lost(far: Pipeli
         for step in range(1, 5):
             number += 1
             walking = frame(shown(small, (300 + 5 * step, 200)), captured_ns=(number + 1) * STEP_NS)
-            assert len(far.samples(walking, calm=True)) == 1
+            assert len(far.samples(walking, looks=())) == 1
     assert searches == [0]
     assert len(live(far, shown(small, (325, 200)), number + 1)) == 1
