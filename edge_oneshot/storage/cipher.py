@@ -1,0 +1,131 @@
+"""Authenticated encryption of what a file holds about people, and the key of it.
+
+AES-256-GCM (NIST SP 800-38D) with a random nonce of 96 bits. Each use has a key of its own, derived with HKDF-SHA256
+(RFC 5869). Needs the `cryptography` package.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import os
+import secrets
+from pathlib import Path
+from typing import Any
+
+from edge_oneshot import installation
+from edge_oneshot.errors import ConfigError
+from edge_oneshot.text_file import read_text
+
+KEY_BYTES = 32
+_KIND = "aes-256"
+_NONCE, _TAG = 12, 16
+_FORMAT = b"\x01"  # the first byte of everything that is encrypted here
+
+
+class Cipher:
+    """Encrypts and authenticates with one key. The repr does not show it."""
+
+    def __init__(self, key: bytes) -> None:
+        """key: 32 random bytes. Raises ConfigError if the `cryptography` package is absent."""
+        if len(key) != KEY_BYTES:
+            raise ValueError(f"expected a key of {KEY_BYTES} bytes, got {len(key)}")
+        self._key = key
+        self._mac = _derive(key, b"edge-oneshot pseudonyms")
+        self._gcm = _aesgcm()(_derive(key, b"edge-oneshot AES-256-GCM"))
+
+    def __repr__(self) -> str:
+        return f"Cipher({self.key_id})"
+
+    @property
+    def key_id(self) -> str:
+        """16 hex digits that identify the key."""
+        return hashlib.sha256(b"edge-oneshot key id\0" + self._key).hexdigest()[:16]
+
+    def derived(self, use: str) -> Cipher:
+        """The cipher of one use, for example of one file. Who has it does not have the key of another use."""
+        return Cipher(_derive(self._key, b"edge-oneshot use " + use.encode()))
+
+    def encrypt(self, data: bytes, *about: str) -> bytes:
+        """`data`, encrypted. about: what it belongs to (table, row); `decrypt` must be given the same."""
+        nonce = secrets.token_bytes(_NONCE)
+        return _FORMAT + nonce + bytes(self._gcm.encrypt(nonce, data, _join(about)))
+
+    def decrypt(self, sealed: bytes, *about: str) -> bytes:
+        """What `encrypt` was given. Raises ValueError if it was changed, or has another key or another `about`."""
+        from cryptography.exceptions import InvalidTag
+
+        if not isinstance(sealed, bytes) or sealed[:1] != _FORMAT or len(sealed) < 1 + _NONCE + _TAG:
+            raise ValueError("expected sealed data, got something else")
+        try:
+            return bytes(self._gcm.decrypt(sealed[1 : 1 + _NONCE], sealed[1 + _NONCE :], _join(about)))
+        except InvalidTag:
+            raise ValueError("its seal is broken: it was changed or moved, or sealed with another key") from None
+
+    def pseudonym(self, text: str, use: str) -> str:
+        """32 hex digits that stand for `text`: always the same with this key, and meaningless without it (HMAC-SHA256)."""
+        return self.authenticator(text.encode(), use)[:16].hex()
+
+    def authenticator(self, data: bytes, *about: str) -> bytes:
+        """32 bytes that only a holder of the key can compute (HMAC-SHA256, RFC 2104)."""
+        return hmac.new(self._mac, _join(about) + data, hashlib.sha256).digest()
+
+
+def new_key() -> bytes:
+    """32 random bytes."""
+    return secrets.token_bytes(KEY_BYTES)
+
+
+def write_key(path: Path, key: bytes) -> None:
+    """Write a new key file, mode 0600, and wait until the disk has it. Raises OSError; FileExistsError if there is one."""
+    text = f"{_KIND}:{base64.urlsafe_b64encode(key).decode()}\n"
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def read_key(path: Path) -> bytes:
+    """The key of a file that `write_key` wrote. Raises ConfigError if it cannot be read or is no such file."""
+    try:
+        kind, _, material = read_text(path).strip().partition(":")
+        key = base64.b64decode(material, altchars=b"-_", validate=True)
+    except (OSError, ValueError) as e:
+        reason = (e.strerror if isinstance(e, OSError) else None) or "other content"
+        raise ConfigError(
+            f"key {path}: expected a key file, got: {reason}", "restore the key from your backup"
+        ) from None
+    if kind != _KIND or len(key) != KEY_BYTES:
+        raise ConfigError(
+            f"key {path}: expected {_KIND} and {KEY_BYTES} bytes, got {kind[:20]!r} and {len(key)}",
+            "restore the key from your backup",
+        )
+    return key
+
+
+def _derive(key: bytes, use: bytes) -> bytes:
+    """HKDF-SHA256 (RFC 5869) with an empty salt, one block: the input is a random key already."""
+    extracted = hmac.new(bytes(32), key, hashlib.sha256).digest()
+    return hmac.new(extracted, use + b"\x01", hashlib.sha256).digest()
+
+
+def _join(about: tuple[str, ...]) -> bytes:
+    """The parts with their lengths, so that ("ab", "c") differs from ("a", "bc")."""
+    parts = [part.encode() for part in about]
+    return b"".join(len(part).to_bytes(4, "big") + part for part in parts)
+
+
+def _aesgcm() -> Any:
+    try:
+        from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+    except ImportError:
+        raise ConfigError(
+            "sealed data: expected the cryptography package, got none", installation.how_to_add("cryptography>=42")
+        ) from None
+    return AESGCM
