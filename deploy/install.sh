@@ -83,8 +83,13 @@ remove_program() {
         return
     fi
     say "removing configuration, gallery with every enrolled person, credentials and user"
-    rm -rf "$config" "$state" /var/lib/edge-oneshot-web /etc/systemd/system/edge-oneshot.service.d /etc/systemd/system/edge-oneshot@*.service.d
-    rm -f /etc/credstore/edge-oneshot.*.mqtt-password
+    left=$(outside_secrets "$config"/*.toml)
+    rm -rf "$config" "$state" /var/lib/edge-oneshot-web
+    rm -rf /etc/systemd/system/edge-oneshot.service.d /etc/systemd/system/edge-oneshot@*.service.d /etc/systemd/system/edge-oneshot-web.service.d
+    rm -f /etc/credstore/edge-oneshot.* /etc/credstore.encrypted/edge-oneshot.*
+    for file in $left; do
+        [ ! -e "$file" ] || note "kept $file, which a configuration named: delete it if no other program needs it"
+    done
     if getent passwd edge-oneshot-web >/dev/null; then userdel edge-oneshot-web; fi
     if getent passwd edge-oneshot >/dev/null; then userdel edge-oneshot; fi
     if getent group edge-oneshot >/dev/null; then groupdel edge-oneshot; fi
@@ -270,6 +275,14 @@ else
     # The URI of a camera may contain a password: readable by root and the group only.
     install -m 0640 -g edge-oneshot "$current/default.toml" "$config/default.toml"
     note "created, with every key at its default"
+fi
+if [ ! -e "$state/gallery.sqlite" ] && [ ! -e "$config/keys/gallery.key" ]; then
+    # Before anybody is enrolled: what is stored about people is encrypted from the beginning.
+    if setpriv --reuid=edge-oneshot --regid=edge-oneshot --clear-groups env HOME=/ "$link" --config "$config/default.toml" gallery seal >"$work/log" 2>&1; then
+        note "the gallery is sealed with the key $config/keys/gallery.key: keep a copy of it elsewhere"
+    else
+        note "the gallery is not sealed: $(head -n 1 "$work/log"); later: sudo -u edge-oneshot edge-oneshot gallery seal"
+    fi
 fi
 faulty=''
 for file in "$config"/*.toml; do

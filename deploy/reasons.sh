@@ -1,4 +1,9 @@
-# Why apt-get or pip failed, in words. Sourced by install.sh and scripts/package; not run.
+# Why apt-get or pip failed, in words, and which secrets a purge leaves. Sourced by install.sh and scripts/package; not run.
+
+# outside_secrets FILE...: the files with a secret that these configurations name by a whole path, one a line.
+outside_secrets() {
+    sed -n 's/^[[:space:]]*\(password_file\|key_file\|sign_key_file\)[[:space:]]*=[[:space:]]*"\(\/[^"]*\)".*/\2/p' "$@" 2>/dev/null | sort -u
+}
 
 # reason LOG FOLDER: two lines, what is wrong and the fix, from the output in LOG. FOLDER: where it wrote.
 # The disk comes first: a full disk also looks like a broken download.

@@ -9,7 +9,7 @@
     |-- EnrollmentError           exit 4   the capture cannot become a template
     |-- GalleryError              exit 1   an unknown or colliding identity, or a damaged template
     |-- StorageError              exit 1   a disk that is full or read-only, or a file that permissions protect
-    |   `-- UnusableFile          exit 78  the file itself is damaged, newer than this release, or another program's
+    |   `-- UnusableFile          exit 78  the file is damaged, of a later release, or its key is missing
     |-- ControlError              exit 1   a running daemon refused a request, or did not answer
     `-- BrokerError               exit 1
         |-- BrokerUnreachable              transient: retry with back-off
@@ -126,7 +126,11 @@ class StorageError(EdgeOneshotError):
 
 
 class UnusableFile(StorageError):
-    """No retry helps, so systemd does not restart. state: "damaged", "newer" (of a later release) or "foreign"."""
+    """No retry helps, so systemd does not restart.
+
+    state: "damaged", "newer" (of a later release), "foreign", "sealed" (with another key), "plain" (although there is a key),
+    or "key" (its key is missing or cannot be used).
+    """
 
     exit_code = EXIT_CONFIG
 

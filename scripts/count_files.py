@@ -29,6 +29,7 @@ from edge_oneshot.events.journal import Journal
 from edge_oneshot.recognition.recognizer import Recognizer
 from edge_oneshot.service.compose import build_tracker, reporter
 from edge_oneshot.service.daemon import Daemon
+from edge_oneshot.service.records import Records
 from edge_oneshot.types import Frame
 
 PACKAGE = Path(edge_oneshot.__file__).parent
@@ -63,7 +64,7 @@ def paths(folder: Path) -> dict[str, list[str]]:
     )
     with Recognizer.open(config) as recognizer, reporter(config) as (report, _):
         journal = Journal(config.explain_path, config.decision)
-        daemon = Daemon(config, recognizer, build_tracker(config, recognizer), report, journal)
+        daemon = Daemon(config, recognizer, build_tracker(config, recognizer), report, Records(config, journal))
         request = PendingRequest(Enroll(name="Eileen", image=file.read_bytes()))
         enrollment = entered(lambda: daemon.requests.start(request))
         now_ns = time.monotonic_ns()

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import difflib
 import inspect
+import json
 import re
 import sys
 from collections.abc import Callable, Iterator
@@ -34,7 +35,9 @@ from edge_oneshot.events import schema  # noqa: E402
 from edge_oneshot.mqtt.topics import Topics  # noqa: E402
 from edge_oneshot.service.reload import LIVE_KEYS, LIVE_SECTIONS  # noqa: E402
 from edge_oneshot.types import EVENT_TYPES  # noqa: E402
+from edge_oneshot.web.openapi import document  # noqa: E402
 
+OPENAPI = "docs/reference/openapi.json"
 BLOCK = re.compile(r"<!-- generated: ([a-z-]+) -->\n.*?<!-- end of generated -->", re.DOTALL)
 
 
@@ -158,7 +161,7 @@ def topics() -> Iterator[tuple[str, str, str]]:
     example = Topics("p", "d")
     for name, member in vars(Topics).items():
         function = member.fget if isinstance(member, property) else member
-        if name.startswith("_") or name in ("base", "of_event") or not inspect.isfunction(function):
+        if name.startswith("_") or name in ("base", "of_event", "of_person") or not inspect.isfunction(function):
             continue
         delivery, _, carries = (inspect.getdoc(function) or "").partition(". ")
         if not carries:
@@ -258,6 +261,12 @@ def main(arguments: list[str]) -> int:
         else:
             page.write_text(after, encoding="utf-8")
             print(f"wrote {page.relative_to(ROOT)}")
+    description, path = json.dumps(document(), indent=1, ensure_ascii=False) + "\n", ROOT / OPENAPI
+    if path.parent.is_dir() and (not path.exists() or path.read_text(encoding="utf-8") != description):
+        stale = True
+        if not arguments:
+            path.write_text(description, encoding="utf-8")
+            print(f"wrote {OPENAPI}")
     if stale and arguments:
         print("the generated tables are out of date. Fix: run scripts/docs", file=sys.stderr)
         return 1

@@ -1,7 +1,8 @@
 """Runs in Home Assistant's own Python: starts it, adds the MQTT integration with the config flow, and answers queries.
 
-A query is one word per line on standard input: entities, triggers, arm, fired, tag, opened, quit. The answer is one line of JSON
-on standard output. Started by scripts/home_assistant_walk.py; imports nothing of this project.
+A query is one line on standard input: entities, names, triggers, arm, fired, tag ID, opened, notified, quit, or
+`call SERVICE ENTITY [VALUE]`. The answer is one line of JSON on standard output. Started by scripts/home_assistant_walk.py;
+imports nothing of this project.
 """
 
 from __future__ import annotations
@@ -32,35 +33,48 @@ async def main(config_dir: str, port: int) -> None:
     # The automation is added after the integration that it listens with, as a user would do it.
     shutil.copy(Path(config_dir) / "door.yaml", Path(config_dir) / "automations.yaml")
     await hass.services.async_call("automation", "reload", blocking=True)
-    fired: list[str] = []
-    opened: list[Any] = []
-    hass.services.async_register("lock", "unlock", lambda call: opened.append(call.data["entity_id"]))
+    heard: dict[str, list[Any]] = {"fired": [], "opened": [], "notified": []}
+    hass.services.async_register("lock", "unlock", lambda call: heard["opened"].append(call.data["entity_id"]))
+    hass.services.async_register("notify", "phone", lambda call: heard["notified"].append(call.data["message"]))
     stops: list[Any] = []
     while True:
-        word = (await asyncio.to_thread(sys.stdin.readline)).strip()
+        word, _, rest = (await asyncio.to_thread(sys.stdin.readline)).strip().partition(" ")
         await hass.async_block_till_done()
-        if word == "entities":
-            say(entities(hass))
-        elif word == "triggers":
-            say([f"{t['type']} {t['subtype']}" for t in await triggers(hass)])
-        elif word == "arm":
-            for stop in stops:
-                stop()
-            stops = [await arm(hass, t, fired) for t in await triggers(hass)]
-            say(len(stops))
-        elif word == "fired":
-            say(fired)
-            fired.clear()
-        elif word == "tag":
-            hass.bus.async_fire("tag_scanned", {"tag_id": "alice-front-door"})
-            await hass.async_block_till_done()
-            say(0)
-        elif word == "opened":
-            say(opened)
-            opened.clear()
-        elif word in ("quit", ""):
+        if word in ("quit", ""):
             await hass.async_stop()
             return
+        say(await answer(hass, word, rest, heard, stops))
+
+
+async def answer(hass: Any, word: str, rest: str, heard: dict[str, list[Any]], stops: list[Any]) -> Any:
+    """Do what one line asks; its answer. heard: what happened since the last question about it."""
+    if word in heard:
+        found = list(heard[word])
+        heard[word].clear()
+        return found
+    if word == "entities":
+        return entities(hass)
+    if word == "names":
+        return {s.entity_id: s.name for s in hass.states.async_all()}
+    if word == "triggers":
+        return [f"{t['type']} {t['subtype']}" for t in await triggers(hass)]
+    if word == "arm":
+        for stop in stops:
+            stop()
+        stops[:] = [await arm(hass, t, heard["fired"]) for t in await triggers(hass)]
+        return len(stops)
+    if word == "tag":
+        hass.bus.async_fire("tag_scanned", {"tag_id": rest})
+        await hass.async_block_till_done()
+    elif word == "call":
+        await call(hass, *rest.split(" ", 2))
+    return 0
+
+
+async def call(hass: Any, service: str, entity: str, value: str | None = None) -> None:
+    domain, name = service.split(".")
+    data = {"entity_id": entity} | ({} if value is None else {"value": value})
+    await hass.services.async_call(domain, name, data, blocking=True)
 
 
 def say(value: Any) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 import time
@@ -21,9 +22,36 @@ from edge_oneshot.config import MqttConfig  # noqa: E402
 from edge_oneshot.events.outbox import Outbox  # noqa: E402
 from edge_oneshot.mqtt.client import MqttLink  # noqa: E402
 from edge_oneshot.mqtt.homeassistant import HomeAssistant  # noqa: E402
-from edge_oneshot.mqtt.payloads import Health, Presence  # noqa: E402
+from edge_oneshot.mqtt.payloads import Health, Presence, iso  # noqa: E402
 
 PREFIX = "homeassistant"
+# What a user would choose in the form of each blueprint.
+BLUEPRINTS = """
+- id: edge_oneshot_notify
+  alias: Notify
+  use_blueprint:
+    path: edge-oneshot/notify.yaml
+    input:
+      people: alice
+      unknown: true
+      pause: 0
+      notify:
+        - action: notify.phone
+          data: {message: "{{ message }}"}
+- id: edge_oneshot_back_door
+  alias: Back door
+  use_blueprint:
+    path: edge-oneshot/door.yaml
+    input:
+      identity: alice
+      factor:
+        - trigger: event
+          event_type: tag_scanned
+          event_data: {tag_id: alice-back-door}
+      open:
+        - action: lock.unlock
+          target: {entity_id: lock.back_door}
+"""
 
 
 class Inside:
@@ -33,7 +61,10 @@ class Inside:
         config_dir.mkdir(parents=True, exist_ok=True)
         examples = ROOT / "deploy" / "examples"
         automations = [(examples / f"home-assistant-{name}.yaml").read_text() for name in ("door", "second-factor")]
-        (config_dir / "door.yaml").write_text("".join(automations))
+        (config_dir / "door.yaml").write_text("".join([*automations, BLUEPRINTS]))
+        (blueprints := config_dir / "blueprints" / "automation" / "edge-oneshot").mkdir(parents=True, exist_ok=True)
+        for name in ("notify", "door"):
+            shutil.copy(examples / f"home-assistant-blueprint-{name}.yaml", blueprints / f"{name}.yaml")
         (config_dir / "configuration.yaml").write_text(
             "logger:\n  default: warning\nautomation: !include automations.yaml\n"
         )
@@ -83,7 +114,9 @@ class Porch:
         self.outbox = Outbox(folder / "outbox.sqlite", clock=self.clock)
         self.config = MqttConfig(host="127.0.0.1", port=self.broker.port)
         self.link = MqttLink(self.config, "porch", self.outbox, clock=self.clock)
-        self.discovery = HomeAssistant(self.link, self.outbox.notes, mode, PREFIX, "Porch camera", "0.1.0")
+        self.discovery = HomeAssistant(
+            self.link, self.outbox.notes, mode, PREFIX, "Porch camera", "0.1.0", requests=True, pictures=True
+        )
         self.now = datetime.now(UTC)
         self.link.start()
 
@@ -92,12 +125,14 @@ class Porch:
         self.discovery.announce(names)
         for identity in names:
             link.set_state(link.topics.person_state(identity), "ON" if identity in present else "OFF")
+            if identity in present:
+                link.set_state(link.topics.person_seen(identity), iso(self.now))
         presence = Presence(identities=tuple(present), unknown=0, since=self.now, ts=self.now)
         link.set_state(link.topics.presence, presence.message())
 
-    def health(self) -> None:
+    def health(self, state: str = "running") -> None:
         health = Health(
-            state="running",
+            state=state,
             fps=9.7,
             stages_ms={},
             camera_age_s=0.1,

@@ -26,6 +26,8 @@ def data_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """The folder of this user's data is one of this run, so that no test changes which bundles this user trusts."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_DATA_HOME", str(tmp_path_factory.mktemp("data")))
+        patch.setenv("XDG_CONFIG_HOME", str(tmp_path_factory.mktemp("config")))
+        patch.delenv("CREDENTIALS_DIRECTORY", raising=False)
         yield
 
 

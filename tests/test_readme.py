@@ -34,6 +34,7 @@ def test_every_command_of_the_readme_works(tmp_path: Path) -> None:
         **os.environ,
         "HOME": str(tmp_path),
         "XDG_DATA_HOME": str(tmp_path / "data"),
+        "XDG_CONFIG_HOME": str(tmp_path / "config"),
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
     }
     environment.pop("EDGE_ONESHOT_CONFIG", None)

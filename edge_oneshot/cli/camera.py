@@ -71,10 +71,10 @@ def test(ctx: click.Context, out: Path, uri: str | None, timeout: float, field_o
 
 def _range(config: Config, width_px: int, field_of_view_deg: float) -> tuple[list[str], list[str]]:
     """(how far a camera with such pictures recognizes, what the shipped measurement had and this configuration has not)."""
-    from edge_oneshot.evaluation.conditions import range_table
     from edge_oneshot.model.bundle import find_bundle, read_bundle
+    from edge_oneshot.recognition import reach
 
-    measured = range_table.read()
+    measured = reach.read()
     if measured is None:
         return [], []
     used = read_bundle(find_bundle(config.model.encoder, "encoder")).encoder_id

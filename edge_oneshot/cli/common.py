@@ -17,7 +17,7 @@ from edge_oneshot.shown import plain, plain_json, redact
 
 if TYPE_CHECKING:
     from edge_oneshot.config import Config
-    from edge_oneshot.control.parts import AdaptationState, DoorState, StatedRate
+    from edge_oneshot.control.parts import AdaptationState, DoorState, StatedRate, Trend, Trends
 
 R = TypeVar("R")
 json_option = click.option("--json", "as_json", is_flag=True, help="Print data as JSON on standard output.")
@@ -60,6 +60,25 @@ def adaptation_words(state: AdaptationState) -> str:
     if state.before is None or state.after is None:
         return f"{text}; nothing is subtracted yet"
     return f"{text}; strangers' mean {state.before:.2f} -> {state.after:.2f} (version {state.version})"
+
+
+def trend_words(trends: Trends) -> str:
+    """How the measures have developed, in one line. A slope is given after an hour."""
+
+    def one(name: str, trend: Trend | None, unit: str = "", scale: float = 1.0) -> str:
+        if trend is None:
+            return f"{name} unknown"
+        text = f"{name} {trend.last / scale:.0f}{unit}"
+        return text if trend.per_hour is None else f"{text} ({trend.per_hour / scale:+.1f}{unit} per hour)"
+
+    parts = (
+        one("memory", trends.rss_bytes, " MB", 1e6),
+        one("threads", trends.threads),
+        one("open files", trends.files),
+        one("free disk", trends.disk_free_bytes, " MB", 1e6),
+        one("outbox", trends.outbox_depth),
+    )
+    return f"last {trends.hours:.1f} h: {', '.join(parts)}"
 
 
 def words(rate: StatedRate) -> str:

@@ -8,8 +8,8 @@ import click
 
 from edge_oneshot.cli.common import find_config, progress
 from edge_oneshot.cli.reporting import common, labels_of, labels_option, output
+from edge_oneshot.recognition.reach import FIELD_OF_VIEW_DEG
 
-FIELD_OF_VIEW_DEG = 66.0  # of Raspberry Pi Camera Module 3
 field_of_view_option = click.option(
     "--field-of-view",
     type=click.FloatRange(10, 170),

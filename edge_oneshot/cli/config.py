@@ -33,6 +33,7 @@ def show(ctx: click.Context, as_json: bool) -> None:
         "accepted": c.decision.stated,
         "gallery": str(c.gallery_path),
         "outbox": str(c.outbox_path),
+        "key": str(c.key_path),
         "socket": str(c.socket_path),
     }
     if as_json:

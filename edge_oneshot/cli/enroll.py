@@ -89,7 +89,7 @@ def enroll(
     burst = f", template of {result.frames} frames" if result.frames > 1 else ""
     done = "can be enrolled, nothing was stored:" if dry_run else "enrolled"
     click.echo(f"{done} {result.name} as {result.identity}: {describe(result.quality)}{burst}")
-    _warn(result)
+    tell(result)
 
 
 @contextmanager
@@ -109,6 +109,13 @@ WAYS = (
     "camera list` lists the connected ones, a network camera has rtsp://…); with a phone on the local page (`edge-oneshot web "
     "run`). `edge-oneshot setup --only camera` changes the camera"
 )
+
+
+def tell(result: Enrolled, indent: str = "") -> None:
+    """Print what speaks against the enrollment, and what the person can expect."""
+    _warn(result)
+    for sentence in () if result.forecast is None else result.forecast.sentences:
+        click.echo(indent + sentence)
 
 
 def _warn(result: Enrolled) -> None:

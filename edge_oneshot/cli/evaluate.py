@@ -10,6 +10,7 @@ import click
 
 from edge_oneshot.cli.common import find_config, json_option, progress
 from edge_oneshot.cli.conditions import conditions
+from edge_oneshot.cli.evaluate_door import door
 from edge_oneshot.cli.reporting import common, encode, html_option, labels_of, labels_option, output
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ def evaluate() -> None:
 
 
 evaluate.add_command(conditions)
+evaluate.add_command(door)
 
 
 @evaluate.command(short_help="1:1: error rates of pairs of images.")

@@ -41,7 +41,7 @@ def explain(ctx: click.Context, last_s: float | None, event_id: str | None, as_j
         print_json(r)
         return
     for t in r.tracks:
-        _print(t)
+        print_track(t)
     if not r.tracks:
         click.echo(
             "no such track is recorded" if r.kept else "no tracks are recorded: decision.explain_tracks is 0", err=True
@@ -50,7 +50,7 @@ def explain(ctx: click.Context, last_s: float | None, event_id: str | None, as_j
         click.echo(f"track records cannot be written: {r.fault}", err=True)
 
 
-def _print(t: dict[str, Any]) -> None:
+def print_track(t: dict[str, Any]) -> None:
     published = ", ".join(e["event_type"] for e in t["events"]) or "nothing"
     here = " (in sight)" if t.get("in_sight") else ""
     click.echo(f"track {t['track']}  {t['first_at'][11:19]} to {t['last_at'][11:19]} UTC{here}  published: {published}")

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import click
 
+from edge_oneshot.cli import gallery_files
 from edge_oneshot.cli.common import adaptation_words, door_words, find_config, json_option, perform, print_json, words
 from edge_oneshot.control import requests as rq
 from edge_oneshot.control.parts import AlikePair, OldEncoder
@@ -16,7 +15,11 @@ AGAIN = "edge-oneshot enroll --name … --id {} --replace"
 
 @click.group()
 def gallery() -> None:
-    """List, show, rename, remove, check, export and import people."""
+    """List, show, rename, remove, check, export and import people; seal what is stored about them."""
+
+
+for command in gallery_files.COMMANDS:
+    gallery.add_command(command)
 
 
 @gallery.command("list")
@@ -70,6 +73,23 @@ def rename(ctx: click.Context, name: str, new_name: str, as_json: bool) -> None:
 
 @gallery.command()
 @click.argument("name")
+@click.argument("into")
+@click.option("--force", is_flag=True, help="Merge two people although they do not match each other.")
+@click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
+@json_option
+@click.pass_context
+def merge(ctx: click.Context, name: str, into: str, force: bool, yes: bool, as_json: bool) -> None:
+    """Give the templates of NAME to INTO, who is the same person, and remove NAME."""
+    if not yes:
+        click.confirm(f"Give the templates of {name} to {into}, and remove {name}?", abort=True, err=True)
+    r = perform(find_config(ctx), rq.Merge(name=name, into=into, force=force))
+    print_json(r) if as_json else click.echo(
+        f"removed {r.removed}; {r.name} ({r.identity}) has {r.templates} templates"
+    )
+
+
+@gallery.command()
+@click.argument("name")
 @click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
 @json_option
 @click.pass_context
@@ -79,6 +99,18 @@ def remove(ctx: click.Context, name: str, yes: bool, as_json: bool) -> None:
         click.confirm(f"Remove {name}?", abort=True, err=True)
     r = perform(find_config(ctx), rq.Forget(name=name))
     print_json(r) if as_json else click.echo(f"removed {r.name} ({r.identity})")
+
+
+@gallery.command()
+@click.argument("name")
+@click.option("--off", is_flag=True, help="Publish events of the person again.")
+@json_option
+@click.pass_context
+def ignore(ctx: click.Context, name: str, off: bool, as_json: bool) -> None:
+    """Publish no event of a person at this camera. Visits are recorded and counted all the same."""
+    r = perform(find_config(ctx), rq.Ignore(name=name, on=not off))
+    state = "ignored: no event is published" if r.ignored else "no longer ignored"
+    print_json(r) if as_json else click.echo(f"{r.name} ({r.identity}) is {state}")
 
 
 @gallery.command(short_help="Find stale templates and look-alike pairs.")
@@ -136,8 +168,39 @@ def _print_old(old: OldEncoder) -> None:
     click.echo(f"{len(old.identities)} people are compared by {old.encoder}, threshold {old.threshold:.3f}{found}")
     if old.rate is not None:
         click.echo(f"stated for them: {words(old.rate)}")
+    until = "" if old.until is None else f"; releases up to {old.until} contain this encoder"
+    if len(old.can_migrate) < len(old.identities):
+        click.echo(f"without kept captures only a new enrollment replaces an old template{until}")
     for identity in old.identities:
-        click.echo(f"old template: {identity}: {AGAIN.format(identity)}")
+        fix = "edge-oneshot gallery migrate" if identity in old.can_migrate else AGAIN.format(identity)
+        click.echo(f"old template: {identity}: {fix}")
+
+
+@gallery.command(short_help="Make old templates anew with the present encoder.")
+@json_option
+@click.pass_context
+def migrate(ctx: click.Context, as_json: bool) -> None:
+    """Make the templates of an old encoder anew with the present one, from captures that were kept (gallery.keep_capture).
+
+    Each person is compared by the old template until the new one is stored. An interrupted migration continues when the command
+    is run again. The others must be enrolled again.
+    """
+    config, done, no_rate = find_config(ctx), list[str](), list[str]()
+    while True:
+        r = perform(config, rq.Migrate())
+        done += r.identities
+        no_rate += r.no_rate
+        if not (r.left and r.identities):
+            break
+        click.echo(f"{len(done)} people migrated, {r.left} left", err=True)
+    if as_json:
+        print_json({"identities": done, "needs_enrollment": r.needs_enrollment, "no_rate": no_rate})
+        return
+    click.echo(f"migrated {len(done)} people")
+    for identity in no_rate:
+        click.echo(f"no rate: {identity}: no error rate can be stated", err=True)
+    for identity in r.needs_enrollment:
+        click.echo(f"enroll again: {identity} (no captures are kept): {AGAIN.format(identity)}", err=True)
 
 
 def _cost(pair: AlikePair, fnmr: float | None) -> str:
@@ -171,39 +234,3 @@ def reset_adaptation(ctx: click.Context, as_json: bool) -> None:
     """
     r = perform(find_config(ctx), rq.ResetAdaptation())
     print_json(r) if as_json else click.echo(f"erased what {r.visits} visits had taught")
-
-
-@gallery.command()
-@click.argument("file", type=click.Path(path_type=Path))
-@click.pass_context
-def export(ctx: click.Context, file: Path) -> None:
-    """Write every person to a new FILE. It holds biometric data: protect it like a key."""
-    from edge_oneshot.gallery.archive import write_document
-
-    document = perform(find_config(ctx), rq.Export()).document
-    write_document(document, file)
-    click.echo(f"wrote {len(document['identities'])} people to {file}")
-
-
-@gallery.command("import")
-@click.argument("file", type=click.Path(path_type=Path))
-@click.option("--replace", is_flag=True, help="Replace the templates of people who are enrolled already.")
-@json_option
-@click.pass_context
-def import_(ctx: click.Context, file: Path, replace: bool, as_json: bool) -> None:
-    """Enroll every person of an exported FILE, or none of them."""
-    from edge_oneshot.gallery.archive import read_document
-
-    r = perform(find_config(ctx), rq.Import(document=read_document(file), replace=replace))
-    if as_json:
-        print_json(r)
-        return
-    click.echo(f"imported {len(r.identities)} people")
-    if r.needs_enrollment:
-        click.echo(
-            f"must be enrolled again (an unknown encoder's templates): {', '.join(r.needs_enrollment)}", err=True
-        )
-    if r.old_templates:
-        click.echo(f"old templates, compared until they are enrolled again: {', '.join(r.old_templates)}", err=True)
-    if r.no_rate:
-        click.echo(f"no error rate can be stated for: {', '.join(r.no_rate)}", err=True)

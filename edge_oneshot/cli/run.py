@@ -1,4 +1,4 @@
-"""`edge-oneshot run`, `reload` and `status`: start the daemon, make it read its configuration again, report its state."""
+"""`edge-oneshot run`, `reload`, `pause`, `resume` and `status`: start the daemon, and control it."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from edge_oneshot.cli.common import (
     perform,
     print_json,
     start_logging,
+    trend_words,
     words,
 )
 from edge_oneshot.control import requests as rq
@@ -72,6 +73,33 @@ def reload(ctx: click.Context, as_json: bool) -> None:
 @click.command()
 @json_option
 @click.pass_context
+def pause(ctx: click.Context, as_json: bool) -> None:
+    """Stop recognition until `edge-oneshot resume`, or until the daemon starts again.
+
+    The daemon stays alive, answers requests, and publishes no event.
+    """
+    _pause(ctx, rq.Pause(), as_json)
+
+
+@click.command()
+@json_option
+@click.pass_context
+def resume(ctx: click.Context, as_json: bool) -> None:
+    """Continue recognition after `edge-oneshot pause`."""
+    _pause(ctx, rq.Resume(), as_json)
+
+
+def _pause(ctx: click.Context, request: rq.Pause | rq.Resume, as_json: bool) -> None:
+    r = perform(find_config(ctx), request)
+    if as_json:
+        print_json(r)
+    else:
+        click.echo("recognition is paused" if r.paused else "recognition runs")
+
+
+@click.command()
+@json_option
+@click.pass_context
 def status(ctx: click.Context, as_json: bool) -> None:
     """Report the state of the running daemon."""
     s = perform(find_config(ctx), rq.Status())
@@ -83,8 +111,9 @@ def status(ctx: click.Context, as_json: bool) -> None:
         f"{s.device} ({s.instance}): {s.state}, up {s.uptime_s:.0f} s, {s.frames} frames, {s.fps or 0:.1f} per second"
     )
     click.echo(f"in sight: {present}, {s.present.unknown} unknown")
+    sealed = "sealed" if s.sealed else "not sealed (edge-oneshot gallery seal)"
     click.echo(
-        f"gallery: {s.gallery.identities} people, threshold {s.threshold:.3f} ({s.accepted}); "
+        f"gallery: {s.gallery.identities} people, {sealed}, threshold {s.threshold:.3f} ({s.accepted}); "
         f"broker: {s.broker or 'off'}; outbox: {s.outbox.depth} waiting"
     )
     if s.rate is not None:
@@ -93,5 +122,7 @@ def status(ctx: click.Context, as_json: bool) -> None:
         click.echo(door_words(s.door, s.rate))
     if s.adaptation is not None:
         click.echo(adaptation_words(s.adaptation))
+    if s.trends is not None:
+        click.echo(trend_words(s.trends))
     for stage, ms in s.stages_ms.items():
         click.echo(f"  {stage:8} p50 {ms.p50:7.2f} ms   p95 {ms.p95:7.2f} ms")

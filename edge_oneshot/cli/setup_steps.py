@@ -243,19 +243,23 @@ def _service(s: Setup) -> None:
 
 
 def _enroll(s: Setup) -> None:
-    from edge_oneshot.cli.enroll import describe, ways
+    from edge_oneshot.cli.enroll import describe, tell, ways
     from edge_oneshot.control.requests import Enroll
+    from edge_oneshot.service.sealing import seal_new
 
     name = s.name or s.answers("  name of the first person, empty to skip")
     if not name:
         click.echo("  later: edge-oneshot enroll --name NAME")
         return
+    if (sealed := seal_new(s.config)) is not None:
+        click.echo(f"  what is stored about people is sealed with the key {sealed.key}: keep a copy of it elsewhere")
     if s.image is None:
         click.echo("  look at the camera and hold still")
     picture = read_picture(s.image) if s.image else None
     with ways(picture is None):
         result = perform(s.config, Enroll(name=name, image=picture, source=str(s.image or "the camera")))
     click.echo(f"  enrolled {result.name} as {result.identity}: {describe(result.quality)}")
+    tell(result, "  ")
 
 
 def _page(s: Setup) -> None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import click
 
@@ -15,6 +16,8 @@ from edge_oneshot.errors import EdgeOneshotError
 if TYPE_CHECKING:
     from edge_oneshot.config import Config
     from edge_oneshot.web.accounts import Accounts
+
+T = TypeVar("T")
 
 
 @click.group()
@@ -115,14 +118,67 @@ def list_(ctx: click.Context, as_json: bool) -> None:
 @click.pass_context
 def remove(ctx: click.Context, name: str) -> None:
     """Remove an account of the page, and end its sessions."""
+    _or_words(lambda: _accounts(ctx).remove(name))
+    click.echo(f"removed {name}")
+
+
+@web.command(short_help="Print a token for a program.")
+@click.argument("name")
+@click.option(
+    "--scope",
+    type=click.Choice(["api", "metrics"]),
+    default="api",
+    show_default=True,
+    help="What it allows: identify, verify and metrics, or metrics alone.",
+)
+@json_option
+@click.pass_context
+def token(ctx: click.Context, name: str, scope: str, as_json: bool) -> None:
+    """Print a token with which a program uses the HTTP interface, as a door station or Prometheus.
+
+    It is shown once; only its hash is stored. It is valid until `edge-oneshot web revoke NAME`.
+    """
+    secret = _or_words(lambda: _accounts(ctx).new_token(name, "api" if scope == "api" else "metrics"))
+    if as_json:
+        print_json({"name": name, "scope": scope, "token": secret})
+        return
+    click.echo(secret)
+    click.echo("it is not shown again. Send it as: Authorization: Bearer TOKEN", err=True)
+
+
+@web.command(short_help="List the tokens of programs.")
+@json_option
+@click.pass_context
+def tokens(ctx: click.Context, as_json: bool) -> None:
+    """List the tokens of programs, without their secrets."""
+    found = [{"name": t.name, "scope": t.scope} for t in _accounts(ctx).tokens]
+    if as_json:
+        print_json({"tokens": found})
+        return
+    for entry in found:
+        click.echo(f"{entry['name']}  {entry['scope']}")
+    if not found:
+        click.echo("no token yet: edge-oneshot web token NAME", err=True)
+
+
+@web.command(short_help="Revoke a token.")
+@click.argument("name")
+@click.pass_context
+def revoke(ctx: click.Context, name: str) -> None:
+    """Revoke the token of a program, at once."""
+    _or_words(lambda: _accounts(ctx).revoke(name))
+    click.echo(f"revoked {name}")
+
+
+def _or_words(change: Callable[[], T]) -> T:
+    """The result; a FormError in the words of the page."""
     from edge_oneshot.web.faults import FormError
     from edge_oneshot.web.words import Words
 
     try:
-        _accounts(ctx).remove(name)
+        return change()
     except FormError as e:
-        raise EdgeOneshotError(Words()(e.key, **e.values), "edge-oneshot web accounts") from None
-    click.echo(f"removed {name}")
+        raise EdgeOneshotError(Words()(e.key, **e.values), "edge-oneshot web --help") from None
 
 
 def configs(ctx: click.Context) -> list[Config]:

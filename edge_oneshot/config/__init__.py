@@ -12,7 +12,15 @@ from edge_oneshot.config.limits import EnrollmentConfig, QualityConfig
 from edge_oneshot.config.paths import data_home
 from edge_oneshot.config.reader import SLUG, contradictions, load_config, parse_config
 from edge_oneshot.config.root import SECTIONS, SYSTEM_DIR, Config, section_keys
-from edge_oneshot.config.sections import CameraConfig, DecisionConfig, DeviceConfig, ModelConfig, MqttConfig
+from edge_oneshot.config.sections import (
+    CameraConfig,
+    DecisionConfig,
+    DeviceConfig,
+    GalleryConfig,
+    ModelConfig,
+    MqttConfig,
+)
+from edge_oneshot.config.visits import VisitsConfig
 
 __all__ = [
     "SECTIONS",
@@ -23,9 +31,11 @@ __all__ = [
     "DecisionConfig",
     "DeviceConfig",
     "EnrollmentConfig",
+    "GalleryConfig",
     "ModelConfig",
     "MqttConfig",
     "QualityConfig",
+    "VisitsConfig",
     "contradictions",
     "data_home",
     "example_toml",

@@ -30,13 +30,22 @@ def expand(text: str, base: Path | None) -> str:
 
 def data_home() -> Path:
     """The folder of this user's data (XDG Base Directory Specification). Raises ConfigError if the user has no home."""
-    given = os.environ.get("XDG_DATA_HOME", "")
+    return _home("XDG_DATA_HOME", ".local/share", "the gallery", "device.state_dir")
+
+
+def config_home() -> Path:
+    """The folder of this user's configuration, in the same way."""
+    return _home("XDG_CONFIG_HOME", ".config", "the key of the gallery", "gallery.key_file")
+
+
+def _home(variable: str, default: str, what: str, key: str) -> Path:
+    given = os.environ.get(variable, "")
     if Path(given).is_absolute():
         return Path(given)
     try:
-        return Path.home() / ".local/share"
+        return Path.home() / default
     except RuntimeError:
         raise ConfigError(
-            f"no folder for the gallery: the user {os.geteuid()} is not in the user database, and HOME is not set",
-            "set device.state_dir or HOME",
+            f"no folder for {what}: the user {os.geteuid()} is not in the user database, and HOME is not set",
+            f"set {key} or HOME",
         ) from None

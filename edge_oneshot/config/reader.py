@@ -111,6 +111,18 @@ def contradictions(c: Config) -> list[str]:
         faults.append("mqtt.tls: expected true together with ca_file or cert_file, got false")
     if bool(c.mqtt.cert_file) != bool(c.mqtt.key_file):
         faults.append("mqtt.cert_file and mqtt.key_file: expected both or neither, got one")
+    return faults + _kept(c)
+
+
+def _kept(c: Config) -> list[str]:
+    """Of what is kept on the disk."""
+    faults = []
+    if c.visits.pictures and not c.decision.explain_tracks:
+        faults.append("decision.explain_tracks: expected more than 0 together with visits.pictures, got 0")
+    if c.gallery.key_file and c.device.state_dir and c.key_path.is_relative_to(c.state_dir):
+        faults.append(
+            f"gallery.key_file: expected a file outside device.state_dir, so that no copy of the gallery holds its key, got {c.key_path}"
+        )
     return faults
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import os
 import re
 import socket
@@ -11,8 +12,16 @@ from pathlib import Path
 from typing import Any, get_type_hints
 
 from edge_oneshot.config.limits import EnrollmentConfig, QualityConfig
-from edge_oneshot.config.paths import data_home, expand
-from edge_oneshot.config.sections import CameraConfig, DecisionConfig, DeviceConfig, ModelConfig, MqttConfig
+from edge_oneshot.config.paths import config_home, data_home, expand
+from edge_oneshot.config.sections import (
+    CameraConfig,
+    DecisionConfig,
+    DeviceConfig,
+    GalleryConfig,
+    ModelConfig,
+    MqttConfig,
+)
+from edge_oneshot.config.visits import VisitsConfig
 from edge_oneshot.errors import ConfigError
 
 SYSTEM_DIR = Path("/etc/edge-oneshot")
@@ -25,9 +34,11 @@ class Config:
     device: DeviceConfig = field(default_factory=DeviceConfig)
     camera: CameraConfig = field(default_factory=CameraConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
+    gallery: GalleryConfig = field(default_factory=GalleryConfig)
     quality: QualityConfig = field(default_factory=QualityConfig)
     enrollment: EnrollmentConfig = field(default_factory=EnrollmentConfig)
     decision: DecisionConfig = field(default_factory=DecisionConfig)
+    visits: VisitsConfig = field(default_factory=VisitsConfig)
     mqtt: MqttConfig = field(default_factory=MqttConfig)
     instance: str = "default"
     path: Path | None = None
@@ -58,11 +69,27 @@ class Config:
         try:
             return Path(expand(text, None if self.path is None else self.path.parent))
         except ValueError as e:
-            raise ConfigError(f"device: expected {e}") from None
+            raise ConfigError(f"expected {e}") from None
 
     @property
     def gallery_path(self) -> Path:
         return self.state_dir / "gallery.sqlite"
+
+    @property
+    def key_path(self) -> Path:
+        """The key file of a sealed gallery. All instances share one gallery, and so one key.
+
+        The gallery of another state folder has another key: the name then has 8 hex digits of a hash of that folder.
+        """
+        if self.gallery.key_file:
+            return self._path(self.gallery.key_file)
+        other = hashlib.sha256(bytes(self.state_dir)).hexdigest()[:8] if self.device.state_dir else ""
+        folder = SYSTEM_DIR / "keys" if self.system else config_home() / "edge-oneshot"
+        return folder / (f"gallery-{other}.key" if other else "gallery.key")
+
+    @property
+    def seen_path(self) -> Path:
+        return self.state_dir / "seen.sqlite"
 
     @property
     def outbox_path(self) -> Path:
@@ -79,6 +106,14 @@ class Config:
     @property
     def door_path(self) -> Path:
         return self.state_dir / f"door-{self.instance}.sqlite"
+
+    @property
+    def labels_path(self) -> Path:
+        return self.state_dir / f"labels-{self.instance}.sqlite"
+
+    @property
+    def pictures_path(self) -> Path:
+        return self.state_dir / f"pictures-{self.instance}.sqlite"
 
     @property
     def socket_path(self) -> Path:

@@ -20,6 +20,11 @@ class DeviceConfig:
         "folder of gallery and outbox; empty: the StateDirectory of systemd, or the data folder of the user",
         path="file",
     )
+    log_identities: bool = _key(
+        False,
+        "name the identities of events in the journal of systemd, in the message and in the field IDENTITY; a log on a terminal "
+        "always names them",
+    )
     socket: str = _key(
         "",
         "control socket; empty: /run/edge-oneshot/<instance>.sock, or <state_dir>/<instance>.sock for a user's own daemon",
@@ -94,6 +99,31 @@ class ModelConfig:
     )
     runtime: str = _key("auto", "TFLite runtime", choices=("auto", "litert", "tflite"))
     threads: int = _key(2, "threads of one inference", low=1, high=16)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GalleryConfig:
+    key_file: str = _key(
+        "",
+        "key of a sealed gallery, made by `edge-oneshot gallery seal`; outside device.state_dir; empty: "
+        "/etc/edge-oneshot/keys/gallery.key, or ~/.config/edge-oneshot/gallery.key for a user's own daemon, and with "
+        "device.state_dir gallery-XXXXXXXX.key; the systemd credential gallery-key comes first",
+        path="file",
+    )
+    keep_capture: str = _key(
+        "off",
+        "sealed: keep the aligned pictures of an enrollment, sealed and never shown, so that a new encoder needs no new enrollment "
+        "(`gallery migrate`); needs a sealed gallery; off: keep none, and delete those that were kept",
+        choices=("off", "sealed"),
+    )
+    expire_days: int = _key(
+        0,
+        "people who were not recognized for more than this number of days are removed; 0: never; counted while the clock is "
+        "synchronised",
+        low=0,
+        high=36500,
+        example=365,
+    )
 
 
 FPIR_FROM, FPIR_TO = 1e-7, 0.5

@@ -24,6 +24,25 @@ class Nearest:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RangeForecast:
+    light: Literal["day", "dusk"] = out("dusk: a quarter of the brightness of the day")
+    metres: float | None = out(
+        "distance at which 9 of 10 people who are recognized close up still are; null: fewer are"
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Forecast:
+    """What a person who was just enrolled can expect."""
+
+    sentences: list[str] = out("all of it, in words")
+    ranges: list[RangeForecast] = out("by light; empty: not measured for these models and settings")
+    taken_for: float | None = out(
+        "expected share of pictures of `nearest` that match this person, too; null: not measured"
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StatedRate:
     against: Literal["matched", "everybody"] = out("matched: people of the same sex and age band in `group`")
     group: str | None = out("the group of the cohort that decided the threshold; null against everybody")
@@ -41,6 +60,7 @@ class PersonSummary:
     needs_enrollment: bool = out("true if none of them can be compared")
     old_template: bool = out("true if compared by the encoder of an old template, until enrolled again", False)
     no_rate: bool = out("true if no error rate can be stated for this person", False)
+    ignored: bool = out("true if this daemon publishes no event of this person", False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,6 +98,8 @@ class OldEncoder:
     threshold: float
     growth: GrowthState | None = out("error rates now; null without a cohort", None)
     rate: StatedRate | None = out("the stated error rate, and against whom this encoder keeps it", None)
+    until: str | None = out("releases up to this date contain the encoder; null for a bundle of your own", None)
+    can_migrate: tuple[str, ...] = out("of `identities`, those whose templates `migrate` can make anew", ())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,6 +125,7 @@ class ViewedFace:
     threshold: float
     faults: list[str] = out("one sentence for each gate that refuses the face")
     to_enroll: list[str] = out("the same for enrollment")
+    hint: str = out("what the person can do first, in one sentence; empty: nothing", "")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -142,6 +165,29 @@ class OutboxState:
     dropped: int
     refused: int
     fault: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trend:
+    """How one measure has developed over the last hours."""
+
+    first: float
+    last: float
+    least: float
+    most: float
+    per_hour: float | None = out("slope (Theil-Sen); null for less than an hour")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trends:
+    """Samples of the last day at most, one in five minutes. A measure is null where the system does not state it."""
+
+    hours: float = out("between the first and the last sample")
+    rss_bytes: Trend | None = out("resident memory")
+    threads: Trend | None
+    files: Trend | None = out("open file descriptors")
+    disk_free_bytes: Trend | None = out("free on the disk of the state folder")
+    outbox_depth: Trend | None = out("undelivered events")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,9 +6,10 @@ The class of a request names its verb and its response; its fields are the argum
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import Any
 
 from edge_oneshot.control.codec import Json, arg
+from edge_oneshot.control.request import Request as Request
 from edge_oneshot.control.responses import (
     AdaptationReset,
     Cancelled,
@@ -23,6 +24,8 @@ from edge_oneshot.control.responses import (
     Forgotten,
     Identified,
     Imported,
+    Merged,
+    Migrated,
     Paused,
     People,
     PersonDetails,
@@ -31,25 +34,15 @@ from edge_oneshot.control.responses import (
     StatusReport,
     Viewed,
 )
+from edge_oneshot.control.review import DoorRates as DoorRates
+from edge_oneshot.control.review import ErasePictures as ErasePictures
+from edge_oneshot.control.review import Ignore as Ignore
+from edge_oneshot.control.review import Label as Label
+from edge_oneshot.control.review import VisitPicture as VisitPicture
+from edge_oneshot.control.review import Visits as Visits
 
-ENROLL_TIMEOUT_S = 30.0
-FRAME_TIMEOUT_S = 10.0
-MAX_WAIT_S = 600.0
+ENROLL_TIMEOUT_S, FRAME_TIMEOUT_S, MAX_WAIT_S = 30.0, 10.0, 600.0
 YEAR_S = 366 * 86400.0
-
-R = TypeVar("R")
-
-
-class Request(Generic[R]):
-    """A request. verb: its name. response: the dataclass of its answer. waits_s: longest time that it waits for frames."""
-
-    __slots__ = ()
-    verb: ClassVar[str]
-    response: ClassVar[type[Any]]
-
-    @property
-    def waits_s(self) -> float:
-        return 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,6 +104,17 @@ class Rename(Request[Renamed]):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Merge(Request[Merged]):
+    """Give the templates of one person to another who is the same, and remove the first."""
+
+    verb = "merge"
+    response = Merged
+    name: str = arg("name or identity of the person who is removed")
+    into: str = arg("name or identity of the person who stays")
+    force: bool = arg("also two people who do not match each other", False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Forget(Request[Forgotten]):
     """Remove a person and overwrite the templates."""
 
@@ -125,6 +129,14 @@ class Check(Request[Checked]):
 
     verb = "check"
     response = Checked
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Migrate(Request[Migrated]):
+    """Make old templates anew with the present encoder, from captures that were kept (gallery.keep_capture)."""
+
+    verb = "migrate"
+    response = Migrated
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -228,10 +240,11 @@ class Status(Request[StatusReport]):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pause(Request[Paused]):
-    """Stop recognition until `resume`."""
+    """Stop recognition until `resume`, or until the daemon starts again. It causes no event meanwhile."""
 
     verb = "pause"
     response = Paused
+    paused: bool = arg("false: continue, as `resume` does; for a switch with one topic", True)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -270,8 +283,10 @@ REQUESTS: dict[str, type[AnyRequest]] = {
             List,
             Show,
             Rename,
+            Merge,
             Forget,
             Check,
+            Migrate,
             ResetDoor,
             ResetAdaptation,
             Export,
@@ -280,5 +295,6 @@ REQUESTS: dict[str, type[AnyRequest]] = {
             Identify,
         ),
         *(Confirm, Capture, View, Status, Pause, Resume, Explain, Reload),
+        *(Visits, Label, VisitPicture, ErasePictures, DoorRates, Ignore),
     )
 }

@@ -11,6 +11,7 @@ from edge_oneshot.control.parts import (
     AlikePair,
     Change,
     DoorState,
+    Forecast,
     FoundFace,
     GrowthState,
     LookAlike,
@@ -21,6 +22,7 @@ from edge_oneshot.control.parts import (
     PersonSummary,
     StatedRate,
     TemplateDetails,
+    Trends,
     ViewedFace,
 )
 
@@ -46,6 +48,7 @@ class Enrolled:
     no_rate: bool = out("true if no error rate can be stated for this person", False)
     own_score: float | None = out("score against the person's templates of before; null if there were none", None)
     unlike: bool = out("true if own_score is below the threshold", False)
+    forecast: Forecast | None = out("what the person can expect at this camera", None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,6 +74,15 @@ class Renamed:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Merged:
+    identity: str = out("of the person who stays")
+    name: str
+    removed: str = out("identity of the person who was removed")
+    moved: int = out("templates that were moved")
+    templates: int = out("templates of the current encoder that the person has now")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Forgotten:
     identity: str
     name: str
@@ -87,7 +99,16 @@ class Checked(GalleryCounts):
     rate: StatedRate | None = out("the stated error rate, and against whom it is kept", None)
     old_encoders: list[OldEncoder] | None = out("encoders in use for people with an old template", None)
     door: DoorState | None = out("this door's own error rates; null if they cannot be measured", None)
+    sealed: bool = out("whether gallery, journal and outbox are sealed with the key of the device", False)
     adaptation: AdaptationState | None = out("to this site's strangers; null unless decision.adapt", None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Migrated:
+    identities: list[str] = out("people whose templates were made anew")
+    left: int = out("people whose templates can be made anew, too: send the request again")
+    needs_enrollment: list[str] = out("people with an old template of whom no captures are kept")
+    no_rate: tuple[str, ...] = out("of `identities`, those for whom no error rate can be stated", ())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -145,6 +166,7 @@ class Viewed:
     state: str = out("as in `status`; enrolling while a request uses the camera")
     faces: list[ViewedFace] = out("empty while paused or enrolling")
     jpeg: bytes = out("the frame, at most 800 px wide")
+    hint: str = out("the sentence of the enrollment that uses the camera, else empty", "")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -185,7 +207,9 @@ class StatusReport:
     rate: StatedRate | None = out("the stated error rate, and against whom it is kept", None)
     set_aside: dict[str, int] | None = out("rows of each file that could not be read", None)
     door: DoorState | None = out("this door's own error rates; null if they cannot be measured", None)
+    sealed: bool = out("whether gallery, journal and outbox are sealed with the key of the device", False)
     adaptation: AdaptationState | None = out("to this site's strangers; null unless decision.adapt", None)
+    trends: Trends | None = out("of the last hours", None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -52,7 +52,7 @@ def fault(check: str, message: str, fix: str) -> Finding:
 
 def examine(config: Config, probe_limit_s: float = 60.0) -> Iterator[Finding]:
     """All findings, each as soon as it is known. probe_limit_s: time limit of models and camera together."""
-    from edge_oneshot.doctor import broker, credentials, daemon, device, files
+    from edge_oneshot.doctor import broker, credentials, daemon, device, files, seal
     from edge_oneshot.doctor.child import probe
 
     state, finding = daemon.ask_status(config)
@@ -64,10 +64,12 @@ def examine(config: Config, probe_limit_s: float = 60.0) -> Iterator[Finding]:
     if state is not None:
         yield daemon.camera(state)
         yield from daemon.gallery(config, state)
+        yield from daemon.trends(state)
     yield within(BROKER_LIMIT_S, "broker", lambda: broker.check(config, state))
     yield device.clock()
     yield from device.permissions(config)
     yield from credentials.check(config)
+    yield from seal.check(config)
     yield from files.check(config)
     yield device.disk(config)
     yield from device.power()

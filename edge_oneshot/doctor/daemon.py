@@ -10,6 +10,7 @@ from pathlib import Path
 from edge_oneshot import installation
 from edge_oneshot.config import Config
 from edge_oneshot.control.client import ask
+from edge_oneshot.control.parts import Trend
 from edge_oneshot.control.requests import Status
 from edge_oneshot.control.responses import StatusReport
 from edge_oneshot.doctor import Finding, fault, ok, warning
@@ -17,6 +18,8 @@ from edge_oneshot.errors import EdgeOneshotError
 
 ANSWER_LIMIT_S = 10.0
 SYSTEMCTL_LIMIT_S = 10.0
+TREND_AFTER_H = 6.0  # below, the start of the daemon and a single visit count too much
+FULL_WITHIN_DAYS = 14.0
 
 
 SHOWS_NOTHING = {
@@ -65,8 +68,37 @@ def gallery(config: Config, state: StatusReport) -> Iterator[Finding]:
             "gallery",
             f"{state.old_templates} of {state.gallery.identities} people have an old template: its encoder runs beside the "
             "current one for each face",
-            "enroll them again; `edge-oneshot gallery check` lists them",
+            "`edge-oneshot gallery check` lists them, and says who can be migrated and who must enroll again",
         )
+
+
+def trends(state: StatusReport) -> Iterator[Finding]:
+    """Whether the daemon needs more and more of something. Nothing for less than six hours."""
+    found = state.trends
+    if found is None or found.hours < TREND_AFTER_H:
+        return
+    disk, per_hour = found.disk_free_bytes, _per_hour(found.disk_free_bytes)
+    if disk is not None and per_hour < 0 and (days := -disk.last / per_hour / 24) < FULL_WITHIN_DAYS:
+        yield warning(
+            "trends",
+            f"the disk loses {-per_hour / 1e6:.1f} MB per hour and will be full in {days:.1f} days",
+            "find what grows: sudo du -xh --max-depth=2 /var | sort -h | tail",
+        )
+    for name, trend, most, unit in (
+        ("resident memory", found.rss_bytes, 4e6, 1e6),
+        ("the number of threads", found.threads, 0.5, 1),
+        ("the number of open files", found.files, 0.5, 1),
+    ):
+        if (rise := _per_hour(trend)) > most:
+            yield warning(
+                "trends",
+                f"{name} has risen by {rise / unit:.1f}{' MB' * (unit > 1)} per hour for {found.hours:.0f} h",
+                "restart the service, and report it with the file of `edge-oneshot support-report`",
+            )
+
+
+def _per_hour(trend: Trend | None) -> float:
+    return 0.0 if trend is None or trend.per_hour is None else trend.per_hour
 
 
 def camera(state: StatusReport) -> Finding:

@@ -5,11 +5,11 @@ A comparison with an image that was not acquired has the score -inf. It is a non
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_oneshot.matching.interval import Interval as Interval
+from edge_oneshot.matching.interval import wilson as wilson
 from edge_oneshot.types import Float64Array
 
 Scores = NDArray[np.floating]
@@ -92,23 +92,6 @@ def cross_validated_accuracy(scores: Scores, mated: NDArray[np.bool_], folds: In
         rates = [r for r in (tar, 1.0 - fmr) if not np.isnan(r)]
         results.append(float(np.mean(rates)))
     return float(np.mean(results)), float(np.std(results))
-
-
-class Interval(NamedTuple):
-    """A 95 % interval; a JSON list of two numbers."""
-
-    low: float
-    high: float
-
-
-def wilson(hits: int, trials: int) -> Interval:
-    """95 % interval of a proportion of independent trials (Wilson 1927)."""
-    if trials == 0:
-        return Interval(low=0.0, high=1.0)
-    z, p = 1.959964, hits / trials
-    centre, spread = p + z * z / (2 * trials), z * np.sqrt(p * (1 - p) / trials + z * z / (4 * trials**2))
-    scale = 1 + z * z / trials
-    return Interval(low=float(max(0.0, (centre - spread) / scale)), high=float(min(1.0, (centre + spread) / scale)))
 
 
 def bootstrap_match_rate(scores: Scores, owners: Ints, threshold: float, rounds: int = 1000, seed: int = 0) -> Interval:

@@ -81,6 +81,7 @@ class OpenTrack:
     last_at: datetime
     frames: int = 0
     compared: int = 0
+    held: int = 0  # frames that passed all gates, and were not compared since other faces came first
     votes: Counter[str] = field(default_factory=Counter)
     withheld: Counter[Withheld] = field(default_factory=Counter)
     refused: dict[str, FaultRecord] = field(default_factory=dict)
@@ -98,6 +99,7 @@ class OpenTrack:
         ):
             self.pad = pad
         if decision.kind is DecisionKind.NOT_COMPARED:
+            self.held += not decision.faults
             for fault in decision.faults:
                 if fault.code in self.refused or len(self.refused) < MAX_FAULTS:
                     frames = self.refused[fault.code]["frames"] if fault.code in self.refused else 0
@@ -146,6 +148,7 @@ class OpenTrack:
                 self.withheld,
                 [event["event_type"] for event in self.events],
                 config,
+                self.held,
             ),
         }
         if self.best is not None:
@@ -167,8 +170,12 @@ def reason(
     withheld: Mapping[Withheld, int],
     event_types: Iterable[str],
     config: DecisionConfig,
+    held: int = 0,
 ) -> str:
-    """In one sentence: why this track was reported as it was, or was not reported. votes: identity -> frames that matched."""
+    """In one sentence: why this track was reported as it was, or was not reported. votes: identity -> frames that matched.
+
+    held: frames that passed all gates and were not compared, since other faces came first (matching/attention.py).
+    """
     reported = set(event_types)
     obstacles = " and ".join(
         f"{words} (at {withheld[w]} of {compared} frames)" for w, words in WITHHELD.items() if withheld.get(w)
@@ -189,7 +196,7 @@ def reason(
         start = "reported as rejected: the person left before the track was decided; "
     if not compared:
         few = frames < config.unknown_frames
-        return f"{start}every frame failed a gate" + (
+        return f"{start}{_not_compared(frames, held)}" + (
             f", and {frames} frames are fewer than the {config.unknown_frames} that `rejected` needs" if few else ""
         )
     if any(votes.values()):
@@ -201,6 +208,15 @@ def reason(
         f"{start}none of {compared} compared frames reached the threshold; "
         f"`unknown` needs {config.unknown_frames} in a row"
     )
+
+
+def _not_compared(frames: int, held: int) -> str:
+    if not held:
+        return "every frame failed a gate"
+    waited = "other faces in the picture were compared first"
+    if held >= frames:
+        return f"no frame was compared, since {waited}"
+    return f"{frames - held} of {frames} frames failed a gate, and in the others {waited}"
 
 
 def select(records: Sequence[TrackRecord], last_s: float | None, event_id: str | None) -> list[TrackRecord]:

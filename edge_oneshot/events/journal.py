@@ -18,7 +18,8 @@ from edge_oneshot.config import DecisionConfig
 from edge_oneshot.errors import EdgeOneshotError
 from edge_oneshot.events.explain import OpenTrack, TrackRecord, names, select, without
 from edge_oneshot.events.track_check import checked
-from edge_oneshot.storage.database import Count, Database, Schema, Seal, text
+from edge_oneshot.storage.database import Checksum, Count, Database, Row, Schema, text
+from edge_oneshot.storage.keys import NO_KEYS, Keys
 from edge_oneshot.storage.optional import OptionalDatabase, delete_moved_aside
 from edge_oneshot.storage.rows import DIGEST
 from edge_oneshot.types import Event, Observation, Withheld
@@ -35,9 +36,10 @@ SCHEMA = Schema(
     wal=False,
     synchronous="NORMAL",  # the last records may be lost in a power cut
     # IF NOT EXISTS: the first release wrote no version.
+    private=(("track", "record"),),
     steps=(
         ("CREATE TABLE IF NOT EXISTS track (id INTEGER PRIMARY KEY AUTOINCREMENT, record TEXT NOT NULL) STRICT",),
-        (Seal("track"),),
+        (Checksum("track"),),
         (Count("track"),),
     ),
 )
@@ -57,11 +59,12 @@ class Journal:
     If the file cannot be written, the daemon continues without it; the log says so once, and `fault` does.
     """
 
-    def __init__(self, path: Path, config: DecisionConfig) -> None:
+    def __init__(self, path: Path, config: DecisionConfig, keys: Keys = NO_KEYS) -> None:
+        """keys: as in Database."""
         self._config, self.path = config, path
         self._open: dict[int, OpenTrack] = {}
         self._rows = 0
-        self._file = OptionalDatabase(path, SCHEMA, "tracks are not kept for `explain`")
+        self._file = OptionalDatabase(path, SCHEMA, "tracks are not kept for `explain`", keys)
         self.reconfigure(config)
 
     @property
@@ -140,8 +143,8 @@ class Journal:
         self._file.close()
 
     def _write(self, record: TrackRecord) -> None:
-        content = json.dumps(record, ensure_ascii=False)
-        if self._file.run(lambda db: db.execute("INSERT INTO track (record) VALUES (?)", (content,)), 0):
+        sql = "INSERT INTO track (record) VALUES (?)"
+        if self._file.run(lambda db: db.execute(sql, (_content(db, record),)), 0):
             self._file.written()
             self._rows += 1
             if self._rows % PRUNE_EVERY == 0:
@@ -151,18 +154,18 @@ class Journal:
         db.execute("DELETE FROM track WHERE id <= (SELECT max(id) FROM track) - ?", (self._config.explain_tracks,))
 
 
-def read_journal(path: Path) -> list[TrackRecord]:
+def read_journal(path: Path, keys: Keys = NO_KEYS) -> list[TrackRecord]:
     """The records of a file while no daemon runs. Raises StorageError."""
     if not path.exists():
         return []
-    with closing(Database(path, SCHEMA, read_only=True)) as db:
+    with closing(Database(path, SCHEMA, read_only=True, keys=keys)) as db:
         return _read(db)
 
 
-def forget_in_journals(state_dir: Path, identity_id: str) -> None:
+def forget_in_journals(state_dir: Path, identity_id: str, keys: Keys = NO_KEYS) -> None:
     """Remove a person from the journals of every instance while no daemon runs. A file that fails is logged."""
     for path in sorted(state_dir.glob("explain-*.sqlite")):
-        file = OptionalDatabase(path, SCHEMA, f"remove {path}: it may still name {identity_id!r}")
+        file = OptionalDatabase(path, SCHEMA, f"remove {path}: it may still name {identity_id!r}", keys)
         file.run(lambda db: _scrub(db, identity_id), None)
         file.close()
         delete_moved_aside(path)
@@ -179,17 +182,27 @@ def _read(db: Database, containing: str | None = None) -> list[TrackRecord]:
 def _numbered(db: Database, containing: str | None = None) -> list[tuple[int, TrackRecord]]:
     """(row id, record)."""
     table, where = db.tables["track"], ""
+    if db.cipher is not None:
+        containing = None  # a sealed record cannot be searched
     if containing is not None:
-        damaged = f" OR {DIGEST} IS NOT {table.digest_of()}" if table.sealed else ""
+        damaged = f" OR {DIGEST} IS NOT {table.digest_of()}" if table.checked else ""
         where = f"WHERE instr(record, ?){damaged} "
     values = () if containing is None else (containing,)
-    return db.read("track", lambda row: (int(row[0]), checked(json.loads(text(row[1])))), f"{where}ORDER BY id", values)
+
+    def parse(row: Row) -> tuple[int, TrackRecord]:
+        return int(row[0]), checked(json.loads(db.reveal(text(row[1]), "track", "record")))
+
+    return db.read("track", parse, f"{where}ORDER BY id", values)
+
+
+def _content(db: Database, record: TrackRecord) -> str:
+    return db.hide(json.dumps(record, ensure_ascii=False), "track", "record")
 
 
 def _scrub(db: Database, identity_id: str) -> None:
     """Remove a person from all records. A row that cannot be read may name any person, so it is deleted."""
     for number, record in _numbered(db, identity_id):
         if identity_id in names(record):
-            content = json.dumps(without(record, identity_id), ensure_ascii=False)
+            content = _content(db, without(record, identity_id))
             db.execute("UPDATE track SET record = ? WHERE id = ?", (content, number))
     db.delete_set_aside()

@@ -30,28 +30,40 @@ class TopicLedger:
         """The broker is to keep a value at `topic`; a request to empty it is withdrawn."""
 
         def work(db: Database) -> None:
-            db.execute("INSERT OR IGNORE INTO retained (topic) VALUES (?)", (topic,))
-            db.execute("DELETE FROM clears WHERE topic = ?", (topic,))
+            db.execute("INSERT OR IGNORE INTO retained (topic) VALUES (?)", (_hide(db, "retained", topic),))
+            db.execute("DELETE FROM clears WHERE topic = ?", (_hide(db, "clears", topic),))
 
         self._file.run(work, None)
 
     def empty(self, topics: Iterable[str]) -> None:
         """`topics` must be emptied at the broker, by a later process if this one ends before."""
-        rows = [(topic,) for topic in topics]
-        self._file.run(lambda db: db.execute_many("INSERT OR IGNORE INTO clears (topic) VALUES (?)", rows), None)
+        wanted = list(topics)
+
+        def work(db: Database) -> None:
+            rows = [(_hide(db, "clears", topic),) for topic in wanted]
+            db.execute_many("INSERT OR IGNORE INTO clears (topic) VALUES (?)", rows)
+
+        self._file.run(work, None)
 
     def emptied(self, topic: str) -> None:
         """The broker has acknowledged that `topic` is empty."""
 
         def work(db: Database) -> None:
-            db.execute("DELETE FROM clears WHERE topic = ?", (topic,))
-            db.execute("DELETE FROM retained WHERE topic = ?", (topic,))
+            for table in ("clears", "retained"):
+                db.execute(f"DELETE FROM {table} WHERE topic = ?", (_hide(db, table, topic),))
 
         self._file.run(work, None)
 
     def _topics(self, table: str) -> list[str]:
         nothing: list[str] = []
-        return self._file.run(lambda db: db.read(table, lambda row: text(row[0]), "ORDER BY topic"), nothing)
+        return sorted(
+            self._file.run(lambda db: db.read(table, lambda row: db.reveal(text(row[0]), table, "topic")), nothing)
+        )
+
+
+def _hide(db: Database, table: str, topic: str) -> str:
+    """A topic may name a person. The same topic is always stored in the same way."""
+    return db.hide_alike(topic, table, "topic")
 
 
 class Notes:
@@ -63,15 +75,17 @@ class Notes:
     def get(self, name: str) -> str | None:
         """The text that `put` stored; None if there is none."""
         nothing: list[str] = []
-        found = self._file.run(
-            lambda db: db.read("notes", lambda row: text(row[1]), "WHERE name = ?", (name,)), nothing
-        )
+
+        def work(db: Database) -> list[str]:
+            where = "WHERE name = ?"
+            return db.read("notes", lambda row: db.reveal(text(row[1]), "notes", "value"), where, (name,))
+
+        found = self._file.run(work, nothing)
         return found[0] if found else None
 
     def put(self, name: str, value: str) -> None:
-        self._file.run(
-            lambda db: db.execute("INSERT OR REPLACE INTO notes (name, value) VALUES (?, ?)", (name, value)), 0
-        )
+        sql = "INSERT OR REPLACE INTO notes (name, value) VALUES (?, ?)"
+        self._file.run(lambda db: db.execute(sql, (name, db.hide(value, "notes", "value"))), 0)
 
 
 class SignatureCounter:

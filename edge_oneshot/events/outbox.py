@@ -11,7 +11,8 @@ from pathlib import Path
 from edge_oneshot.events.clock import Clock, read_clock
 from edge_oneshot.events.ledger import Notes, SignatureCounter, TopicLedger
 from edge_oneshot.events.queue import EventQueue
-from edge_oneshot.storage.database import Count, Schema, Seal
+from edge_oneshot.storage.database import Checksum, Count, Schema
+from edge_oneshot.storage.keys import NO_KEYS, Keys
 from edge_oneshot.storage.optional import OptionalDatabase
 
 SCHEMA = Schema(
@@ -37,9 +38,10 @@ SCHEMA = Schema(
         ),
         # Finds the events that were captured just now without reading a long backlog.
         ("CREATE INDEX events_by_capture ON events (boot_id, captured_boottime_ns)",),
-        tuple(map(Seal, ("events", "counters", "clears", "retained", "notes"))),
+        tuple(map(Checksum, ("events", "counters", "clears", "retained", "notes"))),
         tuple(map(Count, ("events", "counters", "clears", "retained", "notes"))),
     ),
+    private=(("events", "body"), ("clears", "topic"), ("retained", "topic"), ("notes", "value")),
 )
 
 
@@ -47,10 +49,16 @@ class Outbox:
     """Opens or creates the file at `path` (0600). All parts are safe to use from several threads."""
 
     def __init__(
-        self, path: Path, *, max_events: int = 10_000, max_age_s: float = 86_400.0, clock: Clock = read_clock
+        self,
+        path: Path,
+        *,
+        max_events: int = 10_000,
+        max_age_s: float = 86_400.0,
+        clock: Clock = read_clock,
+        keys: Keys = NO_KEYS,
     ) -> None:
-        """Raises StorageError if this user may not write there. Other faults are in `events.status().fault`."""
-        self._file = OptionalDatabase(path, SCHEMA, "new events wait in memory, and a restart loses them")
+        """keys: as in Database. Raises StorageError if this user may not write there. Other faults are in `events.status().fault`."""
+        self._file = OptionalDatabase(path, SCHEMA, "new events wait in memory, and a restart loses them", keys)
         self._file.require_permission()
         self.events = EventQueue(self._file, max_events=max_events, max_age_s=max_age_s, clock=clock)
         self.topics = TopicLedger(self._file)

@@ -16,7 +16,7 @@ from edge_oneshot.config import SLUG
 from edge_oneshot.errors import EdgeOneshotError
 from edge_oneshot.events.clock import Clock, Moment
 from edge_oneshot.events.ledger import counter
-from edge_oneshot.events.stored import COLUMNS, OutboxStatus, StoredEvent, from_row, microseconds, to_row
+from edge_oneshot.events.stored import COLUMNS, OutboxStatus, StoredEvent, microseconds, read_events, to_row
 from edge_oneshot.storage.database import Database, Value
 from edge_oneshot.storage.optional import OptionalDatabase, delete_moved_aside
 from edge_oneshot.types import Event
@@ -115,7 +115,7 @@ class EventQueue:
         """Delete the events of a person who was removed, but not the news of it. Rows set aside may name anyone: they go, too."""
 
         def work(db: Database) -> None:
-            stored = [s.event for s in db.read("events", from_row) if _about(s.event, identity_id)]
+            stored = [s.event for s in read_events(db) if _about(s.event, identity_id)]
             db.execute_many("DELETE FROM events WHERE event_id = ?", [(event.event_id,) for event in stored])
             db.delete_set_aside()
 
@@ -129,7 +129,7 @@ class EventQueue:
         """Forget all other people: those who were removed from the gallery while this instance did not run."""
         nothing: list[StoredEvent] = []
         with self._lock:
-            events = [*self._file.run(lambda db: db.read("events", from_row), nothing), *self._waiting]
+            events = [*self._file.run(read_events, nothing), *self._waiting]
         named = {str(s.event.body["identity"]) for s in events if s.event.body.get("identity") is not None}
         for identity_id in named - set(identity_ids):
             self.forget(identity_id)
@@ -170,7 +170,7 @@ class EventQueue:
 
         def work(db: Database) -> tuple[list[StoredEvent], bool]:
             before = db.count_set_aside()
-            found = db.read("events", from_row, where, values)
+            found = read_events(db, where, values)
             return found, db.count_set_aside() != before
 
         while True:
@@ -202,7 +202,7 @@ class EventQueue:
                 f"""INSERT INTO events ({COLUMNS}) VALUES
                 (max(?, (SELECT coalesce(max(seq), 0) + 1 FROM events)), ?,?,?,?,?,?,?,?)
                 ON CONFLICT (event_id) DO NOTHING""",
-                to_row(stored),
+                to_row(db, stored),
             )
         db.execute_many("DELETE FROM events WHERE event_id = ?", [(i,) for i in self._undeleted])
         oldest_ns = now.boottime_ns - int(self._max_age_s * 1e9)
@@ -237,7 +237,7 @@ class EventQueue:
 
 def _last_seq(db: Database) -> int:
     """The largest number of an event. Every row is read before: what follows relies on their numbers and times."""
-    return max((stored.seq for stored in db.read("events", from_row)), default=0)
+    return max((stored.seq for stored in read_events(db)), default=0)
 
 
 def _about(event: Event, identity_id: str) -> bool:

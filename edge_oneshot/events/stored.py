@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from edge_oneshot.events.clock import Moment
-from edge_oneshot.storage.database import Row, Value, text
+from edge_oneshot.storage.database import Database, Row, Value, text
 from edge_oneshot.types import Event
 
 MAX_SEQ = 2**62  # the next numbers still fit the column
@@ -52,8 +52,8 @@ class OutboxStatus:
     fault: str
 
 
-def to_row(stored: StoredEvent) -> tuple[Value, ...]:
-    """The values of COLUMNS."""
+def to_row(db: Database, stored: StoredEvent) -> tuple[Value, ...]:
+    """The values of COLUMNS. In a sealed file the body, which names people, is sealed."""
     event = stored.event
     return (
         stored.seq,
@@ -64,14 +64,19 @@ def to_row(stored: StoredEvent) -> tuple[Value, ...]:
         event.boot_id,
         stored.captured_boottime_ns,
         stored.clock_synced,
-        json.dumps(event.body, ensure_ascii=False),
+        db.hide(json.dumps(event.body, ensure_ascii=False), "events", "body"),
     )
 
 
-def from_row(row: Row) -> StoredEvent:
+def read_events(db: Database, clause: str = "", values: tuple[Value, ...] = ()) -> list[StoredEvent]:
+    """The stored events. A row that cannot be read is set aside."""
+    return db.read("events", lambda row: from_row(db, row), clause, values)
+
+
+def from_row(db: Database, row: Row) -> StoredEvent:
     """The event of a row of COLUMNS. Raises ValueError, TypeError or OverflowError if the row is damaged."""
     seq, event_id, event_type, ts_us, captured_ns, boot, captured_boottime_ns, synced, body = row
-    values = json.loads(text(body))
+    values = json.loads(db.reveal(text(body), "events", "body"))
     if not isinstance(values, dict):
         raise ValueError(f"body: expected a JSON object, got {body!r}"[:100])
     event = Event(

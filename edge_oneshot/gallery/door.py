@@ -15,7 +15,7 @@ import numpy as np
 
 from edge_oneshot.gallery.rows import floats
 from edge_oneshot.matching.door import BINS, MAX_RAISE, Histogram
-from edge_oneshot.storage.database import Count, Database, Row, Schema, Seal, Value, text
+from edge_oneshot.storage.database import Checksum, Count, Database, Row, Schema, Value, text
 from edge_oneshot.storage.optional import OptionalDatabase
 from edge_oneshot.types import Float64Array
 
@@ -53,7 +53,7 @@ SCHEMA = Schema(
                 raise_day INTEGER NOT NULL     -- when it last changed
             ) STRICT""",
         ),
-        (Seal("days"), Seal("door")),
+        (Checksum("days"), Checksum("door")),
         (Count("days"), Count("door")),
     ),
 )

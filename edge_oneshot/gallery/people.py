@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 import numpy as np
 
 from edge_oneshot.errors import GalleryError, StorageError
-from edge_oneshot.gallery.store import Gallery
+from edge_oneshot.gallery.store import NOTHING, Gallery
 from edge_oneshot.matching.adaptation import Adaptation
 from edge_oneshot.matching.compare import References
 from edge_oneshot.matching.no_rate import applies
@@ -174,30 +174,43 @@ class People:
 
     def may_hold(self, identity_id: str) -> bool:
         """Whether a row that is set aside names this person."""
-        return any(f"'{identity_id}'" in content for content in self._contents)
+        key = self.gallery.stored_as(identity_id)
+        return any(f"'{key}'" in content for content in self._contents)
 
     # ---- changes; the references, and the threshold that follows them, are read again after each
 
     def add(
-        self, identity: Identity, templates: Sequence[Template], *, replace: bool = False, beside: bool = False
+        self,
+        identity: Identity,
+        templates: Sequence[Template],
+        *,
+        replace: bool = False,
+        beside: bool = False,
+        captures: Mapping[str, bytes] = NOTHING,
     ) -> None:
         """As Gallery.add. beside: keep the person's templates of the current encoder (`check_free`)."""
         self.check_free(identity, replace=replace, beside=beside)
-        kept = self._own(identity) if beside else []
-        self.gallery.add(identity, [*kept, *templates], replace=replace or beside)
+        if beside and len(self.own(identity)) + len(templates) > MAX_TEMPLATES:
+            raise GalleryError(
+                f"{identity.name!r} gets no further templates: expected at most {MAX_TEMPLATES} together",
+                "enroll again with --replace, and add the best captures",
+            )
+        kept = self.own(identity) if beside else []
+        self.gallery.add(identity, [*kept, *templates], replace=replace or beside, captures=captures)
         self._read_again(identity.identity_id)
 
     def check_free(self, identity: Identity, *, replace: bool = False, beside: bool = False) -> None:
         """As Gallery.check_free. beside: the person must have 1 to MAX_TEMPLATES - 1 templates of the current encoder."""
         self.gallery.check_free(identity, replace=replace or beside)
-        if beside and not 0 < (count := len(self._own(identity))) < MAX_TEMPLATES:
+        if beside and not 0 < (count := len(self.own(identity))) < MAX_TEMPLATES:
             expected = f"expected 1 to {MAX_TEMPLATES - 1} templates of the current encoder, got {count}"
             raise GalleryError(
                 f"{identity.name!r} gets no further template: {expected}",
                 "enroll without --add" if not count else "enroll again with --replace, and add the best captures",
             )
 
-    def _own(self, identity: Identity) -> list[Template]:
+    def own(self, identity: Identity) -> list[Template]:
+        """The usable templates of the current encoder."""
         templates = self.gallery.templates_of(identity.identity_id)
         return self._usable(t for t in templates if t.encoder_id == self._encoder_id)
 

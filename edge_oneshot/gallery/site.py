@@ -13,7 +13,7 @@ from pathlib import Path
 
 from edge_oneshot.gallery.rows import floats
 from edge_oneshot.matching.adaptation import NEEDED, STEP, Adaptation, Visitors
-from edge_oneshot.storage.database import Count, Database, Row, Schema, Seal, Value, text
+from edge_oneshot.storage.database import Checksum, Count, Database, Row, Schema, Value, text
 from edge_oneshot.storage.optional import OptionalDatabase, delete_moved_aside
 from edge_oneshot.types import Embedding
 
@@ -38,7 +38,7 @@ SCHEMA = Schema(
                 after     REAL NOT NULL
             ) STRICT""",
         ),
-        (Seal("adaptation"),),
+        (Checksum("adaptation"),),
         (Count("adaptation"),),
     ),
 )

@@ -3,7 +3,7 @@
 A person in front of the camera is decided within about a second. Each later embedding would give the same result. It is skipped while
 cheap cues show the same face: its box stays in place, no other face is near it, its size and pose stay the same, and its aligned
 picture resembles the one that was encoded last. The face is encoded again every RECHECK_NS in any case. All faces of a frame share
-one budget: undecided faces go first, and the face that has waited longest goes first among them.
+one budget: undecided faces go first, new ones before known ones, and the known one that has waited longest before the others.
 docs/explanation/attention.md has the measurements behind the constants.
 """
 
@@ -22,6 +22,7 @@ RECHECKS = 1  # of decided faces in one frame, if nothing but the time asks for 
 RECHECK_NS = 1_000_000_000
 # A face that was due for so long has the rank of an undecided one.
 OVERDUE_NS = 2 * RECHECK_NS
+PATIENCE_NS = 500_000_000  # after so long an undecided face goes before new ones
 MIN_IOU = 0.2  # of the boxes of one person in two frames some 100 ms apart
 STEADY_IOU = 0.5  # of the boxes of a face that stays in place
 # Distance between two boxes, as a share of the larger side, at which one face may hide the other or take its place.
@@ -68,9 +69,12 @@ def plan(
             rank = _rank(track, sample, i, samples, now_ns, before_ns)
             if rank is not None:
                 ranked.append((rank, -1 if track is None else track.checked_ns, i))
+    # A known face that has waited too long comes before all new ones: detections that flicker are new in every frame.
+    waited = min((r for r in ranked if r[0] == 0 and 0 <= r[1] <= now_ns - PATIENCE_NS), default=None)
     chosen: list[int] = []
     rechecks = 0
-    for rank, _, i in sorted(ranked):
+    for place in sorted(ranked, key=lambda r: (r is not waited, r)):
+        rank, _, i = place
         if len(chosen) < BUDGET and (rank < 2 or rechecks < RECHECKS):
             chosen.append(i)
             rechecks += rank == 2

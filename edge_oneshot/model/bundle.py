@@ -203,6 +203,8 @@ SHIPPED: dict[Role, str] = {
 # The shipped face encoders, newest first: name in the configuration -> file. Templates of each are compared by it until
 # the person is enrolled again, so an encoder that was released stays in this list.
 FACE_ENCODERS = {"face": "mobilefacenet_apart", "face-web": "mobilefacenet"}
+# Each release up to this date contains the encoder, so that nobody has to be enrolled again before.
+FACE_ENCODER_UNTIL = {"face-web": "2028-12-31"}
 
 
 def find_bundle(name: str, role: Role) -> Path:

@@ -22,7 +22,7 @@ class TwinEncoder:
 
     def __init__(self, bundle: Bundle, runtime: str = "auto", threads: int = 1) -> None:
         self.card = bundle.encoder
-        self.encoder_id = bundle.encoder_id
+        self.encoder_id, self.path = bundle.encoder_id, bundle.path
         self.runtime = Runtime(bundle.model, bundle.path, runtime, threads)
         height, width, channels = self.card.input.shape
         self._model = PixelModel(self.runtime, bundle.path, (height, width, channels), self.card.dimension)

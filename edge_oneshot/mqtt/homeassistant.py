@@ -3,8 +3,7 @@
 One message for the whole device ("device", Home Assistant 2024.12 and later), or one per entity ("component", also for
 openHAB). A message of a device with many people is divided, since brokers limit the size: each message describes the same
 device, with some of its components. A component stays in its message.
-Each enrolled person has an entity and a trigger from enrollment on, not from the first match on.
-The keys are unabbreviated; Home Assistant's documentation of each platform explains them.
+Each enrolled person has an entity and a trigger from enrollment on, not from the first match on. entities.py has them all.
 """
 
 from __future__ import annotations
@@ -17,21 +16,14 @@ from itertools import islice
 
 from edge_oneshot.events.ledger import Notes
 from edge_oneshot.mqtt.client import MqttLink
+from edge_oneshot.mqtt.entities import Component, components
 from edge_oneshot.mqtt.payloads import encode
 from edge_oneshot.mqtt.shared import Incoming
-from edge_oneshot.mqtt.topics import Topics, slug
-from edge_oneshot.types import EVENT_TYPES
-
-# A trigger can open a door, so its value is "act" only under the conditions of docs/reference/mqtt.md.
-_ACT = """\
-{{ 'act' if value_json.event_type == 'match' and not value_json.late and value_json.clock == 'synced' \
-and as_timestamp(value_json.expires_at) > as_timestamp(utcnow()) and value_json.rate != 'none' else 'ignore' }}"""
-
+from edge_oneshot.mqtt.topics import slug
 
 _NOTE = "discovery"
-_PART_BYTES = 8192  # of the components in one message; some twelve people
-_MOST_REMOVED = 100  # components, of some 50 people, 5 kB: that are kept beside those that have just been removed
-Component = dict[str, object]  # the configuration of one entity or trigger
+_PART_BYTES = 8192  # of the components in one message; some six people
+_MOST_REMOVED = 100  # components, of some 25 people, 5 kB: that are kept beside those that have just been removed
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,8 +37,24 @@ class _Announced:
 class HomeAssistant:
     """Call `announce` at the start and whenever a person is enrolled, renamed or removed. Create it before link.start()."""
 
-    def __init__(self, link: MqttLink, notes: Notes, mode: str, prefix: str, device_name: str, version: str) -> None:
-        """notes: where it keeps what it announced. mode: "device" or "component". prefix: the discovery prefix."""
+    def __init__(
+        self,
+        link: MqttLink,
+        notes: Notes,
+        mode: str,
+        prefix: str,
+        device_name: str,
+        version: str,
+        *,
+        requests: bool = False,
+        pictures: bool = False,
+    ) -> None:
+        """notes: where it keeps what it announced. mode: "device" or "component". prefix: the discovery prefix.
+
+        requests: whether the device takes requests over MQTT, so that there are buttons and a switch. pictures: whether it
+        publishes the faces of events (mqtt.snapshot), so that there is an image.
+        """
+        self._requests, self._pictures = requests, pictures
         self._link, self._notes, self._mode, self._prefix = link, notes, mode, slug("discovery prefix", prefix)
         self._node = f"edge_oneshot_{link.topics.device}"
         self._device = {
@@ -63,7 +71,7 @@ class HomeAssistant:
 
     def announce(self, people: Mapping[str, str]) -> None:
         """people: identity_id -> name, of all enrolled people."""
-        wanted = components(self._link.topics, self._node, people)
+        wanted = components(self._link.topics, self._node, people, requests=self._requests, pictures=self._pictures)
         gone, older = (
             {key: before for key, before in known.items() if key not in wanted}
             for known in (self._announced, self._removed)
@@ -136,76 +144,3 @@ class HomeAssistant:
         if message.payload == b"online" and not message.retained:
             self._link.republish(f"{self._prefix}/")
             self._link.republish(f"{self._link.topics.base}/")
-
-
-def components(topics: Topics, node: str, people: Mapping[str, str]) -> dict[str, Component]:
-    """The entities and triggers: key -> configuration with its `platform`. Keys are unique within the device."""
-    found: dict[str, Component] = {
-        "event": {
-            "platform": "event",
-            "name": "Event",
-            "state_topic": topics.event,
-            "event_types": list(EVENT_TYPES),
-            "icon": "mdi:face-recognition",
-        },
-        "last_person": {
-            "platform": "sensor",
-            "name": "Last person",
-            "state_topic": f"{topics.base}/match/+",
-            "icon": "mdi:account",
-            "value_template": "{{ value_json.name }}",
-        },
-        "unknown_person": {
-            "platform": "binary_sensor",
-            "name": "Unknown person",
-            "device_class": "occupancy",
-            "state_topic": topics.presence,
-            "value_template": "{{ 'ON' if value_json.unknown > 0 else 'OFF' }}",
-        },
-        "state": _diagnostic(topics, "State", "{{ value_json.state }}"),
-        "fps": _diagnostic(
-            topics, "Frames per second", "{{ value_json.fps }}", unit_of_measurement="fps", state_class="measurement"
-        ),
-        "temperature": _diagnostic(
-            topics,
-            "Temperature",
-            "{{ value_json.temperature_c }}",
-            device_class="temperature",
-            unit_of_measurement="°C",
-            state_class="measurement",
-        ),
-        "outbox_depth": _diagnostic(
-            topics, "Undelivered events", "{{ value_json.outbox.depth }}", state_class="measurement"
-        ),
-    }
-    for identity_id, name in people.items():
-        found[f"person_{identity_id}"] = {
-            "platform": "binary_sensor",
-            "name": name,
-            "device_class": "occupancy",
-            "state_topic": topics.person_state(identity_id),
-        }
-        found[f"match_{identity_id}"] = {
-            "platform": "device_automation",
-            "automation_type": "trigger",
-            "type": "match",
-            "subtype": name,
-            "topic": topics.match(identity_id),
-            "payload": "act",
-            "value_template": _ACT,
-        }
-    for key, component in found.items():
-        if component["platform"] != "device_automation":
-            component["unique_id"] = f"{node}_{key}"
-    return found
-
-
-def _diagnostic(topics: Topics, name: str, template: str, **more: str) -> Component:
-    return {
-        "platform": "sensor",
-        "name": name,
-        "entity_category": "diagnostic",
-        "state_topic": topics.health,
-        "value_template": template,
-        **more,
-    }

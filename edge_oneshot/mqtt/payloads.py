@@ -97,7 +97,8 @@ class Health:
     frame. throttled: the Pi firmware's throttling bits, 0 = fine. rss_bytes: resident memory. refused_topics: topic ->
     why the broker does not take it. gallery_fault: why the gallery cannot be changed. set_aside: file -> rows that could
     not be read. door: this door's own rates, JSON values (service/door.py); None: they cannot be measured. adaptation:
-    what was learned of this site's strangers, JSON values; None unless decision.adapt.
+    what was learned of this site's strangers, JSON values; None unless decision.adapt. trends: of the last hours, JSON
+    values (service/trends.py).
     """
 
     state: str
@@ -122,6 +123,7 @@ class Health:
     adaptation: Mapping[str, object] | None = None
     gallery_fault: str = ""
     set_aside: Mapping[str, int] = field(default_factory=dict)
+    trends: Mapping[str, object] | None = None
 
     def message(self) -> dict[str, object]:
         return {
@@ -147,6 +149,7 @@ class Health:
             "set_aside": {name: self.set_aside.get(name, 0) for name in ("gallery", "outbox", "explain", "door")},
             "door": self.door,
             "adaptation": self.adaptation,
+            "trends": self.trends,
             "ts": iso(self.ts),
         }
 

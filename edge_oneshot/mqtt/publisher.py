@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from edge_oneshot.mqtt.client import MqttLink
 from edge_oneshot.mqtt.homeassistant import HomeAssistant
-from edge_oneshot.mqtt.payloads import Health, Info, Presence
+from edge_oneshot.mqtt.payloads import Health, Info, Presence, iso
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,8 +34,10 @@ class StatePublisher:
             self._publish_people(state.names)
         elif isinstance(state, Presence):
             self._link.set_state(topics.presence, state.message())
-            self._present = frozenset(state.identities)
+            before, self._present = self._present, frozenset(state.identities)
             self._publish_person_states(self._people)
+            for identity_id in sorted((before | self._present) & self._people):
+                self._link.set_state(topics.person_seen(identity_id), iso(state.ts))
         elif isinstance(state, Health):
             self._link.set_state(topics.health, state.message())
         elif isinstance(state, Info):
@@ -50,7 +52,7 @@ class StatePublisher:
         """
         topics = self._link.topics
         self._people = frozenset(names)
-        self._link.clear_others(f"{topics.base}/person/", keep={topics.person_state(i) for i in names})
+        self._link.clear_others(f"{topics.base}/person/", keep={t for i in names for t in topics.of_person(i)})
         self._publish_person_states(self._people)
         if self._home is not None:
             self._home.announce(names)

@@ -76,6 +76,18 @@ class Topics:
         """Retained, QoS 1. `ON` while the person is in sight, else `OFF`."""
         return f"{self.base}/person/{slug('identity', identity_id)}/state"
 
+    def person_seen(self, identity_id: str) -> str:
+        """Retained, QoS 1. When the person was last in sight (RFC 3339). A state, never a trigger."""
+        return f"{self.base}/person/{slug('identity', identity_id)}/seen"
+
+    def person_match(self, identity_id: str) -> str:
+        """Retained, QoS 1. The `ts` of the person's last match. A state, never a trigger: it is sent again to each new subscriber."""
+        return f"{self.base}/person/{slug('identity', identity_id)}/last_match"
+
+    def of_person(self, identity_id: str) -> tuple[str, ...]:
+        """All retained topics of one person."""
+        return self.person_state(identity_id), self.person_seen(identity_id), self.person_match(identity_id)
+
     def request(self, verb: str) -> str:
         """Not retained, QoS 1. A request to the device; off by default (`mqtt.requests`)."""
         return f"{self.base}/request/{slug('verb', verb)}"

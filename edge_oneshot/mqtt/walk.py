@@ -177,7 +177,7 @@ def _publishes(publisher: _Publisher, watch: MqttConfig, topics: Topics, own: bo
     probe = encode({**_PROBE, "device": topics.device})
     plan = [(topics.match(TEST_IDENTITY), probe), (topics.unknown, probe), (topics.event, probe)]
     plan += [(t, kept.get(t, b"")) for t in (topics.availability, topics.presence, topics.health, topics.info)]
-    plan += [(topics.person_state(TEST_IDENTITY), b"OFF")]
+    plan += [(topic, b"OFF") for topic in topics.of_person(TEST_IDENTITY)]
     try:
         mids = {topic: publisher.client.publish(topic, payload, qos=1).mid for topic, payload in plan}
         publisher.until(lambda: set(mids.values()) <= publisher.acks.keys(), watcher)

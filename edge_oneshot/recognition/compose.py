@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 from edge_oneshot.config import SYSTEM_DIR, Config, load_config
-from edge_oneshot.errors import ModelError
+from edge_oneshot.errors import ConfigError, ModelError
 from edge_oneshot.gallery.site import Site
 from edge_oneshot.gallery.store import Gallery
 from edge_oneshot.matching.threshold import Rule, Strangers, Target
@@ -15,6 +15,7 @@ from edge_oneshot.model.encoder import TwinEncoder
 from edge_oneshot.recognition.checked import load_bundle
 from edge_oneshot.recognition.older import OlderEncoders
 from edge_oneshot.recognition.pipeline import Pipeline
+from edge_oneshot.storage.keys import NO_KEYS, Keys
 from edge_oneshot.vision.detector import BlazeFaceDetector
 from edge_oneshot.vision.gates import Gates
 from edge_oneshot.vision.locate import FaceLocator, LandmarkPlacer
@@ -130,6 +131,18 @@ def open_site(config: Config, encoder: TwinEncoder) -> Site | None:
     return Site(config.adaptation_path, encoder.card.dimension, encoder.encoder_id)
 
 
-def open_gallery(path: str | os.PathLike[str]) -> Gallery:
-    """Raises StorageError."""
-    return Gallery(Path(path))
+def open_gallery(config: Config, path: str | os.PathLike[str] | None = None) -> Gallery:
+    """The configured gallery, or another one. Raises StorageError, ConfigError."""
+    if path is None:
+        keep = config.gallery.keep_capture == "sealed"
+        gallery = Gallery(config.gallery_path, Keys(config.key_path), keep_captures=keep)
+        if keep and not gallery.sealed:
+            gallery.close()
+            raise ConfigError(
+                'gallery.keep_capture: expected "off", since the gallery is not sealed, got "sealed"',
+                'stop the service and run `edge-oneshot gallery seal`, or set gallery.keep_capture = "off"',
+            )
+        return gallery
+    path = Path(path)
+    # Another gallery may be sealed with the key of the device, but need not be.
+    return Gallery(path, Keys(config.key_path, required=False) if path.exists() else NO_KEYS)

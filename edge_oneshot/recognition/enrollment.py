@@ -1,10 +1,10 @@
-"""Enrollment: capture > exactly one face > quality > look-alike check > template. The picture is never kept."""
+"""Enrollment: capture > exactly one face > quality > look-alike check > template. The picture is not kept."""
 
 from __future__ import annotations
 
 import uuid
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
 import numpy as np
@@ -14,6 +14,7 @@ from edge_oneshot.matching import no_rate
 from edge_oneshot.matching.compare import References, score_all
 from edge_oneshot.recognition.pipeline import Pipeline
 from edge_oneshot.types import Candidate, Embedding, Fault, Float32Array, Frame, Identity, Quality, Sample, Template
+from edge_oneshot.vision.hints import HOLD, LOOK, Prompter, hint
 
 BURST_NS = 1_000_000_000  # after the first good frame, the best ones of this long make the template
 BURST_FRAMES = 10
@@ -28,6 +29,7 @@ class Enrollment:
     the best frames of the burst, used or not; None for a single frame. A low self_score predicts missed matches: the
     person moved, or two people took turns. older: the best frame by the encoders of old templates, to compare it with
     the people who still have one. own_score: the score against the templates that the person had; None: there were none.
+    samples: the captures that the template was made of.
     """
 
     identity: Identity
@@ -37,6 +39,7 @@ class Enrollment:
     self_score: float | None = None
     older: tuple[Embedding, ...] = ()
     own_score: float | None = None
+    samples: tuple[Sample, ...] = field(default=(), repr=False, compare=False)
 
 
 Found = tuple[Sample | None, tuple[Fault, ...]]
@@ -85,7 +88,7 @@ def enroll_from_frame(
     enrollment = make_enrollment(
         pipeline, pipeline.encode(sample), sample.quality, identity, references, accept_no_rate
     )
-    return replace(enrollment, older=pipeline.encode_older(sample))
+    return replace(enrollment, older=pipeline.encode_older(sample), samples=(sample,))
 
 
 def probe_from_frame(pipeline: Pipeline, frame: Frame) -> Sample:
@@ -135,7 +138,8 @@ def make_enrollment(
 class CaptureSession:
     """Enrollment from live frames: one template of the best frames of one second, captured after the prompt.
 
-    Offer it every frame; `progress` is a sentence for the waiting person. Raises EnrollmentError when the time is over.
+    Offer it every frame; `progress` is a sentence for the waiting person (vision/hints.py). Raises EnrollmentError when the
+    time is over.
     Nothing here waits or reads a clock.
     """
 
@@ -160,7 +164,12 @@ class CaptureSession:
         self._timeout_s, self._accept_no_rate = timeout_s, accept_no_rate
         self._good: list[tuple[Sample, int]] = []
         self._faults: tuple[Fault, ...] = (Fault(code="no_frame", message="no frame from the camera yet"),)
-        self.progress = "look at the camera"
+        self._prompter = Prompter(LOOK, prompt_ns)
+
+    @property
+    def progress(self) -> str:
+        """What the person can do now. It changes at most once a second."""
+        return self._prompter.text
 
     def offer(self, frame: Frame, repeated: bool = False) -> Enrollment | None:
         """Take a frame; the finished enrollment, or None while it needs more. Raises EnrollmentError as `finish_if_due`.
@@ -175,9 +184,9 @@ class CaptureSession:
             sample, self._faults = find_reference(self._pipeline.samples(frame))
         if sample is not None:
             self._good.append((sample, frame.captured_ns))
-            self.progress = "hold still"
+            self._prompter.say(HOLD, frame.captured_ns)
         elif not self._good:
-            self.progress = "; ".join(f.message for f in self._faults)
+            self._prompter.say(hint(self._faults), frame.captured_ns)
         return self.finish_if_due(frame.captured_ns)
 
     def finish_if_due(self, now_ns: int) -> Enrollment | None:
@@ -199,14 +208,15 @@ class CaptureSession:
 
     def _finish(self) -> Enrollment:
         """Pool the best frames that match the very best one into one template; the lowest score against it is the self_score."""
-        samples = sorted((s for s, _ in self._good), key=_merit, reverse=True)[:POOLED_FRAMES]
+        samples = sorted((s for s, _ in self._good), key=merit, reverse=True)[:POOLED_FRAMES]
         embeddings = [self._pipeline.encode(s) for s in samples]
-        best, vectors = embeddings[0], np.stack([e.vector for e in embeddings])
+        best, vectors, used = embeddings[0], np.stack([e.vector for e in embeddings]), samples[:1]
         comparator, frames = self._pipeline.encoder.card.comparator, 1
         if comparator.kind == "cosine":  # pooling was measured for unit vectors only
             same = score_all(comparator, vectors, best.vector) >= self._threshold
             same[0] = True
             best, frames = pooled(vectors[same], best.encoder_id), int(same.sum())
+            used = [s for s, one in zip(samples, same, strict=True) if one]
         enrollment = make_enrollment(
             self._pipeline, best, samples[0].quality, self._identity, self._references, self._accept_no_rate
         )
@@ -216,6 +226,7 @@ class CaptureSession:
             frames=frames,
             self_score=float(scores.min()) if len(scores) > 1 else None,
             older=self._pipeline.encode_older(samples[0]),
+            samples=tuple(used),
         )
 
 
@@ -231,7 +242,7 @@ def pooled(vectors: Float32Array, encoder_id: str) -> Embedding:
     return Embedding(vector=(mean / length).astype(np.float32), encoder_id=encoder_id)
 
 
-def _merit(sample: Sample) -> float:
+def merit(sample: Sample) -> float:
     """Larger, sharper and more frontal is better; it only orders frames that all passed the gates."""
     q = sample.quality
     return min(q.inter_eye_px, 60.0) / 60.0 + min(q.sharpness, 300.0) / 300.0 - abs(q.yaw_deg) / 90.0

@@ -6,7 +6,6 @@ import os
 import time
 from collections.abc import Callable, Sequence, Set
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from edge_oneshot.cameras.images import to_frame
@@ -18,6 +17,7 @@ from edge_oneshot.matching.compare import References, decide, not_compared
 from edge_oneshot.matching.threshold import Rule, Threshold
 from edge_oneshot.recognition.enrollment import CaptureSession, Enrollment, enroll_from_frame, probe_from_frame
 from edge_oneshot.recognition.glance import compare_in_steps
+from edge_oneshot.recognition.kept import to_keep
 from edge_oneshot.recognition.matcher import Matcher, build_matchers
 from edge_oneshot.recognition.recognition import Recognition
 from edge_oneshot.types import Decision, DecisionKind, Embedding, Frame, Identity, Observation, Sample, UInt8Array
@@ -81,7 +81,7 @@ class Recognizer:
         pipeline = compose.build_pipeline(config)
         rule = compose.build_rule(config, pipeline.encoder)
         older = compose.build_older(config, pipeline)
-        opened = compose.open_gallery(config.gallery_path if gallery is None else gallery)
+        opened = compose.open_gallery(config, gallery)
         try:
             return cls(pipeline, rule, opened, older, compose.open_site(config, pipeline.encoder))
         except BaseException:
@@ -96,9 +96,7 @@ class Recognizer:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     # ---- what it compares with
@@ -256,7 +254,7 @@ class Recognizer:
         beside: bool = False,
         accept_no_rate: bool = False,
     ) -> Enrollment:
-        """Enroll a person from one picture and store the template; the picture is not kept.
+        """Enroll a person from one picture and store the template; of the picture only what gallery.keep_capture says is kept.
 
         identity_id: the id in topics; made from the name if None. replace: renew a person who is enrolled already.
         beside: give that person one more template, as for the night; the best of them counts, and the threshold allows for it.
@@ -297,4 +295,6 @@ class Recognizer:
 
     def store(self, enrollment: Enrollment, *, replace: bool = False, beside: bool = False) -> None:
         """Raises GalleryError; then nothing is stored."""
-        self.people.add(enrollment.identity, [enrollment.template], replace=replace, beside=beside)
+        kept = to_keep(enrollment, self.pipeline.encoder.card) if self.people.gallery.keeps_captures else {}
+        templates = [enrollment.template]
+        self.people.add(enrollment.identity, templates, replace=replace, beside=beside, captures=kept)

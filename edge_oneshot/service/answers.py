@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
+from edge_oneshot.config import Config
 from edge_oneshot.control import responses as rs
 from edge_oneshot.control.parts import LookAlike, Nearest, StatedRate, TemplateDetails
 from edge_oneshot.gallery.people import People
@@ -14,31 +15,41 @@ from edge_oneshot.recognition.enrollment import Enrollment
 from edge_oneshot.recognition.matcher import look_alike
 from edge_oneshot.recognition.recognition import Recognition
 from edge_oneshot.recognition.recognizer import Recognizer
+from edge_oneshot.service.forecast import forecast
 from edge_oneshot.types import Rate
 
 
-def enrolled_response(enrollment: Enrollment, recognizer: Recognizer) -> rs.Enrolled:
-    """The response to a stored enrollment, with the most similar other person and the threshold now in force."""
+def enrolled_response(
+    enrollment: Enrollment, recognizer: Recognizer, config: Config | None = None, width_px: int | None = None
+) -> rs.Enrolled:
+    """The response to a stored enrollment, with the most similar other person and the threshold now in force.
+
+    config: for the forecast; None: without one. width_px: of the camera's frames, as for `forecast`.
+    """
     threshold, self_score = recognizer.threshold.value, enrollment.self_score
-    alike = near = None
+    alike = near = matcher = None
     if (found := look_alike(enrollment, recognizer.matchers)) is not None:
         like, matcher = found
         near = nearest(matcher.rule.against(matcher.threshold.rate), like, matcher.threshold.value)
         if like.score >= matcher.threshold.value:
             alike = LookAlike(identity=like.identity_id, score=near["score"], threshold=near["threshold"])
+    name, stated_near = enrollment.identity.name, None if near is None else Nearest(**near)
+    current = matcher is None or matcher is recognizer.matchers[0]
+    expected = None if config is None else forecast(config, recognizer, name, stated_near, current, width_px)
     return rs.Enrolled(
         identity=enrollment.identity.identity_id,
-        name=enrollment.identity.name,
+        name=name,
         encoder_id=enrollment.template.encoder_id,
         quality=enrollment.template.quality.measures(),
         look_alike=alike,
         frames=enrollment.frames,
         self_score=None if self_score is None else round(self_score, 4),
         weak=self_score is not None and self_score < threshold,
-        nearest=None if near is None else Nearest(**near),
+        nearest=stated_near,
         no_rate=enrollment.template.no_rate,
         own_score=None if enrollment.own_score is None else round(enrollment.own_score, 4),
         unlike=enrollment.own_score is not None and enrollment.own_score < threshold,
+        forecast=expected,
     )
 
 

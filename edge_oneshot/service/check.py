@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import asdict
 
 from edge_oneshot.control import responses as rs
@@ -11,6 +12,7 @@ from edge_oneshot.recognition.matcher import Matcher
 from edge_oneshot.recognition.recognizer import Recognizer
 from edge_oneshot.service import site
 from edge_oneshot.service.answers import stated
+from edge_oneshot.service.migrate import candidates, shipped_until
 from edge_oneshot.types import DoorReport
 
 
@@ -24,6 +26,7 @@ def checked(
     current, *older = recognizer.matchers
     threshold = current.threshold.value
     pairs = [AlikePair(**pair) for pair in too_alike(current.rule, current.references, threshold)]
+    can_migrate = candidates(recognizer)[0] if older else {}
     # No score of the current encoder, which `decision.threshold` takes, separates people whom another encoder compares.
     old_pairs = [pair for m in older for pair in m.references.alike(m.threshold.value)]
     return rs.Checked(
@@ -36,13 +39,13 @@ def checked(
         no_rate=tuple(sorted(recognizer.people.no_rate)),
         fnmr=missed(current.rule, threshold),
         rate=stated(current.threshold.rate),
-        old_encoders=[_old(m) for m in older],
+        old_encoders=[_old(m, can_migrate) for m in older],
         door=None if door is None else DoorState(**asdict(door)),
         adaptation=site.state(recognizer),
     )
 
 
-def _old(matcher: Matcher) -> OldEncoder:
+def _old(matcher: Matcher, can_migrate: Collection[str]) -> OldEncoder:
     states = _growth(matcher)
     return OldEncoder(
         encoder=matcher.encoder.card.name,
@@ -51,6 +54,8 @@ def _old(matcher: Matcher) -> OldEncoder:
         threshold=round(matcher.threshold.value, 4),
         growth=states[0] if states else None,
         rate=stated(matcher.threshold.rate),
+        until=shipped_until(matcher.encoder.path),
+        can_migrate=tuple(i for i in matcher.references.identity_ids if i in can_migrate),
     )
 
 

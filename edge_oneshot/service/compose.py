@@ -15,10 +15,12 @@ from edge_oneshot.cameras.latest import LatestFrame
 from edge_oneshot.config import Config
 from edge_oneshot.control.protocol import RequestSource
 from edge_oneshot.control.server import ControlServer
-from edge_oneshot.errors import ControlError
+from edge_oneshot.errors import ControlError, StorageError
 from edge_oneshot.events.journal import Journal
+from edge_oneshot.events.labels import Labels
 from edge_oneshot.events.outbox import Outbox
 from edge_oneshot.gallery.site import erase
+from edge_oneshot.gallery.store import Gallery
 from edge_oneshot.matching.track import Tracker
 from edge_oneshot.mqtt.client import MqttLink
 from edge_oneshot.mqtt.commands import MqttRequests, acl_lines
@@ -28,11 +30,17 @@ from edge_oneshot.mqtt.unpublish import unpublish
 from edge_oneshot.recognition.compose import build_rule
 from edge_oneshot.recognition.recognizer import Recognizer
 from edge_oneshot.service import system
+from edge_oneshot.service.album import open_album
 from edge_oneshot.service.daemon import Daemon
 from edge_oneshot.service.door import open_door
+from edge_oneshot.service.journald import connected
+from edge_oneshot.service.key import with_key
 from edge_oneshot.service.pictures import ahead_of_loop
+from edge_oneshot.service.records import Records
 from edge_oneshot.service.reload import HangUp, plan
 from edge_oneshot.service.reporter import Reporter
+from edge_oneshot.service.retention import open_retention
+from edge_oneshot.storage.keys import NO_KEYS, Keys
 
 log = logging.getLogger(__name__)
 
@@ -56,16 +64,24 @@ def reporter(config: Config) -> Iterator[tuple[Reporter, list[RequestSource]]]:
     On leaving, `offline` is published and the outbox closed.
     """
     mqtt = config.mqtt
+    named = config.device.log_identities or not connected()
     if not mqtt.enabled:
-        yield Reporter(), []
+        yield Reporter(named=named), []
         return
-    outbox = Outbox(config.outbox_path, max_events=mqtt.outbox_max_events, max_age_s=mqtt.event_max_age_s)
+    outbox = Outbox(
+        config.outbox_path,
+        max_events=mqtt.outbox_max_events,
+        max_age_s=mqtt.event_max_age_s,
+        keys=Keys(config.key_path),
+    )
     try:
         link = MqttLink(mqtt, config.device_slug, outbox)
         home = None
         if mqtt.discovery != "off":
             name = config.device.name or config.device_slug
-            home = HomeAssistant(link, outbox.notes, mqtt.discovery, mqtt.discovery_prefix, name, __version__)
+            notes, mode, prefix = outbox.notes, mqtt.discovery, mqtt.discovery_prefix
+            shown = {"requests": mqtt.requests, "pictures": mqtt.snapshot}
+            home = HomeAssistant(link, notes, mode, prefix, name, __version__, **shown)
         sources: list[RequestSource] = [MqttRequests(link)] if mqtt.requests else []
         if sources:
             log.info(
@@ -75,7 +91,7 @@ def reporter(config: Config) -> Iterator[tuple[Reporter, list[RequestSource]]]:
         link.publish_with(StatePublisher(link, home))
         link.start()
         try:
-            yield Reporter(outbox.events, link), sources
+            yield Reporter(outbox.events, link, named=named), sources
         finally:
             link.stop()
     finally:
@@ -89,7 +105,7 @@ def unpublish_own(config: Config, *, force: bool) -> list[str]:
     """
     if not config.outbox_path.exists():
         return unpublish(config.mqtt, config.device_slug, force=force)
-    with closing(Outbox(config.outbox_path)) as outbox:
+    with closing(Outbox(config.outbox_path, keys=Keys(config.key_path))) as outbox:
         remembered = {*outbox.topics.retained(), *outbox.topics.to_empty()}
         cleared = unpublish(config.mqtt, config.device_slug, force=force, remembered=remembered)
         for topic in remembered:
@@ -97,10 +113,10 @@ def unpublish_own(config: Config, *, force: bool) -> list[str]:
     return cleared
 
 
-def forget_in_outboxes(state_dir: Path, identity_id: str) -> None:
+def forget_in_outboxes(state_dir: Path, identity_id: str, keys: Keys = NO_KEYS) -> None:
     """Remove a person from the outboxes of every instance while no daemon runs. A file that fails is logged."""
     for path in sorted(state_dir.glob("outbox-*.sqlite")):
-        outbox = Outbox(path)
+        outbox = Outbox(path, keys=keys)
         outbox.events.forget(identity_id)
         outbox.close()
 
@@ -118,6 +134,26 @@ def control(config: Config) -> Iterator[list[RequestSource]]:
         return
     with closing(server):
         yield [server]
+
+
+@contextmanager
+def open_records(config: Config) -> Iterator[Records]:
+    """Raises ConfigError if pictures are on without a key."""
+    album, keys = open_album(config), Keys(config.key_path)
+    with (
+        closing(Journal(config.explain_path, config.decision, keys)) as journal,
+        closing(Labels(config.labels_path, keys)) as labels,
+        closing(Records(config, journal, labels, album)) as records,
+    ):
+        yield records
+
+
+def forget_captures(gallery: Gallery) -> None:
+    """Delete what was kept before gallery.keep_capture was switched off. On a full or read-only disk the next start does it."""
+    try:
+        gallery.forget_captures()
+    except StorageError as e:
+        log.error("kept captures cannot be deleted now: %s", e)
 
 
 def run_daemon(load: Callable[[], Config]) -> int:
@@ -140,16 +176,20 @@ def run_daemon(load: Callable[[], Config]) -> int:
         control(config) as servers,
         LatestFrame(config.camera) as camera,
         reporter(config) as (report, sources),
-        closing(Journal(config.explain_path, config.decision)) as journal,
+        open_records(config) as records,
         open_door(config, recognizer) as measured,
+        open_retention(config) as retention,
     ):
+        if config.gallery.keep_capture == "off":
+            forget_captures(recognizer.people.gallery)
         daemon = Daemon(
             config,
             recognizer,
             build_tracker(config, recognizer),
             report,
-            journal,
-            lambda running: plan(running, load(), lambda c: build_rule(c, recognizer.pipeline.encoder)),
+            records,
+            lambda running: plan(running, with_key(load()), lambda c: build_rule(c, recognizer.pipeline.encoder)),
             measured,
+            retention,
         )
         return daemon.run(camera, ahead_of_loop([*servers, hang_up, *sources]), stop)

@@ -21,16 +21,17 @@ from edge_oneshot.control.protocol import RequestSource
 from edge_oneshot.control.responses import GalleryCounts, Present, Reloaded, StatusReport
 from edge_oneshot.errors import CameraError
 from edge_oneshot.events.build import track_event
-from edge_oneshot.events.journal import Journal
 from edge_oneshot.matching.track import ResultKind, Tracker, TrackResult
 from edge_oneshot.mqtt.payloads import Health
 from edge_oneshot.recognition.recognizer import Recognizer
 from edge_oneshot.service import notices, site, system
 from edge_oneshot.service.door import Door
 from edge_oneshot.service.pace import Pace
+from edge_oneshot.service.records import Records
 from edge_oneshot.service.reload import Plan
 from edge_oneshot.service.reporter import Reporter
 from edge_oneshot.service.requests import Requests
+from edge_oneshot.service.retention import Retention
 from edge_oneshot.service.roll import Roll
 from edge_oneshot.service.second_factor import SecondFactor
 from edge_oneshot.service.sight import Sight, State
@@ -55,37 +56,35 @@ class Daemon:
         recognizer: Recognizer,
         tracker: Tracker,
         reporter: Reporter,
-        journal: Journal | None = None,
+        records: Records | None = None,
         plan_reload: Callable[[Config], Plan] | None = None,
         door: Door | None = None,
+        retention: Retention | None = None,
     ) -> None:
-        """journal: the records for `explain`; None: none are kept. plan_reload: reads the configuration again.
+        """records: what is kept of visits; None: nothing. plan_reload: reads the configuration again.
 
-        door: measures this door's own error rates; None: they are not measured.
+        door: measures this door's own error rates; None: they are not measured. retention: removes people by their last visit.
         """
         self.config, self.recognizer, self.tracker, self.reporter = config, recognizer, tracker, reporter
-        self.journal, self.door = journal, door
-        self._plan_reload = plan_reload
+        self.records, self.door = records or Records(config), door
+        self._plan_reload, self._retention = plan_reload, retention or Retention()
         self.second_factor = SecondFactor(config.decision.second_factor_s, reporter.event)
-        self._roll = Roll(recognizer, tracker, reporter, journal, self.second_factor)
+        self._roll = Roll(recognizer, tracker, reporter, self.records, self.second_factor)
         self._roll.erase_removed()
         self.requests = Requests(
             recognizer,
             self._emit,
             status=self.status,
             set_paused=self._pause,
-            journal=journal,
+            records=self.records,
             reload=self._reload if plan_reload else None,
             door=door,
             confirm=self.second_factor.confirm,
+            config=lambda: self.config,
         )
-        self.vitals = Vitals()
-        self.state = State.RUNNING
-        self._sight = Sight()
-        self._exposure = FaceExposure()
-        self._pace = Pace()
-        self._gallery_ns = time.monotonic_ns()
-        self._health_ns = 0
+        self.vitals, self.state = Vitals(config.state_dir), State.RUNNING
+        self._sight, self._exposure, self._pace = Sight(), FaceExposure(), Pace()
+        self._gallery_ns, self._health_ns = time.monotonic_ns(), 0
 
     # ---- one step
 
@@ -97,6 +96,7 @@ class Daemon:
         if now_ns - self._gallery_ns >= GALLERY_EVERY_NS:
             self._gallery_ns = now_ns
             self._read_gallery()
+            self._retention.look(self.recognizer, now_ns, self._emit)
         if frame is not None:
             self._enter(self._sight.look(frame))
         enrolling = self.requests.job is not None
@@ -112,17 +112,15 @@ class Daemon:
             observations = self._observe(frame)
             results = self.tracker.update(observations, frame.captured_ns)
             self._view(frame, observations)
-            if self.journal is not None:
-                self.journal.observe(self.tracker.seen_at(frame.captured_ns), frame.captured_at)
+            self.records.observe(self.tracker.seen_at(frame.captured_ns), frame)
         self.requests.tick(now_ns)
-        events = [self._publish(result) for result in results]
+        events = [event for result in results if (event := self._publish(result)) is not None]
         # The person who is being enrolled is no stranger.
         for event in site.visited(self.recognizer, [] if enrolling else results, datetime.now(UTC), self.door):
             self._emit(event)
             events.append(event)
-        if self.journal is not None:
-            self.journal.close_tracks(self.tracker.numbers)
-        self.reporter.presence(*self.tracker.present)
+        self.records.close_tracks(self.tracker.numbers)
+        self.reporter.presence(*self._present())
         self.second_factor.in_sight(self.tracker.present[0])
         return events
 
@@ -140,16 +138,25 @@ class Daemon:
         if self.requests.views.wanted:
             state = self.state.value if self.requests.job is None else "enrolling"
             known = self.tracker.known_of(observations)
-            self.requests.views.show(frame, known, self.recognizer.people.names, state)
+            said = "" if self.requests.job is None else self.requests.job.hint
+            self.requests.views.show(frame, known, self.recognizer.people.names, state, said)
 
-    def _publish(self, result: TrackResult) -> Event:
+    def _present(self) -> tuple[list[str], int]:
+        known, unknown = self.tracker.present
+        return [identity for identity in known if identity not in self.records.ignored], unknown
+
+    def _publish(self, result: TrackResult) -> Event | None:
+        """The event of a result; None for a person who is ignored, whose visit is only recorded."""
         people, encoder_id, camera = self.recognizer.people, self.recognizer.encoder_id, self.config.camera.name
         event = track_event(
             result, people.names, camera, encoder_id, time.monotonic_ns(), datetime.now(UTC), people.no_rate
         )
+        self.records.add_event(event)
+        if result.kind is ResultKind.MATCH:
+            self._retention.matched(event.body["identity"])
+        if result.identity_id in self.records.ignored:
+            return None
         self.reporter.event(event)
-        if self.journal is not None:
-            self.journal.add_event(event)
         if self.config.mqtt.snapshot and result.kind in (ResultKind.MATCH, ResultKind.UNKNOWN):
             self.reporter.picture(to_jpeg(result.observation.sample.chip.pixels))
         if result.kind is ResultKind.MATCH:
@@ -176,11 +183,14 @@ class Daemon:
 
     def _gallery_changed(self) -> None:
         self._roll.publish()
+        self._retention.forget_others(self.recognizer)
         self.reporter.info(self.config, self.recognizer)
 
     def _pause(self, paused: bool) -> None:
         self.state = State.PAUSED if paused else State.RUNNING
         log.info("%s", self.state.value)
+        system.notify(f"STATUS={self.state.value}")
+        self._health_ns = 0  # published at once
 
     def _reload(self) -> Reloaded:
         """Take gallery and configuration as they are now. If it raises, nothing has changed."""
@@ -195,8 +205,7 @@ class Daemon:
             self._emit(event)
         self.tracker.reconfigure(new.config.decision)
         self.second_factor.within_s = new.config.decision.second_factor_s
-        if self.journal is not None:
-            self.journal.reconfigure(new.config.decision)
+        self.records.reconfigure(new.config)
         self._roll.erase_removed()
         self._gallery_changed()
         notices.of_threshold(self.recognizer, self.config)
@@ -255,7 +264,7 @@ class Daemon:
         if self.state in (state, State.PAUSED):
             return
         self.state = state
-        log.warning("state: %s%s", state.value, why)
+        log.warning("state: %s%s", state.value, why, extra={"journal": {"STATE": state.value}})
         system.notify(f"STATUS={state.value}{plain(why)}")
         self._health_ns = 0
 
@@ -281,12 +290,11 @@ class Daemon:
 
     def health(self) -> Health:
         door = None if self.door is None else self.door.report()
-        parts = {"explain": self.journal, "door": self.door}
-        aside = {name: part.set_aside for name, part in parts.items() if part is not None}
+        aside = self.records.set_aside | ({} if self.door is None else {"door": self.door.set_aside})
         return self.vitals.health(self.state.value, self.recognizer, self.reporter, door, aside)
 
     def status(self) -> StatusReport:
         """What `edge-oneshot status` shows."""
-        known, unknown = self.tracker.present
+        known, unknown = self._present()
         present = Present(identities=known, unknown=unknown)
         return self.vitals.status(self.health(), self.config, self.recognizer, self.reporter, present)

@@ -17,9 +17,15 @@ from edge_oneshot.types import Frame
 
 
 class Job(Protocol):
-    """Both calls return True when the request is answered. now_ns: monotonic. repeated: the same picture as before."""
+    """Both calls return True when the request is answered. now_ns: monotonic. repeated: the same picture as before.
+
+    hint: what the person in front of the camera can do; "" for nothing.
+    """
 
     pending: PendingRequest
+
+    @property
+    def hint(self) -> str: ...
 
     def offer(self, frame: Frame, repeated: bool) -> bool: ...
 
@@ -54,6 +60,11 @@ class EnrollJob:
             self.pending.fail(e)
         return True
 
+    @property
+    def hint(self) -> str:
+        """What the person can do now."""
+        return self._session.progress
+
     def _report(self) -> None:
         if self._session.progress != self._reported:
             self._reported = self._session.progress
@@ -62,6 +73,8 @@ class EnrollJob:
 
 class CaptureJob:
     """Returns the next frame as a JPEG with the faces found in it, for a person who aims the camera. Nothing is stored."""
+
+    hint = ""
 
     def __init__(self, pending: PendingRequest, pipeline: Pipeline, timeout_s: float) -> None:
         self.pending = pending

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import logging
 import os
 import socket
 import sys
+import traceback
 from collections.abc import Mapping
+from enum import Enum
+from numbers import Number
+from pathlib import Path
 
+FRAMES = 6  # of a traceback that MESSAGE_TEMPLATE names
 SOCKET = "/run/systemd/journal/socket"
 # syslog(3)
 _PRIORITY = {logging.DEBUG: 7, logging.INFO: 6, logging.WARNING: 4, logging.ERROR: 3, logging.CRITICAL: 2}
@@ -34,6 +41,7 @@ class JournalHandler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         text = self.format(record)
         fields = {"MESSAGE": text, "PRIORITY": str(_PRIORITY.get(record.levelno, 6)), "LOGGER": record.name}
+        fields["MESSAGE_TEMPLATE"] = template(record)
         fields |= {"SYSLOG_IDENTIFIER": "edge-oneshot"} | getattr(record, "journal", {})
         try:
             self._socket.sendto(datagram(fields), self._path)
@@ -43,6 +51,37 @@ class JournalHandler(logging.Handler):
     def close(self) -> None:
         self._socket.close()
         super().close()
+
+
+def template(record: logging.LogRecord) -> str:
+    """The message with numbers, states and kinds of errors filled in, and `…` for each text: it names no person, host or path.
+
+    The messages of this package are constants in the code. Of a record of another package only its name is known.
+    """
+    if not record.name.startswith("edge_oneshot"):
+        return "…"
+    text, args = str(record.msg), record.args
+    if args:
+        values = (
+            {k: _harmless(v) for k, v in args.items()} if isinstance(args, Mapping) else tuple(map(_harmless, args))
+        )
+        with contextlib.suppress(TypeError, ValueError):  # a number that arrived as text
+            text %= values
+    if record.exc_info and record.exc_info[1] is not None:
+        raised = record.exc_info[1]
+        frames = traceback.extract_tb(raised.__traceback__)[-FRAMES:]
+        text += f"; {_harmless(raised)} at " + ", ".join(f"{Path(f.filename).name}:{f.lineno}" for f in frames)
+    return text
+
+
+def _harmless(value: object) -> object:
+    if value is None or isinstance(value, Number):
+        return value
+    if isinstance(value, Enum):
+        return value.value
+    if isinstance(value, OSError) and value.errno is not None:
+        return f"{type(value).__name__} {errno.errorcode.get(value.errno, value.errno)}"
+    return type(value).__name__ if isinstance(value, BaseException) else "…"
 
 
 def datagram(fields: Mapping[str, str]) -> bytes:

@@ -10,6 +10,7 @@ import pwd
 import queue
 import threading
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
@@ -18,13 +19,18 @@ from edge_oneshot.config import Config
 from edge_oneshot.control import requests as rq
 from edge_oneshot.control.client import ask
 from edge_oneshot.control.protocol import Answer, PendingRequest, Progress, result_of
-from edge_oneshot.control.responses import Explained, Forgotten
+from edge_oneshot.control.responses import Explained
+from edge_oneshot.control.review import REVIEW
 from edge_oneshot.errors import CameraError, ControlError, GalleryError
 from edge_oneshot.events.explain import select
 from edge_oneshot.events.journal import forget_in_journals, read_journal
+from edge_oneshot.events.labels import forget_in_labels
+from edge_oneshot.gallery.seen import LastSeen
 from edge_oneshot.recognition.recognizer import Recognizer
+from edge_oneshot.service.album import forget_in_pictures
 from edge_oneshot.service.door import open_door
 from edge_oneshot.service.requests import Requests
+from edge_oneshot.storage.keys import Keys
 
 R = TypeVar("R")
 OnProgress = Callable[[str], None]
@@ -49,7 +55,7 @@ def perform(config: Config, request: rq.Request[R], on_progress: OnProgress, *, 
 def _serve(config: Config, request: rq.AnyRequest, on_progress: OnProgress) -> Answer:
     pending = PendingRequest(request)
     if isinstance(request, rq.Explain):
-        records = select(read_journal(config.explain_path), request.last_s, request.event_id)
+        records = select(read_journal(config.explain_path, Keys(config.key_path)), request.last_s, request.event_id)
         pending.finish(Explained(tracks=records, kept=config.decision.explain_tracks, fault=""))
         return pending.answers.get()
     if isinstance(request, rq.Capture):  # returns a frame and its faces; without a comparison the gallery is not opened
@@ -60,15 +66,33 @@ def _serve(config: Config, request: rq.AnyRequest, on_progress: OnProgress) -> A
     with Recognizer.open(config) as recognizer:
         if isinstance(request, rq.Enroll) and request.image is None:
             return _from_camera(config, recognizer, pending, on_progress)
+        if isinstance(request, REVIEW):
+            from edge_oneshot.service.compose import open_records
+
+            with open_records(config) as kept:
+                Requests(recognizer, lambda event: None, records=kept).start(pending)
+                return pending.answers.get(timeout=30.0)
         with open_door(config, recognizer) as measured:
-            Requests(recognizer, lambda event: None, door=measured).start(pending)
+            Requests(recognizer, lambda event: None, door=measured, config=lambda: config).start(pending)
     answer = pending.answers.get(timeout=1.0)
-    if isinstance(request, rq.Forget) and isinstance(forgotten := result_of(request, answer), Forgotten):
+    if (removed := _removed(request, answer)) is not None:
         from edge_oneshot.service.compose import forget_in_outboxes
 
-        forget_in_journals(config.state_dir, forgotten.identity)
-        forget_in_outboxes(config.state_dir, forgotten.identity)
+        keys = Keys(config.key_path)
+        forget_in_journals(config.state_dir, removed, keys)
+        forget_in_outboxes(config.state_dir, removed, keys)
+        forget_in_labels(config.state_dir, removed, keys)
+        forget_in_pictures(config, removed)
+        with closing(LastSeen(config.seen_path, keys)) as seen:
+            seen.forget([removed])
     return answer
+
+
+def _removed(request: rq.AnyRequest, answer: Answer) -> str | None:
+    """The identity that the request removed. Raises the error of a failed request that removes."""
+    if isinstance(request, rq.Forget):
+        return result_of(request, answer).identity
+    return result_of(request, answer).removed if isinstance(request, rq.Merge) else None
 
 
 class _Answers:

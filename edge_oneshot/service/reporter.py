@@ -10,32 +10,36 @@ from edge_oneshot import __version__
 from edge_oneshot.config import Config
 from edge_oneshot.events.queue import EventQueue
 from edge_oneshot.mqtt.client import MqttLink
-from edge_oneshot.mqtt.payloads import Health, Info, Presence
+from edge_oneshot.mqtt.payloads import Health, Info, Presence, iso
 from edge_oneshot.mqtt.publisher import People
 from edge_oneshot.recognition.recognizer import Recognizer
 from edge_oneshot.types import Event
 
 log = logging.getLogger(__name__)
-LOGGED = ("identity", "track", "score", "threshold", "faults")  # fields of an event
+LOGGED = ("track", "score", "threshold", "faults")  # fields of an event
 
 
 class Reporter:
-    """Belongs to the loop's thread. outbox and link are None if MQTT is disabled."""
+    """Belongs to the loop's thread. outbox and link are None if MQTT is disabled. named: the log names the identities."""
 
-    def __init__(self, outbox: EventQueue | None = None, link: MqttLink | None = None) -> None:
-        self.outbox, self.link = outbox, link
+    def __init__(self, outbox: EventQueue | None = None, link: MqttLink | None = None, *, named: bool = True) -> None:
+        self.outbox, self.link, self._logged = outbox, link, (("identity",) if named else ()) + LOGGED
         self.events = 0
         self._present: tuple[tuple[str, ...], int] | None = None
 
     def event(self, event: Event) -> None:
         """Commit an event before anything is published; the link takes it from the outbox."""
         self.events += 1
-        fields = (f"{key}={value}" for key in LOGGED if (value := event.body.get(key)) not in (None, ""))
+        fields = (f"{key}={value}" for key in self._logged if (value := event.body.get(key)) not in (None, ""))
         journal = {"EVENT_ID": event.event_id, "EVENT_TYPE": event.event_type}
+        if "identity" in self._logged and event.body.get("identity"):
+            journal["IDENTITY"] = str(event.body["identity"])
         log.info("%s %s", event.event_type, " ".join(fields), extra={"journal": journal})
         if self.outbox is not None and self.link is not None:
             self.outbox.commit(event)
             self.link.wake()
+            if event.event_type == "match":
+                self.link.set_state(self.link.topics.person_match(str(event.body["identity"])), iso(event.ts))
 
     def forget(self, identity_id: str) -> None:
         """Delete what was not delivered of a person who was removed."""
@@ -78,7 +82,7 @@ class Reporter:
             rate=threshold.rate,
             threshold=round(threshold.value, 4),
             pad=recognizer.pipeline.pad_method,
-            gallery_encrypted=False,
+            gallery_encrypted=recognizer.people.gallery.sealed,
             signed_events=bool(config.mqtt.sign_key_file),
             requests=config.mqtt.requests,
             ts=datetime.now(UTC),

@@ -12,14 +12,14 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
+from edge_oneshot.config import Config
 from edge_oneshot.control import requests as rq
 from edge_oneshot.control import responses as rs
 from edge_oneshot.control.parts import PersonSummary
 from edge_oneshot.control.protocol import PendingRequest
-from edge_oneshot.control.responses import AdaptationReset
+from edge_oneshot.control.review import REVIEW
 from edge_oneshot.errors import ControlError, EdgeOneshotError
 from edge_oneshot.events.build import gallery_event
-from edge_oneshot.events.journal import Journal
 from edge_oneshot.gallery.archive import from_document, to_document
 from edge_oneshot.gallery.naming import clean_name
 from edge_oneshot.gallery.store import Enrolled as Person
@@ -30,20 +30,25 @@ from edge_oneshot.service.answers import comparison, enrolled_response, template
 from edge_oneshot.service.check import checked
 from edge_oneshot.service.door import Door
 from edge_oneshot.service.jobs import CaptureJob, EnrollJob, Job
+from edge_oneshot.service.merge import merged
+from edge_oneshot.service.migrate import migrate
 from edge_oneshot.service.pictures import picture_of
+from edge_oneshot.service.records import Records
+from edge_oneshot.service.review import Review
 from edge_oneshot.service.views import Views
 from edge_oneshot.types import Event, Frame, Identity
 
 log = logging.getLogger(__name__)
 
 NO_DAEMON = ("no daemon is running", "start it with `edge-oneshot run`")
+NO_RECORDS = ("no track records are kept here", "ask the running daemon; see decision.explain_tracks")
 
 
 class Requests:
     """Serves requests. emit: takes the event of a change in the gallery.
 
-    status, set_paused, reload, confirm: what only a running daemon can do; None without one. journal: what `explain` reads.
-    door: what measures this door.
+    status, set_paused, reload, confirm: what only a running daemon can do; None without one. records: what is kept of visits.
+    door: what measures this door. config: the configuration in force, for the forecast after an enrollment.
     """
 
     def __init__(
@@ -53,14 +58,17 @@ class Requests:
         *,
         status: Callable[[], rs.StatusReport] | None = None,
         set_paused: Callable[[bool], None] | None = None,
-        journal: Journal | None = None,
+        records: Records | None = None,
         reload: Callable[[], rs.Reloaded] | None = None,
         door: Door | None = None,
         confirm: Callable[[Identity, str], rs.Confirmed] | None = None,
+        config: Callable[[], Config] | None = None,
     ) -> None:
         self._recognizer, self._emit = recognizer, emit
-        self._status_now, self._set_paused, self._journal, self._reload_now = status, set_paused, journal, reload
-        self._door, self._confirm_now = door, confirm
+        self._status_now, self._set_paused, self._reload_now = status, set_paused, reload
+        self._door, self._confirm_now, self._records, self._config = door, confirm, records, config
+        self._review = None if records is None else Review(recognizer, records)
+        self._width_px: int | None = None  # of the frames that the pending job got
         self.job: Job | None = None
         self.views = Views()
         # Each returns the response, or None where the request became the pending job.
@@ -70,14 +78,16 @@ class Requests:
             rq.Show: self._show,
             rq.Rename: self._rename,
             rq.Forget: self._forget,
+            rq.Merge: self._merge,
             rq.Check: self._check,
+            rq.Migrate: lambda _: migrate(recognizer),
             rq.ResetDoor: self._reset_door,
             rq.ResetAdaptation: self._reset_adaptation,
             rq.Export: self._export,
             rq.Import: self._import,
             rq.Confirm: self._confirm,
             rq.Status: self._status,
-            rq.Pause: lambda _: self._pause(True),
+            rq.Pause: lambda request: self._pause(request.paused),
             rq.Resume: lambda _: self._pause(False),
             rq.Explain: self._explain,
             rq.Reload: self._reload,
@@ -94,6 +104,10 @@ class Requests:
                 self.views.begin(pending, request.timeout_s)
             elif isinstance(request, rq.Enroll):
                 self._enroll(pending, request)
+            elif isinstance(request, REVIEW):
+                if self._review is None:
+                    raise ControlError(*NO_RECORDS)
+                self._review.start(pending)
             elif isinstance(request, rq.Verify):
                 pending.finish(self._verify(request, picture_of(pending)))
             elif isinstance(request, rq.Identify):
@@ -110,6 +124,7 @@ class Requests:
 
     def offer(self, frame: Frame, repeated: bool = False) -> None:
         """Give the pending job a frame. repeated: it is the same picture as the one before."""
+        self._width_px = frame.size[0]
         if self.job is not None and self.job.offer(frame, repeated):
             self.job = None
 
@@ -135,11 +150,11 @@ class Requests:
         recognizer.people.check_free(identity, **kept)
 
         def store(enrollment: Enrollment) -> rs.Enrolled:
-            if request.dry_run:
-                return enrolled_response(enrollment, recognizer)
-            recognizer.store(enrollment, **kept)
-            self._publish("enrolled", enrollment.identity)
-            return enrolled_response(enrollment, recognizer)
+            if not request.dry_run:
+                recognizer.store(enrollment, **kept)
+                self._publish("enrolled", enrollment.identity)
+            config = None if self._config is None else self._config()
+            return enrolled_response(enrollment, recognizer, config, self._width_px)
 
         accept_no_rate = request.accept_no_rate
         if request.image is not None:
@@ -182,6 +197,7 @@ class Requests:
             "needs_enrollment": not any(self._recognizer.people.comparable(t) for t in person.templates),
             "old_template": person.identity.identity_id in self._recognizer.people.old,
             "no_rate": person.identity.identity_id in self._recognizer.people.no_rate,
+            "ignored": self._records is not None and person.identity.identity_id in self._records.ignored,
         }
 
     def _show(self, request: rq.Show) -> rs.PersonDetails:
@@ -202,6 +218,11 @@ class Requests:
         self._publish("forgotten", identity)
         return rs.Forgotten(identity=identity.identity_id, name=identity.name)
 
+    def _merge(self, request: rq.Merge) -> rs.Merged:
+        response, removed = merged(self._recognizer, request)
+        self._publish("forgotten", removed)
+        return response
+
     def _check(self, _: rq.Check) -> rs.Checked:
         people = [self._summary(p) for p in self._people()]
         stale = [p["identity"] for p in people if p["needs_enrollment"]]
@@ -215,11 +236,11 @@ class Requests:
             self._emit(event)
         return rs.DoorReset(visits=visits, threshold=round(self._recognizer.threshold.value, 4))
 
-    def _reset_adaptation(self, _: rq.ResetAdaptation) -> AdaptationReset:
+    def _reset_adaptation(self, _: rq.ResetAdaptation) -> rs.AdaptationReset:
         visits, events = site.reset(self._recognizer, self._door)
         for event in events:
             self._emit(event)
-        return AdaptationReset(visits=visits)
+        return rs.AdaptationReset(visits=visits)
 
     def _export(self, _: rq.Export) -> rs.Exported:
         return rs.Exported(document=to_document(self._recognizer.people.gallery))
@@ -244,13 +265,11 @@ class Requests:
     # ---- comparing a picture
 
     def _verify(self, request: rq.Verify, frame: Frame) -> rs.Compared:
-        found = self._recognizer.verify(request.name, frame)
-        return rs.Compared(**comparison(found))
+        return rs.Compared(**comparison(self._recognizer.verify(request.name, frame)))
 
     def _identify(self, frame: Frame) -> rs.Identified:
         found = self._recognizer.identify_one(frame)
-        foreign = self._recognizer.references.foreign
-        return rs.Identified(**comparison(found), templates_of_another_encoder=foreign)
+        return rs.Identified(**comparison(found), templates_of_another_encoder=self._recognizer.references.foreign)
 
     # ---- the device
 
@@ -262,13 +281,12 @@ class Requests:
     def _confirm(self, request: rq.Confirm) -> rs.Confirmed:
         if self._confirm_now is None:
             raise ControlError(*NO_DAEMON)
-        identity = self._recognizer.people.gallery.lookup(request.name)
-        return self._confirm_now(identity, request.by)
+        return self._confirm_now(self._recognizer.people.gallery.lookup(request.name), request.by)
 
     def _explain(self, request: rq.Explain) -> rs.Explained:
-        if self._journal is None:
-            raise ControlError("no track records are kept here", "ask the running daemon; see decision.explain_tracks")
-        return rs.Explained(**self._journal.report(request.last_s, request.event_id))
+        if self._records is None or self._records.journal is None:
+            raise ControlError(*NO_RECORDS)
+        return rs.Explained(**self._records.journal.report(request.last_s, request.event_id))
 
     def _pause(self, paused: bool) -> rs.Paused:
         if self._set_paused is None:

@@ -11,6 +11,7 @@ from edge_oneshot.control.protocol import PendingRequest
 from edge_oneshot.control.responses import Viewed
 from edge_oneshot.errors import ControlError
 from edge_oneshot.types import DecisionKind, Frame, Observation
+from edge_oneshot.vision.hints import hint
 
 WIDTH_PX = 800
 QUALITY = 70
@@ -32,16 +33,24 @@ class Views:
         self._waiting.append((pending, timeout_s, time.monotonic_ns() + round(timeout_s * 1e9)))
 
     def show(
-        self, frame: Frame | None, observations: Sequence[Observation], names: Mapping[str, str], state: str
+        self,
+        frame: Frame | None,
+        observations: Sequence[Observation],
+        names: Mapping[str, str],
+        state: str,
+        said: str = "",
     ) -> None:
-        """Answer the requests that wait. frame: None, if there is no new one. names: identity -> name."""
+        """Answer the requests that wait. frame: None, if there is no new one. names: identity -> name.
+
+        said: the hint of the enrollment that uses the camera.
+        """
         waiting = [] if frame is None else [pending for pending, _, _ in self._waiting if not pending.abandoned]
         if frame is None or not waiting:
             return
         self._waiting.clear()
         faces = [_face(o, names) for o in observations if o.sample.face is not None]
         jpeg = to_jpeg(frame.pixels, QUALITY, WIDTH_PX)
-        viewed = Viewed(size=list(frame.size), state=state, faces=faces, jpeg=jpeg)
+        viewed = Viewed(size=list(frame.size), state=state, faces=faces, jpeg=jpeg, hint=said)
         for pending in waiting:
             pending.finish(viewed)
 
@@ -76,4 +85,5 @@ def _face(observation: Observation, names: Mapping[str, str]) -> ViewedFace:
         threshold=round(decision.threshold, 4),
         faults=[f.message for f in sample.faults],
         to_enroll=[f.message for f in sample.reference_faults],
+        hint=hint(sample.faults or sample.reference_faults),
     )

@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime
+from pathlib import Path
 
 import numpy as np
 
@@ -18,6 +19,7 @@ from edge_oneshot.mqtt.payloads import Health
 from edge_oneshot.recognition.recognizer import Recognizer
 from edge_oneshot.service import site, system
 from edge_oneshot.service.reporter import Reporter
+from edge_oneshot.service.trends import Trends, measure
 from edge_oneshot.types import DoorReport
 
 FPS_WINDOW = 100  # frames
@@ -46,7 +48,8 @@ class StageTimes:
 class Vitals:
     """Belongs to the loop's thread."""
 
-    def __init__(self) -> None:
+    def __init__(self, state_dir: Path) -> None:
+        self._trends = Trends(lambda: measure(state_dir))
         # The loop counts its frames here, and appends the capture time (ns) and the seconds per stage of each.
         self.frames = 0
         self.processed: deque[tuple[int, dict[str, float]]] = deque(maxlen=KEPT)
@@ -109,6 +112,7 @@ class Vitals:
                 "outbox": 0 if outbox is None else outbox.set_aside,
                 **set_aside,
             },
+            trends=self._trends.update(now_ns, 0 if outbox is None else outbox.depth),
         )
 
     def status(
@@ -129,6 +133,7 @@ class Vitals:
             "target_fpir": threshold.target_fpir,
             "rate": threshold.rate.message(),
             "threshold_extrapolated": threshold.extrapolated,
+            "sealed": recognizer.people.gallery.sealed,
             "old_templates": len(recognizer.people.old),
         }
         return from_json(StatusReport, fields, "status", strict=False)

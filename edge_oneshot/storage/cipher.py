@@ -11,6 +11,7 @@ import hashlib
 import hmac
 import os
 import secrets
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -31,8 +32,7 @@ class Cipher:
         """key: 32 random bytes. Raises ConfigError if the `cryptography` package is absent."""
         if len(key) != KEY_BYTES:
             raise ValueError(f"expected a key of {KEY_BYTES} bytes, got {len(key)}")
-        self._key = key
-        self._mac = _derive(key, b"edge-oneshot pseudonyms")
+        self._key, self._mac = key, b""  # the second is derived when it is needed
         self._gcm = _aesgcm()(_derive(key, b"edge-oneshot AES-256-GCM"))
 
     def __repr__(self) -> str:
@@ -52,15 +52,21 @@ class Cipher:
         nonce = secrets.token_bytes(_NONCE)
         return _FORMAT + nonce + bytes(self._gcm.encrypt(nonce, data, _join(about)))
 
+    def encrypt_alike(self, data: bytes, *about: str) -> bytes:
+        """As `encrypt`, but equal data and `about` give equal results, which can be searched for.
+
+        The nonce is an authenticator of both (a synthetic one, as in RFC 5297), so that no other data has the same.
+        """
+        nonce = self.authenticator(data, "nonce", *about)[:_NONCE]
+        return _FORMAT + nonce + bytes(self._gcm.encrypt(nonce, data, _join(about)))
+
     def decrypt(self, sealed: bytes, *about: str) -> bytes:
         """What `encrypt` was given. Raises ValueError if it was changed, or has another key or another `about`."""
-        from cryptography.exceptions import InvalidTag
-
         if not isinstance(sealed, bytes) or sealed[:1] != _FORMAT or len(sealed) < 1 + _NONCE + _TAG:
             raise ValueError("expected sealed data, got something else")
         try:
             return bytes(self._gcm.decrypt(sealed[1 : 1 + _NONCE], sealed[1 + _NONCE :], _join(about)))
-        except InvalidTag:
+        except _invalid_tag():
             raise ValueError("its seal is broken: it was changed or moved, or sealed with another key") from None
 
     def pseudonym(self, text: str, use: str) -> str:
@@ -69,7 +75,9 @@ class Cipher:
 
     def authenticator(self, data: bytes, *about: str) -> bytes:
         """32 bytes that only a holder of the key can compute (HMAC-SHA256, RFC 2104)."""
-        return hmac.new(self._mac, _join(about) + data, hashlib.sha256).digest()
+        if not self._mac:
+            self._mac = _derive(self._key, b"edge-oneshot pseudonyms")
+        return hmac.digest(self._mac, _join(about) + data, "sha256")
 
 
 def new_key() -> bytes:
@@ -79,7 +87,11 @@ def new_key() -> bytes:
 
 def write_key(path: Path, key: bytes) -> None:
     """Write a new key file, mode 0600, and wait until the disk has it. Raises OSError; FileExistsError if there is one."""
-    text = f"{_KIND}:{base64.urlsafe_b64encode(key).decode()}\n"
+    write_text(path, f"{_KIND}:{base64.urlsafe_b64encode(key).decode()}\n")
+
+
+def write_text(path: Path, text: str) -> None:
+    """As `write_key`, for the text of another kind of key."""
     with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
         file.write(text)
         file.flush()
@@ -109,18 +121,43 @@ def read_key(path: Path) -> bytes:
     return key
 
 
+def key_from(secret: bytes, use: str) -> bytes:
+    """The key of one use of a shared secret (HKDF-SHA256)."""
+    return _derive(secret, use.encode())
+
+
+def x25519(private: bytes, other: bytes | None) -> tuple[bytes, bytes]:
+    """(own public key, secret shared with the owner of the public key `other`), 32 bytes each (RFC 7748).
+
+    private: 32 random bytes. other: None: no secret. Raises ValueError for a public key with which every secret is zero.
+    """
+    _aesgcm()
+    from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
+
+    key = X25519PrivateKey.from_private_bytes(private)
+    shared = b"" if other is None else key.exchange(X25519PublicKey.from_public_bytes(other))
+    return key.public_key().public_bytes_raw(), shared
+
+
 def _derive(key: bytes, use: bytes) -> bytes:
     """HKDF-SHA256 (RFC 5869) with an empty salt, one block: the input is a random key already."""
-    extracted = hmac.new(bytes(32), key, hashlib.sha256).digest()
-    return hmac.new(extracted, use + b"\x01", hashlib.sha256).digest()
+    return hmac.digest(hmac.digest(bytes(32), key, "sha256"), use + b"\x01", "sha256")
 
 
 def _join(about: tuple[str, ...]) -> bytes:
     """The parts with their lengths, so that ("ab", "c") differs from ("a", "bc")."""
     parts = [part.encode() for part in about]
-    return b"".join(len(part).to_bytes(4, "big") + part for part in parts)
+    return b"".join([len(part).to_bytes(4, "big") + part for part in parts])
 
 
+@cache
+def _invalid_tag() -> type[Exception]:
+    from cryptography.exceptions import InvalidTag
+
+    return InvalidTag
+
+
+@cache
 def _aesgcm() -> Any:
     try:
         from cryptography.hazmat.primitives.ciphers.aead import AESGCM

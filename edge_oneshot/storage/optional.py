@@ -12,24 +12,27 @@ from typing import TypeVar
 from edge_oneshot.errors import StorageError, UnusableFile
 from edge_oneshot.storage import disk
 from edge_oneshot.storage.database import Database, Row, Schema, Value
+from edge_oneshot.storage.keys import NO_KEYS, Keys
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 _SIDES = ("-wal", "-shm", "-journal")
+STATES = ("damaged", "newer", "foreign", "sealed", "plain")  # UnusableFile.state of what is moved aside
 KEPT_ASIDE = 3  # files that are moved aside from one path and kept
 
 
 class OptionalDatabase:
     """A database that the daemon can work without. Safe to use from several threads.
 
-    A failure is logged once and kept in `fault`. A damaged or newer file is moved aside, and a new one is begun.
+    A failure is logged once and kept in `fault`. A file that is damaged, newer, or sealed with
+    another key is moved aside, and a new one is begun.
     """
 
-    def __init__(self, path: Path, schema: Schema, consequence: str) -> None:
-        """consequence: what a failure means, for the log. The file is opened by the first `run`."""
+    def __init__(self, path: Path, schema: Schema, consequence: str, keys: Keys = NO_KEYS) -> None:
+        """consequence: what a failure means, for the log. keys: as in Database. The file is opened by the first `run`."""
         self.path, self.lock, self.fault, self.closed = path, threading.RLock(), "", False
-        self._schema, self._consequence = schema, consequence
+        self._schema, self._consequence, self._keys = schema, consequence, keys
         self._db: Database | None = None
 
     def require_permission(self) -> None:
@@ -85,11 +88,11 @@ class OptionalDatabase:
         for attempt in (1, 2):
             try:
                 if self._db is None:
-                    self._db = Database(self.path, self._schema, any_thread=True)
+                    self._db = Database(self.path, self._schema, any_thread=True, keys=self._keys)
                 return work(self._db)
             except UnusableFile as e:
                 self._disconnect()
-                if attempt == 2:
+                if attempt == 2 or e.state == "key":  # the key may come back
                     raise
                 try:
                     aside = move_aside(self.path, e.state)
@@ -118,7 +121,7 @@ def move_aside(path: Path, state: str) -> Path:
 
 def moved_aside(path: Path) -> list[Path]:
     """The files that were moved aside from `path`, the oldest first, each with its side files."""
-    found = [p for state in ("damaged", "newer", "foreign") for p in path.parent.glob(f"{path.name}.{state}-*")]
+    found = [p for state in STATES for p in path.parent.glob(f"{path.name}.{state}-*")]
     return sorted((p for p in found if not p.name.endswith(_SIDES)), key=lambda p: p.name.rpartition("-")[2])
 
 

@@ -35,7 +35,7 @@ UNREADABLE = (ValueError, TypeError, LookupError, ArithmeticError, AttributeErro
 
 
 @dataclass(frozen=True, slots=True)
-class Seal:
+class Checksum:
     """A step of a schema: each row of `table` has a checksum from here on."""
 
     table: str
@@ -52,26 +52,28 @@ class Count:
 class Table:
     """columns: without the checksum. types: of all columns. key: the columns that identify a row.
 
-    sealed: whether its rows have a checksum, and are counted.
+    checked: whether its rows have a checksum, and are counted.
     """
 
     name: str
     columns: tuple[str, ...]
     types: tuple[str, ...]
     key: tuple[str, ...]
-    sealed: bool
+    checked: bool
 
     def digest_of(self, row: str = "") -> str:
         """The SQL expression of a row's checksum. row: "NEW." in a trigger."""
         # As bytes: SQLite gives a function no text that is not UTF-8.
-        values = [f"iif(typeof({c}) = 'text', CAST({c} AS BLOB), {c})" for c in (row + _name(c) for c in self.columns)]
+        values = [
+            f"iif(typeof({c}) = 'text', CAST({c} AS BLOB), {c})" for c in (row + sql_name(c) for c in self.columns)
+        ]
         return f"row_digest({', '.join((_text(self.name), *values))})"
 
     def triggers(self) -> list[str]:
         """Statements that keep the checksums and the count of this table for one connection."""
-        same = " AND ".join(f"{_name(k)} = NEW.{_name(k)}" for k in self.key)
-        columns = ", ".join(map(_name, self.columns))
-        seal = f"UPDATE {_name(self.name)} SET {DIGEST} = {self.digest_of('NEW.')} WHERE {same}"
+        same = " AND ".join(f"{sql_name(k)} = NEW.{sql_name(k)}" for k in self.key)
+        columns = ", ".join(map(sql_name, self.columns))
+        seal = f"UPDATE {sql_name(self.name)} SET {DIGEST} = {self.digest_of('NEW.')} WHERE {same}"
         more, less = (
             f"UPDATE {COUNTS} SET rows = rows {by} 1, seal = row_digest('{COUNTS}', name, rows {by} 1) "
             f"WHERE name = {_text(self.name)}"
@@ -79,8 +81,8 @@ class Table:
         )
         events = (("INSERT", f"{seal}; {more}"), (f"UPDATE OF {columns}", seal), ("DELETE", less))
         return [
-            f"CREATE TEMP TRIGGER IF NOT EXISTS {_name(f'{self.name}_{event[:6]}')} "
-            f"AFTER {event} ON main.{_name(self.name)} BEGIN {work}; END"
+            f"CREATE TEMP TRIGGER IF NOT EXISTS {sql_name(f'{self.name}_{event[:6]}')} "
+            f"AFTER {event} ON main.{sql_name(self.name)} BEGIN {work}; END"
             for event, work in events
         ]
 
@@ -103,18 +105,36 @@ class Rows(ABC):
     @abstractmethod
     def together(self) -> AbstractContextManager[None]: ...
 
-    def read(self, table: str, parse: Callable[[Row], T], clause: str = "", values: Sequence[Value] = ()) -> list[T]:
+    @abstractmethod
+    def snapshot(self) -> AbstractContextManager[None]: ...
+
+    @abstractmethod
+    def digest(self, *values: object) -> bytes: ...
+
+    @abstractmethod
+    def hide(self, text: str, *about: str) -> str: ...
+
+    def read(
+        self,
+        table: str,
+        parse: Callable[[Row], T],
+        clause: str = "",
+        values: Sequence[Value] = (),
+        *,
+        proven: bool = False,
+    ) -> list[T]:
         """`parse` of each row, given all columns in the order of the table. clause: WHERE, ORDER BY, LIMIT.
 
         A row with a wrong checksum, or that `parse` refuses (one of UNREADABLE), is set aside and is not in the result.
+        proven: `parse` itself refuses a row that was changed, so the checksum is not computed.
         """
         about = self.tables[table]
-        columns = [*about.columns, *about.key, *([DIGEST] if about.sealed else [])]
+        columns = [*about.columns, *about.key, *([DIGEST] if about.checked else [])]
         found, width = [], len(about.columns)
-        for row in self.rows(f"SELECT {', '.join(map(_name, columns))} FROM {_name(table)} {clause}", values):
+        for row in self.rows(f"SELECT {', '.join(map(sql_name, columns))} FROM {sql_name(table)} {clause}", values):
             content, key = row[:width], row[width : width + len(about.key)]
             try:
-                if about.sealed and row[-1] != row_digest(table, *content):
+                if about.checked and not proven and row[-1] != self.digest(table, *content):
                     raise ValueError("its checksum is wrong: it is damaged, or another program has written it")
                 found.append(parse(content))
             except UNREADABLE as e:
@@ -124,7 +144,7 @@ class Rows(ABC):
     def verify(self) -> None:
         """Set aside every row whose checksum is wrong, and note that rows are missing."""
         for name, table in self.tables.items():
-            if table.sealed:
+            if table.checked:
                 expected, got = self._counts(name)
                 before = self.count_set_aside()
                 self.read(name, lambda row: None)
@@ -138,7 +158,7 @@ class Rows(ABC):
     def _counts(self, table: str) -> tuple[int | None, int]:
         """How many rows the file should have, None if it does not say, and how many it has."""
         sealed = f"SELECT rows FROM {COUNTS} WHERE name = ? AND seal = row_digest('{COUNTS}', name, rows)"
-        ((expected, got),) = self.rows(f"SELECT ({sealed}), count(*) FROM {_name(table)}", (table,))
+        ((expected, got),) = self.rows(f"SELECT ({sealed}), count(*) FROM {sql_name(table)}", (table,))
         return expected, got
 
     def _correct_count(self, table: str, note: str) -> None:
@@ -186,16 +206,16 @@ class Rows(ABC):
 
     def _move(self, about: Table, key: Sequence[Any], reason: str) -> int:
         self._make_set_aside()
-        content = " || ', ' || ".join(f"quote({_name(column)})" for column in about.columns)
+        content = " || ', ' || ".join(f"quote({sql_name(column)})" for column in about.columns)
         # A text that is not UTF-8 was read as bytes.
-        same = " AND ".join(f"{_name(k)} = CAST(? AS TEXT)" if isinstance(v, bytes) else f"{_name(k)} = ?"
+        same = " AND ".join(f"{sql_name(k)} = CAST(? AS TEXT)" if isinstance(v, bytes) else f"{sql_name(k)} = ?"
                             for k, v in zip(about.key, key, strict=True))  # fmt: skip
         moved = self.execute(
             f"INSERT INTO set_aside (source, content, reason, at) SELECT ?, {content}, ?, ? "
-            f"FROM {_name(about.name)} WHERE {same}",
-            (about.name, reason, _now(), *key),
+            f"FROM {sql_name(about.name)} WHERE {same}",
+            (about.name, self.hide(reason, "set_aside", "reason"), _now(), *key),
         )
-        self.execute(f"DELETE FROM {_name(about.name)} WHERE {same}", tuple(key))
+        self.execute(f"DELETE FROM {sql_name(about.name)} WHERE {same}", tuple(key))
         self.execute("DELETE FROM set_aside WHERE id <= (SELECT max(id) FROM set_aside) - ?", (MAX_SET_ASIDE,))
         return moved
 
@@ -231,7 +251,7 @@ def count_again(table: str) -> str:
     """The statement that stores how many rows the table has, with a checksum of the number itself."""
     return (
         f"INSERT OR REPLACE INTO {COUNTS} (name, rows, seal) SELECT name, n, row_digest('{COUNTS}', name, n) "
-        f"FROM (SELECT {_text(table)} AS name, count(*) AS n FROM {_name(table)})"
+        f"FROM (SELECT {_text(table)} AS name, count(*) AS n FROM {sql_name(table)})"
     )
 
 
@@ -240,9 +260,12 @@ def fold(text: bytes) -> str:
     return text.decode(errors="replace").casefold()
 
 
-def row_digest(*values: object) -> bytes:
-    """Checksum of the values of a row, types included: BLAKE2b, 8 bytes. It finds accidents, and rows of other programs."""
-    digest = hashlib.blake2b(digest_size=8)
+def row_digest(*values: object, key: bytes = b"") -> bytes:
+    """Checksum of the values of a row, types included: BLAKE2b, 8 bytes. It finds accidents, and rows of other programs.
+
+    key: of a sealed file; then it is a message authentication code of 16 bytes (RFC 7693, keyed).
+    """
+    digest = hashlib.blake2b(key=key, digest_size=16 if key else 8)
     for value in values:
         if isinstance(value, float):
             kind, data = "f", struct.pack("<d", value)
@@ -260,7 +283,7 @@ def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
-def _name(name: str) -> str:
+def sql_name(name: str) -> str:
     return name if name == "rowid" else '"' + name.replace('"', '""') + '"'
 
 

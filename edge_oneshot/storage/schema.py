@@ -8,7 +8,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from functools import cache
 
-from edge_oneshot.storage.rows import COUNTS, DIGEST, Count, Seal, Table, count_again, row_digest
+from edge_oneshot.storage.rows import COUNTS, DIGEST, Checksum, Count, Table, count_again, row_digest
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,23 +19,27 @@ class Schema:
     file without a mark is of this kind if it has this table. steps: statements that lead from one version to the next;
     `user_version` counts the steps that a file has had. Never edit a released step, append one. damage_hint: what to do
     about a file that was shown to be damaged. wal, synchronous: as SQLite's pragmas. Deleted bytes are overwritten.
+    whole: whether a sealed file of this kind authenticates all of its rows together (storage/sealed.py).
+    private: (table, column) of what `Database.hide` has written, so that the file can be given another key.
     """
 
     kind: str
     application_id: int
     table: str
-    steps: tuple[tuple[str | Seal | Count, ...], ...]
+    steps: tuple[tuple[str | Checksum | Count, ...], ...]
     damage_hint: str
     busy_timeout_s: float
     wal: bool = True
     synchronous: str = "FULL"
+    whole: bool = False
+    private: tuple[tuple[str, str], ...] = ()
 
 
-def run_step(db: sqlite3.Connection, step: Sequence[str | Seal | Count]) -> None:
+def run_step(db: sqlite3.Connection, step: Sequence[str | Checksum | Count]) -> None:
     for statement in step:
         if isinstance(statement, str):
             db.execute(statement)
-        elif isinstance(statement, Seal):
+        elif isinstance(statement, Checksum):
             db.execute(f'ALTER TABLE "{statement.table}" ADD COLUMN {DIGEST} BLOB')
             db.execute(f'UPDATE "{statement.table}" SET {DIGEST} = {tables_of(db)[statement.table].digest_of()}')
         else:
@@ -60,13 +64,13 @@ def tables_of(db: sqlite3.Connection) -> dict[str, Table]:
             columns=tuple(c for c in columns if c != DIGEST),
             types=tuple(kind for _, _, kind in about),
             key=tuple(column for column, pk, _ in about if pk) if without_rowid else ("rowid",),
-            sealed=DIGEST in columns,
+            checked=DIGEST in columns,
         )
     return found
 
 
 def columns_of(tables: dict[str, Table]) -> dict[str, tuple[object, ...]]:
-    return {name: (table.columns, table.types, table.sealed) for name, table in tables.items()}
+    return {name: (table.columns, table.types, table.checked) for name, table in tables.items()}
 
 
 def foreign(db: sqlite3.Connection, schema: Schema) -> list[str]:

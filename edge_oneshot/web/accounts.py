@@ -1,4 +1,4 @@
-"""Who may use the page: accounts with a role and a password, and the one-time code that creates an account.
+"""Who may use the page: accounts with a role and a password, the one-time code that creates an account, and tokens of programs.
 
 They are in one JSON file with mode 0600, which is replaced at each change. The page and `edge-oneshot web pair` both write it,
 under a lock.
@@ -26,6 +26,8 @@ from edge_oneshot.web.faults import FormError
 
 Role = Literal["viewer", "owner"]
 ROLES: tuple[Role, ...] = ("viewer", "owner")  # an owner may do what a viewer may
+Scope = Literal["api", "metrics"]
+SCOPES: tuple[Scope, ...] = ("api", "metrics")
 ALPHABET = "23456789ABCDEFGHJKMNPQRSTUVWXYZ"  # without characters that look alike
 CODE_LENGTH = 8  # 40 bits
 CODE_S = 600.0
@@ -43,6 +45,14 @@ class Account:
     name: str
     role: Role
     stamp: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Token:
+    """Lets a program use /api/. scope: api for everything there, metrics for /metrics alone."""
+
+    name: str
+    scope: Scope
 
 
 class Accounts:
@@ -68,6 +78,23 @@ class Accounts:
         stored = entry or {"salt": "00" * 16, "hash": "", **COST}
         right = hmac.compare_digest(_hash(password, stored), stored["hash"])
         return _account(name.strip().lower(), entry) if right and entry else None
+
+    def browser_token(self, name: str) -> str:
+        """What a browser keeps that has logged in to this account. A new password makes another."""
+        stored = bytes.fromhex(self._read()["accounts"][name]["hash"])
+        return hmac.new(stored, f"browser of {name}".encode(), "sha256").hexdigest()
+
+    def knows(self, name: str, token: str) -> bool:
+        """Whether a browser with this token has logged in to the account before."""
+        return name in self._read()["accounts"] and hmac.compare_digest(self.browser_token(name), token)
+
+    @property
+    def code_s(self) -> float:
+        """Seconds for which the pairing code is still valid; 0 if there is none."""
+        pairing = self._read().get("pairing")
+        if pairing is None or pairing["tries"] >= CODE_TRIES:
+            return 0.0
+        return max(0.0, min(CODE_S, float(pairing["until"]) - time.time()))
 
     # ---- changes
 
@@ -112,6 +139,39 @@ class Accounts:
             if data["accounts"][name]["role"] == "owner" and not others:
                 raise FormError("account.last_owner", "account")
             del data["accounts"][name]
+
+    # ---- tokens of programs
+
+    @property
+    def tokens(self) -> list[Token]:
+        return [Token(name=name, scope=entry["scope"]) for name, entry in sorted(self._tokens().items())]
+
+    def new_token(self, name: str, scope: Scope) -> str:
+        """A token for a program, 256 random bits; it is shown once. Raises FormError for a name in use."""
+        if not _NAME.fullmatch(name):
+            raise FormError("token.wrong_name", "name")
+        secret = "eo_" + secrets.token_urlsafe(32)
+        with self._changed() as data:
+            if name in (tokens := data.setdefault("tokens", {})):
+                raise FormError("token.name_taken", "name")
+            tokens[name] = {"hash": _digest(secret), "scope": scope}
+        return secret
+
+    def token(self, secret: str) -> Token | None:
+        """The token with this secret. So many random bits need no slow hash."""
+        digest = hashlib.sha256(secret.encode("utf-8", "surrogateescape")).hexdigest()
+        found = [n for n, entry in self._tokens().items() if hmac.compare_digest(entry["hash"], digest)]
+        return next((t for t in self.tokens if t.name in found), None)
+
+    def revoke(self, name: str) -> None:
+        """Raises FormError for an unknown token."""
+        with self._changed() as data:
+            if data.get("tokens", {}).pop(name, None) is None:
+                raise FormError("token.unknown", "name")
+
+    def _tokens(self) -> dict[str, Any]:
+        found: dict[str, Any] = self._read().get("tokens", {})
+        return found
 
     # ---- the file
 

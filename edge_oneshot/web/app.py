@@ -14,6 +14,7 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from edge_oneshot.web import api
 from edge_oneshot.web.call import Call, _sign_in, route
 from edge_oneshot.web.faults import FormError
 from edge_oneshot.web.pages import account, device, enroll, entry, live, people, visits
@@ -55,9 +56,16 @@ def routes() -> list[Route]:
         route("/enroll/discard", enroll.do_discard, "owner", post=True),
         route("/people/{identity}", people.show_one, "viewer"),
         route("/people/{identity}/rename", people.do_rename, "owner", post=True),
+        route("/people/{identity}/merge", people.do_merge, "owner", post=True),
+        route("/people/{identity}/ignore", people.do_ignore, "owner", post=True),
         route("/people/{identity}/remove", people.remove, "owner"),
         route("/people/{identity}/remove", people.do_remove, "owner", post=True),
         route("/visits", visits.show, "viewer"),
+        route("/visits/rates", visits.rates, "viewer"),
+        route("/visits/picture", visits.picture, "viewer"),
+        route("/visits/label", visits.do_label, "owner", post=True),
+        route("/visits/enroll", visits.do_enroll, "owner", post=True),
+        route("/visits/erase", visits.do_erase, "owner", post=True),
         route("/device", device.show, "viewer"),
         route("/device/log", device.log_tail, "owner"),
         route("/device/configuration", device.configuration, "owner"),
@@ -67,6 +75,7 @@ def routes() -> list[Route]:
         route("/account/sessions", account.do_end_sessions, "viewer", post=True),
         route("/account/invite", account.do_invite, "owner", post=True),
         route("/account/remove", account.do_remove, "owner", post=True),
+        *api.routes(),
         Route("/static/{name}", static, methods=["GET"]),
     ]
 
@@ -87,12 +96,19 @@ def make_app(site: Site) -> ASGIApp:
 
 async def _http_fault(request: Request, error: Exception) -> Response:
     status = error.status_code if isinstance(error, HTTPException) else 500
-    return _fault_page(request, "fault.not_found" if status == 404 else "fault.method", status)
+    if api.serves(request):
+        response = api.refuse(status, "no such address" if status == 404 else "this method is not allowed here")
+    else:
+        response = _fault_page(request, "fault.not_found" if status == 404 else "fault.method", status)
+    response.headers.update(getattr(error, "headers", None) or {})  # Allow, with 405
+    return response
 
 
 async def _defect(request: Request, error: Exception) -> Response:
     """A defect of the page itself: the log gets the details, the browser does not."""
     log.error("%s %s failed", request.method, request.url.path, exc_info=error)
+    if api.serves(request):
+        return api.refuse(500, "the page has a defect; its log has the details")
     return _fault_page(request, "fault.defect", 500)
 
 

@@ -23,7 +23,7 @@ MAX_BYTES = 1_000_000  # then the file becomes audit.log.1, and the one before i
 class Audit:
     def __init__(self, path: Path) -> None:
         self.path, self._lock = path, threading.Lock()
-        self._refused: dict[tuple[str, str], float] = {}  # (account, about) -> time of the last entry
+        self._latest: dict[tuple[str, str, str], float] = {}  # (what, account, about) -> time of the last entry
 
     def add(self, what: str, account: str, address: str, about: str = "") -> None:
         """what: a fixed word. about: the person or account that it concerns. A disk that fails is logged, no more."""
@@ -41,10 +41,14 @@ class Audit:
 
     def refused(self, account: str, address: str, about: str) -> None:
         """Add a refusal, the same one once a minute: an account cannot push other entries out."""
-        now, key = time.monotonic(), (account, about)
-        if now - self._refused.get(key, -SAME_S) >= SAME_S:
-            self._refused[key] = now
-            self.add("refused", account, address, about)
+        self.seldom("refused", account, address, about)
+
+    def seldom(self, what: str, account: str, address: str, about: str) -> None:
+        """`add`, the same once a minute."""
+        now, key = time.monotonic(), (what, account, about)
+        if now - self._latest.get(key, -SAME_S) >= SAME_S:
+            self._latest[key] = now
+            self.add(what, account, address, about)
 
     def last(self, count: int) -> list[dict[str, Any]]:
         """The newest entries, newest first."""

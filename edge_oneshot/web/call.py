@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hmac
+import ipaddress
 import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -31,6 +32,7 @@ MAX_FORM = 20_000  # of a form without a file
 FORM_S, MIN_BYTES_PER_S = 10.0, 100_000  # the time for a body; a slower browser is refused
 MultiPartParser.spool_max_size = MAX_BODY  # an upload stays in memory: no picture is written to a disk
 FORM_COOKIE = "form"
+KNOWN_S = 365 * 86400.0  # for which a browser keeps the token that says that it has logged in before
 Need = Literal["anyone", "viewer", "owner"]
 
 
@@ -62,6 +64,19 @@ class Call:
     @property
     def address(self) -> str:
         return "" if self.request.client is None else self.request.client.host
+
+    @property
+    def network(self) -> str:
+        """The address, for limits: of IPv6 the first 64 bits, since one device has as many addresses as it wants."""
+        try:
+            address = ipaddress.ip_address(self.address)
+        except ValueError:
+            return self.address
+        if isinstance(address, ipaddress.IPv6Address):
+            if address.ipv4_mapped is not None:
+                return str(address.ipv4_mapped)
+            return str(ipaddress.ip_network((address, 64), strict=False))
+        return str(address)
 
     def query(self, name: str) -> str:
         return self.request.query_params.get(name, "")[:200]

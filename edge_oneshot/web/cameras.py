@@ -6,19 +6,20 @@ import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from edge_oneshot.config import Config
 from edge_oneshot.control import requests as rq
 from edge_oneshot.control.client import ask
 from edge_oneshot.control.requests import Request
 from edge_oneshot.control.responses import Viewed
+from edge_oneshot.control.review import VisitList
 from edge_oneshot.errors import ControlError
 
 R = TypeVar("R")
 QUICK_S = 10.0  # for requests that the loop answers at once
 PICTURE_S = 60.0  # for those whose picture is decoded first
-TRACKS_S = 5.0  # for this long the records of tracks are reused
+VISITS_S = 5.0  # for this long the list of visits is reused
 FRAME_S = 0.2  # at most five frames a second, whatever the number of browsers
 
 
@@ -32,7 +33,7 @@ class Camera:
     def __init__(self, config: Config) -> None:
         self.config, self.slug = config, config.instance
         self.name = config.device.name or (config.instance if config.instance != "default" else config.camera.name)
-        self._tracks: tuple[float, list[Any]] = (0.0, [])
+        self._visits: tuple[float, VisitList | None] = (0.0, None)
         self._viewed: tuple[float, Viewed | None] = (0.0, None)
         self._looking, self._reading = threading.Lock(), threading.Lock()
 
@@ -53,14 +54,19 @@ class Camera:
             return f"sudo systemctl start {self.unit}"
         return f"edge-oneshot {f'--config {self.config.path} ' if self.config.path else ''}run"
 
-    def tracks(self) -> list[Any]:
-        """The records of `explain`, oldest first. The daemon is asked at most every few seconds."""
+    def visits(self) -> VisitList:
+        """The recorded visits. The daemon is asked at most every few seconds."""
         with self._reading:
-            at, tracks = self._tracks
-            if time.monotonic() - at > TRACKS_S:
-                tracks = self.ask(rq.Explain()).tracks
-                self._tracks = time.monotonic(), tracks
-            return tracks
+            at, visits = self._visits
+            if visits is None or time.monotonic() - at > VISITS_S:
+                visits = self.ask(rq.Visits())
+                self._visits = time.monotonic(), visits
+            return visits
+
+    def visits_changed(self) -> None:
+        """Ask the daemon at the next `visits`."""
+        with self._reading:
+            self._visits = 0.0, None
 
     def view(self) -> Viewed:
         """The newest frame. All browsers share one request to the daemon."""

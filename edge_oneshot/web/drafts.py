@@ -14,12 +14,13 @@ SIGNS = {b"\xff\xd8\xff": "image/jpeg", b"\x89PNG": "image/png", b"RIFF": "image
 
 @dataclass(slots=True, kw_only=True)
 class Draft:
-    """account: whose it is. way: new, add or replace."""
+    """account: whose it is. way: new, add or replace. identity: of the person who gets the template; "" for a new one."""
 
     account: str
     name: str
     way: str
     picture: bytes
+    identity: str = ""
     accept_no_rate: bool = False
     token: str = field(default_factory=lambda: secrets.token_urlsafe(16))
     at: float = field(default_factory=time.monotonic)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import socket
 import subprocess
 from collections.abc import Callable, Sequence
@@ -60,13 +61,14 @@ def serve(configs: Sequence[Config], listen: Listen, say: Callable[[str], None])
         audit=Audit(folder / "audit.log"),
         hosts=host_names((*listen.names, listen.host, *_addresses(listen.host))),
         secure=listen.tls or listen.proxy,
+        proxy=listen.proxy,
     )
     opened = _bind(listen)
     scheme = "https" if listen.tls else "http"
     host = f"[{listen.host}]" if ":" in listen.host else listen.host
     say(f"the page: {scheme}://{host}:{opened.getsockname()[1]}/")
     if not accounts.all:
-        say(f"pairing code, valid for 10 minutes: {accounts.new_code('owner')}")
+        say(first_code(accounts))
     config = uvicorn.Config(
         make_app(site),
         log_config=None,
@@ -86,6 +88,13 @@ def serve(configs: Sequence[Config], listen: Listen, say: Callable[[str], None])
         ssl_keyfile=key,
     )
     uvicorn.Server(config).run(sockets=[opened])
+
+
+def first_code(accounts: Accounts) -> str:
+    """The line about the code of a first start. A code that was printed before stays valid, and cannot be printed again."""
+    if minutes := round(accounts.code_s / 60):
+        return f"the pairing code that was printed before is valid for {minutes} more minutes; `edge-oneshot web pair` prints a new one"
+    return f"pairing code, valid for 10 minutes: {accounts.new_code('owner')}"
 
 
 def _bind(listen: Listen) -> socket.socket:
@@ -122,12 +131,21 @@ def own_certificate(folder: Path) -> tuple[Path, Path]:
     if cert.exists() and key.exists():
         return cert, key
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    new_cert, new_key = folder / ".page.crt.part", folder / ".page.key.part"
+    new_key.unlink(missing_ok=True)  # openssl would keep its mode
     names = ",".join(f"DNS:{n}" for n in sorted(host_names()) if not n.replace(".", "").isdigit() and ":" not in n)
     command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
     command += ["-days", str(CERTIFICATE_DAYS), "-subj", f"/CN={socket.gethostname()}"]
-    command += ["-addext", f"subjectAltName={names},IP:127.0.0.1", "-keyout", str(key), "-out", str(cert)]
+    command += ["-addext", f"subjectAltName={names},IP:127.0.0.1", "-keyout", str(new_key), "-out", str(new_cert)]
     try:
         subprocess.run(command, capture_output=True, text=True, timeout=60, check=True, umask=0o077)
+        for made in (new_key, new_cert):
+            with made.open("rb") as file:
+                os.fsync(file.fileno())
+        # Two files cannot be replaced in one step: without the second, both are made again.
+        cert.unlink(missing_ok=True)
+        new_key.replace(key)
+        new_cert.replace(cert)
     except (OSError, subprocess.SubprocessError) as e:
         reason = getattr(e, "stderr", None) or e
         fix = "sudo apt-get install openssl; or give --cert and --key, or --behind-proxy"

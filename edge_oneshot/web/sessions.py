@@ -16,9 +16,11 @@ IDLE_S = 7 * 86400.0
 LIFE_S = 30 * 86400.0
 MOST = 200  # sessions; the one that was used least recently ends
 FREE_TRIES = 5
+FREE_OF_ACCOUNT = 50  # of all strange browsers together: fewer would let one of them lock the account for the others
 FIRST_WAIT_S = 30.0
 LONGEST_WAIT_S = 900.0
 KEYS = 2000
+BURST, EACH_S = 20, 0.5  # requests of one token
 
 
 @dataclass(slots=True, kw_only=True)
@@ -84,7 +86,10 @@ class Sessions:
 
 
 class Throttle:
-    """Wrong passwords and codes: after five, each further one doubles the wait, from 30 s to 15 minutes."""
+    """Wrong passwords and codes: after five, each further one doubles the wait, from 30 s to 15 minutes.
+
+    A key that starts with "account " has FREE_OF_ACCOUNT tries before it waits.
+    """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock, self._lock = clock, threading.Lock()
@@ -97,9 +102,10 @@ class Throttle:
 
     def _wait(self, key: str) -> float:
         failures, last = self._failures.get(key, (0, 0.0))
-        if failures < FREE_TRIES:
+        free = FREE_OF_ACCOUNT if key.startswith("account ") else FREE_TRIES
+        if failures < free:
             return 0.0
-        wait = min(LONGEST_WAIT_S, FIRST_WAIT_S * 2.0 ** min(20, failures - FREE_TRIES))
+        wait = min(LONGEST_WAIT_S, FIRST_WAIT_S * 2.0 ** min(20, failures - free))
         return max(0.0, last + wait - self._clock())
 
     def begin(self, *keys: str) -> float:
@@ -128,6 +134,24 @@ class Throttle:
         with self._lock:
             for key in keys:
                 self._failures.pop(key, None)
+
+
+class Pace:
+    """Requests of each token: BURST at once, then one every EACH_S."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock, self._lock = clock, threading.Lock()
+        self._due: dict[str, float] = {}  # name -> when all its requests are paid for
+
+    def wait_s(self, name: str) -> float:
+        """0, and the request counts; or the seconds until the next one is allowed."""
+        with self._lock:
+            now = self._clock()
+            due = max(now, self._due.get(name, now))
+            if (wait_s := due + EACH_S - BURST * EACH_S - now) > 0:
+                return wait_s
+            self._due[name] = due + EACH_S
+            return 0.0
 
 
 def _key(token: str) -> str:

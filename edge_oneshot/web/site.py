@@ -17,7 +17,7 @@ from edge_oneshot.web.accounts import Accounts
 from edge_oneshot.web.audit import Audit
 from edge_oneshot.web.cameras import Cameras
 from edge_oneshot.web.drafts import Drafts
-from edge_oneshot.web.sessions import Sessions, Throttle
+from edge_oneshot.web.sessions import Pace, Sessions, Throttle
 from edge_oneshot.web.words import Words
 
 HERE = Path(__file__).parent
@@ -30,16 +30,22 @@ STATIC = {
 
 @dataclass(slots=True, kw_only=True)
 class Site:
-    """hosts: names in the Host header that are answered. secure: the browser sees https. edits: one change at a time."""
+    """hosts: names in the Host header that are answered. secure: the browser sees https. edits: one change at a time.
+
+    proxy: a reverse proxy passes the requests on, so their address does not say that they come from this device.
+    """
 
     cameras: Cameras
     accounts: Accounts
     audit: Audit
     hosts: frozenset[str]
     secure: bool = False
+    proxy: bool = False
     words: Words = field(default_factory=Words)
     sessions: Sessions = field(default_factory=Sessions)
     throttle: Throttle = field(default_factory=Throttle)
+    pace: Pace = field(default_factory=Pace)
+    pictures: threading.BoundedSemaphore = field(default_factory=lambda: threading.BoundedSemaphore(2))
     drafts: Drafts = field(default_factory=Drafts)
     edits: threading.Lock = field(default_factory=threading.Lock)
     hashing: threading.BoundedSemaphore = field(default_factory=lambda: threading.BoundedSemaphore(2))
@@ -64,6 +70,11 @@ class Site:
     def cookie(self) -> str:
         """The name of the session cookie. __Host-: the browser takes it only with Secure, for this host, for all paths."""
         return "__Host-session" if self.secure else "session"
+
+    @property
+    def known_cookie(self) -> str:
+        """The name of the cookie of a browser that has logged in before."""
+        return "__Host-known" if self.secure else "known"
 
 
 def _filters(words: Words) -> dict[str, Callable[..., Any]]:

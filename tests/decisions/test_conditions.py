@@ -17,17 +17,18 @@ from PIL import Image, ImageEnhance
 from edge_oneshot.cli import cli
 from edge_oneshot.config import Config, DecisionConfig, DeviceConfig
 from edge_oneshot.errors import EdgeOneshotError
-from edge_oneshot.evaluation.conditions import degrade, kept, range_table
+from edge_oneshot.evaluation.conditions import degrade, kept
 from edge_oneshot.evaluation.conditions.catalogue import CONDITIONS, chosen, cover
 from edge_oneshot.evaluation.conditions.rates import false_matches
-from edge_oneshot.evaluation.conditions.results import distance_m
 from edge_oneshot.evaluation.conditions.scene import FACE_WIDTH, SIZE, Portrait, place, wall
 from edge_oneshot.evaluation.conditions.session import Session
 from edge_oneshot.evaluation.conditions.tracks import TrackTrials
 from edge_oneshot.evaluation.conditions.trials import Look, subject_of
 from edge_oneshot.evaluation.dataset import find_images
 from edge_oneshot.evaluation.under_test import UnderTest
+from edge_oneshot.recognition import reach
 from edge_oneshot.recognition.pipeline import Pipeline
+from edge_oneshot.recognition.reach import distance_m
 from edge_oneshot.types import Sample, UInt8Array
 
 Pixels = NDArray[np.uint8]
@@ -191,12 +192,12 @@ def test_a_track_needs_what_the_tracker_needs() -> None:
 
 
 def test_the_range_ends_where_a_tenth_of_the_people_is_lost() -> None:
-    table = range_table.RangeTable(
+    table = reach.RangeTable(
         points={1.0: [(43.0, 1.0), (24.0, 0.95), (18.0, 0.65)], 0.25: [(43.0, 0.5), (24.0, 0.1)]},
         width_px=640,
         people=9,
         threshold=0.5,
-        settings=range_table.settings_of(Config()),
+        settings=reach.settings_of(Config()),
         encoder_id="sha256:a",
         version="1",
         commit="",
@@ -219,7 +220,7 @@ def test_the_range_ends_where_a_tenth_of_the_people_is_lost() -> None:
 
 
 def test_the_shipped_table_is_of_the_shipped_encoder(pipeline: Pipeline) -> None:
-    shipped = range_table.read()
+    shipped = reach.read()
     assert shipped is not None and shipped.differs(pipeline.encoder.encoder_id, Config()) == []
     assert 0.5 < (shipped.distance_m(1.0, 640, 66.0) or 0.0) < 5.0
 
@@ -272,7 +273,7 @@ def test_the_command_reports_rates_gates_and_false_matches(tmp_path: Path, image
     text = page.read_text()
     assert text.count('<svg class="chart"') == 2 and "too_dark 2 (2" in text and "<script" not in text
     assert json.loads(page.with_suffix(".json").read_text()) == r
-    found = range_table.read(table)
+    found = reach.read(table)
     assert found is not None and [px for px, _ in found.points[1.0]] == [43.0, 18.0]
     # A second run takes every frame from the file: the pictures are gone.
     broken = tmp_path / "broken"

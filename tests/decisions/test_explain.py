@@ -83,6 +83,22 @@ def test_every_ending_has_its_reason(
     assert says in reason(frames, compared, votes, {}, events, DecisionConfig())
 
 
+@pytest.mark.parametrize(
+    ("shown", "says"),
+    [
+        ([True] * 3, "no frame was compared, since other faces in the picture were compared first"),
+        ([True, False, False], "2 of 3 frames failed a gate, and in the others other faces in the picture"),
+        ([False] * 3, "every frame failed a gate"),
+    ],
+)
+def test_a_face_that_waited_for_others_did_not_fail_a_gate(tmp_path: Path, shown: list[bool], says: str) -> None:
+    poor = seen(None)
+    good = replace(poor, decision=replace(poor.decision, faults=()))
+    j = journal(tmp_path)
+    watch(j, 1, *(good if waited else poor for waited in shown))
+    assert says in j.report()["tracks"][0]["why"]
+
+
 def never(a: Embedding, b: Embedding) -> bool:
     return False
 

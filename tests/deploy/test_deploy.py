@@ -287,3 +287,29 @@ def test_every_secret_of_the_configuration_can_be_a_credential() -> None:
     for unit in UNITS:
         names = re.findall(r"^LoadCredential=([\w-]+):", (DEPLOY / unit).read_text(), re.MULTILINE)
         assert names == ["mqtt-password", "tls-key", "sign-key"]
+
+
+def test_both_purges_delete_every_secret_and_all_data() -> None:
+    """Of a password, TLS key, signing key or gallery key nothing may be left on a device that changes its owner."""
+    installer = (DEPLOY / "install.sh").read_text()
+    purge = installer[installer.index("removing configuration, gallery") : installer.index("# attempt WHAT")]
+    purge = purge.replace('"$config"', "/etc/edge-oneshot").replace('"$state"', "/var/lib/edge-oneshot")
+    package = (DEPLOY / "debian" / "postrm").read_text()
+    for script in (purge, package[package.index("    purge)") :]):
+        deleted = " ".join(line for line in script.splitlines() if line.strip().startswith("rm ")).split()
+        assert {
+            *("/etc/edge-oneshot", "/var/lib/edge-oneshot", "/var/lib/edge-oneshot-web"),
+            *("/etc/credstore/edge-oneshot.*", "/etc/credstore.encrypted/edge-oneshot.*"),
+            *(f"/etc/systemd/system/edge-oneshot{unit}.service.d" for unit in ("", "@*", "-web")),
+        } <= set(deleted)
+
+
+def test_a_purge_names_the_secrets_elsewhere_that_it_keeps(tmp_path: Path) -> None:
+    path = tmp_path / "default.toml"
+    path.write_text(
+        '[mqtt]\npassword_file = "mqtt-password"\nkey_file = "/root/door.key"  # of the broker\n'
+        '#sign_key_file = "/root/unused"\n  sign_key_file="/srv/sign"\n[gallery]\nkey_file = "/root/gallery.key"\n'
+    )
+    script = f'. "{DEPLOY}/reasons.sh"; outside_secrets "{path}"'
+    answer = subprocess.run(["sh", "-c", script], capture_output=True, text=True, check=True)
+    assert answer.stdout.split() == ["/root/door.key", "/root/gallery.key", "/srv/sign"]

@@ -133,8 +133,12 @@ def test_every_topic_is_documented() -> None:
     text = sections(page("mqtt"))["Topics"]
     t = Topics("prefix", "device")
     plain = [t.availability, t.event, t.unknown, t.presence, t.health, t.info, t.snapshot]
-    filled = [t.match("x"), t.confirmed("x"), t.person_state("x"), t.request("x"), t.response("x")]
-    public = [n for n in vars(Topics) if not n.startswith("_") and n not in ("base", "of_event", "prefix", "device")]
+    filled = [t.match("x"), t.confirmed("x"), *t.of_person("x"), t.request("x"), t.response("x")]
+    public = [
+        n
+        for n in vars(Topics)
+        if not n.startswith("_") and n not in ("base", "of_event", "of_person", "prefix", "device")
+    ]
     assert len(public) == len(plain) + len(filled), "a new topic: add it to this test"
     rows = {re.sub(r"<\w+>", "x", row) for row in re.findall(r"^\| `<b>/(\S+)` \|", text, re.MULTILINE)}
     assert {topic.removeprefix("prefix/device/") for topic in plain + filled} == rows

@@ -29,6 +29,7 @@ def test_the_tutorial_works_without_a_camera(tmp_path: Path) -> None:
         **os.environ,
         "HOME": str(tmp_path),
         "XDG_DATA_HOME": str(tmp_path / "data"),
+        "XDG_CONFIG_HOME": str(tmp_path / "config"),
         "PATH": f"{bin_folder}{os.pathsep}{os.environ['PATH']}",
     }
     environment.pop("EDGE_ONESHOT_CONFIG", None)

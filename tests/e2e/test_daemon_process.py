@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import json
 import re
 import sqlite3
@@ -17,10 +19,9 @@ import pytest
 from device import Device
 from mosquitto import Mosquitto, Subscriber
 from pictures import Pixels, empty_scene, view
+from PIL import Image
 from waiting import wait_until
 
-from edge_oneshot.control.requests import Pause, Resume
-from edge_oneshot.control.responses import Paused
 from edge_oneshot.events.schema import load
 from edge_oneshot.gallery.store import Gallery
 
@@ -322,14 +323,14 @@ def test_pause_and_resume(make_device: MakeDevice, subscriber: Subscriber, eilee
     endless(device, eileen, 200)
     device.start()
     device.wait(lambda: ("unknown", None) in events(subscriber), "a stranger")
-    assert device.ask(Pause()) == Paused(paused=True)
+    assert device.call("pause") == "recognition is paused\n"
     device.wait(lambda: events(subscriber)[-1] == ("gone", None), "gone, since no frame is processed")
     count = len(events(subscriber))
     fed = device.notify.heard.count("WATCHDOG=1")
     device.wait(lambda: device.notify.heard.count("WATCHDOG=1") > fed + 10, "ten turns of the loop")
     assert len(events(subscriber)) == count
     assert device.status()["state"] == "paused"
-    assert device.ask(Resume()) == Paused(paused=False)
+    assert json.loads(device.call("resume", "--json")) == {"paused": False}
     device.wait(lambda: events(subscriber)[-1] == ("unknown", None), "a stranger again")
     assert device.stop() == 0
 
@@ -355,7 +356,7 @@ def test_requests_over_mqtt_and_discovery(
     make_device: MakeDevice, broker: Mosquitto, subscriber: Subscriber, eileen: list[Pixels]
 ) -> None:
     """Requests over MQTT and Home Assistant's discovery with the real daemon."""
-    device = make_device(pace="camera", mqtt={"requests": True, "discovery": "device"})
+    device = make_device(pace="camera", mqtt={"requests": True, "discovery": "device", "health_every_s": 60.0})
     endless(device, eileen, 400)
     device.start()
     discovery = "homeassistant/device/edge_oneshot_front/config"
@@ -379,6 +380,13 @@ def test_requests_over_mqtt_and_discovery(
     device.wait(lambda: subscriber.on("/match/eileen"), "a match")
     device.wait(lambda: "eileen" in subscriber.on(discovery)[-1].payload.decode(), "her entity")
     assert [p["name"] for p in ask("list")["data"]["identities"]] == ["Eileen"]
+    buffer = io.BytesIO()
+    Image.fromarray(eileen[3]).save(buffer, "JPEG", quality=92)
+    picture = base64.b64encode(buffer.getvalue()).decode()
+    assert ask("identify", image=picture)["data"]["identity"] == "eileen"
+    assert ask("verify", name="eileen", image=picture)["data"]["decision"] == "match"
+    assert ask("pause")["data"] == {"paused": True}
+    device.wait(lambda: subscriber.on("/health")[-1].json["state"] == "paused", "the state")
     assert ask("forget", name="eileen")["status"] == "ok"
     assert "no person with the name or id" in ask("rename", name="eileen", to="Zoë")["error"]
     assert "the broker's access list" in device.log()

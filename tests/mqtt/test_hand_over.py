@@ -208,6 +208,8 @@ def test_no_wildcard_gets_into_a_topic(slug: Any) -> None:
     for make in (
         topics.match,
         topics.person_state,
+        topics.person_seen,
+        topics.person_match,
         topics.request,
         topics.response,
         lambda s: Topics(s, "porch"),
@@ -224,7 +226,9 @@ def test_the_topics_are_those_of_the_contract() -> None:
         for leaf in ("availability", "event", "unknown", "presence", "health", "info", "snapshot")
     )
     assert t.match("alice") == "edge-oneshot/porch/match/alice"
-    assert t.person_state("alice") == "edge-oneshot/porch/person/alice/state"
+    assert t.of_person("alice") == tuple(
+        f"edge-oneshot/porch/person/alice/{part}" for part in ("state", "seen", "last_match")
+    )
     assert (t.request("enroll"), t.response("enroll")) == (
         "edge-oneshot/porch/request/enroll",
         "edge-oneshot/porch/response/enroll",

@@ -2,23 +2,31 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+import re
 from collections.abc import Callable, Iterator
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from mosquitto import Mosquitto, Subscriber
-from mqtt_parts import wait_until
+from mqtt_parts import event, wait_until
 
 from edge_oneshot.config import MqttConfig
+from edge_oneshot.control.protocol import make_request
+from edge_oneshot.control.requests import Pause
 from edge_oneshot.events.outbox import Outbox
 from edge_oneshot.mqtt.client import MqttLink
-from edge_oneshot.mqtt.homeassistant import HomeAssistant, components
+from edge_oneshot.mqtt.commands import _is_fresh
+from edge_oneshot.mqtt.entities import components
+from edge_oneshot.mqtt.homeassistant import HomeAssistant
+from edge_oneshot.mqtt.publisher import StatePublisher
 from edge_oneshot.mqtt.subscriber import Subscriber as Client
 from edge_oneshot.mqtt.topics import Topics
+from edge_oneshot.service.reporter import Reporter
 
 MakeLink = Callable[..., MqttLink]
 
@@ -86,13 +94,13 @@ def test_one_message_per_entity_and_empty_ones_for_removed_people(
     ha = HomeAssistant(link, outbox.notes, "component", "homeassistant", "Porch", "0.1.0")
     ha.announce({"alice": "Alice", "bob": "Bob"})
     link.start()
-    first = kept(broker, 11)
+    first = kept(broker, 15)
     assert "homeassistant/binary_sensor/edge_oneshot_porch/person_alice/config" in first
     assert "homeassistant/device_automation/edge_oneshot_porch/match_bob/config" in first
     assert all(m["device"]["identifiers"] == ["edge_oneshot_porch"] for m in first.values())
     ha.announce({"bob": "Robert"})
-    wait_until(lambda: len(kept(broker, 9)) == 9, "alice's two messages to be emptied")
-    assert kept(broker, 9)["homeassistant/binary_sensor/edge_oneshot_porch/person_bob/config"]["name"] == "Robert"
+    wait_until(lambda: len(kept(broker, 11)) == 11, "alice's four messages to be emptied")
+    assert kept(broker, 11)["homeassistant/binary_sensor/edge_oneshot_porch/person_bob/config"]["name"] == "Robert"
 
 
 def test_the_message_does_not_grow_with_everybody_who_was_ever_removed(
@@ -118,7 +126,7 @@ def test_everybody_who_is_removed_at_once_is_named(broker: Mosquitto, outbox: Ou
     ha.announce({"alice": "Alice"} | many)
     ha.announce({"alice": "Alice"})
     link.start()
-    found = {key: c for message in kept(broker, 8).values() for key, c in message["components"].items()}
+    found = {key: c for message in kept(broker, 13).values() for key, c in message["components"].items()}
     assert all(found[f"person_{who}"] == {"platform": "binary_sensor"} for who in many)
 
 
@@ -232,3 +240,164 @@ def test_a_trigger_acts_only_on_a_match_with_a_rate(change: dict[str, object], e
     door = (Path(__file__).parents[2] / "deploy" / "examples" / "home-assistant-door.yaml").read_text(encoding="utf-8")
     condition = door.split("value_template: >-")[1].split("actions:")[0]
     assert jinja2.Template(condition).render(**names).split() == [str(expected == "act")]
+
+
+# ---- what sends requests, and when a person was seen
+
+
+def rendered(template: str, **names: Any) -> Any:
+    """A command template of Home Assistant, as JSON."""
+    environment = pytest.importorskip("jinja2").Environment()
+    environment.filters["to_json"] = lambda value: json.dumps(value, ensure_ascii=False)
+    moments = {"utcnow": lambda: datetime.now(UTC), "now": datetime.now}
+    return json.loads(environment.from_string(template).render(**moments, **names))
+
+
+@pytest.mark.parametrize(
+    ("key", "verb", "values"),
+    [
+        *(
+            (key, verb, {})
+            for key, verb in (("reload", "reload"), ("enroll_mode", "enroll"), ("enroll_cancel", "cancel"))
+        ),
+        ("enroll_person", "enroll", {"value": 'Zoë "O\'Hara"'}),
+    ],
+)
+def test_what_a_button_sends_is_a_valid_fresh_request(key: str, verb: str, values: dict[str, str]) -> None:
+    found = components(Topics("x", "porch"), "node", {}, requests=True)[key]
+    assert found["command_topic"] == f"x/porch/request/{verb}"
+    arguments = rendered(str(found["command_template"]), **values)
+    assert _is_fresh(arguments.pop("ts"))
+    request = make_request(verb, arguments)
+    assert values.get("value", getattr(request, "name", None)) == getattr(request, "name", None)
+
+
+def test_the_switch_pauses_and_shows_the_state() -> None:
+    switch = components(Topics("x", "porch"), "node", {}, requests=True)["recognition"]
+    for payload, paused in ((switch["payload_off"], True), (switch["payload_on"], False)):
+        assert make_request("pause", json.loads(str(payload))) == Pause(paused=paused)
+    jinja2 = pytest.importorskip("jinja2")
+    for state, shown in (("paused", switch["state_off"]), ("running", switch["state_on"])):
+        assert jinja2.Template(switch["value_template"]).render(value_json={"state": state}) == shown
+
+
+def test_without_requests_over_mqtt_nothing_sends_one(broker: Mosquitto) -> None:
+    found = components(Topics("x", "porch"), "node", {"alice": "Alice"})
+    assert not any("command_topic" in c for c in found.values())
+
+
+def test_the_last_face_is_an_image_where_faces_are_published() -> None:
+    topics = Topics("x", "porch")
+    assert "last_face" not in components(topics, "node", {})
+    face = components(topics, "node", {}, pictures=True)["last_face"]
+    assert (face["platform"], face["image_topic"]) == ("image", "x/porch/snapshot")
+
+
+def test_the_enrollment_shows_hint_result_and_fault() -> None:
+    jinja2 = pytest.importorskip("jinja2")
+    template = str(components(Topics("x", "porch"), "node", {}, requests=True)["enrollment"]["value_template"])
+    shown = [
+        jinja2.Template(template).render(value_json=answer)
+        for answer in (
+            {"status": "progress", "data": {"progress": "Come closer."}},
+            {"status": "ok", "data": {"name": "Zoë"}},
+            {"status": "error", "error": "x" * 400},
+        )
+    ]
+    assert shown == ["Come closer.", "Enrolled Zoë", "x" * 250]
+
+
+def test_a_person_has_the_times_of_the_last_sight_and_the_last_match(
+    broker: Mosquitto, outbox: Outbox, make_link: MakeLink
+) -> None:
+    link = make_link(broker.port)
+    link.publish_with(StatePublisher(link))
+    reporter = Reporter(outbox.events, link)
+    link.start()
+    reporter.people({"alice": "Alice", "bob": "Bob"})
+    reporter.presence(["alice"], 0)
+    matched = event("match", identity="alice")
+    reporter.event(matched)
+    with Subscriber(broker.port, "edge-oneshot/porch/person/#") as listener:
+        (seen,) = listener.wait("/alice/seen")
+        (last,) = listener.wait("/alice/last_match")
+        assert datetime.fromisoformat(seen.payload.decode()) <= datetime.now(UTC)
+        assert datetime.fromisoformat(last.payload.decode()) - matched.ts < timedelta(milliseconds=1)
+        assert not listener.on("/bob/seen") and not listener.on("/bob/last_match")
+        reporter.presence([], 0)  # leaving counts as seen
+        assert listener.wait("/alice/seen", 2)[-1].payload >= seen.payload
+        reporter.people({"bob": "Bob"})
+        for part in ("seen", "last_match"):
+            wait_until(lambda p=part: listener.on(f"/alice/{p}")[-1].payload == b"", "the emptied topic")
+
+
+# ---- blueprints
+
+EXAMPLES = Path(__file__).parents[2] / "deploy" / "examples"
+
+
+def blueprint(name: str) -> str:
+    return (EXAMPLES / f"home-assistant-blueprint-{name}.yaml").read_text(encoding="utf-8")
+
+
+def condition_of(text: str, after: str) -> str:
+    """The folded template behind the text `after`, without its indentation."""
+    lines = text.split(after)[1].split("value_template: >-\n")[1].splitlines()
+    depth = len(lines[0]) - len(lines[0].lstrip())
+    return "\n".join(itertools.takewhile(lambda line: line.startswith(" " * depth), lines))
+
+
+@pytest.mark.parametrize("name", ["notify", "door"])
+def test_each_input_of_a_blueprint_is_declared_and_used(name: str) -> None:
+    text = blueprint(name)
+    declared = re.findall(r"^    (\w+):$", text.split("  input:\n")[1].split("\nmode:")[0], re.MULTILINE)
+    assert declared and set(declared) == set(re.findall(r"!input (\w+)", text))
+
+
+@pytest.mark.parametrize(
+    ("change", "opens"),
+    [
+        ({}, True),
+        ({"late": True}, False),
+        ({"clock": "unsynced"}, False),
+        ({"identity": "bob"}, False),
+        ({"event_type": "match"}, False),
+        ({"rate": "none"}, False),
+        ({"expires_at": "2025-12-31T23:59:59Z"}, False),
+    ],
+)
+def test_the_door_of_the_blueprint_opens_on_a_fresh_confirmed_match_alone(
+    change: dict[str, object], opens: bool
+) -> None:
+    jinja2 = pytest.importorskip("jinja2")
+    message = {"event_type": "confirmed", "identity": "alice", "late": False, "clock": "synced"}
+    message |= {"expires_at": "2026-01-01T00:00:10Z", "rate": {"fmr": 1e-4}} | change
+    found = jinja2.Template(condition_of(blueprint("door"), "id: confirmed\n          - condition: template")).render(
+        trigger=SimpleNamespace(payload_json=message),
+        identity="alice",
+        utcnow=lambda: "2026-01-01T00:00:00Z",
+        as_timestamp=lambda moment: datetime.fromisoformat(moment).timestamp(),
+    )
+    assert found.split() == [str(opens)]
+
+
+@pytest.mark.parametrize(
+    ("message", "people", "unknown", "told"),
+    [
+        ({"event_type": "match", "identity": "alice"}, "", False, True),
+        ({"event_type": "match", "identity": "alice"}, "bob, alice", False, True),
+        ({"event_type": "match", "identity": "alice"}, "bob", True, False),
+        ({"event_type": "unknown"}, "bob", True, True),
+        ({"event_type": "unknown"}, "", False, False),
+        ({"event_type": "gone", "identity": "alice"}, "", True, False),
+        ({"event_type": "match", "identity": "alice", "late": True}, "", False, False),
+    ],
+)
+def test_the_notification_of_the_blueprint_is_for_whom_it_says(
+    message: dict[str, object], people: str, unknown: bool, told: bool
+) -> None:
+    jinja2 = pytest.importorskip("jinja2")
+    found = jinja2.Template(condition_of(blueprint("notify"), "conditions:")).render(
+        trigger=SimpleNamespace(payload_json={"late": False} | message), people=people, unknown=unknown
+    )
+    assert found.split() == [str(told)]

@@ -49,6 +49,7 @@ def kept(broker: Mosquitto) -> set[str]:
         return {h.topic for h in latecomer.heard if h.payload and h.retain}
 
 
+ALICE = ("person/alice/state", "person/alice/seen")
 BEFORE = {"discovery": "device", "prefix": "edge-oneshot", "discovery_prefix": "homeassistant"}
 
 
@@ -75,7 +76,7 @@ def test_a_changed_configuration_leaves_nothing_behind(
     base, node = f"{keys['prefix']}/{device}", f"edge_oneshot_{device}"
     left = kept(broker)
     discovery = {t for t in left if t.endswith("/config")}
-    assert left - discovery == {f"{base}/availability", f"{base}/presence", f"{base}/person/alice/state"}
+    assert left - discovery == {f"{base}/{t}" for t in ("availability", "presence", *ALICE)}
     assert bool(discovery) == (keys["discovery"] != "off") and not any("bob" in t for t in left)
     assert all(t.startswith(f"{keys['discovery_prefix']}/") and f"/{node}/" in t for t in discovery)
 
@@ -83,7 +84,7 @@ def test_a_changed_configuration_leaves_nothing_behind(
 def test_the_topics_of_a_slug_that_returns_are_kept(broker: Mosquitto, tmp_path: Path) -> None:
     for device in ("porch", "door", "porch"):
         run_once(broker, tmp_path, device, {"alice": "Alice"})
-    assert kept(broker) == {f"edge-oneshot/porch/{t}" for t in ("availability", "presence", "person/alice/state")}
+    assert kept(broker) == {f"edge-oneshot/porch/{t}" for t in ("availability", "presence", *ALICE)}
 
 
 def test_unpublish_finds_the_topics_of_an_earlier_configuration(broker: Mosquitto, tmp_path: Path) -> None:

@@ -56,7 +56,10 @@ def test_mqtt_test_finds_what_the_acl_forbids(
     assert allowed == {"edge-oneshot/porch/availability", "edge-oneshot/porch/event"}
     assert {topic for topic, ok in by_topic(steps).items() if ok is False} == {
         f"edge-oneshot/porch/{leaf}"
-        for leaf in ("match/mqtt-test", "unknown", "presence", "health", "info", "person/mqtt-test/state")
+        for leaf in (
+            *("match/mqtt-test", "unknown", "presence", "health", "info"),
+            *(f"person/mqtt-test/{part}" for part in ("state", "seen", "last_match")),
+        )
     }
     words = "Not authorized" if protocol == "5" else "but dropped"
     match = next(s for s in steps if "match/mqtt-test" in s.detail)

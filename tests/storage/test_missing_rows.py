@@ -20,7 +20,7 @@ from edge_oneshot.errors import UnusableFile
 from edge_oneshot.events.journal import Journal
 from edge_oneshot.events.outbox import Outbox
 from edge_oneshot.gallery.store import Gallery
-from edge_oneshot.storage.database import Count, Database, Schema, Seal
+from edge_oneshot.storage.database import Checksum, Count, Database, Schema
 
 
 def gallery(path: Path) -> int:
@@ -91,7 +91,7 @@ SEALED = Schema(
     busy_timeout_s=0.2,
     steps=(
         ("CREATE TABLE things (id INTEGER PRIMARY KEY, name TEXT) STRICT", "CREATE INDEX by_name ON things (name)"),
-        (Seal("things"),),
+        (Checksum("things"),),
         (Count("things"),),
     ),
 )  # fmt: skip

@@ -1,4 +1,7 @@
-"""Files of version 0.1.0 (commit 09863d9), made of synthetic templates, still open and keep what they hold."""
+"""Files of earlier releases, made of synthetic templates, still open and keep what they hold.
+
+The lowest versions are of commit 09863d9, gallery-4, outbox-5, explain-3 and door-3 of commit 8834f73.
+"""
 
 from __future__ import annotations
 
@@ -19,10 +22,11 @@ from edge_oneshot.events.outbox import SCHEMA as OUTBOX
 from edge_oneshot.events.outbox import Outbox
 from edge_oneshot.gallery.archive import to_document
 from edge_oneshot.gallery.door import SCHEMA as DOOR
+from edge_oneshot.gallery.door import DoorRecord
 from edge_oneshot.gallery.schema import SCHEMA as GALLERY
 from edge_oneshot.gallery.site import SCHEMA as SITE
 from edge_oneshot.gallery.store import Gallery
-from edge_oneshot.storage.database import Database, Schema
+from edge_oneshot.storage.database import Count, Database, Schema
 from edge_oneshot.storage.rows import DIGEST, row_digest
 from edge_oneshot.storage.schema import run_step, tables_of
 
@@ -36,25 +40,36 @@ def old(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("name", "schema"), [("gallery-1.sqlite", GALLERY), ("outbox-3.sqlite", OUTBOX), ("explain-0.sqlite", JOURNAL)]
+    ("name", "schema"),
+    [
+        *(("gallery-1.sqlite", GALLERY), ("outbox-3.sqlite", OUTBOX), ("explain-0.sqlite", JOURNAL)),
+        *(
+            ("gallery-4.sqlite", GALLERY),
+            ("outbox-5.sqlite", OUTBOX),
+            ("explain-3.sqlite", JOURNAL),
+            ("door-3.sqlite", DOOR),
+        ),
+    ],
 )
 def test_an_old_file_is_marked_and_brought_to_the_newest_version(old: Path, name: str, schema: Schema) -> None:
     for _ in range(2):
         with closing(Database(old / name, schema)) as db:
             assert db.rows("PRAGMA application_id") == [(schema.application_id,)]
             assert db.rows("PRAGMA user_version") == [(len(schema.steps),)]
+            assert not db.count_set_aside(), "an upgrade is no loss"
 
 
 @pytest.mark.parametrize("schema", [GALLERY, OUTBOX, JOURNAL, DOOR, SITE], ids=lambda s: s.kind)
 def test_rows_are_counted_from_the_newest_version_on(tmp_path: Path, schema: Schema) -> None:
     """A file from before the count has no fault, and a row that is deleted afterwards is missed."""
     path = tmp_path / "old.sqlite"
+    counted = next(i for i, step in enumerate(schema.steps) if Count(schema.table) in step)
     with closing(sqlite3.connect(path, isolation_level=None)) as db:
         db.create_function("row_digest", -1, row_digest)
-        for step in schema.steps[:-1]:
+        for step in schema.steps[:counted]:
             run_step(db, step)
         db.execute(f"PRAGMA application_id = {schema.application_id}")
-        db.execute(f"PRAGMA user_version = {len(schema.steps) - 1}")
+        db.execute(f"PRAGMA user_version = {counted}")
         about = tables_of(db)[schema.table]
         values = [
             b"1" if kind == "BLOB" else 1.0 if kind == "REAL" else 1 if kind == "INTEGER" else "1"
@@ -109,6 +124,26 @@ def test_the_gallery_keeps_every_person_and_template(old: Path) -> None:
         assert to_document(gallery)["identities"] == expected["identities"]
         gallery.remove("li")
         assert [i.name for i in gallery.identities()] == ["Zoë"]
+
+
+def test_the_gallery_before_captures_and_seals_keeps_every_person_and_template(old: Path) -> None:
+    expected = json.loads((old / "gallery-4.json").read_text(encoding="utf-8"))
+    assert [len(person["templates"]) for person in expected["identities"]] == [1, 2]
+    with Gallery(old / "gallery-4.sqlite") as gallery:
+        assert to_document(gallery) == expected and not gallery.with_captures()
+        gallery.remove("zoe")
+        assert [i.name for i in gallery.identities()] == ["Li"] and not gallery.set_aside
+
+
+def test_outbox_journal_and_door_record_before_the_seal_keep_what_they_hold(old: Path) -> None:
+    with closing(Outbox(old / "outbox-5.sqlite")) as box:
+        assert [s.event.event_type for s in box.events.pending(0, 9)] == ["match", "unknown"]
+        assert box.topics.retained() == ["edge-oneshot/porch/presence"] and box.notes.get("discovery") == "x"
+        assert box.events.status().set_aside == 0
+    (record,) = read_journal(old / "explain-3.sqlite")
+    assert record["best"] == {"identity": "zoe", "score": 0.5}
+    with closing(DoorRecord(old / "door-3.sqlite", "made with")) as door:
+        assert (door.total().visits, door.raised, door.raise_day, door.set_aside) == (1, 0.01, 20001, 0)
 
 
 def test_the_outbox_keeps_events_topics_notes_and_counters(old: Path) -> None:

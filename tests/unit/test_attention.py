@@ -205,3 +205,14 @@ def test_a_whole_frame_has_both_views() -> None:
     """It has no box, so the plan cannot tell how often its track was compared."""
     sample = seen("", whole=embedding(random_unit(1, 8))).sample
     assert Door().tracker.plan([sample], STEP_NS) == [WHOLE]
+
+
+def test_detections_that_flicker_take_no_turn_from_an_undecided_face() -> None:
+    """Three false detections at other places in every frame are always new."""
+    door = Door()
+    results = []
+    for n in range(20):
+        flicker = [(f"x{n}{k}", "", 3000.0 + 5000 * k + 400 * n) for k in range(BUDGET)]
+        results += door.show([("a", "alice", 100), *flicker])
+    assert (ResultKind.MATCH, "alice") in results
+    assert sum(0 in e for e in door.encoded) >= 3

@@ -148,7 +148,7 @@ def test_enroll_verify_identify_gallery(call: Call, portrait_files: dict[str, Pa
     assert call("gallery", "show", "zoe", "--json").json["details"][0]["comparable"] is True
     assert call("gallery", "rename", "zoe", "Zoé", "--json").json["name"] == "Zoé"
     assert call("gallery", "check", "--json").json["look_alikes"] == []
-    assert "wrote 2 people" in call("gallery", "export", str(tmp_path / "out.json")).out
+    assert "wrote 2 people" in call("gallery", "export", "--plain", str(tmp_path / "out.json")).out
     assert call("gallery", "remove", "grace", "--yes", "--json").json["identity"] == "grace"
     unknown = call("identify", "--image", hopper, "--json")
     assert (unknown.code, unknown.json["identity"]) == (3, None)
@@ -211,7 +211,8 @@ def test_enroll_from_a_camera_that_the_command_names(
         (folder / f"{i}.png").symlink_to(portrait_files[who])
     done = call("enroll", "--name", "Grace", "--camera", f"folder:{folder}", "--json")
     assert done.json["identity"] == "grace"
-    assert "look at the camera" in done.err
+    assert "Look at the camera." in done.err
+    assert "recognized close up" in done.json["forecast"]["sentences"][0]
     for path in folder.iterdir():
         path.unlink()
     (folder / "0.png").symlink_to(portrait_files["nobody"])

@@ -37,6 +37,10 @@ BARE: dict[str, AnyRequest] = {  # only the arguments that have no default
     "show": rq.Show(name="zoe"),
     "rename": rq.Rename(name="zoe", to="Zoé"),
     "forget": rq.Forget(name="zoe"),
+    "merge": rq.Merge(name="zoe", into="zoé"),
+    "ignore": rq.Ignore(name="zoe"),
+    "label": rq.Label(visit="20261127203459123-1", who="stranger"),
+    "visit-picture": rq.VisitPicture(picture="20261127203459123-1"),
     "confirm": rq.Confirm(name="zoe"),
     "import": rq.Import(document={"format": "edge-oneshot-gallery", "identities": [{"deep": [1, None, True]}]}),
     "verify": rq.Verify(name="zoe", image=b"\x89PNG"),
@@ -100,7 +104,7 @@ def test_missing_arguments_take_their_defaults_and_null_means_missing() -> None:
 
 
 def test_a_response_of_an_earlier_release_lacks_newer_keys() -> None:
-    new = {"frames", "self_score", "weak", "nearest", "no_rate", "own_score", "unlike"}
+    new = {"frames", "self_score", "weak", "nearest", "no_rate", "own_score", "unlike", "forecast"}
     assert new == set(to_json(example(rs.Enrolled))) - set(required(rs.Enrolled))
     enrolled = {k: v for k, v in through_json(example(rs.Enrolled)).items() if k not in new}
     read = from_json(rs.Enrolled, enrolled, "answer", strict=False)

@@ -142,7 +142,7 @@ def test_status_reports_health_and_what_the_daemon_is(loop: Loop, grace: list[Pi
     assert {k: v for k, v in health.items() if k not in moving} == {k: status[k] for k in health.keys() - moving}
     assert set(status) - set(health) == {
         *("version", "instance", "device", "frames", "events", "present", "broker", "threshold", "accepted"),
-        *("target_fmr", "target_fpir", "threshold_extrapolated", "old_templates", "rate"),
+        *("target_fmr", "target_fpir", "threshold_extrapolated", "old_templates", "rate", "sealed"),
     }
     assert (status["device"], status["frames"], status["events"], status["broker"]) == ("front", 12, 1, None)
     assert status["present"] == {"identities": [], "unknown": 1}

@@ -8,6 +8,7 @@ import io
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import fields
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,7 @@ from edge_oneshot.recognition.pipeline import Pipeline
 from edge_oneshot.recognition.recognizer import Recognizer
 from edge_oneshot.service.requests import Requests
 from edge_oneshot.types import Event
+from edge_oneshot.vision.hints import HINTS, HOLD, LOOK
 
 ZOE = person("zoe", "Zoë")
 NS = 1_000_000_000
@@ -143,18 +145,18 @@ def test_frames_before_the_prompt_are_ignored(start: Callable[..., CaptureSessio
     s = start()
     for ns in (NS - 1, NS):
         assert s.offer(frame(collins, ns)) is None
-    assert s.progress == "look at the camera"
+    assert s.progress == "Look at the camera."
 
 
 def test_the_best_frame_of_one_second_is_taken(start: Callable[..., CaptureSession], hopper: Pixels) -> None:
     """The sharpest frame comes after the first good one."""
     s = start()
     soft = np.asarray(Image.fromarray(hopper).filter(ImageFilter.GaussianBlur(4)))
-    assert s.offer(frame(soft, NS + 1)) is None
-    assert s.progress == "hold still"
-    assert s.offer(frame(hopper, NS + 2)) is None
-    assert s.offer(frame(soft, NS + 3)) is None
-    taken = s.finish_if_due(NS + 1 + BURST_NS)
+    assert s.offer(frame(soft, 2 * NS + 1)) is None
+    assert s.progress == "Hold still."
+    assert s.offer(frame(hopper, 2 * NS + 2)) is None
+    assert s.offer(frame(soft, 2 * NS + 3)) is None
+    taken = s.finish_if_due(2 * NS + 1 + BURST_NS)
     assert taken is not None
     assert taken.template.quality.sharpness > 1000
 
@@ -166,18 +168,25 @@ def test_a_fast_camera_ends_the_burst_by_count(start: Callable[..., CaptureSessi
     assert isinstance(results[-1], Enrollment)
 
 
-def test_progress_reports_the_faults_of_the_current_frame(
+def test_progress_says_what_to_do_first_for_the_current_frame(
     start: Callable[..., CaptureSession], collins: Pixels, hopper: Pixels
 ) -> None:
     s = start()
     seen = [s.progress]
     for i, pixels in enumerate((empty_scene(), np.hstack([collins, hopper[:512]]), blurred(hopper), collins), start=1):
-        s.offer(frame(pixels, NS + i))
+        s.offer(frame(pixels, NS + i * NS))
         seen.append(s.progress)
-    for progress, part in zip(
-        seen, ("look at the camera", "no face", "2 faces", "hold still, more light", "hold still"), strict=True
-    ):
-        assert part in progress
+    assert seen == [LOOK, *(HINTS[code] for code in ("no_face", "several_faces", "blurred")), HOLD]
+
+
+def test_there_is_one_sentence_a_second(start: Callable[..., CaptureSession], collins: Pixels, hopper: Pixels) -> None:
+    s, said = start(), []
+    pictures = (empty_scene(), np.hstack([collins, hopper[:512]]))
+    for i in range(1, 60):
+        s.offer(frame(pictures[i % 2], NS + i * 70_000_000))
+        said.append(s.progress)
+    changes = sum(a != b for a, b in pairwise(said))
+    assert len(set(said)) == 3 and changes <= 59 * 0.07 + 1
 
 
 def test_a_timeout_reports_the_faults_of_the_last_frame(start: Callable[..., CaptureSession]) -> None:

@@ -22,12 +22,13 @@ LAYERS = (
     {"gallery", "events"},
     {"recognition", "mqtt"},
     {"service"},
-    {"evaluation", "doctor"},
+    {"evaluation", "doctor", "bridge"},
     {"web"},
     {"cli"},
 )
-# The page is a process of its own, which a fault in it cannot leave: it knows the daemons by their sockets alone.
-ONLY = {"web": {"web", "control", "config", "errors", "shown", "text_file", "__init__"}}
+# The page and the bridges are processes of their own, which a fault in them cannot leave: they know the daemons by their sockets.
+BELOW = {"control", "config", "errors", "shown", "text_file", "__init__"}
+ONLY = {"web": {"web"} | BELOW, "bridge": {"bridge"} | BELOW}
 # Within a layer: who may know whom besides itself.
 BESIDE: dict[str, set[str]] = {"types": {"errors"}, "config": {"errors"}, "storage": {"errors"}}
 OUTSIDE = {"converters", "training", "benchmarks", "tests", "scripts"}

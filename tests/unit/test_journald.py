@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import ast
 import logging
 import socket
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
+import edge_oneshot
+from edge_oneshot.config import Config, DeviceConfig, MqttConfig
+from edge_oneshot.service import compose
 from edge_oneshot.service.journald import JournalHandler, connected, datagram
+from edge_oneshot.service.reporter import Reporter
+from edge_oneshot.types import Event
 
 
 def test_a_record_has_its_fields_and_each_value_is_whole(tmp_path: Path) -> None:
@@ -22,7 +29,8 @@ def test_a_record_has_its_fields_and_each_value_is_whole(tmp_path: Path) -> None
         handler.handle(record)
         lines = journal.recv(65536).decode().splitlines()
         handler.close()
-    assert {"MESSAGE=match", "PRIORITY=4", "EVENT_ID=x1", "LOGGER=a.b", "SYSLOG_IDENTIFIER=edge-oneshot"} == set(lines)
+    fields = {"MESSAGE=match", "PRIORITY=4", "EVENT_ID=x1", "LOGGER=a.b", "SYSLOG_IDENTIFIER=edge-oneshot"}
+    assert {*fields, "MESSAGE_TEMPLATE=…"} == set(lines)
 
 
 def test_a_value_with_a_newline_cannot_forge_a_field() -> None:
@@ -38,3 +46,40 @@ def test_without_a_journal_the_record_goes_to_standard_error(
     assert capsys.readouterr().err == "hello\n"
     monkeypatch.setenv("JOURNAL_STREAM", "1:2")
     assert not connected()
+
+
+def test_every_message_of_the_log_is_a_constant() -> None:
+    """MESSAGE_TEMPLATE names no person only if no text is written into the message before it is logged."""
+    found = 0
+    for path in Path(edge_oneshot.__file__).parent.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and ast.unparse(node.func).startswith("log.") and node.args:
+                level = ast.unparse(node.func) == "log.log"
+                message = node.args[1 if level else 0]
+                assert isinstance(message, ast.Constant), f"{path}:{node.lineno}"
+                found += 1
+    assert found > 60
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_the_journal_names_an_identity_only_if_asked_for(named: bool, caplog: pytest.LogCaptureFixture) -> None:
+    event = Event(
+        event_id="e1", event_type="match", ts=datetime.now(UTC), captured_ns=1, boot_id="b",
+        body={"identity": "alice", "name": "Alice", "score": 0.7},
+    )  # fmt: skip
+    with caplog.at_level(logging.INFO):
+        Reporter(named=named).event(event)
+    (record,) = caplog.records
+    fields = {"EVENT_ID": "e1", "EVENT_TYPE": "match"} | ({"IDENTITY": "alice"} if named else {})
+    assert record.journal == fields  # type: ignore[attr-defined]
+    assert ("alice" in record.getMessage().lower()) == named
+
+
+def test_identities_are_logged_to_the_journal_only_if_configured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for in_journal, asked, named in ((True, False, False), (True, True, True), (False, False, True)):
+        monkeypatch.setattr(compose, "connected", lambda answer=in_journal: answer)
+        config = Config(device=DeviceConfig(log_identities=asked), mqtt=MqttConfig(enabled=False))
+        with compose.reporter(config) as (report, _):
+            assert ("identity" in report._logged) == named

@@ -428,7 +428,7 @@ def test_a_gallery_that_cannot_be_read_is_an_error_and_is_closed(
     path = recognizer.people.gallery.path
     config, opened = Config(model=ModelConfig(threads=1)), []
     make = Gallery.__init__
-    monkeypatch.setattr(Gallery, "__init__", lambda self, path: (opened.append(self), make(self, path))[1])
+    monkeypatch.setattr(Gallery, "__init__", lambda self, *a, **k: (opened.append(self), make(self, *a, **k))[1])
     monkeypatch.setattr(Gallery, "templates", lambda self: self._db.rows("SELECT * FROM no_such_table"))
     with pytest.raises(StorageError, match="cannot read the gallery"):
         Recognizer.open(config, gallery=path)

@@ -20,6 +20,7 @@ from edge_oneshot.gallery.store import Gallery
 from edge_oneshot.recognition.recognizer import Recognizer
 from edge_oneshot.service.compose import build_tracker
 from edge_oneshot.service.daemon import GALLERY_EVERY_NS, Daemon
+from edge_oneshot.service.records import Records
 from edge_oneshot.service.reporter import Reporter
 from edge_oneshot.types import Event
 
@@ -53,7 +54,13 @@ class Site:
     def start(self) -> Daemon:
         recognizer = self._make(self.config.gallery_path)
         reporter = Reporter(self.outbox.events)
-        return Daemon(self.config, recognizer, build_tracker(self.config, recognizer), reporter, self.journal)
+        return Daemon(
+            self.config,
+            recognizer,
+            build_tracker(self.config, recognizer),
+            reporter,
+            Records(self.config, self.journal),
+        )
 
     @property
     def held(self) -> tuple[list[str], set[str]]:
@@ -111,5 +118,7 @@ def test_nothing_is_erased_while_the_gallery_has_a_fault(site: Site) -> None:
     recognizer.people.names.pop("bob")
     recognizer.people.gallery.fault = StorageError("the disk is full", disk=True)
     reporter = Reporter(site.outbox.events)
-    Daemon(site.config, recognizer, build_tracker(site.config, recognizer), reporter, site.journal)
+    Daemon(
+        site.config, recognizer, build_tracker(site.config, recognizer), reporter, Records(site.config, site.journal)
+    )
     assert site.held == BOTH

@@ -9,19 +9,21 @@ import time
 from typing import Any
 
 import pytest
+from example_messages import answers_of
 from pictures import Pixels, empty_scene, frame, view
 from PIL import Image
 
 from edge_oneshot.config import Config, DecisionConfig
 from edge_oneshot.control.codec import to_json
-from edge_oneshot.control.protocol import PendingRequest, result_of
-from edge_oneshot.control.requests import Capture, View
+from edge_oneshot.control.protocol import PendingRequest, Progress, result_of
+from edge_oneshot.control.requests import Capture, Enroll, View
 from edge_oneshot.errors import ControlError
 from edge_oneshot.recognition.recognizer import Recognizer
 from edge_oneshot.service import views
 from edge_oneshot.service.compose import build_tracker
 from edge_oneshot.service.daemon import Daemon
 from edge_oneshot.service.reporter import Reporter
+from edge_oneshot.vision.hints import HINTS, LOOK
 
 CLOCK = itertools.count(time.monotonic_ns(), 100_000_000)  # capture times
 
@@ -135,3 +137,26 @@ def test_paused_or_enrolling_it_shows_the_picture_alone(daemon: Daemon, collins:
     pending = begin(daemon)
     show(daemon, view(collins, 1))
     assert answer(pending).state == "enrolling"
+
+
+def test_the_hint_of_an_enrollment_is_the_one_that_the_terminal_gets(daemon: Daemon) -> None:
+    enrolling, looking = PendingRequest(Enroll(name="Zoë")), PendingRequest(View())
+    daemon.requests.start(enrolling)
+    start = time.monotonic_ns()
+    for n in range(1, 20):
+        if n == 19:
+            daemon.requests.start(looking)
+        daemon.step(frame(empty_scene(seed=n), start + n * 100_000_000), start + n * 100_000_000)
+    said = [a.text for a in answers_of(enrolling) if isinstance(a, Progress)]
+    assert said == [LOOK, HINTS["no_face"]]
+    assert answer(looking).hint == said[-1]
+    daemon.requests.stop()
+
+
+def test_each_face_has_the_hint_that_helps_first(daemon: Daemon, collins: Pixels) -> None:
+    seen = []
+    for picture in (view(collins, 1), (view(collins, 1) * 0.05).astype("uint8")):
+        pending = begin(daemon)
+        show(daemon, picture)
+        seen += [(face.hint, bool(face.faults)) for face in answer(pending).faces]
+    assert seen == [("", False), (HINTS["blurred"], True)]

@@ -14,6 +14,7 @@ from PIL import Image
 from waiting import wait_until
 
 AXE = CACHE / "axe" / "node_modules" / "axe-core" / "axe.min.js"
+KEPT_COLOURS = [*bytes.fromhex("2fd39a"), *bytes.fromhex("ffd21f"), *bytes.fromhex("ff4d6d")]  # #boxes in style.css
 SCREENSHOTS = os.environ.get("EDGE_ONESHOT_SCREENSHOTS")  # a folder, to make those of the documentation
 
 
@@ -39,6 +40,14 @@ def axe_source() -> str:
         command = ["npm", "install", "--no-audit", "--no-fund", "--prefix", str(folder), "axe-core@4"]
         subprocess.run(command, capture_output=True, timeout=120, check=False)
     return AXE.read_text(encoding="utf-8") if AXE.exists() else ""
+
+
+def smaller(image: Image.Image) -> Image.Image:
+    """The picture in 256 colours, among them those of the legend, which cover too little to be chosen."""
+    colours = 256 - len(KEPT_COLOURS) // 3
+    holder = Image.new("P", (1, 1))
+    holder.putpalette([*(image.quantize(colours).getpalette() or [])[: 3 * colours], *KEPT_COLOURS])
+    return image.quantize(palette=holder, dither=Image.Dither.NONE)
 
 
 class Chromium:
@@ -135,7 +144,7 @@ class Chromium:
                     self.faults.append(f"{what}: {found['id']}: {[n['html'][:200] for n in found['nodes']]}")
         if picture and SCREENSHOTS:
             data = self.driver.get_screenshot_as_png()
-            image = Image.open(io.BytesIO(data)).convert("RGB").quantize(256)
+            image = smaller(Image.open(io.BytesIO(data)).convert("RGB"))
             image.save(Path(SCREENSHOTS) / f"web-{what}.png", optimize=True)
 
     def close(self) -> None:

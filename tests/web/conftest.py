@@ -50,6 +50,13 @@ def browser(site: Site) -> Iterator[Browser]:
 
 
 @pytest.fixture
+def stranger(site: Site) -> Iterator[Browser]:
+    opened = Browser(site)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
 def owner(browser: Browser) -> Browser:
     browser.pair()
     return browser

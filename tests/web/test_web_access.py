@@ -10,24 +10,26 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from starlette.requests import Request
 from starlette.routing import Route
 from starlette.testclient import TestClient
 from web_parts import PASSWORD, Browser
 
-from edge_oneshot.web import accounts
+from edge_oneshot.web import accounts, api
 from edge_oneshot.web.accounts import CODE_LENGTH, CODE_S, CODE_TRIES, Accounts
 from edge_oneshot.web.app import make_app, routes
-from edge_oneshot.web.call import safe_path
+from edge_oneshot.web.call import Call, safe_path
 from edge_oneshot.web.faults import FormError
+from edge_oneshot.web.server import first_code
 from edge_oneshot.web.sessions import IDLE_S, LIFE_S, Sessions, Throttle
 from edge_oneshot.web.site import Site
 
 
 def needs() -> list[tuple[str, str, str]]:
-    """(method, path, need) of each route but the static files."""
+    """(method, path, need) of each route but the static files, and those of programs (test_web_api.py)."""
     found = []
     for route in routes():
-        if isinstance(route, Route) and (need := getattr(route.endpoint, "need", "")):
+        if isinstance(route, Route) and (need := getattr(route.endpoint, "need", "")) not in ("", "token"):
             method = "POST" if "POST" in (route.methods or ()) else "GET"
             found.append((method, re.sub(r"\{\w+\}", "x", route.path), need))
     return found
@@ -45,7 +47,7 @@ def log_in(browser: Browser, name: str = "anna", password: str = PASSWORD, **mor
 
 
 def test_every_route_states_its_role() -> None:
-    assert len(NEEDS) == len(routes()) - 1  # all but the static files
+    assert len(NEEDS) == len(routes()) - len(api.routes()) - 1  # all but those of programs and the static files
     open_to_all = {path for _, path, need in NEEDS if need == "anyone"}
     assert open_to_all == {"/pair", "/login"}
     changing = {path for method, path, need in NEEDS if method == "POST" and need == "viewer"}
@@ -160,7 +162,8 @@ def test_only_the_listed_static_files_are_served(browser: Browser, path: str) ->
 
 @pytest.mark.parametrize("method", ["PUT", "DELETE", "PATCH", "TRACE", "OPTIONS"])
 def test_other_methods_are_refused(owner: Browser, method: str) -> None:
-    assert owner.client.request(method, "/account").status_code == 405
+    response = owner.client.request(method, "/account")
+    assert response.status_code == 405 and "GET" in response.headers["allow"]
 
 
 def test_a_defect_shows_no_details(site: Site, browser: Browser, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -266,14 +269,71 @@ def test_a_removed_account_has_no_session_any_more(owner: Browser, viewer: Brows
 # ---- passwords and codes
 
 
-def test_wrong_passwords_are_slowed_down_and_say_nothing_about_the_name(owner: Browser) -> None:
-    owner.get("/account")
-    owner.post("/logout")
-    answers = [log_in(owner, name, "wrong password").text for name in ("anna", "nobody") for _ in range(3)]
+def test_wrong_passwords_are_slowed_down_and_say_nothing_about_the_name(
+    owner: Browser, site: Site, stranger: Browser
+) -> None:
+    answers = [log_in(stranger, name, "wrong password").text for name in ("anna", "nobody") for _ in range(3)]
     assert all("Name or password is wrong" in text for text in answers[:5])
-    response = log_in(owner)
+    response = log_in(stranger)
     assert response.status_code == 429, "the right password waits, too"
     assert "Try again in" in response.text
+
+
+def test_a_stranger_cannot_keep_the_owner_out(owner: Browser, site: Site, stranger: Browser) -> None:
+    """Neither a browser that has logged in before, nor one with a pairing code, nor an open session waits."""
+    for _ in range(20):
+        log_in(stranger, "anna", "wrong password")
+    site.throttle.failed(*["account anna"] * 60)
+    assert owner.client.get("/account").status_code == 200
+    owner.get("/account")
+    owner.post("/logout")
+    assert log_in(owner, password="wrong password").status_code == 422
+    log_in(owner)
+    assert owner.client.get("/account").status_code == 200
+    assert log_in(stranger).status_code == 429
+    stranger.pair("berta")
+    assert stranger.client.get("/account").status_code == 200
+
+
+def test_the_count_of_a_known_browser_is_its_own_and_ends_with_the_password(
+    owner: Browser, site: Site, stranger: Browser
+) -> None:
+    token = owner.client.cookies[site.known_cookie]
+    owner.get("/account")
+    owner.post("/logout")
+    for _ in range(5):
+        assert log_in(owner, password="wrong password").status_code == 422
+    assert log_in(owner).status_code == 429, "it is slowed down, too"
+    log_in(stranger)
+    assert stranger.client.get("/account").status_code == 200, "and no other browser is"
+    site.accounts.set_password("anna", PASSWORD + "!")
+    assert not site.accounts.knows("anna", token) and not site.accounts.knows("nobody", token)
+
+
+@pytest.mark.parametrize(
+    ("address", "network"),
+    [
+        ("192.168.1.7", "192.168.1.7"),
+        ("fe80::1:2:3:4", "fe80::/64"),
+        ("::ffff:192.168.1.7", "192.168.1.7"),
+        ("testclient", "testclient"),
+    ],
+)
+def test_one_device_counts_as_one_address(site: Site, address: str, network: str) -> None:
+    request = Request({"type": "http", "client": (address, 1), "headers": []})
+    assert Call(request=request, site=site).network == network
+
+
+def test_a_new_start_leaves_a_code_valid_that_was_printed_before(site: Site) -> None:
+    code = site.accounts.new_code("viewer")
+    assert "printed before is valid for 10 more minutes" in first_code(site.accounts)
+    assert site.accounts.pair(code, "victor", PASSWORD).role == "viewer"
+    assert site.accounts.code_s == 0
+    printed = first_code(site.accounts).rpartition(" ")[2]
+    for _ in range(5):
+        with pytest.raises(FormError, match="wrong_code"):
+            site.accounts.pair("AAAA-AAAA", "anna", PASSWORD)
+    assert printed != first_code(site.accounts).rpartition(" ")[2], "a code that was tried too often is replaced"
 
 
 def test_the_wait_doubles_and_ends() -> None:

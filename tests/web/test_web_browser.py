@@ -15,6 +15,8 @@ from browser_parts import Chromium, axe_source, missing
 from pictures import Pixels, empty_scene, view
 from waiting import wait_until
 
+from edge_oneshot.storage.cipher import new_key, write_key
+
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "e2e"))
 
 from device import Device
@@ -28,6 +30,10 @@ CYCLES = 60  # of the pictures: a person, the wall, another person, the wall; 4.
 def device(short_path: Path, collins: Pixels, hopper: Pixels) -> Iterator[Device]:
     decision = {"gone_after_s": 0.5, "unknown_frames": 5}
     options = {"decision": decision, "device": {"name": "Front door"}, "mqtt": {"enabled": False}}
+    key = short_path / "keys" / "gallery.key"
+    key.parent.mkdir()
+    write_key(key, new_key())
+    options |= {"gallery": {"key_file": str(key)}, "visits": {"pictures": True, "asked_share": 1.0}}
     with Device(short_path, 0, pace="camera", fps=5, **options) as made:
         wall = [empty_scene(seed=n) for n in range(2)] * 2
         people = [[view(portrait, n) for n in range(8)] for portrait in (collins, hopper)]
@@ -72,6 +78,7 @@ def test_a_new_user_pairs_enrolls_and_sees_a_visit(
     _live(b)
     _enroll(b, portrait_files)
     _visits(b)
+    _review(b)
     _rename_while_the_daemon_restarts(b, device)
     _phone(b)
     _remove(b)
@@ -149,15 +156,68 @@ def _visits(b: Chromium) -> None:
     b.open("/visits")
     b.one("ul.visits li:has(.badge.match) summary").click()
     b.sees("Frames with this face")
+    b.size(1000, 1100)
     b.check("visits", picture=True)
+    b.size(1000, 760)
     b.open("/device")
     b.sees("running")
     b.check("device", picture=True)
     b.open("/device/configuration")
     b.check("configuration")
     b.open("/account")
-    b.sees("paired")
+    b.sees("account created with a code")
     b.check("account")
+
+
+def _review(b: Chromium) -> None:
+    def pictured() -> bool:
+        b.open("/visits?result=unknown")
+        return bool(b.all(".pictures img"))
+
+    wait_until(pictured, "a picture of an unknown visitor")
+    b.sees("Pictures of visits are kept on this device")
+    visit = _with_picture(b)
+    b.one(f"#{visit} summary").click()
+    picture = b.one(f"#{visit} .pictures img")
+    wait_until(lambda: picture.get_property("naturalWidth"), "the picture")
+    b.size(1000, 900)
+    b.driver.execute_script(f"document.getElementById('{visit}').scrollIntoView()")
+    b.check("review", picture=True)
+    b.size(1000, 760)
+    _answer(b, visit, "Someone who is not enrolled")
+    b.sees("You said: not enrolled")
+    b.check("answered")
+    _answer(b, visit, "Eileen Collins")
+    b.sees("You said: Eileen Collins")
+    b.press("Add a template of Eileen Collins from this picture")
+    b.sees("Is it the same person?")
+    b.check("template-of-a-visit")
+    b.press("Do not enroll")
+    b.open("/visits?result=match")
+    b.one("ul.visits li:not(:has(.badge.good)) summary, ul.visits li:has(.review) summary").click()
+    b.press("Yes, this was Eileen Collins")
+    b.sees("You said: Eileen Collins")
+    b.open("/visits/rates")
+    b.sees("1 of 2 visits")
+    b.check("rates", picture=True)
+    b.open("/visits")
+    b.press("Delete all pictures now")
+    b.sees("pictures were deleted")
+
+
+def _with_picture(b: Chromium) -> str:
+    """The id of a visit with a picture."""
+    return str(b.one("ul.visits li:has(.pictures img)").get_attribute("id"))
+
+
+def _answer(b: Chromium, visit: str, who: str) -> None:
+    from selenium.webdriver.support.select import Select
+
+    form = b.one(f"#{visit} .review form.row")
+    Select(form.find_element("css selector", "select")).select_by_visible_text(who)
+    before = b.one("html").id
+    form.find_element("css selector", "button").click()
+    wait_until(lambda: b._loaded(before), "the list with the answer")
 
 
 def _rename_while_the_daemon_restarts(b: Chromium, device: Device) -> None:

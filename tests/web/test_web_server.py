@@ -63,6 +63,30 @@ def test_the_key_of_the_certificate_is_private_and_stays(short_path: Path) -> No
     assert cert.read_bytes() == before
 
 
+@pytest.mark.parametrize("left", ["page.key", "page.crt", ".page.key.part"])
+def test_a_certificate_that_was_interrupted_is_made_again(short_path: Path, left: str) -> None:
+    """A power cut between the two files, or within openssl: what is left is no pair."""
+    folder = short_path / "web"
+    folder.mkdir()
+    (folder / left).write_text("cut off")
+    cert, key = own_certificate(folder)
+    ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(cert, key)
+    assert sorted(p.name for p in folder.iterdir()) == ["page.crt", "page.key"]
+    assert key.stat().st_mode & 0o777 == 0o600
+
+
+def test_a_certificate_that_cannot_be_made_leaves_none(short_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """openssl dies after it has written the key."""
+    fake = short_path / "bin" / "openssl"
+    fake.parent.mkdir()
+    fake.write_text('#!/bin/sh\nwhile [ "$1" != -keyout ]; do shift; done; echo cut >"$2"; exit 1\n')
+    fake.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{fake.parent}:/usr/bin:/bin")
+    with pytest.raises(EdgeOneshotError, match="cannot create a certificate"):
+        own_certificate(short_path / "web")
+    assert not (short_path / "web" / "page.key").exists() and not (short_path / "web" / "page.crt").exists()
+
+
 @pytest.mark.parametrize(
     ("listen", "tls"),
     [

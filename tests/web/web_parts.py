@@ -15,12 +15,11 @@ from starlette.testclient import TestClient
 from edge_oneshot.config import Config
 from edge_oneshot.control.server import ControlServer
 from edge_oneshot.errors import EdgeOneshotError
-from edge_oneshot.events.journal import Journal
 from edge_oneshot.gallery.store import Gallery
 from edge_oneshot.recognition.compose import build_rule
 from edge_oneshot.recognition.pipeline import Pipeline
 from edge_oneshot.recognition.recognizer import Recognizer
-from edge_oneshot.service.compose import build_tracker
+from edge_oneshot.service.compose import build_tracker, open_records
 from edge_oneshot.service.daemon import Daemon
 from edge_oneshot.service.reporter import Reporter
 from edge_oneshot.web.accounts import Accounts
@@ -54,10 +53,12 @@ class DaemonThread(threading.Thread):
 
     def run(self) -> None:
         rule = build_rule(self.config, self._pipeline.encoder)
-        journal = Journal(self.config.explain_path, self.config.decision)
-        with Recognizer(self._pipeline, rule, Gallery(self.config.gallery_path)) as recognizer:
+        with (
+            open_records(self.config) as records,
+            Recognizer(self._pipeline, rule, Gallery(self.config.gallery_path)) as recognizer,
+        ):
             tracker = build_tracker(self.config, recognizer)
-            daemon = Daemon(self.config, recognizer, tracker, Reporter(), journal)
+            daemon = Daemon(self.config, recognizer, tracker, Reporter(), records)
             server = ControlServer(self.config.socket_path)
             self._ready.set()
             ns = time.monotonic_ns()
@@ -76,7 +77,6 @@ class DaemonThread(threading.Thread):
                 self._frames.task_done()
             daemon.requests.stop()
             server.close()
-            journal.close()
 
     def stop(self) -> None:
         self._stop_now.set()

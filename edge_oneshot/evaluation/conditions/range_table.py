@@ -1,92 +1,15 @@
-"""How far the shipped models recognize: a small table that `evaluate conditions --range` writes and `camera test` reads.
-
-It holds for the encoder and the settings that it names. Pure: no model is loaded.
-"""
+"""The range table (recognition/reach.py) from the results of `evaluate conditions`."""
 
 from __future__ import annotations
 
 import json
 import subprocess
-from dataclasses import asdict, dataclass
-from itertools import pairwise
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
-from edge_oneshot.config import Config
 from edge_oneshot.errors import EdgeOneshotError
-from edge_oneshot.evaluation.conditions.results import ConditionsResult, distance_m
-
-SHIPPED = Path(__file__).resolve().parents[2] / "models" / "range.json"
-SHARE = 0.9  # of the people who are recognized close up: the range ends where fewer are
-LIGHTS = {1.0: "by day", 0.25: "at a quarter of the brightness"}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RangeTable:
-    """points: light -> (px between the eyes, share recognized), falling px, in frames of `width_px`. From one frame.
-
-    people: measured. settings: what was configured (`settings_of`). commit: of the measured code; "" if it is not known.
-    """
-
-    points: dict[float, list[tuple[float, float]]]
-    width_px: int
-    people: int
-    threshold: float
-    settings: dict[str, object]
-    encoder_id: str
-    version: str
-    commit: str
-
-    def limit_px(self, light: float = 1.0) -> float | None:
-        """The px between the eyes at which SHARE of the people recognized close up by day are still recognized.
-
-        Linear between the measured points. None if they are not even close up. The least measured px if the curve does not
-        fall so far.
-        """
-        points = self.points.get(light, [])
-        wanted = SHARE * max((share for _, share in self.points.get(1.0, [])), default=1.0)
-        if not points or points[0][1] < wanted:
-            return None
-        for (px, share), (px_next, share_next) in pairwise(points):
-            if share_next < wanted:
-                return px_next + (px - px_next) * (wanted - share_next) / (share - share_next)
-        return points[-1][0]
-
-    def distance_m(self, light: float, width_px: int, field_of_view_deg: float) -> float | None:
-        """The range of a camera with pictures of `width_px`. A wider picture than was measured gives a lower bound.
-
-        The encoder gains from more px between the eyes, but the detector sees the whole picture in its own size: it finds a
-        face by the share of the picture's width.
-        """
-        px = self.limit_px(light)
-        return None if px is None else distance_m(px, min(width_px, self.width_px), field_of_view_deg)
-
-    def words(self, width_px: int, field_of_view_deg: float) -> list[str]:
-        """One sentence for each light. width_px, field_of_view_deg: of the camera's pictures."""
-        found = []
-        for light, name in LIGHTS.items():
-            metres = self.distance_m(light, width_px, field_of_view_deg)
-            about = "at least" if width_px > self.width_px else "about"
-            if self.points.get(light):
-                text = f"recognizes to {about} {metres:.1f} m" if metres is not None else "recognizes too few people"
-                found.append(f"{text} {name}")
-        return found
-
-    def differs(self, encoder_id: str, config: Config) -> list[str]:
-        """The sections that were measured with other values than those in use."""
-        now, found = settings_of(config), [] if encoder_id == self.encoder_id else ["another encoder"]
-        return found + [f"another {name}" for name, value in now.items() if self.settings.get(name) != value]
-
-
-def settings_of(config: Config) -> dict[str, object]:
-    """The configuration that the range depends on: JSON values by the name of the section."""
-    model, decision = config.model, config.decision
-    return {
-        "camera": {"range": config.camera.range},
-        "quality": asdict(config.quality),
-        "model": {"detector": model.detector, "refiner": model.refiner, "landmarks": model.landmarks},
-        "decision": {"accepted": decision.stated, "strangers": decision.strangers, "cohort": model.cohort},
-    }
+from edge_oneshot.evaluation.conditions.results import ConditionsResult
+from edge_oneshot.recognition.reach import LIGHTS, RangeTable
 
 
 def table_of(result: ConditionsResult) -> RangeTable:
@@ -125,16 +48,6 @@ def write(result: ConditionsResult, path: Path) -> None:
         path.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
     except OSError as e:
         raise EdgeOneshotError(f"cannot write {path}: {e.strerror}", "give a file in a writable folder") from None
-
-
-def read(path: Path = SHIPPED) -> RangeTable | None:
-    """The table; None if there is none."""
-    try:
-        values: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    points = {float(light): [(px, share) for px, share in rows] for light, rows in values.pop("points").items()}
-    return RangeTable(points=points, **values)
 
 
 def commit() -> str:

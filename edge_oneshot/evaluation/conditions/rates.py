@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from edge_oneshot import __version__
 from edge_oneshot.errors import EdgeOneshotError
 from edge_oneshot.evaluation.conditions.catalogue import Condition
-from edge_oneshot.evaluation.conditions.range_table import commit, settings_of
+from edge_oneshot.evaluation.conditions.range_table import commit
 from edge_oneshot.evaluation.conditions.results import (
     AtThreshold,
     ConditionResult,
@@ -19,7 +19,6 @@ from edge_oneshot.evaluation.conditions.results import (
     FalseMatches,
     GateCost,
     TestedThreshold,
-    distance_m,
 )
 from edge_oneshot.evaluation.conditions.scene import SIZE
 from edge_oneshot.evaluation.conditions.tracks import TrackTrials
@@ -29,6 +28,7 @@ from edge_oneshot.evaluation.metrics import Interval, Ints, rate_over_people, wi
 from edge_oneshot.evaluation.results import rate, rounded, three_digits
 from edge_oneshot.evaluation.under_test import UnderTest
 from edge_oneshot.matching.compare import score_all
+from edge_oneshot.recognition.reach import distance_m, settings_of
 from edge_oneshot.types import Float32Array, Float64Array
 
 ROUNDS = 400

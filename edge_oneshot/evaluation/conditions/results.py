@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 from edge_oneshot.evaluation.metrics import Interval
-
-INTER_PUPILLARY_M = 0.063  # the mean of adults (Dodgson 2004, "Variation and extrema of human interpupillary distance")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,12 +106,3 @@ class ConditionsResult:
 
     def named(self, name: str) -> ConditionResult | None:
         return next((c for c in self.conditions if c.name == name), None)
-
-
-def distance_m(inter_eye_px: float, width_px: int, field_of_view_deg: float) -> float:
-    """The distance of a frontal face, by a pinhole camera: focal length (px) x INTER_PUPILLARY_M / inter_eye_px.
-
-    width_px, field_of_view_deg: of the whole picture, horizontal.
-    """
-    focal_px = width_px / 2 / math.tan(math.radians(field_of_view_deg) / 2)
-    return focal_px * INTER_PUPILLARY_M / inter_eye_px

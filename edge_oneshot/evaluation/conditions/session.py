@@ -9,7 +9,6 @@ from pathlib import Path
 from edge_oneshot import __version__
 from edge_oneshot.evaluation.conditions import kept, trials
 from edge_oneshot.evaluation.conditions.catalogue import Condition
-from edge_oneshot.evaluation.conditions.range_table import settings_of
 from edge_oneshot.evaluation.conditions.rates import measure
 from edge_oneshot.evaluation.conditions.results import ConditionsResult, TestedThreshold
 from edge_oneshot.evaluation.conditions.trials import REFERENCE, Look
@@ -19,6 +18,7 @@ from edge_oneshot.evaluation.under_test import UnderTest
 from edge_oneshot.matching.threshold import Target, Threshold
 from edge_oneshot.model.bundle import find_bundle, read_bundle
 from edge_oneshot.recognition.compose import build_pipeline
+from edge_oneshot.recognition.reach import settings_of
 
 SAVE_EVERY = 25  # people
 

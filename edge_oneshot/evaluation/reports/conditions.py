@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from edge_oneshot.errors import EdgeOneshotError
-from edge_oneshot.evaluation.conditions.range_table import SHARE, table_of
+from edge_oneshot.evaluation.conditions.range_table import table_of
 from edge_oneshot.evaluation.conditions.results import ConditionResult, ConditionsResult, FalseMatches, TestedThreshold
 from edge_oneshot.evaluation.reports.charts import Axis, Line, chart
 from edge_oneshot.evaluation.reports.html import Page, paragraph, section, side_by_side, table
 from edge_oneshot.evaluation.reports.numbers import count, exact_percent, interval, percent, score
+from edge_oneshot.recognition.reach import SHARE
 
 SHARES = Axis("probes (%)", 0.0, 1.0, ticks=(0.0, 0.2, 0.4, 0.6, 0.8, 1.0), percent=True)
 LIGHT_TICKS = (0.12, 0.25, 0.5, 1.0)

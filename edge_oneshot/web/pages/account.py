@@ -6,7 +6,7 @@ from starlette.responses import Response
 
 from edge_oneshot.errors import EdgeOneshotError, StorageError
 from edge_oneshot.web.accounts import ROLES
-from edge_oneshot.web.call import Call
+from edge_oneshot.web.call import KNOWN_S, Call, set_cookie
 from edge_oneshot.web.faults import FormError
 
 ENTRIES = 40
@@ -31,7 +31,7 @@ def show(call: Call, fault: EdgeOneshotError | None = None, code: str = "", role
 
 def do_password(call: Call) -> Response:
     form, site = call.form, call.site
-    key = f"account {call.who}"
+    key = f"password {call.who}"
     try:
         if (wait_s := site.throttle.begin(key)) > 0:
             raise FormError("login.wait", "before", n=round(wait_s) + 1)
@@ -49,7 +49,9 @@ def do_password(call: Call) -> Response:
     account = site.accounts.find(call.who)
     assert account is not None and call.session is not None
     call.session.stamp = account.stamp  # this browser stays; all others must log in again
-    return call.go("/account", "account.password_changed")
+    response = call.go("/account", "account.password_changed")
+    set_cookie(site, response, site.known_cookie, site.accounts.browser_token(call.who), KNOWN_S)
+    return response
 
 
 def do_end_sessions(call: Call) -> Response:

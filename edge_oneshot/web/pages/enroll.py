@@ -18,16 +18,21 @@ WAYS = ("new", "add", "replace")
 
 
 def start(call: Call) -> Response:
-    """The form. ?name= and ?way= come from the page of a person who is enrolled already."""
-    return _form(call, name=call.query("name"), way=call.query("way"), camera=call.query("camera"))
+    """The form. ?id= and ?way= come from the page of a person who is enrolled already."""
+    identity, way = call.query("id"), call.query("way")
+    name = call.query("name") if not identity else call.site.cameras.ask(rq.Show(name=f"id:{identity}")).name
+    return _form(call, name=name, way=way, identity=identity, camera=call.query("camera"))
 
 
-def _form(call: Call, *, name: str, way: str, camera: str = "", status: int = 200, **values: Any) -> Response:
+def _form(
+    call: Call, *, name: str, way: str, identity: str = "", camera: str = "", status: int = 200, **values: Any
+) -> Response:
     return call.page(
         "enroll.html",
         status,
         name=name,
         way=way if way in WAYS else "new",
+        identity=identity,
         camera=call.site.cameras.find(camera),
         **{"child": False, **values},
     )
@@ -35,7 +40,7 @@ def _form(call: Call, *, name: str, way: str, camera: str = "", status: int = 20
 
 def do_check(call: Call) -> Response:
     """The picture of the form, from a file or from the camera of the phone."""
-    return _check(call, call.picture)
+    return check_picture(call, call.picture)
 
 
 def do_capture(call: Call) -> Response:
@@ -45,17 +50,20 @@ def do_capture(call: Call) -> Response:
         picture = camera.ask(rq.Capture(timeout_s=5.0), 10.0).jpeg
     except EdgeOneshotError as e:
         return _refused(call, e)
-    return _check(call, picture)
+    return check_picture(call, picture)
 
 
-def _check(call: Call, picture: bytes) -> Response:
-    name, way = call.form.get("name", "").strip(), call.form.get("way", "new")
+def check_picture(call: Call, picture: bytes) -> Response:
+    """Check a picture as the form says (name, way, id), and ask for a confirmation. Nothing is stored."""
+    name, way, identity = call.form.get("name", "").strip(), call.form.get("way", "new"), call.form.get("id", "")
     child = call.form.get("accept_no_rate") == "yes"
-    draft = Draft(account=call.who, name=name, way=way, picture=picture, accept_no_rate=child)
+    draft = Draft(account=call.who, name=name, way=way, identity=identity, picture=picture, accept_no_rate=child)
     try:
+        if identity:
+            draft.name = name = call.site.cameras.ask(rq.Show(name=f"id:{identity}")).name
         if not name:
             raise FormError("enroll.name_missing", "name")
-        if way not in WAYS:
+        if way not in WAYS or (way == "new") == bool(identity):
             raise FormError("fault.form", "")
         if not picture:
             raise FormError("enroll.picture_missing", "picture")
@@ -83,6 +91,7 @@ def _refused(call: Call, fault: EdgeOneshotError) -> Response:
         call,
         name=form.get("name", ""),
         way=form.get("way", "new"),
+        identity=form.get("id", ""),
         camera=form.get("camera", ""),
         status=status,
         fault=fault,
@@ -93,6 +102,7 @@ def _refused(call: Call, fault: EdgeOneshotError) -> Response:
 def _request(draft: Draft, dry_run: bool = False) -> rq.Enroll:
     return rq.Enroll(
         name=draft.name,
+        id=draft.identity or None,
         image=draft.picture,
         replace=draft.way == "replace",
         add=draft.way == "add",
@@ -129,9 +139,11 @@ def do_store(call: Call) -> Response:
         return _form(call, name=call.form.get("name", ""), way="new", status=422, fault=FormError("enroll.expired", ""))
     if other := call.form.get("other", ""):
         # "It is the same person": one more template of that person instead of a new one.
-        draft.name, draft.way = other, "add"
+        draft.identity, draft.way = other, "add"
     try:
         with call.site.edits:
+            if draft.identity:  # renamed meanwhile, perhaps
+                draft.name = call.site.cameras.ask(rq.Show(name=f"id:{draft.identity}")).name
             _refuse_taken(call, draft.name, draft.way)
             stored = call.site.cameras.ask(_request(draft), PICTURE_S)
     except FormError as e:

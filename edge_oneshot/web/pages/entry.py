@@ -6,7 +6,7 @@ from starlette.responses import RedirectResponse, Response
 
 from edge_oneshot.errors import StorageError
 from edge_oneshot.web.accounts import Account
-from edge_oneshot.web.call import FORM_COOKIE, Call, safe_path, set_cookie
+from edge_oneshot.web.call import FORM_COOKIE, KNOWN_S, Call, safe_path, set_cookie
 from edge_oneshot.web.faults import FormError
 from edge_oneshot.web.sessions import LIFE_S
 
@@ -17,7 +17,7 @@ def pair(call: Call) -> Response:
 
 def do_pair(call: Call) -> Response:
     form, first = call.form, not call.site.accounts.all
-    address = f"pair {call.address}"
+    address = f"pair {call.network}"
     try:
         _wait(call, call.site.throttle.wait_s(address))
         if form.get("password", "") != form.get("again", ""):
@@ -41,7 +41,7 @@ def login(call: Call) -> Response:
 
 def do_login(call: Call) -> Response:
     name, next_path = call.form.get("name", "").strip().lower(), safe_path(call.form.get("next", "/"))
-    keys = (f"login {call.address}", f"account {name[:64]}")
+    keys = _limits(call, name[:64])
     try:
         _wait(call, call.site.throttle.begin(*keys))
         with call.site.hashing:  # each check takes 16 MiB and a good part of a second
@@ -54,6 +54,13 @@ def do_login(call: Call) -> Response:
         return call.page("login.html", status, fault=e, next=next_path)
     call.site.throttle.succeeded(*keys)
     return _let_in(call, account, "log-in", next_path)
+
+
+def _limits(call: Call, name: str) -> tuple[str, ...]:
+    """What counts the wrong passwords. A browser that has logged in before has a count of its own: nobody else can use it up."""
+    if call.site.accounts.knows(name, call.request.cookies.get(call.site.known_cookie, "")):
+        return (f"known {name}",)
+    return (f"login {call.network}", f"account {name}")
 
 
 def do_logout(call: Call) -> Response:
@@ -80,5 +87,6 @@ def _let_in(call: Call, account: Account, what: str, path: str) -> Response:
     call.record(what)
     response = RedirectResponse(path, 303)
     set_cookie(call.site, response, call.site.cookie, token, LIFE_S)
+    set_cookie(call.site, response, call.site.known_cookie, call.site.accounts.browser_token(account.name), KNOWN_S)
     response.delete_cookie(FORM_COOKIE, path="/", secure=call.site.secure, httponly=True, samesite="strict")
     return response

@@ -88,15 +88,17 @@ def _event(camera: Camera, words: Words) -> dict[str, Any]:
 
 def hint(viewed: Viewed, words: Words) -> str:
     """One sentence: what the person in front of the camera can do."""
-    if viewed.state in ("paused", "enrolling", "camera_frozen", "camera_dark"):
+    if viewed.state == "enrolling":
+        return words("live.hint_enrolling", hint=viewed.hint).rstrip()
+    if viewed.state in ("paused", "camera_frozen", "camera_dark"):
         return words("live.hint_" + viewed.state)
     if not viewed.faces:
         return words("live.hint_nobody")
     first = viewed.faces[0]
     if first.faults:
-        return words("live.hint_refused", fault=first.faults[0])
+        return words("live.hint_refused", hint=first.hint or first.faults[0])
     if first.to_enroll:
-        return words("live.hint_enroll", fault=first.to_enroll[0])
+        return words("live.hint_enroll", hint=first.hint or first.to_enroll[0])
     if first.name is not None:
         return words("live.hint_match", name=first.name)
     return words("live.hint_good")

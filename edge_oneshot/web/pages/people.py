@@ -10,7 +10,6 @@ from edge_oneshot.control import requests as rq
 from edge_oneshot.errors import EdgeOneshotError, GalleryError
 from edge_oneshot.web.call import Call
 from edge_oneshot.web.faults import FormError
-from edge_oneshot.web.pages.tracks import who
 
 
 def show_all(call: Call) -> Response:
@@ -36,12 +35,12 @@ def last_seen(call: Call) -> dict[str, str]:
     seen: dict[str, str] = {}
     for camera in call.site.cameras.all:
         try:
-            tracks = camera.tracks()
+            visits = camera.visits().visits
         except EdgeOneshotError:
             continue
-        for track in tracks:
-            if (identity := who(track)) is not None:
-                seen[identity] = max(seen.get(identity, ""), track["last_at"])
+        for visit in visits:
+            if visit.identity is not None:
+                seen[visit.identity] = max(seen.get(visit.identity, ""), visit.last_at)
     return seen
 
 
@@ -51,7 +50,7 @@ def show_one(call: Call) -> Response:
 
 def one(call: Call, identity: str, status: int = 200, **values: Any) -> Response:
     """The page of one person. values: a fault and the form that it concerns."""
-    person = call.site.cameras.ask(rq.Show(name=identity))
+    person = call.site.cameras.ask(rq.Show(name=f"id:{identity}"))
     values = {"tried": "", **values}
     return call.page(
         "person.html",
@@ -59,6 +58,7 @@ def one(call: Call, identity: str, status: int = 200, **values: Any) -> Response
         person=person,
         alike=_alike(call).get(person.identity, []),
         seen=last_seen(call).get(person.identity),
+        others=[p for p in call.site.cameras.ask(rq.List()).identities if p.identity != person.identity],
         **values,
     )
 
@@ -66,7 +66,7 @@ def one(call: Call, identity: str, status: int = 200, **values: Any) -> Response
 def unchanged(call: Call, identity: str) -> None:
     """Raises FormError if the person is not as the form showed: renamed, enrolled again or removed meanwhile."""
     before = call.form.get("before", "")
-    person = call.site.cameras.ask(rq.Show(name=identity))
+    person = call.site.cameras.ask(rq.Show(name=f"id:{identity}"))
     if mark(person) != before:
         raise FormError("people.changed", "to", name=person.name, templates=person.templates)
 
@@ -84,7 +84,7 @@ def do_rename(call: Call) -> Response:
         with call.site.edits:
             unchanged(call, identity)
             _refuse_taken(call, identity, to)
-            renamed = call.site.cameras.ask(rq.Rename(name=identity, to=to))
+            renamed = call.site.cameras.ask(rq.Rename(name=f"id:{identity}", to=to))
     except (FormError, GalleryError) as e:
         return one(call, identity, 422, fault=e, tried=to)
     call.record("renamed", f"{identity}: {renamed.before} -> {renamed.name}")
@@ -97,8 +97,31 @@ def _refuse_taken(call: Call, identity: str, name: str) -> None:
             raise FormError("people.name_taken", "to", name=other.name)
 
 
+def do_merge(call: Call) -> Response:
+    """This person is another one, who is enrolled as well."""
+    identity, into = call.request.path_params["identity"], call.form.get("into", "")
+    try:
+        if not into.startswith("id:"):
+            raise FormError("people.merge_choose", "into")
+        with call.site.edits:
+            unchanged(call, identity)
+            merged = call.site.cameras.ask(rq.Merge(name=f"id:{identity}", into=into))
+    except (FormError, GalleryError) as e:
+        return one(call, identity, 422, fault=e)
+    call.record("merged", f"{merged.removed} into {merged.identity}")
+    return call.go(f"/people/{merged.identity}", "people.merged", name=merged.name, n=merged.templates)
+
+
+def do_ignore(call: Call) -> Response:
+    """At every camera whose daemon runs."""
+    identity, on = call.request.path_params["identity"], call.form.get("on") == "yes"
+    ignored = [camera.ask(rq.Ignore(name=f"id:{identity}", on=on)) for camera in call.site.cameras.all]
+    call.record("ignored" if on else "no longer ignored", identity)
+    return call.go(f"/people/{identity}", "people.ignored" if on else "people.not_ignored", name=ignored[0].name)
+
+
 def remove(call: Call) -> Response:
-    person = call.site.cameras.ask(rq.Show(name=call.request.path_params["identity"]))
+    person = call.site.cameras.ask(rq.Show(name=f"id:{call.request.path_params['identity']}"))
     return call.page("remove.html", person=person)
 
 
@@ -107,7 +130,7 @@ def do_remove(call: Call) -> Response:
     try:
         with call.site.edits:
             unchanged(call, identity)
-            removed = call.site.cameras.ask(rq.Forget(name=identity))
+            removed = call.site.cameras.ask(rq.Forget(name=f"id:{identity}"))
     except FormError as e:
         return one(call, identity, 422, fault=e)
     call.record("removed", f"{removed.identity} ({removed.name})")

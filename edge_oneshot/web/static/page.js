@@ -97,9 +97,10 @@ function disconnect() {
   source = null;
 }
 
-// A screen reader speaks each change, so the sentence changes at most every second.
+// The sentence belongs to the picture and changes with it. A screen reader speaks each change, so it gets one a second.
 function hint(text, now) {
-  const place = $("live-hint");
+  $("live-hint").textContent = text;
+  const place = $("live-said");
   if (place.textContent === text || (!now && Date.now() - said < 1000)) return;
   said = Date.now();
   place.textContent = text;

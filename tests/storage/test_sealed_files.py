@@ -1,0 +1,376 @@
+"""Sealed files: nothing about a person can be read in them, and what another program changes is noticed (storage/sealed.py)."""
+
+from __future__ import annotations
+
+import base64
+import json
+import shutil
+import sqlite3
+import subprocess
+import sys
+from contextlib import closing
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("cryptography")
+
+from samples import person, random_unit, template
+from storage_parts import child
+from test_bad_rows import RECORD as ANY_RECORD
+
+from edge_oneshot.config import Config, DecisionConfig, DeviceConfig, GalleryConfig
+from edge_oneshot.errors import ConfigError, GalleryError, StorageError, UnusableFile
+from edge_oneshot.events.journal import Journal, read_journal
+from edge_oneshot.events.outbox import Outbox
+from edge_oneshot.gallery.schema import SCHEMA
+from edge_oneshot.gallery.seen import LastSeen
+from edge_oneshot.gallery.store import Gallery
+from edge_oneshot.service import sealing
+from edge_oneshot.storage.copy import Copy
+from edge_oneshot.storage.keys import Keys
+from edge_oneshot.types import Event, Template
+
+CANARY, NAME, TOPIC = "canary-id-7f3a", "Zoë Canary", "edge-oneshot/front/state/canary-id-7f3a"
+RECORD = ANY_RECORD | {"best": {"identity": CANARY, "score": 0.5}}
+TEMPLATE = template(CANARY, random_unit(11), "sha256:aa")
+
+
+@pytest.fixture
+def device(tmp_path: Path) -> Config:
+    return Config(
+        device=DeviceConfig(state_dir=str(tmp_path / "state")),
+        gallery=GalleryConfig(key_file=str(tmp_path / "keys/gallery.key")),
+    )
+
+
+def keys(device: Config) -> Keys:
+    return Keys(device.key_path)
+
+
+def fill(device: Config) -> None:
+    """People, an event, a topic, a note and a track, each of which names the canary."""
+    with Gallery(device.gallery_path, keys(device)) as gallery:
+        gallery.add(person(CANARY, NAME), [TEMPLATE])
+        gallery.add_all([(person(f"p{i}"), [template(f"p{i}", random_unit(i), "sha256:aa")]) for i in range(5)])
+    box = Outbox(device.outbox_path, keys=keys(device))
+    body = {"identity": CANARY, "name": NAME}
+    now = datetime.now(UTC)
+    box.events.commit(Event(event_id="e1", event_type="match", ts=now, captured_ns=1, boot_id="b", body=body))
+    box.topics.add(TOPIC)
+    box.topics.empty([f"{TOPIC}/old"])
+    box.notes.put("discovery", CANARY)
+    box.close()
+    journal = Journal(device.explain_path, DecisionConfig(), keys(device))
+    journal._write(RECORD)  # type: ignore[arg-type]
+    journal.close()
+    with closing(LastSeen(device.seen_path, keys(device))) as seen:
+        seen.set({CANARY: 1})
+        seen.set({CANARY: 2, "p1": 3})
+
+
+def read(device: Config) -> dict[str, object]:
+    """Everything that `fill` has stored, and how many rows are set aside."""
+    with Gallery(device.gallery_path, keys(device)) as gallery:
+        found: dict[str, object] = {
+            "people": {
+                p.identity.identity_id: (p.identity.name, [vector(t) for t in p.templates]) for p in gallery.people()
+            },
+            "aside": gallery.set_aside,
+        }
+    box = Outbox(device.outbox_path, keys=keys(device))
+    found["events"] = [s.event.body for s in box.events.pending(0, 9)]
+    found["topics"] = (box.topics.retained(), box.topics.to_empty(), box.notes.get("discovery"))
+    found["aside"] = (found["aside"], box.events.status().set_aside)
+    box.close()
+    with closing(LastSeen(device.seen_path, keys(device))) as seen:
+        found["seen"] = seen.days()
+    found["tracks"] = len(read_journal(device.explain_path, keys(device)))
+    return found
+
+
+def vector(t: Template) -> bytes:
+    return t.embedding.vector.astype("<f4").tobytes()
+
+
+def canaries() -> list[bytes]:
+    raw = vector(TEMPLATE)
+    texts = [CANARY, NAME, NAME.encode().decode("latin-1"), json.dumps(NAME)[1:-1], "canary"]
+    return [raw[:32], raw[64:96], base64.b64encode(raw)[:40], raw.hex()[:40].encode(), *(t.encode() for t in texts)]
+
+
+def leaks(folder: Path) -> list[tuple[str, bytes]]:
+    files = [p for p in sorted(folder.rglob("*")) if p.is_file()]
+    assert files
+    return [(p.name, c) for p in files for c in canaries() if c in p.read_bytes()]
+
+
+def leaking(device: Config) -> set[str]:
+    """The kinds of the files that leak."""
+    return {name.partition("-")[0].partition(".")[0] for name, _ in leaks(device.state_dir)}
+
+
+def test_the_grep_finds_what_a_plain_device_holds(device: Config) -> None:
+    fill(device)
+    assert leaking(device) == {"gallery", "outbox", "explain", "seen"}
+
+
+@pytest.mark.parametrize("order", ["before", "after"])
+def test_a_sealed_device_holds_no_template_name_or_identity(device: Config, order: str) -> None:
+    """sealed before anything is stored, and after"""
+    steps = [sealing.seal, fill] if order == "before" else [fill, sealing.seal]
+    for step in steps:
+        step(device)
+    sealed = read(device)
+    assert leaks(device.state_dir) == []
+    assert sealed["people"][CANARY] == (NAME, [vector(TEMPLATE)])  # type: ignore[index]
+    assert sealed["aside"] == (0, 0) and sealed["tracks"] == 1
+    assert sealed["events"] == [{"identity": CANARY, "name": NAME}]
+    assert sealed["seen"] == {CANARY: 2, "p1": 3}
+    assert sealed["topics"] == ([TOPIC], [f"{TOPIC}/old"], CANARY)
+    sealing.unseal(device)
+    assert read(device) == sealed
+    assert leaking(device) == {"gallery", "outbox", "explain", "seen"}
+
+
+def test_a_new_key_reads_everything_and_the_old_one_nothing(device: Config, tmp_path: Path) -> None:
+    sealing.seal(device)
+    fill(device)
+    before, old = read(device), device.key_path.read_bytes()
+    shutil.copytree(device.state_dir, tmp_path / "copy")
+    sealing.rotate(device)
+    assert read(device) == before and device.key_path.read_bytes() != old
+    assert not keys(device).pending_path.exists()
+    device.key_path.write_bytes(old)
+    with pytest.raises(UnusableFile, match="is another key") as caught:
+        Gallery(device.gallery_path, keys(device))
+    assert str(device.key_path) in str(caught.value) and caught.value.exit_code == 78
+
+
+def test_without_the_key_the_error_names_it_and_nothing_is_overwritten(device: Config) -> None:
+    sealing.seal(device)
+    fill(device)
+    content = device.gallery_path.read_bytes()
+    device.key_path.rename(device.key_path.with_suffix(".backup"))
+    with pytest.raises(UnusableFile, match="there is no key at") as caught:
+        Gallery(device.gallery_path, keys(device))
+    assert (
+        f"restore the key from your backup to {device.key_path}" in caught.value.hint and caught.value.exit_code == 78
+    )
+    with pytest.raises(UnusableFile, match="it is sealed"):
+        Gallery(device.gallery_path)
+    box = Outbox(device.outbox_path, keys=keys(device))
+    assert "there is no key" in box.events.status().fault  # it waits for the key, and is not moved aside
+    box.close()
+    assert device.gallery_path.read_bytes() == content and "outbox" in str(sorted(device.state_dir.iterdir()))
+    device.key_path.with_suffix(".backup").rename(device.key_path)
+    assert read(device)["events"] == [{"identity": CANARY, "name": NAME}]
+
+
+def test_a_damaged_key_file_is_an_error_that_says_so(device: Config) -> None:
+    sealing.seal(device)
+    device.key_path.write_text("aes-256:AAAA")
+    with pytest.raises(UnusableFile, match=r"gallery\.key: expected aes-256 and 32 bytes") as caught:
+        Gallery(device.gallery_path, keys(device))
+    assert "restore the key from your backup" in caught.value.hint
+
+
+def test_a_plain_gallery_in_the_place_of_a_sealed_one_is_refused(device: Config) -> None:
+    sealing.seal(device)
+    fill(device)
+    device.gallery_path.unlink()
+    with Gallery(device.gallery_path) as planted:
+        planted.add(person("eve"), [template("eve", random_unit(5))])
+    for attempt in (lambda: Gallery(device.gallery_path, keys(device)), lambda: sealing.seal(device)):
+        with pytest.raises(UnusableFile, match="not sealed, although there is the key"):
+            attempt()
+    assert sealing.seal(device, trust_plain=True).key_id == keys(device).current().key_id  # type: ignore[union-attr]
+    with Gallery(device.gallery_path, keys(device)) as gallery:
+        assert gallery.sealed and [i.identity_id for i in gallery.identities()] == ["eve"]
+        assert gallery.set_aside == 0  # the counter begins again
+
+
+def change(path: Path, *statements: str) -> None:
+    """As another program does."""
+    with closing(sqlite3.connect(path)) as db, db:
+        for sql in statements:
+            db.execute(sql)
+
+
+MOVE = "UPDATE templates SET vector = (SELECT t.vector FROM templates t WHERE t.rowid = 2) WHERE rowid = 1"
+GIVE = "UPDATE templates SET identity_id = (SELECT identity_id FROM identities WHERE rowid = 2) WHERE rowid = 1"
+
+
+@pytest.mark.parametrize("sql", [MOVE, GIVE])
+def test_rows_cannot_be_given_to_another_person(device: Config, sql: str) -> None:
+    """Even with checksums that fit: the sealed data itself belongs to its row."""
+    sealing.seal(device)
+    fill(device)
+    with Gallery(device.gallery_path, keys(device)) as gallery:
+        with gallery._db.transaction():
+            gallery._db.execute(sql)  # the triggers of this connection write the checksums
+        assert len(gallery.templates()) == 5 and gallery.set_aside == 1
+        assert len(gallery.identities()) == 6
+        gallery.add(person("again"), [template("again", random_unit(98), "sha256:aa")])
+    change(device.gallery_path, sql.replace("= 2)", "= 3)").replace("= 1", "= 2"))
+    with Gallery(device.gallery_path, keys(device)) as gallery:
+        assert gallery.set_aside == 2
+
+
+def test_people_who_are_intact_are_still_recognized(device: Config) -> None:
+    sealing.seal(device)
+    fill(device)
+    change(
+        device.gallery_path, "UPDATE identities SET name = 'x' WHERE rowid = 1", "DELETE FROM templates WHERE rowid = 3"
+    )
+    with Gallery(device.gallery_path, keys(device)) as gallery:
+        found = {p.identity.identity_id: len(p.templates) for p in gallery.people()}
+        assert found == {"p0": 1, "p1": 0, "p2": 1, "p3": 1, "p4": 1}
+        assert (
+            gallery.set_aside == 3
+        )  # the person, the template that can no longer be read, and the row that is missing
+        gallery.add(person("new"), [template("new", random_unit(99))])
+        assert len(gallery.templates()) == 5
+
+
+@pytest.mark.parametrize("folder", ["kept", "put back"])
+def test_an_older_copy_is_noticed_as_far_as_the_counter_outside_goes(
+    device: Config, tmp_path: Path, folder: str
+) -> None:
+    sealing.seal(device)
+    fill(device)
+    for path in (device.gallery_path, keys(device).counter_path):
+        shutil.copy(path, tmp_path / path.name)
+    with Gallery(device.gallery_path, keys(device)) as gallery:
+        gallery.remove(CANARY)
+    shutil.copy(tmp_path / "gallery.sqlite", device.gallery_path)
+    if folder == "put back":  # whoever restores the whole card does this
+        shutil.copy(tmp_path / keys(device).counter_path.name, keys(device).counter_path)
+    for _ in range(2):  # it is noted once
+        with Gallery(device.gallery_path, keys(device)) as gallery:
+            assert gallery.set_aside == (folder == "kept")
+
+
+def test_rows_that_another_program_takes_while_the_gallery_is_open_are_noticed(device: Config) -> None:
+    sealing.seal(device)
+    fill(device)
+    with Gallery(device.gallery_path, keys(device)) as gallery:
+        gallery.version()
+        change(device.gallery_path, "DELETE FROM templates WHERE rowid = 2")
+        gallery.version()
+        assert gallery.set_aside == 1
+        change(device.gallery_path, "DELETE FROM templates WHERE rowid = 3")
+        gallery.add(person("new"), [template("new", random_unit(99))])  # must not seal what is there
+        assert gallery.set_aside == 2
+        change(device.gallery_path, "DELETE FROM seal")
+        with pytest.raises(UnusableFile, match="has lost its seal"):
+            gallery.version()
+
+
+def test_forgetting_destroys_the_key_of_the_person(device: Config, tmp_path: Path) -> None:
+    """The rows of the templates alone, from an old copy, cannot be read any more."""
+    sealing.seal(device)
+    fill(device)
+    shutil.copy(device.gallery_path, tmp_path / "old.sqlite")
+    with Gallery(device.gallery_path, keys(device)) as gallery:
+        gallery.remove(CANARY)
+    change(
+        device.gallery_path,
+        f"ATTACH '{tmp_path / 'old.sqlite'}' AS old",
+        "INSERT OR IGNORE INTO templates SELECT * FROM old.templates",
+    )
+    with Gallery(device.gallery_path, keys(device)) as gallery:
+        assert {t.identity_id for t in gallery.templates()} == {f"p{i}" for i in range(5)}
+        assert gallery.set_aside
+
+
+def test_a_person_has_a_cipher_that_ends_with_the_person(device: Config) -> None:
+    sealing.seal(device)
+    fill(device)
+    with Gallery(device.gallery_path, keys(device)) as gallery:
+        sealed = gallery.cipher_of(CANARY).encrypt(b"picture", "captures", "1")  # type: ignore[union-attr]
+        assert gallery.cipher_of(CANARY).decrypt(sealed, "captures", "1") == b"picture"  # type: ignore[union-attr]
+        gallery.rename(CANARY, "Another Name")
+        assert gallery.cipher_of(CANARY).decrypt(sealed, "captures", "1") == b"picture"  # type: ignore[union-attr]
+        gallery.add(person(CANARY, "Another Name"), [template(CANARY, random_unit(3))], replace=True)
+        with pytest.raises(ValueError, match="seal"):
+            gallery.cipher_of(CANARY).decrypt(sealed, "captures", "1")  # type: ignore[union-attr]
+        gallery.remove(CANARY)
+        with pytest.raises(GalleryError):
+            gallery.cipher_of(CANARY)
+
+
+def test_sealing_waits_for_no_daemon(device: Config, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process that has a file open would take the sealed rows for damaged ones."""
+    fill(device)
+    monkeypatch.setattr("edge_oneshot.storage.conversion.BUSY_TIMEOUT_S", 0.2)
+    with Gallery(device.gallery_path, keys(device)), pytest.raises(StorageError, match="another process") as caught:
+        sealing.seal(device)
+    assert "stop every daemon" in caught.value.hint
+    assert read(device)["aside"] == (0, 0)  # not sealed yet, or with the key that is to come
+    sealing.seal(device)
+    assert leaks(device.state_dir) == []
+
+
+def test_what_was_set_aside_before_is_not_kept_in_the_clear(device: Config) -> None:
+    fill(device)
+    with Gallery(device.gallery_path) as gallery:
+        gallery._db.set_aside("identities", (1,), f"a test about {CANARY}")
+    device.outbox_path.with_name("outbox-default.sqlite.damaged-20260101T000000000000").write_text(CANARY)
+    assert sealing.seal(device).lost == 1
+    assert leaks(device.state_dir) == []
+
+
+def test_a_credential_takes_the_place_of_the_key_file(
+    device: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sealing.seal(device)
+    fill(device)
+    device.key_path.rename(tmp_path / "gallery-key")
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
+    assert read(device)["aside"] == (0, 0)
+    with pytest.raises(ConfigError, match="got only the credential"):
+        sealing.rotate(device)
+
+
+def test_mutated_galleries_and_kills_in_small_numbers() -> None:
+    """scripts/sealed_check.py with more: 5,000 mutated galleries, and a kill at every step."""
+    script = Path(__file__).parents[2] / "scripts/sealed_check.py"
+    command = [sys.executable, str(script), "--mutations", "84", "--kills", "6"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=150)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "'survived': 6" in done.stdout and "accepted" not in done.stdout
+
+
+def test_processes_that_open_a_new_sealed_gallery_at_once_agree(device: Config) -> None:
+    sealing.seal(device)
+    device.gallery_path.unlink()
+    code = """
+import sys
+from pathlib import Path
+from samples import person, random_unit, template
+from edge_oneshot.gallery.store import Gallery
+from edge_oneshot.storage.keys import Keys
+path, key, name = sys.argv[1:]
+with Gallery(Path(path), Keys(Path(key))) as gallery:
+    gallery.add(person(name), [template(name, random_unit(1))])
+"""
+    commands = [child(code, device.gallery_path, device.key_path, f"p{n}") for n in range(4)]
+    running = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True) for command in commands]
+    assert [(p.communicate(timeout=100), p.returncode)[1] for p in running] == [0] * 4
+    with Gallery(device.gallery_path, keys(device)) as gallery:
+        assert len(gallery.identities()) == 4 and gallery.sealed
+        reasons = {reason for (reason,) in gallery._db.rows("SELECT reason FROM set_aside")}
+        # The counter outside is ahead: the process that made the file notes it, and one that opens it at once may do so, too.
+        assert "the gallery was deleted, and this is a new one" in reasons
+        assert all(r.startswith(("the gallery was deleted", "expected the state after")) for r in reasons)
+
+
+def test_a_copy_of_a_sealed_gallery_on_a_full_disk_can_be_read(device: Config) -> None:
+    """storage/copy.py: what the daemon, and `doctor`, read when SQLite cannot open the file itself."""
+    sealing.seal(device)
+    fill(device)
+    with closing(Copy(device.gallery_path, SCHEMA, keys=keys(device))) as copy:
+        assert copy.cipher is not None and copy.count_set_aside() == 0
+        assert len(copy.rows("SELECT * FROM templates")) == 6
