@@ -43,8 +43,12 @@ for n in range(5400):
     name = "wall" if n % 24 >= 16 else f"{n % 24:04}"
     os.symlink(f"/opt/pictures/{name}.jpg", f"{n:06}.jpg")
 END"""
-KINDS = ("enroll", "replace", "rename", "remove", "publish")
+KINDS = ("enroll", "replace", "rename", "remove", "publish", "rotate-key")
 PROGRAM = "edge-oneshot"
+ROTATE = (
+    "systemctl stop edge-oneshot; cd /; setpriv --reuid=edge-oneshot --regid=edge-oneshot --clear-groups env HOME=/ "
+    "edge-oneshot gallery rotate-key; code=$?; systemctl start edge-oneshot; exit $code"
+)
 RUNNING = (
     "for i in $(seq 100); do edge-oneshot status >/dev/null && exit 0; "
     "systemctl is-failed -q edge-oneshot && exit 1; sleep 2; done; exit 1"
@@ -70,6 +74,8 @@ class Run:
     def draw(self, kind: str) -> tuple[str, State]:
         """A command of this kind, and the state after it."""
         people = self.state.people
+        if kind == "rotate-key":
+            return ROTATE, self.state
         if kind == "enroll" or (not people and kind != "publish"):
             self.number += 1
             name = f"Person {self.number}"
@@ -116,6 +122,7 @@ def judge(copy: Path, before: State, after: State) -> list[str]:
     """What is wrong with a copy of the disk. before, after: without the operation in flight, and with it."""
     from edge_oneshot.events.outbox import Outbox
     from edge_oneshot.gallery.store import Gallery
+    from edge_oneshot.storage.keys import Keys
 
     checked = subprocess.run(["e2fsck", "-fy", str(copy)], capture_output=True, text=True, check=False)
     if checked.returncode not in (0, 1):
@@ -127,13 +134,14 @@ def judge(copy: Path, before: State, after: State) -> list[str]:
         if config != CONFIG or not tomllib.loads(config):
             faults.append(f"configuration: got {config[:100]!r}")
         state = Path(folder, "state")
-        with Gallery(state / "gallery.sqlite") as gallery:
+        keys = Keys(Path(folder, "etc", "keys", "gallery.key"))
+        with Gallery(state / "gallery.sqlite", keys) as gallery:
             people = {p.identity.identity_id: p.identity.name for p in gallery.people()}
             if people not in (before.people, after.people):
                 faults.append(f"people: expected {before.people} or {after.people}, got {people}")
             if gallery.fault or gallery.set_aside or any(len(p.templates) != 1 for p in gallery.people()):
                 faults.append(f"gallery: {gallery.fault}, {gallery.set_aside} set aside, or not one template for each")
-        outbox = Outbox(state / "outbox-default.sqlite", max_age_s=1e9)
+        outbox = Outbox(state / "outbox-default.sqlite", max_age_s=1e9, keys=keys)
         status = outbox.events.status()
         if status.fault or status.depth < min(before.events, after.events):
             faults.append(f"outbox: expected {before.events} events, got {status}")
@@ -288,7 +296,7 @@ The watchdog is set to five minutes, since one frame takes seconds without accel
   does, and the files were opened.
 - **Kill**: qemu was killed with SIGKILL, and the machine booted again. The service had to start and to list the people.
 
-Each time the gallery, the outbox and the configuration must be whole, no acknowledged change may be lost, and no change may be done by
+Each time the gallery, the outbox, the key and the configuration must be whole, no acknowledged change may be lost, and no change may be done by
 half. This tears no sector, and reorders no write beyond what qemu does: what a disk loses that acknowledges a
 flush too early is not covered.
 
