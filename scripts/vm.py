@@ -211,6 +211,8 @@ def freezes(run: Run, number: int, folder: Path, found: Counter[str], faults: li
             faults += [f"freeze inside {kind}: {b}" for b in bad]
             found[f"freeze, {kind}, {'acknowledged' if acknowledged else 'in flight'}"] += 1
         done, run.state = done + len(moments), after
+        if "stop mosquitto" in command:
+            run.count_events()
         print(f"{done} of {number} freezes, the last in {kind}: {len(faults)} faults", file=sys.stderr, flush=True)
 
 
