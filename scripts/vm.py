@@ -216,41 +216,38 @@ def freezes(run: Run, number: int, folder: Path, found: Counter[str], faults: li
         print(f"{done} of {number} freezes, the last in {kind}: {len(faults)} faults", file=sys.stderr, flush=True)
 
 
-def kills(run: Run, number: int, folder: Path, found: Counter[str], faults: list[str]) -> None:
-    for done in range(number):
-        kind = (*KINDS, "upgrade")[done % (len(KINDS) + 1)]
-        if kind == "upgrade":
-            version = run.machine.run("apt-cache madison edge-oneshot | awk -F' *[|] *' '{print $2}' | sort -V")
-            installed = run.machine.run("dpkg-query -W -f '${Version}' edge-oneshot").strip()
-            other = next(v for v in version.split() if v != installed)
-            command = f"DEBIAN_FRONTEND=noninteractive apt-get install -y --allow-downgrades edge-oneshot={other}"
-            after, takes = run.state, 60.0
-        else:
-            if kind not in run.seconds:
-                run.complete(kind)
-            command, after = run.draw(kind)
-            takes = run.seconds[kind]
-        before = replace(run.state, events=0)  # the broker starts with the machine
-        run.machine.send(command, 1800)
-        early = run.machine.answer(run.rng.uniform(0.0, takes))
-        run.machine.cut()
-        before = replace(after, events=0) if early else before
-        run.machine = wait_for_boot(folder)
-        heal = "dpkg --configure -a && DEBIAN_FRONTEND=noninteractive apt-get -y -f install"
-        program = run.machine.run(f"{PROGRAM} --version || ({heal} >/dev/null; {PROGRAM} --version)", 1800)
-        run.machine.run(f"{heal}; {RUNNING}", 2400)
-        listed = json.loads(run.machine.run(f"{PROGRAM} gallery list --json"))
-        people = {p["identity"]: p["name"] for p in listed}
-        if people not in (before.people, after.people):
-            faults.append(f"kill {done} inside {kind}: expected {before.people} or {after.people}, got {people}")
-        run.state = State(people)
-        copy = folder / "frozen.img"
-        run.machine.freeze(copy)
-        faults += [f"kill {done} inside {kind}: {b}" for b in judge(copy, run.state, run.state)]
-        found[f"kill, {kind}, {'acknowledged' if early else 'in flight'}"] += 1
-        print(
-            f"kill {done + 1} of {number}: {kind}, {program.strip()}, {len(faults)} faults", file=sys.stderr, flush=True
-        )
+def kill(run: Run, done: int, folder: Path, found: Counter[str], faults: list[str]) -> None:
+    kind = ("upgrade", *KINDS)[done % (len(KINDS) + 1)]
+    if kind == "upgrade":
+        version = run.machine.run("apt-cache madison edge-oneshot | awk -F' *[|] *' '{print $2}' | sort -V")
+        installed = run.machine.run("dpkg-query -W -f '${Version}' edge-oneshot").strip()
+        other = next(v for v in version.split() if v != installed)
+        command = f"DEBIAN_FRONTEND=noninteractive apt-get install -y --allow-downgrades edge-oneshot={other}"
+        after, takes = run.state, 60.0
+    else:
+        if kind not in run.seconds:
+            run.complete(kind)
+        command, after = run.draw(kind)
+        takes = run.seconds[kind]
+    before = replace(run.state, events=0)  # the broker starts with the machine
+    run.machine.send(command, 1800)
+    early = run.machine.answer(run.rng.uniform(0.0, takes))
+    run.machine.cut()
+    before = replace(after, events=0) if early else before
+    run.machine = wait_for_boot(folder)
+    heal = "dpkg --configure -a && DEBIAN_FRONTEND=noninteractive apt-get -y -f install"
+    program = run.machine.run(f"{PROGRAM} --version || ({heal} >/dev/null; {PROGRAM} --version)", 1800)
+    run.machine.run(f"{heal}; {RUNNING}", 2400)
+    listed = json.loads(run.machine.run(f"{PROGRAM} gallery list --json"))
+    people = {p["identity"]: p["name"] for p in listed}
+    if people not in (before.people, after.people):
+        faults.append(f"kill {done} inside {kind}: expected {before.people} or {after.people}, got {people}")
+    run.state = State(people)
+    copy = folder / "frozen.img"
+    run.machine.freeze(copy)
+    faults += [f"kill {done} inside {kind}: {b}" for b in judge(copy, run.state, run.state)]
+    found[f"kill, {kind}, {'acknowledged' if early else 'in flight'}"] += 1
+    print(f"kill {done + 1}: {kind}, {program.strip()}, {len(faults)} faults", file=sys.stderr, flush=True)
 
 
 def main() -> int:
@@ -268,15 +265,22 @@ def main() -> int:
     about = install(machine, options.suite)
     print(about, file=sys.stderr, flush=True)
     run = Run(machine, random.Random(options.seed))
+
+    def save() -> None:
+        kinds = (*KINDS, "upgrade")
+        options.out.write_text(report(options, about, kinds, found, faults, time.monotonic() - started))
+
     try:
         run.complete("enroll")
         run.complete("enroll")
         freezes(run, options.freezes, options.folder, found, faults)
-        kills(run, options.kills, options.folder, found, faults)
+        for number in range(options.kills):
+            save()  # a kill takes minutes
+            kill(run, number, options.folder, found, faults)
         run.machine.shut_down()
     finally:
         run.machine.cut()
-    options.out.write_text(report(options, about, (*KINDS, "upgrade"), found, faults, time.monotonic() - started))
+    save()
     print(options.out.read_text())
     return bool(faults)
 
