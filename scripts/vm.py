@@ -9,30 +9,16 @@ from __future__ import annotations
 import argparse
 import json
 import random
-import subprocess
 import sys
-import tempfile
 import time
-import tomllib
 from collections import Counter
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
+from vm_judge import CONFIG, State, judge
 from vm_machine import BOOT_S, Machine
 from vm_report import report
 
-CONFIG = """[device]
-slug = "porch"
-[camera]
-uri = "folder:/opt/seen"
-fps = 0.5
-pace = "camera"
-[mqtt]
-enabled = true
-host = "127.0.0.1"
-[decision]
-gone_after_s = 10
-"""
 # Three hours of a face for 32 seconds, and 16 seconds without one.
 PICTURES = """mkdir -p /opt/seen && cd /opt/seen && python3 - <<'END'
 import os
@@ -45,6 +31,7 @@ END"""
 KINDS = ("enroll", "replace", "rename", "remove", "publish", "rotate-key")
 PROGRAM = "edge-oneshot"
 FREEZES = 6  # in one operation
+UPGRADE_S = 90.0  # in which an upgrade is cut
 ROTATE = (
     "systemctl stop edge-oneshot; cd /; setpriv --reuid=edge-oneshot --regid=edge-oneshot --clear-groups env HOME=/ "
     "edge-oneshot gallery rotate-key; code=$?; systemctl start edge-oneshot; exit $code"
@@ -55,12 +42,22 @@ RUNNING = (
 )
 
 
-@dataclass(frozen=True)
-class State:
-    """What was acknowledged. people: identity -> name. events: at least so many wait in the outbox."""
+@dataclass
+class Done:
+    """What was found so far; a run that is interrupted goes on from here. found: kind of cut -> how many. spent_s: of all runs."""
 
-    people: dict[str, str] = field(default_factory=dict)
-    events: int = 0
+    about: str = ""
+    number: int = 0  # of the last person
+    freezes: int = 0
+    kills: int = 0
+    found: Counter[str] = field(default_factory=Counter)
+    faults: list[str] = field(default_factory=list)
+    spent_s: float = 0.0
+
+    @classmethod
+    def read(cls, path: Path) -> Done:
+        stored = json.loads(path.read_text())
+        return cls(**{**stored, "found": Counter(stored["found"])})
 
 
 @dataclass
@@ -70,6 +67,7 @@ class Run:
     state: State = field(default_factory=State)
     number: int = 0
     seconds: dict[str, float] = field(default_factory=dict)  # how long an operation of this kind took
+    done: Done = field(default_factory=lambda: Done())
 
     def draw(self, kind: str) -> tuple[str, State]:
         """A command of this kind, and the state after it."""
@@ -118,37 +116,6 @@ class Run:
         self.state = replace(self.state, events=int(status["mqtt"]["outbox"]["depth"]))
 
 
-def judge(copy: Path, before: State, after: State) -> list[str]:
-    """What is wrong with a copy of the disk. before, after: without the operation in flight, and with it."""
-    from edge_oneshot.events.outbox import Outbox
-    from edge_oneshot.gallery.store import Gallery
-    from edge_oneshot.storage.keys import Keys
-
-    checked = subprocess.run(["e2fsck", "-fy", str(copy)], capture_output=True, text=True, check=False)
-    if checked.returncode not in (0, 1):
-        return [f"file system: {checked.stdout[-300:]}"]
-    faults = []
-    with tempfile.TemporaryDirectory() as folder:
-        subprocess.run(["debugfs", "-R", f"rdump / {folder}", str(copy)], capture_output=True, check=True)
-        config = Path(folder, "etc", "default.toml").read_text()
-        if config != CONFIG or not tomllib.loads(config):
-            faults.append(f"configuration: got {config[:100]!r}")
-        state = Path(folder, "state")
-        keys = Keys(Path(folder, "etc", "keys", "gallery.key"))
-        with Gallery(state / "gallery.sqlite", keys) as gallery:
-            people = {p.identity.identity_id: p.identity.name for p in gallery.people()}
-            if people not in (before.people, after.people):
-                faults.append(f"people: expected {before.people} or {after.people}, got {people}")
-            if gallery.fault or gallery.set_aside or any(len(p.templates) != 1 for p in gallery.people()):
-                faults.append(f"gallery: {gallery.fault}, {gallery.set_aside} set aside, or not one template for each")
-        outbox = Outbox(state / "outbox-default.sqlite", max_age_s=1e9, keys=keys)
-        status = outbox.events.status()
-        if status.fault or status.depth < min(before.events, after.events):
-            faults.append(f"outbox: expected {before.events} events, got {status}")
-        outbox.close()
-    return faults
-
-
 def install(machine: Machine, suite: str) -> str:
     """Install the package from its repository; the time that it took, and the versions."""
     started = time.monotonic()
@@ -185,69 +152,94 @@ def wait_for_boot(folder: Path) -> Machine:
         raise
 
 
-def freezes(run: Run, number: int, folder: Path, found: Counter[str], faults: list[str]) -> None:
-    """Several in one operation, since it takes long without acceleration."""
-    done = 0
-    while done < number:
-        kind = run.rng.choice(KINDS)
-        if kind not in run.seconds:
-            run.complete(kind)
-        command, after = run.draw(kind)
-        if "start mosquitto" in command:
-            run.state = replace(run.state, events=0)
-        moments = sorted(run.rng.uniform(0.0, 1.1 * run.seconds[kind]) for _ in range(min(FREEZES, number - done)))
-        started, ended, copies = time.monotonic(), None, []
-        run.machine.send(command)
-        for n, moment in enumerate(moments):
-            ended = ended or run.machine.answer(max(0.0, started + moment - time.monotonic()))
-            copies.append((folder / f"frozen{n}.img", ended is not None))
-            run.machine.freeze(copies[-1][0])
-        ended = ended or run.machine.answer(900)
-        if ended is None or ended[0]:
-            raise RuntimeError(f"{command}: {ended}")
-        run.seconds[kind] = time.monotonic() - started
-        for copy, acknowledged in copies:
-            bad = judge(copy, after if acknowledged else run.state, after)
-            faults += [f"freeze inside {kind}: {b}" for b in bad]
-            found[f"freeze, {kind}, {'acknowledged' if acknowledged else 'in flight'}"] += 1
-        done, run.state = done + len(moments), after
-        if "stop mosquitto" in command:
-            run.count_events()
-        print(f"{done} of {number} freezes, the last in {kind}: {len(faults)} faults", file=sys.stderr, flush=True)
+def freeze(run: Run, most: int, folder: Path) -> None:
+    """At most FREEZES cuts in one operation, since an operation takes long without acceleration."""
+    kind = run.rng.choice(KINDS)
+    if kind not in run.seconds:
+        run.complete(kind)
+    command, after = run.draw(kind)
+    if "start mosquitto" in command:
+        run.state = replace(run.state, events=0)
+    moments = sorted(run.rng.uniform(0.0, 1.1 * run.seconds[kind]) for _ in range(min(FREEZES, most)))
+    started, ended, copies = time.monotonic(), None, []
+    run.machine.send(command)
+    for n, moment in enumerate(moments):
+        ended = ended or run.machine.answer(max(0.0, started + moment - time.monotonic()))
+        copies.append((folder / f"frozen{n}.img", ended is not None))
+        run.machine.freeze(copies[-1][0])
+    ended = ended or run.machine.answer(900)
+    if ended is None or ended[0]:
+        raise RuntimeError(f"{command}: {ended}")
+    run.seconds[kind] = time.monotonic() - started
+    for copy, acknowledged in copies:
+        bad = judge(copy, after if acknowledged else run.state, after)
+        run.done.faults += [f"freeze inside {kind}: {b}" for b in bad]
+        run.done.found[f"freeze, {kind}, {'acknowledged' if acknowledged else 'in flight'}"] += 1
+    run.done.freezes, run.state = run.done.freezes + len(moments), after
+    if "stop mosquitto" in command:
+        run.count_events()
+    print(f"{run.done.freezes} freezes, the last in {kind} ({run.seconds[kind]:.0f} s): {len(run.done.faults)} faults")
 
 
-def kill(run: Run, done: int, folder: Path, found: Counter[str], faults: list[str]) -> None:
-    kind = ("upgrade", *KINDS)[done % (len(KINDS) + 1)]
+def kill(run: Run, folder: Path) -> None:
+    """Kill qemu in an operation, and boot again."""
+    kind = ("upgrade", *KINDS)[run.done.kills % (len(KINDS) + 1)]
     if kind == "upgrade":
         version = run.machine.run("apt-cache madison edge-oneshot | awk -F' *[|] *' '{print $2}' | sort -V")
         installed = run.machine.run("dpkg-query -W -f '${Version}' edge-oneshot").strip()
         other = next(v for v in version.split() if v != installed)
         command = f"DEBIAN_FRONTEND=noninteractive apt-get install -y --allow-downgrades edge-oneshot={other}"
-        after, takes = run.state, 60.0
+        after, takes = run.state, UPGRADE_S
     else:
         if kind not in run.seconds:
             run.complete(kind)
         command, after = run.draw(kind)
         takes = run.seconds[kind]
     before = replace(run.state, events=0)  # the broker starts with the machine
+    moment = run.rng.uniform(0.0, takes)
     run.machine.send(command, 1800)
-    early = run.machine.answer(run.rng.uniform(0.0, takes))
+    early = run.machine.answer(moment)
     run.machine.cut()
+    if early and early[0]:
+        raise RuntimeError(f"{command}: {early}")
     before = replace(after, events=0) if early else before
     run.machine = wait_for_boot(folder)
     heal = "dpkg --configure -a && DEBIAN_FRONTEND=noninteractive apt-get -y -f install"
     program = run.machine.run(f"{PROGRAM} --version || ({heal} >/dev/null; {PROGRAM} --version)", 1800)
     run.machine.run(f"{heal}; {RUNNING}", 2400)
-    listed = json.loads(run.machine.run(f"{PROGRAM} gallery list --json"))
-    people = {p["identity"]: p["name"] for p in listed}
+    people = listed(run.machine)
     if people not in (before.people, after.people):
-        faults.append(f"kill {done} inside {kind}: expected {before.people} or {after.people}, got {people}")
+        run.done.faults.append(f"kill inside {kind}: expected {before.people} or {after.people}, got {people}")
     run.state = State(people)
     copy = folder / "frozen.img"
     run.machine.freeze(copy)
-    faults += [f"kill {done} inside {kind}: {b}" for b in judge(copy, run.state, run.state)]
-    found[f"kill, {kind}, {'acknowledged' if early else 'in flight'}"] += 1
-    print(f"kill {done + 1}: {kind}, {program.strip()}, {len(faults)} faults", file=sys.stderr, flush=True)
+    run.done.faults += [f"kill inside {kind}: {b}" for b in judge(copy, run.state, run.state)]
+    run.done.found[f"kill, {kind}, {'acknowledged' if early else 'in flight'}"] += 1
+    run.done.kills += 1
+    print(f"kill {run.done.kills}: {kind} after {moment:.1f} s, {program.strip()}, {len(run.done.faults)} faults")
+
+
+def listed(machine: Machine) -> dict[str, str]:
+    """identity -> name, as the running daemon lists the people."""
+    return {p["identity"]: p["name"] for p in json.loads(machine.run(f"{PROGRAM} gallery list --json"))}
+
+
+def begin(options: argparse.Namespace, progress: Path) -> Run:
+    """A machine with the package, its service running and two people in its gallery; --resume: that of the run before."""
+    machine = wait_for_boot(options.folder)
+    if options.resume:
+        done = Done.read(progress)
+        machine.run(RUNNING, 900)
+        people, number = (
+            listed(machine),
+            done.number + 100,
+        )  # the names of an operation that was cut off are not used again
+        return Run(machine, random.Random(f"{options.seed} {done}"), State(people), number, done=done)
+    run = Run(machine, random.Random(options.seed), done=Done(about=install(machine, options.suite)))
+    print(run.done.about)
+    run.complete("enroll")
+    run.complete("enroll")
+    return run
 
 
 def main() -> int:
@@ -255,34 +247,42 @@ def main() -> int:
     parser.add_argument("--suite", required=True)
     parser.add_argument("--folder", type=Path, required=True)
     parser.add_argument("--version", required=True, help="commit of the packages")
-    parser.add_argument("--kills", type=int, default=12)
+    parser.add_argument("--kills", type=int, default=10)
     parser.add_argument("--freezes", type=int, default=90)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--resume", action="store_true", help="go on with the machine of a run that was interrupted")
     parser.add_argument("--out", type=Path, default=Path("benchmarks/power-cuts.md"))
     options = parser.parse_args()
-    started, found, faults = time.monotonic(), Counter[str](), list[str]()
-    machine = wait_for_boot(options.folder)
-    about = install(machine, options.suite)
-    print(about, file=sys.stderr, flush=True)
-    run = Run(machine, random.Random(options.seed))
+    sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]  # a file or a terminal
+    started, progress = time.monotonic(), options.folder / "progress.json"
+    run = begin(options, progress)
+    before_s = run.done.spent_s
 
     def save() -> None:
-        kinds = (*KINDS, "upgrade")
-        options.out.write_text(report(options, about, kinds, found, faults, time.monotonic() - started))
+        run.done.spent_s, run.done.number = before_s + time.monotonic() - started, run.number
+        progress.write_text(json.dumps(asdict(run.done)))
+        options.out.write_text(report(options, (*KINDS, "upgrade"), run.done))
 
     try:
-        run.complete("enroll")
-        run.complete("enroll")
-        freezes(run, options.freezes, options.folder, found, faults)
-        for number in range(options.kills):
-            save()  # a kill takes minutes
-            kill(run, number, options.folder, found, faults)
+        while run.done.kills < options.kills or run.done.freezes < options.freezes:
+            # In turn, so that a run which is interrupted has cuts of both kinds.
+            if (
+                run.done.freezes * options.kills <= run.done.kills * options.freezes
+                and run.done.freezes < options.freezes
+            ):
+                freeze(run, options.freezes - run.done.freezes, options.folder)
+            else:
+                kill(run, options.folder)
+            save()
         run.machine.shut_down()
+    except (RuntimeError, ConnectionError) as e:
+        run.done.faults.append(f"the run ended: {e}")
+        save()
+        raise
     finally:
         run.machine.cut()
-    save()
     print(options.out.read_text())
-    return bool(faults)
+    return bool(run.done.faults)
 
 
 if __name__ == "__main__":

@@ -4,20 +4,16 @@ from __future__ import annotations
 
 import argparse
 import platform
-from collections import Counter
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from vm import Done
 
 
-def report(
-    options: argparse.Namespace,
-    about: str,
-    kinds: Sequence[str],
-    found: Counter[str],
-    faults: list[str],
-    seconds: float,
-) -> str:
-    rows = []
+def report(options: argparse.Namespace, kinds: Sequence[str], done: Done) -> str:
+    found, faults, rows = done.found, done.faults, []
     for kind in kinds:
         cells = [
             found[f"{way}, {kind}, {when}"] for way in ("freeze", "kill") for when in ("in flight", "acknowledged")
@@ -27,9 +23,9 @@ def report(
     return f"""# Power cuts
 
 Written by `scripts/vm {options.suite} DIR --kills {options.kills} --freezes {options.freezes} --seed {options.seed}` on \
-{datetime.now(UTC):%Y-%m-%d} with the package of commit {options.version}: {seconds:.0f} s on {platform.machine()}.
+{datetime.now(UTC):%Y-%m-%d} with the package of commit {options.version}: {done.spent_s:.0f} s on {platform.machine()}.
 
-The device is a virtual machine (qemu without acceleration): {about}. The service recognizes a face of a folder camera, and the
+The device is a virtual machine (qemu without acceleration): {done.about}. The service recognizes a face of a folder camera, and the
 state and the configuration are on a disk of their own. An operation was started, and the power was cut at a random moment.
 
 The watchdog is set to five minutes, since one frame takes seconds without acceleration.
