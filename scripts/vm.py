@@ -12,7 +12,7 @@ import random
 import sys
 import time
 from collections import Counter
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from vm_judge import CONFIG, State, judge
@@ -260,7 +260,7 @@ def main() -> int:
 
     def save() -> None:
         run.done.spent_s, run.done.number = before_s + time.monotonic() - started, run.number
-        progress.write_text(json.dumps(asdict(run.done)))
+        progress.write_text(json.dumps(vars(run.done)))
         options.out.write_text(report(options, (*KINDS, "upgrade"), run.done))
 
     try:
