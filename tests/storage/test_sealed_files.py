@@ -436,6 +436,21 @@ def test_a_plain_gallery_needs_no_way_to_the_folder_of_the_key(as_nobody: tuple[
         Gallery(device.gallery_path, keys(device))
 
 
+@pytest.mark.parametrize("sealed", [False, True])
+def test_an_installer_says_that_it_may_not_see_the_key(
+    as_nobody: tuple[Config, Callable[[], None]], sealed: bool
+) -> None:
+    """It cannot tell whether this device is to be sealed, and a sealed one would not start."""
+    device, drop = as_nobody
+    fill(device)
+    if sealed:
+        sealing.seal(device)
+    drop()
+    device.key_path.parent.chmod(0)
+    with pytest.raises(ConfigError, match="cannot read it"):
+        sealing.seal_new(device)
+
+
 def test_a_counter_that_root_did_not_complete_is_counted_on(as_nobody: tuple[Config, Callable[[], None]]) -> None:
     device, drop = as_nobody
     fill(device)
