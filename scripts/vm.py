@@ -30,7 +30,7 @@ for n in range(5400):
 END"""
 KINDS = ("enroll", "replace", "rename", "remove", "publish", "rotate-key")
 PROGRAM = "edge-oneshot"
-FREEZES = 6  # in one operation
+FREEZES = 10  # in one operation
 UPGRADE_S = 90.0  # in which an upgrade is cut
 ROTATE = (
     "systemctl stop edge-oneshot; cd /; setpriv --reuid=edge-oneshot --regid=edge-oneshot --clear-groups env HOME=/ "
@@ -105,11 +105,20 @@ class Run:
         start = time.monotonic()
         if "start mosquitto" in command:
             self.state = replace(self.state, events=0)  # from now on they may be delivered
-        self.machine.run(command)
+        self.machine.send(command, 900)
+        ended = self.machine.answer(960)
         self.seconds[kind] = time.monotonic() - start
-        self.state = after
+        self.state = after if acknowledged(command, ended) else self.found(after)
         if "stop mosquitto" in command:
             self.count_events()
+
+    def found(self, after: State) -> State:
+        """The state after a command that was not acknowledged: this one, or the one it leads to."""
+        self.machine.run(RUNNING, 900)
+        people = listed(self.machine)
+        if people not in (self.state.people, after.people):
+            self.done.faults.append(f"expected {self.state.people} or {after.people}, got {people}")
+        return State(people, min(self.state.events, after.events))
 
     def count_events(self) -> None:
         status = json.loads(self.machine.run(f"{PROGRAM} status --json"))
@@ -165,17 +174,15 @@ def freeze(run: Run, most: int, folder: Path) -> None:
     run.machine.send(command)
     for n, moment in enumerate(moments):
         ended = ended or run.machine.answer(max(0.0, started + moment - time.monotonic()))
-        copies.append((folder / f"frozen{n}.img", ended is not None))
+        copies.append((folder / f"frozen{n}.img", ended is not None and acknowledged(command, ended)))
         run.machine.freeze(copies[-1][0])
-    ended = ended or run.machine.answer(900)
-    if ended is None or ended[0]:
-        raise RuntimeError(f"{command}: {ended}")
+    complete = acknowledged(command, ended or run.machine.answer(900))
     run.seconds[kind] = time.monotonic() - started
-    for copy, acknowledged in copies:
-        bad = judge(copy, after if acknowledged else run.state, after)
+    for copy, early in copies:
+        bad = judge(copy, after if early else run.state, after)
         run.done.faults += [f"freeze inside {kind}: {b}" for b in bad]
-        run.done.found[f"freeze, {kind}, {'acknowledged' if acknowledged else 'in flight'}"] += 1
-    run.done.freezes, run.state = run.done.freezes + len(moments), after
+        run.done.found[f"freeze, {kind}, {'acknowledged' if early else 'in flight'}"] += 1
+    run.done.freezes, run.state = run.done.freezes + len(moments), after if complete else run.found(after)
     if "stop mosquitto" in command:
         run.count_events()
     print(f"{run.done.freezes} freezes, the last in {kind} ({run.seconds[kind]:.0f} s): {len(run.done.faults)} faults")
@@ -198,25 +205,45 @@ def kill(run: Run, folder: Path) -> None:
     before = replace(run.state, events=0)  # the broker starts with the machine
     moment = run.rng.uniform(0.0, takes)
     run.machine.send(command, 1800)
-    early = run.machine.answer(moment)
+    ended = run.machine.answer(moment)
     run.machine.cut()
-    if early and early[0]:
-        raise RuntimeError(f"{command}: {early}")
+    early = ended is not None and acknowledged(command, ended)
     before = replace(after, events=0) if early else before
+    run.done.kills += 1
+    run.done.found[f"kill, {kind}, {'acknowledged' if early else 'in flight'}"] += 1
     run.machine = wait_for_boot(folder)
-    heal = "dpkg --configure -a && DEBIAN_FRONTEND=noninteractive apt-get -y -f install"
-    program = run.machine.run(f"{PROGRAM} --version || ({heal} >/dev/null; {PROGRAM} --version)", 1800)
-    run.machine.run(f"{heal}; {RUNNING}", 2400)
-    people = listed(run.machine)
+    try:
+        program, people = recovered(run.machine)
+    except RuntimeError as e:
+        run.done.faults.append(f"kill inside {kind}: {e}")
+        raise
     if people not in (before.people, after.people):
         run.done.faults.append(f"kill inside {kind}: expected {before.people} or {after.people}, got {people}")
     run.state = State(people)
     copy = folder / "frozen.img"
     run.machine.freeze(copy)
     run.done.faults += [f"kill inside {kind}: {b}" for b in judge(copy, run.state, run.state)]
-    run.done.found[f"kill, {kind}, {'acknowledged' if early else 'in flight'}"] += 1
-    run.done.kills += 1
     print(f"kill {run.done.kills}: {kind} after {moment:.1f} s, {program.strip()}, {len(run.done.faults)} faults")
+
+
+def recovered(machine: Machine) -> tuple[str, dict[str, str]]:
+    """The program's version and the people after a cut, once the service runs. Raises RuntimeError if it does not start."""
+    heal = "dpkg --configure -a && DEBIAN_FRONTEND=noninteractive apt-get -y -f install"
+    program = machine.run(f"{PROGRAM} --version || ({heal} >/dev/null; {PROGRAM} --version)", 1800)
+    machine.run(f"{heal}; {RUNNING}", 2400)
+    return program, listed(machine)
+
+
+def acknowledged(command: str, ended: tuple[int, str] | None) -> bool:
+    """Whether a command has succeeded. Without acceleration a daemon can need longer than a client waits.
+
+    Raises RuntimeError for any other failure.
+    """
+    if ended is not None and ended[0] == 0:
+        return True
+    if ended is not None and "has not answered for" in ended[1]:
+        return False
+    raise RuntimeError(f"{command}: {ended or 'no answer'}")
 
 
 def listed(machine: Machine) -> dict[str, str]:
@@ -275,8 +302,7 @@ def main() -> int:
                 kill(run, options.folder)
             save()
         run.machine.shut_down()
-    except (RuntimeError, ConnectionError) as e:
-        run.done.faults.append(f"the run ended: {e}")
+    except (RuntimeError, ConnectionError):
         save()
         raise
     finally:
