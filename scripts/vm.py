@@ -11,13 +11,12 @@ import json
 import random
 import sys
 import time
-from collections import Counter
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from vm_judge import CONFIG, State, judge
 from vm_machine import BOOT_S, Machine
-from vm_report import report
+from vm_report import Done, report
 
 # Three hours of a face for 32 seconds, and 16 seconds without one.
 PICTURES = """mkdir -p /opt/seen && cd /opt/seen && python3 - <<'END'
@@ -43,31 +42,13 @@ RUNNING = (
 
 
 @dataclass
-class Done:
-    """What was found so far; a run that is interrupted goes on from here. found: kind of cut -> how many. spent_s: of all runs."""
-
-    about: str = ""
-    number: int = 0  # of the last person
-    freezes: int = 0
-    kills: int = 0
-    found: Counter[str] = field(default_factory=Counter)
-    faults: list[str] = field(default_factory=list)
-    spent_s: float = 0.0
-
-    @classmethod
-    def read(cls, path: Path) -> Done:
-        stored = json.loads(path.read_text())
-        return cls(**{**stored, "found": Counter(stored["found"])})
-
-
-@dataclass
 class Run:
     machine: Machine
     rng: random.Random
     state: State = field(default_factory=State)
     number: int = 0
     seconds: dict[str, float] = field(default_factory=dict)  # how long an operation of this kind took
-    done: Done = field(default_factory=lambda: Done())
+    done: Done = field(default_factory=Done)
 
     def draw(self, kind: str) -> tuple[str, State]:
         """A command of this kind, and the state after it."""

@@ -3,13 +3,31 @@
 from __future__ import annotations
 
 import argparse
+import json
 import platform
+from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from pathlib import Path
 
-if TYPE_CHECKING:
-    from vm import Done
+
+@dataclass
+class Done:
+    """What was found so far; a run that is interrupted goes on from here. found: kind of cut -> how many. spent_s: of all runs."""
+
+    about: str = ""
+    number: int = 0  # of the last person
+    freezes: int = 0
+    kills: int = 0
+    found: Counter[str] = field(default_factory=Counter)
+    faults: list[str] = field(default_factory=list)
+    spent_s: float = 0.0
+
+    @classmethod
+    def read(cls, path: Path) -> Done:
+        stored = json.loads(path.read_text())
+        return cls(**{**stored, "found": Counter(stored["found"])})
 
 
 def report(options: argparse.Namespace, kinds: Sequence[str], done: Done) -> str:
