@@ -276,12 +276,12 @@ else
     install -m 0640 -g edge-oneshot "$current/default.toml" "$config/default.toml"
     note "created, with every key at its default"
 fi
-# Before anyone is enrolled: what is stored about people is encrypted from the beginning. A gallery that exists, wherever the
-# configuration has it, stays as it is.
+# Before anyone is enrolled: what is stored about people is encrypted from the beginning. A gallery with people, wherever the
+# configuration has it, stays as it is. If this script is killed here, its next run completes the sealing.
 if setpriv --reuid=edge-oneshot --regid=edge-oneshot --clear-groups env HOME=/ "$link" --config "$config/default.toml" gallery seal --if-new >"$work/log" 2>&1; then
     while read -r line; do note "$line"; done <"$work/log"
 else
-    note "the gallery is not sealed: $(head -n 1 "$work/log"); later: sudo -u edge-oneshot edge-oneshot gallery seal"
+    note "the gallery was not sealed: $(head -n 1 "$work/log"); remove the cause, then: sudo -u edge-oneshot edge-oneshot gallery seal"
 fi
 faulty=''
 for file in "$config"/*.toml; do

@@ -48,7 +48,7 @@ END
 boot() {
     # The container shares the network, so that the package lists come from the same place as for the base system.
     UNIFIED_CGROUP_HIERARCHY=1 systemd-nspawn --quiet --boot --directory="$1" --register=no --keep-unit --console=read-only \
-        --system-call-filter='adjtimex clock_adjtime' </dev/null >"$1.console" 2>&1 &
+        --system-call-filter='adjtimex clock_adjtime' --set-credential=edge-oneshot.lab.mqtt-password:given </dev/null >"$1.console" 2>&1 &
     nspawn=$!
     leader=''
     # Killing the first process ends all others. The system is thrown away, so it need not shut down cleanly.

@@ -22,18 +22,22 @@ from edge_oneshot.gallery.store import Gallery
 from edge_oneshot.service import sealing
 from edge_oneshot.storage.database import Database
 from edge_oneshot.storage.keys import Keys
+from edge_oneshot.storage.sealed import is_sealed
 from edge_oneshot.types import Event
 
 
 def kills(most: int, seed: int = 1) -> Counter[str]:
     """Kill at the calls of SQLite and of the file system in turn, at most `most` times, while files change their key."""
     found: Counter[str] = Counter()
-    for command in (sealing.seal, sealing.rotate, sealing.unseal):
+    for command in (sealing.seal, sealing.rotate, sealing.unseal, sealing.seal_new):
         with tempfile.TemporaryDirectory() as name:
             base = Path(name) / "base"
-            fill(base, sealed=command is not sealing.seal)
+            if command is sealing.seal_new:
+                (base / "state").mkdir(parents=True)
+            else:
+                fill(base, sealed=command is not sealing.seal)
             calls = _calls(base, Path(name) / "count", command)
-            chosen = sorted(random.Random(seed).sample(range(calls), min(calls, max(1, most // 3))))
+            chosen = sorted(random.Random(seed).sample(range(calls), min(calls, max(1, most // 4))))
             for number in chosen:
                 work = Path(name) / "work"
                 shutil.copytree(base, work)
@@ -83,13 +87,16 @@ def _calls(base: Path, work: Path, command: Callable[[Config], object]) -> int:
 
 
 def _kill(work: Path, command: Callable[[Config], object], number: int) -> str:
-    expected = everything(work)  # of a copy that was closed: reading changes nothing
+    new = command is sealing.seal_new
+    expected = None if new else everything(work)  # of a copy that was closed: reading changes nothing
     if (child := os.fork()) == 0:
         _at_each_call(lambda n: os.kill(os.getpid(), signal.SIGKILL) if n == number else None)
         command(device(work))
         os._exit(0)
     os.waitpid(child, 0)
     try:
+        if new:
+            return _sealed_after(work)
         if everything(work) != expected:
             return "other content"
         command(device(work))
@@ -101,6 +108,20 @@ def _kill(work: Path, command: Callable[[Config], object], number: int) -> str:
         print(f"{command.__name__}, kill {number}: {e}", file=sys.stderr)
         return "failed"
     return "survived"
+
+
+def _sealed_after(work: Path) -> str:
+    """What an installer that was killed leaves to its next run: nothing is stored yet, and everything that will be is sealed."""
+    config = device(work)
+    sealing.seal_new(config)
+    if sealing.seal_new(config) is not None:
+        return "sealed again by each upgrade"
+    keys = Keys(config.key_path)
+    if not is_sealed(config.gallery_path) or keys.current() is None or keys.pending() is not None:
+        return "not sealed"
+    with Gallery(config.gallery_path, keys) as gallery:
+        enroll(gallery, "p0", 0)
+        return "survived" if gallery.sealed and not gallery.set_aside else "other content"
 
 
 def _at_each_call(act: Callable[[int], object]) -> Callable[[], int]:

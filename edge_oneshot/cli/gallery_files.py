@@ -11,6 +11,7 @@ from edge_oneshot import installation
 from edge_oneshot.cli.common import find_config, json_option, perform, print_json
 from edge_oneshot.control import requests as rq
 from edge_oneshot.errors import GalleryError
+from edge_oneshot.storage.keys import ENCRYPTED_CREDENTIAL, MAKE_CREDENTIAL, encrypted_credential
 
 FILE = click.Path(path_type=Path)
 BACK_UP = "Copy the key {} to a safe place that is not on this device. Without it the gallery cannot be read."
@@ -28,7 +29,9 @@ passphrase_option = click.option(
     is_flag=True,
     help="Also seal a plain gallery that is in the place of a sealed one: you trust the file.",
 )
-@click.option("--if-new", is_flag=True, help="Do nothing if there is a gallery already. The installers use it.")
+@click.option(
+    "--if-new", is_flag=True, help="Do nothing if a person is stored, or the gallery is sealed. The installers use it."
+)
 @json_option
 @click.pass_context
 def seal(ctx: click.Context, trust_plain: bool, if_new: bool, as_json: bool) -> None:
@@ -64,6 +67,8 @@ def unseal(ctx: click.Context, as_json: bool) -> None:
     offline.require_owner(config.state_dir)
     done = sealing.unseal(config)
     _print(as_json, done, f"unsealed {config.state_dir}; the key was renamed to {done.key}")
+    if config.system and encrypted_credential() is not False:
+        click.echo(f"If the service gets the key as a credential, delete it: sudo rm {ENCRYPTED_CREDENTIAL}", err=True)
 
 
 @click.command("rotate-key", short_help="Encrypt everything with a new key.")
@@ -82,6 +87,9 @@ def rotate_key(ctx: click.Context, as_json: bool) -> None:
     done = sealing.rotate(config)
     _print(as_json, done, f"sealed {config.state_dir} with the new key {done.key} (id {done.key_id})")
     click.echo(BACK_UP.format(done.key), err=True)
+    if config.system and encrypted_credential() is not False:
+        click.echo("If the service gets the key as a credential, make it again before the start:", err=True)
+        click.echo(MAKE_CREDENTIAL.format(done.key), err=True)
 
 
 @click.command()

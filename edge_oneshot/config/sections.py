@@ -118,7 +118,7 @@ class GalleryConfig:
     )
     expire_days: int = _key(
         0,
-        "remove people who were not recognized for more than this number of days, while the clock is synchronised; 0: never",
+        "remove people who were not recognized for more than this number of days, which count only while the daemon runs; 0: never",
         low=0,
         high=36500,
         example=365,

@@ -144,7 +144,7 @@ class EventQueue:
         now = self._clock()
         with self._lock:
             found = self.pending(0, 1)
-            stored = self._file.run(lambda db: int(db.rows("SELECT count(*) FROM events")[0][0]), 0)
+            stored = self._file.run(lambda db: db.count("events"), 0)
             nothing: list[tuple[str, int]] = []
             counters = self._file.run(lambda db: db.read("counters", counter), nothing)
             counts: Counter[str] = Counter(dict(counters)) + self._counts
@@ -181,7 +181,9 @@ class EventQueue:
 
     def _settle(self, now: Moment) -> None:
         """Bring the file up to date in one transaction: add waiting events, delete acknowledged and surplus ones."""
-        done = self._file.run(lambda db: self._write(db, now), None)
+        # Expiry reads the whole backlog; the work of a commit must not grow with it.
+        expire = now.boottime_ns - self._expired_ns >= _EXPIRE_EVERY_NS
+        done = self._file.run(lambda db: self._write(db, now, expire), None)
         if done is None:
             return
         if self._waiting or self._undeleted:
@@ -190,11 +192,11 @@ class EventQueue:
         self._waiting.clear()
         self._undeleted.clear()
         self._counts.clear()
-        self._expired_ns = now.boottime_ns
+        self._expired_ns = now.boottime_ns if expire else self._expired_ns
         for kind in ("dropped_overflow", "dropped_age"):
             self._count_drops(kind, done[kind])
 
-    def _write(self, db: Database, now: Moment) -> Counter[str] | None:
+    def _write(self, db: Database, now: Moment, expire: bool) -> Counter[str] | None:
         done: Counter[str] = Counter()
         for stored in self._waiting:
             # Numbers only rise, whatever the file holds: a collision would lose an event.
@@ -205,14 +207,14 @@ class EventQueue:
                 to_row(db, stored),
             )
         db.execute_many("DELETE FROM events WHERE event_id = ?", [(i,) for i in self._undeleted])
-        oldest_ns = now.boottime_ns - int(self._max_age_s * 1e9)
-        oldest_us = microseconds(now.wall) - int(self._max_age_s * 1e6)
-        done["dropped_age"] = db.execute(
-            f"DELETE FROM events WHERE {_EXPIRED}", (now.boot_id, oldest_ns, now.boot_id, now.synced, oldest_us)
-        )
-        ((count, last),) = db.rows("SELECT count(*), coalesce(max(seq), 0) FROM events")
-        if count > self._max_events:
-            surplus = count - self._max_events
+        if expire:
+            oldest_ns = now.boottime_ns - int(self._max_age_s * 1e9)
+            oldest_us = microseconds(now.wall) - int(self._max_age_s * 1e6)
+            done["dropped_age"] = db.execute(
+                f"DELETE FROM events WHERE {_EXPIRED}", (now.boot_id, oldest_ns, now.boot_id, now.synced, oldest_us)
+            )
+        ((last,),) = db.rows("SELECT coalesce(max(seq), 0) FROM events")
+        if (surplus := db.count("events") - self._max_events) > 0:
             db.execute("DELETE FROM events WHERE seq IN (SELECT seq FROM events ORDER BY seq LIMIT ?)", (surplus,))
             done["dropped_overflow"] = surplus
         db.execute_many(

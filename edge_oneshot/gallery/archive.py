@@ -9,6 +9,7 @@ import base64
 import hashlib
 import json
 import os
+from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 from typing import NotRequired, TypedDict
@@ -87,8 +88,11 @@ def read_document(path: Path) -> dict[str, object]:
     return document if isinstance(document, dict) else {}
 
 
-def from_document(document: dict[str, object]) -> list[Enrolled]:
-    """Check a whole document before anything is stored. Raises GalleryError that names the damaged entry."""
+def from_document(document: dict[str, object], progress: Callable[[], None] = lambda: None) -> list[Enrolled]:
+    """Check a whole document before anything is stored. Raises GalleryError that names the damaged entry.
+
+    progress: called after each person.
+    """
     got, entries = (document.get("format"), document.get("version")), document.get("identities")
     if got not in ((FORMAT, 1), (FORMAT, VERSION)) or not isinstance(entries, list):
         raise GalleryError(f"expected a file of format {FORMAT}, version {VERSION}, got {got}", _FROM_EXPORT)
@@ -105,6 +109,7 @@ def from_document(document: dict[str, object]) -> list[Enrolled]:
     for i, entry in enumerate(entries):
         try:
             people.append(_decode(entry))
+            progress()
         except (KeyError, TypeError, ValueError, GalleryError) as e:
             raise GalleryError(f"identities[{i}] is damaged: {e}; nothing was imported", "export it again") from None
     return people

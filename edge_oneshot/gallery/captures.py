@@ -37,6 +37,10 @@ def write(db: Database, rows: GalleryRows, identity_id: str, captures: Mapping[s
         db.execute_many(f"INSERT INTO {TABLE} (template_id, identity_id, sealed) VALUES (?, ?, ?)", sealed)
 
 
+def any_in(db: Database) -> bool:
+    return bool(db.rows(f"SELECT 1 FROM {TABLE} LIMIT 1"))
+
+
 def owners(db: Database) -> set[str]:
     """What stands in the file for the people who have captures."""
     return {text(row[0]) for row in db.rows(f"SELECT DISTINCT identity_id FROM {TABLE}")}

@@ -214,9 +214,15 @@ class People:
         templates = self.gallery.templates_of(identity.identity_id)
         return self._usable(t for t in templates if t.encoder_id == self._encoder_id)
 
-    def add_all(self, people: Sequence[tuple[Identity, Sequence[Template]]], *, replace: bool = False) -> None:
+    def add_all(
+        self,
+        people: Sequence[tuple[Identity, Sequence[Template]]],
+        *,
+        replace: bool = False,
+        progress: Callable[[], None] = lambda: None,
+    ) -> None:
         """As Gallery.add_all. The gallery is read once."""
-        self.gallery.add_all(people, replace=replace)
+        self.gallery.add_all(people, replace=replace, progress=progress)
         self.refresh(force=True)
 
     def rename(self, identity_id: str, name: str) -> None:

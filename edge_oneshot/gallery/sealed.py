@@ -39,9 +39,12 @@ class SealedGalleryRows:
     def __init__(self, cipher: Cipher) -> None:
         self._cipher = cipher
         self._people: dict[str, Person] = {}
+        self._last = ("", "")  # an id and its pseudonym: each statement about a person asks for it again
 
     def key(self, identity_id: str) -> str:
-        return self._cipher.pseudonym(identity_id, "identity")
+        if self._last[0] != identity_id:
+            self._last = (identity_id, self._cipher.pseudonym(identity_id, "identity"))
+        return self._last[1]
 
     def cipher(self, identity_id: str) -> Cipher:
         """Encrypts what belongs to one person, and ends with them. Raises KeyError for a person who was not read."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from types import MappingProxyType
@@ -147,14 +147,20 @@ class Gallery(GalleryReader):
         *,
         replace: bool = False,
         captures: Mapping[str, bytes] = NOTHING,
+        progress: Callable[[], None] = lambda: None,
     ) -> None:
-        """Store several people in one transaction. Raises GalleryError as `add` does; then nothing is stored."""
+        """Store several people in one transaction. Raises GalleryError as `add` does; then nothing is stored.
+
+        progress: called after each person; thousands take seconds.
+        """
         with self._writable().transaction():
             taken = Taken(self._alike(people[0][0]) if len(people) == 1 else self.identities())
+            kept = captures if captures or kept_captures.any_in(self._db) else None
             for identity, templates in people:
                 taken.check_free(identity, replace=replace)
-                self._add(identity, templates, replace, captures)
+                self._add(identity, templates, replace, kept)
                 taken.add(identity)
+                progress()
         rollback.store(self._db, self._keys)
         if replace:
             self._erase_removed(1.0)
@@ -164,10 +170,11 @@ class Gallery(GalleryReader):
         Taken(self._alike(identity)).check_free(identity, replace=replace)
 
     def _add(
-        self, identity: Identity, templates: Sequence[Template], replace: bool, captures: Mapping[str, bytes]
+        self, identity: Identity, templates: Sequence[Template], replace: bool, captures: Mapping[str, bytes] | None
     ) -> None:
+        """captures: None: there are none, neither new ones nor in the file."""
         key = self._rows.key(identity.identity_id)
-        kept = {**self.captures_of(identity.identity_id), **captures}
+        kept = None if captures is None else {**self.captures_of(identity.identity_id), **captures}
         self._db.execute("DELETE FROM templates WHERE identity_id = ?", (key,))
         for template in templates:
             if self._db.rows("SELECT 1 FROM templates WHERE template_id = ?", (template.template_id,)):
@@ -181,8 +188,9 @@ class Gallery(GalleryReader):
         if replace:
             self._delete_set_aside(identity.identity_id)
         put_templates(self._db, self._rows, templates)
-        own = {t.template_id: kept[t.template_id] for t in templates if t.template_id in kept}
-        kept_captures.write(self._db, self._rows, identity.identity_id, own)
+        if kept is not None:
+            own = {t.template_id: kept[t.template_id] for t in templates if t.template_id in kept}
+            kept_captures.write(self._db, self._rows, identity.identity_id, own)
 
     def forget_captures(self) -> None:
         """Delete all kept captures and overwrite their bytes."""

@@ -23,7 +23,7 @@ from edge_oneshot.recognition.check_child import LATER, MAX_S, OTHER
 
 log = logging.getLogger(__name__)
 
-WAIT_S = 80.0  # for one check; a busy device is slow
+WAIT_S = 160.0  # for one check: a busy device is slow, and systemd waits 180 s for the start of the daemon
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

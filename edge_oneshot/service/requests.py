@@ -20,7 +20,7 @@ from edge_oneshot.control.protocol import PendingRequest
 from edge_oneshot.control.review import REVIEW
 from edge_oneshot.errors import ControlError, EdgeOneshotError
 from edge_oneshot.events.build import gallery_event
-from edge_oneshot.gallery.archive import from_document, to_document
+from edge_oneshot.gallery.archive import to_document
 from edge_oneshot.gallery.naming import clean_name
 from edge_oneshot.gallery.store import Enrolled as Person
 from edge_oneshot.recognition.enrollment import Enrollment
@@ -29,6 +29,7 @@ from edge_oneshot.service import site
 from edge_oneshot.service.answers import comparison, enrolled_response, template_details
 from edge_oneshot.service.check import checked
 from edge_oneshot.service.door import Door
+from edge_oneshot.service.imported import imported
 from edge_oneshot.service.jobs import CaptureJob, EnrollJob, Job
 from edge_oneshot.service.merge import merged
 from edge_oneshot.service.migrate import migrate
@@ -246,21 +247,10 @@ class Requests:
         return rs.Exported(document=to_document(self._recognizer.people.gallery))
 
     def _import(self, request: rq.Import) -> rs.Imported:
-        people, persons = self._recognizer.people, from_document(request.document)
-        for person in persons:
-            for template in person.templates:
-                people.check(template)
-        people.add_all([(p.identity, p.templates) for p in persons], replace=request.replace)
-        for person in persons:
-            self._publish("enrolled", person.identity)
-        identities = [p.identity.identity_id for p in persons]
-        compared = {i for part in people.parts for i in part.identity_ids}
-        return rs.Imported(
-            identities=identities,
-            needs_enrollment=[i for i in identities if i not in compared],
-            old_templates=[i for i in identities if i in people.old],
-            no_rate=tuple(i for i in identities if i in people.no_rate),
-        )
+        response, added = imported(self._recognizer, request)
+        for identity in added:
+            self._publish("enrolled", identity)
+        return response
 
     # ---- comparing a picture
 

@@ -1,6 +1,7 @@
 """gallery.expire_days: people who were not recognized for so long are removed, as `gallery remove` does.
 
-Days are counted by the wall clock, and only while it is synchronised: a device that starts in 1970 or in 2099 removes no one.
+A day counts if a daemon ran on it with a synchronised clock. Days on which the device was off, or without a time server, do not
+count, and neither do those that a wrong clock leaps over. After an absence of a week or more no one is removed on the first day.
 Counting begins when the daemon first sees a person in the gallery with expire_days set.
 """
 
@@ -26,6 +27,7 @@ FIRST_NS, EVERY_NS = 600_000_000_000, 3_600_000_000_000  # ten minutes after the
 MOST, PAUSE_NS = 5, 2_000_000_000  # people that are removed at once: meanwhile the loop looks at no frame
 
 FIRST_YEAR = 2026
+ABSENCE_DAYS = 7
 
 
 class Retention:
@@ -35,11 +37,14 @@ class Retention:
         self._days, self._seen, self._clock = days, seen, clock
         self._known: dict[str, int] = {}  # days that are in the file
         self._next_ns: int | None = None
+        self._day: int | None = None  # the day that was counted last
+        self._spared: int | None = None  # on this day no one is removed
 
     def matched(self, identity_id: str) -> None:
         """A person was recognized."""
         today = self._today()
         if self._seen is not None and today is not None and self._known.get(identity_id) != today:
+            self._count(self._seen, today)
             self._known[identity_id] = today
             self._seen.set({identity_id: today})
 
@@ -58,12 +63,16 @@ class Retention:
             return
         self._next_ns = now_ns + EVERY_NS
         today, people = self._today(), recognizer.people
+        if today is not None:
+            self._count(self._seen, today)
         found = self._seen.days() if today is not None and not people.unchangeable else None
         if found is None or today is None:
             return
         begun = {i: today for i in people.names if i not in found}
         self._seen.set(begun)
         self._known = found | begun
+        if today == self._spared:
+            return
         gone = [(i, name) for i, name in people.names.items() if today - self._known[i] > self._days]
         for identity_id, name in gone[:MOST]:
             try:
@@ -80,6 +89,18 @@ class Retention:
         self.forget_others(recognizer)
         if len(gone) > MOST:
             self._next_ns = now_ns + PAUSE_NS
+
+    def _count(self, seen: LastSeen, today: int) -> None:
+        """Count this day, once. Before anyone's day is stored: a change of the clock moves what is in the file."""
+        if today == self._day:
+            return
+        self._day = today
+        skipped = seen.count(today)
+        if skipped:
+            self._known = {}
+            log.info("gallery.expire_days: %d days are not counted: no daemon ran, or the clock was changed", skipped)
+        if skipped >= ABSENCE_DAYS:
+            self._spared = today
 
     def _today(self) -> int | None:
         """None while the wall clock is not synchronised, or shows a time before this program was written."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib.util
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,8 +19,10 @@ from edge_oneshot.events import journal, labels, outbox
 from edge_oneshot.events.pictures import erase_pictures
 from edge_oneshot.gallery import seen
 from edge_oneshot.gallery.conversion import convert_gallery, gallery_alone
+from edge_oneshot.gallery.schema import SCHEMA as GALLERY
 from edge_oneshot.storage.cipher import Cipher, new_key, write_key
 from edge_oneshot.storage.conversion import convert
+from edge_oneshot.storage.copy import Copy
 from edge_oneshot.storage.database import Schema
 from edge_oneshot.storage.keys import Keys
 from edge_oneshot.storage.optional import delete_moved_aside
@@ -48,7 +50,10 @@ def seal(config: Config, *, trust_plain: bool = False) -> Sealed:
         if keys.pending() is None and is_sealed(config.gallery_path):  # a new key would open nothing
             what = f"{config.gallery_path} is sealed already, and there is no key at {config.key_path}"
             raise ConfigError(what, "restore the key from your backup")
-        with _alone(), gallery_alone(config.gallery_path, keys):  # or a refusal would leave a key of nothing
+        if config.gallery_path.exists():
+            with _alone(), gallery_alone(config.gallery_path, keys):  # or a refusal would leave a key of nothing
+                key = _pending(keys)
+        else:  # the key comes first, so that a plain gallery which this command has begun is known by it (seal_new)
             key = _pending(keys)
     elif keys.pending() is not None:
         return rotate(config)
@@ -68,7 +73,7 @@ def unseal(config: Config) -> Sealed:
     elif (key := keys.pending()) is None:
         raise GalleryError(f"nothing is sealed here: there is no key at {config.key_path}", "check gallery.key_file")
     lost = _convert(config, keys, None)
-    unused = config.key_path.with_name(config.key_path.name + ".unused")
+    unused = _unused(config)
     _rename(keys.pending_path, unused)
     return Sealed(key=unused, key_id=key.key_id, lost=lost)
 
@@ -87,12 +92,32 @@ def rotate(config: Config) -> Sealed:
 
 
 def seal_new(config: Config) -> Sealed | None:
-    """Seal a device on which nothing is stored yet. None: there is a gallery, another user's, or no `cryptography` package."""
+    """Seal a device on which no person is stored yet, and complete a sealing of one that was cut off.
+
+    None: a person is stored, the device is sealed or was unsealed, it is another user's, or there is no `cryptography` package.
+    Raises ConfigError, GalleryError, StorageError.
+    """
     folder = config.state_dir
     own = folder.stat().st_uid == os.geteuid() if folder.exists() else not config.system
-    if config.gallery_path.exists() or not own or importlib.util.find_spec("cryptography") is None:
+    if not own or importlib.util.find_spec("cryptography") is None or not _is_new(config):
         return None
     return seal(config)
+
+
+def _is_new(config: Config) -> bool:
+    """Whether no person is stored, and no command has sealed or unsealed the device completely. Nothing is written."""
+    keys, path = Keys(config.key_path), config.gallery_path
+    if not path.exists():
+        return True
+    if keys.current() is not None or _unused(config).exists():
+        return False
+    try:
+        with closing(Copy(path, GALLERY, keys=keys)) as copy:
+            people = any(copy.rows(f"SELECT 1 FROM {table} LIMIT 1") for table in ("identities", "templates"))
+            # Rows that were set aside may be people; in a gallery that a sealing has begun there were none.
+            return not people and (keys.pending() is not None or not copy.count_set_aside())
+    except StorageError:  # the daemon says what is wrong with it
+        return False
 
 
 def private_files(config: Config) -> Iterator[tuple[Path, Schema]]:
@@ -167,6 +192,11 @@ def _rename(old: Path, new: Path) -> None:
             os.close(folder)
     except OSError as e:
         raise ConfigError(f"cannot rename the key {old} to {new.name}: {e.strerror}", RUN_AGAIN) from None
+
+
+def _unused(config: Config) -> Path:
+    """Where `unseal` keeps the key."""
+    return config.key_path.with_name(config.key_path.name + ".unused")
 
 
 def _own_file(keys: Keys) -> None:

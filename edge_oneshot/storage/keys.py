@@ -15,6 +15,8 @@ from edge_oneshot.errors import ConfigError
 from edge_oneshot.storage.cipher import Cipher, read_key
 
 CREDENTIAL = "gallery-key"
+ENCRYPTED_CREDENTIAL = Path("/etc/credstore.encrypted/edge-oneshot.gallery-key")  # what the units load
+MAKE_CREDENTIAL = f"sudo systemd-creds encrypt --name={CREDENTIAL} {{}} {ENCRYPTED_CREDENTIAL}"
 
 
 class Keys:
@@ -57,19 +59,26 @@ class Keys:
             return False
 
     def current(self) -> Cipher | None:
-        """The key of all files; None if they are not sealed. Raises ConfigError for a key file that cannot be read."""
-        return None if self.path is None else _cipher(self.credential or self.path)
+        """The key of all files; None if they are not sealed.
+
+        Raises ConfigError for a key file that cannot be read, and if credential and key file hold different keys: after
+        `gallery rotate-key` the credential is the old key, and what was sealed with it could not be read later.
+        """
+        given, own = self._both()
+        if given is not None and own is not None and given.key_id != own.key_id:
+            raise self._differ(given, own)
+        return given or own
 
     def pending(self) -> Cipher | None:
         """The key of a change that was begun and not completed."""
         return None if self.path is None else _cipher(self.pending_path)
 
     def find(self, key_id: str) -> Cipher | None:
-        """The key with this id. Raises ConfigError for a key file that cannot be read."""
-        if self.path is None:
-            return None
-        paths = (self.credential, self.path, self.pending_path)
-        return next((c for c in map(_cipher, filter(None, paths)) if c is not None and c.key_id == key_id), None)
+        """The key with this id. Raises ConfigError as `current` does."""
+        given, own = self._both()
+        if given is not None and own is not None and given.key_id != own.key_id:
+            raise self._differ(given, own, key_id)
+        return next((c for c in (given or own, self.pending()) if c is not None and c.key_id == key_id), None)
 
     def read_counter(self, key_id: str) -> int:
         """What `write_counter` has written last for this key; 0 if it cannot be read."""
@@ -86,12 +95,42 @@ class Keys:
         new.write_text(f"{key_id} {number}\n", encoding="ascii")
         new.replace(self.counter_path)
 
+    def _both(self) -> tuple[Cipher | None, Cipher | None]:
+        """The keys in the credential and in the key file. Beside a credential the file need not be readable."""
+        if self.path is None:
+            return None, None
+        if self.credential is None:
+            return None, _cipher(self.path)
+        with contextlib.suppress(ConfigError):
+            return _cipher(self.credential), _cipher(self.path)
+        return _cipher(self.credential), None
+
+    def _differ(self, given: Cipher, own: Cipher, needed: str = "") -> ConfigError:
+        """needed: the id of the key that a file has."""
+        what = f"expected the same key in the credential {CREDENTIAL} and in {self.path}, got {given.key_id} and {own.key_id}"
+        again = f"make the credential again, and restart the service: {MAKE_CREDENTIAL.format(self.path)}"
+        if needed == own.key_id:
+            return ConfigError(f"{what}: the credential is from before `gallery rotate-key`", again)
+        if needed == given.key_id:
+            return ConfigError(f"{what}: the file is not the key of this gallery", f"move {self.path} away")
+        return ConfigError(what, f"after `gallery rotate-key`: {again}; or move away the key file, if it is an old one")
+
     def _beside(self, suffix: str) -> Path:
         assert self.path is not None
         return self.path.with_name(self.path.name + suffix)
 
 
 NO_KEYS = Keys(None)
+
+
+def encrypted_credential() -> bool | None:
+    """Whether the units load the key as an encrypted credential; None: this user may not look."""
+    try:
+        return ENCRYPTED_CREDENTIAL.lstat() is not None
+    except PermissionError:
+        return None
+    except OSError:
+        return False
 
 
 def _cipher(path: Path) -> Cipher | None:

@@ -142,7 +142,8 @@ class Opening(SealedRows):
                     why = f"it is not sealed, although there is the key {keys.credential or keys.path}"
                     raise UnusableFile(
                         self._failed("open", f"{why}: it was replaced, or put back from an old copy"),
-                        "restore a sealed copy; if you trust this file: edge-oneshot gallery seal --trust-plain",
+                        "restore a sealed copy; if you trust this file: edge-oneshot gallery seal --trust-plain"
+                        + ("; after `gallery unseal`: delete the credential" if keys.credential else ""),
                         state="plain",
                     )
         except ConfigError as e:

@@ -24,7 +24,6 @@ from edge_oneshot.web.cameras import PICTURE_S, Stopped
 from edge_oneshot.web.site import Site
 
 KINDS = ("image/jpeg", "image/png", "image/webp", "application/octet-stream")
-LOOPBACK = ("127.0.0.1", "::1")
 METRICS_KIND = "text/plain; version=0.0.4; charset=utf-8"
 # Which failure of the request itself gives which status; a token and a limit come before.
 STATUS: tuple[tuple[type[EdgeOneshotError], int], ...] = (
@@ -55,7 +54,7 @@ def refuse(status: int, error: str, hint: str = "", headers: dict[str, str] | No
 
 
 def _route(path: str, handler: Handler, scope: Scope, *, post: bool = False) -> Route:
-    """scope: what the token must allow; `api` allows all. /metrics needs none on this device itself."""
+    """scope: what the token must allow; `api` allows all."""
 
     async def endpoint(request: Request) -> Response:
         site: Site = request.app.state.site
@@ -84,11 +83,9 @@ class _Refusal(Exception):
 
 
 def _admit(request: Request, site: Site, scope: Scope) -> tuple[Token | None, Response | None]:
-    """The token, or why it is refused. (None, None): /metrics for this device itself."""
+    """The token, or why it is refused."""
     address = "" if request.client is None else request.client.host
     given = request.headers.get("authorization")
-    if given is None and scope == "metrics" and address in LOOPBACK and not site.proxy:
-        return None, None
     kind, _, secret = (given or "").partition(" ")
     token = site.accounts.token(secret.strip()) if kind.lower() == "bearer" else None
     if token is None:

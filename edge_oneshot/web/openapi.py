@@ -53,8 +53,7 @@ def document() -> dict[str, Any]:
             "/metrics": {
                 "get": {
                     "operationId": "metrics",
-                    "summary": "Metrics for Prometheus. On the device itself no token is needed.",
-                    "security": [{"token": []}, {}],
+                    "summary": "Metrics for Prometheus.",
                     "responses": {
                         "200": {
                             "description": "Text format 0.0.4.",

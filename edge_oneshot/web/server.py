@@ -61,7 +61,6 @@ def serve(configs: Sequence[Config], listen: Listen, say: Callable[[str], None])
         audit=Audit(folder / "audit.log"),
         hosts=host_names((*listen.names, listen.host, *_addresses(listen.host))),
         secure=listen.tls or listen.proxy,
-        proxy=listen.proxy,
     )
     opened = _bind(listen)
     scheme = "https" if listen.tls else "http"

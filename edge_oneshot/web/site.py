@@ -30,17 +30,13 @@ STATIC = {
 
 @dataclass(slots=True, kw_only=True)
 class Site:
-    """hosts: names in the Host header that are answered. secure: the browser sees https. edits: one change at a time.
-
-    proxy: a reverse proxy passes the requests on, so their address does not say that they come from this device.
-    """
+    """hosts: names in the Host header that are answered. secure: the browser sees https. edits: one change at a time."""
 
     cameras: Cameras
     accounts: Accounts
     audit: Audit
     hosts: frozenset[str]
     secure: bool = False
-    proxy: bool = False
     words: Words = field(default_factory=Words)
     sessions: Sessions = field(default_factory=Sessions)
     throttle: Throttle = field(default_factory=Throttle)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 import threading
 import time
@@ -15,6 +16,10 @@ from mqtt_parts import SetClock, event
 
 from edge_oneshot.events.clock import boot_id, new_event_id
 from edge_oneshot.events.outbox import Outbox
+from edge_oneshot.events.stored import COLUMNS, StoredEvent, to_row
+from edge_oneshot.storage.cipher import new_key, write_key
+from edge_oneshot.storage.database import Database
+from edge_oneshot.storage.keys import NO_KEYS, Keys
 
 
 def ids(box: Outbox) -> list[str]:
@@ -178,3 +183,36 @@ def test_event_ids_are_uuid7_and_sort_in_the_order_of_creation() -> None:
 
 def test_the_boot_id_is_that_of_the_kernel() -> None:
     assert boot_id() == Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+
+
+@pytest.mark.parametrize("sealed", [False, True])
+def test_the_work_of_a_commit_does_not_grow_with_the_backlog(tmp_path: Path, sealed: bool) -> None:
+    """In steps of SQLite's virtual machine: expiry once a second may read the whole backlog, a commit may not."""
+    keys = NO_KEYS
+    if sealed:
+        pytest.importorskip("cryptography")
+        write_key(tmp_path / "key", new_key())
+        keys = Keys(tmp_path / "key")
+    box = Outbox(tmp_path / "outbox.sqlite", clock=SetClock(), keys=keys)
+    steps = []
+    for backlog in (20, 2000):
+        have = box.events.status().depth
+
+        def fill(db: Database, number: int = backlog - have) -> None:
+            with db.snapshot():
+                for n in range(number):
+                    seq = box.events._seq + 1 + n
+                    stored = StoredEvent(seq=seq, event=event(), captured_boottime_ns=10**15, clock_synced=True)
+                    db.execute(f"INSERT INTO events ({COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", to_row(db, stored))
+
+        box.events._file.run(fill, None)
+        box.events.commit(event())
+        count = itertools.count()
+        connection = box.events._file._db
+        assert connection is not None
+        connection._db.set_progress_handler(lambda count=count: next(count) and None, 10)
+        box.events.commit(event())
+        connection._db.set_progress_handler(None, 0)
+        steps.append(next(count))
+    assert box.events.status().depth == 2002 and steps[1] < 2 * steps[0], steps
+    box.close()

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
 import os
+import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -28,6 +30,7 @@ from edge_oneshot.matching.track import Tracker
 from edge_oneshot.model.bundle import Bundle
 from edge_oneshot.recognition.pipeline import Pipeline
 from edge_oneshot.recognition.recognizer import Recognizer
+from edge_oneshot.service import imported
 from edge_oneshot.service.daemon import Daemon
 from edge_oneshot.service.offline import perform
 from edge_oneshot.service.reporter import Reporter
@@ -71,6 +74,25 @@ def test_an_import_with_invalid_text_is_an_error_answer(
     answer = served(requests, "import", document=document, replace=True)
     assert (answer["status"], answer["kind"]) == ("error", "GalleryError")
     assert "identities[0] is damaged" in answer["error"]
+
+
+def test_a_long_import_feeds_the_watchdog(requests: Requests, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By its progress, while it checks and while it stores: ten thousand people take longer than some watchdogs wait."""
+    with Gallery(tmp_path / "other.sqlite") as other:
+        other.add_all([(person(f"p{n}"), [template(f"p{n}", random_unit(n))]) for n in range(30)])
+        document = to_document(other)
+    monkeypatch.setattr(imported, "EVERY", 10)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as supervisor:
+        supervisor.bind(str(tmp_path / "notify"))
+        supervisor.setblocking(False)
+        monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
+        answer = served(requests, "import", document=document)
+        assert answer["status"] == "ok", answer
+        fed = 0
+        with contextlib.suppress(BlockingIOError):
+            while supervisor.recv(100) == b"WATCHDOG=1":
+                fed += 1
+    assert fed == 6
 
 
 def test_an_internal_error_in_one_request_is_an_answer_and_does_not_stop_the_daemon(

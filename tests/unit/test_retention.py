@@ -106,6 +106,61 @@ def test_a_wrong_clock_removes_no_one(device: Device, year: int, synced: bool) -
     assert device.days(20) == []
 
 
+def off(device: Device, days: int) -> None:
+    """The device is switched off for so long."""
+    device.seen.close()
+    device.wall += timedelta(days=days)
+    device.restart()
+    device.retention.look(device.recognizer, device.now_ns, device.emit)  # the first look removes no one: it waits
+
+
+@pytest.mark.parametrize("earlier", [False, True], ids=["this release", "file of an earlier release"])
+def test_days_without_a_daemon_do_not_count(device: Device, earlier: bool) -> None:
+    """After a year in a drawer everyone has the days that were left."""
+    device.days(1)
+    device.days(10, "alice")
+    if earlier:
+        device.seen.forget([""])
+    off(device, 365)
+    assert device.days(20) == []
+    assert device.days(2) == ["bob"]
+    assert device.days(8) == []
+    assert device.days(1) == ["alice"]
+
+
+def test_no_one_is_removed_on_the_first_day_after_an_absence(device: Device) -> None:
+    device.days(2)
+    assert device.days(29) == []  # their last day is over with the next one
+    off(device, 60)
+    assert device.days(1) == []
+    for _ in range(3):
+        device.now_ns += FIRST_NS
+        device.retention.look(device.recognizer, device.now_ns, device.emit)
+    assert device.removed == []
+    assert sorted(device.days(1)) == ["alice", "bob"]
+
+
+def test_a_device_that_runs_every_other_day_still_removes(device: Device) -> None:
+    device.days(2)
+    for _ in range(30):
+        off(device, 1)
+        assert device.days(1) == []
+    off(device, 1)
+    assert sorted(device.days(1)) == ["alice", "bob"]
+
+
+def test_a_clock_that_leaps_ahead_and_back_removes_no_one(device: Device) -> None:
+    """A time server can be wrong, too. A match while it is, and one after, count for their own day."""
+    device.days(1)
+    device.days(10)
+    right = device.wall
+    device.wall = datetime(2099, 1, 1, tzinfo=UTC)
+    assert device.days(3, "alice") == []
+    device.wall = right
+    assert device.days(15) == [] and device.days(5) == ["bob"]
+    assert device.days(30) == ["alice"]
+
+
 def test_who_is_removed_by_hand_leaves_the_file(device: Device) -> None:
     device.days(3, "alice", "bob")
     device.recognizer.people.remove("bob")
@@ -172,7 +227,7 @@ def test_the_daemon_counts_a_match_and_removes_by_it(
             frame = dataclasses.replace(to_frame(view(hopper, number)), captured_ns=now_ns, captured_at=wall)
             daemon.step(frame, now_ns)
         assert seen.days() == {"grace": wall.date().toordinal()}
-        for day in (0, 30, 31):
+        for day in range(32):
             days[0] = day
             daemon.step(None, now_ns := now_ns + EVERY_NS)
             assert list(recognizer.people.names) == (["grace"] if day <= 30 else [])
