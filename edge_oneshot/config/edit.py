@@ -23,10 +23,10 @@ T = TypeVar("T")
 # What a reload takes and no lock depends on: the keys that the page may change. second_factor_s and the other ways to state a rate
 # are changed in the file.
 SAFE = {
-    "quality": None,
-    "enrollment": None,
     "decision": ("target_fmr", "confirm_frames", "window_frames", "unknown_frames", "gone_after_s", "explain_tracks"),
     "visits": None,
+    "quality": None,
+    "enrollment": None,
 }
 WRITE = "run the command with sudo, or name another file: edge-oneshot --config FILE setup"
 # A key, its value on one line, and the comment behind it.

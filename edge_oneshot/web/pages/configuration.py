@@ -9,7 +9,7 @@ from typing import Any
 from starlette.responses import Response
 
 from edge_oneshot.config import SECTIONS, Config, load_config, section_keys, toml_value
-from edge_oneshot.config.edit import change_config, check_writable, safe_keys, value_of
+from edge_oneshot.config.edit import SAFE, change_config, check_writable, safe_keys, value_of
 from edge_oneshot.control import requests as rq
 from edge_oneshot.control.responses import Reloaded
 from edge_oneshot.errors import ConfigError, EdgeOneshotError
@@ -37,19 +37,21 @@ def show(call: Call, fault: EdgeOneshotError | None = None, section: str = "", a
 
 def _sections(config: Config) -> list[tuple[str, list[dict[str, Any]], bool]]:
     """Each section with its keys: name, value, default, whether it was changed, what it means; and whether some can be changed.
-    No passwords."""
+    Those come first. No passwords."""
     found = []
     for section in SECTIONS:
         values, keys, safe = getattr(config, section), [], safe_keys(section) if config.path else ()
         for key in section_keys(section):
             value = getattr(values, key.name)
             changed = key.default is not dataclasses.MISSING and value != key.default
-            shown = redact_uri(value) if key.name == "uri" else redact(str("" if value is None else value))
+            shown = redact(str("" if value is None else toml_value(value) if isinstance(value, bool) else value))
+            shown = redact_uri(value) if key.name == "uri" else shown
             choices = ("true", "false") if isinstance(value, bool) else key.metadata["choices"]
             keys.append({"name": key.name, "value": shown, "changed": changed, "doc": key.metadata["doc"]})
             keys[-1] |= {"safe": key.name in safe, "choices": choices, "toml": toml_value(value).strip('"')}
         found.append((section, keys, bool(safe)))
-    return found
+    order = list(SAFE)
+    return sorted(found, key=lambda s: order.index(s[0]) if s[2] else len(order))
 
 
 def _stamp(camera: Camera) -> str:
