@@ -158,7 +158,7 @@ class Daemon:
             return None
         self.reporter.event(event)
         if self.config.mqtt.snapshot and result.kind in (ResultKind.MATCH, ResultKind.UNKNOWN):
-            self.reporter.picture(to_jpeg(result.observation.sample.chip.pixels))
+            self.reporter.picture(to_jpeg(result.observation.sample.chip.pixels), event)
         if result.kind is ResultKind.MATCH:
             self.second_factor.matched(event)
         return event
