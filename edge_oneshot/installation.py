@@ -13,6 +13,8 @@ from pathlib import Path
 GROUP = "edge-oneshot"
 # A file with one word in the environment of the program. The installers write it: "apt" (the Debian package) or "install.sh".
 MARK = "installed-by"
+SYSTEMD = Path("/run/systemd/system")  # there while systemd runs
+UNITS = tuple(Path(p, "systemd/system") for p in ("/etc", "/run", "/usr/local/lib", "/usr/lib", "/lib"))
 # The extra [web] of pyproject.toml, which the local page needs.
 PAGE = ("starlette>=1", "uvicorn>=0.30", "jinja2>=3.1", "python-multipart>=0.0.9")
 
@@ -56,6 +58,27 @@ def how_to_add(*requirements: str) -> str:
         "pip": f"{python} -m pip install {wanted}",
         "uv": f"uv pip install --python {python} {wanted}",
     }.get(how, f"install {' '.join(requirements)} into the Python environment {sys.prefix}")
+
+
+def unit_of(instance: str) -> str:
+    """The systemd unit of the daemon of an instance."""
+    return "edge-oneshot" if instance == "default" else f"edge-oneshot@{instance}"
+
+
+def has_unit(unit: str) -> bool:
+    """Whether systemd runs here and has a file for this unit, such as edge-oneshot@door."""
+    template = unit.partition("@")[0] + "@" * ("@" in unit)
+    return SYSTEMD.is_dir() and any((folder / f"{template}.service").exists() for folder in UNITS)
+
+
+def how_to_start(instance: str, config: Path | None) -> str:
+    """The command that starts the daemon. config: the file that names it, None for the defaults; /etc/edge-oneshot is the service's."""
+    system = config is not None and config.parent == Path("/etc/edge-oneshot")
+    if system and has_unit(unit := unit_of(instance)):
+        return f"sudo systemctl start {unit}"
+    if system:
+        return "edge-oneshot run" if instance == "default" else f"edge-oneshot --instance {instance} run"
+    return f"edge-oneshot --config {shlex.quote(str(config))} run" if config else "edge-oneshot run"
 
 
 def how_to_join_group() -> str:

@@ -73,6 +73,24 @@ class Bridge:
         self._due, self._failures = 0.0, 0
         self.counts = Counts()
 
+    def check(self) -> None:
+        """Ask Frigate for its cameras, before the first event. Raises FrigateError if the address or the token is wrong.
+
+        A Frigate that does not run yet is a warning, and is asked again with the first event.
+        """
+        try:
+            self._ask_own()
+        except FrigateError as e:
+            if not e.unreachable:
+                raise
+            log.warning("%s; it is asked again. Fix: %s", e.message, e.hint)
+        else:
+            if absent := sorted(self._cameras - self._frigate.cameras):
+                raise FrigateError(
+                    f"--camera: expected cameras of Frigate ({', '.join(sorted(self._frigate.cameras))}), got {', '.join(absent)}",
+                    "use the names in Frigate's configuration",
+                )
+
     @property
     def waiting(self) -> int:
         return len(self._waiting)

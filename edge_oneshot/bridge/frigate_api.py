@@ -18,11 +18,11 @@ EVENT_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]{0,63}")
 
 
 class FrigateError(EdgeOneshotError):
-    """gone: the event, or its snapshot, does not exist (any more); trying again is of no use."""
+    """gone: the event, or its snapshot, does not exist (any more); trying again is of no use. unreachable: nothing answered."""
 
-    def __init__(self, message: str, hint: str = "", *, gone: bool = False) -> None:
+    def __init__(self, message: str, hint: str = "", *, gone: bool = False, unreachable: bool = False) -> None:
         super().__init__(message, hint)
-        self.gone = gone
+        self.gone, self.unreachable = gone, unreachable
 
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):
@@ -37,6 +37,7 @@ class Frigate:
 
     def __init__(self, url: str, token: str = "") -> None:
         self.url, self._token = url.rstrip("/"), token
+        self.cameras: frozenset[str] = frozenset()  # the names, once `own_faces` has asked
         self._opener = urllib.request.build_opener(_NoRedirect())
 
     def own_faces(self) -> set[str]:
@@ -46,6 +47,7 @@ class Frigate:
         cameras = config.get("cameras")
         if not isinstance(cameras, dict):
             raise FrigateError(f"{self.url}/api/config: expected cameras, got something else", "check --url")
+        self.cameras = frozenset(cameras)
         return {name for name, camera in cameras.items() if _enabled(camera, everywhere)}
 
     def snapshot(self, event_id: str) -> bytes:
@@ -85,9 +87,8 @@ class Frigate:
             raise self._refused(path, e.code) from None
         except (OSError, ValueError, http.client.HTTPException) as e:
             reason = getattr(e, "reason", None) or e
-            raise FrigateError(
-                f"cannot reach Frigate at {self.url}: {reason}", "check --url, and that Frigate runs"
-            ) from None
+            hint = "check --url, and that Frigate runs"
+            raise FrigateError(f"cannot reach Frigate at {self.url}: {reason}", hint, unreachable=True) from None
         if len(data) > MOST_BYTES:
             raise FrigateError(f"{path}: expected at most {MOST_BYTES} bytes, got more", "", gone=True)
         return data

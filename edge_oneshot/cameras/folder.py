@@ -1,8 +1,10 @@
-"""A folder of images as a camera: each image once, in name order, `fps` a second."""
+"""A folder of images as a camera: each image once, or again and again, in name order, `fps` a second."""
 
 from __future__ import annotations
 
+import itertools
 import logging
+import math
 import threading
 from pathlib import Path
 
@@ -18,20 +20,24 @@ log = logging.getLogger(__name__)
 class FolderCamera(Adapter):
     """The images of one folder (not of its subfolders), sorted by name. A broken image is skipped, with a warning."""
 
-    def __init__(self, directory: Path, config: CameraConfig, stop: threading.Event | None = None) -> None:
-        """Raises CameraError for a folder that is missing, unreadable or contains no image."""
+    def __init__(
+        self, directory: Path, config: CameraConfig, stop: threading.Event | None = None, *, loop: bool = False
+    ) -> None:
+        """loop: begin again after the last image. Raises CameraError for a folder that is missing, unreadable or has no image."""
         super().__init__(f"folder:{directory}", rotation=config.rotation, mirror=config.mirror, stop=stop)
         self.live = config.pace == "camera"
         self._directory = directory
         paths = image_paths(directory)
-        self._paths = iter(paths)
+        self._paths = itertools.cycle(paths) if loop else iter(paths)
         self._period_s = 1.0 / config.fps
-        self.length_s = (len(paths) - 1) * self._period_s
+        self.length_s = math.inf if loop else (len(paths) - 1) * self._period_s
+        self._tries = len(paths)  # images in a row that may be broken
         self._pacer = Pacer(config.pace, self.stop)
         self._shown = 0
 
+    # A folder that loops ends only if no image can be read in a whole round.
     def grab(self, timeout_s: float) -> Shot:
-        for path in self._paths:
+        for path in itertools.islice(self._paths, self._tries):
             if self.stop.is_set():
                 raise EndOfStream("stopped")
             try:

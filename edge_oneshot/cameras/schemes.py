@@ -4,7 +4,7 @@
     v4l2:/dev/video0                 a USB camera                                     av.py
     rtsp://host/path, rtsps://…      a network camera                                 av.py
     file:VIDEO or a path to one      a video file                                     av.py
-    folder:DIR or a path to one      a folder of images in name order                 folder.py
+    folder:DIR or a path to one      a folder of images in name order; folder:DIR?loop: again and again    folder.py
     any other scheme                 a plug-in                                        edge_oneshot/config/plugins.py
 
 The functions below are the factories of the built-in schemes. A plug-in provides one of the same form.
@@ -31,6 +31,7 @@ Opener = Callable[[threading.Event | None], Camera]
 # no retry can fix (the address, a file, a package) and raises CameraError for that.
 Factory = Callable[[str, CameraConfig], Opener]
 
+LOOP = "?loop"  # after a folder: begin again after the last image
 EXAMPLES = "use picamera2:[N], v4l2:/dev/video0, rtsp://…, file:VIDEO or folder:DIR"
 
 
@@ -100,10 +101,12 @@ def file(address: str, config: CameraConfig) -> Opener:
 
 
 def folder(address: str, config: CameraConfig) -> Opener:
-    directory = _existing(address, config.uri, want_directory=True)
+    path = address.removesuffix(LOOP)
+    loop = path != address and not _path(address, config.uri).is_dir()
+    directory = _existing(path if loop else address, config.uri, want_directory=True)
     from edge_oneshot.cameras.folder import FolderCamera
 
-    return lambda stop: FolderCamera(directory, config, stop)
+    return lambda stop: FolderCamera(directory, config, stop, loop=loop)
 
 
 def _split(uri: str) -> tuple[str, str]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib
 import os
+import re
+import shlex
 import sys
 from typing import Any
 
@@ -43,6 +45,26 @@ COMMANDS = {
 
 
 class _LazyGroup(click.Group):
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """--config and --instance may also follow the command."""
+        end = args.index("--") if "--" in args else len(args)
+        first, rest, i = list[str](), list[str](), 0
+        while i < end:
+            own = args[i].partition("=")[0] in ("--config", "--instance")
+            count = 2 if own and "=" not in args[i] else 1
+            (first if own else rest).extend(args[i : i + count])
+            i += count
+        return super().parse_args(ctx, [*first, *rest, *args[max(i, end) :]])
+
+    def invoke(self, ctx: click.Context) -> Any:
+        from edge_oneshot.errors import EdgeOneshotError
+
+        try:
+            return super().invoke(ctx)
+        except EdgeOneshotError as e:
+            e.hint = as_called(e.hint)
+            raise
+
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)
 
@@ -59,6 +81,18 @@ class _LazyGroup(click.Group):
             formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
 
 
+def as_called(text: str) -> str:
+    """A text in which each command of edge-oneshot names the configuration that this call has named."""
+    config_path, instance = click.get_current_context().find_root().obj or (None, None)
+    option, value = ("--config", config_path) if config_path else ("--instance", instance)
+    if not value:
+        return text
+    given = f"{option} {shlex.quote(value)}"
+    return re.sub(
+        rf"(?<![\w/@.-])edge-oneshot (?=(?:{'|'.join(COMMANDS)})\b)", lambda _: f"edge-oneshot {given} ", text
+    )
+
+
 @click.group(cls=_LazyGroup)
 @click.option("--config", "-c", "config_path", metavar="FILE", help="Configuration file (TOML).")
 @click.option("--instance", "-i", metavar="NAME", help="Instance of the system service: /etc/edge-oneshot/NAME.toml.")
@@ -68,6 +102,7 @@ def cli(ctx: click.Context, config_path: str | None, instance: str | None) -> No
     """Recognize enrolled people on the device, from one capture each.
 
     The configuration is --config, or --instance, or $EDGE_ONESHOT_CONFIG, or /etc/edge-oneshot/default.toml, or the defaults.
+    --config and --instance may be given before or after the command.
     """
     ctx.obj = (config_path, instance)
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from edge_oneshot import installation
 from edge_oneshot.cli.common import find_config, start_logging
 from edge_oneshot.errors import BrokerUnreachable, ConfigError, ControlError
 from edge_oneshot.text_file import read_text
@@ -77,6 +78,7 @@ def frigate(
             f"--token-file {token_file}: cannot read it: {e}", "name a text file that you may read"
         ) from None
     running = Bridge(Frigate(url, token), lambda request: _ask(config, request), frozenset(cameras))
+    running.check()
     serve(running, broker_options(config.mqtt, **broker), f"{topic}/events")
 
 
@@ -85,7 +87,9 @@ def _ask(config: Config, request: Identify) -> Identified:
 
     response = ask(config.socket_path, request, lambda text: None, 15.0)
     if response is None:
-        raise ControlError("the daemon is not running", "start it with `edge-oneshot run` or systemctl")
+        raise ControlError(
+            "the daemon is not running", f"start it: {installation.how_to_start(config.instance, config.path)}"
+        )
     return response
 
 

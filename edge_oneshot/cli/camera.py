@@ -64,9 +64,15 @@ def test(ctx: click.Context, out: Path, uri: str | None, timeout: float, field_o
         click.echo("no face found: stand in front of the camera, 0.5 to 2 m away, with light on the face")
     for line in predicted:
         click.echo(line)
+    if predicted and result.size[0] != (usual := _width(config)):
+        click.echo(f"(for frames {result.size[0]} px wide, as this camera delivers them; {usual} px are configured)")
     if differs:
-        click.echo(f"(measured with {' and '.join(differs)}: `edge-oneshot evaluate conditions` measures this one)")
+        click.echo(f"(not measured with {', '.join(differs)}: `edge-oneshot evaluate conditions` measures this device)")
     click.echo(f"wrote {out} ({result.size[0]}x{result.size[1]})")
+
+
+def _width(config: Config) -> int:
+    return config.camera.width_px if config.camera.rotation in (0, 180) else config.camera.height_px
 
 
 def _range(config: Config, width_px: int, field_of_view_deg: float) -> tuple[list[str], list[str]]:

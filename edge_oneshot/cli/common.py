@@ -25,7 +25,7 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print data a
 
 def find_config(ctx: click.Context) -> Config:
     """The configuration that this call names, in the order that `edge-oneshot --help` states. Raises ConfigError."""
-    from edge_oneshot.recognition.compose import find_config as find
+    from edge_oneshot.config import find_config as find
 
     config_path, instance = ctx.find_root().obj or (None, None)
     if config_path and instance:

@@ -7,6 +7,10 @@ import dataclasses
 import click
 
 from edge_oneshot.cli.common import find_config, json_option, print_json
+from edge_oneshot.config import toml_value
+from edge_oneshot.config.edit import value_of
+from edge_oneshot.control.client import ask
+from edge_oneshot.control.requests import Reload
 
 
 @click.group()
@@ -19,7 +23,7 @@ def config() -> None:
 @click.pass_context
 def show(ctx: click.Context, as_json: bool) -> None:
     """Show every key with its value, and the paths derived from them. Passwords in them are masked."""
-    from edge_oneshot.config import SECTIONS, toml_value
+    from edge_oneshot.config import SECTIONS
     from edge_oneshot.shown import redact_uri
 
     c = find_config(ctx)
@@ -61,6 +65,44 @@ def example() -> None:
     from edge_oneshot.config import example_toml
 
     click.echo(example_toml(), nl=False)
+
+
+@config.command(name="set", short_help="Change keys in the file, and reload.")
+@click.argument("settings", nargs=-1, required=True, metavar="SECTION.KEY=VALUE…")
+@click.pass_context
+def set_(ctx: click.Context, settings: tuple[str, ...]) -> None:
+    """Change keys of the configuration file, and make the running daemon read it, such as visits.picture_days=3.
+
+    The file keeps its comments and its order, and the file before is kept as a backup. If the daemon refuses the configuration, the
+    file is as it was. VALUE is as in the file; quotes around a text may be left out.
+    """
+    from edge_oneshot.config.edit import change_config, check_writable
+    from edge_oneshot.errors import ConfigError
+
+    c = find_config(ctx)
+    if c.path is None:
+        raise ConfigError("there is no configuration file to change", "make one: edge-oneshot setup")
+    check_writable(c.path)
+    backup, answer = change_config(
+        c.path, dict(map(_setting, settings)), lambda: ask(c.socket_path, Reload(), lambda text: None)
+    )
+    click.echo(f"wrote {c.path}; the previous file is {backup}")
+    if answer is None:
+        click.echo("no daemon is running: it is used from the next start on")
+        return
+    for key, change in answer.changed.items():
+        click.echo(f"in use: {key} = {toml_value(change.now)} (was {toml_value(change.before)})")
+    if answer.restart_needed:
+        click.echo(f"in use after a restart: {', '.join(answer.restart_needed)}")
+
+
+def _setting(text: str) -> tuple[tuple[str, str], object]:
+    """((section, key), value) of SECTION.KEY=VALUE. Whether there is such a key, and such a value, the reader of the file says."""
+    name, equals, value = text.partition("=")
+    section, dot, key = name.strip().partition(".")
+    if not (equals and dot and section.isidentifier() and key.isidentifier()):
+        raise click.UsageError(f"expected SECTION.KEY=VALUE, got {text!r}")
+    return (section, key), value_of(value)
 
 
 @config.command(name="ip-rules", short_help="Print systemd's IP address rules for this configuration.")

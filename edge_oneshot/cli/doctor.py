@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import click
@@ -29,8 +30,11 @@ def doctor(ctx: click.Context, timeout: float, as_json: bool) -> int:
     Each line is ok, warning or fault; a line below it gives the fix. Exit code 1 if there is a fault. If a daemon is
     running, it reports on the camera, which it owns. Nothing is changed.
     """
+    from edge_oneshot.cli import as_called
+
     findings = []
     for finding in _examine(ctx, timeout):
+        finding = replace(finding, fix=as_called(finding.fix))
         findings.append(finding)
         if not as_json:
             click.echo(f"{finding.status:8} {finding.check:15} {finding.message}")

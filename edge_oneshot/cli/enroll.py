@@ -9,6 +9,7 @@ from pathlib import Path
 
 import click
 
+from edge_oneshot.cli import as_called
 from edge_oneshot.cli.common import find_config, json_option, perform, print_json, read_picture
 from edge_oneshot.control.requests import Enroll
 from edge_oneshot.control.responses import Enrolled
@@ -144,9 +145,10 @@ def _warn(result: Enrolled) -> None:
         else f", higher than {_share(near.cohort_share)} of cohort pairs"
     )
     if like := result.look_alike:
+        merge = f"{as_called('edge-oneshot gallery merge')} {result.identity} {like.identity}"
         click.echo(
             f"warning: scores {like.score:.2f} against {like.identity}{unusual}; the threshold is {like.threshold:.2f}: the two "
-            "match each other. If they are one person, remove one of them. If they are two people who look alike, a "
+            f"match each other. If they are one person: {merge}. If they are two people who look alike, a "
             "lower decision.target_fmr or better captures of both may separate them.",
             err=True,
         )

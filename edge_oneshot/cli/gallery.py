@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from edge_oneshot.cli import gallery_files
+from edge_oneshot.cli import as_called, gallery_files
 from edge_oneshot.cli.common import adaptation_words, door_words, find_config, json_option, perform, print_json, words
 from edge_oneshot.control import requests as rq
 from edge_oneshot.control.parts import AlikePair, OldEncoder
@@ -37,7 +37,7 @@ def list_(ctx: click.Context, as_json: bool) -> None:
         note += "  no error rate can be stated" if p.no_rate else ""
         click.echo(f"{p.identity:20} {p.name:24} since {p.created_at[:10]}{note}")
     if not people:
-        click.echo("the gallery is empty; enroll a person with `edge-oneshot enroll --name NAME`", err=True)
+        click.echo(as_called("the gallery is empty; enroll a person with `edge-oneshot enroll --name NAME`"), err=True)
 
 
 @gallery.command()
@@ -145,7 +145,9 @@ def check(ctx: click.Context, as_json: bool) -> None:
 
 def _print_findings(r: Checked) -> None:
     for identity in r.needs_enrollment:
-        click.echo(f"enroll again: {identity} (template of an unknown encoder, not compared): {AGAIN.format(identity)}")
+        click.echo(
+            f"enroll again: {identity} (template of an unknown encoder, not compared): {as_called(AGAIN).format(identity)}"
+        )
     for old in r.old_encoders or ():
         _print_old(old)
     for identity in r.no_rate:
@@ -154,7 +156,7 @@ def _print_findings(r: Checked) -> None:
         limit = "" if pair.apart_at is None else f", threshold {r.threshold:.3f}"
         click.echo(
             f"look-alikes: {' and '.join(pair.identities)}: score {pair.score:.3f}{limit}: they match each other"
-            f"{_cost(pair, r.fnmr)}"
+            f"{_cost(pair, r.fnmr)}. {as_called('If they are one person: edge-oneshot gallery merge')} {' '.join(pair.identities)}"
         )
     if not (r.needs_enrollment or r.look_alikes or r.old_encoders or r.no_rate):
         click.echo("no problem found")
@@ -172,7 +174,7 @@ def _print_old(old: OldEncoder) -> None:
     if len(old.can_migrate) < len(old.identities):
         click.echo(f"without kept captures, only a new enrollment replaces an old template{until}")
     for identity in old.identities:
-        fix = "edge-oneshot gallery migrate" if identity in old.can_migrate else AGAIN.format(identity)
+        fix = as_called("edge-oneshot gallery migrate" if identity in old.can_migrate else AGAIN).format(identity)
         click.echo(f"old template: {identity}: {fix}")
 
 
@@ -196,7 +198,10 @@ def migrate(ctx: click.Context, as_json: bool) -> None:
     if as_json:
         print_json({"identities": done, "needs_enrollment": r.needs_enrollment, "no_rate": no_rate})
         return
-    click.echo(f"migrated {len(done)} people")
+    if done or r.needs_enrollment:
+        click.echo(f"migrated {len(done)} people")
+    else:
+        click.echo("nothing to migrate: every template is of the current encoder")
     for identity in no_rate:
         click.echo(f"no rate: {identity}: no error rate can be stated", err=True)
     for identity in r.needs_enrollment:

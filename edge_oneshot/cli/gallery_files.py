@@ -127,21 +127,33 @@ def export(ctx: click.Context, file: Path, plain: bool, recipient: Path | None, 
 @click.command("import")
 @click.argument("file", type=FILE)
 @click.option("--replace", is_flag=True, help="Replace the templates of people who are enrolled already.")
+@click.option("--missing", is_flag=True, help="Enroll only the people who are not enrolled now.")
 @click.option("--key", type=FILE, metavar="KEYFILE", help="Private key, for a file that was encrypted to a recipient.")
 @passphrase_option
 @json_option
 @click.pass_context
 def import_(
-    ctx: click.Context, file: Path, replace: bool, key: Path | None, passphrase_file: Path | None, as_json: bool
+    ctx: click.Context,
+    file: Path,
+    replace: bool,
+    missing: bool,
+    key: Path | None,
+    passphrase_file: Path | None,
+    as_json: bool,
 ) -> None:
-    """Enroll every person of an exported FILE, or none of them."""
+    """Enroll every person of an exported FILE, or none of them.
+
+    If some of them are enrolled already, choose: --missing leaves them as they are, --replace replaces their templates.
+    """
     from edge_oneshot.gallery import envelope
     from edge_oneshot.gallery.archive import read_document
 
+    if replace and missing:
+        raise click.UsageError("--replace and --missing exclude each other; give one of them")
     document = read_document(file)
     if envelope.is_sealed(document):
         document = envelope.open_document(document, lambda: _passphrase(passphrase_file), lambda: _private(key))
-    r = perform(find_config(ctx), rq.Import(document=document, replace=replace))
+    r = perform(find_config(ctx), rq.Import(document=document, replace=replace, missing=missing))
     if as_json:
         print_json(r)
         return

@@ -48,7 +48,8 @@ def listen(
 ) -> None:
     """Print the events that arrive at the broker, one line each, until Ctrl-C.
 
-    A line holds time, device, event type, identity and comparison score. Events marked "late", "expired", "unsynced" or
+    A line holds time, device, event type, identity and comparison score. The time of `gone` is when the person was last in sight, so
+    it may be before that of the line above. Events marked "late", "expired", "unsynced" or
     "repeated" must not open a door. docs/reference/mqtt.md explains the fields.
     """
     from edge_oneshot.cli.live import LiveTable

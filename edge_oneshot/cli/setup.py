@@ -48,26 +48,31 @@ def setup(
     """Set up this device: camera, broker, configuration, service, first person, page.
 
     Every step can be skipped and repeated. An existing configuration is backed up before it is changed. If a step fails, the
-    command prints the reason and continues with the next step; the exit code is then 1.
+    command prints the reason and continues with the next step; the exit code is then 1. Without the configuration it stops.
     """
-    from edge_oneshot.cli.setup_steps import DO, TITLES, Setup, load
+    from edge_oneshot.cli.setup_places import Setup, load, show_fault
+    from edge_oneshot.cli.setup_steps import DO, TITLES
+    from edge_oneshot.config.edit import check_writable
 
     path = _path(ctx)
+    steps = [step for step in STEPS if step not in skip and (not only or step in only)]
+    if "config" in steps:
+        check_writable(path)  # before the questions
     s = Setup(path, load(path), yes, camera, broker, username, password_file, name, image)
     failed = 0
-    for number, step in enumerate(STEPS, 1):
-        if step in skip or (only and step not in only):
-            continue
-        click.echo(f"\n[{number}/{len(STEPS)}] {TITLES[step]}")
+    for step in steps:
+        click.echo(f"\n[{STEPS.index(step) + 1}/{len(STEPS)}] {TITLES[step]}")
         try:
             DO[step](s)
         except EdgeOneshotError as e:
             failed += 1
-            click.echo(f"  failed: {e.message}", err=True)
-            for fault in getattr(e, "faults", ()):
-                click.echo(f"    {fault}", err=True)
-            if e.hint:
-                click.echo(f"  fix: {e.hint}", err=True)
+            show_fault(e)
+            if step == "config":
+                click.echo(
+                    f"  not done, since they need the configuration: {', '.join(steps[steps.index(step) + 1 :])}",
+                    err=True,
+                )
+                break
     click.echo(f"\nfailed steps: {failed}; repeat a step with --only STEP" if failed else "\nsetup is complete")
     return 1 if failed else 0
 

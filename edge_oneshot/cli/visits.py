@@ -124,6 +124,10 @@ def _find(found: list[VisitRecord], visit: str) -> VisitRecord:
     raise ControlError(f"no visit {visit!r} is recorded", "`edge-oneshot visits list` lists the recorded visits")
 
 
+COUNTS = "the answer counts for the error rates of this door"
+NOT_COUNTED = "the answer does not count for the error rates of this door: this visit was not drawn at random"
+
+
 @visits.command()
 @click.argument("visit")
 @click.option("--person", metavar="NAME", help="The visitor was this enrolled person (name or identity).")
@@ -136,7 +140,8 @@ def _find(found: list[VisitRecord], visit: str) -> VisitRecord:
 def label(
     ctx: click.Context, visit: str, person: str | None, who: str | None, add_template: bool, as_json: bool
 ) -> None:
-    """Say who a visitor was. This changes no template and no result; it counts for `edge-oneshot evaluate door`.
+    """Say who a visitor was. This changes no template and no result. `edge-oneshot evaluate door` counts
+    the answers about visits that were drawn at random (`visits list --todo`).
 
     --add-template checks the picture as an enrollment does: quality gates, and whether it resembles another person.
     """
@@ -154,6 +159,7 @@ def label(
         click.echo("the answer was removed")
     else:
         click.echo(_said(said.label, {said.label.identity or "": said.name or ""}))
+        click.echo(COUNTS if said.counts else NOT_COUNTED, err=True)
 
 
 def _add_template(ctx: click.Context, pictures: list[str], identity: str | None, name: str) -> None:

@@ -10,7 +10,7 @@ from edge_oneshot.config.example import example_toml, toml_value
 from edge_oneshot.config.host import host_fault
 from edge_oneshot.config.limits import EnrollmentConfig, QualityConfig
 from edge_oneshot.config.paths import data_home
-from edge_oneshot.config.reader import SLUG, contradictions, load_config, parse_config
+from edge_oneshot.config.reader import SLUG, contradictions, find_config, load_config, parse_config
 from edge_oneshot.config.root import SECTIONS, SYSTEM_DIR, Config, section_keys
 from edge_oneshot.config.sections import (
     CameraConfig,
@@ -39,6 +39,7 @@ __all__ = [
     "contradictions",
     "data_home",
     "example_toml",
+    "find_config",
     "host_fault",
     "load_config",
     "parse_config",

@@ -8,16 +8,29 @@ import os
 import re
 import shutil
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from pathlib import Path
+from typing import TypeVar
 
 from edge_oneshot.config.example import toml_value
 from edge_oneshot.config.reader import parse_config
-from edge_oneshot.config.root import SYSTEM_DIR
-from edge_oneshot.errors import ConfigError
+from edge_oneshot.config.root import SYSTEM_DIR, section_keys
+from edge_oneshot.errors import ConfigError, ModelError
 from edge_oneshot.installation import GROUP
 
+T = TypeVar("T")
+# What a reload takes and no lock depends on: the keys that the page may change. second_factor_s and the other ways to state a rate
+# are changed in the file.
+SAFE = {
+    "decision": ("target_fmr", "confirm_frames", "window_frames", "unknown_frames", "gone_after_s", "explain_tracks"),
+    "visits": None,
+    "quality": None,
+    "enrollment": None,
+}
+WRITE = "run the command with sudo, or name another file: edge-oneshot --config FILE setup"
+# A key, its value on one line, and the comment behind it.
+_COMMENT = re.compile(r"""\s*[\w-]+\s*=\s*(?:"(?:[^"\\]|\\.)*"|'[^']*'|[^#"']*)\s*(#.*)?$""")
 _SECTION = re.compile(r"\s*\[\s*([\w-]+)\s*\]")
 
 
@@ -37,8 +50,34 @@ def _with_key(text: str, section: str, key: str, line: str) -> str:
     for pattern in (rf"\s*{key}\s*=", rf"#\s*{key}\s*="):
         for i in range(start + 1, end):
             if re.match(pattern, lines[i]):
+                comment = _COMMENT.match(lines[i])
+                line += f"  {comment[1]}" if comment and comment[1] else ""
                 return "\n".join([*lines[:i], line, *lines[i + 1 :]]) + "\n"
     return "\n".join([*lines[: start + 1], line, *lines[start + 1 :]]) + "\n"
+
+
+def check_writable(path: Path) -> None:
+    """Raises ConfigError if this user cannot write the file. Nothing is written."""
+    folder = next(p for p in (path.absolute().parent, *path.absolute().parents) if p.exists())
+    if not (folder.is_dir() and os.access(folder, os.W_OK | os.X_OK)):
+        raise ConfigError(
+            f"cannot write {path}: {'no permission' if folder.is_dir() else 'no folder'} ({folder})", WRITE
+        )
+
+
+def value_of(text: str) -> object:
+    """A value as a person types it: as in TOML, or a text without quotes."""
+    try:
+        return tomllib.loads(f"value = {text.strip()}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text.strip()
+
+
+def safe_keys(section: str) -> tuple[str, ...]:
+    """The keys of a section that the page may change."""
+    if section not in SAFE:
+        return ()
+    return SAFE[section] or tuple(key.name for key in section_keys(section))
 
 
 def write_config(path: Path, text: str) -> Path | None:
@@ -67,13 +106,31 @@ def write_config(path: Path, text: str) -> Path | None:
             if os.geteuid() == 0:
                 os.chown(part, before.st_uid, before.st_gid)
                 os.chown(backup, before.st_uid, before.st_gid)
+            else:
+                os.chown(part, -1, before.st_gid)  # whose group reads it; a user outside of that group may not write it
         elif os.geteuid() == 0 and path.parent == SYSTEM_DIR:
             part.chmod(0o640)  # whatever the umask: the daemon must read it
             with contextlib.suppress(KeyError):  # not installed as a service yet
                 os.chown(part, 0, grp.getgrnam(GROUP).gr_gid)
         part.replace(path)
     except OSError as e:
-        part.unlink(missing_ok=True)
-        fix = "run the command with sudo, or name another file: edge-oneshot --config FILE setup"
-        raise ConfigError(f"cannot write {path}: {e.strerror or e}", fix) from None
+        with contextlib.suppress(OSError):
+            part.unlink(missing_ok=True)
+        raise ConfigError(f"cannot write {path}: {e.strerror or e}", WRITE) from None
     return backup
+
+
+def change_config(path: Path, values: Mapping[tuple[str, str], object], take: Callable[[], T]) -> tuple[Path | None, T]:
+    """Change keys of the file, and let the daemon take them; the backup of the file before, and the daemon's answer.
+
+    take: asks the daemon to reload. If it refuses the configuration, the file is as it was. Raises ConfigError, and what `take` raises.
+    """
+    before = path.read_bytes()
+    backup = write_config(path, with_keys(before.decode(), values))
+    try:
+        return backup, take()
+    except (ConfigError, ModelError):
+        path.write_bytes(before)  # in place: owner and mode stay
+        if backup is not None:
+            backup.unlink(missing_ok=True)
+        raise

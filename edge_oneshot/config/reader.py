@@ -14,7 +14,7 @@ from edge_oneshot import installation
 from edge_oneshot.config import plugins
 from edge_oneshot.config.host import host_fault
 from edge_oneshot.config.paths import expand
-from edge_oneshot.config.root import SECTIONS, Config, section_keys
+from edge_oneshot.config.root import SECTIONS, SYSTEM_DIR, Config, section_keys
 from edge_oneshot.config.sections import FPIR_FROM, FPIR_TO, DecisionConfig
 from edge_oneshot.errors import ConfigError, did_you_mean
 from edge_oneshot.text_file import read_text
@@ -48,6 +48,21 @@ def load_config(path: Path | None) -> Config:
     except (ValueError, RecursionError) as e:  # also for numbers of thousands of digits and for deep nesting
         raise ConfigError(f"{path} is not valid TOML: {e}", "correct the line named above") from None
     return parse_config(data, path)
+
+
+def find_config(path: Path | None = None, instance: str | None = None) -> Config:
+    """The configuration at `path`; else of `instance`; else $EDGE_ONESHOT_CONFIG, the system's default.toml, the defaults.
+
+    Raises ConfigError.
+    """
+    if path is not None:
+        return load_config(path)
+    if instance:
+        return load_config(SYSTEM_DIR / f"{instance}.toml")
+    if named := os.environ.get("EDGE_ONESHOT_CONFIG"):
+        return load_config(Path(named))
+    default = SYSTEM_DIR / "default.toml"
+    return load_config(default if default.exists() else None)
 
 
 def parse_config(data: Mapping[str, object], path: Path | None = None) -> Config:

@@ -37,7 +37,8 @@ class CameraConfig:
     name: str = _key("cam0", "name of the camera in events, [a-z0-9_-]+", slug=True)
     uri: str = _key(
         "picamera2:",
-        "picamera2:[N], v4l2:/dev/video0, rtsp://…, file:VIDEO, folder:DIR, or the URI of a camera plug-in",
+        "picamera2:[N], v4l2:/dev/video0, rtsp://…, file:VIDEO, folder:DIR (folder:DIR?loop: again and again), or the URI of a "
+        "camera plug-in",
     )
     width_px: int = _key(640, "requested width of the main stream, px", low=64, high=8192)
     height_px: int = _key(480, "requested height of the main stream, px", low=64, high=8192)

@@ -41,8 +41,7 @@ from edge_oneshot.control.review import Label as Label
 from edge_oneshot.control.review import VisitPicture as VisitPicture
 from edge_oneshot.control.review import Visits as Visits
 
-ENROLL_TIMEOUT_S, FRAME_TIMEOUT_S, MAX_WAIT_S = 30.0, 10.0, 600.0
-YEAR_S = 366 * 86400.0
+ENROLL_TIMEOUT_S, FRAME_TIMEOUT_S, MAX_WAIT_S, YEAR_S = 30.0, 10.0, 600.0, 366 * 86400.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -171,6 +170,7 @@ class Import(Request[Imported]):
     response = Imported
     document: dict[str, Json] = arg("what `export` returned")
     replace: bool = arg("replace the templates of people who are enrolled already", False)
+    missing: bool = arg("skip people who are enrolled already", False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

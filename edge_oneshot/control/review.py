@@ -65,6 +65,7 @@ class Labelled:
     label: LabelRecord | None = out("null: the label was removed")
     name: str | None = out("of the person")
     pictures: list[str] = out("of the visit")
+    counts: bool = out("whether the label counts for this door's rates: the visit was drawn at random")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

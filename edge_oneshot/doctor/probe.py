@@ -109,7 +109,10 @@ def threshold(config: Config, pipeline: Pipeline) -> None:
 
     rule = build_rule(config, pipeline.encoder)
     stated, t = config.decision.stated, rule([1])
-    if t.extrapolated:
+    if (counted := rule.counted_to(t)) is not None:
+        text = f"an estimate from the fitted tail, since the counts of these strangers end at {counted:.2g}"
+        report(ok("threshold", f"decision.{stated} gives {t.value:.3f}, {text}"))
+    elif t.extrapolated:
         report(
             warning(
                 "threshold",

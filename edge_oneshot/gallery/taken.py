@@ -29,7 +29,8 @@ class Taken:
                 )
             if not replace:
                 raise GalleryError(
-                    f"{owner.name!r} is already enrolled as {owner.identity_id!r}", "--replace replaces the template"
+                    f"{owner.name!r} is already enrolled as {owner.identity_id!r}",
+                    "--replace replaces the templates; enroll --add adds one; gallery import --missing enrolls only the others",
                 )
         namesake = self._by_name.get(identity.name.casefold())
         if namesake is not None and namesake.identity_id != identity.identity_id:

@@ -25,6 +25,10 @@ Strangers = Literal["matched", "everybody"]
 NO_GROUPS = f"the cohort has no group of {MIN_GROUP} people: the stated rate holds against everybody, not against matched strangers"
 
 
+# Of the lowest counted rate. The default rate is 0.6 of it, and was measured on other people (docs/explanation/evaluation.md).
+NEAR = 0.5
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Threshold:
     """value: comparison score. target_fmr, target_fpir: the rate that it keeps; both None if the score was set by hand.
@@ -98,6 +102,14 @@ class Rule:
         part = Target(fpir=self.target.fpir * share(sum(k > 0 for k in templates), others))
         found = threshold_for(part, self.thresholds, self.cohort, templates, self.strangers)
         return replace(found, target_fpir=self.target.fpir, rate=replace(found.rate, fpir=self.target.fpir))
+
+    def counted_to(self, found: Threshold) -> float | None:
+        """The lowest rate per comparison that was counted, for an extrapolated threshold that is NEAR it; else None."""
+        against = self.against(found.rate)
+        if not found.extrapolated or found.target_fmr is None or against is None:
+            return None
+        counted = against.measured_to_fmr
+        return counted if NEAR * counted <= found.target_fmr < counted else None
 
     @property
     def falls_back(self) -> bool:

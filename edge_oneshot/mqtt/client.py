@@ -68,7 +68,7 @@ class MqttLink:
         own = [f"{self.topics.base}/"] + [f"{config.discovery_prefix}/"] * (config.discovery != "off")
         self._states.keep_only(own, self.topics.availability)
         self._replies: queue.SimpleQueue[tuple[str, bytes]] = queue.SimpleQueue()
-        self._pictures: deque[bytes] = deque(maxlen=1)
+        self._pictures: deque[tuple[bytes, bytes]] = deque(maxlen=1)
         self._subscriptions: dict[str, Handler] = {}
         self._posted: dict[type, object] = {}
         self._posted_lock = threading.Lock()
@@ -151,9 +151,12 @@ class MqttLink:
             self._replies.put((topic, encode(payload)))
             self.wake()
 
-    def picture(self, jpeg: bytes) -> None:
-        """Publish a picture once, QoS 0, not retained, when the connection is idle. Dropped while the broker is away."""
-        self._pictures.append(jpeg)
+    def picture(self, jpeg: bytes, about: Mapping[str, object] | None = None) -> None:
+        """Publish a picture once, QoS 0, not retained, when the connection is idle. Dropped while the broker is away.
+
+        about: the event that it shows, published before it.
+        """
+        self._pictures.append((jpeg, b"" if about is None else encode(about)))
         self.wake()
 
     @property

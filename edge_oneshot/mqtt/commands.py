@@ -32,7 +32,7 @@ log = logging.getLogger(__name__)
 
 # Templates do not leave or enter the device this way, so there is no export and no import.
 VERBS = (
-    *("enroll", "cancel", "forget", "rename", "list", "verify", "identify", "confirm"),
+    *("enroll", "cancel", "forget", "rename", "ignore", "list", "verify", "identify", "confirm"),
     *("pause", "resume", "capture", "explain", "reload", "status"),
 )
 MAX_AGE_S = 10.0

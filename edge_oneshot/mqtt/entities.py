@@ -29,7 +29,13 @@ def components(
     """The entities and triggers: key -> configuration with its `platform`. Keys are unique within the device."""
     found = {**_of_device(topics), **(_of_requests(topics) if requests else {})}
     if pictures:
-        found["last_face"] = {"platform": "image", "name": "Last face", "image_topic": topics.snapshot}
+        found["last_face"] = {
+            "platform": "image",
+            "name": "Last face",
+            "image_topic": topics.snapshot,
+            "content_type": "image/jpeg",
+            "json_attributes_topic": topics.snapshot_about,  # whose face, of which event
+        }
     for identity_id, name in people.items():
         found |= _of_person(topics, identity_id, name)
     for key, component in found.items():

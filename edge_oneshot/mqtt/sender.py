@@ -107,7 +107,7 @@ class Sender:
             self._send_reply(*s.replies.get())
         self.send_states()
         if s.pictures and not self._client.want_write():  # after everything that waits to be written
-            self._send_picture(s.pictures.popleft())
+            self._send_picture(*s.pictures.popleft())
         if self.idle:
             s.sizes.all_sent()
 
@@ -123,10 +123,12 @@ class Sender:
             payload = encode(error | {k: request[k] for k in ("transaction",) if k in request})
         self.publish(topic, payload)
 
-    def _send_picture(self, jpeg: bytes) -> None:
+    def _send_picture(self, jpeg: bytes, about: bytes) -> None:
         topic, expiry_s = self._s.topics.snapshot, math.ceil(self._s.config.event_ttl_s)
         properties = broker.picture_properties(expiry_s) if self._protocol == broker.V5 else None
         if self._s.sizes.fits(topic, topic, broker.packet_bytes(topic, jpeg, self._protocol, properties)):
+            if about:
+                self._client.publish(self._s.topics.snapshot_about, about, qos=0, retain=False)
             self._client.publish(topic, jpeg, qos=0, retain=False, properties=properties)
 
     def _fits(self, topic: str, payload: bytes) -> bool:

@@ -86,4 +86,4 @@ class Shared:
     publish_posted: Callable[[], None]
     subscriptions: Mapping[str, Handler]  # topic filter -> what is called, on the link's thread
     replies: queue.SimpleQueue[tuple[str, bytes]]  # responses to requests: neither stored nor repeated
-    pictures: deque[bytes]  # JPEG, QoS 0, the newest only: an old picture is of no use
+    pictures: deque[tuple[bytes, bytes]]  # JPEG and its event, QoS 0, the newest only: an old picture is of no use

@@ -64,6 +64,11 @@ class Topics:
         """Not retained, QoS 0. The last face as a JPEG; off by default (`mqtt.snapshot`)."""
         return f"{self.base}/snapshot"
 
+    @property
+    def snapshot_about(self) -> str:
+        """Not retained, QoS 0. Which event the next `snapshot` shows."""
+        return f"{self.base}/snapshot/about"
+
     def match(self, identity_id: str) -> str:
         """Not retained, QoS 1. The match events of one person."""
         return f"{self.base}/match/{slug('identity', identity_id)}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from edge_oneshot.config import SYSTEM_DIR, Config, load_config
+from edge_oneshot.config import Config
 from edge_oneshot.errors import ConfigError, ModelError
 from edge_oneshot.gallery.site import Site
 from edge_oneshot.gallery.store import Gallery
@@ -20,21 +20,6 @@ from edge_oneshot.vision.detector import BlazeFaceDetector
 from edge_oneshot.vision.gates import Gates
 from edge_oneshot.vision.locate import FaceLocator, LandmarkPlacer
 from edge_oneshot.vision.pad import find_pad
-
-
-def find_config(path: Path | None = None, instance: str | None = None) -> Config:
-    """The configuration at `path`; else of `instance`; else $EDGE_ONESHOT_CONFIG, the system's default.toml, the defaults.
-
-    Raises ConfigError.
-    """
-    if path is not None:
-        return load_config(path)
-    if instance:
-        return load_config(SYSTEM_DIR / f"{instance}.toml")
-    if named := os.environ.get("EDGE_ONESHOT_CONFIG"):
-        return load_config(Path(named))
-    default = SYSTEM_DIR / "default.toml"
-    return load_config(default if default.exists() else None)
 
 
 def build_encoder(config: Config) -> TwinEncoder:

@@ -16,6 +16,7 @@ from edge_oneshot.recognition.pipeline import Pipeline
 from edge_oneshot.types import Candidate, Embedding, Fault, Float32Array, Frame, Identity, Quality, Sample, Template
 from edge_oneshot.vision.hints import HOLD, LOOK, Prompter, hint
 
+END_NS = 3_600_000_000_000  # after the last frame of a file: longer than any time limit
 BURST_NS = 1_000_000_000  # after the first good frame, the best ones of this long make the template
 BURST_FRAMES = 10
 POOLED_FRAMES = 3  # the best ones: as good as all, and nearer to the claimed rate (docs/explanation/evaluation.md)
@@ -190,7 +191,7 @@ class CaptureSession:
         return self.finish_if_due(frame.captured_ns)
 
     def finish_if_due(self, now_ns: int) -> Enrollment | None:
-        """Also to be called without a frame.
+        """Also to be called without a frame, and END_NS ahead when a file or folder has no more frames.
 
         Raises EnrollmentError after the deadline without a good frame, and for a person without a rate (`make_enrollment`).
         """
@@ -199,8 +200,10 @@ class CaptureSession:
         ):
             return self._finish()
         if now_ns >= self._deadline_ns:
+            ended = now_ns - self._deadline_ns >= END_NS // 2
+            when = "before the camera ended" if ended else f"within {self._timeout_s:g} s"
             raise EnrollmentError(
-                f"{self._identity.name!r} was not enrolled: no usable frame within {self._timeout_s:g} s",
+                f"{self._identity.name!r} was not enrolled: no usable frame {when}",
                 "correct what is listed and try again",
                 tuple(f.message for f in self._faults),
             )

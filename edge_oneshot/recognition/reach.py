@@ -11,7 +11,7 @@ import math
 from dataclasses import asdict, dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from edge_oneshot.config import Config
 
@@ -74,13 +74,16 @@ class RangeTable:
         return found
 
     def differs(self, encoder_id: str, config: Config) -> list[str]:
-        """The sections that were measured with other values than those in use."""
-        now, found = settings_of(config), [] if encoder_id == self.encoder_id else ["another encoder"]
-        return found + [f"another {name}" for name, value in now.items() if self.settings.get(name) != value]
+        """What was measured with other values than those in use: the keys with their values now."""
+        found = [] if encoder_id == self.encoder_id else ["another encoder"]
+        for section, keys in cast(dict[str, dict[str, object]], settings_of(config)).items():
+            measured = cast(dict[str, object], self.settings.get(section, {}))
+            found += [f"{section}.{k} = {v}" for k, v in keys.items() if measured.get(k) != v]
+        return [text.replace("decision.accepted = ", "decision.") for text in found]
 
 
 def settings_of(config: Config) -> dict[str, object]:
-    """The configuration that the range depends on: JSON values by the name of the section."""
+    """The configuration that the range depends on: JSON values by section and key. accepted: the stated rate."""
     model, decision = config.model, config.decision
     return {
         "camera": {"range": config.camera.range},

@@ -74,12 +74,12 @@ class Recognizer:
         the defaults. gallery: another gallery file than the configured one; ":memory:" for one that ends with this object.
         Raises ConfigError, ModelError, StorageError.
         """
+        from edge_oneshot.config import find_config
         from edge_oneshot.recognition import compose
 
         if config is None or isinstance(config, str | os.PathLike):
-            config = compose.find_config(None if config is None else Path(config))
-        pipeline = compose.build_pipeline(config)
-        rule = compose.build_rule(config, pipeline.encoder)
+            config = find_config(None if config is None else Path(config))
+        rule = compose.build_rule(config, (pipeline := compose.build_pipeline(config)).encoder)
         older = compose.build_older(config, pipeline)
         opened = compose.open_gallery(config, gallery)
         try:

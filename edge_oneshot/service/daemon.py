@@ -23,6 +23,7 @@ from edge_oneshot.errors import CameraError
 from edge_oneshot.events.build import track_event
 from edge_oneshot.matching.track import ResultKind, Tracker, TrackResult
 from edge_oneshot.mqtt.payloads import Health
+from edge_oneshot.recognition.enrollment import END_NS
 from edge_oneshot.recognition.recognizer import Recognizer
 from edge_oneshot.service import notices, site, system
 from edge_oneshot.service.door import Door
@@ -44,7 +45,6 @@ log = logging.getLogger(__name__)
 
 TICK_S = 0.2  # the longest wait for a frame before the loop looks at requests, the clock and the stop Event
 GALLERY_EVERY_NS = 500_000_000  # a change in the gallery is seen within a second
-END_NS = 3_600_000_000_000  # after the last frame of a file: longer than any time limit
 
 
 class Daemon:
@@ -158,7 +158,7 @@ class Daemon:
             return None
         self.reporter.event(event)
         if self.config.mqtt.snapshot and result.kind in (ResultKind.MATCH, ResultKind.UNKNOWN):
-            self.reporter.picture(to_jpeg(result.observation.sample.chip.pixels))
+            self.reporter.picture(to_jpeg(result.observation.sample.chip.pixels), event)
         if result.kind is ResultKind.MATCH:
             self.second_factor.matched(event)
         return event

@@ -39,10 +39,10 @@ def _ranges(config: Config, encoder_id: str, width_px: int) -> tuple[list[RangeF
     table = reach.read()
     differs = ["no table of ranges"] if table is None else table.differs(encoder_id, config)
     if table is None or differs:
-        why = " and ".join(differs)
         return (
             [],
-            f"How far away people are recognized was not measured for this device ({why}): see `evaluate conditions`.",
+            "How far away people are recognized was not measured for this configuration "
+            f"({', '.join(differs)}): see `evaluate conditions`.",
         )
     by_light = {light: table.distance_m(at, width_px, reach.FIELD_OF_VIEW_DEG) for light, at in LIGHTS.items()}
     ranges = [

@@ -23,6 +23,8 @@ def imported(recognizer: Recognizer, request: Import) -> tuple[Imported, list[Id
             system.notify("WATCHDOG=1")
 
     persons = from_document(request.document, progress)
+    if request.missing:
+        persons = [p for p in persons if p.identity.identity_id not in people.names]
     for person in persons:
         for template in person.templates:
             people.check(template)

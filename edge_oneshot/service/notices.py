@@ -33,7 +33,7 @@ def of_model(recognizer: Recognizer, config: Config) -> None:
 def of_threshold(recognizer: Recognizer, config: Config) -> None:
     """Warnings at the start and after a reload."""
     threshold = recognizer.threshold
-    if threshold.extrapolated:
+    if threshold.extrapolated and recognizer.rule.counted_to(threshold) is None:
         stated = config.decision.stated
         log.warning("decision.%s is outside the range that the model's card measured: threshold extrapolated", stated)
     if recognizer.rule.falls_back:

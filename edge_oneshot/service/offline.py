@@ -15,6 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
+from edge_oneshot import installation
 from edge_oneshot.config import Config
 from edge_oneshot.control import requests as rq
 from edge_oneshot.control.client import ask
@@ -47,7 +48,7 @@ def perform(config: Config, request: rq.Request[R], on_progress: OnProgress, *, 
     if isinstance(request, DAEMON_ONLY):
         raise ControlError(
             f"no daemon is running at {config.socket_path}",
-            "start it with `edge-oneshot run` or systemctl; restart it if device.socket has changed",
+            f"start it: {installation.how_to_start(config.instance, config.path)}; restart it if device.socket has changed",
         )
     return result_of(request, _serve(config, request, on_progress))
 

@@ -51,10 +51,11 @@ class Reporter:
         if self.outbox is not None:
             self.outbox.keep_only(identity_ids)
 
-    def picture(self, jpeg: bytes) -> None:
+    def picture(self, jpeg: bytes, event: Event) -> None:
         """Publish the face of an event. It is not retained."""
         if self.link is not None:
-            self.link.picture(jpeg)
+            body = {key: event.body[key] for key in ("event_type", "identity", "name", "ts") if event.body.get(key)}
+            self.link.picture(jpeg, {"event_id": event.event_id, **body})
 
     def people(self, names: Mapping[str, str]) -> None:
         """Publish a state for each enrolled person. names: identity_id -> name."""

@@ -84,7 +84,7 @@ class Requests:
             rq.Migrate: lambda _: migrate(recognizer),
             rq.ResetDoor: self._reset_door,
             rq.ResetAdaptation: self._reset_adaptation,
-            rq.Export: self._export,
+            rq.Export: lambda _: rs.Exported(document=to_document(recognizer.people.gallery)),
             rq.Import: self._import,
             rq.Confirm: self._confirm,
             rq.Status: self._status,
@@ -242,9 +242,6 @@ class Requests:
         for event in events:
             self._emit(event)
         return rs.AdaptationReset(visits=visits)
-
-    def _export(self, _: rq.Export) -> rs.Exported:
-        return rs.Exported(document=to_document(self._recognizer.people.gallery))
 
     def _import(self, request: rq.Import) -> rs.Imported:
         response, added = imported(self._recognizer, request)

@@ -121,7 +121,11 @@ class Review:
         if pictures and self._records.album is not None:
             self._records.album.name(pictures, visit.identity if label is None else label.identity)
         return rv.Labelled(
-            visit=visit.key, label=None if label is None else _shown(label), name=name, pictures=pictures
+            visit=visit.key,
+            label=None if label is None else _shown(label),
+            name=name,
+            pictures=pictures,
+            counts=label is not None and label.asked and label.result != "nothing",
         )
 
     def _new_label(self, visit: Visit, request: rv.Label, before: Label | None) -> tuple[Label, str | None]:

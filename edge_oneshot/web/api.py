@@ -93,8 +93,9 @@ def _admit(request: Request, site: Site, scope: Scope) -> tuple[Token | None, Re
             if (wait_s := site.throttle.begin(f"token {network_of(address)}")) > 0:
                 return None, _later("too many wrong tokens", wait_s)
             site.audit.seldom("wrong token", "", address, request.url.path)
+        error = "a token is required" if given is None else "this token is not valid: it was revoked, or it is wrong"
         hint = "send Authorization: Bearer TOKEN; `edge-oneshot web token NAME` makes one"
-        return None, refuse(401, "a token is required", hint, {"www-authenticate": "Bearer"})
+        return None, refuse(401, error, hint, {"www-authenticate": "Bearer"})
     if token.scope not in (scope, "api"):
         site.audit.seldom("refused", token.name, address, request.url.path)
         return None, refuse(403, f"the token {token.name} is for metrics only", "make one with --scope api")

@@ -17,7 +17,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from edge_oneshot.web import api
 from edge_oneshot.web.call import Call, _sign_in, route
 from edge_oneshot.web.faults import FormError
-from edge_oneshot.web.pages import account, device, enroll, entry, live, people, visits
+from edge_oneshot.web.pages import account, backup, configuration, device, enroll, entry, live, people, visits
 from edge_oneshot.web.site import STATIC, Site
 
 log = logging.getLogger(__name__)
@@ -68,7 +68,11 @@ def routes() -> list[Route]:
         route("/visits/erase", visits.do_erase, "owner", post=True),
         route("/device", device.show, "viewer"),
         route("/device/log", device.log_tail, "owner"),
-        route("/device/configuration", device.configuration, "owner"),
+        route("/device/configuration", configuration.show, "owner"),
+        route("/device/configuration", configuration.do_change, "owner", post=True),
+        route("/device/backup", backup.show, "owner"),
+        route("/device/backup", backup.do_backup, "owner", post=True),
+        route("/device/restore", backup.do_restore, "owner", post=True, upload=True),
         route("/device/{action}", device.do_action, "owner", post=True),
         route("/account", account.show, "viewer"),
         route("/account/password", account.do_password, "viewer", post=True),

@@ -138,7 +138,9 @@ def network_of(address: str) -> str:
 
 
 def _sentence(text: str) -> str:
-    return text[:1].upper() + text[1:]
+    """With a capital letter, unless it begins with a key of the configuration or a path."""
+    first = text.partition(" ")[0]
+    return text if "." in first.rstrip(".") else text[:1].upper() + text[1:]
 
 
 def set_cookie(site: Site, response: Response, name: str, value: str, seconds: float) -> None:

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
+from edge_oneshot import installation
 from edge_oneshot.config import Config
 from edge_oneshot.control import requests as rq
 from edge_oneshot.control.client import ask
 from edge_oneshot.control.requests import Request
 from edge_oneshot.control.responses import Viewed
 from edge_oneshot.control.review import VisitList
-from edge_oneshot.errors import ControlError
+from edge_oneshot.errors import ControlError, EdgeOneshotError
 
 R = TypeVar("R")
 QUICK_S = 10.0  # for requests that the loop answers at once
@@ -46,13 +47,11 @@ class Camera:
 
     @property
     def unit(self) -> str:
-        return "edge-oneshot" if self.slug == "default" else f"edge-oneshot@{self.slug}"
+        return installation.unit_of(self.slug)
 
     @property
     def start_command(self) -> str:
-        if self.config.system:
-            return f"sudo systemctl start {self.unit}"
-        return f"edge-oneshot {f'--config {self.config.path} ' if self.config.path else ''}run"
+        return installation.how_to_start(self.slug, self.config.path)
 
     def visits(self) -> VisitList:
         """The recorded visits. The daemon is asked at most every few seconds."""
@@ -87,6 +86,20 @@ class Cameras:
     def find(self, slug: str) -> Camera:
         """The camera of this instance, else the first one."""
         return next((c for c in self.all if c.slug == slug), self.all[0])
+
+    def each(self, ask: Callable[[Camera], R]) -> tuple[list[R], list[str]]:
+        """What every camera answers, and the names of those that gave no answer. Raises the fault if all failed."""
+        done, failed, fault = list[R](), list[str](), None
+        for camera in self.all:
+            try:
+                done.append(ask(camera))
+            except EdgeOneshotError as e:
+                failed.append(camera.name)
+                fault = e
+            camera.visits_changed()
+        if fault is not None and not done:
+            raise fault
+        return done, failed
 
     def ask(self, request: Request[R], timeout_s: float = QUICK_S) -> R:
         """A request that concerns the gallery."""

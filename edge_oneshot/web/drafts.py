@@ -14,7 +14,10 @@ SIGNS = {b"\xff\xd8\xff": "image/jpeg", b"\x89PNG": "image/png", b"RIFF": "image
 
 @dataclass(slots=True, kw_only=True)
 class Draft:
-    """account: whose it is. way: new, add or replace. identity: of the person who gets the template; "" for a new one."""
+    """account: whose it is. way: new, add or replace. identity: of the person who gets the template; "" for a new one.
+
+    visit, camera: the visit that the picture is of, without an answer yet, and its camera; "" of another picture.
+    """
 
     account: str
     name: str
@@ -22,6 +25,8 @@ class Draft:
     picture: bytes
     identity: str = ""
     accept_no_rate: bool = False
+    visit: str = ""
+    camera: str = ""
     token: str = field(default_factory=lambda: secrets.token_urlsafe(16))
     at: float = field(default_factory=time.monotonic)
 

@@ -64,8 +64,8 @@ def serve(configs: Sequence[Config], listen: Listen, say: Callable[[str], None])
     )
     opened = _bind(listen)
     scheme = "https" if listen.tls else "http"
-    host = f"[{listen.host}]" if ":" in listen.host else listen.host
-    say(f"the page: {scheme}://{host}:{opened.getsockname()[1]}/")
+    for host in addresses(listen.host):
+        say(f"the page: {scheme}://{f'[{host}]' if ':' in host else host}:{opened.getsockname()[1]}/")
     if not accounts.all:
         say(first_code(accounts))
     config = uvicorn.Config(
@@ -111,6 +111,13 @@ def _bind(listen: Listen) -> socket.socket:
         ) from None
     opened.set_inheritable(True)
     return opened
+
+
+def addresses(host: str) -> list[str]:
+    """What a browser can open: the address, or if the page listens on all of them, the name of this device and its addresses."""
+    if host not in ("0.0.0.0", "::"):
+        return [host]
+    return [f"{socket.gethostname().split('.')[0].lower()}.local", *(_addresses(host) or ["127.0.0.1"])]
 
 
 def _addresses(host: str) -> list[str]:

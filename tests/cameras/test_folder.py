@@ -99,3 +99,16 @@ def test_stop_ends_the_wait_for_the_next_picture(tmp_path: Path) -> None:
         threading.Timer(0.05, stop.set).start()
         with pytest.raises(EndOfStream):
             camera.read(1.0)
+
+
+def test_a_folder_may_begin_again(tmp_path: Path) -> None:
+    folder = fill(tmp_path / "f", 3)
+    (folder / "0001.png").write_bytes(b"broken")
+    with connect(config(f"folder:{folder}?loop", pace="fast")) as camera:
+        assert [camera.read(2.0).pixels[0, 0, 0] for _ in range(5)] == [0, 2, 0, 2, 0]
+        for path in folder.iterdir():
+            path.write_bytes(b"broken")
+        with pytest.raises(EndOfStream):  # and not for ever
+            camera.read(2.0)
+    named = fill(tmp_path / "g?loop", 2)
+    assert len(read_all(f"folder:{named}", pace="fast")) == 2, "a folder of that name"

@@ -214,7 +214,7 @@ def test_the_range_ends_where_a_tenth_of_the_people_is_lost() -> None:
     assert table.words(640, 66.0)[1] == "recognizes too few people at a quarter of the brightness"
     assert table.differs("sha256:a", Config()) == []
     other = replace(Config(), quality=replace(Config().quality, min_luma=30.0))
-    assert table.differs("sha256:b", other) == ["another encoder", "another quality"]
+    assert table.differs("sha256:b", other) == ["another encoder", "quality.min_luma = 30.0"]
     never = replace(table, points={1.0: [(43.0, 1.0), (10.0, 0.95)]})
     assert never.limit_px(1.0) == 10.0, "not beyond what was measured"
 

@@ -132,6 +132,21 @@ def test_cameras_whose_faces_frigate_recognizes_are_left_alone(
     assert "recognizes faces itself for porch:" in warning and "garden" not in warning
 
 
+def test_the_address_is_checked_before_the_first_event(
+    server: FrigateServer, recognizer: Recognizer, caplog: pytest.LogCaptureFixture
+) -> None:
+    Run(server, recognizer).bridge.check()
+    with pytest.raises(FrigateError, match=r"expected cameras of Frigate .*, got nowhere"):
+        Run(server, recognizer, frozenset({"nowhere"})).bridge.check()
+    server.answer = (404, {})
+    with pytest.raises(FrigateError):
+        Run(server, recognizer).bridge.check()
+    server.close()
+    with caplog.at_level(logging.WARNING):
+        Run(server, recognizer).bridge.check()  # Frigate may start later
+    assert "cannot reach Frigate" in caplog.text
+
+
 def test_what_is_no_person_or_another_camera_is_ignored(server: FrigateServer, recognizer: Recognizer) -> None:
     run = Run(server, recognizer, frozenset({"porch"}))
     run.take(message(label="car"), message(false_positive=True), message(has_snapshot=False), message(camera="garden"))

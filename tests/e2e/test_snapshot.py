@@ -30,6 +30,10 @@ def test_faces_are_published_if_configured(
     assert [h.json["event_type"] for h in subscriber.wait("/event", len(expected))] == expected
     pictures = subscriber.on("/snapshot")
     assert len(pictures) == 2
+    shown = [h.json for h in subscriber.on("/snapshot/about")]
+    events = [h.json["event_id"] for h in subscriber.on("/event") if h.json["event_type"] in ("match", "unknown")]
+    assert [s["event_id"] for s in shown] == events
+    assert shown[0]["name"] == "Eileen"
     for heard in pictures:
         picture = Image.open(io.BytesIO(heard.payload))
         assert (picture.format, picture.size, picture.mode) == ("JPEG", (112, 112), "RGB")

@@ -123,7 +123,7 @@ def test_faces_do_not_reach_home_assistant(example: Example, run_link: Runner) -
     with Subscriber(example.config("homeassistant"), ["edge-oneshot/#"], lambda m: heard.append(m.topic), "t") as ha:
         link, box = run_link(example.config("porch"))
         until(link, "online")
-        link.picture(b"\xff\xd8 a face \xff\xd9")
+        link.picture(b"\xff\xd8 a face \xff\xd9", {"event_id": "x"})
         time.sleep(0.5)  # so that it is sent first
         box.events.commit(event())
         link.wake()
@@ -131,7 +131,7 @@ def test_faces_do_not_reach_home_assistant(example: Example, run_link: Runner) -
             lambda: ha.step(0.1) and "edge-oneshot/porch/match/alice" in heard,
             f"the match, got {heard}, {link.status()}",
         )
-    assert "edge-oneshot/porch/snapshot" not in heard
+    assert not any("snapshot" in topic for topic in heard)
 
 
 def test_a_device_cannot_publish_for_another(example: Example, run_link: Runner) -> None:

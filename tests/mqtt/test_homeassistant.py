@@ -291,6 +291,7 @@ def test_the_last_face_is_an_image_where_faces_are_published() -> None:
     assert "last_face" not in components(topics, "node", {})
     face = components(topics, "node", {}, pictures=True)["last_face"]
     assert (face["platform"], face["image_topic"]) == ("image", "x/porch/snapshot")
+    assert face["json_attributes_topic"] == "x/porch/snapshot/about"
 
 
 def test_the_enrollment_shows_hint_result_and_fault() -> None:

@@ -115,8 +115,9 @@ def test_a_picture_is_sent_once_and_not_stored(broker: Mosquitto, outbox: Outbox
         broker.start()
         until(link, "online")
         wait_until(lambda: listener.subscriptions == 2, "the listener to be back")
-        link.picture(b"two")
+        link.picture(b"two", {"event_id": "e-2", "event_type": "match"})
         assert [h.payload for h in listener.wait("/snapshot", 2)] == [b"\xff\xd8 one", b"two"]
+        assert [h.json["event_id"] for h in listener.on("/snapshot/about")] == ["e-2"]
     with Subscriber(broker.port) as later:
         outbox.events.commit(event())
         link.wake()

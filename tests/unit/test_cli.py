@@ -16,7 +16,10 @@ import click
 import pytest
 
 from edge_oneshot import __version__, cli
+from edge_oneshot.config import Config, DecisionConfig
+from edge_oneshot.doctor import Finding, probe
 from edge_oneshot.gallery.schema import SCHEMA
+from edge_oneshot.recognition.pipeline import Pipeline
 from edge_oneshot.service.daemon import Daemon
 from edge_oneshot.storage.database import Database
 
@@ -106,6 +109,26 @@ def test_wrong_usage_ends_with_2(call: Call, arguments: tuple[str, ...]) -> None
     assert "Error: " in done.err
 
 
+def test_the_configuration_may_follow_the_command(call: Call, tmp_path: Path) -> None:
+    """And the commands that an error names have it, too."""
+    file = str(tmp_path / "front.toml")
+    assert file in call("config", "show", "--config", file, config=None).out
+    assert file in call("config", f"--config={file}", "show", config=None).out
+    done = call("status", "--config", file, config=None)
+    assert f"`edge-oneshot --config {file} run`" in done.err or f"edge-oneshot --config {file} run" in done.err
+    done = call("gallery", "show", "nobody", "--config", file, config=None)
+    assert f"fix: `edge-oneshot --config {file} gallery list` lists the people" in done.err
+
+
+def test_the_shipped_default_is_no_warning(pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A rate far below the counts of the card is one."""
+    found: list[Finding] = []
+    monkeypatch.setattr(probe, "report", found.append)
+    for fmr, status in ((DecisionConfig().target_fmr, "ok"), (1e-5, "warning")):
+        probe.threshold(Config(decision=DecisionConfig(target_fmr=fmr)), pipeline)
+        assert next(f.status for f in reversed(found) if f.check == "threshold") == status
+
+
 def test_a_faulty_configuration_ends_with_78_and_every_fault(call: Call, tmp_path: Path) -> None:
     (bad := tmp_path / "bad.toml").write_text("[camera]\nfsp = 1\nfps = 0\n")
     for command in (("config", "check"), ("gallery", "list"), ("status",), ("run",)):
@@ -153,6 +176,11 @@ def test_enroll_verify_identify_gallery(call: Call, portrait_files: dict[str, Pa
     unknown = call("identify", "--image", hopper, "--json")
     assert (unknown.code, unknown.json["identity"]) == (3, None)
     assert call("identify", "--image", hopper).out.startswith("unknown: ")
+    assert "import --missing" in call("gallery", "import", str(tmp_path / "out.json")).err
+    assert call("gallery", "import", str(tmp_path / "out.json"), "--missing", "--json").json["identities"] == ["grace"]
+    assert "Zoé" in call("gallery", "list").out, "the others stay as they are"
+    assert "nothing to migrate" in call("gallery", "migrate").out
+    call("gallery", "remove", "grace", "--yes")
     assert call("gallery", "remove", "zoe", "--yes").code == 0
     assert call("gallery", "import", str(tmp_path / "out.json"), "--json").json["identities"] == ["grace", "zoe"]
     assert "Zoë" not in call("gallery", "list").out
@@ -218,7 +246,7 @@ def test_enroll_from_a_camera_that_the_command_names(
     (folder / "0.png").symlink_to(portrait_files["nobody"])
     failed = call("enroll", "--name", "Nobody", "--camera", f"folder:{folder}", "--json")
     assert (failed.code, failed.out) == (4, "")
-    assert "no face found" in failed.err
+    assert "no face found" in failed.err and "no usable frame before the camera ended" in failed.err
 
 
 def test_every_frame_of_the_camera_counts_without_a_daemon(
@@ -245,7 +273,7 @@ def test_a_camera_that_is_lost_without_a_daemon_ends_the_command(call: Call, tmp
     done = call("enroll", "--name", "Grace", "--camera", f"folder:{folder}", "--json")
     assert (done.code, done.out) == (1, "")
     assert "no image in" in done.err
-    assert "error: the camera is lost: " in done.err and "fix: run `edge-oneshot doctor`" in done.err
+    assert "error: the camera is lost: " in done.err and " doctor`" in done.err
 
 
 def test_templates_of_another_encoder_are_not_compared_and_the_command_reports_them(

@@ -232,7 +232,9 @@ def test_the_commands(tmp_path: Path, config: Config, portrait_files: dict[str, 
         return result.output
 
     run(OLD, "enroll", "--name", "Eileen", "--image", str(portrait_files["collins"]))
-    assert "old template: eileen: edge-oneshot gallery migrate" in run(NEW, "gallery", "check")
+    assert f"old template: eileen: edge-oneshot --config {tmp_path}/default.toml gallery migrate" in run(
+        NEW, "gallery", "check"
+    )
     assert run(NEW, "gallery", "migrate").splitlines() == ["migrated 1 people"]
     assert "no problem found" in run(NEW, "gallery", "check")
     with Gallery(config.gallery_path, Keys(config.key_path)) as gallery:

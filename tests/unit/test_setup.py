@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
+from edge_oneshot import installation
 from edge_oneshot.cli import cli, finding
 from edge_oneshot.config import edit, example_toml, load_config
 from edge_oneshot.config.edit import with_keys, write_config
@@ -131,7 +132,7 @@ def test_enroll_without_a_camera_names_every_way(tmp_path: Path) -> None:
             cli, ["-c", str(path), "enroll", "--name", "Ada"], standalone_mode=False, catch_exceptions=False
         )
     hint = getattr(raised.value, "hint", "")
-    for way in ("--image FILE", "--camera URI", "edge-oneshot camera list", "rtsp://", "edge-oneshot web", "setup"):
+    for way in ("--image FILE", "--camera URI", " camera list", "rtsp://", " web run", " setup"):
         assert way in hint
 
 
@@ -197,3 +198,54 @@ def test_a_password_file_that_is_no_text_is_named(call: Call, path: Path, tmp_pa
     )
     assert done.return_value == 1
     assert f"--password-file {secret}: " in done.output and "fix: give a text file" in done.output
+
+
+# ---- what a newcomer met
+
+
+def test_the_commands_that_it_prints_name_the_configuration(
+    call: Call, path: Path, camera: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done = call("--camera", camera, "--broker", "off", "--skip", "doctor", answers="\n\n\n")
+    for words in ("run", "enroll --name NAME", "web run"):
+        assert f"edge-oneshot --config {path} {words}" in done.output
+    assert "systemctl" not in done.output
+    monkeypatch.setattr("edge_oneshot.installation.SYSTEMD", path.parent)
+    monkeypatch.setattr("edge_oneshot.installation.UNITS", (path.parent,))
+    (path.parent / "edge-oneshot@.service").touch()
+    assert (
+        installation.how_to_start("door", Path("/etc/edge-oneshot/door.toml"))
+        == "sudo systemctl start edge-oneshot@door"
+    )
+    assert installation.how_to_start("default", Path("/etc/edge-oneshot/default.toml")) == "edge-oneshot run", (
+        "no such unit"
+    )
+
+
+def test_a_wrong_answer_is_asked_for_again(call: Call, path: Path, camera: str, listening: int) -> None:
+    answers = f"folder:/nothing\n{camera}\nhost:door\n127.0.0.1:9\nn\n127.0.0.1:{listening}\n\n\n"
+    done = call("--only", "camera", "--only", "broker", "--only", "config", answers=answers)
+    assert done.return_value == 0, done.output
+    config = load_config(path)
+    assert (config.camera.uri, config.mqtt.port) == (camera, listening)
+    for scheme in ("v4l2:", "rtsp://", "file:", "folder:"):
+        assert scheme in done.output
+    assert "nothing answers at 127.0.0.1 port 9" in done.output
+
+
+def test_it_stops_where_the_configuration_cannot_be_written(
+    call: Call, path: Path, camera: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(edit, "check_writable", lambda path: None)
+    path.with_name(f".{path.name}.part").mkdir()
+    done = call("--yes", "--camera", camera, "--broker", "off", "--name", "Ada")
+    assert done.return_value == 1 and "cannot write" in done.output
+    assert "not done, since they need the configuration: doctor, service, enroll, page" in done.output
+    assert "[4/7]" not in done.output
+
+
+def test_a_configuration_that_cannot_be_written_is_said_before_the_questions(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    command = ["setup", "--config", str(tmp_path / "file" / "default.toml")]
+    with pytest.raises(ConfigError, match="cannot write"):
+        CliRunner().invoke(cli, command, standalone_mode=False, catch_exceptions=False)

@@ -475,6 +475,17 @@ def test_every_test_that_the_documentation_names_exists() -> None:
     assert {name for name in named if f"def {name}(" not in code} == set()
 
 
+def test_the_command_that_serves_the_page_loads_no_recognizer(short_path: Path) -> None:
+    """It costs 18 MB: numpy, and the pipeline that nobody asks for."""
+    (file := short_path / "default.toml").write_text(f'[device]\nstate_dir = "{short_path}"\n')
+    code = "import sys\nfrom edge_oneshot.cli import cli\nfrom edge_oneshot.web import server\n"
+    code += "server.serve = lambda *_: print('\\n'.join(sys.modules))\n"
+    code += f"cli.main(['web', 'run', '--config', {str(file)!r}], standalone_mode=False)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=True)
+    assert "edge_oneshot.web.server" in done.stdout.split()
+    assert {"numpy", "sqlite3", "edge_oneshot.recognition"} & set(done.stdout.split()) == set()
+
+
 @pytest.mark.parametrize(
     ("loads", "absent"),
     [

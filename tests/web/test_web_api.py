@@ -70,7 +70,9 @@ def test_only_the_hash_of_a_token_is_stored_and_it_can_be_revoked(site: Site) ->
     client = client_of(site, secret)
     assert client.get("/api/openapi.json").status_code == 200
     Accounts(site.accounts.path).revoke("door-station")  # as the command does, beside the running page
-    assert client.get("/api/openapi.json").status_code == 401
+    refused = client.get("/api/openapi.json")
+    assert refused.status_code == 401 and "it was revoked, or it is wrong" in refused.json()["error"]
+    assert "a token is required" in client_of(site).get("/api/openapi.json").text
     assert [t.name for t in site.accounts.tokens] == ["other"]
 
 

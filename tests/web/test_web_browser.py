@@ -163,7 +163,13 @@ def _visits(b: Chromium) -> None:
     b.sees("running")
     b.check("device", picture=True)
     b.open("/device/configuration")
-    b.check("configuration")
+    b.one("#visits\\.picture_days").send_keys("\b5")
+    b.check("configuration", picture=True)
+    b.press("Save [visits]")
+    b.sees("visits.picture_days = 5 (was 7)")
+    b.check("configuration-saved")
+    b.open("/device/backup")
+    b.check("backup", picture=True)
     b.open("/account")
     b.sees("account created with a code")
     b.check("account")
@@ -236,7 +242,17 @@ def _rename_while_the_daemon_restarts(b: Chromium, device: Device) -> None:
 def _phone(b: Chromium) -> None:
     b.size(390, 780)
     b.scheme("dark")
-    for path in ("/live", "/people", "/people/eileen-collins", "/enroll", "/visits", "/device", "/account"):
+    paths = (
+        "/live",
+        "/people",
+        "/people/eileen-collins",
+        "/enroll",
+        "/visits",
+        "/device",
+        "/device/configuration",
+        "/account",
+    )
+    for path in paths:
         b.open(path)
         wide = b.driver.execute_script("return document.documentElement.scrollWidth")
         assert wide <= 390, f"{path} is {wide} px wide on a phone"

@@ -102,6 +102,7 @@ def test_a_wrong_match_is_corrected_and_an_answer_can_be_removed(
     seen(blind, collins)
     (match,) = visits(owner)
     assert "No pictures of visits are kept." in owner.text and "Yes, this was Ada" in owner.text
+    assert "Only owners see candidates" not in owner.text
     label(owner, match, "stranger")
     assert "You said: not enrolled" in owner.text and ">wrong<" in owner.html
     owner.get("/visits/rates")
@@ -145,6 +146,35 @@ def test_a_viewer_sees_pictures_but_no_answers(
         and "Ada" not in viewer.html.split("</form>")[-1]
     )
     assert "Pictures of visits are kept" in viewer.text and "Delete all pictures" not in viewer.text
+    assert "Only owners see candidates" in viewer.text
+
+
+def test_an_answer_outside_the_sample_does_not_say_that_it_counts(
+    owner: Browser, config: Config, pipeline: Pipeline, hopper: Pixels
+) -> None:
+    """And whoever is enrolled from the picture of a visit was the visitor: the visit is answered."""
+    daemon = DaemonThread(replace(config, visits=replace(config.visits, asked_share=0.0)), pipeline)
+    try:
+        seen(daemon, hopper)
+        pictured(owner, 1)
+        (unknown,) = visits(owner)
+        label(owner, unknown, "unclear")
+        assert "Saved. The answer does not count for the error rates" in owner.text
+        label(owner, unknown, "none")
+        picture, visit = (
+            re.findall(rf'name="{name}" value="([^"]+)"', owner.html)[-1] for name in ("picture", "visit")
+        )
+        assert visit == unknown
+        fields = {"camera": "default", "way": "new", "name": "Grace", "picture": picture, "visit": visit}
+        owner.post("/visits/enroll", fields)
+        owner.post("/enroll/store", {"draft": owner.hidden("draft"), "name": "Grace"})
+        visits(owner)
+        assert "You said: Grace" in owner.text and "Enroll this visitor" not in owner.text
+        owner.get("/people/grace/remove")
+        owner.post("/people/grace/remove", {"before": owner.hidden("before")})
+        pictured(owner, 0)  # the picture is tied to the person
+    finally:
+        daemon.stop()
 
 
 def test_all_pictures_are_deleted_by_one_button(owner: Browser, daemon: DaemonThread, hopper: Pixels) -> None:

@@ -42,7 +42,8 @@ def test_for_the_network_it_serves_https_with_a_certificate_of_its_own(path: Pat
         process = subprocess.Popen(command, stdout=file, stderr=file)
     try:
         text = wait_until(lambda: "pairing code" in log.read_text() and log.read_text(), "the page to start", 150)
-        port = re.findall(r"https://0\.0\.0\.0:(\d+)/", text)[0]
+        port = re.findall(r"https://[a-z0-9-]+\.local:(\d+)/", text)[0]
+        assert "0.0.0.0" not in text, "a browser cannot open that"
         trusted = ssl.create_default_context(cafile=str(short_path / "web" / "page.crt"))
         with urllib.request.urlopen(f"https://localhost:{port}/pair", context=trusted, timeout=30) as answer:
             assert "max-age" in answer.headers["strict-transport-security"]

@@ -12,7 +12,7 @@ from typing import Any
 from pictures import Pixels, frame
 from starlette.testclient import TestClient
 
-from edge_oneshot.config import Config
+from edge_oneshot.config import Config, load_config
 from edge_oneshot.control.server import ControlServer
 from edge_oneshot.errors import EdgeOneshotError
 from edge_oneshot.gallery.store import Gallery
@@ -21,6 +21,7 @@ from edge_oneshot.recognition.pipeline import Pipeline
 from edge_oneshot.recognition.recognizer import Recognizer
 from edge_oneshot.service.compose import build_tracker, open_records
 from edge_oneshot.service.daemon import Daemon
+from edge_oneshot.service.reload import Plan, plan
 from edge_oneshot.service.reporter import Reporter
 from edge_oneshot.web.accounts import Accounts
 from edge_oneshot.web.app import make_app
@@ -58,7 +59,7 @@ class DaemonThread(threading.Thread):
             Recognizer(self._pipeline, rule, Gallery(self.config.gallery_path)) as recognizer,
         ):
             tracker = build_tracker(self.config, recognizer)
-            daemon = Daemon(self.config, recognizer, tracker, Reporter(), records)
+            daemon = Daemon(self.config, recognizer, tracker, Reporter(), records, plan_reload=self._plan)
             server = ControlServer(self.config.socket_path)
             self._ready.set()
             ns = time.monotonic_ns()
@@ -77,6 +78,9 @@ class DaemonThread(threading.Thread):
                 self._frames.task_done()
             daemon.requests.stop()
             server.close()
+
+    def _plan(self, running: Config) -> Plan:
+        return plan(running, load_config(running.path), lambda c: build_rule(c, self._pipeline.encoder))
 
     def stop(self) -> None:
         self._stop_now.set()

@@ -1,15 +1,13 @@
-"""Device: how each camera's daemon is, its log, its configuration; pause, resume, reload."""
+"""Device: how each camera's daemon is, and its log; pause, resume, reload."""
 
 from __future__ import annotations
 
-import dataclasses
 import shutil
 import subprocess
 from typing import Any
 
 from starlette.responses import Response
 
-from edge_oneshot.config import SECTIONS, Config, section_keys
 from edge_oneshot.control import requests as rq
 from edge_oneshot.errors import EdgeOneshotError
 from edge_oneshot.shown import plain, redact, redact_uri
@@ -75,22 +73,3 @@ def _journal(camera: Camera) -> list[str]:
     command = ["journalctl", "--unit", camera.unit, "--lines", str(LOG_LINES), "--output", "short-iso", "--no-pager"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=10, errors="replace", check=True)
     return [plain(redact(line)) for line in done.stdout.splitlines() if not line.startswith("-- ")]
-
-
-def configuration(call: Call) -> Response:
-    camera = call.site.cameras.find(call.query("camera"))
-    return call.page("configuration.html", camera=camera, sections=_sections(camera.config))
-
-
-def _sections(config: Config) -> list[tuple[str, list[dict[str, Any]]]]:
-    """Each section with its keys: name, value, default, whether it was changed, and what it means. No passwords."""
-    found = []
-    for section in SECTIONS:
-        values, keys = getattr(config, section), []
-        for key in section_keys(section):
-            value = getattr(values, key.name)
-            changed = key.default is not dataclasses.MISSING and value != key.default
-            shown = redact_uri(value) if key.name == "uri" else redact(str("" if value is None else value))
-            keys.append({"name": key.name, "value": shown, "changed": changed, "doc": key.metadata["doc"]})
-        found.append((section, keys))
-    return found

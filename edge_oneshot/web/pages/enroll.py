@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
 from starlette.exceptions import HTTPException
@@ -58,6 +59,7 @@ def check_picture(call: Call, picture: bytes) -> Response:
     name, way, identity = call.form.get("name", "").strip(), call.form.get("way", "new"), call.form.get("id", "")
     child = call.form.get("accept_no_rate") == "yes"
     draft = Draft(account=call.who, name=name, way=way, identity=identity, picture=picture, accept_no_rate=child)
+    draft.visit, draft.camera = call.form.get("visit", ""), call.form.get("camera", "")
     try:
         if identity:
             draft.name = name = call.site.cameras.ask(rq.Show(name=f"id:{identity}")).name
@@ -150,7 +152,18 @@ def do_store(call: Call) -> Response:
         return _refused(call, e)
     call.site.drafts.drop(draft.token)
     call.record({"new": "enrolled", "add": "template added", "replace": "enrolled again"}[draft.way], stored.identity)
+    if draft.visit:
+        _answer(call, draft, stored.identity)
     return call.go(f"/people/{stored.identity}", f"enroll.stored_{draft.way}", name=stored.name)
+
+
+def _answer(call: Call, draft: Draft, identity: str) -> None:
+    """Who was enrolled from the picture of a visit was the visitor. The enrollment stands if the daemon refuses the answer."""
+    camera = call.site.cameras.find(draft.camera)
+    with contextlib.suppress(EdgeOneshotError):
+        labelled = camera.ask(rq.Label(visit=draft.visit, who="person", person=f"id:{identity}"))
+        call.record("visit named", f"{labelled.visit}: {identity}")
+    camera.visits_changed()
 
 
 def do_discard(call: Call) -> Response:

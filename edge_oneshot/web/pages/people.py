@@ -9,7 +9,6 @@ from starlette.responses import Response
 from edge_oneshot.control import requests as rq
 from edge_oneshot.errors import EdgeOneshotError, GalleryError
 from edge_oneshot.web.call import Call
-from edge_oneshot.web.cameras import Stopped
 from edge_oneshot.web.faults import FormError
 
 
@@ -114,18 +113,14 @@ def do_merge(call: Call) -> Response:
 
 
 def do_ignore(call: Call) -> Response:
-    """At every camera whose daemon runs."""
+    """At every camera; a daemon that does not answer is named."""
     identity, on = call.request.path_params["identity"], call.form.get("on") == "yes"
-    done, stopped = [], None
-    for camera in call.site.cameras.all:
-        try:
-            done.append(camera.ask(rq.Ignore(name=f"id:{identity}", on=on)))
-        except Stopped as e:
-            stopped = e
-    if not done and stopped is not None:
-        raise stopped
+    done, failed = call.site.cameras.each(lambda camera: camera.ask(rq.Ignore(name=f"id:{identity}", on=on)))
     call.record("ignored" if on else "no longer ignored", identity)
-    return call.go(f"/people/{identity}", "people.ignored" if on else "people.not_ignored", name=done[0].name)
+    whole, partly = (
+        ("people.ignored", "people.ignored_partly") if on else ("people.not_ignored", "people.not_ignored_partly")
+    )
+    return call.go(f"/people/{identity}", partly if failed else whole, name=done[0].name, cameras=", ".join(failed))
 
 
 def remove(call: Call) -> Response:

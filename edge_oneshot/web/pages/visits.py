@@ -11,10 +11,10 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from edge_oneshot.control import requests as rq
-from edge_oneshot.control.review import RESULTS, Filter
+from edge_oneshot.control.review import RESULTS, Filter, Labelled
 from edge_oneshot.errors import EdgeOneshotError
 from edge_oneshot.web.call import Call, safe_path
-from edge_oneshot.web.cameras import PICTURE_S
+from edge_oneshot.web.cameras import PICTURE_S, Camera
 from edge_oneshot.web.faults import FormError
 from edge_oneshot.web.pages import enroll
 from edge_oneshot.web.pages.tracks import Shown, why
@@ -105,7 +105,11 @@ def do_label(call: Call) -> Response:
     call.record(
         "visit named", f"{labelled.visit}: {labelled.label.identity or labelled.label.who if labelled.label else '-'}"
     )
-    return call.go(_back(call, labelled.visit), "visits.saved" if labelled.label else "visits.unsaved")
+    return call.go(_back(call, labelled.visit), _saved(labelled))
+
+
+def _saved(labelled: Labelled) -> str:
+    return "visits.unsaved" if labelled.label is None else "visits.saved" if labelled.counts else "visits.saved_outside"
 
 
 def _back(call: Call, visit: str) -> str:
@@ -135,13 +139,15 @@ def picture(call: Call) -> Response:
 
 
 def do_erase(call: Call) -> Response:
-    erased = 0
-    for camera in call.site.cameras.all:
-        if camera.visits().pictures is not None:
-            erased += camera.ask(rq.ErasePictures(), PICTURE_S).erased
-            camera.visits_changed()
-    call.record("pictures erased", str(erased))
-    return call.go("/visits", "visits.erased", n=erased)
+    """At every camera; a daemon that does not answer is named."""
+    done, failed = call.site.cameras.each(_erase)
+    call.record("pictures erased", str(sum(done)))
+    notice = "visits.erased_partly" if failed else "visits.erased"
+    return call.go("/visits", notice, n=sum(done), cameras=", ".join(failed))
+
+
+def _erase(camera: Camera) -> int:
+    return 0 if camera.visits().pictures is None else camera.ask(rq.ErasePictures(), PICTURE_S).erased
 
 
 # ---- rates

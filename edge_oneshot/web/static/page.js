@@ -57,7 +57,7 @@ for (const form of document.forms) {
       countdown(form, button, 3);
       return;
     }
-    if (form.method === "post") setTimeout(() => form.querySelectorAll("button").forEach((b) => { b.disabled = true; }));
+    if (form.method === "post" && !("download" in form.dataset)) setTimeout(() => form.querySelectorAll("button").forEach((b) => { b.disabled = true; }));
     if (button && form.dataset.checking) button.textContent = form.dataset.checking;
   });
 }
