@@ -195,7 +195,9 @@ class Link:
         if client is not None:
             client.on_disconnect = None
             _drop(client)
-        most = self._times.refused if refused else min(self._times.max, self._times.base * 2.0 ** min(self._failures, 16))
+        most = (
+            self._times.refused if refused else min(self._times.max, self._times.base * 2.0 ** min(self._failures, 16))
+        )
         self._next = time.monotonic() + self._random.uniform(most / 2 if refused else 0.0, most)
         self._failures += 1
         if why != self.fault or was_online:
@@ -279,5 +281,3 @@ def _drop(client: Client) -> None:
     if isinstance(sock, socket.socket):
         with contextlib.suppress(OSError):
             sock.close()
-
-
