@@ -31,6 +31,7 @@ COMMANDS = {
     "model": ("model", "Show and check model bundles."),
     "config": ("config", "Show and check the configuration."),
     "web": ("web", "Serve the local page, and manage its accounts."),
+    "fleet": ("fleet", "Share one gallery among many devices, over your own broker."),
     "bridge": ("bridge", "Name the people in the events of another system (Frigate)."),
     "doctor": ("doctor", "Check everything that the daemon needs."),
     "support-report": ("support_report", "Write a report for the maintainers, without personal data."),

@@ -9,15 +9,16 @@ from __future__ import annotations
 import logging
 import random
 import time
-from collections.abc import Mapping
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
+from edge_oneshot.errors import FleetError
 from edge_oneshot.fleet import topics
 from edge_oneshot.fleet.fleet import Fleet
 from edge_oneshot.fleet.link import Link
 from edge_oneshot.fleet.members import ADMIN, DOOR
 from edge_oneshot.fleet.slices import ALL, Slices
+from edge_oneshot.fleet.store import REPAIR
 from edge_oneshot.fleet.watch import Watch
 
 log = logging.getLogger(__name__)
@@ -46,7 +47,7 @@ class People(Protocol):
 
 
 class Agent:
-    """Call `step` again and again. link: its messages go to `receive`. about: what the state record says besides."""
+    """Call the link's `wait` and `work` again and again. about: what the state record says besides."""
 
     def __init__(
         self,
@@ -54,11 +55,11 @@ class Agent:
         prefix: str,
         *,
         people: People | None = None,
-        about: Mapping[str, Any] | None = None,
+        about: Callable[[], Mapping[str, Any]] = dict,
         spread: random.Random | None = None,
     ) -> None:
         self.fleet, self._people = fleet, people
-        self._about = dict(about or {})
+        self._about = about
         self._random = spread or random.Random()
         self._root = f"{prefix}/fleet"
         self.base = f"{self._root}/{fleet.fleet_id}"
@@ -89,22 +90,15 @@ class Agent:
     @property
     def role(self) -> str:
         """This device's role; "": it was revoked."""
-        member = self.fleet.me
+        member = self.fleet.member
         return member.role if member is not None and member.in_force else ""
 
     @property
     def writes(self) -> bool:
         return self.role not in ("", DOOR)
 
-    def step(self, timeout_s: float, turn: AbstractContextManager[object] | None = None) -> None:
-        """Wait at most `timeout_s` for the network, then work. turn: is held while the fleet's file is used."""
-        assert self._link is not None
-        self._link.wait(timeout_s)
-        with turn or nullcontext():
-            self.work()
-
     def work(self) -> None:
-        """Everything but the network."""
+        """Everything but the network, which is the link's `work`."""
         assert self._link is not None
         link, now = self._link, time.monotonic()
         if link.online and link.session != self._session:
@@ -154,7 +148,7 @@ class Agent:
                     self._states.add(member.device_id)
                     link.subscribe(f"{self.base}/state/{member.device_id}")
         if self.role == ADMIN:
-            for place in self.fleet.invitations():
+            for place in self.fleet.invited():
                 if place not in self._places:
                     self._places.add(place)
                     link.subscribe(f"{self._root}/join/{place}/request")
@@ -168,8 +162,9 @@ class Agent:
         for name, present in self.slices.step(link, now):
             if self.writes:
                 relative = {t.removeprefix(f"{self.base}/") for t in present}
-                for kind in (topics.PERSON, topics.TEMPLATE):
-                    self.fleet.absent(f"{kind}/{name}/", relative)
+                with self.fleet.batch():
+                    for kind in (topics.PERSON, topics.TEMPLATE):
+                        self.fleet.absent(f"{kind}/{name}/", relative)
 
     # ---- messages in
 
@@ -203,11 +198,11 @@ class Agent:
         if len(parts) != 3 or parts[0] != "join" or parts[2] != "request" or not payload:
             return
         try:
-            member, answer = self.fleet.admit(parts[1], payload)
-        except ValueError as e:
-            log.warning("fleet: refused a device that asked to join: %s", e)
+            answer = self.fleet.answer(parts[1], payload)
+        except FleetError as e:
+            log.warning("fleet: %s", e)
             return
-        log.info("fleet: %s joined as %s", member.name, member.role)
+        log.info("fleet: a device has joined")
         assert self._link is not None
         if self._link.room > 0:
             self._link.publish(f"{self._root}/join/{parts[1]}/answer", answer, retain=False)
@@ -240,14 +235,14 @@ class Agent:
     def _send(self, link: Link, now: float) -> None:
         if link.room <= 0:
             return
-        due = self.fleet.due()
+        due = self.fleet.store.topics("due > 0 ORDER BY due DESC LIMIT 1000")
         for at in sorted(due, key=lambda at: (-at.due, _ORDER[topics.kind_of(at.topic)])):
             if link.room <= 0:
                 return
             if at.topic in self._flying or not self._may_publish(at.topic):
                 continue
             wait = self._not_before.get(at.topic)
-            if wait is None and at.due == 1:  # a repair: another device may do it
+            if wait is None and at.due == REPAIR:  # a repair: another device may do it
                 self._not_before[at.topic] = now + self._random.uniform(0.0, REPAIR_WITHIN_S)
                 continue
             if wait is not None and now < wait:
@@ -277,7 +272,7 @@ class Agent:
     def state(self) -> dict[str, Any]:
         """What this device has in force."""
         digests = self.fleet.digests()
-        state: dict[str, Any] = {"digest": self.watch.total(digests), **self._about}
+        state: dict[str, Any] = {"digest": self.watch.total(digests), **self._about()}
         if self.writes:
             state["slices"] = digests
         if self._people is not None:

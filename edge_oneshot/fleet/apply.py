@@ -12,7 +12,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from edge_oneshot.fleet import topics
 from edge_oneshot.fleet.contents import Person
 from edge_oneshot.fleet.fleet import Fleet
 from edge_oneshot.fleet.plan import Plan, plan
@@ -79,6 +78,21 @@ class Registry:
             refused=ids(self._refused),
         )
 
+    def look_again(self) -> None:
+        """Read the gallery again at the next `sync`: this connection has changed it."""
+        self._version = None
+
+    def report(self) -> dict[str, Any]:
+        """For the state record, which names no one."""
+        counts = self.counts
+        return {
+            "encoder": self._encoder_id[:23],
+            "people": counts.people,
+            "missing": len(counts.missing),
+            "alone": len(counts.alone),
+            "refused": len(counts.refused),
+        }
+
     def sync(self, fleet: Fleet, *, writes: bool) -> bool:
         """Take what is new from each side to the other. True if something was. Raises StorageError if a file fails."""
         version = self._gallery.version()
@@ -89,7 +103,7 @@ class Registry:
         if everything:
             self._version = version
             self._read_gallery(fleet)
-        removals = {topics.person_subject(fleet.life, i): i for i in self._gallery.removals()} if everything else {}
+        removals = {fleet.subject(i): i for i in self._gallery.removals()} if everything else {}
         applied = fleet.store.applied()
         about = None if everything else changed
         found = plan(
@@ -114,7 +128,7 @@ class Registry:
     def _read_gallery(self, fleet: Fleet) -> None:
         self._here = _Side()
         for person in self._gallery.people():
-            subject = topics.person_subject(fleet.life, person.identity.identity_id)
+            subject = fleet.subject(person.identity.identity_id)
             self._ids[subject] = person.identity.identity_id
             own = [t for t in person.templates if t.encoder_id == self._encoder_id]
             if own:
@@ -123,8 +137,8 @@ class Registry:
     def _read_fleet(self, fleet: Fleet) -> set[str]:
         """The subjects that have changed since the last reading."""
         self._seen, changed = fleet.changed_since(max(self._seen, 0))
-        for subject in changed:
-            self._note_person(subject, fleet.person(subject))
+        for subject, person in changed.items():
+            self._note_person(subject, person)
         return set(changed)
 
     def _note_person(self, subject: str, person: Person | None) -> None:
@@ -147,7 +161,7 @@ class Registry:
         for start in range(0, len(publish), AT_ONCE):
             with fleet.batch():
                 for subject in publish[start : start + AT_ONCE]:
-                    self._enroll(fleet, self._gallery.find(self._ids[subject]), fleet.person(subject))
+                    self._enroll(fleet, self._gallery.find(self._ids[subject]), _person(fleet, subject))
         with fleet.batch():
             for subject in remove:
                 fleet.remove(self._ids[subject])
@@ -165,7 +179,7 @@ class Registry:
             return
         put = []
         for subject in sorted(found.put):
-            person = fleet.person(subject)
+            person = _person(fleet, subject)
             if person is not None:
                 own = person.templates[self._encoder_id]
                 put.append(Put(identity=person.identity, templates=own, rules=person.rules or {}))
@@ -173,9 +187,13 @@ class Registry:
         refused = set(self._gallery.apply(put, drop))
         self._refused = {s for s in found.put if self._ids[s] in refused} | (self._refused - found.put - found.drop)
         if found.undone:
-            log.warning("fleet: undid %d changes of the gallery: this device is a door, which enrolls no one", len(found.undone))
+            log.warning(
+                "fleet: undid %d changes of the gallery: this device is a door, which enrolls no one", len(found.undone)
+            )
         if found.overruled:
-            log.warning("fleet: %d people were changed here and elsewhere: the change of the fleet stays", len(found.overruled))
+            log.warning(
+                "fleet: %d people were changed here and elsewhere: the change of the fleet stays", len(found.overruled)
+            )
         if refused:
             log.error("fleet: the gallery did not take %d people: their template ids are in use", len(refused))
         log.info("fleet: took %d people, removed %d", len(put) - len(refused), len(drop))
@@ -192,6 +210,11 @@ class Registry:
         if new:
             with fleet.batch():
                 fleet.store.put_applied(new)
+
+
+def _person(fleet: Fleet, subject: str) -> Person | None:
+    row = fleet.person_row(subject)
+    return None if row is None or row.removed else fleet.person(row)
 
 
 def digest(name: str, rules: Mapping[str, Any], templates: Sequence[Template]) -> str:

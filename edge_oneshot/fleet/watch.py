@@ -12,6 +12,7 @@ from collections.abc import Mapping
 
 from edge_oneshot.fleet.fleet import Fleet
 from edge_oneshot.fleet.members import DOOR
+from edge_oneshot.fleet.slices import ALL
 
 LASTS_S = 1.5
 EVERY_S = 1.0
@@ -42,8 +43,9 @@ class Watch:
         self._look, self._looked = False, now
         ours = fleet.digests()
         found: set[tuple[str, str, str]] = set()
-        for member, state in fleet.states():
-            theirs = state.get("slices")
+        states = fleet.states()
+        for member in fleet.members():
+            theirs = states.get(member.device_id, {}).get("slices")
             if member.role == DOOR or not member.in_force or member.key == fleet.key or not isinstance(theirs, dict):
                 continue
             for name in theirs.keys() | ours.keys():
@@ -57,7 +59,7 @@ class Watch:
         self._done.update(due)
         for pair in due:
             del self._since[pair]
-        return [name for name, _, _ in due if len(name) == 2]
+        return sorted({name.rpartition("/")[2] for name, _, _ in due} & set(ALL))
 
     @staticmethod
     def total(digests: Mapping[str, str]) -> str:
