@@ -25,6 +25,7 @@ from edge_oneshot.fleet.managing import Managing
 from edge_oneshot.fleet.members import ADMIN, Member
 from edge_oneshot.fleet.store import Row, Store
 from edge_oneshot.fleet.topics import AUDIT, MEMBER, PERSON, STATE
+from edge_oneshot.storage.cipher import new_key
 from edge_oneshot.storage.keys import NO_KEYS, Keys
 from edge_oneshot.types import Identity
 
@@ -57,7 +58,7 @@ class Fleet(Managing):
         path: of the file, or IN_MEMORY. Raises FleetError if this device belongs to a fleet.
         """
         root, code = recovery.new_root()
-        fleet = cls._begin(path, name, root.public.hex(), keys.new_key(), invite.DeviceKeys(), keys_of_device, now_ms)
+        fleet = cls._begin(path, name, root.public.hex(), new_key(), invite.DeviceKeys(), keys_of_device, now_ms)
         with fleet.batch():
             key, exchange = fleet._device.public
             content = {"key": key, "exchange": exchange, "role": ADMIN, "name": device_name}

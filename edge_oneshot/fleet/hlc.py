@@ -17,10 +17,10 @@ _TRUSTED_AHEAD = 24 * 3600 * 1000  # ms; a clock that is further ahead does not 
 
 
 class Hlc(NamedTuple):
-    """wall: ms since 1970, UTC. count: of the changes within it."""
+    """wall: ms since 1970, UTC. tick: of the changes within it."""
 
     wall: int
-    count: int
+    tick: int
 
 
 ZERO = Hlc(0, 0)
@@ -43,8 +43,8 @@ class HlcClock:
         now = min(max(self.now_ms(), 0), MAX_WALL)
         if now > self._last.wall:
             self._last = Hlc(now, 0)
-        elif self._last.count < MAX_COUNT:
-            self._last = Hlc(self._last.wall, self._last.count + 1)
+        elif self._last.tick < MAX_COUNT:
+            self._last = Hlc(self._last.wall, self._last.tick + 1)
         else:
             self._last = Hlc(self._last.wall + 1, 0)
         return self._last

@@ -12,6 +12,7 @@ import hashlib
 import json
 import secrets
 from dataclasses import dataclass, field
+from typing import Any
 
 from edge_oneshot.errors import FleetError
 from edge_oneshot.fleet.records import canonical
@@ -121,7 +122,7 @@ def open_answer(secret: bytes, keys: DeviceKeys, payload: bytes) -> Answer:
         raise ValueError("the answer is damaged") from None
 
 
-def _json(data: bytes) -> dict[str, object]:
+def _json(data: bytes) -> dict[str, Any]:
     found = json.loads(data)
     if not isinstance(found, dict):
         raise ValueError("expected an object")

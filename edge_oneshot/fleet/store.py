@@ -35,7 +35,7 @@ SCHEMA = Schema(
                 removed    INTEGER NOT NULL,
                 version    INTEGER NOT NULL,
                 wall       INTEGER NOT NULL,
-                count      INTEGER NOT NULL,
+                tick       INTEGER NOT NULL,
                 lineage    TEXT NOT NULL,
                 person     TEXT NOT NULL,
                 seq        INTEGER NOT NULL,
@@ -72,7 +72,7 @@ SCHEMA = Schema(
         ),
     ),
 )
-_ROW = "topic, author, id, generation, removed, version, wall, count, lineage, person, seq, epoch, at"
+_ROW = "topic, author, id, generation, removed, version, wall, tick, lineage, person, seq, epoch, at"
 
 
 class Row(NamedTuple):
@@ -85,7 +85,7 @@ class Row(NamedTuple):
     removed: int
     version: int
     wall: int
-    count: int
+    tick: int
     lineage: str
     person: str
     seq: int
@@ -95,7 +95,7 @@ class Row(NamedTuple):
     @property
     def rank(self) -> tuple[int, int, int, int, int, str, bytes]:
         """The greatest record of a topic is in force."""
-        return self.generation, self.removed, self.version, self.wall, self.count, self.author, self.id
+        return self.generation, self.removed, self.version, self.wall, self.tick, self.author, self.id
 
 
 class Topic(NamedTuple):

@@ -110,9 +110,9 @@ class Writing(Core):
         at = self.store.topic(topic)
         if at.best:
             row = self.store.rows("topic = ? AND author = ?", topic, at.best)[0]
-            if (row.generation, row.lineage) == (generation, lineage):
-                if records.read(self.store.raw(row)).content == content:
-                    return
+            same = (row.generation, row.lineage) == (generation, lineage)
+            if same and records.read(self.store.raw(row)).content == content:
+                return
         elif not content["templates"]:
             return
         person = topics.person_subject(self.life, identity_id)
