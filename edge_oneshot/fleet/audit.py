@@ -27,10 +27,6 @@ class Entry(NamedTuple):
     removed: bool
     id: str
 
-    @staticmethod
-    def of(record: Record) -> Entry:
-        return Entry(record.seq, record.hlc, record.topic, record.removed, record.id.hex())
-
 
 @dataclass(frozen=True, slots=True)
 class Segment:

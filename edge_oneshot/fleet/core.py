@@ -14,6 +14,7 @@ from edge_oneshot.fleet.topics import KEY, MEMBER, REVOKED
 
 NEW, KNOWN, OLDER, HELD, REFUSED, EMPTIED = "new", "known", "older", "held", "refused", "emptied"
 FOR_LIFE = {MEMBER, REVOKED, KEY}  # encrypted with the key that stays for the life of the fleet
+_KNOWN_MS = 30 * 24 * 3600 * 1000
 MAX_HELD = 10_000  # messages; the broker has them still
 
 
@@ -189,12 +190,15 @@ class Core(State):
                     self._recompute(at.topic, seen=EMPTY)
 
     def expire(self) -> None:
-        """Empty the topics of people who were removed longer ago than `keep_removals_ms`. It stays remembered here."""
-        limit = self.clock.now_ms() - self.keep_removals_ms
+        """Empty the topics of people who were removed longer ago than `keep_removals_ms`; to be called once a day or so.
+
+        The removal stays remembered here. A device that has learned of it within the last month leaves this to others: the clock of
+        the author may be wrong.
+        """
         with self.batch():
-            for row in self.store.rows("removed = 1 AND at < ?", limit):
+            for row in self.store.rows("removed = 1 AND at < ?", self.clock.now_ms() - _KNOWN_MS):
                 at = self.store.topic(row.topic)
-                if at.best_id == row.id and at.seen == row.id:
+                if at.best_id == at.seen == row.id and self._expired(row):
                     self.store.put_topic(at._replace(due=REPAIR))
 
     def held(self) -> int:

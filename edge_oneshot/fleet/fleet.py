@@ -138,7 +138,7 @@ class Fleet(Managing):
         """The person of a record in force."""
         record = records.read(self.store.raw(row))
         templates = {}
-        for about in {r.topic for r in self.store.rows("person = ?", record.subject)}:
+        for about in {r.topic for r in self.store.rows("person = ? AND person <> ''", record.subject)}:
             at = self.store.topic(about)
             for raw in self.store.raws("topic = ? AND author = ?", about, at.best):
                 encoder_id, listed = contents.templates_of(records.read(raw))
@@ -156,11 +156,10 @@ class Fleet(Managing):
         )
 
     def digests(self) -> dict[str, str]:
-        """slice ("person/3f", "template/a0") -> a hash of what is in force in it. Equal on devices that have the same."""
+        """slice ("person/3f", "template/a0") -> a hash of the people in force in it. Equal on devices that have the same."""
         found: dict[str, Any] = {}
-        for at in self.store.topics("(topic GLOB 'person/*' OR topic GLOB 'template/*') AND best <> '' ORDER BY topic"):
-            slice_of = at.topic.rpartition("/")[0]
-            found.setdefault(slice_of, hashlib.sha256()).update(at.topic.encode() + at.best_id)
+        for topic, best in self.store.best_live():
+            found.setdefault(topic.rpartition("/")[0], hashlib.sha256()).update(topic.encode() + best)
         return {name: state.hexdigest()[:32] for name, state in found.items()}
 
     def _in_force(self, kind: str) -> Iterator[Row]:

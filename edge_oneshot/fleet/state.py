@@ -132,14 +132,17 @@ class State:
         rows = self.store.rows("topic = ?", at.topic) if rows is None else rows
         best = best or next((r for r in rows if r.author == at.best), None)
         if best is not None:
-            if kind == PERSON and best.removed and (at.seen == best.id or (at.seen == EMPTY and at.due != OWN)):
-                old = self.clock.now_ms() - best.at > self.keep_removals_ms
-                return EMPTY if old else at.seen
+            if kind == PERSON and best.removed and at.due != OWN and self._expired(best) and at.seen in (EMPTY, best.id):
+                return EMPTY if at.due == REPAIR else at.seen  # the broker may hold it, or nothing
             return best.id
         if kind == TEMPLATE and at.seen:  # of a person who was removed, or of an earlier enrollment
             person = self.person_row(rows[0].person) if rows else None
             return EMPTY if merge.obsolete(rows, person) else None
         return None
+
+    def _expired(self, removal: Row) -> bool:
+        """Whether the broker need not hold a removal any more. The time is its author's, so all devices agree within their clocks."""
+        return self.clock.now_ms() - removal.wall > self.keep_removals_ms
 
     def _bump(self, person_topic: str) -> None:
         self._changed += 1
@@ -153,7 +156,7 @@ class State:
                     self.store.put_conflict(topics.subject_of(topic), row.lineage, self.store.raw(row))
             for row in merge.outlived(rows, best):
                 self.store.drop(row)
-        for about in {row.topic for row in self.store.rows("person = ?", topics.subject_of(topic))}:
+        for about in {row.topic for row in self.store.rows("person = ? AND person <> ''", topics.subject_of(topic))}:
             self._recompute(about)
 
     # ---- members and keys

@@ -171,6 +171,13 @@ class Store:
             "REPLACE INTO topics (topic, best, best_id, seen, due, changed) VALUES (?, ?, ?, ?, ?, ?)", topic
         )
 
+    def best_live(self) -> list[tuple[str, bytes]]:
+        """(topic, id of the record in force) of people and their templates, without those who were removed."""
+        return self.db.rows(
+            "SELECT t.topic, t.best_id FROM topics t JOIN records r ON r.topic = t.topic AND r.author = t.best "
+            "WHERE r.removed = 0 AND (t.topic GLOB 'person/*' OR t.topic GLOB 'template/*') ORDER BY t.topic"
+        )
+
     def last_change(self) -> int:
         return int(self.db.rows("SELECT ifnull(max(changed), 0) FROM topics")[0][0])
 

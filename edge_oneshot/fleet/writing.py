@@ -21,7 +21,7 @@ class Writing(Core):
 
     def _load(self) -> None:
         super()._load()
-        self._entries: dict[str, tuple[Signer, list[audit.Entry]]] = {}
+        self._entries: list[audit.Entry] = []  # of the present transaction
 
     # ---- people
 
@@ -65,7 +65,7 @@ class Writing(Core):
             row = self._live(identity_id)
             if row is None:
                 return
-            templates = {r.topic for r in self.store.rows("person = ?", topics.subject_of(row.topic))}
+            templates = {r.topic for r in self.store.rows("person = ? AND person <> ''", topics.subject_of(row.topic))}
             self._write(row.topic, {}, generation=row.generation, lineage=row.lineage, removed=True)
             for at in map(self.store.topic, templates):
                 if at.due:  # the templates leave the broker at once
@@ -138,25 +138,29 @@ class Writing(Core):
         content: Mapping[str, Any],
         *,
         signer: Signer | None = None,
+        version: int = 0,
         generation: int = 0,
         removed: bool = False,
         lineage: str = "",
         person: str = "",
         logged: bool = True,
     ) -> None:
-        """Author a record, which is in force from now on. Part of a batch."""
+        """Author a record, which is in force from now on. Part of a batch. version: 0: the next one of the topic.
+
+        signer: the root key, whose records stand in the log of the device that used it.
+        """
         signer = signer or self._signer
         kind, subject = topics.kind_of(topic), topics.subject_of(topic)
         if signer is self._signer:
             self._may(kind)
         rows = self.store.rows("topic = ?", topic)
-        version = 1 + max((r.version for r in rows if merge.counts(kind, subject, r, self._members)), default=0)
+        version = version or 1 + max((r.version for r in rows if merge.counts(kind, subject, r, self._members)), default=0)
         if max(version, generation) > records.MAX_NUMBER:
             raise FleetError(
                 f"fleet {self.name}: another device has used the last number at {topic}",
                 "revoke the device that wrote it",
             )
-        author = signer.public.hex()
+        seq = self._next_seq() if logged else 0
         record = records.sign(
             signer,
             self.fleet_id,
@@ -168,37 +172,32 @@ class Writing(Core):
             removed=removed,
             lineage=lineage,
             person=person,
-            seq=self._next_seq(author) if logged else 0,
+            seq=seq if signer is self._signer else 0,
         )
         contents.check(record, self.life)
         if logged:
-            self._entries.setdefault(author, (signer, []))[1].append(audit.Entry.of(record))
+            self._entries.append(audit.Entry(seq, record.hlc, topic, removed, record.id.hex()))
         self._keep(record, self.epoch.key_id if self._epochs else "")
         self._recompute(topic, own=True)
 
     # ---- the audit log
 
-    def _next_seq(self, author: str) -> int:
-        waiting = self._entries.get(author)
-        if waiting is not None and waiting[1]:
-            return waiting[1][-1].seq + 1
-        last = self._last_segment(author)
+    def _next_seq(self) -> int:
+        if self._entries:
+            return self._entries[-1].seq + 1
+        last = self._last_segment()
         return 1 if last is None else last.entries[-1].seq + 1
 
-    def _last_segment(self, author: str) -> audit.Segment | None:
-        """The newest segment of an author's log."""
-        prefix = f"{AUDIT}/{topics.device_id(author)}/"
-        found = self.store.rows("topic GLOB ? ORDER BY length(topic) DESC, topic DESC LIMIT 1", f"{prefix}*")
+    def _last_segment(self) -> audit.Segment | None:
+        """The newest segment of this device's log."""
+        found = self.store.rows(
+            "topic GLOB ? ORDER BY length(topic) DESC, topic DESC LIMIT 1", f"{AUDIT}/{self.device_id}/*"
+        )
         return audit.Segment.of(records.read(self.store.raw(found[0]))) if found else None
 
     def _finish(self) -> None:
         super()._finish()
-        for author, (signer, entries) in list(self._entries.items()):
-            for segment in audit.extend(self._last_segment(author), entries):
-                topic = f"{AUDIT}/{topics.device_id(author)}/{segment.number}"
-                record = records.sign(
-                    signer, self.fleet_id, topic, segment.content, version=len(segment.entries), hlc=self.clock.tick()
-                )
-                self._keep(record, self.epoch.key_id)
-                self._recompute(topic, own=True)
-        self._entries = {}
+        entries, self._entries = self._entries, []
+        for segment in audit.extend(self._last_segment(), entries):
+            topic = f"{AUDIT}/{self.device_id}/{segment.number}"
+            self._write(topic, segment.content, version=len(segment.entries), logged=False)
