@@ -21,6 +21,7 @@ LAYERS = (
     {"vision", "matching"},
     {"gallery", "events"},
     {"recognition", "mqtt"},
+    {"fleet"},
     {"service"},
     {"evaluation", "doctor", "bridge"},
     {"web"},
