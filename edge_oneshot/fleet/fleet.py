@@ -172,6 +172,11 @@ class Fleet(Managing):
             topics.device_id(row.author): records.read(self.store.raw(row)).content for row in self._in_force(STATE)
         }
 
+    def state_time(self, device_id: str) -> int | None:
+        """When a device has reported last, ms since 1970 by its clock."""
+        found = self.store.rows("topic = ?", f"{STATE}/{device_id}")
+        return max((row.wall for row in found), default=None)
+
     # ---- what a person should know
 
     def conflicts(self) -> list[Conflict]:

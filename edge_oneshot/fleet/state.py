@@ -50,6 +50,10 @@ class State:
         self._changed = self.store.last_change()
         self._retake = False  # the held messages are to be judged again
 
+    def refresh(self) -> None:
+        """Another process has changed the file."""
+        self._load()
+
     def _secret(self, name: str) -> bytes:
         value = self.store.secret(name)
         assert value is not None, f"the store has no {name}"
@@ -200,6 +204,11 @@ class State:
             self._epochs.append(epoch)
             self._ciphers[epoch.key_id] = Cipher(epoch.key)
             self._retake = True
+
+    @property
+    def epochs(self) -> int:
+        """The number of fleet keys that are known here."""
+        return len(self._epochs)
 
     @property
     def epoch(self) -> Epoch:

@@ -35,7 +35,7 @@ BESIDE: dict[str, set[str]] = {"types": {"errors"}, "config": {"errors"}, "stora
 OUTSIDE = {"converters", "training", "benchmarks", "tests", "scripts"}
 # What touches the world, and the rooms that may load it.
 HEAVY = {
-    "paho": {"mqtt"},
+    "paho": {"mqtt", "fleet"},
     "av": {"cameras"},
     "picamera2": {"cameras", "cli"},
     "libcamera": {"cameras"},
@@ -118,8 +118,8 @@ PARTS = {
     "Outbox",
     "MqttLink",
 } | {"HomeAssistant", "MqttRequests", "ControlServer", "Journal", "Tracker"}
-# `model check` runs one bundle by itself.
-COMPOSE = {"recognition/compose.py", "service/compose.py", "recognition/check_child.py"}
+# `model check` runs one bundle by itself; the agent of a fleet is a process of its own, with a gallery and no recognizer.
+COMPOSE = {"recognition/compose.py", "service/compose.py", "recognition/check_child.py", "fleet/run.py"}
 
 
 def made_in(path: Path) -> set[str]:
