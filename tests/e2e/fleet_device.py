@@ -10,6 +10,8 @@ from typing import Any
 from device import Device
 from waiting import wait_until
 
+from edge_oneshot.control.requests import List
+
 
 class Member(Device):
     """Each member has a folder of its own below `folder`, and its name is its account at the broker."""
@@ -46,7 +48,9 @@ class Member(Device):
         return json.loads(text) if expect == 0 else text
 
     def people(self) -> set[str]:
-        return {p["id"] for p in json.loads(self.call("gallery", "list", "--json"))["people"]}
+        if self.process is not None:
+            return {p.identity for p in self.ask(List()).identities}
+        return {p["identity"] for p in json.loads(self.call("gallery", "list", "--json"))}
 
     def wait_agent(self, condition: Any, what: str, timeout_s: float = 60.0) -> Any:
         """Wait for a condition while the agent runs."""
