@@ -27,6 +27,7 @@ COMMANDS = {
     "mqtt": ("mqtt", "Test the broker, make signing keys, remove retained topics."),
     "verify-event": ("verify_event", "Check the signature and the age of events."),
     "gallery": ("gallery", "List, rename, merge, ignore, remove, check, seal, migrate, export and import people."),
+    "access": ("access", "Say when and where people are allowed."),
     "camera": ("camera", "Test and aim the camera."),
     "model": ("model", "Show and check model bundles."),
     "config": ("config", "Show and check the configuration."),

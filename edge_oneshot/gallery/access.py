@@ -47,6 +47,8 @@ def _rules_of(db: Database, row: Row) -> tuple[str, AccessRules]:
     key = text(row[0])
     stored = db.reveal(text(row[1]), TABLE, key)
     value = json.loads(stored)
+    if not isinstance(value, dict):
+        raise ValueError(f"expected access rules, got {stored!r}"[:200])
     try:
         return key, rules_from_json(value)
     except ValueError:  # of a later release: they stay as they are

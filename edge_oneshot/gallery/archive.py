@@ -11,7 +11,7 @@ import json
 import os
 from datetime import datetime
 from pathlib import Path
-from typing import NotRequired, TypedDict
+from typing import Any, NotRequired, TypedDict
 
 import numpy as np
 
@@ -20,9 +20,10 @@ from edge_oneshot.gallery.naming import check_id, clean_name
 from edge_oneshot.gallery.store import Enrolled, Gallery
 from edge_oneshot.text_file import parse_json, read_text
 from edge_oneshot.types import Embedding, Identity, Quality, Template
+from edge_oneshot.types.access import rules_from_json
 
 FORMAT = "edge-oneshot-gallery"
-VERSION = 2  # files of version 1 have no checksum
+VERSION = 3  # files of version 1 have no checksum, those of version 2 no access rules
 _FROM_EXPORT = "give a file that `gallery export` wrote"
 
 
@@ -41,9 +42,12 @@ class TemplateEntry(TypedDict):
 
 
 class PersonEntry(TypedDict):
+    """access: as AccessRules.to_json; absent for a person without rules."""
+
     identity_id: str
     name: str
     templates: list[TemplateEntry]
+    access: NotRequired[dict[str, Any]]
 
 
 class Document(TypedDict):
@@ -56,9 +60,10 @@ class Document(TypedDict):
 
 
 def to_document(gallery: Gallery) -> Document:
-    """All people as one JSON document."""
+    """All people as one JSON document. Without access rules an earlier release, which would ignore them, reads it as well."""
     people = [_encode(p) for p in gallery.people()]
-    return {"format": FORMAT, "version": VERSION, "digest": digest_of(people), "identities": people}
+    version = VERSION if any("access" in p for p in people) else VERSION - 1
+    return {"format": FORMAT, "version": version, "digest": digest_of(people), "identities": people}
 
 
 def digest_of(identities: object) -> str:
@@ -90,8 +95,8 @@ def read_document(path: Path) -> dict[str, object]:
 def from_document(document: dict[str, object]) -> list[Enrolled]:
     """Check a whole document before anything is stored. Raises GalleryError that names the damaged entry."""
     got, entries = (document.get("format"), document.get("version")), document.get("identities")
-    if got not in ((FORMAT, 1), (FORMAT, VERSION)) or not isinstance(entries, list):
-        raise GalleryError(f"expected a file of format {FORMAT}, version {VERSION}, got {got}", _FROM_EXPORT)
+    if got not in [(FORMAT, version) for version in range(1, VERSION + 1)] or not isinstance(entries, list):
+        raise GalleryError(f"expected a file of format {FORMAT}, version 1 to {VERSION}, got {got}", _FROM_EXPORT)
     try:
         digest = None if got[1] == 1 else digest_of(entries)
     except (ValueError, RecursionError):  # no export is nested so deep
@@ -111,7 +116,7 @@ def from_document(document: dict[str, object]) -> list[Enrolled]:
 
 
 def _encode(person: Enrolled) -> PersonEntry:
-    return {
+    entry: PersonEntry = {
         "identity_id": person.identity.identity_id,
         "name": person.identity.name,
         "templates": [
@@ -126,6 +131,9 @@ def _encode(person: Enrolled) -> PersonEntry:
             for t in person.templates
         ],
     }
+    if person.access:
+        entry["access"] = person.access.to_json()
+    return entry
 
 
 def _decode(entry: PersonEntry) -> Enrolled:
@@ -147,7 +155,8 @@ def _decode(entry: PersonEntry) -> Enrolled:
     )
     if not templates:
         raise ValueError(f"{identity.identity_id!r} has no template")
-    return Enrolled(identity=identity, created_at=templates[0].created_at, templates=templates)
+    rules = rules_from_json(entry.get("access", {}))
+    return Enrolled(identity=identity, created_at=templates[0].created_at, templates=templates, access=rules)
 
 
 def _flag(value: object) -> bool:

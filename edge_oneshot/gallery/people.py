@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 import numpy as np
 
 from edge_oneshot.errors import GalleryError, StorageError
-from edge_oneshot.gallery.store import NOTHING, Gallery
+from edge_oneshot.gallery.store import NO_RULES, NOTHING, Gallery
 from edge_oneshot.matching.adaptation import Adaptation
 from edge_oneshot.matching.compare import References
 from edge_oneshot.matching.no_rate import applies
@@ -218,9 +218,15 @@ class People:
         templates = self.gallery.templates_of(identity.identity_id)
         return self._usable(t for t in templates if t.encoder_id == self._encoder_id)
 
-    def add_all(self, people: Sequence[tuple[Identity, Sequence[Template]]], *, replace: bool = False) -> None:
+    def add_all(
+        self,
+        people: Sequence[tuple[Identity, Sequence[Template]]],
+        *,
+        replace: bool = False,
+        access: Mapping[str, AccessRules] = NO_RULES,
+    ) -> None:
         """As Gallery.add_all. The gallery is read once."""
-        self.gallery.add_all(people, replace=replace)
+        self.gallery.add_all(people, replace=replace, access=access)
         self.refresh(force=True)
 
     def rename(self, identity_id: str, name: str) -> None:

@@ -13,8 +13,9 @@ from datetime import datetime
 from types import MappingProxyType
 
 from edge_oneshot.errors import GalleryError
-from edge_oneshot.gallery import access, fleet, rollback
+from edge_oneshot.gallery import access as access_rows
 from edge_oneshot.gallery import captures as kept_captures
+from edge_oneshot.gallery import fleet, rollback
 from edge_oneshot.gallery.file import GalleryFile, rows_of
 from edge_oneshot.gallery.reading import Enrolled, GalleryReader, unknown_id
 from edge_oneshot.gallery.rows import GalleryRows
@@ -28,6 +29,7 @@ _TEMPLATE = "template_id, identity_id, encoder_id, vector, quality, created_at, 
 _IDENTITY = "identity_id, name, created_at"
 
 NOTHING: Mapping[str, bytes] = MappingProxyType({})
+NO_RULES: Mapping[str, AccessRules] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,13 +66,19 @@ class Gallery(GalleryFile):
         *,
         replace: bool = False,
         captures: Mapping[str, bytes] = NOTHING,
+        access: Mapping[str, AccessRules] = NO_RULES,
     ) -> None:
-        """Store several people in one transaction. Raises GalleryError as `add` does; then nothing is stored."""
+        """Store several people in one transaction. Raises GalleryError as `add` does; then nothing is stored.
+
+        access: identity_id -> rules that the person has from then on; another one who is replaced keeps their own.
+        """
         with self._writable().transaction():
             taken = Taken(self._alike(people[0][0]) if len(people) == 1 else self.identities())
             for identity, templates in people:
                 taken.check_free(identity, replace=replace)
                 self._add(identity, templates, replace, captures)
+                if (rules := access.get(identity.identity_id)) is not None:
+                    access_rows.write(self._db, self._rows, identity.identity_id, rules)
                 taken.add(identity)
         rollback.store(self._db, self._keys)
         if replace:
@@ -95,7 +103,7 @@ class Gallery(GalleryFile):
         created = datetime.fromisoformat(before[0][0]) if before else templates[0].created_at
         put_person(self._db, self._rows, identity, created)
         if replace:
-            self._delete_set_aside(identity.identity_id, but=access.TABLE)
+            self._delete_set_aside(identity.identity_id, but=access_rows.TABLE)
         put_templates(self._db, self._rows, templates)
         own = {t.template_id: kept[t.template_id] for t in templates if t.template_id in kept}
         kept_captures.write(self._db, self._rows, identity.identity_id, own)
@@ -147,7 +155,7 @@ class Gallery(GalleryFile):
             self._db.execute(f"DELETE FROM {table} WHERE identity_id = ?", (key,))
             for table in ("identities", "templates")
         )
-        for table in (kept_captures.TABLE, access.TABLE):
+        for table in (kept_captures.TABLE, access_rows.TABLE):
             self._db.execute(f"DELETE FROM {table} WHERE identity_id = ?", (key,))
         if removed:
             self._delete_set_aside(identity_id)
@@ -166,7 +174,7 @@ class Gallery(GalleryFile):
         """Replace the access rules of a person; rules without a limit end them. Raises GalleryError if the id is unknown."""
         with self._writable().transaction():
             self.find(identity_id)
-            access.write(self._db, self._rows, identity_id, rules)
+            access_rows.write(self._db, self._rows, identity_id, rules)
         rollback.store(self._db, self._keys)
 
     def apply(self, put: Sequence[Put], remove: Iterable[str] = ()) -> list[str]:
@@ -189,7 +197,7 @@ class Gallery(GalleryFile):
                     refused.append(identity_id)
                     continue
                 self._add(person.identity, person.templates, True, NOTHING)
-                access.write(self._db, self._rows, identity_id, person.rules)
+                access_rows.write(self._db, self._rows, identity_id, person.rules)
         rollback.store(self._db, self._keys)
         self._erase_removed(1.0)
         return refused

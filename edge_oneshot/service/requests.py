@@ -20,12 +20,13 @@ from edge_oneshot.control.protocol import PendingRequest
 from edge_oneshot.control.review import REVIEW
 from edge_oneshot.errors import ControlError, EdgeOneshotError
 from edge_oneshot.events.build import gallery_event
-from edge_oneshot.gallery.archive import from_document, to_document
+from edge_oneshot.gallery.archive import to_document
 from edge_oneshot.gallery.naming import clean_name
 from edge_oneshot.gallery.store import Enrolled as Person
 from edge_oneshot.recognition.enrollment import Enrollment
 from edge_oneshot.recognition.recognizer import Recognizer
 from edge_oneshot.service import site
+from edge_oneshot.service.access import set_access, shown
 from edge_oneshot.service.answers import comparison, enrolled_response, template_details
 from edge_oneshot.service.check import checked
 from edge_oneshot.service.door import Door
@@ -35,6 +36,7 @@ from edge_oneshot.service.migrate import migrate
 from edge_oneshot.service.pictures import picture_of
 from edge_oneshot.service.records import Records
 from edge_oneshot.service.review import Review
+from edge_oneshot.service.transfer import imported
 from edge_oneshot.service.views import Views
 from edge_oneshot.types import Event, Frame, Identity
 
@@ -85,6 +87,7 @@ class Requests:
             rq.ResetAdaptation: self._reset_adaptation,
             rq.Export: self._export,
             rq.Import: self._import,
+            rq.SetAccess: lambda request: set_access(recognizer, request),
             rq.Confirm: self._confirm,
             rq.Status: self._status,
             rq.Pause: lambda request: self._pause(request.paused),
@@ -198,6 +201,7 @@ class Requests:
             "old_template": person.identity.identity_id in self._recognizer.people.old,
             "no_rate": person.identity.identity_id in self._recognizer.people.no_rate,
             "ignored": self._records is not None and person.identity.identity_id in self._records.ignored,
+            **shown(self._recognizer, person.identity.identity_id),
         }
 
     def _show(self, request: rq.Show) -> rs.PersonDetails:
@@ -246,21 +250,10 @@ class Requests:
         return rs.Exported(document=to_document(self._recognizer.people.gallery))
 
     def _import(self, request: rq.Import) -> rs.Imported:
-        people, persons = self._recognizer.people, from_document(request.document)
-        for person in persons:
-            for template in person.templates:
-                people.check(template)
-        people.add_all([(p.identity, p.templates) for p in persons], replace=request.replace)
-        for person in persons:
-            self._publish("enrolled", person.identity)
-        identities = [p.identity.identity_id for p in persons]
-        compared = {i for part in people.parts for i in part.identity_ids}
-        return rs.Imported(
-            identities=identities,
-            needs_enrollment=[i for i in identities if i not in compared],
-            old_templates=[i for i in identities if i in people.old],
-            no_rate=tuple(i for i in identities if i in people.no_rate),
-        )
+        response, persons = imported(self._recognizer, request)
+        for identity in persons:
+            self._publish("enrolled", identity)
+        return response
 
     # ---- comparing a picture
 

@@ -13,7 +13,7 @@ breaks its contract raises ValueError, with what was expected and what was given
 
 from __future__ import annotations
 
-from edge_oneshot.types.access import AccessRules, Denied
+from edge_oneshot.types.access import AccessRules, Denied, Refusal
 from edge_oneshot.types.checks import BoolArray, Float32Array, Float64Array, UInt8Array
 from edge_oneshot.types.decision import (
     Candidate,
@@ -58,6 +58,7 @@ __all__ = [
     "PadResult",
     "Quality",
     "Rate",
+    "Refusal",
     "Sample",
     "Template",
     "UInt8Array",

@@ -33,6 +33,30 @@ class Denied(Enum):
     CLOCK = "clock"  # the rules need the time, and the clock of the device is not synchronised
     RULES = "rules"  # the rules cannot be read
 
+    @property
+    def words(self) -> str:
+        """For people, to follow "denied: "."""
+        return _WORDS[self]
+
+
+_WORDS = {
+    Denied.EXPIRED: "the person's access has ended",
+    Denied.NOT_YET: "the person's access has not begun",
+    Denied.DOOR: "this is none of the person's doors",
+    Denied.TIME: "not at this time",
+    Denied.CLOCK: "the person's access depends on the time, and the clock is not synchronised",
+    Denied.RULES: "the person's access rules cannot be read",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refusal:
+    """A person who was recognized, and is not allowed. identity_id, name: of the person."""
+
+    identity_id: str
+    name: str
+    reason: Denied
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Window:
