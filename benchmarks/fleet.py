@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
 import multiprocessing
 import random
 import resource
@@ -87,17 +88,25 @@ def worker(joins: list[tuple[str, str, bytes]], port: int, pipe: Connection) -> 
             command = pipe.recv()
             if command[0] == "watch":
                 watched = {(command[1], command[2]): {}}
-            elif command[0] == "seen":
-                pipe.send(next(iter(watched.values()), {}))
-            elif command[0] == "state":
-                pipe.send(_state(doors))
-            elif command[0] == "cut":
-                for door in doors[: int(len(doors) * command[1])]:
-                    door.link.close()
-                    door.plug_in(command[2])
-            elif command[0] == "stop":
-                pipe.send(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+            elif not _obey(command, doors, watched, pipe):
                 return
+
+
+def _obey(
+    command: tuple[Any, ...], doors: list[Door], watched: dict[tuple[str, bool], dict[str, float]], pipe: Connection
+) -> bool:
+    """False: the process ends."""
+    if command[0] == "seen":
+        pipe.send(next(iter(watched.values()), {}))
+    elif command[0] == "state":
+        pipe.send(_state(doors))
+    elif command[0] == "cut":
+        for door in doors[: int(len(doors) * command[1])]:
+            door.link.close()
+            door.plug_in(command[2])
+    elif command[0] == "stop":
+        pipe.send(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+    return command[0] != "stop"
 
 
 def _register(poller: select.epoll, fds: dict[int, Door], doors: list[Door]) -> None:
@@ -123,7 +132,7 @@ def _state(doors: list[Door]) -> dict[str, Any]:
 class Simulation:
     def __init__(self, folder: Path, doors: int, people: int, processes: int) -> None:
         self.count, self.people_count, self.processes = doors, people, processes
-        lines = "max_connections -1\npersistence true\nautosave_interval 5\n" f"persistence_location {folder}/\n"
+        lines = f"max_connections -1\npersistence true\nautosave_interval 5\npersistence_location {folder}/\n"
         self.broker = Mosquitto(folder / "broker", lines.replace("max_connections -1\n", "")).start()
         self.office, self.code = Fleet.found(IN_MEMORY, name="sim", device_name="office")
         self.desk = Door(self.office, self.broker.port, "office")
@@ -146,7 +155,9 @@ class Simulation:
         context = multiprocessing.get_context("fork")
         for n in range(self.processes):
             mine, theirs = context.Pipe()
-            child = context.Process(target=worker, args=(joins[n :: self.processes], self.broker.port, theirs), daemon=True)
+            child = context.Process(
+                target=worker, args=(joins[n :: self.processes], self.broker.port, theirs), daemon=True
+            )
             child.start()
             self.pipes.append(mine)
             self.children.append(child)
@@ -190,7 +201,9 @@ class Simulation:
         started = time.monotonic()
         while not condition():
             if time.monotonic() - started > limit_s:
-                raise SystemExit(f"waited {limit_s:g} s for: {what}; {[{**s, 'digests': len(s['digests'])} for s in self.states()]}")
+                raise SystemExit(
+                    f"waited {limit_s:g} s for: {what}; {[{**s, 'digests': len(s['digests'])} for s in self.states()]}"
+                )
             self.work(0.25)
         return time.monotonic() - started
 
@@ -199,7 +212,9 @@ class Simulation:
 
     def equal(self) -> bool:
         digests = {d for state in self.states() for d in state["digests"]}
-        return digests == {str(self.office.digests())} and not self.office.store.topics("due > 0 AND topic NOT GLOB 'state/*'")
+        return digests == {str(self.office.digests())} and not self.office.store.topics(
+            "due > 0 AND topic NOT GLOB 'state/*'"
+        )
 
     def spread(self, subject: str, present: bool, act: Callable[[], None], limit_s: float = 120.0) -> list[float]:
         """Seconds from `act` until the person is in force (or not) at each door."""
@@ -246,7 +261,9 @@ def percentiles(values: list[float], expected: int) -> dict[str, float]:
 
 def measure(s: Simulation, changes: int) -> Iterator[tuple[str, Any]]:
     s.enroll([f"person-{n}" for n in range(s.people_count)])
-    filled = s.until(lambda: bool(s.desk.link.online) and not s.office.store.topics("due > 0"), "the desk publishes all", 1200)
+    filled = s.until(
+        lambda: bool(s.desk.link.online) and not s.office.store.topics("due > 0"), "the desk publishes all", 1200
+    )
     yield "desk_publishes_all_s", round(filled, 1)
     s.start_doors()
     yield "all_doors_cold_s", round(s.until(s.equal, "all doors have everybody", 3000), 1)
@@ -272,7 +289,9 @@ def measure(s: Simulation, changes: int) -> Iterator[tuple[str, Any]]:
     stolen.link.close()
     s.work(5)
     revoked = s.spread(
-        s.office.subject("mallory"), False, lambda: s.office.revoke(s.thief.device_id, since_ms=s.office.clock.now_ms() - 120_000)
+        s.office.subject("mallory"),
+        False,
+        lambda: s.office.revoke(s.thief.device_id, since_ms=s.office.clock.now_ms() - 120_000),
     )
     yield "revocation", percentiles(revoked, s.count)
     before = sum(state["received"] for state in s.states())
@@ -303,10 +322,18 @@ def main() -> None:
     parser.add_argument("--changes", type=int, default=10)
     parser.add_argument("--out", type=Path)
     arguments = parser.parse_args()
+    logging.disable(logging.CRITICAL)
     most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-    commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False).stdout.strip()
-    found: dict[str, Any] = {"commit": commit, "doors": arguments.doors, "people": arguments.people, "cpus": multiprocessing.cpu_count()}
+    commit = subprocess.run(
+        ["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False
+    ).stdout.strip()
+    found: dict[str, Any] = {
+        "commit": commit,
+        "doors": arguments.doors,
+        "people": arguments.people,
+        "cpus": multiprocessing.cpu_count(),
+    }
     with tempfile.TemporaryDirectory(prefix="eo-") as folder:
         s = Simulation(Path(folder), arguments.doors, arguments.people, arguments.processes)
         try:

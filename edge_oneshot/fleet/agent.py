@@ -72,6 +72,7 @@ class Agent:
         self._not_before: dict[str, float] = {}  # topic -> when it may be repaired or tried again
         self._states: set[str] = set()  # devices whose state is subscribed
         self._places: set[str] = set()  # invitations that are subscribed
+        self._refused: set[str] = set()  # topics whose message was refused, and logged
         self._reported: Mapping[str, Any] = {}
         self._report_at = 0.0
         self._last_report = -REPORT_EVERY_S
@@ -184,7 +185,8 @@ class Agent:
             return False
         relative = topic.removeprefix(f"{self.base}/")
         taken = self.fleet.take(relative, payload)
-        if taken.state == "refused":
+        if taken.state == "refused" and relative not in self._refused:
+            self._refused.add(relative)
             log.warning("fleet: refused a record at %s: %s", relative, taken.reason)
         if relative.startswith(f"{topics.STATE}/"):
             self.watch.changed()

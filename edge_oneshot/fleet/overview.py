@@ -31,7 +31,8 @@ def find_member(fleet: Fleet, name_or_id: str) -> Member:
     if len(found) != 1:
         got = "none" if not found else f"{len(found)} of them"
         raise FleetError(
-            f"fleet {fleet.name}: expected a member named {name_or_id!r}, got {got}", "list them: edge-oneshot fleet list"
+            f"fleet {fleet.name}: expected a member named {name_or_id!r}, got {got}",
+            "list them: edge-oneshot fleet list",
         )
     return found[0]
 

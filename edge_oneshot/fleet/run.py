@@ -86,7 +86,9 @@ def join(config: Config, code: str, name: str, timeout_s: float) -> Fleet:
     _check_broker(config)
     joining = Joining(code)
     if fleet_path(config).exists():
-        raise FleetError(f"fleet join: this device belongs to a fleet already ({fleet_path(config)})", "edge-oneshot fleet leave")
+        raise FleetError(
+            f"fleet join: this device belongs to a fleet already ({fleet_path(config)})", "edge-oneshot fleet leave"
+        )
     answers: list[bytes] = []
     place = f"{config.mqtt.prefix}/fleet/join/{joining.place}"
 
@@ -147,7 +149,7 @@ def leave(config: Config, *, remove_people: bool) -> int:
     path, keys, removed = fleet_path(config), Keys(config.key_path), 0
     with turn(config.state_dir), Gallery(config.gallery_path, keys) as gallery:
         with contextlib.closing(Fleet.open(path, keys)) as fleet:
-            known = {subject for subject in fleet.store.applied()}
+            known = set(fleet.store.applied())
             people = [i.identity_id for i in gallery.identities() if fleet.subject(i.identity_id) in known]
         if remove_people:
             gallery.apply([], people)
@@ -169,6 +171,3 @@ def _check_broker(config: Config) -> None:
         raise ConfigError("fleet: expected a broker, got mqtt.enabled = false", "configure the section [mqtt]")
     broker.read_password(config.mqtt)
     broker.tls_context(config.mqtt)
-
-
-

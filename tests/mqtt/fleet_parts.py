@@ -27,7 +27,9 @@ slices.QUIET_S = 0.05  # the broker is on this machine
 class Device:
     """One device. Its methods do not wait; `together` lets all of them work."""
 
-    def __init__(self, folder: Path, port: int, name: str, fleet: Fleet, *, protocol: str = "5", encoder_id: str = ENCODER) -> None:
+    def __init__(
+        self, folder: Path, port: int, name: str, fleet: Fleet, *, protocol: str = "5", encoder_id: str = ENCODER
+    ) -> None:
         self.name, self.fleet, self.port = name, fleet, port
         self.gallery = Gallery(folder / f"{name}.gallery.sqlite")
         self.registry = Registry(self.gallery, encoder_id)
@@ -116,7 +118,9 @@ class Site:
     def until(self, condition: Callable[[], object], what: str, timeout_s: float = 60.0) -> None:
         end = time.monotonic() + timeout_s
         while not condition():
-            assert time.monotonic() < end, f"waited for: {what}; {[(d.name, d.people, d.link.fault) for d in self.devices]}"
+            assert time.monotonic() < end, (
+                f"waited for: {what}; {[(d.name, d.people, d.link.fault) for d in self.devices]}"
+            )
             self.work()
 
     def settle(self, *devices: Device, timeout_s: float = 60.0) -> None:

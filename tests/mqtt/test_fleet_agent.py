@@ -131,7 +131,9 @@ def test_a_revoked_desk_is_refused_and_its_people_stay(site: Site) -> None:
     site.until(lambda: gate.people == site.office.people == {"alice"}, "alice everywhere")
     site.settle()
     site.office.fleet.revoke(desk.fleet.device_id)
-    site.until(lambda: not gate.fleet.store.topics("due = 2") and not _in_force(gate, desk), "the revocation at the gate")
+    site.until(
+        lambda: not gate.fleet.store.topics("due = 2") and not _in_force(gate, desk), "the revocation at the gate"
+    )
     desk.pull_out()  # the thief's clock and network are his own: he has not heard of it
     thief = desk.fleet
     desk.plug_in()
@@ -185,7 +187,14 @@ def test_neither_the_traffic_nor_the_store_of_the_broker_shows_a_name_or_a_vecto
     site.broker.stop()
     stored = (tmp_path / "broker-store" / "mosquitto.db").read_bytes()
     assert len(traffic) > 5000 and len(stored) > 1000
-    planted = [b"alice-secret-id", b"Planted-Name", b"secret-name", alice.template_id.encode(), ENCODER_PART, *_vectors()]
+    planted = [
+        b"alice-secret-id",
+        b"Planted-Name",
+        b"secret-name",
+        alice.template_id.encode(),
+        ENCODER_PART,
+        *_vectors(),
+    ]
     for name in planted:
         assert name not in traffic and name not in stored, name
     own = (tmp_path / "office.sqlite").read_bytes() + (tmp_path / "office.sqlite-wal").read_bytes()
@@ -221,10 +230,11 @@ def test_a_dropped_message_is_found_by_the_state_of_the_desk(site: Site) -> None
     receive = gate.agent.receive
     gate.link._on_message = lambda topic, payload: receive(topic, payload) if "/state/" in topic else None
     site.office.enroll("bob")
-    site.until(lambda: site.office.people == {"alice", "bob"} and not site.office.fleet.store.topics("due = 2"), "bob is published")
+    site.until(
+        lambda: site.office.people == {"alice", "bob"} and not site.office.fleet.store.topics("due = 2"),
+        "bob is published",
+    )
     for _ in range(30):
         site.work()
     gate.link._on_message = receive
     site.until(lambda: "bob" in gate.people, "the gate fetches what it has missed")
-
-
