@@ -132,8 +132,11 @@ def _state(doors: list[Door]) -> dict[str, Any]:
 class Simulation:
     def __init__(self, folder: Path, doors: int, people: int, processes: int) -> None:
         self.count, self.people_count, self.processes = doors, people, processes
-        lines = f"max_connections -1\npersistence true\nautosave_interval 5\npersistence_location {folder}/\n"
-        self.broker = Mosquitto(folder / "broker", lines.replace("max_connections -1\n", "")).start()
+        # One subscription to the member records brings one message for each door.
+        lines = (
+            f"max_queued_messages {doors + 1000}\npersistence true\nautosave_interval 5\npersistence_location {folder}/"
+        )
+        self.broker = Mosquitto(folder / "broker", lines).start()
         self.office, self.code = Fleet.found(IN_MEMORY, name="sim", device_name="office")
         self.desk = Door(self.office, self.broker.port, "office")
         self.thief = self._admit("thief", "desk")

@@ -71,6 +71,7 @@ class Agent:
         self._flying: dict[str, bytes] = {}
         self._not_before: dict[str, float] = {}  # topic -> when it may be repaired or tried again
         self._states: set[str] = set()  # devices whose state is subscribed
+        self._members_changed = True
         self._places: set[str] = set()  # invitations that are subscribed
         self._refused: set[str] = set()  # topics whose message was refused, and logged
         self._reported: Mapping[str, Any] = {}
@@ -123,6 +124,7 @@ class Agent:
         self._flying.clear()
         self._not_before.clear()
         self._states.clear()
+        self._members_changed = True
         self._places.clear()
         self.slices.reset()
         self.watch.reset()
@@ -143,7 +145,8 @@ class Agent:
 
     def _follow(self, link: Link) -> None:
         """Subscribe the states of the devices that enroll, and the places of open invitations."""
-        if not self.writes:
+        if not self.writes and self._members_changed:
+            self._members_changed = False
             for member in self.fleet.members():
                 if member.role != DOOR and member.in_force and member.device_id not in self._states:
                     self._states.add(member.device_id)
@@ -188,6 +191,8 @@ class Agent:
         if taken.state == "refused" and relative not in self._refused:
             self._refused.add(relative)
             log.warning("fleet: refused a record at %s: %s", relative, taken.reason)
+        if relative.startswith((f"{topics.MEMBER}/", f"{topics.REVOKED}/")):
+            self._members_changed = True
         if relative.startswith(f"{topics.STATE}/"):
             self.watch.changed()
         elif taken.state == "new":

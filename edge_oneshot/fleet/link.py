@@ -28,6 +28,7 @@ from edge_oneshot.mqtt import broker
 
 log = logging.getLogger(__name__)
 
+_TRY_OLD_AFTER = 3  # connections in a row without a CONNACK
 WINDOW = 20  # unacknowledged records; mosquitto's receive maximum is the same
 
 
@@ -63,7 +64,7 @@ class Link:
         self._times, self._random = times or LinkTimes(), spread or random.Random()
         self._protocols = list(broker.protocols(config))
         self._client: Client | None = None
-        self._failures, self._next = 0, 0.0
+        self._failures, self._next, self._silent = 0, 0.0, 0
         self._deadline = 0.0
         self._sent: dict[int, tuple[str, bytes, float]] = {}
         self._asked: dict[int, str] = {}
@@ -122,7 +123,7 @@ class Link:
         if client.socket() is None:
             self._lost(self.fault or "the connection was lost")
         elif now > self._deadline and not self.online:
-            self._lost(f"no CONNACK within {self._times.connack:g} s")
+            self._silent_end(f"no CONNACK within {self._times.connack:g} s")
         elif self._sent and now - next(iter(self._sent.values()))[2] > self._times.ack:
             self._lost(f"no acknowledgement within {self._times.ack:g} s")
 
@@ -189,6 +190,13 @@ class Link:
         except (OSError, ValueError) as e:
             self._lost(f"{e}" or type(e).__name__)
 
+    def _silent_end(self, why: str) -> None:
+        """The broker accepted the connection and sent no CONNACK: one that knows MQTT 3.1.1 only may do so."""
+        self._silent += 1
+        if self._silent % _TRY_OLD_AFTER == 0:
+            self._protocols.reverse()
+        self._lost(why)
+
     def _lost(self, why: str, *, refused: bool = False) -> None:
         client, self._client = self._client, None
         was_online, self.online = self.online, False
@@ -218,7 +226,7 @@ class Link:
             if reason.value == broker.UNSUPPORTED_PROTOCOL:
                 self._next = 0.0
             return
-        self.online, self.fault, self._failures = True, "", 0
+        self.online, self.fault, self._failures, self._silent = True, "", 0, 0
         self.refused.clear()
         self.session += 1
         log.info("fleet: online at %s:%s", *broker.address(self._config))
@@ -228,11 +236,11 @@ class Link:
     ) -> None:
         if self._client is client:
             taken = reason.value == broker.TAKEN_OVER
-            hint = "; another client uses this client id" if taken else ""
-            early = "" if self.online else " before its CONNACK"
-            if not self.online and len(self._protocols) > 1 and self._failures >= 2:
-                self._protocols.reverse()  # a broker that knows MQTT 3.1.1 only may just close the connection
-            self._lost(f"the connection ended{early} ({reason}){hint}", refused=taken)
+            if self.online:
+                hint = "; another client uses this client id" if taken else ""
+                self._lost(f"the connection ended ({reason}){hint}", refused=taken)
+            else:
+                self._silent_end(f"the broker closed the connection before its CONNACK ({reason})")
 
     def _published(
         self, client: Client, _: object, mid: int, reason: ReasonCode, properties: Properties | None

@@ -98,7 +98,9 @@ def join(config: Config, code: str, name: str, timeout_s: float) -> Fleet:
 
     end, asked, session = time.monotonic() + timeout_s, 0.0, 0
     with contextlib.closing(_link(config, heard, "join")) as link:
-        while not answers:
+        while True:
+            if answers and (fleet := _finish(config, joining, answers.pop(0), name)) is not None:
+                return fleet
             if time.monotonic() > end:
                 _give_up(link, timeout_s)
             link.wait(0.1)
@@ -108,8 +110,16 @@ def join(config: Config, code: str, name: str, timeout_s: float) -> Fleet:
             if f"{place}/answer" in link.granted and link.room and time.monotonic() - asked > ASK_EVERY_S:
                 asked = time.monotonic()
                 link.publish(f"{place}/request", joining.request, retain=False)
+
+
+def _finish(config: Config, joining: Joining, answer: bytes, name: str) -> Fleet | None:
+    """The fleet; None if the answer is not one, for example from another client of the broker."""
     with turn(config.state_dir):
-        return joining.finish(fleet_path(config), answers[0], name=name, keys_of_device=Keys(config.key_path))
+        try:
+            return joining.finish(fleet_path(config), answer, name=name, keys_of_device=Keys(config.key_path))
+        except FleetError as e:
+            log.warning("%s", e)
+            return None
 
 
 def _give_up(link: Link, timeout_s: float) -> None:

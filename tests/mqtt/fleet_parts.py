@@ -20,7 +20,7 @@ from edge_oneshot.fleet.link import Link, LinkTimes
 from edge_oneshot.gallery.store import Gallery
 from edge_oneshot.types import AccessRules, Template
 
-QUICK = LinkTimes(base=0.05, max=0.3, refused=0.3, connack=3.0, ack=10.0)
+QUICK = LinkTimes(base=0.05, max=0.3, refused=0.3, connack=1.0, ack=10.0)
 slices.QUIET_S = 0.05  # the broker is on this machine
 
 
@@ -95,7 +95,12 @@ class Site:
         answers: list[bytes] = []
         config = MqttConfig(host="127.0.0.1", port=self.broker.port)
         root = f"edge-oneshot/fleet/join/{joining.place}"
-        link = Link(config, f"join-{joining.place}", lambda topic, payload: answers.append(payload), times=QUICK)
+        link = Link(
+            config,
+            f"join-{joining.place}",
+            lambda topic, payload: answers.append(payload) if topic.endswith("/answer") else None,
+            times=QUICK,
+        )
 
         def ask() -> bool:
             link.wait(0.002)
