@@ -2,7 +2,7 @@
 
 The brokers keep the last message of each topic, lose it, or put an old one back. A device may be offline, have a clock that is years
 off, repeat old messages, or be stolen: then it signs whatever it likes. `World.heal` connects everybody to one broker and lets them
-exchange messages until none has anything to say; `World.faults` lists what must never be true then.
+exchange messages until none has anything to say. `fleet_faults.faults_of` lists what must never be true then.
 """
 
 from __future__ import annotations
@@ -276,12 +276,6 @@ class World:
 
     def in_force(self) -> list[Device]:
         return [d for d in self.devices if d.fleet.member is not None and d.fleet.member.in_force]
-
-    def faults(self) -> list[str]:
-        """What is wrong after `heal`."""
-        from scripts.fleet_faults import faults_of
-
-        return faults_of(self)
 
 
 @contextmanager

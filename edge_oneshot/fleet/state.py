@@ -132,7 +132,13 @@ class State:
         rows = self.store.rows("topic = ?", at.topic) if rows is None else rows
         best = best or next((r for r in rows if r.author == at.best), None)
         if best is not None:
-            if kind == PERSON and best.removed and at.due != OWN and self._expired(best) and at.seen in (EMPTY, best.id):
+            if (
+                kind == PERSON
+                and best.removed
+                and at.due != OWN
+                and self._expired(best)
+                and at.seen in (EMPTY, best.id)
+            ):
                 return EMPTY if at.due == REPAIR else at.seen  # the broker may hold it, or nothing
             return best.id
         if kind == TEMPLATE and at.seen:  # of a person who was removed, or of an earlier enrollment

@@ -154,7 +154,9 @@ class Writing(Core):
         if signer is self._signer:
             self._may(kind)
         rows = self.store.rows("topic = ?", topic)
-        version = version or 1 + max((r.version for r in rows if merge.counts(kind, subject, r, self._members)), default=0)
+        version = version or 1 + max(
+            (r.version for r in rows if merge.counts(kind, subject, r, self._members)), default=0
+        )
         if max(version, generation) > records.MAX_NUMBER:
             raise FleetError(
                 f"fleet {self.name}: another device has used the last number at {topic}",
