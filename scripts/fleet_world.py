@@ -7,6 +7,7 @@ exchange messages until none has anything to say. `fleet_faults.faults_of` lists
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import random
 import secrets
@@ -116,7 +117,7 @@ class World:
     # ---- one step
 
     def step(self) -> None:
-        self.do(self.random.choice(_ACTIONS), self.random.choice(self.devices))
+        self.do(self.random.choice(ACTIONS), self.random.choice(self.devices))
 
     def do(self, action: Callable[[World, Device], None], device: Device) -> None:
         """One action of one device. What the fleet refuses is no fault."""
@@ -164,8 +165,7 @@ class World:
         victim = self.random.choice(self.devices[1:])
         code = self.recovery if self.random.random() < 0.2 else ""
         device.fleet.revoke(victim.fleet.device_id, recovery_code=code)
-        row = max(device.fleet.store.rows("topic = ?", f"revoked/{victim.fleet.device_id}"), key=lambda r: r.at)
-        for row in device.fleet.store.rows("topic = ?", row.topic):
+        for row in device.fleet.store.rows("topic = ?", f"revoked/{victim.fleet.device_id}"):
             self.revoked_at.setdefault(row.id, self.step_number)
 
     def rotate(self, device: Device) -> None:
@@ -263,10 +263,8 @@ class World:
             self.random.shuffle(order)
             for device in order:
                 self._read(device, len(device.inbox))
-                try:
+                with contextlib.suppress(FleetError):  # no admin, or revoked
                     spoken += device.fleet.hand_out_keys()
-                except FleetError:
-                    pass  # no admin, or revoked
                 if device.fleet.member is not None and device.fleet.member.in_force:
                     spoken += self._flush(device)
             if not spoken and not any(device.inbox for device in self.devices):
@@ -301,7 +299,7 @@ def history(seed: int, most: int = 40) -> World:
     return world
 
 
-_ACTIONS = (
+ACTIONS = (
     *[World.enroll] * 5,
     *[World.remove] * 3,
     *[World.rename] * 2,
