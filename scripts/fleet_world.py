@@ -11,13 +11,13 @@ import contextlib
 import functools
 import random
 import secrets
-from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from unittest import mock
 
 import numpy as np
+from fleet_network import Device, Network
 
 from edge_oneshot.errors import FleetError
 from edge_oneshot.fleet import records, topics
@@ -35,22 +35,12 @@ _QUALITY = Quality(inter_eye_px=60.0, sharpness=20.0, luma=120.0, contrast=40.0,
 records.signed_by = functools.lru_cache(maxsize=20_000)(records.signed_by)
 
 
-class Device:
-    """A member: its fleet, what the broker has sent and it has not read, and the side of the partition it is on; None: offline."""
-
-    def __init__(self, fleet: Fleet, side: int | None) -> None:
-        self.fleet, self.side = fleet, side
-        self.inbox: deque[tuple[str, bytes]] = deque()
-
-
-class World:
+class World(Network):
     """One history. Equal sources of random numbers give equal histories, within `repeatable`."""
 
     def __init__(self, source: random.Random) -> None:
-        self.random, self.now_ms = source, 1_800_000_000_000
-        self.brokers: list[dict[str, bytes]] = [{}, {}]
-        self.partitioned = False
-        self.sent: list[tuple[str, bytes]] = []  # every message that a broker has seen
+        super().__init__(source)
+        self.now_ms = 1_800_000_000_000
         self.saved: list[dict[str, bytes]] = []  # copies of retained stores
         self.step_number = 0
         self.removals: list[tuple[str, int, str, bytes]] = []  # (person topic, generation, author, record id)
@@ -74,45 +64,6 @@ class World:
         self.devices.append(Device(fleet, admin.side))
         self._flush(admin)
         self._connect(self.devices[-1])
-
-    # ---- the network
-
-    def publish(self, side: int, topic: str, payload: bytes) -> None:
-        self.sent.append((topic, payload))
-        broker = self.brokers[side]
-        broker.pop(topic, None)
-        if payload:
-            broker[topic] = payload
-        for device in self.devices:
-            if device.side == side:
-                device.inbox.append((topic, payload))
-
-    def _connect(self, device: Device) -> None:
-        """Subscribe: the broker sends what it holds, in any order."""
-        device.inbox.clear()
-        if device.side is None:
-            return
-        held = list(self.brokers[device.side].items())
-        self.random.shuffle(held)
-        with device.fleet.batch():
-            for topic, payload in held:
-                device.fleet.take(topic, payload)
-            device.fleet.absent("", {topic for topic, _ in held})
-
-    def _flush(self, device: Device) -> int:
-        """Publish what is due; the number of messages."""
-        if device.side is None:
-            return 0
-        messages = list(device.fleet.outgoing())
-        for message in messages:
-            self.publish(device.side, message.topic, message.payload)
-            device.fleet.acknowledged(message.topic, message.payload)
-        return len(messages)
-
-    def _read(self, device: Device, most: int) -> None:
-        with device.fleet.batch():
-            for _ in range(min(most, len(device.inbox))):
-                device.fleet.take(*device.inbox.popleft())
 
     # ---- one step
 
@@ -196,13 +147,6 @@ class World:
             if device.side is not None:
                 device.side = self.random.randrange(2) if self.partitioned else 0
                 self._connect(device)
-
-    def _bridge(self) -> None:
-        """Both brokers send each other what they hold; for each topic one of the two arrives last."""
-        for topic, payload in list(self.brokers[1].items()):
-            if topic not in self.brokers[0] or self.random.random() < 0.5:
-                self.publish(0, topic, payload)
-        self.brokers[1] = {}
 
     def replay(self, _: Device) -> None:
         """The broker's operator, or a bridge loop, repeats old messages."""
