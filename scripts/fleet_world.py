@@ -2,21 +2,22 @@
 
 The brokers keep the last message of each topic, lose it, or put an old one back. A device may be offline, have a clock that is years
 off, repeat old messages, or be stolen: then it signs whatever it likes. `World.heal` connects everybody to one broker and lets them
-exchange messages until none has anything to say; `World.faults` lists what must never be true then.
+exchange messages until none has anything to say. `fleet_faults.faults_of` lists what must never be true then.
 """
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import random
 import secrets
-from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from unittest import mock
 
 import numpy as np
+from fleet_network import Device, Network
 
 from edge_oneshot.errors import FleetError
 from edge_oneshot.fleet import records, topics
@@ -34,22 +35,12 @@ _QUALITY = Quality(inter_eye_px=60.0, sharpness=20.0, luma=120.0, contrast=40.0,
 records.signed_by = functools.lru_cache(maxsize=20_000)(records.signed_by)
 
 
-class Device:
-    """A member: its fleet, what the broker has sent and it has not read, and the side of the partition it is on; None: offline."""
-
-    def __init__(self, fleet: Fleet, side: int | None) -> None:
-        self.fleet, self.side = fleet, side
-        self.inbox: deque[tuple[str, bytes]] = deque()
-
-
-class World:
+class World(Network):
     """One history. Equal sources of random numbers give equal histories, within `repeatable`."""
 
     def __init__(self, source: random.Random) -> None:
-        self.random, self.now_ms = source, 1_800_000_000_000
-        self.brokers: list[dict[str, bytes]] = [{}, {}]
-        self.partitioned = False
-        self.sent: list[tuple[str, bytes]] = []  # every message that a broker has seen
+        super().__init__(source)
+        self.now_ms = 1_800_000_000_000
         self.saved: list[dict[str, bytes]] = []  # copies of retained stores
         self.step_number = 0
         self.removals: list[tuple[str, int, str, bytes]] = []  # (person topic, generation, author, record id)
@@ -74,49 +65,10 @@ class World:
         self._flush(admin)
         self._connect(self.devices[-1])
 
-    # ---- the network
-
-    def publish(self, side: int, topic: str, payload: bytes) -> None:
-        self.sent.append((topic, payload))
-        broker = self.brokers[side]
-        broker.pop(topic, None)
-        if payload:
-            broker[topic] = payload
-        for device in self.devices:
-            if device.side == side:
-                device.inbox.append((topic, payload))
-
-    def _connect(self, device: Device) -> None:
-        """Subscribe: the broker sends what it holds, in any order."""
-        device.inbox.clear()
-        if device.side is None:
-            return
-        held = list(self.brokers[device.side].items())
-        self.random.shuffle(held)
-        with device.fleet.batch():
-            for topic, payload in held:
-                device.fleet.take(topic, payload)
-            device.fleet.absent("", {topic for topic, _ in held})
-
-    def _flush(self, device: Device) -> int:
-        """Publish what is due; the number of messages."""
-        if device.side is None:
-            return 0
-        messages = list(device.fleet.outgoing())
-        for message in messages:
-            self.publish(device.side, message.topic, message.payload)
-            device.fleet.acknowledged(message.topic, message.payload)
-        return len(messages)
-
-    def _read(self, device: Device, most: int) -> None:
-        with device.fleet.batch():
-            for _ in range(min(most, len(device.inbox))):
-                device.fleet.take(*device.inbox.popleft())
-
     # ---- one step
 
     def step(self) -> None:
-        self.do(self.random.choice(_ACTIONS), self.random.choice(self.devices))
+        self.do(self.random.choice(ACTIONS), self.random.choice(self.devices))
 
     def do(self, action: Callable[[World, Device], None], device: Device) -> None:
         """One action of one device. What the fleet refuses is no fault."""
@@ -164,8 +116,7 @@ class World:
         victim = self.random.choice(self.devices[1:])
         code = self.recovery if self.random.random() < 0.2 else ""
         device.fleet.revoke(victim.fleet.device_id, recovery_code=code)
-        row = max(device.fleet.store.rows("topic = ?", f"revoked/{victim.fleet.device_id}"), key=lambda r: r.at)
-        for row in device.fleet.store.rows("topic = ?", row.topic):
+        for row in device.fleet.store.rows("topic = ?", f"revoked/{victim.fleet.device_id}"):
             self.revoked_at.setdefault(row.id, self.step_number)
 
     def rotate(self, device: Device) -> None:
@@ -196,13 +147,6 @@ class World:
             if device.side is not None:
                 device.side = self.random.randrange(2) if self.partitioned else 0
                 self._connect(device)
-
-    def _bridge(self) -> None:
-        """Both brokers send each other what they hold; for each topic one of the two arrives last."""
-        for topic, payload in list(self.brokers[1].items()):
-            if topic not in self.brokers[0] or self.random.random() < 0.5:
-                self.publish(0, topic, payload)
-        self.brokers[1] = {}
 
     def replay(self, _: Device) -> None:
         """The broker's operator, or a bridge loop, repeats old messages."""
@@ -263,10 +207,8 @@ class World:
             self.random.shuffle(order)
             for device in order:
                 self._read(device, len(device.inbox))
-                try:
+                with contextlib.suppress(FleetError):  # no admin, or revoked
                     spoken += device.fleet.hand_out_keys()
-                except FleetError:
-                    pass  # no admin, or revoked
                 if device.fleet.member is not None and device.fleet.member.in_force:
                     spoken += self._flush(device)
             if not spoken and not any(device.inbox for device in self.devices):
@@ -276,12 +218,6 @@ class World:
 
     def in_force(self) -> list[Device]:
         return [d for d in self.devices if d.fleet.member is not None and d.fleet.member.in_force]
-
-    def faults(self) -> list[str]:
-        """What is wrong after `heal`."""
-        from scripts.fleet_faults import faults_of
-
-        return faults_of(self)
 
 
 @contextmanager
@@ -307,7 +243,7 @@ def history(seed: int, most: int = 40) -> World:
     return world
 
 
-_ACTIONS = (
+ACTIONS = (
     *[World.enroll] * 5,
     *[World.remove] * 3,
     *[World.rename] * 2,

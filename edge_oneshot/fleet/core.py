@@ -43,7 +43,7 @@ class Core(State):
     """The base of Fleet that exchanges messages."""
 
     def __init__(self, store: Store, now_ms: Callable[[], int] = wall_ms) -> None:
-        self._held: dict[str, bytes] = {}
+        self._held: dict[str, tuple[bytes, str]] = {}
         self.lost_held = False  # more messages were held than fit: subscribe anew
         super().__init__(store, now_ms)
 
@@ -93,10 +93,12 @@ class Core(State):
             return self._hold(topic, payload, Taken(HELD, "its author is not known here"))
         why = merge.refusal(record.kind, record.subject, record.id, author)
         if why:  # but a later message may change who its author is
-            return self._hold(topic, payload, Taken(REFUSED, why), void=True)
+            self._note_void(topic)
+            return self._remember(topic, payload, Taken(REFUSED, why))
         self.clock.observe(record.hlc)
         state = NEW
         mine = self.store.rows("topic = ? AND author = ?", topic, record.author)
+        mine = [row for row in mine if author.counts(row.id)]  # else it was revoked, and `record` is one that stays
         if mine and mine[0].id == record.id:
             state = KNOWN
         elif mine and mine[0].rank > merge.rank_of(record):
@@ -104,7 +106,9 @@ class Core(State):
         else:
             self._keep(record, key_id)
         at = self._recompute(topic, seen=record.id)
-        return Taken(OLDER if at.due or at.best_id not in (EMPTY, record.id) else state)
+        if not at.due and at.best_id in (EMPTY, record.id):
+            return Taken(state)
+        return self._remember(topic, payload, Taken(OLDER))  # the newer one may turn out to be void
 
     def _keep(self, record: Record, key_id: str) -> None:
         """Store a record, and what follows from it for other topics."""
@@ -114,24 +118,26 @@ class Core(State):
         elif record.kind == KEY and record.subject == self.device_id:
             self._learn_epochs(record)
 
-    def _hold(self, topic: str, payload: bytes, taken: Taken, *, void: bool = False) -> Taken:
+    def _hold(self, topic: str, payload: bytes, taken: Taken) -> Taken:
+        """Keep a message that cannot be judged. It may be newer than what is known here, so nothing is repaired."""
+        at = self.store.topic(topic)
+        if at.seen is not None or at.due == REPAIR:
+            self.store.put_topic(at._replace(seen=None, due=OWN if at.due == OWN else NOT_DUE))
+        return self._remember(topic, payload, taken)
+
+    def _remember(self, topic: str, payload: bytes, taken: Taken) -> Taken:
+        """Judge the message again when the members or keys have changed."""
         if len(self._held) >= MAX_HELD:
             self._held.pop(next(iter(self._held)))
             self.lost_held = True
-        self._held[topic] = payload
-        if void:
-            self._note_void(topic)
-        else:  # it may be newer than what is known here, so nothing is repaired
-            at = self.store.topic(topic)
-            if at.seen is not None or at.due == REPAIR:
-                self.store.put_topic(at._replace(seen=None, due=OWN if at.due == OWN else NOT_DUE))
+        self._held[topic] = payload, taken.state
         return taken
 
     def _judge_held(self) -> None:
         """Judge the held messages again after the members or keys have changed."""
         while self._retake:
             self._retake = False
-            for topic, payload in list(self._held.items()):
+            for topic, (payload, _) in list(self._held.items()):
                 self._take(topic, payload)
 
     def _emptied(self, topic: str) -> Taken:
@@ -203,4 +209,4 @@ class Core(State):
 
     def held(self) -> int:
         """The number of messages that are held until their key or author is known."""
-        return len(self._held)
+        return sum(state == HELD for _, state in self._held.values())

@@ -200,6 +200,7 @@ class Writing(Core):
     def _finish(self) -> None:
         super()._finish()
         entries, self._entries = self._entries, []
-        for segment in audit.extend(self._last_segment(), entries):
+        last = self._last_segment() if entries else None
+        for segment in audit.extend(last, entries):
             topic = f"{AUDIT}/{self.device_id}/{segment.number}"
             self._write(topic, segment.content, version=len(segment.entries), logged=False)
