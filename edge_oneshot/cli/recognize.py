@@ -24,7 +24,7 @@ image_option = click.option(
 def verify(ctx: click.Context, name: str, image: Path, as_json: bool) -> int:
     """Compare a picture with one enrolled person (1:1).
 
-    Exit code 0: match; 3: non-match, or a match of a person who is not allowed here now (`edge-oneshot access`); 6: the picture holds no usable face.
+    Exit code 0: match; 3: non-match, or denied (`edge-oneshot access`); 6: the picture holds no usable face.
     """
     result = perform(find_config(ctx), rq.Verify(name=name, image=read_picture(image), source=str(image)))
     matched = result.decision == "match"
@@ -42,7 +42,7 @@ def verify(ctx: click.Context, name: str, image: Path, as_json: bool) -> int:
 def identify(ctx: click.Context, image: Path, as_json: bool) -> int:
     """Compare a picture with every enrolled person (1:N, open-set).
 
-    Exit code 0: match; 3: unknown, or a person who is not allowed here now (`edge-oneshot access`); 6: the picture holds no usable face.
+    Exit code 0: match; 3: unknown, or denied (`edge-oneshot access`); 6: the picture holds no usable face.
     """
     result = perform(find_config(ctx), rq.Identify(image=read_picture(image), source=str(image)))
     if as_json:

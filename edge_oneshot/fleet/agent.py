@@ -74,6 +74,7 @@ class Agent:
         self._members_changed = True
         self._places: set[str] = set()  # invitations that are subscribed
         self._refused: set[str] = set()  # topics whose message was refused, and logged
+        self._answers: dict[str, tuple[bytes, bytes]] = {}  # place -> the last request and its answer
         self._reported: Mapping[str, Any] = {}
         self._report_at = 0.0
         self._last_report = -REPORT_EVERY_S
@@ -204,12 +205,15 @@ class Agent:
         parts = topic.removeprefix(f"{self._root}/").split("/")
         if len(parts) != 3 or parts[0] != "join" or parts[2] != "request" or not payload:
             return
-        try:
-            answer = self.fleet.answer(parts[1], payload)
-        except FleetError as e:
-            log.warning("fleet: %s", e)
-            return
-        log.info("fleet: a device has joined")
+        asked, answer = self._answers.get(parts[1], (b"", b""))
+        if asked != payload:  # the same request again: its answer was lost
+            try:
+                answer = self.fleet.answer(parts[1], payload)
+            except FleetError as e:
+                log.warning("fleet: %s", e)
+                return
+            log.info("fleet: a device has joined")
+            self._answers = {parts[1]: (payload, answer)}
         assert self._link is not None
         if self._link.room > 0:
             self._link.publish(f"{self._root}/join/{parts[1]}/answer", answer, retain=False)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from fleet_parts import Device, Site
+from fleet_site import Device, Site
 from mosquitto import Mosquitto, Subscriber
 from samples import OTHER, person, random_unit, template
 
