@@ -7,8 +7,8 @@ import time
 import zlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Generic, Protocol, TypeVar
 
-from mosquitto import Mosquitto
 from samples import ENCODER, person, random_unit, template
 
 from edge_oneshot.config import MqttConfig
@@ -80,20 +80,27 @@ class Device:
         self.fleet.close()
 
 
-class Site:
+class Broker(Protocol):
+    port: int
+
+
+B = TypeVar("B", bound=Broker)
+
+
+class Site(Generic[B]):
     """A broker and its devices. The first one, office, has founded the fleet."""
 
-    def __init__(self, folder: Path, broker: Mosquitto) -> None:
+    def __init__(self, folder: Path, broker: B, *, protocol: str = "5") -> None:
         self.folder, self.broker = folder, broker
         fleet, self.recovery_code = Fleet.found(folder / "office.sqlite", name="gym", device_name="office")
-        self.office = Device(folder, broker.port, "office", fleet)
+        self.office = Device(folder, broker.port, "office", fleet, protocol=protocol)
         self.devices = [self.office]
 
     def join(self, name: str, role: str = "door", **options: str) -> Device:
         """A further device, which has joined over the broker."""
         joining = Joining(self.office.fleet.invite(role, name))
         answers: list[bytes] = []
-        config = MqttConfig(host="127.0.0.1", port=self.broker.port)
+        config = MqttConfig(host="127.0.0.1", port=self.broker.port, protocol=options.get("protocol", "5"))
         root = f"edge-oneshot/fleet/join/{joining.place}"
         link = Link(
             config,

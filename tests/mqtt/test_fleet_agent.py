@@ -18,7 +18,7 @@ VECTOR = random_unit(7)
 
 
 @pytest.fixture
-def site(make_broker: Callable[..., Mosquitto], tmp_path: Path) -> Iterator[Site]:
+def site(make_broker: Callable[..., Mosquitto], tmp_path: Path) -> Iterator[Site[Mosquitto]]:
     store = tmp_path / "broker-store"
     store.mkdir()
     broker = make_broker(f"persistence true\npersistence_location {store}/").start()
@@ -27,7 +27,7 @@ def site(make_broker: Callable[..., Mosquitto], tmp_path: Path) -> Iterator[Site
     made.close()
 
 
-def test_a_person_is_enrolled_changed_and_removed_everywhere(site: Site) -> None:
+def test_a_person_is_enrolled_changed_and_removed_everywhere(site: Site[Mosquitto]) -> None:
     desk, gate = site.join("desk", "desk"), site.join("gate")
     desk.enroll("alice", "Alice")
     started = time.monotonic()
@@ -49,7 +49,7 @@ def test_a_person_is_enrolled_changed_and_removed_everywhere(site: Site) -> None
     site.until(lambda: gate.people == {"alice"}, "alice again")
 
 
-def test_a_door_changes_nothing(site: Site) -> None:
+def test_a_door_changes_nothing(site: Site[Mosquitto]) -> None:
     gate = site.join("gate")
     site.office.enroll("alice", "Alice")
     gate.enroll("mallory", "Mallory")
@@ -63,7 +63,7 @@ def test_a_door_changes_nothing(site: Site) -> None:
     assert site.office.people == {"alice"}
 
 
-def test_a_lost_gallery_removes_no_one_elsewhere(site: Site) -> None:
+def test_a_lost_gallery_removes_no_one_elsewhere(site: Site[Mosquitto]) -> None:
     gate = site.join("gate")
     for name in ("alice", "bob"):
         site.office.enroll(name)
@@ -74,7 +74,7 @@ def test_a_lost_gallery_removes_no_one_elsewhere(site: Site) -> None:
     assert gate.people == {"alice", "bob"}
 
 
-def test_offline_changes_meet_again(site: Site) -> None:
+def test_offline_changes_meet_again(site: Site[Mosquitto]) -> None:
     desk, gate = site.join("desk", "desk"), site.join("gate")
     for name in ("alice", "bob"):
         desk.enroll(name)
@@ -92,7 +92,7 @@ def test_offline_changes_meet_again(site: Site) -> None:
     site.settle()
 
 
-def test_a_restored_store_of_the_broker_brings_no_one_back(site: Site, tmp_path: Path) -> None:
+def test_a_restored_store_of_the_broker_brings_no_one_back(site: Site[Mosquitto], tmp_path: Path) -> None:
     gate = site.join("gate")
     for name in ("alice", "bob"):
         site.office.enroll(name)
@@ -114,7 +114,7 @@ def test_a_restored_store_of_the_broker_brings_no_one_back(site: Site, tmp_path:
     assert site.office.people == {"bob", "carol"}
 
 
-def test_an_empty_broker_is_filled_again(site: Site, tmp_path: Path) -> None:
+def test_an_empty_broker_is_filled_again(site: Site[Mosquitto], tmp_path: Path) -> None:
     gate = site.join("gate")
     site.office.enroll("alice")
     site.until(lambda: gate.people == {"alice"}, "alice at the gate")
@@ -125,7 +125,7 @@ def test_an_empty_broker_is_filled_again(site: Site, tmp_path: Path) -> None:
     site.until(lambda: late.people == {"alice"}, "the office publishes all again")
 
 
-def test_a_revoked_desk_is_refused_and_its_people_stay(site: Site) -> None:
+def test_a_revoked_desk_is_refused_and_its_people_stay(site: Site[Mosquitto]) -> None:
     desk, gate = site.join("desk", "desk"), site.join("gate")
     desk.enroll("alice")
     site.until(lambda: gate.people == site.office.people == {"alice"}, "alice everywhere")
@@ -159,7 +159,7 @@ def _in_force(here: Device, about: Device) -> bool:
     return member.in_force
 
 
-def test_devices_with_different_encoders_see_only_templates_of_theirs(site: Site) -> None:
+def test_devices_with_different_encoders_see_only_templates_of_theirs(site: Site[Mosquitto]) -> None:
     new = site.join("new", "desk", encoder_id=OTHER)
     site.office.enroll("alice")
     site.until(lambda: new.registry.counts.missing == ("alice",), "alice is missing at the new desk")
@@ -174,7 +174,9 @@ def test_devices_with_different_encoders_see_only_templates_of_theirs(site: Site
     site.until(lambda: not new.people and not gate.people, "removed for both encoders")
 
 
-def test_neither_the_traffic_nor_the_store_of_the_broker_shows_a_name_or_a_vector(site: Site, tmp_path: Path) -> None:
+def test_neither_the_traffic_nor_the_store_of_the_broker_shows_a_name_or_a_vector(
+    site: Site[Mosquitto], tmp_path: Path
+) -> None:
     alice = template("alice-secret-id", VECTOR)
     with Subscriber(site.broker.port) as operator:
         gate = site.join("gate-secret-name")
@@ -212,7 +214,7 @@ def _vectors() -> list[bytes]:
 
 
 @pytest.mark.parametrize("protocol", ["3.1.1"])
-def test_it_works_without_mqtt_5(site: Site, protocol: str) -> None:
+def test_it_works_without_mqtt_5(site: Site[Mosquitto], protocol: str) -> None:
     gate = site.join("gate", protocol=protocol)
     site.office.enroll("alice")
     site.until(lambda: gate.people == {"alice"}, "alice at the gate")
@@ -222,7 +224,7 @@ def test_it_works_without_mqtt_5(site: Site, protocol: str) -> None:
     site.until(lambda: not gate.people, "alice nowhere")
 
 
-def test_a_dropped_message_is_found_by_the_state_of_the_desk(site: Site) -> None:
+def test_a_dropped_message_is_found_by_the_state_of_the_desk(site: Site[Mosquitto]) -> None:
     gate = site.join("gate")
     site.office.enroll("alice")
     site.until(lambda: gate.people == {"alice"}, "alice at the gate")
