@@ -73,7 +73,7 @@ remove_program() {
         note "$unit"
     done
     rm -f /etc/systemd/system/edge-oneshot.service /etc/systemd/system/edge-oneshot@.service
-    rm -f /etc/systemd/system/edge-oneshot-web.service
+    rm -f /etc/systemd/system/edge-oneshot-web.service /etc/systemd/system/edge-oneshot-fleet.service
     rm -f /etc/sysusers.d/edge-oneshot.conf /etc/tmpfiles.d/edge-oneshot.conf "$link"
     if running; then systemctl daemon-reload; fi
     say "removing $prefix"
@@ -85,7 +85,7 @@ remove_program() {
     say "removing configuration, gallery with every enrolled person, credentials and user"
     left=$(outside_secrets "$config"/*.toml)
     rm -rf "$config" "$state" /var/lib/edge-oneshot-web
-    rm -rf /etc/systemd/system/edge-oneshot.service.d /etc/systemd/system/edge-oneshot@*.service.d /etc/systemd/system/edge-oneshot-web.service.d
+    rm -rf /etc/systemd/system/edge-oneshot.service.d /etc/systemd/system/edge-oneshot@*.service.d /etc/systemd/system/edge-oneshot-web.service.d /etc/systemd/system/edge-oneshot-fleet.service.d
     rm -f /etc/credstore/edge-oneshot.* /etc/credstore.encrypted/edge-oneshot.*
     for file in $left; do
         [ ! -e "$file" ] || note "kept $file, which a configuration named: delete it if no other program needs it"
@@ -292,7 +292,7 @@ done
 # ---- the service
 
 say "enabling the service"
-for unit in edge-oneshot.service edge-oneshot@.service; do
+for unit in edge-oneshot.service edge-oneshot@.service edge-oneshot-fleet.service; do
     install -m 0644 "$here/$unit" /etc/systemd/system/
 done
 systemctl enable --quiet edge-oneshot.service

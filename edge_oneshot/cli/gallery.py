@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from edge_oneshot.cli import as_called, gallery_files
+from edge_oneshot.cli.access import words as access_words
 from edge_oneshot.cli.common import adaptation_words, door_words, find_config, json_option, perform, print_json, words
 from edge_oneshot.control import requests as rq
 from edge_oneshot.control.parts import AlikePair, OldEncoder
@@ -35,6 +36,7 @@ def list_(ctx: click.Context, as_json: bool) -> None:
         note = "  must be enrolled again (template of an unknown encoder)" if p.needs_enrollment else ""
         note = "  old template: enroll again" if p.old_template else note
         note += "  no error rate can be stated" if p.no_rate else ""
+        note += f"  denied here now ({p.denied})" if p.denied else "  has access rules" if p.access else ""
         click.echo(f"{p.identity:20} {p.name:24} since {p.created_at[:10]}{note}")
     if not people:
         click.echo(as_called("the gallery is empty; enroll a person with `edge-oneshot enroll --name NAME`"), err=True)
@@ -53,6 +55,8 @@ def show(ctx: click.Context, name: str, as_json: bool) -> None:
     click.echo(f"{p.name} ({p.identity}), enrolled {p.created_at[:19]}")
     if p.no_rate:
         click.echo('no error rate can be stated for this person; match events carry "rate": "none"')
+    if p.access:
+        click.echo(f"access: {access_words(p.access)}" + (f"; denied here now ({p.denied})" if p.denied else ""))
     for t in p.details:
         state = "in use" if t.comparable else "of an unknown encoder, not compared"
         state = "in use, old: enroll again" if t.comparable and p.old_template else state

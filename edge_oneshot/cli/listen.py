@@ -49,8 +49,8 @@ def listen(
     """Print the events that arrive at the broker, one line each, until Ctrl-C.
 
     A line holds time, device, event type, identity and comparison score. The time of `gone` is when the person was last in sight, so
-    it may be before that of the line above. Events marked "late", "expired", "unsynced" or
-    "repeated" must not open a door. docs/reference/mqtt.md explains the fields.
+    it may be before that of the line above. A `denied` event, and events marked "late", "expired", "unsynced" or "repeated",
+    must not open a door. docs/reference/mqtt.md explains the fields.
     """
     from edge_oneshot.cli.live import LiveTable
     from edge_oneshot.errors import BrokerError, BrokerUnreachable
@@ -157,6 +157,8 @@ def _line(event: dict[str, Any], marks: list[str]) -> str:
     if event.get("faults"):
         faults = event["faults"] if isinstance(event["faults"], list) else [None]
         words.append(", ".join(map(_word, faults)))
+    if event.get("event_type") == "denied":
+        marks = [*marks, f"{_word(event.get('reason', ''))}: open nothing"]
     if event.get("rate") == "none":
         marks = [*marks, "no rate: open nothing"]
     if event.get("late"):

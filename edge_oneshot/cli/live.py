@@ -52,7 +52,8 @@ class LiveTable:
 
     def _presence(self, row: dict[str, str], value: dict[str, Any]) -> None:
         unknown = [f"{value['unknown']} unknown"] if value["unknown"] else []
-        row["in sight"] = ", ".join([*map(str, value["identities"]), *unknown]) or "no person"
+        denied = [f"{identity} denied" for identity in value.get("denied", [])]
+        row["in sight"] = ", ".join([*map(str, value["identities"]), *denied, *unknown]) or "no person"
 
     def _health(self, row: dict[str, str], value: dict[str, Any]) -> None:
         row["state"] = str(value["state"]) if row.get("state") != "offline" else "offline"

@@ -24,14 +24,14 @@ image_option = click.option(
 def verify(ctx: click.Context, name: str, image: Path, as_json: bool) -> int:
     """Compare a picture with one enrolled person (1:1).
 
-    Exit code 0: match; 3: non-match; 6: the picture holds no usable face.
+    Exit code 0: match; 3: non-match, or denied (`edge-oneshot access`); 6: the picture holds no usable face.
     """
     result = perform(find_config(ctx), rq.Verify(name=name, image=read_picture(image), source=str(image)))
     matched = result.decision == "match"
     if as_json:
         print_json(result)
     else:
-        click.echo(f"{'match' if matched else 'non-match'}: {result.name}, {_scores(result)}")
+        click.echo(f"{'match' if matched else _denied(result) or 'non-match'}: {result.name}, {_scores(result)}")
     return 0 if matched else EXIT_NON_MATCH
 
 
@@ -42,11 +42,13 @@ def verify(ctx: click.Context, name: str, image: Path, as_json: bool) -> int:
 def identify(ctx: click.Context, image: Path, as_json: bool) -> int:
     """Compare a picture with every enrolled person (1:N, open-set).
 
-    Exit code 0: match; 3: unknown; 6: the picture holds no usable face.
+    Exit code 0: match; 3: unknown, or denied (`edge-oneshot access`); 6: the picture holds no usable face.
     """
     result = perform(find_config(ctx), rq.Identify(image=read_picture(image), source=str(image)))
     if as_json:
         print_json(result)
+    elif result.denied is not None:
+        click.echo(f"{_denied(result)}: {result.denied.name} ({result.denied.identity}), {_scores(result)}")
     elif result.identity is not None:
         click.echo(f"{result.name} ({result.identity}): {_scores(result)}")
     elif result.score is not None:
@@ -58,7 +60,7 @@ def identify(ctx: click.Context, image: Path, as_json: bool) -> int:
             f"not compared: {foreign} template(s) of an unknown encoder; `edge-oneshot gallery check` lists their owners",
             err=True,
         )
-    return 0 if result.identity is not None else EXIT_NON_MATCH
+    return 0 if result.decision == "match" else EXIT_NON_MATCH
 
 
 @click.command()
@@ -77,12 +79,22 @@ def confirm(ctx: click.Context, name: str, by: str, as_json: bool) -> None:
     result = perform(find_config(ctx), rq.Confirm(name=name, by=by))
     if as_json:
         print_json(result)
+    elif result.denied is not None:
+        from edge_oneshot.types import Denied
+
+        click.echo(f"{result.name} ({result.identity}) is denied: {Denied(result.denied).words}; nothing was confirmed")
     elif result.confirmed:
         click.echo(f"confirmed: {result.name} ({result.identity})")
     else:
         click.echo(
             f"{result.name} ({result.identity}) is not matched yet; the confirmation is valid for {result.within_s:g} s"
         )
+
+
+def _denied(result: Compared) -> str:
+    from edge_oneshot.types import Denied
+
+    return "" if result.denied is None else f"denied ({Denied(result.denied.reason).words})"
 
 
 def _scores(result: Compared) -> str:

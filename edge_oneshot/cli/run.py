@@ -106,7 +106,7 @@ def status(ctx: click.Context, as_json: bool) -> None:
     if as_json:
         print_json(s)
         return
-    present = ", ".join(s.present.identities) or "no enrolled person"
+    present = ", ".join([*s.present.identities, *(f"{i} (denied)" for i in s.present.denied)]) or "no enrolled person"
     click.echo(
         f"{s.device} ({s.instance}): {s.state}, up {s.uptime_s:.0f} s, {s.frames} frames, {s.fps or 0:.1f} per second"
     )

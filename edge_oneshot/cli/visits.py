@@ -11,7 +11,13 @@ from edge_oneshot.cli.common import find_config, json_option, perform, print_jso
 from edge_oneshot.control import requests as rq
 from edge_oneshot.control.review import RESULTS, Filter, LabelRecord, VisitRecord
 
-WORDS = {"match": "recognized", "unknown": "unknown", "rejected": "undecided", "nothing": "not reported"}
+WORDS = {
+    "match": "recognized",
+    "denied": "denied",
+    "unknown": "unknown",
+    "rejected": "undecided",
+    "nothing": "not reported",
+}
 OUTCOMES = {
     "right": "right",
     "missed": "missed",

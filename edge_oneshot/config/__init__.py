@@ -6,6 +6,7 @@ its socket and its outbox. All instances share one gallery.
 
 from __future__ import annotations
 
+from edge_oneshot.config.access import AccessConfig
 from edge_oneshot.config.example import example_toml, toml_value
 from edge_oneshot.config.host import host_fault
 from edge_oneshot.config.limits import EnrollmentConfig, QualityConfig
@@ -26,6 +27,7 @@ __all__ = [
     "SECTIONS",
     "SLUG",
     "SYSTEM_DIR",
+    "AccessConfig",
     "CameraConfig",
     "Config",
     "DecisionConfig",

@@ -130,8 +130,10 @@ def contradictions(c: Config) -> list[str]:
 
 
 def _kept(c: Config) -> list[str]:
-    """Of what is kept on the disk."""
+    """Of what is kept on the disk, and of the names of the device."""
     faults = []
+    if wrong := [name for name in c.access.names if not SLUG.fullmatch(name)]:
+        faults.append(f"access.doors: expected names of a-z, 0-9, _ and -, separated by commas, got {wrong[0]!r}")
     if c.visits.pictures and not c.decision.explain_tracks:
         faults.append("decision.explain_tracks: expected more than 0 together with visits.pictures, got 0")
     if c.gallery.key_file and c.device.state_dir and c.key_path.is_relative_to(c.state_dir):

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, get_type_hints
 
+from edge_oneshot.config.access import AccessConfig
 from edge_oneshot.config.limits import EnrollmentConfig, QualityConfig
 from edge_oneshot.config.paths import config_home, data_home, expand
 from edge_oneshot.config.sections import (
@@ -38,6 +39,7 @@ class Config:
     quality: QualityConfig = field(default_factory=QualityConfig)
     enrollment: EnrollmentConfig = field(default_factory=EnrollmentConfig)
     decision: DecisionConfig = field(default_factory=DecisionConfig)
+    access: AccessConfig = field(default_factory=AccessConfig)
     visits: VisitsConfig = field(default_factory=VisitsConfig)
     mqtt: MqttConfig = field(default_factory=MqttConfig)
     instance: str = "default"

@@ -274,7 +274,7 @@ class MqttConfig:
     )
     snapshot: bool = _key(
         False,
-        "publish the face of each match and unknown as a JPEG to <prefix>/<device>/snapshot; this is biometric data",
+        "publish the face of each match, denied and unknown as a JPEG to <prefix>/<device>/snapshot; this is biometric data",
     )
     requests: bool = _key(
         False,

@@ -52,6 +52,13 @@ class StatedRate:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class DeniedPerson:
+    identity: str
+    name: str
+    reason: str = out("expired, not_yet, door, time, clock or rules (docs/how-to/access-rules.md)")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PersonSummary:
     identity: str
     name: str
@@ -61,6 +68,8 @@ class PersonSummary:
     old_template: bool = out("true if compared by the encoder of an old template, until enrolled again", False)
     no_rate: bool = out("true if no error rate can be stated for this person", False)
     ignored: bool = out("true if this daemon publishes no event of this person", False)
+    access: dict[str, Json] | None = out("the access rules of the person; null: none", None)
+    denied: str | None = out("why the person is not allowed here now, else null", None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,7 +125,7 @@ class FoundFace:
 class ViewedFace:
     box: list[float] = out("[x0, y0, x1, y1], px")
     inter_eye_px: float
-    decision: Literal["match", "non_match", "not_compared"] = out(
+    decision: Literal["match", "denied", "non_match", "not_compared"] = out(
         "on this frame alone; for a face that was not encoded in it, on the last frame in which it was"
     )
     identity: str | None = out("of a match, else null")
@@ -125,6 +134,7 @@ class ViewedFace:
     threshold: float
     faults: list[str] = out("one sentence for each gate that refuses the face")
     to_enroll: list[str] = out("the same for enrollment")
+    denied: DeniedPerson | None = out("the person who was recognized, and is not allowed here now, else null", None)
     hint: str = out("what the person can do first, in one sentence; empty: nothing", "")
 
 

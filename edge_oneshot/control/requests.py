@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from edge_oneshot.control.access import SetAccess as SetAccess
 from edge_oneshot.control.codec import Json, arg
 from edge_oneshot.control.request import Request as Request
 from edge_oneshot.control.responses import (
@@ -277,23 +278,8 @@ AnyRequest = Request[Any]
 REQUESTS: dict[str, type[AnyRequest]] = {
     kind.verb: kind
     for kind in (
-        *(
-            Enroll,
-            Cancel,
-            List,
-            Show,
-            Rename,
-            Merge,
-            Forget,
-            Check,
-            Migrate,
-            ResetDoor,
-            ResetAdaptation,
-            Export,
-            Import,
-            Verify,
-            Identify,
-        ),
+        *(Enroll, Cancel, List, Show, Rename, Merge, Forget, Check, Migrate, ResetDoor, ResetAdaptation),
+        *(Export, Import, Verify, Identify, SetAccess),
         *(Confirm, Capture, View, Status, Pause, Resume, Explain, Reload),
         *(Visits, Label, VisitPicture, ErasePictures, DoorRates, Ignore),
     )

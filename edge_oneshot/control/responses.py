@@ -10,6 +10,7 @@ from edge_oneshot.control.parts import (
     AdaptationState,
     AlikePair,
     Change,
+    DeniedPerson,
     DoorState,
     Forecast,
     FoundFace,
@@ -134,7 +135,9 @@ class Imported:
 class Compared:
     identity: str | None = out("verify: the claimed person; identify: the match, null if there is none")
     name: str | None
-    decision: Literal["match", "non_match", "not_compared"]
+    decision: Literal["match", "denied", "non_match", "not_compared"] = out(
+        "denied: see `denied`; it never opens anything"
+    )
     score: float | None = out("comparison score; null if the gallery has no comparable template")
     threshold: float
     target_fmr: float | None
@@ -146,6 +149,7 @@ class Compared:
     encoder_id: str = out("of the encoder whose score and threshold these are", "")
     no_rate: bool = out("true if no error rate can be stated for `identity`", False)
     rate: StatedRate | None = out("the stated error rate; null if none can be stated for this person", None)
+    denied: DeniedPerson | None = out("the person who was recognized, and is not allowed here now, else null", None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -173,6 +177,7 @@ class Viewed:
 class Present:
     identities: list[str]
     unknown: int
+    denied: list[str] = out("people in sight who are not allowed by their access rules; not among `identities`", ())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -223,6 +228,7 @@ class Confirmed:
     name: str
     confirmed: bool = out("true: a `confirmed` event was published; false: the confirmation waits for a match")
     within_s: float = out("seconds for which the confirmation is valid: decision.second_factor_s")
+    denied: str | None = out("why the person is not allowed here now, and nothing waits; else null", None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,7 +9,7 @@ from typing import Literal
 from edge_oneshot.control.codec import Json, arg, out
 from edge_oneshot.control.request import Request
 
-RESULTS = ("match", "unknown", "rejected", "nothing")
+RESULTS = ("match", "denied", "unknown", "rejected", "nothing")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,8 +27,8 @@ class VisitRecord:
     first_at: str = out("RFC 3339")
     last_at: str
     in_sight: bool
-    result: str = out("match, unknown, rejected (undecided) or nothing (not reported)")
-    identity: str | None = out("of a match; null if that person was removed since")
+    result: str = out("match, denied, unknown, rejected (undecided) or nothing (not reported)")
+    identity: str | None = out("of a person who was recognized (match, denied); null if that person was removed since")
     score: float | None = out("best score; null if nothing was compared")
     threshold: float | None = out("what a match needed then")
     tracks: list[Json] = out("records as of `explain`, oldest first")

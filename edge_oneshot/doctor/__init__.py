@@ -52,7 +52,7 @@ def fault(check: str, message: str, fix: str) -> Finding:
 
 def examine(config: Config, probe_limit_s: float = 60.0) -> Iterator[Finding]:
     """All findings, each as soon as it is known. probe_limit_s: time limit of models and camera together."""
-    from edge_oneshot.doctor import broker, credentials, daemon, device, files, seal
+    from edge_oneshot.doctor import broker, credentials, daemon, device, files, fleet, seal
     from edge_oneshot.doctor.child import probe
 
     state, finding = daemon.ask_status(config)
@@ -71,6 +71,7 @@ def examine(config: Config, probe_limit_s: float = 60.0) -> Iterator[Finding]:
     yield from credentials.check(config)
     yield from seal.check(config)
     yield from files.check(config)
+    yield from fleet.check(config)
     yield device.disk(config)
     yield from device.power()
     if not performed:

@@ -167,7 +167,7 @@ def count_tracks(records: list[TrackRecord]) -> dict[str, Any]:
         days.setdefault(record["last_at"][:10], Counter()).update(kinds)
         gates.update(dict.fromkeys(record["refused"], 1))
         if record["best"] is not None:
-            scores["match" if "match" in kinds else "other"][f"{record['best']['score']:.1f}"] += 1
+            scores["match" if {"match", "denied"} & set(kinds) else "other"][f"{record['best']['score']:.1f}"] += 1
     return {
         "tracks": len(records),
         "frames": sum(record["frames"] for record in records),

@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from edge_oneshot.events.clock import boot_id, new_event_id
 from edge_oneshot.matching.threshold import Threshold
 from edge_oneshot.matching.track import ResultKind, TrackResult
-from edge_oneshot.types import Event, Identity
+from edge_oneshot.types import Denied, Event, Identity
 
 
 def track_event(
@@ -22,11 +22,12 @@ def track_event(
     now_ns: int,
     now: datetime,
     no_rate: Collection[str] = (),
+    denied: Denied | None = None,
 ) -> Event:
     """The event of one result. names: identity_id -> name. now_ns and now: one moment on both clocks. encoder_id: of the
     current encoder, for a result without a comparison.
 
-    no_rate: the identities for whom no error rate can be stated.
+    no_rate: the identities for whom no error rate can be stated. denied: why the person of a match is not allowed.
 
     ts is the capture time of the track's last frame: the wall clock minus its distance from `now_ns`.
     """
@@ -48,6 +49,8 @@ def track_event(
         }
     if result.kind is ResultKind.MATCH and result.identity_id in no_rate:
         body["rate"] = "none"
+    if denied is not None:
+        body["reason"] = denied.value
     if result.kind is ResultKind.REJECTED:
         # Without a fault the best frame was compared: the person left before the track was decided.
         body["faults"] = [fault.code for fault in result.observation.sample.faults] or ["undecided"]
@@ -60,7 +63,7 @@ def track_event(
     absence = result.kind in (ResultKind.GONE, ResultKind.REJECTED)
     return Event(
         event_id=new_event_id(),
-        event_type=result.kind.value,
+        event_type=result.kind.value if denied is None else "denied",
         ts=now - timedelta(microseconds=(now_ns - result.last_ns) / 1000),
         captured_ns=now_ns if absence else result.last_ns,
         boot_id=boot_id(),

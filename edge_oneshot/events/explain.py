@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 from typing import NotRequired, TypedDict
 
 from edge_oneshot.config import DecisionConfig
-from edge_oneshot.types import Candidate, DecisionKind, Event, Observation, PadDecision, PadResult, Withheld
+from edge_oneshot.types import Candidate, DecisionKind, Denied, Event, Observation, PadDecision, PadResult, Withheld
 
 MAX_FAULTS = 12  # kinds of fault that one record keeps
 WITHHELD = {
@@ -36,8 +36,11 @@ class FaultRecord(TypedDict):
 
 
 class EventRecord(TypedDict):
+    """reason: of `denied`."""
+
     event_id: str
     event_type: str
+    reason: NotRequired[str]
 
 
 class PadRecord(TypedDict):
@@ -117,7 +120,10 @@ class OpenTrack:
 
     def add_event(self, event: Event) -> None:
         """An event that this track caused."""
-        self.events.append({"event_id": event.event_id, "event_type": event.event_type})
+        record: EventRecord = {"event_id": event.event_id, "event_type": event.event_type}
+        if "reason" in event.body:
+            record["reason"] = event.body["reason"]
+        self.events.append(record)
 
     def forget(self, identity_id: str) -> None:
         """Remove a person from what is known."""
@@ -149,6 +155,7 @@ class OpenTrack:
                 [event["event_type"] for event in self.events],
                 config,
                 self.held,
+                next((event["reason"] for event in reversed(self.events) if "reason" in event), ""),
             ),
         }
         if self.best is not None:
@@ -171,20 +178,24 @@ def reason(
     event_types: Iterable[str],
     config: DecisionConfig,
     held: int = 0,
+    denied: str = "",
 ) -> str:
     """In one sentence: why this track was reported as it was, or was not reported. votes: identity -> frames that matched.
 
-    held: frames that passed all gates and were not compared, since other faces came first (matching/attention.py).
+    held: frames that passed all gates and were not compared, since other faces came first (matching/attention.py). denied: why
+    the person was last not allowed, as Denied; "": always allowed.
     """
     reported = set(event_types)
     obstacles = " and ".join(
         f"{words} (at {withheld[w]} of {compared} frames)" for w, words in WITHHELD.items() if withheld.get(w)
     )
     together = f"at least {config.confirm_frames} frames together reached the threshold for one person, but {obstacles}"
-    if "match" in reported:
+    if reported & {"match", "denied"}:
         most = max(votes.values(), default=0)
+        said = ["a match"] if "match" in reported else []
+        said += [f"denied ({Denied(denied).words})"] if denied else []
         return (
-            f"reported as a match: {most} of {compared} compared frames matched on their own, "
+            f"reported as {' and as '.join(said)}: {most} of {compared} compared frames matched on their own, "
             f"and at least {config.confirm_frames} together"
         )
     if "unknown" in reported:

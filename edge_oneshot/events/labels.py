@@ -55,12 +55,16 @@ class Label:
 
 
 def outcome_of(result: str, reported: str | None, who: Who, identity: str | None) -> Outcome:
-    """What the result of a visit was, given who it was. result, reported: the result and the identity of a match."""
+    """What the result of a visit was, given who it was. result, reported: the result and the identity of a match.
+
+    A person who was denied was recognized all the same.
+    """
+    recognized = result in ("match", "denied")
     if who == "unclear":
         return "unclear"
     if who == "stranger":
-        return "false_match" if result == "match" else "right"
-    if result != "match":
+        return "false_match" if recognized else "right"
+    if not recognized:
         return "missed"
     return "right" if reported == identity else "wrong_name"
 

@@ -49,7 +49,7 @@ class EventQueue:
         sent (an identity that is no slug, a value that is no JSON), EdgeOneshotError after close().
         """
         identity = event.body.get("identity")
-        if (event.event_type == "match" or identity is not None) and not (
+        if (event.event_type in ("match", "denied") or identity is not None) and not (
             isinstance(identity, str) and SLUG.fullmatch(identity)
         ):
             raise ValueError(f"Event.body identity: expected a slug [a-z0-9_-]+, got {identity!r}")

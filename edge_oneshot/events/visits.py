@@ -15,7 +15,7 @@ from datetime import datetime, timedelta
 
 from edge_oneshot.events.explain import TrackRecord
 
-RESULTS = ("match", "unknown", "rejected", "nothing")
+RESULTS = ("match", "denied", "unknown", "rejected", "nothing")
 PAUSE = timedelta(seconds=90)
 LOST = timedelta(seconds=10)
 KEY = re.compile(r"\d{17}-\d{1,18}")
@@ -33,9 +33,9 @@ def result_of(track: TrackRecord) -> str:
 
 
 def identity_of(track: TrackRecord) -> str | None:
-    """The identity that the track was reported as; None for every result but a match, or if the person was removed."""
+    """The identity that the track was reported as; None unless it was recognized (match, denied), or if the person was removed."""
     votes: Mapping[str, int] = track["matched_frames"]
-    if result_of(track) != "match" or not votes:
+    if result_of(track) not in ("match", "denied") or not votes:
         return None
     return max(votes, key=lambda identity: votes[identity])
 

@@ -12,7 +12,7 @@ import os
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
-from typing import NotRequired, TypedDict
+from typing import Any, NotRequired, TypedDict
 
 import numpy as np
 
@@ -21,9 +21,10 @@ from edge_oneshot.gallery.naming import check_id, clean_name
 from edge_oneshot.gallery.store import Enrolled, Gallery
 from edge_oneshot.text_file import parse_json, read_text
 from edge_oneshot.types import Embedding, Identity, Quality, Template
+from edge_oneshot.types.access import rules_from_json
 
 FORMAT = "edge-oneshot-gallery"
-VERSION = 2  # files of version 1 have no checksum
+VERSION = 3  # files of version 1 have no checksum, those of version 2 no access rules
 _FROM_EXPORT = "give a file that `gallery export` wrote"
 
 
@@ -42,9 +43,12 @@ class TemplateEntry(TypedDict):
 
 
 class PersonEntry(TypedDict):
+    """access: as AccessRules.to_json; absent for a person without rules."""
+
     identity_id: str
     name: str
     templates: list[TemplateEntry]
+    access: NotRequired[dict[str, Any]]
 
 
 class Document(TypedDict):
@@ -57,9 +61,10 @@ class Document(TypedDict):
 
 
 def to_document(gallery: Gallery) -> Document:
-    """All people as one JSON document."""
+    """All people as one JSON document. Without access rules an earlier release, which would ignore them, reads it as well."""
     people = [_encode(p) for p in gallery.people()]
-    return {"format": FORMAT, "version": VERSION, "digest": digest_of(people), "identities": people}
+    version = VERSION if any("access" in p for p in people) else VERSION - 1
+    return {"format": FORMAT, "version": version, "digest": digest_of(people), "identities": people}
 
 
 def digest_of(identities: object) -> str:
@@ -94,8 +99,8 @@ def from_document(document: dict[str, object], progress: Callable[[], None] = la
     progress: called after each person.
     """
     got, entries = (document.get("format"), document.get("version")), document.get("identities")
-    if got not in ((FORMAT, 1), (FORMAT, VERSION)) or not isinstance(entries, list):
-        raise GalleryError(f"expected a file of format {FORMAT}, version {VERSION}, got {got}", _FROM_EXPORT)
+    if got not in [(FORMAT, version) for version in range(1, VERSION + 1)] or not isinstance(entries, list):
+        raise GalleryError(f"expected a file of format {FORMAT}, version 1 to {VERSION}, got {got}", _FROM_EXPORT)
     try:
         digest = None if got[1] == 1 else digest_of(entries)
     except (ValueError, RecursionError):  # no export is nested so deep
@@ -116,7 +121,7 @@ def from_document(document: dict[str, object], progress: Callable[[], None] = la
 
 
 def _encode(person: Enrolled) -> PersonEntry:
-    return {
+    entry: PersonEntry = {
         "identity_id": person.identity.identity_id,
         "name": person.identity.name,
         "templates": [
@@ -131,6 +136,9 @@ def _encode(person: Enrolled) -> PersonEntry:
             for t in person.templates
         ],
     }
+    if person.access:
+        entry["access"] = person.access.to_json()
+    return entry
 
 
 def _decode(entry: PersonEntry) -> Enrolled:
@@ -152,7 +160,8 @@ def _decode(entry: PersonEntry) -> Enrolled:
     )
     if not templates:
         raise ValueError(f"{identity.identity_id!r} has no template")
-    return Enrolled(identity=identity, created_at=templates[0].created_at, templates=templates)
+    rules = rules_from_json(entry.get("access", {}))
+    return Enrolled(identity=identity, created_at=templates[0].created_at, templates=templates, access=rules)
 
 
 def _flag(value: object) -> bool:

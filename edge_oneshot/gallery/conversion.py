@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
-from edge_oneshot.gallery import captures, rollback
+from edge_oneshot.gallery import access, captures, fleet, rollback
 from edge_oneshot.gallery.schema import SCHEMA
 from edge_oneshot.gallery.store import GalleryView, put_person, put_templates, rows_of
 from edge_oneshot.storage.cipher import Cipher
@@ -38,14 +38,20 @@ def convert_gallery(db: Alone, keys: Keys, key: Cipher | None) -> int:
 def _rewrite(db: Database) -> Callable[[], None]:
     view = GalleryView(db)
     people = [(person, view.captures_of(person.identity.identity_id)) for person in view.people()]
+    in_fleet, removals = view.in_fleet, view.removals()
 
     def write() -> None:
         rows = rows_of(db)
-        for table in ("templates", "identities", captures.TABLE):
+        for table in ("templates", "identities", captures.TABLE, access.TABLE, fleet.TABLE):
             db.execute(f"DELETE FROM {table}")
+        if in_fleet:
+            fleet.begin(db)
+        for identity_id in removals:
+            fleet.note(db, identity_id)
         for person, kept in people:
             put_person(db, rows, person.identity, person.created_at)
             put_templates(db, rows, person.templates)
             captures.write(db, rows, person.identity.identity_id, kept)  # a plain gallery keeps none
+            access.write(db, rows, person.identity.identity_id, person.access)
 
     return write

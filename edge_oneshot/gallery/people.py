@@ -11,12 +11,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 import numpy as np
 
 from edge_oneshot.errors import GalleryError, StorageError
-from edge_oneshot.gallery.store import NOTHING, Gallery
+from edge_oneshot.gallery.store import NO_RULES, NOTHING, Gallery
 from edge_oneshot.matching.adaptation import Adaptation
 from edge_oneshot.matching.compare import References
 from edge_oneshot.matching.no_rate import applies
 from edge_oneshot.model.card import EncoderCard
-from edge_oneshot.types import Identity, Template
+from edge_oneshot.types import AccessRules, Identity, Template
 
 log = logging.getLogger(__name__)
 
@@ -57,6 +57,7 @@ class People:
         self.old: frozenset[str] = frozenset()
         self.names: dict[str, str] = {}
         self.no_rate: frozenset[str] = frozenset()  # identities for whom no error rate can be stated (_lacking_rate)
+        self.access: dict[str, AccessRules] = {}  # identity_id -> rules, of the people who have some
         self.refresh()
 
     def refresh(self, *, force: bool = False) -> bool:
@@ -69,6 +70,7 @@ class People:
         self._set_aside, self._contents = self.gallery.set_aside, self.gallery.contents_set_aside()
         self.skipped += self._set_aside
         self.names = {i.identity_id: i.name for i in self.gallery.identities()}
+        self.access = self.gallery.access()
         self._on_read(self.parts)
         return True
 
@@ -91,6 +93,8 @@ class People:
         names = {i: name for i, name in self.names.items() if i != identity_id}
         if templates:
             names[identity_id] = self.gallery.find(identity_id).identity.name
+        else:
+            self.access.pop(identity_id, None)
         self.names = dict(sorted(names.items(), key=lambda item: (item[1].casefold(), item[0])))
         self._on_read(self.parts)
 
@@ -219,16 +223,22 @@ class People:
         people: Sequence[tuple[Identity, Sequence[Template]]],
         *,
         replace: bool = False,
+        access: Mapping[str, AccessRules] = NO_RULES,
         progress: Callable[[], None] = lambda: None,
     ) -> None:
         """As Gallery.add_all. The gallery is read once."""
-        self.gallery.add_all(people, replace=replace, progress=progress)
+        self.gallery.add_all(people, replace=replace, access=access, progress=progress)
         self.refresh(force=True)
 
     def rename(self, identity_id: str, name: str) -> None:
         """As Gallery.rename."""
         self.gallery.rename(identity_id, name)
         self._read_again(identity_id)
+
+    def set_access(self, identity_id: str, rules: AccessRules) -> None:
+        """As Gallery.set_access. In force at once."""
+        self.gallery.set_access(identity_id, rules)
+        self.access = self.gallery.access()
 
     def remove(self, identity_id: str) -> None:
         """As Gallery.remove."""

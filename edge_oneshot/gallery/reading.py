@@ -10,23 +10,25 @@ from datetime import datetime
 from typing import TypeVar
 
 from edge_oneshot.errors import GalleryError
-from edge_oneshot.gallery import captures
+from edge_oneshot.gallery import access, captures, fleet
 from edge_oneshot.gallery.rows import GalleryRows
 from edge_oneshot.storage.cipher import Cipher
 from edge_oneshot.storage.database import Database, Row, Value
 from edge_oneshot.storage.rows import UNREADABLE
-from edge_oneshot.types import Identity, Template
+from edge_oneshot.types import AccessRules, Identity, Template
+from edge_oneshot.types.access import ALWAYS
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Enrolled:
-    """One person of the gallery."""
+    """One person of the gallery. access: when and where they are allowed."""
 
     identity: Identity
     created_at: datetime
     templates: tuple[Template, ...]
+    access: AccessRules = ALWAYS
 
 
 class GalleryReader:
@@ -83,6 +85,23 @@ class GalleryReader:
         except KeyError:  # the row of the person, which held the key, was set aside
             return {}
 
+    def access(self) -> dict[str, AccessRules]:
+        """identity_id -> access rules, of the people who have some."""
+        return access.read(self._db, self._rows, [i.identity_id for i in self.identities()])
+
+    def access_of(self, identity_id: str) -> AccessRules:
+        """The access rules of one person; without any limit for a person who has none, or who is unknown."""
+        return access.read(self._db, self._rows, [identity_id]).get(identity_id, ALWAYS)
+
+    @property
+    def in_fleet(self) -> bool:
+        """Whether this gallery belongs to a fleet (`Gallery.join_fleet`)."""
+        return fleet.belongs(self._db)
+
+    def removals(self) -> list[str]:
+        """The ids of the people who were removed while the gallery belonged to a fleet, until `Gallery.clear_removals`."""
+        return fleet.read(self._db)
+
     def with_captures(self) -> frozenset[str]:
         """What stands in the file (`stored_as`) for the people of whom captures are kept."""
         return frozenset(captures.owners(self._db))
@@ -105,9 +124,16 @@ class GalleryReader:
         own: dict[str, list[Template]] = {}
         for template in self.templates():
             own.setdefault(template.identity_id, []).append(template)
+        entries = self._entries()
+        rules = access.read(self._db, self._rows, [i.identity_id for i, _ in entries])
         return [
-            Enrolled(identity=i, created_at=created, templates=tuple(own.get(i.identity_id, ())))
-            for i, created in self._entries()
+            Enrolled(
+                identity=i,
+                created_at=created,
+                templates=tuple(own.get(i.identity_id, ())),
+                access=rules.get(i.identity_id, ALWAYS),
+            )
+            for i, created in entries
         ]
 
     def _entries(self) -> list[tuple[Identity, datetime]]:
@@ -130,7 +156,8 @@ class GalleryReader:
         identity, created = (
             own[0] if own else (Identity(identity_id=identity_id, name=identity_id), templates[0].created_at)
         )
-        return Enrolled(identity=identity, created_at=created, templates=tuple(templates))
+        rules = self.access_of(identity_id)
+        return Enrolled(identity=identity, created_at=created, templates=tuple(templates), access=rules)
 
     def lookup(self, name_or_id: str) -> Identity:
         """The identity of this id or name, in any case; `id:ID` is an id only. Raises GalleryError if none or several fit."""

@@ -45,5 +45,14 @@ SCHEMA = Schema(
                 sealed      BLOB NOT NULL
             ) STRICT""",
         ),
+        (
+            # gallery/access.py. Not a column of `identities`: rules that cannot be read must not hide the person.
+            """CREATE TABLE access (
+                identity_id TEXT PRIMARY KEY,
+                rules       TEXT NOT NULL
+            ) STRICT""",
+            "CREATE TABLE removals (identity_id TEXT PRIMARY KEY) STRICT",  # gallery/fleet.py
+            *(Checksum("access"), Checksum("removals"), Count("access"), Count("removals")),
+        ),
     ),
 )

@@ -7,123 +7,42 @@ processes may use the file at once.
 
 from __future__ import annotations
 
-import contextlib
-import logging
-import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
 from types import MappingProxyType
 
-from edge_oneshot.errors import GalleryError, StorageError
+from edge_oneshot.errors import GalleryError
+from edge_oneshot.gallery import access as access_rows
 from edge_oneshot.gallery import captures as kept_captures
-from edge_oneshot.gallery import rollback
+from edge_oneshot.gallery import fleet, rollback
+from edge_oneshot.gallery.file import GalleryFile, rows_of
 from edge_oneshot.gallery.reading import Enrolled, GalleryReader, unknown_id
-from edge_oneshot.gallery.rows import GalleryRows, PlainRows
-from edge_oneshot.gallery.schema import SCHEMA
-from edge_oneshot.gallery.sealed import SealedGalleryRows
+from edge_oneshot.gallery.rows import GalleryRows
 from edge_oneshot.gallery.taken import Taken, name_taken
-from edge_oneshot.storage.copy import Copy
 from edge_oneshot.storage.database import Database
-from edge_oneshot.storage.keys import NO_KEYS, Keys
-from edge_oneshot.types import Identity, Template
+from edge_oneshot.types import AccessRules, Identity, Template
 
-__all__ = ["Enrolled", "Gallery"]
-
-log = logging.getLogger(__name__)
+__all__ = ["Enrolled", "Gallery", "GalleryView", "Put", "rows_of"]
 
 _TEMPLATE = "template_id, identity_id, encoder_id, vector, quality, created_at, no_rate"
 _IDENTITY = "identity_id, name, created_at"
 
 NOTHING: Mapping[str, bytes] = MappingProxyType({})
-REOPEN_S = 10.0  # between two attempts to open a file whose disk was full or read-only
+NO_RULES: Mapping[str, AccessRules] = MappingProxyType({})
 
 
-class Gallery(GalleryReader):
-    """The gallery at `path`, which is created if it is absent.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Put:
+    """A person as another device of the fleet has them. rules: JSON values, of a later release perhaps; empty: none."""
 
-    Each method raises StorageError if the file or its disk fails. A row that cannot be read is set aside (storage/rows.py),
-    and the others are used. If the disk is full or read-only, `fault` says so, and the gallery can be read but not changed.
-    """
+    identity: Identity
+    templates: Sequence[Template]
+    rules: Mapping[str, object]
 
-    def __init__(self, path: Path, keys: Keys = NO_KEYS, *, keep_captures: bool = False) -> None:
-        """keys: of a sealed gallery. A new gallery is sealed if there is a current key. keep_captures: as `keeps_captures`."""
-        self.path, self._keys, self._keep_captures = path, keys, keep_captures
-        self.fault: StorageError | None = None  # why the gallery cannot be changed
-        self._opened, self._tried = 0, 0.0
-        self._log_holds_removed = False  # the write-ahead log may still contain templates that were removed
-        self._db = self._open()
 
-    def _open(self) -> Database:
-        self._tried = time.monotonic()
-        self._opened += 1
-        try:
-            db = self._connect()
-        except StorageError as e:
-            if not e.disk:
-                raise
-            copy = Copy(self.path, SCHEMA, keys=self._keys)
-            log.error("%s; the people in it are recognized, and it cannot be changed", e)
-            self.fault = e
-            return self._take(copy)
-        self._log_holds_removed = not db.log_emptied
-        return self._take(db)
-
-    def _connect(self) -> Database:
-        db = Database(self.path, SCHEMA, keys=self._keys)
-        try:
-            rollback.check(db, self._keys)
-        except BaseException:
-            db.close()
-            raise
-        return db
-
-    def _take(self, db: Database) -> Database:
-        self._rows = rows_of(db)
-        return db
-
-    def _writable(self) -> Database:
-        """The database. Raises the fault of the disk if there still is one."""
-        if self.fault is not None:
-            try:
-                db = self._connect()
-            except StorageError as e:
-                self.fault = e if e.disk else self.fault
-                raise
-            finally:
-                self._tried = time.monotonic()
-            log.warning("the gallery %s can be changed again", self.path)
-            self._db.close()
-            self._db, self.fault = self._take(db), None
-            self._opened += 1
-        return self._db
-
-    def close(self) -> None:
-        self._db.close()
-
-    def __enter__(self) -> Gallery:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    @property
-    def keeps_captures(self) -> bool:
-        """Whether enrollments pass their captures to `add`. Only a sealed gallery keeps them."""
-        return self._keep_captures and self.sealed
-
-    def version(self) -> int:
-        """A number that changes when another connection has committed: a cheap test whether to read again.
-
-        Raises StorageError if the file was moved, removed or replaced.
-        """
-        if self.fault is not None and time.monotonic() - self._tried >= REOPEN_S:
-            with contextlib.suppress(StorageError):
-                self._writable()
-        version = self._db.data_version()
-        if self._log_holds_removed:
-            self._erase_removed(0.0)
-        return (self._opened << 32) + version
+class Gallery(GalleryFile):
+    """The gallery at `path`, which is created if it is absent."""
 
     # ---- writing
 
@@ -147,10 +66,12 @@ class Gallery(GalleryReader):
         *,
         replace: bool = False,
         captures: Mapping[str, bytes] = NOTHING,
+        access: Mapping[str, AccessRules] = NO_RULES,
         progress: Callable[[], None] = lambda: None,
     ) -> None:
         """Store several people in one transaction. Raises GalleryError as `add` does; then nothing is stored.
 
+        access: identity_id -> rules that the person has from then on; another one who is replaced keeps their own.
         progress: called after each person; thousands take seconds.
         """
         with self._writable().transaction():
@@ -159,6 +80,8 @@ class Gallery(GalleryReader):
             for identity, templates in people:
                 taken.check_free(identity, replace=replace)
                 self._add(identity, templates, replace, kept)
+                if (rules := access.get(identity.identity_id)) is not None:
+                    access_rows.write(self._db, self._rows, identity.identity_id, rules)
                 taken.add(identity)
                 progress()
         rollback.store(self._db, self._keys)
@@ -176,21 +99,25 @@ class Gallery(GalleryReader):
         key = self._rows.key(identity.identity_id)
         kept = None if captures is None else {**self.captures_of(identity.identity_id), **captures}
         self._db.execute("DELETE FROM templates WHERE identity_id = ?", (key,))
-        for template in templates:
-            if self._db.rows("SELECT 1 FROM templates WHERE template_id = ?", (template.template_id,)):
-                raise GalleryError(
-                    f"template {template.template_id} of {identity.identity_id!r}: the id is in use for another person",
-                    "each template needs an id of its own: export or enroll again",
-                )
+        if used := self._used_by_others(identity.identity_id, templates):
+            raise GalleryError(
+                f"template {used[0]} of {identity.identity_id!r}: the id is in use for another person",
+                "each template needs an id of its own: export or enroll again",
+            )
         before = self._db.rows("SELECT created_at FROM identities WHERE identity_id = ?", (key,))
         created = datetime.fromisoformat(before[0][0]) if before else templates[0].created_at
         put_person(self._db, self._rows, identity, created)
         if replace:
-            self._delete_set_aside(identity.identity_id)
+            self._delete_set_aside(identity.identity_id, but=access_rows.TABLE)
         put_templates(self._db, self._rows, templates)
         if kept is not None:
             own = {t.template_id: kept[t.template_id] for t in templates if t.template_id in kept}
             kept_captures.write(self._db, self._rows, identity.identity_id, own)
+
+    def _used_by_others(self, identity_id: str, templates: Iterable[Template]) -> list[str]:
+        """The ids of these templates that other people's templates have."""
+        key, sql = self._rows.key(identity_id), "SELECT 1 FROM templates WHERE template_id = ? AND identity_id <> ?"
+        return [t.template_id for t in templates if self._db.rows(sql, (t.template_id, key))]
 
     def forget_captures(self) -> None:
         """Delete all kept captures and overwrite their bytes."""
@@ -220,32 +147,84 @@ class Gallery(GalleryReader):
 
         The rows that are set aside go, too, if they name this person or no enrolled one.
         """
-        key = self._rows.key(identity_id)
         with self._writable().transaction():
-            removed = self._db.execute("DELETE FROM identities WHERE identity_id = ?", (key,))
-            removed += self._db.execute("DELETE FROM templates WHERE identity_id = ?", (key,))
-            self._db.execute(f"DELETE FROM {kept_captures.TABLE} WHERE identity_id = ?", (key,))
-            if not removed:
+            if not self._remove(identity_id):
                 raise unknown_id(identity_id)
-            self._delete_set_aside(identity_id)
+            fleet.note(self._db, identity_id)
         rollback.store(self._db, self._keys)
         self._erase_removed(1.0)
 
-    def _delete_set_aside(self, identity_id: str) -> None:
-        """Delete what was set aside of this person, and of no person who is enrolled."""
+    def _remove(self, identity_id: str) -> bool:
+        """False: the id is unknown."""
+        key = self._rows.key(identity_id)
+        removed = sum(
+            self._db.execute(f"DELETE FROM {table} WHERE identity_id = ?", (key,))
+            for table in ("identities", "templates")
+        )
+        for table in (kept_captures.TABLE, access_rows.TABLE):
+            self._db.execute(f"DELETE FROM {table} WHERE identity_id = ?", (key,))
+        if removed:
+            self._delete_set_aside(identity_id)
+        return bool(removed)
+
+    def _delete_set_aside(self, identity_id: str, *, but: str = "") -> None:
+        """Delete what was set aside of this person, and of no person who is enrolled. but: not of this table."""
         if not self._db.count_set_aside():
             return
         others = [self._rows.key(i.identity_id) for i in self.identities() if i.identity_id != identity_id]
-        self._db.delete_set_aside(lambda content: any(f"'{i}'" in content for i in others))
+        self._db.delete_set_aside(lambda source, content: source == but or any(f"'{i}'" in content for i in others))
 
-    def _erase_removed(self, wait_s: float) -> None:
-        """Remove the old pages from the write-ahead log, too. A reader delays that: `version` then tries it again."""
-        erased = self._db.truncate_log(wait_s)
-        if not erased and not self._log_holds_removed:
-            log.warning(
-                "%s: another program is reading; the removed templates are overwritten when it has finished", self.path
-            )
-        self._log_holds_removed = not erased
+    # ---- access rules, and the fleet
+
+    def set_access(self, identity_id: str, rules: AccessRules) -> None:
+        """Replace the access rules of a person; rules without a limit end them. Raises GalleryError if the id is unknown."""
+        with self._writable().transaction():
+            self.find(identity_id)
+            access_rows.write(self._db, self._rows, identity_id, rules)
+        rollback.store(self._db, self._keys)
+
+    def apply(self, put: Sequence[Put], remove: Iterable[str] = ()) -> list[str]:
+        """Take what other devices of the fleet have: store and remove people in one transaction, without noting the removals.
+
+        A person is replaced: name, templates and rules; the id alone says who it is, and two people may have one name. Captures of
+        templates that stay are kept. An unknown id in `remove` is skipped. Returns the ids of the people who were not stored,
+        since they have no template, or one whose id is in use twice.
+        """
+        refused = []
+        with self._writable().transaction():
+            for identity_id in remove:
+                self._remove(identity_id)
+            if self.sealed:
+                self.identities()  # the keys of their captures
+            for person in put:
+                identity_id, ids = person.identity.identity_id, {t.template_id for t in person.templates}
+                once = 0 < len(ids) == len(person.templates)
+                if not once or self._used_by_others(identity_id, person.templates):
+                    refused.append(identity_id)
+                    continue
+                self._add(person.identity, person.templates, True, NOTHING)
+                access_rows.write(self._db, self._rows, identity_id, person.rules)
+        rollback.store(self._db, self._keys)
+        self._erase_removed(1.0)
+        return refused
+
+    def join_fleet(self) -> None:
+        """From here on `removals` tells who was removed."""
+        with self._writable().transaction():
+            fleet.begin(self._db)
+        rollback.store(self._db, self._keys)
+
+    def leave_fleet(self) -> None:
+        """The opposite of `join_fleet`: what was noted is deleted."""
+        with self._writable().transaction():
+            fleet.end(self._db)
+        rollback.store(self._db, self._keys)
+
+    def clear_removals(self, identity_ids: Iterable[str]) -> None:
+        """Delete the notes that these people were removed: the fleet knows it."""
+        with self._writable().transaction():
+            fleet.clear(self._db, identity_ids)
+        rollback.store(self._db, self._keys)
 
 
 class GalleryView(GalleryReader):
@@ -253,11 +232,6 @@ class GalleryView(GalleryReader):
 
     def __init__(self, db: Database) -> None:
         self._db, self._rows = db, rows_of(db)
-
-
-def rows_of(db: Database) -> GalleryRows:
-    """How this file holds people and templates."""
-    return PlainRows() if db.cipher is None else SealedGalleryRows(db.cipher)
 
 
 def put_person(db: Database, rows: GalleryRows, identity: Identity, created: datetime, *, keep: bool = False) -> None:

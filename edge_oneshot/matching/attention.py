@@ -152,7 +152,7 @@ def _open(track: Track) -> bool:
     if track.result is None or track.checked is None:
         return True
     if track.result is ResultKind.MATCH:
-        return bool(track.unlike) or not agrees(track, track.checked)
+        return track.again or bool(track.unlike) or not agrees(track, track.checked)
     margin = track.checked.decision.margin
     return track.strangers == 0 or (margin is not None and margin > -CERTAIN)
 
@@ -193,6 +193,7 @@ def _gap(a: Box, b: Box) -> float:
 def _task(track: Track | None, unknown_frames: int) -> Task:
     """The comparison after which an unknown person is reported is a whole one."""
     if track is not None and track.result is ResultKind.MATCH:
-        return Task(True, brief=len(track.unlike) + 1 < unknown_frames, identity_id=track.identity_id)
+        brief = not track.again and len(track.unlike) + 1 < unknown_frames
+        return Task(True, brief=brief, identity_id=track.identity_id)
     reported = track is not None and track.result is not None
     return Task(True, brief=reported or (0.0 if track is None else track.strangers) + 1 < unknown_frames)

@@ -88,6 +88,11 @@ class Tracker:
         """Drop the tracks of an identity that was removed from the gallery, without a result."""
         self._tracks = [t for t in self._tracks if t.identity_id != identity_id]
 
+    def report_again(self, identity_id: str) -> None:
+        """Report the tracks of this identity as a match once more, as soon as a frame shows it: what follows from it has changed."""
+        for track in self._tracks:
+            track.again |= track.identity_id == identity_id
+
     def plan(self, samples: Sequence[Sample], now_ns: int) -> list[Task]:
         """What to do with each sample of the frame captured at now_ns, before `update` gets its observations."""
         return attention.plan(self._tracks, samples, now_ns, self._frame_ns, self._config.unknown_frames)
@@ -201,6 +206,9 @@ class Tracker:
         """After a match: if another person has taken the place, end this track and begin a new one."""
         if agrees(track, observation):
             track.unlike = []
+            if track.again and not observation.one_view:
+                track.again = False
+                return [result_of(track, ResultKind.MATCH, observation)]
         elif not observation.sample.reference_faults:  # a person who walks away is seen poorly
             track.unlike.append(observation)
         if len(track.unlike) < self._config.unknown_frames:

@@ -54,6 +54,7 @@ class Track:
     checked_ns: int = -1  # when it was captured
     good: Observation | None = None  # the last one that is good enough for a template
     withheld: Withheld | None = None  # at the newest frame
+    again: bool = False  # to be reported as a match once more, at the next frame that shows it
     unlike: list[Observation] = field(default_factory=list)
     summed: int = 0  # embeddings of the measured encoder that were compared
     total: Float64Array | None = None  # their sum

@@ -12,7 +12,7 @@ from edge_oneshot.types import EVENT_TYPES
 
 # A trigger can open a door, so its value is "act" only under the conditions of docs/reference/mqtt.md.
 _ACT = """\
-{{ 'act' if value_json.event_type == 'match' and not value_json.late and value_json.clock == 'synced' \
+{{ 'act' if value_json.event_type == '%s' and not value_json.late and value_json.clock == 'synced' \
 and as_timestamp(value_json.expires_at) > as_timestamp(utcnow()) and value_json.rate != 'none' else 'ignore' }}"""
 _NOW = '"ts":"{{ utcnow().isoformat() }}"'
 # The hint for the person in front of the camera, then the result; a state has at most 255 characters.
@@ -60,6 +60,22 @@ def _of_device(topics: Topics) -> dict[str, Component]:
             "icon": "mdi:account",
             "value_template": "{{ value_json.name }}",
         },
+        "last_denied": {
+            "platform": "sensor",
+            "name": "Last denied person",
+            "state_topic": topics.denied,
+            "icon": "mdi:account-cancel",
+            "value_template": "{{ value_json.name }}",
+        },
+        "denied": {  # for an alarm or a message, and not for a door
+            "platform": "device_automation",
+            "automation_type": "trigger",
+            "type": "denied",
+            "subtype": "Person",
+            "topic": topics.denied,
+            "payload": "act",
+            "value_template": _ACT % "denied",
+        },
         "unknown_person": {
             "platform": "binary_sensor",
             "name": "Unknown person",
@@ -102,7 +118,7 @@ def _of_person(topics: Topics, identity_id: str, name: str) -> dict[str, Compone
             "subtype": name,
             "topic": topics.match(identity_id),
             "payload": "act",
-            "value_template": _ACT,
+            "value_template": _ACT % "match",
         },
     }
 

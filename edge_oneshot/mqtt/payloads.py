@@ -72,18 +72,23 @@ def message_expiry_s(hand: HandOver, *, trigger: bool, max_age_s: float) -> int:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Presence:
-    """The people in sight. identities: slugs. unknown: how many people who are not enrolled. since: of this state."""
+    """The people in sight. identities: slugs. unknown: how many people who are not enrolled. since: of this state.
+
+    denied: slugs of people who are in sight and not allowed; they are not among `identities`.
+    """
 
     identities: tuple[str, ...]
     unknown: int
     since: datetime
     ts: datetime
+    denied: tuple[str, ...] = ()
 
     def message(self) -> dict[str, object]:
         return {
             "schema": SCHEMA_VERSION,
             "identities": sorted(self.identities),
             "unknown": self.unknown,
+            "denied": sorted(self.denied),
             "since": iso(self.since),
             "ts": iso(self.ts),
         }

@@ -45,6 +45,11 @@ class Topics:
         return f"{self.base}/unknown"
 
     @property
+    def denied(self) -> str:
+        """Not retained, QoS 1. The event of a person who was recognized and is not allowed. It never opens anything."""
+        return f"{self.base}/denied"
+
+    @property
     def presence(self) -> str:
         """Retained, QoS 1. Who is in sight: a state, never a trigger."""
         return f"{self.base}/presence"
@@ -102,11 +107,11 @@ class Topics:
         return f"{self.base}/response/{slug('verb', verb)}"
 
     def of_event(self, event_type: str, identity_id: str | None) -> tuple[str, ...]:
-        """The topics of an event: always `event`; match, confirmed and unknown also have one of their own, as a trigger."""
+        """The topics of an event: always `event`; match, confirmed, denied and unknown also have one of their own, as a trigger."""
         if event_type == "match":
             return self.match(identity_id or ""), self.event
         if event_type == "confirmed":
             return self.confirmed(identity_id or ""), self.event
-        if event_type == "unknown":
-            return self.unknown, self.event
+        if event_type in ("denied", "unknown"):
+            return self.denied if event_type == "denied" else self.unknown, self.event
         return (self.event,)

@@ -2,7 +2,7 @@
 
 With MQTT 5 a broker answers a forbidden publish with a reason. With 3.1.1 it acknowledges the message and drops it, which
 only a subscriber can notice. So a second connection checks that each message arrives. The test cannot open a door: its
-own topics end in `mqtt-test`, its events on `event` and `unknown` are `late`, and states keep their values.
+own topics end in `mqtt-test`, its events on `event`, `denied` and `unknown` are `late`, and states keep their values.
 """
 
 from __future__ import annotations
@@ -175,7 +175,7 @@ def _publishes(publisher: _Publisher, watch: MqttConfig, topics: Topics, own: bo
         watcher.close()
     _settle(watcher)
     probe = encode({**_PROBE, "device": topics.device})
-    plan = [(topics.match(TEST_IDENTITY), probe), (topics.unknown, probe), (topics.event, probe)]
+    plan = [(topic, probe) for topic in (topics.match(TEST_IDENTITY), topics.denied, topics.unknown, topics.event)]
     plan += [(t, kept.get(t, b"")) for t in (topics.availability, topics.presence, topics.health, topics.info)]
     plan += [(topic, b"OFF") for topic in topics.of_person(TEST_IDENTITY)]
     try:

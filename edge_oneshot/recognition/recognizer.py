@@ -9,18 +9,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from edge_oneshot.cameras.images import to_frame
+from edge_oneshot.config.access import AccessConfig
 from edge_oneshot.errors import GalleryError
 from edge_oneshot.gallery.naming import check_id, clean_name, propose_id
 from edge_oneshot.gallery.people import People
 from edge_oneshot.matching.attention import WHOLE, Task
 from edge_oneshot.matching.compare import References, decide, not_compared
 from edge_oneshot.matching.threshold import Rule, Threshold
+from edge_oneshot.recognition.access import Access
 from edge_oneshot.recognition.enrollment import CaptureSession, Enrollment, enroll_from_frame, probe_from_frame
 from edge_oneshot.recognition.glance import compare_in_steps
 from edge_oneshot.recognition.kept import to_keep
 from edge_oneshot.recognition.matcher import Matcher, build_matchers
-from edge_oneshot.recognition.recognition import Recognition
-from edge_oneshot.types import Decision, DecisionKind, Embedding, Frame, Identity, Observation, Sample, UInt8Array
+from edge_oneshot.recognition.recognition import Recognition, recognition_of, refusal_of
+from edge_oneshot.types import Embedding, Frame, Identity, Observation, Refusal, Sample, UInt8Array
 
 if TYPE_CHECKING:
     from edge_oneshot.config import Config
@@ -51,13 +53,16 @@ class Recognizer:
         gallery: Gallery,
         find_encoder: Callable[[str], TwinEncoder | None] = lambda encoder_id: None,
         site: Site | None = None,
+        access: Access | None = None,
     ) -> None:
         """find_encoder: loads the encoder of old templates by its encoder_id; None: it is not known. site: what it adapts to.
 
+        access: applies the access rules of people; None: as on a device without a name.
         Raises StorageError if the gallery cannot be read. Most callers use `open`.
         """
         self.pipeline = pipeline
         self._rule, self._find_encoder = rule, find_encoder
+        self.access = access or Access(AccessConfig(), "")
         self.matchers: tuple[Matcher, ...] = ()  # the current encoder's first
         encoder = pipeline.encoder
         self.people = People(gallery, encoder.card, encoder.encoder_id, self._follow, self._load)
@@ -83,7 +88,8 @@ class Recognizer:
         older = compose.build_older(config, pipeline)
         opened = compose.open_gallery(config, gallery)
         try:
-            return cls(pipeline, rule, opened, older, compose.open_site(config, pipeline.encoder))
+            site, access = compose.open_site(config, pipeline.encoder), Access(config.access, config.device_slug)
+            return cls(pipeline, rule, opened, older, site, access)
         except BaseException:
             opened.close()
             raise
@@ -193,18 +199,19 @@ class Recognizer:
     def identify(self, picture: Picture) -> list[Recognition]:
         """Compare every face of a picture with every enrolled person (1:N, open-set), largest face first.
 
-        An unknown person has identity None; a face that a quality gate refuses has `decision.kind` NOT_COMPARED.
+        An unknown person has identity None, and so has one who is `denied` by the access rules. A face that a quality gate refuses
+        has `decision.kind` NOT_COMPARED.
         Raises CameraError for a picture that cannot be read.
         """
         self.people.refresh()
         observations = (self._observe(sample) for sample in self.pipeline.picture_samples(to_frame(picture)))
-        return [self._recognition(o.sample, o.decision) for o in observations]
+        return [recognition_of(self.people, self.access, o.sample, o.decision) for o in observations]
 
     def identify_one(self, picture: Picture) -> Recognition:
         """The same for a picture of one person. Raises AcquisitionError unless it shows exactly one usable face."""
         self.people.refresh()
         observation = self._observe(probe_from_frame(self.pipeline, to_frame(picture)))
-        return self._recognition(observation.sample, observation.decision)
+        return recognition_of(self.people, self.access, observation.sample, observation.decision)
 
     def verify(self, name: str, picture: Picture) -> Recognition:
         """Compare a picture with one enrolled person (1:1). name: name or identity.
@@ -227,20 +234,11 @@ class Recognizer:
         references = self.people.references_of(own, own[0].encoder_id)
         probe = self.pipeline.encode(sample, matcher.encoder)
         decision = decide(probe, references, matcher.rule([len(own)]), matcher.encoder.card)
-        return Recognition(
-            identity=identity.identity_id,
-            name=identity.name,
-            decision=decision,
-            sample=sample,
-            no_rate=identity.identity_id in self.people.no_rate,
-        )
+        return recognition_of(self.people, self.access, sample, decision, identity)
 
-    def _recognition(self, sample: Sample, decision: Decision) -> Recognition:
-        candidate = decision.candidate if decision.kind is DecisionKind.MATCH else None
-        found = None if candidate is None else candidate.identity_id
-        name = None if found is None else self.people.names.get(found, found)
-        no_rate = found in self.people.no_rate
-        return Recognition(identity=found, name=name, decision=decision, sample=sample, no_rate=no_rate)
+    def refusal(self, identity_id: str) -> Refusal | None:
+        """Why this person is not allowed here now by the access rules; None: the person is allowed."""
+        return refusal_of(self.people, self.access, identity_id)
 
     # ---- enrollment
 

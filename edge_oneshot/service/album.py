@@ -33,7 +33,7 @@ WIDTH_PX, QUALITY = 480, 85
 MOST_OPEN = 16  # tracks whose crop is in memory
 MOST_WAITING = 32  # jobs
 EXPIRE_EVERY_S = 600.0
-RESULTS = ("match", "unknown", "rejected")
+RESULTS = ("match", "denied", "unknown", "rejected")
 
 
 @dataclass(slots=True, kw_only=True)

@@ -7,7 +7,7 @@ from typing import Any
 
 from edge_oneshot.config import Config
 from edge_oneshot.control import responses as rs
-from edge_oneshot.control.parts import LookAlike, Nearest, StatedRate, TemplateDetails
+from edge_oneshot.control.parts import DeniedPerson, LookAlike, Nearest, StatedRate, TemplateDetails
 from edge_oneshot.gallery.people import People
 from edge_oneshot.gallery.store import Enrolled as Person
 from edge_oneshot.matching.forecast import nearest
@@ -16,7 +16,7 @@ from edge_oneshot.recognition.matcher import look_alike
 from edge_oneshot.recognition.recognition import Recognition
 from edge_oneshot.recognition.recognizer import Recognizer
 from edge_oneshot.service.forecast import forecast
-from edge_oneshot.types import Rate
+from edge_oneshot.types import Rate, Refusal
 
 
 def enrolled_response(
@@ -67,6 +67,10 @@ def template_details(people: People, person: Person) -> list[TemplateDetails]:
     ]
 
 
+def denied_person(refusal: Refusal) -> DeniedPerson:
+    return DeniedPerson(identity=refusal.identity_id, name=refusal.name, reason=refusal.reason.value)
+
+
 def stated(rate: Rate) -> StatedRate:
     return StatedRate(**asdict(rate))
 
@@ -81,7 +85,8 @@ def comparison(found: Recognition) -> dict[str, Any]:
     return {
         "identity": found.identity,
         "name": found.name,
-        "decision": decision.kind.value,
+        "decision": decision.kind.value if found.denied is None else "denied",
+        "denied": None if found.denied is None else denied_person(found.denied),
         "score": rounded(decision.score),
         "threshold": round(decision.threshold, 4),
         "target_fmr": decision.target_fmr,

@@ -13,15 +13,13 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 
 from edge_oneshot.cameras.exposure import FaceExposure
-from edge_oneshot.cameras.images import to_jpeg
 from edge_oneshot.cameras.latest import LatestFrame
 from edge_oneshot.cameras.latest import State as CameraState
 from edge_oneshot.config import Config
 from edge_oneshot.control.protocol import RequestSource
-from edge_oneshot.control.responses import GalleryCounts, Present, Reloaded, StatusReport
+from edge_oneshot.control.responses import GalleryCounts, Reloaded, StatusReport
 from edge_oneshot.errors import CameraError
-from edge_oneshot.events.build import track_event
-from edge_oneshot.matching.track import ResultKind, Tracker, TrackResult
+from edge_oneshot.matching.track import Tracker
 from edge_oneshot.mqtt.payloads import Health
 from edge_oneshot.recognition.enrollment import END_NS
 from edge_oneshot.recognition.recognizer import Recognizer
@@ -34,8 +32,8 @@ from edge_oneshot.service.reporter import Reporter
 from edge_oneshot.service.requests import Requests
 from edge_oneshot.service.retention import Retention
 from edge_oneshot.service.roll import Roll
-from edge_oneshot.service.second_factor import SecondFactor
 from edge_oneshot.service.sight import Sight, State
+from edge_oneshot.service.statements import Statements
 from edge_oneshot.service.vitals import Vitals
 from edge_oneshot.shown import plain
 from edge_oneshot.types import Event, Frame, Observation
@@ -68,7 +66,8 @@ class Daemon:
         self.config, self.recognizer, self.tracker, self.reporter = config, recognizer, tracker, reporter
         self.records, self.door = records or Records(config), door
         self._plan_reload, self._retention = plan_reload, retention or Retention()
-        self.second_factor = SecondFactor(config.decision.second_factor_s, reporter.event)
+        self.statements = Statements(config, recognizer, tracker, reporter, self.records, self._retention)
+        self.second_factor = self.statements.second_factor
         self._roll = Roll(recognizer, tracker, reporter, self.records, self.second_factor)
         self._roll.erase_removed()
         self.requests = Requests(
@@ -114,14 +113,13 @@ class Daemon:
             self._view(frame, observations)
             self.records.observe(self.tracker.seen_at(frame.captured_ns), frame)
         self.requests.tick(now_ns)
-        events = [event for result in results if (event := self._publish(result)) is not None]
+        events = [e for result in results if (e := self.statements.publish(result, self.config)) is not None]
         # The person who is being enrolled is no stranger.
         for event in site.visited(self.recognizer, [] if enrolling else results, datetime.now(UTC), self.door):
             self._emit(event)
             events.append(event)
         self.records.close_tracks(self.tracker.numbers)
-        self.reporter.presence(*self._present())
-        self.second_factor.in_sight(self.tracker.present[0])
+        self.statements.follow()
         return events
 
     def _observe(self, frame: Frame) -> list[Observation]:
@@ -139,29 +137,7 @@ class Daemon:
             state = self.state.value if self.requests.job is None else "enrolling"
             known = self.tracker.known_of(observations)
             said = "" if self.requests.job is None else self.requests.job.hint
-            self.requests.views.show(frame, known, self.recognizer.people.names, state, said)
-
-    def _present(self) -> tuple[list[str], int]:
-        known, unknown = self.tracker.present
-        return [identity for identity in known if identity not in self.records.ignored], unknown
-
-    def _publish(self, result: TrackResult) -> Event | None:
-        """The event of a result; None for a person who is ignored, whose visit is only recorded."""
-        people, encoder_id, camera = self.recognizer.people, self.recognizer.encoder_id, self.config.camera.name
-        event = track_event(
-            result, people.names, camera, encoder_id, time.monotonic_ns(), datetime.now(UTC), people.no_rate
-        )
-        self.records.add_event(event)
-        if result.kind is ResultKind.MATCH:
-            self._retention.matched(event.body["identity"])
-        if result.identity_id in self.records.ignored:
-            return None
-        self.reporter.event(event)
-        if self.config.mqtt.snapshot and result.kind in (ResultKind.MATCH, ResultKind.UNKNOWN):
-            self.reporter.picture(to_jpeg(result.observation.sample.chip.pixels), event)
-        if result.kind is ResultKind.MATCH:
-            self.second_factor.matched(event)
-        return event
+            self.requests.views.show(frame, known, self.recognizer.refusal, self.recognizer.people.names, state, said)
 
     # ---- changes of gallery, state and configuration
 
@@ -198,6 +174,7 @@ class Daemon:
         new = self._plan_reload(self.config)
         self.recognizer.people.refresh(force=True)
         self.config, self.recognizer.rule = new.config, new.rule
+        self.recognizer.access.reconfigure(new.config.access)
         self.recognizer.pipeline.gates = Gates(probe=new.config.quality, reference=new.config.enrollment)
         if self.door is not None:
             self.door.reconfigure(new.config.decision)
@@ -295,6 +272,5 @@ class Daemon:
 
     def status(self) -> StatusReport:
         """What `edge-oneshot status` shows."""
-        known, unknown = self._present()
-        present = Present(identities=known, unknown=unknown)
+        present = self.statements.present()
         return self.vitals.status(self.health(), self.config, self.recognizer, self.reporter, present)

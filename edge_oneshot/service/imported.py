@@ -28,7 +28,10 @@ def imported(recognizer: Recognizer, request: Import) -> tuple[Imported, list[Id
     for person in persons:
         for template in person.templates:
             people.check(template)
-    people.add_all([(p.identity, p.templates) for p in persons], replace=request.replace, progress=progress)
+    rules = {p.identity.identity_id: p.access for p in persons if p.access}
+    people.add_all(
+        [(p.identity, p.templates) for p in persons], replace=request.replace, access=rules, progress=progress
+    )
     identities = [p.identity.identity_id for p in persons]
     compared = {i for part in people.parts for i in part.identity_ids}
     response = Imported(

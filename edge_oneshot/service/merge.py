@@ -42,6 +42,8 @@ def merged(recognizer: Recognizer, request: Merge) -> tuple[Merged, Identity]:
     kept = people.gallery.captures_of(source.identity_id)  # without them `migrate` could not make the new ones anew
     captures = {c.template_id: kept[t.template_id] for c, t in zip(copies, moved, strict=True) if t.template_id in kept}
     people.add(target, copies, beside=True, captures=captures)
+    if source.identity_id in people.access and target.identity_id not in people.access:
+        people.set_access(target.identity_id, people.access[source.identity_id])  # a merge ends no one's rules
     people.remove(source.identity_id)
     response = Merged(
         identity=target.identity_id,

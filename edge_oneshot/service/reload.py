@@ -19,7 +19,7 @@ from edge_oneshot.matching.threshold import Rule
 
 log = logging.getLogger(__name__)
 
-LIVE_SECTIONS = ("quality", "enrollment", "decision", "visits")
+LIVE_SECTIONS = ("quality", "enrollment", "decision", "access", "visits")
 LIVE_KEYS = ("model.cohort",)  # its file is read again as well, since `edge-oneshot calibrate` rewrites it
 
 
@@ -60,6 +60,7 @@ def plan(running: Config, wanted: Config, rule_of: Callable[[Config], Rule]) -> 
         quality=wanted.quality,
         enrollment=wanted.enrollment,
         decision=wanted.decision,
+        access=wanted.access,
         visits=wanted.visits,
         model=replace(running.model, cohort=wanted.model.cohort),
     )

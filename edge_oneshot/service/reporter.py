@@ -16,7 +16,7 @@ from edge_oneshot.recognition.recognizer import Recognizer
 from edge_oneshot.types import Event
 
 log = logging.getLogger(__name__)
-LOGGED = ("track", "score", "threshold", "faults")  # fields of an event
+LOGGED = ("track", "score", "threshold", "faults", "reason")  # fields of an event
 
 
 class Reporter:
@@ -25,7 +25,7 @@ class Reporter:
     def __init__(self, outbox: EventQueue | None = None, link: MqttLink | None = None, *, named: bool = True) -> None:
         self.outbox, self.link, self._logged = outbox, link, (("identity",) if named else ()) + LOGGED
         self.events = 0
-        self._present: tuple[tuple[str, ...], int] | None = None
+        self._present: tuple[tuple[str, ...], int, tuple[str, ...]] | None = None
 
     def event(self, event: Event) -> None:
         """Commit an event before anything is published; the link takes it from the outbox."""
@@ -61,13 +61,13 @@ class Reporter:
         """Publish a state for each enrolled person. names: identity_id -> name."""
         self._post(People(names=dict(names)))
 
-    def presence(self, identity_ids: Iterable[str], unknown: int) -> None:
-        """Publish who is in sight, if it has changed. unknown: number of unknown people."""
-        present = tuple(sorted(identity_ids)), unknown
+    def presence(self, identity_ids: Iterable[str], unknown: int, denied: Iterable[str] = ()) -> None:
+        """Publish who is in sight, if it has changed. unknown: number of unknown people. denied: those who are not allowed."""
+        present = tuple(sorted(identity_ids)), unknown, tuple(sorted(denied))
         if present == self._present:
             return
         self._present, now = present, datetime.now(UTC)
-        self._post(Presence(identities=present[0], unknown=unknown, since=now, ts=now))
+        self._post(Presence(identities=present[0], unknown=unknown, denied=present[2], since=now, ts=now))
 
     def health(self, health: Health) -> None:
         self._post(health)

@@ -26,6 +26,7 @@ from edge_oneshot.gallery.store import Enrolled as Person
 from edge_oneshot.recognition.enrollment import Enrollment
 from edge_oneshot.recognition.recognizer import Recognizer
 from edge_oneshot.service import site
+from edge_oneshot.service.access import set_access, shown
 from edge_oneshot.service.answers import comparison, enrolled_response, template_details
 from edge_oneshot.service.check import checked
 from edge_oneshot.service.door import Door
@@ -86,6 +87,7 @@ class Requests:
             rq.ResetAdaptation: self._reset_adaptation,
             rq.Export: lambda _: rs.Exported(document=to_document(recognizer.people.gallery)),
             rq.Import: self._import,
+            rq.SetAccess: lambda request: set_access(recognizer, request),
             rq.Confirm: self._confirm,
             rq.Status: self._status,
             rq.Pause: lambda request: self._pause(request.paused),
@@ -199,6 +201,7 @@ class Requests:
             "old_template": person.identity.identity_id in self._recognizer.people.old,
             "no_rate": person.identity.identity_id in self._recognizer.people.no_rate,
             "ignored": self._records is not None and person.identity.identity_id in self._records.ignored,
+            **shown(self._recognizer, person.identity.identity_id),
         }
 
     def _show(self, request: rq.Show) -> rs.PersonDetails:

@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from edge_oneshot.control.responses import Confirmed
 from edge_oneshot.errors import ControlError
 from edge_oneshot.events.build import confirmed_event
-from edge_oneshot.types import Event, Identity
+from edge_oneshot.types import Event, Identity, Refusal
 
 log = logging.getLogger(__name__)
 
@@ -40,9 +40,14 @@ class SecondFactor:
     """
 
     def __init__(
-        self, within_s: float, publish: Callable[[Event], object], clock: Callable[[], int] = time.monotonic_ns
+        self,
+        within_s: float,
+        publish: Callable[[Event], object],
+        clock: Callable[[], int] = time.monotonic_ns,
+        refusal: Callable[[str], Refusal | None] = lambda identity_id: None,
     ) -> None:
-        """within_s: 0 switches it off. publish: takes the event. clock: ns."""
+        """within_s: 0 switches it off. publish: takes the event. clock: ns. refusal: why a person is not allowed now, or None."""
+        self._refusal = refusal
         self.within_s = within_s
         self._publish, self._clock = publish, clock
         self._matches: dict[str, _Match] = {}  # by identity_id, as the next
@@ -59,13 +64,25 @@ class SecondFactor:
             self._confirmed(event, waiting.by, now_ns)
 
     def confirm(self, identity: Identity, by: str) -> Confirmed:
-        """Take a confirmation. It waits if the person was not matched yet. Raises ControlError if it is switched off."""
+        """Take a confirmation. It waits if the person was not matched yet, but not for a person who is not allowed.
+
+        Raises ControlError if it is switched off.
+        """
         if not self.within_s:
             raise ControlError(
                 "no second factor is configured: decision.second_factor_s is 0",
                 "set it to the longest time in seconds between a match and its confirmation",
             )
         now_ns = self._clock()
+        if (refusal := self._refusal(identity.identity_id)) is not None:  # a rule may have ended since the match
+            self.forget(identity.identity_id)
+            return Confirmed(
+                identity=identity.identity_id,
+                name=identity.name,
+                confirmed=False,
+                within_s=float(self.within_s),
+                denied=refusal.reason.value,
+            )
         match = self._matches.get(identity.identity_id)
         found = match is not None and self._valid(match.seen_ns, now_ns)
         if match is not None and found:
@@ -88,7 +105,7 @@ class SecondFactor:
         self._confirmations = {i: c for i, c in self._confirmations.items() if self._valid(c.at_ns, now_ns)}
 
     def forget(self, identity_id: str) -> None:
-        """Drop what is known of a person who was removed."""
+        """Drop what is known of a person who was removed, or is not allowed."""
         self._matches.pop(identity_id, None)
         self._confirmations.pop(identity_id, None)
 

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from edge_oneshot.cameras.images import to_jpeg
 from edge_oneshot.control.parts import ViewedFace
 from edge_oneshot.control.protocol import PendingRequest
 from edge_oneshot.control.responses import Viewed
 from edge_oneshot.errors import ControlError
-from edge_oneshot.types import DecisionKind, Frame, Observation
+from edge_oneshot.service.answers import denied_person
+from edge_oneshot.types import DecisionKind, Frame, Observation, Refusal
 from edge_oneshot.vision.hints import hint
 
 WIDTH_PX = 800
@@ -36,19 +37,21 @@ class Views:
         self,
         frame: Frame | None,
         observations: Sequence[Observation],
+        refusal: Callable[[str], Refusal | None],
         names: Mapping[str, str],
         state: str,
         said: str = "",
     ) -> None:
         """Answer the requests that wait. frame: None, if there is no new one. names: identity -> name.
 
+        refusal: why a person is not allowed, by identity.
         said: the hint of the enrollment that uses the camera.
         """
         waiting = [] if frame is None else [pending for pending, _, _ in self._waiting if not pending.abandoned]
         if frame is None or not waiting:
             return
         self._waiting.clear()
-        faces = [_face(o, names) for o in observations if o.sample.face is not None]
+        faces = [_face(o, refusal, names) for o in observations if o.sample.face is not None]
         jpeg = to_jpeg(frame.pixels, QUALITY, WIDTH_PX)
         viewed = Viewed(size=list(frame.size), state=state, faces=faces, jpeg=jpeg, hint=said)
         for pending in waiting:
@@ -69,16 +72,20 @@ class Views:
         self._waiting.clear()
 
 
-def _face(observation: Observation, names: Mapping[str, str]) -> ViewedFace:
-    """Only a match is named."""
+def _face(observation: Observation, refusal: Callable[[str], Refusal | None], names: Mapping[str, str]) -> ViewedFace:
+    """Only a match is named, or in `denied` a person who is not allowed."""
     sample, decision = observation.sample, observation.decision
     assert sample.face is not None
     box, candidate = sample.face.box, decision.candidate
     matched = candidate.identity_id if decision.kind is DecisionKind.MATCH and candidate is not None else None
+    denied = None if matched is None else refusal(matched)
+    if denied is not None:
+        matched = None
     return ViewedFace(
         box=[round(v, 1) for v in (box.x0, box.y0, box.x1, box.y1)],
         inter_eye_px=round(sample.quality.inter_eye_px, 1),
-        decision=decision.kind.value,
+        decision=decision.kind.value if denied is None else "denied",
+        denied=None if denied is None else denied_person(denied),
         identity=matched,
         name=None if matched is None else names.get(matched, matched),
         score=None if decision.score is None else round(decision.score, 4),

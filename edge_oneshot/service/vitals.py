@@ -125,7 +125,7 @@ class Vitals:
             "device": config.device_slug,
             "frames": self.frames,
             "events": reporter.events,
-            "present": {"identities": present.identities, "unknown": present.unknown},
+            "present": asdict(present),
             "broker": None if reporter.link is None else str(reporter.link.status().state),
             "threshold": round(threshold.value, 4),
             "accepted": config.decision.stated,

@@ -1,4 +1,4 @@
-"""Authenticated encryption of what a file holds about people, and the key of it.
+"""Authenticated encryption of what a file or message holds about people, the keys of it, and signatures.
 
 AES-256-GCM (NIST SP 800-38D) with a random nonce of 96 bits. Each use has a key of its own, derived with HKDF-SHA256
 (RFC 5869). Needs the `cryptography` package.
@@ -11,7 +11,7 @@ import hashlib
 import hmac
 import os
 import secrets
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -137,6 +137,43 @@ def x25519(private: bytes, other: bytes | None) -> tuple[bytes, bytes]:
     key = X25519PrivateKey.from_private_bytes(private)
     shared = b"" if other is None else key.exchange(X25519PublicKey.from_public_bytes(other))
     return key.public_key().public_bytes_raw(), shared
+
+
+class Signer:
+    """Signs with one Ed25519 key (RFC 8032). The repr does not show it."""
+
+    def __init__(self, private: bytes) -> None:
+        """private: 32 random bytes. Raises ConfigError if the `cryptography` package is absent."""
+        _aesgcm()
+        from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+        self._key = Ed25519PrivateKey.from_private_bytes(private)
+        self.public = self._key.public_key().public_bytes_raw()
+
+    def __repr__(self) -> str:
+        return f"Signer({self.public.hex()[:16]})"
+
+    def sign(self, data: bytes) -> bytes:
+        """A signature of 64 bytes."""
+        return self._key.sign(data)
+
+
+def signed_by(public: bytes, signature: bytes, data: bytes) -> bool:
+    """Whether the owner of the Ed25519 public key has signed `data`. False for a key or signature that is none."""
+    from cryptography.exceptions import InvalidSignature
+
+    try:
+        _ed25519_public(public).verify(signature, data)
+    except (InvalidSignature, ValueError):
+        return False
+    return True
+
+
+@lru_cache(maxsize=64)
+def _ed25519_public(public: bytes) -> Any:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+    return Ed25519PublicKey.from_public_bytes(public)
 
 
 def _derive(key: bytes, use: bytes) -> bytes:

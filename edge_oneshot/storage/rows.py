@@ -229,17 +229,17 @@ class Rows(ABC):
         stored = int(self.rows("SELECT count(*) FROM set_aside")[0][0]) if self._has_set_aside() else 0
         return stored + len(self._skipped)
 
-    def contents_set_aside(self) -> list[str]:
-        """The rows that are set aside, as SQL literals."""
-        found = self.rows("SELECT content FROM set_aside") if self._has_set_aside() else []
-        return [c if isinstance(c, str) else c.decode(errors="replace") for (c,) in found]
+    def contents_set_aside(self, source: str | None = None) -> list[str]:
+        """The rows that are set aside, as SQL literals. source: those of one table."""
+        found = self.rows("SELECT source, content FROM set_aside") if self._has_set_aside() else []
+        return [_text_of(content) for table, content in found if source in (None, table)]
 
-    def delete_set_aside(self, keep: Callable[[str], bool] = lambda content: False) -> None:
-        """Delete the rows that are set aside. keep: whether one of this content, as it was stored, stays."""
+    def delete_set_aside(self, keep: Callable[[str, str], bool] = lambda source, content: False) -> None:
+        """Delete the rows that are set aside. keep: whether one of this table and content, as it was stored, stays."""
         if not self._has_set_aside():
             return
-        for number, content in self.rows("SELECT id, content FROM set_aside"):
-            if not keep(content if isinstance(content, str) else content.decode(errors="replace")):
+        for number, source, content in self.rows("SELECT id, source, content FROM set_aside"):
+            if not keep(_text_of(source), _text_of(content)):
                 self.execute("DELETE FROM set_aside WHERE id = ?", (number,))
 
     def _make_set_aside(self) -> None:
@@ -290,6 +290,10 @@ def _now() -> str:
 
 def sql_name(name: str) -> str:
     return name if name == "rowid" else '"' + name.replace('"', '""') + '"'
+
+
+def _text_of(stored: str | bytes) -> str:
+    return stored if isinstance(stored, str) else stored.decode(errors="replace")
 
 
 def _text(value: str) -> str:

@@ -3,6 +3,7 @@
     image.py      Frame, Box, Face, Chip: from a picture to the encoder's input
     quality.py    Quality, Fault, PadResult: why a capture may not be used
     decision.py   Embedding, Template, Candidate, Rate, Decision, Sample, Observation: from an embedding to a decision
+    access.py     AccessRules, denial: when and where a person is allowed
     door.py       DoorReport: what a door states about itself
     event.py      Event: what is published
 
@@ -12,6 +13,7 @@ breaks its contract raises ValueError, with what was expected and what was given
 
 from __future__ import annotations
 
+from edge_oneshot.types.access import AccessRules, Denied, Refusal
 from edge_oneshot.types.checks import BoolArray, Float32Array, Float64Array, UInt8Array
 from edge_oneshot.types.decision import (
     Candidate,
@@ -33,6 +35,7 @@ from edge_oneshot.types.quality import Fault, PadDecision, PadResult, Quality
 
 __all__ = [
     "EVENT_TYPES",
+    "AccessRules",
     "BoolArray",
     "Box",
     "Candidate",
@@ -40,6 +43,7 @@ __all__ = [
     "Comparison",
     "Decision",
     "DecisionKind",
+    "Denied",
     "DoorReport",
     "Embedding",
     "Event",
@@ -54,6 +58,7 @@ __all__ = [
     "PadResult",
     "Quality",
     "Rate",
+    "Refusal",
     "Sample",
     "Template",
     "UInt8Array",

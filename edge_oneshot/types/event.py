@@ -8,7 +8,10 @@ from typing import Any
 
 from edge_oneshot.types.checks import aware, require
 
-EVENT_TYPES = ("match", "confirmed", "unknown", "rejected", "gone", "enrolled", "forgotten", "threshold_changed")
+EVENT_TYPES = (
+    *("match", "confirmed", "denied", "unknown", "rejected", "gone"),
+    *("enrolled", "forgotten", "threshold_changed"),
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -22,6 +22,7 @@ from edge_oneshot.service.ip_rules import drop_in
 DEPLOY = Path(__file__).parents[2] / "deploy"
 UNITS = ("edge-oneshot.service", "edge-oneshot@.service")
 PAGE = "edge-oneshot-web.service"
+FLEET = "edge-oneshot-fleet.service"
 
 
 def lines(unit: str) -> list[str]:
@@ -56,7 +57,7 @@ def test_it_is_restarted_without_limit_except_after_a_faulty_configuration(unit:
     assert "StartLimitIntervalSec=0" in lines(unit)
 
 
-@pytest.mark.parametrize("unit", [*UNITS, PAGE])
+@pytest.mark.parametrize("unit", [*UNITS, PAGE, FLEET])
 def test_it_uses_no_setting_that_systemd_252_lacks(unit: str) -> None:
     """Bookworm has systemd 252; these settings came with 253 and 254."""
     text = "\n".join(lines(unit))
@@ -91,12 +92,12 @@ def test_the_hardening_allows_reading_the_state_of_the_clock(unit: str) -> None:
     assert any(line.startswith("SystemCallFilter=") and "adjtimex" in line for line in lines(unit))
 
 
-@pytest.mark.parametrize("unit", [*UNITS, PAGE])
+@pytest.mark.parametrize("unit", [*UNITS, PAGE, FLEET])
 def test_systemd_finds_no_fault(unit: str, tmp_path: Path) -> None:
     analyze = shutil.which("systemd-analyze")
     if analyze is None:
         pytest.skip("systemd-analyze is missing: apt-get install systemd")
-    for name in (*UNITS, PAGE):
+    for name in (*UNITS, PAGE, FLEET):
         text = re.sub(r"^(Exec\w+=)edge-oneshot ", r"\1/bin/true ", (DEPLOY / name).read_text(), flags=re.MULTILINE)
         (tmp_path / name).write_text(text)
     # A template is checked as one of its instances.
@@ -134,11 +135,12 @@ def test_its_exposure_is_low(unit: str, config: Config, most: int, tmp_path: Pat
     assert answer.returncode == 0, answer.stdout[-300:] + answer.stderr[-300:]
 
 
-def test_the_exposure_of_the_page_is_low() -> None:
+@pytest.mark.parametrize("unit", [PAGE, FLEET])
+def test_the_exposure_of_page_and_fleet_is_low(unit: str) -> None:
     analyze = shutil.which("systemd-analyze")
     if analyze is None:
         pytest.skip("systemd-analyze is missing: apt-get install systemd")
-    command = [analyze, "security", "--offline=yes", "--threshold=20", str(DEPLOY / PAGE)]
+    command = [analyze, "security", "--offline=yes", "--threshold=20", str(DEPLOY / unit)]
     answer = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert answer.returncode == 0, answer.stdout[-300:] + answer.stderr[-300:]
 
@@ -300,7 +302,7 @@ def test_both_purges_delete_every_secret_and_all_data() -> None:
         assert {
             *("/etc/edge-oneshot", "/var/lib/edge-oneshot", "/var/lib/edge-oneshot-web"),
             *("/etc/credstore/edge-oneshot.*", "/etc/credstore.encrypted/edge-oneshot.*"),
-            *(f"/etc/systemd/system/edge-oneshot{unit}.service.d" for unit in ("", "@*", "-web")),
+            *(f"/etc/systemd/system/edge-oneshot{unit}.service.d" for unit in ("", "@*", "-web", "-fleet")),
         } <= set(deleted)
 
 
@@ -313,3 +315,12 @@ def test_a_purge_names_the_secrets_elsewhere_that_it_keeps(tmp_path: Path) -> No
     script = f'. "{DEPLOY}/reasons.sh"; outside_secrets "{path}"'
     answer = subprocess.run(["sh", "-c", script], capture_output=True, text=True, check=True)
     assert answer.stdout.split() == ["/root/door.key", "/root/gallery.key", "/srv/sign"]
+
+
+def test_the_fleet_owns_the_gallery_like_the_daemon_and_reads_the_same_clock() -> None:
+    fleet, daemon = settings(FLEET), settings(UNITS[0])
+    for name in ("User", "Group", "StateDirectory", "StateDirectoryMode", "ReadWritePaths", "LoadCredentialEncrypted"):
+        assert fleet[name] == daemon[name], name
+    assert "ProtectClock" not in fleet, "it forbids adjtimex, and then every record is marked unsynced"
+    assert int(fleet["RestartPreventExitStatus"]) == ConfigError.exit_code
+    assert fleet["PrivateDevices"] == "yes", "it needs no camera"

@@ -35,6 +35,7 @@ BODIES: dict[str, dict[str, Any]] = {
         "match_event_id": "0190a5f0-0000-7000-8000-000000000000",
         "confirmed_by": "phone",
     },
+    "denied": {"identity": "alice", "name": "Alice", "reason": "expired", **SCORES, **TRACK},
     "unknown": {**SCORES, "score": 0.3, "margin": -0.22, **TRACK},
     "rejected": {"faults": ["too_small"], "seconds": 1.5, **TRACK},
     "gone": {"identity": "alice", "name": "Alice", "seconds": 3.2, **TRACK},

@@ -1,6 +1,7 @@
 """Files of earlier releases, made of synthetic templates, still open and keep what they hold.
 
-The lowest versions are of commit 09863d9, gallery-4, outbox-5, explain-3 and door-3 of commit 8834f73.
+The lowest versions are of commit 09863d9, gallery-4, outbox-5, explain-3 and door-3 of commit 8834f73, gallery-5 of commit
+a16e483; the sealed one has the key bytes(range(32)).
 """
 
 from __future__ import annotations
@@ -26,9 +27,12 @@ from edge_oneshot.gallery.door import DoorRecord
 from edge_oneshot.gallery.schema import SCHEMA as GALLERY
 from edge_oneshot.gallery.site import SCHEMA as SITE
 from edge_oneshot.gallery.store import Gallery
+from edge_oneshot.storage.cipher import write_key
 from edge_oneshot.storage.database import Count, Database, Schema
+from edge_oneshot.storage.keys import NO_KEYS, Keys
 from edge_oneshot.storage.rows import DIGEST, row_digest
 from edge_oneshot.storage.schema import run_step, tables_of
+from edge_oneshot.types import AccessRules
 
 FILES = Path(__file__).parent / "files"
 
@@ -45,6 +49,7 @@ def old(tmp_path: Path) -> Path:
         *(("gallery-1.sqlite", GALLERY), ("outbox-3.sqlite", OUTBOX), ("explain-0.sqlite", JOURNAL)),
         *(
             ("gallery-4.sqlite", GALLERY),
+            ("gallery-5.sqlite", GALLERY),
             ("outbox-5.sqlite", OUTBOX),
             ("explain-3.sqlite", JOURNAL),
             ("door-3.sqlite", DOOR),
@@ -133,6 +138,25 @@ def test_the_gallery_before_captures_and_seals_keeps_every_person_and_template(o
         assert to_document(gallery) == expected and not gallery.with_captures()
         gallery.remove("zoe")
         assert [i.name for i in gallery.identities()] == ["Li"] and not gallery.set_aside
+
+
+@pytest.mark.parametrize("name", ["gallery-5.sqlite", "gallery-5-sealed.sqlite"])
+def test_the_gallery_before_access_rules_limits_no_one_and_can_be_limited(old: Path, tmp_path: Path, name: str) -> None:
+    expected, keys = json.loads((old / "gallery-5.json").read_text(encoding="utf-8")), NO_KEYS
+    if "sealed" in name:
+        pytest.importorskip("cryptography")
+        keys = Keys(tmp_path / "gallery.key")
+        write_key(tmp_path / "gallery.key", bytes(range(32)))
+    rules = AccessRules(doors=("gate",))
+    for _ in range(2):
+        with Gallery(old / name, keys) as gallery:
+            assert to_document(gallery) == expected and gallery.access() == {} and not gallery.in_fleet
+            assert len(gallery.with_captures()) == gallery.sealed and not gallery.set_aside
+    with Gallery(old / name, keys) as gallery:
+        gallery.set_access("zoe", rules)
+        gallery.remove("li")
+    with Gallery(old / name, keys) as gallery:
+        assert gallery.access() == {"zoe": rules} and gallery.removals() == [] and not gallery.set_aside
 
 
 def test_outbox_journal_and_door_record_before_the_seal_keep_what_they_hold(old: Path) -> None:

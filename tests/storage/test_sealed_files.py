@@ -41,10 +41,11 @@ from edge_oneshot.storage.cipher import new_key, write_key
 from edge_oneshot.storage.copy import Copy
 from edge_oneshot.storage.keys import Keys
 from edge_oneshot.storage.sealed import is_sealed
-from edge_oneshot.types import Event, Template
+from edge_oneshot.types import AccessRules, Event, Template
 
 CANARY, NAME, TOPIC = "canary-id-7f3a", "Zoë Canary", "edge-oneshot/front/state/canary-id-7f3a"
 RECORD = ANY_RECORD | {"best": {"identity": CANARY, "score": 0.5}}
+RULES = AccessRules(doors=("canary-door",))
 TEMPLATE = template(CANARY, random_unit(11), "sha256:aa")
 
 
@@ -65,6 +66,10 @@ def fill(device: Config) -> None:
     with Gallery(device.gallery_path, keys(device)) as gallery:
         gallery.add(person(CANARY, NAME), [TEMPLATE])
         gallery.add_all([(person(f"p{i}"), [template(f"p{i}", random_unit(i), "sha256:aa")]) for i in range(5)])
+        gallery.set_access(CANARY, RULES)
+        gallery.join_fleet()
+        gallery.add(person("canary-gone"), [template("canary-gone", random_unit(9), "sha256:aa")])
+        gallery.remove("canary-gone")
     box = Outbox(device.outbox_path, keys=keys(device))
     body = {"identity": CANARY, "name": NAME}
     now = datetime.now(UTC)
@@ -89,6 +94,8 @@ def read(device: Config) -> dict[str, object]:
                 p.identity.identity_id: (p.identity.name, [vector(t) for t in p.templates]) for p in gallery.people()
             },
             "aside": gallery.set_aside,
+            "access": gallery.access(),
+            "removals": gallery.removals(),
         }
     box = Outbox(device.outbox_path, keys=keys(device))
     found["events"] = [s.event.body for s in box.events.pending(0, 9)]
@@ -137,6 +144,7 @@ def test_a_sealed_device_holds_no_template_name_or_identity(device: Config, orde
     assert leaks(device.state_dir) == []
     assert sealed["people"][CANARY] == (NAME, [vector(TEMPLATE)])  # type: ignore[index]
     assert sealed["aside"] == (0, 0) and sealed["tracks"] == 1
+    assert sealed["access"] == {CANARY: RULES} and sealed["removals"] == ["canary-gone"]
     assert sealed["events"] == [{"identity": CANARY, "name": NAME}]
     assert sealed["seen"] == {CANARY: 2, "p1": 3}
     assert sealed["topics"] == ([TOPIC], [f"{TOPIC}/old"], CANARY)

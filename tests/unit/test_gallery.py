@@ -69,7 +69,7 @@ def test_what_is_stored_comes_back(gallery: Gallery) -> None:
 
 
 def test_the_file_is_durable_and_strict(gallery: Gallery) -> None:
-    expected = {"journal_mode": "wal", "synchronous": 2, "secure_delete": 1, "user_version": 5}
+    expected = {"journal_mode": "wal", "synchronous": 2, "secure_delete": 1, "user_version": 6}
     assert {p: gallery._db.rows(f"PRAGMA {p}")[0][0] for p in expected} == expected
     with pytest.raises(StorageError, match="cannot store TEXT value in BLOB"):
         gallery._db.execute("INSERT INTO templates VALUES ('t', 'zoe', 'e', 'text', '{}', 'now', 0, NULL)")

@@ -21,6 +21,7 @@ LAYERS = (
     {"vision", "matching"},
     {"gallery", "events"},
     {"recognition", "mqtt"},
+    {"fleet"},
     {"service"},
     {"evaluation", "doctor", "bridge"},
     {"web"},
@@ -36,7 +37,7 @@ BESIDE: dict[str, set[str]] = {"types": {"errors"}, "config": {"errors"}, "stora
 OUTSIDE = {"converters", "training", "benchmarks", "tests", "scripts"}
 # What touches the world, and the rooms that may load it.
 HEAVY = {
-    "paho": {"mqtt"},
+    "paho": {"mqtt", "fleet"},
     "av": {"cameras"},
     "picamera2": {"cameras", "cli"},
     "libcamera": {"cameras"},
@@ -119,8 +120,8 @@ PARTS = {
     "Outbox",
     "MqttLink",
 } | {"HomeAssistant", "MqttRequests", "ControlServer", "Journal", "Tracker"}
-# `model check` runs one bundle by itself.
-COMPOSE = {"recognition/compose.py", "service/compose.py", "recognition/check_child.py"}
+# `model check` runs one bundle by itself; the agent of a fleet is a process of its own, with a gallery and no recognizer.
+COMPOSE = {"recognition/compose.py", "service/compose.py", "recognition/check_child.py", "fleet/run.py"}
 
 
 def made_in(path: Path) -> set[str]:

@@ -13,6 +13,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
 
+from edge_oneshot.control.parts import ViewedFace
 from edge_oneshot.control.responses import Viewed
 from edge_oneshot.errors import EdgeOneshotError
 from edge_oneshot.web.call import Call, _sign_in
@@ -75,8 +76,8 @@ def _event(camera: Camera, words: Words) -> dict[str, Any]:
     faces = [
         {
             "box": face.box,
-            "kind": "match" if face.decision == "match" else "poor" if face.faults else "unknown",
-            "label": face.name or words("live.poor" if face.faults else "live.unknown"),
+            "kind": face.decision if face.decision in ("match", "denied") else "poor" if face.faults else "unknown",
+            "label": _label(face, words),
             "eyes": words("live.eyes", n=round(face.inter_eye_px)),
         }
         for face in viewed.faces
@@ -84,6 +85,12 @@ def _event(camera: Camera, words: Words) -> dict[str, Any]:
     state = words("state." + viewed.state) if "state." + viewed.state in words.keys else viewed.state
     jpeg = base64.b64encode(viewed.jpeg).decode("ascii")
     return {"jpeg": jpeg, "size": viewed.size, "faces": faces, "hint": hint(viewed, words), "state": state}
+
+
+def _label(face: ViewedFace, words: Words) -> str:
+    if face.denied is not None:
+        return words("live.denied", name=face.denied.name)
+    return face.name or words("live.poor" if face.faults else "live.unknown")
 
 
 def hint(viewed: Viewed, words: Words) -> str:
@@ -99,6 +106,8 @@ def hint(viewed: Viewed, words: Words) -> str:
         return words("live.hint_refused", hint=first.hint or first.faults[0])
     if first.to_enroll:
         return words("live.hint_enroll", hint=first.hint or first.to_enroll[0])
+    if first.denied is not None:
+        return words("live.hint_denied", name=first.denied.name, reason=words("denied." + first.denied.reason))
     if first.name is not None:
         return words("live.hint_match", name=first.name)
     return words("live.hint_good")

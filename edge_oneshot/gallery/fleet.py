@@ -1,0 +1,53 @@
+"""Who was removed from a gallery that belongs to a fleet, so that the other devices remove them, too.
+
+Only a removal that was asked for is noted: a gallery that was lost or emptied removes no one elsewhere. The row with an empty
+id says that the gallery belongs to a fleet.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from edge_oneshot.storage.database import Database, Row, text
+
+TABLE = "removals"
+
+
+def belongs(db: Database) -> bool:
+    return bool(db.rows(f"SELECT 1 FROM {TABLE} WHERE identity_id = ''"))
+
+
+def begin(db: Database) -> None:
+    """From here on removals are noted. Part of a transaction."""
+    if not belongs(db):
+        db.execute(f"INSERT INTO {TABLE} (identity_id) VALUES ('')")
+
+
+def end(db: Database) -> None:
+    """Delete what was noted, and note nothing more. Part of a transaction."""
+    db.execute(f"DELETE FROM {TABLE}")
+
+
+def note(db: Database, identity_id: str) -> None:
+    """A person was removed. Part of a transaction. Nothing is noted outside of a fleet."""
+    if belongs(db):
+        db.execute(f"INSERT OR REPLACE INTO {TABLE} (identity_id) VALUES (?)", (_hidden(db, identity_id),))
+
+
+def read(db: Database) -> list[str]:
+    """The ids of the people who were removed."""
+
+    def parse(row: Row) -> str:
+        stored = text(row[0])
+        return db.reveal(stored, TABLE, "identity_id") if stored else ""
+
+    return [i for i in db.read(TABLE, parse, "ORDER BY rowid") if i]
+
+
+def clear(db: Database, identity_ids: Iterable[str]) -> None:
+    """These removals were passed on. Part of a transaction."""
+    db.execute_many(f"DELETE FROM {TABLE} WHERE identity_id = ?", [(_hidden(db, i),) for i in identity_ids if i])
+
+
+def _hidden(db: Database, identity_id: str) -> str:
+    return db.hide_alike(identity_id, TABLE, "identity_id")
