@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
+from edge_oneshot.errors import UnusableFile
 from edge_oneshot.fleet.records import Record
 from edge_oneshot.storage.database import IN_MEMORY, Database, Schema, Value
 from edge_oneshot.storage.keys import NO_KEYS, Keys
@@ -110,7 +111,7 @@ class Topic(NamedTuple):
 
 
 class Store:
-    """One file, of one thread. path: IN_MEMORY for a simulation. Every method raises StorageError if the disk fails."""
+    """One file, of one thread. path: IN_MEMORY for a simulation. Every method raises StorageError if the disk fails or a row was changed."""
 
     def __init__(self, path: Path = IN_MEMORY, keys: Keys = NO_KEYS) -> None:
         self.db = Database(path, SCHEMA, keys=keys)
@@ -124,7 +125,7 @@ class Store:
         return [Row(*row) for row in self.db.rows(f"SELECT {_ROW} FROM records WHERE {where}", values)]
 
     def raw(self, row: Row) -> bytes:
-        """The signature and body. Raises ValueError if another program has changed the file."""
+        """The signature and body."""
         found = self.db.rows("SELECT raw FROM records WHERE topic = ? AND author = ?", (row.topic, row.author))
         return self._reveal(found[0][0], "records", row.topic, row.author)
 
@@ -249,4 +250,9 @@ class Store:
         return data if self.db.cipher is None else self.db.cipher.encrypt(data, *about)
 
     def _reveal(self, stored: bytes, *about: str) -> bytes:
-        return stored if self.db.cipher is None else self.db.cipher.decrypt(stored, *about)
+        try:
+            return stored if self.db.cipher is None else self.db.cipher.decrypt(stored, *about)
+        except ValueError as e:
+            raise UnusableFile(
+                f"the fleet {self.db.path}: a row of {about[0]} is damaged: {e}", SCHEMA.damage_hint
+            ) from None
