@@ -111,7 +111,7 @@ class Topic(NamedTuple):
 
 
 class Store:
-    """One file, of one thread. path: IN_MEMORY for a simulation. Every method raises StorageError if the disk fails or a row was changed."""
+    """One file, of one thread. path: IN_MEMORY for a simulation. Raises StorageError if the disk fails or a row was changed."""
 
     def __init__(self, path: Path = IN_MEMORY, keys: Keys = NO_KEYS) -> None:
         self.db = Database(path, SCHEMA, keys=keys)
