@@ -73,6 +73,14 @@ SCHEMA = Schema(
         ),
     ),
 )
+# table -> (the columns that identify a row, the column that is encrypted in a sealed file)
+PRIVATE = {
+    "records": (("topic", "author"), "raw"),
+    "secrets": (("name",), "value"),
+    "epochs": (("key_id",), "key"),
+    "invites": (("place",), "secret"),
+    "conflicts": (("subject", "lineage"), "raw"),
+}
 _ROW = "topic, author, id, generation, removed, version, wall, tick, lineage, person, seq, epoch, at"
 
 
@@ -247,12 +255,20 @@ class Store:
                 self.db.execute("REPLACE INTO applied (subject, hash) VALUES (?, ?)", (subject, digest))
 
     def _hide(self, data: bytes, *about: str) -> bytes:
-        return data if self.db.cipher is None else self.db.cipher.encrypt(data, *about)
+        return hide(self.db, data, *about)
 
     def _reveal(self, stored: bytes, *about: str) -> bytes:
-        try:
-            return stored if self.db.cipher is None else self.db.cipher.decrypt(stored, *about)
-        except ValueError as e:
-            raise UnusableFile(
-                f"the fleet {self.db.path}: a row of {about[0]} is damaged: {e}", SCHEMA.damage_hint
-            ) from None
+        return reveal(self.db, stored, *about)
+
+
+def hide(db: Database, data: bytes, *about: str) -> bytes:
+    """`data` as the file stores it. about: the table and the key of the row."""
+    return data if db.cipher is None else db.cipher.encrypt(data, *about)
+
+
+def reveal(db: Database, stored: bytes, *about: str) -> bytes:
+    """What `hide` was given. Raises UnusableFile if it was changed."""
+    try:
+        return stored if db.cipher is None else db.cipher.decrypt(stored, *about)
+    except ValueError as e:
+        raise UnusableFile(f"the fleet {db.path}: a row of {about[0]} is damaged: {e}", SCHEMA.damage_hint) from None
