@@ -107,6 +107,12 @@ class Row(NamedTuple):
         return self.generation, self.removed, self.version, self.wall, self.tick, self.author, self.id
 
 
+def row_of(r: Record, epoch: str = "", at: int = 0) -> Row:
+    return Row(
+        r.topic, r.author, r.id, r.generation, int(r.removed), r.version, *r.hlc, r.lineage, r.person, r.seq, epoch, at
+    )
+
+
 class Topic(NamedTuple):
     """best: the author of the record in force, or "". The others: as in the table."""
 
@@ -143,22 +149,8 @@ class Store:
 
     def put(self, record: Record, epoch: str, at: int) -> Row:
         """Keep a record in the place of the author's earlier one at this topic."""
-        r = record
-        row = Row(
-            r.topic,
-            r.author,
-            r.id,
-            r.generation,
-            int(r.removed),
-            r.version,
-            *r.hlc,
-            r.lineage,
-            r.person,
-            r.seq,
-            epoch,
-            at,
-        )
-        raw = self._hide(r.raw, "records", r.topic, r.author)
+        row = row_of(record, epoch, at)
+        raw = self._hide(record.raw, "records", record.topic, record.author)
         self.db.execute(f"REPLACE INTO records ({_ROW}, raw) VALUES ({', '.join('?' * 14)})", (*row, raw))
         return row
 
