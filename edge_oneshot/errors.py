@@ -10,7 +10,6 @@
     |-- GalleryError              exit 1   an unknown or colliding identity, or a damaged template
     |-- StorageError              exit 1   a disk that is full or read-only, or a file that permissions protect
     |   `-- UnusableFile          exit 78  the file is damaged, of a later release, or its key is missing
-    |-- FleetError                exit 1   a change that this device may not make, or a code or key that is not of the fleet
     |-- ControlError              exit 1   a running daemon refused a request, or did not answer
     `-- BrokerError               exit 1
         |-- BrokerUnreachable              transient: retry with back-off
@@ -41,8 +40,8 @@ EXIT_CODES: dict[int, str] = {
     EXIT_ERROR: "An error at run time. `doctor`: at least one fault. `mqtt test`: the broker refuses a step. "
     "`verify-event`: the event must not be acted on.",
     EXIT_USAGE: "An unknown command or option, or a value that an option does not accept.",
-    EXIT_NON_MATCH: "`verify`: non-match. `identify`: unknown; no enrolled person matches. "
-    "Both: a person who matches and is not allowed (`access`).",
+    EXIT_NON_MATCH: "`verify`: non-match. `identify`: unknown; no enrolled person matches. Both: denied; the person is not "
+    "allowed here now (`access`).",
     EXIT_NOT_ENROLLED: "Failure to enroll: nothing was stored.",
     EXIT_NOT_CERTIFIED: "`edge-oneshot-convert`: the certificate was refused (int8 loses more than is allowed, or the float model "
     "does not tell people apart), or the converted graph differs from its source.",
@@ -139,10 +138,6 @@ class UnusableFile(StorageError):
     def __init__(self, message: str, hint: str = "", state: str = "damaged") -> None:
         super().__init__(message, hint)
         self.state = state
-
-
-class FleetError(EdgeOneshotError):
-    pass
 
 
 class ControlError(EdgeOneshotError):
