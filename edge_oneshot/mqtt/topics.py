@@ -71,7 +71,7 @@ class Topics:
 
     @property
     def snapshot_about(self) -> str:
-        """Not retained, QoS 0. Which event the next `snapshot` shows."""
+        """Not retained, QoS 0. The event that the next `snapshot` shows: `event_id`, `event_type`, `ts`; of a match `identity`, `name`."""
         return f"{self.base}/snapshot/about"
 
     def match(self, identity_id: str) -> str:

@@ -169,7 +169,7 @@ def _visits(b: Chromium) -> None:
     b.sees("visits.picture_days = 5 (was 7)")
     b.check("configuration-saved")
     b.open("/device/backup")
-    b.check("backup", picture=True)
+    b.check("backup")
     b.open("/account")
     b.sees("account created with a code")
     b.check("account")
