@@ -17,6 +17,7 @@ from edge_oneshot.fleet import topics
 from edge_oneshot.fleet.fleet import Fleet
 from edge_oneshot.fleet.link import Link
 from edge_oneshot.fleet.members import ADMIN, DOOR
+from edge_oneshot.fleet.renewal import Renewal
 from edge_oneshot.fleet.slices import ALL, Slices
 from edge_oneshot.fleet.store import REPAIR
 from edge_oneshot.fleet.watch import Watch
@@ -64,14 +65,14 @@ class Agent:
         self._root = f"{prefix}/fleet"
         self.base = f"{self._root}/{fleet.fleet_id}"
         self.slices = Slices(self.base, self._random)
-        self.watch = Watch(self._random)
+        self.watch, self.renewal = Watch(self._random), Renewal(self._random)
         self._link: Link | None = None
         self._inbox: list[tuple[str, bytes]] = []
         self._session = 0
         self._flying: dict[str, bytes] = {}
         self._not_before: dict[str, float] = {}  # topic -> when it may be repaired or tried again
         self._states: set[str] = set()  # devices whose state is subscribed
-        self._members_changed = True
+        self._members_changed = self.renewal.look = True
         self._places: set[str] = set()  # invitations that are subscribed
         self._refused: set[str] = set()  # topics whose message was refused, and logged
         self._answers: dict[str, tuple[bytes, bytes]] = {}  # place -> the last request and its answer
@@ -109,6 +110,8 @@ class Agent:
         took = self._take()
         if link.online:
             self._follow(link)
+            if self.role == ADMIN:
+                self.renewal.step(self.fleet, now)
             self._fetch(link, now)
         self._settle(link)
         if self._people is not None:
@@ -125,7 +128,7 @@ class Agent:
         self._flying.clear()
         self._not_before.clear()
         self._states.clear()
-        self._members_changed = True
+        self._members_changed = self.renewal.look = True
         self._places.clear()
         self.slices.reset()
         self.watch.reset()
@@ -157,6 +160,11 @@ class Agent:
                 if place not in self._places:
                     self._places.add(place)
                     link.subscribe(f"{self._root}/join/{place}/request")
+
+    def refresh(self) -> None:
+        """A command has changed the fleet's file."""
+        self.fleet.refresh()
+        self._members_changed = self.renewal.look = True
 
     def _fetch(self, link: Link, now: float) -> None:
         if self._full_at is not None and now >= self._full_at:
@@ -193,7 +201,7 @@ class Agent:
             self._refused.add(relative)
             log.warning("fleet: refused a record at %s: %s", relative, taken.reason)
         if relative.startswith((f"{topics.MEMBER}/", f"{topics.REVOKED}/")):
-            self._members_changed = True
+            self._members_changed = self.renewal.look = True
         if relative.startswith(f"{topics.STATE}/"):
             self.watch.changed()
         elif taken.state == "new":
