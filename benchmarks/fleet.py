@@ -117,7 +117,7 @@ class Simulation:
                 raise SystemExit(
                     f"waited {limit_s:g} s for: {what}; {[{**s, 'digests': len(s['digests'])} for s in self.states()]}"
                 )
-            self.work(0.25)
+            self.work(0.5)
         return time.monotonic() - started
 
     def states(self) -> list[dict[str, Any]]:

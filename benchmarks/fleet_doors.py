@@ -97,6 +97,6 @@ def _state(doors: list[Door]) -> dict[str, Any]:
         "busy": sum(not d.agent.slices.idle for d in doors),
         "received": sum(d.link.received_bytes for d in doors),
         "sessions": sum(d.link.session for d in doors),
-        "digests": sorted({str(d.fleet.digests()) for d in doors}),
+        "digests": sorted({str(d.agent.watch.digests(d.fleet)) for d in doors}),
         "changes": min((d.fleet.store.last_change() for d in doors), default=0),
     }

@@ -84,7 +84,7 @@ class Agent:
 
     def connect(self, link: Link) -> None:
         """Use this link, which calls `receive`."""
-        self._link = link
+        self._link, self._session = link, 0
 
     def receive(self, topic: str, payload: bytes) -> None:
         """Within the link's `work`."""
@@ -290,10 +290,10 @@ class Agent:
 
     def state(self) -> dict[str, Any]:
         """What this device has in force."""
-        digests = self.fleet.digests()
+        digests = self.watch.digests(self.fleet)
         state: dict[str, Any] = {"digest": self.watch.total(digests), **self._about()}
         if self.writes:
-            state["slices"] = digests
+            state["slices"] = dict(digests)
         if self._people is not None:
             state |= self._people.report()
         return state
