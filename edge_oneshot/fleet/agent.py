@@ -77,7 +77,7 @@ class Agent:
         self._refused: set[str] = set()  # topics whose message was refused, and logged
         self._answers: dict[str, tuple[bytes, bytes]] = {}  # place -> the last request and its answer
         self._reported: Mapping[str, Any] = {}
-        self._report_at = 0.0
+        self._report_at, self._change = 0.0, -1
         self._last_report = -REPORT_EVERY_S
         self._full_at: float | None = None  # when to fetch everything
         self._sync_next = True
@@ -107,7 +107,7 @@ class Agent:
         link, now = self._link, time.monotonic()
         if link.online and link.session != self._session:
             self._begin(link, now)
-        took = self._take()
+        self._take()
         if link.online:
             self._follow(link)
             if self.role == ADMIN:
@@ -115,11 +115,10 @@ class Agent:
             self._fetch(link, now)
         self._settle(link)
         if self._people is not None:
-            changed = self._people.sync(self.fleet, writes=self.writes)
-            took = took or changed
+            self._people.sync(self.fleet, writes=self.writes)
         if link.online:
             self._send(link, now)
-            self._report(link, now, soon=took)
+            self._report(link, now)
 
     # ---- a new connection
 
@@ -181,20 +180,18 @@ class Agent:
 
     # ---- messages in
 
-    def _take(self) -> bool:
-        """Apply what has arrived. True if anything was new."""
-        new = False
+    def _take(self) -> None:
+        """Apply what has arrived."""
         while self._inbox:
             some, self._inbox = self._inbox[:BATCH], self._inbox[BATCH:]
             with self.fleet.batch():
                 for topic, payload in some:
-                    new = self._take_one(topic, payload) or new
-        return new
+                    self._take_one(topic, payload)
 
-    def _take_one(self, topic: str, payload: bytes) -> bool:
+    def _take_one(self, topic: str, payload: bytes) -> None:
         if not topic.startswith(f"{self.base}/"):
             self._answer(topic, payload)
-            return False
+            return
         relative = topic.removeprefix(f"{self.base}/")
         taken = self.fleet.take(relative, payload)
         if taken.state == "refused" and relative not in self._refused:
@@ -204,9 +201,6 @@ class Agent:
             self._members_changed = self.renewal.look = True
         if relative.startswith(f"{topics.STATE}/"):
             self.watch.changed()
-        elif taken.state == "new":
-            return True
-        return False
 
     def _answer(self, topic: str, payload: bytes) -> None:
         """A new device asks to join with the code of an invitation."""
@@ -274,10 +268,11 @@ class Agent:
 
     # ---- the state of this device
 
-    def _report(self, link: Link, now: float, *, soon: bool) -> None:
-        if soon or now - self._last_report > REPORT_EVERY_S:
+    def _report(self, link: Link, now: float) -> None:
+        change = self.fleet.store.last_change()
+        if change != self._change or now - self._last_report > REPORT_EVERY_S:
             latest = now + (self._random.uniform(0.2, 0.5) if self.writes else self._random.uniform(0.5, 4.0))
-            self._report_at = min(self._report_at or latest, latest)
+            self._report_at, self._change = min(self._report_at or latest, latest), change
         if not self._report_at or now < self._report_at or not self.role:
             return
         if not self.slices.idle or self._full_at is not None or any(not t.startswith("state/") for t in self._flying):
