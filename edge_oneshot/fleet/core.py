@@ -9,7 +9,7 @@ from edge_oneshot.fleet import contents, merge, records, topics
 from edge_oneshot.fleet.hlc import wall_ms
 from edge_oneshot.fleet.records import Record
 from edge_oneshot.fleet.state import State
-from edge_oneshot.fleet.store import EMPTY, NOT_DUE, OWN, REPAIR, Store, Topic
+from edge_oneshot.fleet.store import EMPTY, NOT_DUE, OWN, REPAIR, Store, Topic, row_of
 from edge_oneshot.fleet.topics import KEY, MEMBER, REVOKED
 
 NEW, KNOWN, OLDER, HELD, REFUSED, EMPTIED = "new", "known", "older", "held", "refused", "emptied"
@@ -101,7 +101,7 @@ class Core(State):
         mine = [row for row in mine if author.counts(row.id)]  # else it was revoked, and `record` is one that stays
         if mine and mine[0].id == record.id:
             state = KNOWN
-        elif mine and mine[0].rank > merge.rank_of(record):
+        elif mine and mine[0].rank > row_of(record).rank:
             state = OLDER
         else:
             self._keep(record, key_id)

@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from edge_oneshot.fleet.records import canonical
 from edge_oneshot.storage.cipher import KEY_BYTES, Cipher, Signer, key_from, new_key, signed_by, x25519
 
-MAX_EPOCHS = 10_000
 _MAX_NUMBER = 2**31
 
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 from edge_oneshot.fleet.members import ADMIN, DESK, Member
-from edge_oneshot.fleet.records import Record
 from edge_oneshot.fleet.store import Row
 from edge_oneshot.fleet.topics import AUDIT, KEY, MEMBER, PERSON, REVOKED, STATE, TEMPLATE
 
@@ -33,11 +32,6 @@ def refusal(kind: str, subject: str, record_id: bytes, author: Member) -> str:
 def counts(kind: str, subject: str, row: Row, members: Mapping[str, Member]) -> bool:
     author = members.get(row.author)
     return author is not None and not refusal(kind, subject, row.id, author)
-
-
-def rank_of(r: Record) -> tuple[int, int, int, int, int, str, bytes]:
-    """As Row.rank."""
-    return r.generation, int(r.removed), r.version, *r.hlc, r.author, r.id
 
 
 def best(rows: Iterable[Row]) -> Row | None:

@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
+from edge_oneshot.errors import UnusableFile
 from edge_oneshot.fleet.records import Record
 from edge_oneshot.storage.database import IN_MEMORY, Database, Schema, Value
 from edge_oneshot.storage.keys import NO_KEYS, Keys
@@ -72,6 +73,14 @@ SCHEMA = Schema(
         ),
     ),
 )
+# table -> (the columns that identify a row, the column that is encrypted in a sealed file)
+PRIVATE = {
+    "records": (("topic", "author"), "raw"),
+    "secrets": (("name",), "value"),
+    "epochs": (("key_id",), "key"),
+    "invites": (("place",), "secret"),
+    "conflicts": (("subject", "lineage"), "raw"),
+}
 _ROW = "topic, author, id, generation, removed, version, wall, tick, lineage, person, seq, epoch, at"
 
 
@@ -98,6 +107,12 @@ class Row(NamedTuple):
         return self.generation, self.removed, self.version, self.wall, self.tick, self.author, self.id
 
 
+def row_of(r: Record, epoch: str = "", at: int = 0) -> Row:
+    return Row(
+        r.topic, r.author, r.id, r.generation, int(r.removed), r.version, *r.hlc, r.lineage, r.person, r.seq, epoch, at
+    )
+
+
 class Topic(NamedTuple):
     """best: the author of the record in force, or "". The others: as in the table."""
 
@@ -110,7 +125,7 @@ class Topic(NamedTuple):
 
 
 class Store:
-    """One file, of one thread. path: IN_MEMORY for a simulation. Every method raises StorageError if the disk fails."""
+    """One file, of one thread. path: IN_MEMORY for a simulation. Raises StorageError if the disk fails or a row was changed."""
 
     def __init__(self, path: Path = IN_MEMORY, keys: Keys = NO_KEYS) -> None:
         self.db = Database(path, SCHEMA, keys=keys)
@@ -124,7 +139,7 @@ class Store:
         return [Row(*row) for row in self.db.rows(f"SELECT {_ROW} FROM records WHERE {where}", values)]
 
     def raw(self, row: Row) -> bytes:
-        """The signature and body. Raises ValueError if another program has changed the file."""
+        """The signature and body."""
         found = self.db.rows("SELECT raw FROM records WHERE topic = ? AND author = ?", (row.topic, row.author))
         return self._reveal(found[0][0], "records", row.topic, row.author)
 
@@ -134,22 +149,8 @@ class Store:
 
     def put(self, record: Record, epoch: str, at: int) -> Row:
         """Keep a record in the place of the author's earlier one at this topic."""
-        r = record
-        row = Row(
-            r.topic,
-            r.author,
-            r.id,
-            r.generation,
-            int(r.removed),
-            r.version,
-            *r.hlc,
-            r.lineage,
-            r.person,
-            r.seq,
-            epoch,
-            at,
-        )
-        raw = self._hide(r.raw, "records", r.topic, r.author)
+        row = row_of(record, epoch, at)
+        raw = self._hide(record.raw, "records", record.topic, record.author)
         self.db.execute(f"REPLACE INTO records ({_ROW}, raw) VALUES ({', '.join('?' * 14)})", (*row, raw))
         return row
 
@@ -246,7 +247,20 @@ class Store:
                 self.db.execute("REPLACE INTO applied (subject, hash) VALUES (?, ?)", (subject, digest))
 
     def _hide(self, data: bytes, *about: str) -> bytes:
-        return data if self.db.cipher is None else self.db.cipher.encrypt(data, *about)
+        return hide(self.db, data, *about)
 
     def _reveal(self, stored: bytes, *about: str) -> bytes:
-        return stored if self.db.cipher is None else self.db.cipher.decrypt(stored, *about)
+        return reveal(self.db, stored, *about)
+
+
+def hide(db: Database, data: bytes, *about: str) -> bytes:
+    """`data` as the file stores it. about: the table and the key of the row."""
+    return data if db.cipher is None else db.cipher.encrypt(data, *about)
+
+
+def reveal(db: Database, stored: bytes, *about: str) -> bytes:
+    """What `hide` was given. Raises UnusableFile if it was changed."""
+    try:
+        return stored if db.cipher is None else db.cipher.decrypt(stored, *about)
+    except ValueError as e:
+        raise UnusableFile(f"the fleet {db.path}: a row of {about[0]} is damaged: {e}", SCHEMA.damage_hint) from None

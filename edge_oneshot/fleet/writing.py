@@ -39,7 +39,7 @@ class Writing(Core):
             generation, lineage = (row.generation, row.lineage) if row else self._new_enrollment(identity.identity_id)
             content = contents.person_content(identity, rules)
             topic = topics.person_topic(self.life, identity.identity_id)
-            if row is None or records.read(self.store.raw(row)).content != content:
+            if row is None or not self._says(row, content):
                 self._write(topic, content, generation=generation, lineage=lineage)
             for encoder_id, listed in contents.by_encoder(templates).items():
                 self._write_templates(identity.identity_id, encoder_id, listed, generation, lineage)
@@ -86,6 +86,10 @@ class Writing(Core):
             if content != before:
                 self._write(row.topic, content, generation=row.generation, lineage=row.lineage)
 
+    def _says(self, row: Row, content: Mapping[str, Any]) -> bool:
+        """Whether a record has this content already."""
+        return records.canonical(records.read(self.store.raw(row)).content) == records.canonical(content)
+
     def _person(self, identity_id: str) -> Row:
         self._may(PERSON)
         row = self._live(identity_id)
@@ -111,7 +115,7 @@ class Writing(Core):
         if at.best:
             row = self.store.rows("topic = ? AND author = ?", topic, at.best)[0]
             same = (row.generation, row.lineage) == (generation, lineage)
-            if same and records.read(self.store.raw(row)).content == content:
+            if same and self._says(row, content):
                 return
         elif not content["templates"]:
             return
@@ -176,7 +180,10 @@ class Writing(Core):
             person=person,
             seq=seq if signer is self._signer else 0,
         )
-        contents.check(record, self.life)
+        try:
+            contents.check(record, self.life)
+        except ValueError as e:
+            raise FleetError(f"fleet {self.name}: the change is refused: {e}") from None
         if logged:
             self._entries.append(audit.Entry(seq, record.hlc, topic, removed, record.id.hex()))
         self._keep(record, self.epoch.key_id if self._epochs else "")

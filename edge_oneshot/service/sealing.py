@@ -1,4 +1,4 @@
-"""Sealing everything that a device stores about people, unsealing it, and changing the key: gallery, journals, outboxes.
+"""Sealing everything that a device stores about people, unsealing it, and changing the key: gallery, journals, outboxes, fleet.
 
 Each file changes in one transaction. Between the files a second key file exists (storage/keys.py), so that a process which is
 killed at any moment leaves every file with its key; the same command, run again, completes the work. No daemon may run meanwhile.
@@ -17,6 +17,8 @@ from edge_oneshot.config import Config
 from edge_oneshot.errors import ConfigError, GalleryError, StorageError
 from edge_oneshot.events import journal, labels, outbox
 from edge_oneshot.events.pictures import erase_pictures
+from edge_oneshot.fleet.conversion import rewrite as fleet_rows
+from edge_oneshot.fleet.store import SCHEMA as FLEET
 from edge_oneshot.gallery import seen
 from edge_oneshot.gallery.conversion import convert_gallery, gallery_alone
 from edge_oneshot.storage.cipher import Cipher, new_key, write_key
@@ -96,8 +98,9 @@ def seal_new(config: Config) -> Sealed | None:
 
 
 def private_files(config: Config) -> Iterator[tuple[Path, Schema]]:
-    """The journals, labels and outboxes of every instance, and the record of last visits."""
+    """The journals, labels and outboxes of every instance, the record of last visits, and the fleet."""
     kinds = {"explain-*": journal.SCHEMA, "labels-*": labels.SCHEMA, "outbox-*": outbox.SCHEMA, "seen": seen.SCHEMA}
+    kinds["fleet"] = FLEET
     for name, schema in kinds.items():
         for path in sorted(config.state_dir.glob(f"{name}.sqlite")):
             yield path, schema
@@ -111,7 +114,7 @@ def _convert(config: Config, keys: Keys, key: Cipher | None) -> int:
     lenient, current = Keys(keys.path, required=False), keys.current()
     with _alone(), gallery_alone(config.gallery_path, keys) as gallery:
         for path, schema in private_files(config):
-            convert(path, schema, lenient, key)
+            convert(path, schema, lenient, key, fleet_rows if schema is FLEET else None)
             delete_moved_aside(path)  # they may name people, too
         if key is None or current is None or key.key_id != current.key_id:
             for path in sorted(config.state_dir.glob("pictures-*.sqlite")):

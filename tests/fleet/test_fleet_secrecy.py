@@ -11,9 +11,12 @@ import pytest
 from fleet_parts import ENCODER, exchange, founded, joined, person, template
 
 from edge_oneshot.fleet import records
+from edge_oneshot.fleet.conversion import rewrite
 from edge_oneshot.fleet.fleet import Fleet, Joining
 from edge_oneshot.fleet.invite import DeviceKeys
-from edge_oneshot.storage.cipher import Cipher, Signer, new_key, signed_by, write_key
+from edge_oneshot.fleet.store import SCHEMA
+from edge_oneshot.storage.cipher import Cipher, Signer, new_key, read_key, signed_by, write_key
+from edge_oneshot.storage.conversion import convert
 from edge_oneshot.storage.keys import Keys
 
 NAMES = ("Xanthippe Quartermaine", "Zebulon Featherstonehaugh")
@@ -102,6 +105,26 @@ def test_a_forgotten_person_is_no_longer_in_a_store_that_is_not_sealed(tmp_path:
     fleet.close()
     found = leaks((tmp_path / "fleet.sqlite").read_bytes())
     assert [about for about in found if NAMES[0] in about or about in ("rules", "date")] == []
+
+
+def test_a_fleet_is_sealed_given_another_key_and_unsealed(tmp_path: Path) -> None:
+    path, old, new = tmp_path / "fleet.sqlite", tmp_path / "old", tmp_path / "new"
+    fleet, _ = Fleet.found(path, name="gym", device_name="office")
+    fleet.enroll(person("Alice"), [template("alice")])
+    fleet.invite("door", "gate")
+    before = fleet.digests(), fleet.epoch, fleet.invited()
+    fleet.close()
+    plain = Keys(None)
+    for at in (old, new):
+        write_key(at, new_key())
+    for keys, key in ((plain, read_key(old)), (Keys(old), read_key(new)), (Keys(new), None)):
+        convert(path, SCHEMA, keys, None if key is None else Cipher(key), rewrite)
+        after = plain if key is None else Keys(old if key == read_key(old) else new)
+        again = Fleet.open(path, after)
+        assert (again.digests(), again.epoch, again.invited()) == before
+        assert again.people()["alice"].identity == person("Alice")
+        again.close()
+        assert (b'"Alice"' in path.read_bytes()) == (key is None)
 
 
 def test_messages_have_no_length_of_a_name() -> None:
