@@ -41,7 +41,8 @@ EXIT_CODES: dict[int, str] = {
     EXIT_ERROR: "An error at run time. `doctor`: at least one fault. `mqtt test`: the broker refuses a step. "
     "`verify-event`: the event must not be acted on.",
     EXIT_USAGE: "An unknown command or option, or a value that an option does not accept.",
-    EXIT_NON_MATCH: "`verify`: non-match. `identify`: unknown; no enrolled person matches. Both: a person who matches and is not allowed (`access`).",
+    EXIT_NON_MATCH: "`verify`: non-match. `identify`: unknown; no enrolled person matches. Both: denied; the person is not "
+    "allowed here now (`access`).",
     EXIT_NOT_ENROLLED: "Failure to enroll: nothing was stored.",
     EXIT_NOT_CERTIFIED: "`edge-oneshot-convert`: the certificate was refused (int8 loses more than is allowed, or the float model "
     "does not tell people apart), or the converted graph differs from its source.",

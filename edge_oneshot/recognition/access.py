@@ -27,6 +27,10 @@ class Access:
         self._unsynchronised = config.unsynchronised
         self.here = frozenset((self._slug, *config.names))
 
+    def look(self) -> None:
+        """Note that the clock is synchronised, if it is. Call it regularly: later, without a network, it may not be."""
+        self.now()
+
     def now(self) -> tuple[datetime, bool]:
         """The local time of the device, and whether it is known."""
         moment = self._clock()

@@ -95,6 +95,7 @@ class Daemon:
         if now_ns - self._gallery_ns >= GALLERY_EVERY_NS:
             self._gallery_ns = now_ns
             self._read_gallery()
+            self.recognizer.access.look()
             self._retention.look(self.recognizer, now_ns, self._emit)
         if frame is not None:
             self._enter(self._sight.look(frame))

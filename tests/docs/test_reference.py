@@ -132,7 +132,7 @@ def test_every_state_field_is_documented() -> None:
 def test_every_topic_is_documented() -> None:
     text = sections(page("mqtt"))["Topics"]
     t = Topics("prefix", "device")
-    plain = [t.availability, t.event, t.unknown, t.presence, t.health, t.info, t.snapshot]
+    plain = [t.availability, t.event, t.unknown, t.denied, t.presence, t.health, t.info, t.snapshot]
     filled = [t.match("x"), t.confirmed("x"), *t.of_person("x"), t.request("x"), t.response("x")]
     public = [
         n

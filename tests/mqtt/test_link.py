@@ -40,8 +40,11 @@ def test_every_event_goes_to_its_topics_whole_and_in_order(
         assert [h.json["event_id"] for h in listener.on("/unknown")] == [
             e.event_id for e in events if e.event_type == "unknown"
         ]
+        assert [h.json["event_id"] for h in listener.on("/denied")] == [
+            e.event_id for e in events if e.event_type == "denied"
+        ]
         assert {h.payload for h in listener.on("/match/alice")} <= {h.payload for h in heard}
-        assert len(listener.heard) == len(events) + 15 + 1  # copies, and `online`: nothing else
+        assert len(listener.heard) == len(events) + 20 + 1  # copies, and `online`: nothing else
 
 
 def test_mqtt_5_properties_say_type_life_and_schema(broker: Mosquitto, outbox: Outbox, make_link: MakeLink) -> None:

@@ -57,7 +57,7 @@ def test_mqtt_test_finds_what_the_acl_forbids(
     assert {topic for topic, ok in by_topic(steps).items() if ok is False} == {
         f"edge-oneshot/porch/{leaf}"
         for leaf in (
-            *("match/mqtt-test", "unknown", "presence", "health", "info"),
+            *("match/mqtt-test", "denied", "unknown", "presence", "health", "info"),
             *(f"person/mqtt-test/{part}" for part in ("state", "seen", "last_match")),
         )
     }

@@ -265,6 +265,16 @@ def test_a_clock_that_was_synchronised_once_is_known_and_cannot_be_set_back() ->
     assert access.denial(rules) is Denied.EXPIRED, "a wall clock that was set by hand"
 
 
+def test_the_loop_notes_that_the_clock_is_synchronised_before_anyone_with_rules_comes(
+    loop: Loop, grace: list[Pixels]
+) -> None:
+    loop.recognizer.people.set_access("grace", AccessRules(until=date(2027, 6, 15)))
+    loop.step(None, GALLERY_EVERY_NS)
+    loop.clock.synced = False
+    loop.clock.pass_s(10 * 3600)
+    assert kinds(loop.show(grace)) == [("match", None)]
+
+
 def test_unreadable_rules_allow_nothing() -> None:
     access = gate("allow", Clock())
     assert access.denial(AccessRules(unknown='{"moon": "full"}')) is Denied.RULES

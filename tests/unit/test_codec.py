@@ -45,6 +45,7 @@ BARE: dict[str, AnyRequest] = {  # only the arguments that have no default
     "import": rq.Import(document={"format": "edge-oneshot-gallery", "identities": [{"deep": [1, None, True]}]}),
     "verify": rq.Verify(name="zoe", image=b"\x89PNG"),
     "identify": rq.Identify(image=b""),
+    "set-access": rq.SetAccess(name="zoe", access={}),
 }
 
 
@@ -159,7 +160,8 @@ def test_the_schema_states_limits_defaults_and_descriptions() -> None:
         "maximum": 600.0,
     }
     assert schema(rq.Verify)["properties"]["image"]["contentEncoding"] == "base64"
-    assert schema(rs.Compared)["properties"]["decision"] == {"enum": ["match", "non_match", "not_compared"]}
+    decision = schema(rs.Compared)["properties"]["decision"]
+    assert decision["enum"] == ["match", "denied", "non_match", "not_compared"]
     for kind in REQUESTS.values():
         assert all(p.get("description") for p in schema(kind)["properties"].values()), kind
 
@@ -243,7 +245,7 @@ def test_a_wrong_part_of_a_response_is_named(change: dict[str, Any], says: str) 
 def test_a_decision_of_another_kind_is_refused() -> None:
     data = through_json(example(rs.Compared)) | {"decision": "maybe"}
     with pytest.raises(
-        ControlError, match="decision: expected one of 'match', 'non_match', 'not_compared', got 'maybe'"
+        ControlError, match="decision: expected one of 'match', 'denied', 'non_match', 'not_compared', got 'maybe'"
     ):
         from_json(rs.Compared, data, "answer", strict=False)
 
