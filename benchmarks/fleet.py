@@ -14,6 +14,7 @@ import argparse
 import json
 import logging
 import multiprocessing
+import os
 import resource
 import subprocess
 import sys
@@ -255,6 +256,7 @@ def main() -> None:
                 print(name, value, flush=True)
         finally:
             s.close()
+    found["load_average_at_the_end"] = [round(x, 1) for x in os.getloadavg()]
     if arguments.out:
         arguments.out.write_text(json.dumps(found, indent=1) + "\n")
 
