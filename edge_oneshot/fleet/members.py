@@ -81,18 +81,13 @@ def evaluate(root: str, admissions: Iterable[Record], revocations: Iterable[Reco
         if member.role != ADMIN:
             continue
         for record in revokes.get(about.key, ()):
-            if member.counts(record.id) and not _settled(found, record.subject):
+            if member.counts(record.id):  # an admin who was found before is senior, and is not looked up again
                 revoked.setdefault(record.subject, record)
         for record in admits.get(about.key, ()):
             if member.counts(record.id):
                 new = admission_of(record.raw)
                 heapq.heappush(queue, ((seniority[0] + 1, record.hlc, new.key), record.id, new, record))
     return {key: m if m.role == ADMIN else _with(m, revoked) for key, m in found.items()}
-
-
-def _settled(found: dict[str, Member], device: str) -> bool:
-    """Whether the device is an admin who is senior to those who are still to come."""
-    return any(m.device_id == device and m.role == ADMIN for m in found.values())
 
 
 def _with(member: Member, revoked: dict[str, Record]) -> Member:
