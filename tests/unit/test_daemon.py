@@ -145,5 +145,5 @@ def test_status_reports_health_and_what_the_daemon_is(loop: Loop, grace: list[Pi
         *("target_fmr", "target_fpir", "threshold_extrapolated", "old_templates", "rate", "sealed"),
     }
     assert (status["device"], status["frames"], status["events"], status["broker"]) == ("front", 12, 1, None)
-    assert status["present"] == {"identities": [], "unknown": 1}
+    assert status["present"] == {"identities": [], "unknown": 1, "denied": []}
     assert status["threshold"] == round(loop.recognizer.threshold.value, 4)
