@@ -14,15 +14,13 @@ import argparse
 import json
 import logging
 import multiprocessing
-import random
+import os
 import resource
-import select
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from datetime import UTC, datetime
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -36,97 +34,10 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests"), str(ROOT / "tests" / "mqtt")]
 from mosquitto import Mosquitto  # noqa: E402
 from samples import ENCODER, QUALITY  # noqa: E402
 
-from edge_oneshot.config import MqttConfig  # noqa: E402
-from edge_oneshot.fleet.agent import Agent  # noqa: E402
+from benchmarks.fleet_doors import Door, worker  # noqa: E402
 from edge_oneshot.fleet.fleet import Fleet, Joining  # noqa: E402
-from edge_oneshot.fleet.link import Link, LinkTimes  # noqa: E402
 from edge_oneshot.storage.database import IN_MEMORY  # noqa: E402
 from edge_oneshot.types import Embedding, Identity, Template  # noqa: E402
-
-TICK_S = 0.1  # how often a door works without a message
-
-
-class Door:
-    def __init__(self, fleet: Fleet, port: int, name: str) -> None:
-        self.fleet, self.name, self.port = fleet, name, port
-        self.agent = Agent(fleet, "edge-oneshot", spread=random.Random(name))
-        self.plug_in(port)
-
-    def plug_in(self, port: int) -> None:
-        self.link = Link(MqttConfig(host="127.0.0.1", port=port), self.name, self.agent.receive, times=LinkTimes())
-        self.agent.connect(self.link)
-
-    def has(self, subject: str) -> bool:
-        row = self.fleet.person_row(subject)
-        return row is not None and not row.removed
-
-
-def worker(joins: list[tuple[str, str, bytes]], port: int, pipe: Connection) -> None:
-    """joins: (name, code, answer) of each door. Serves commands of the parent: (verb, ...)."""
-    doors = []
-    for name, joining, answer in joins:
-        doors.append(Door(joining.finish(IN_MEMORY, answer, name="sim"), port, name))  # type: ignore[attr-defined]
-    watched: dict[tuple[str, bool], dict[str, float]] = {}
-    poller = select.epoll()
-    fds: dict[int, Door] = {}
-    next_tick = {door.name: time.monotonic() + random.uniform(0, TICK_S) for door in doors}
-    while True:
-        _register(poller, fds, doors)
-        ready = {fd for fd, _ in poller.poll(0.02)}
-        now = time.monotonic()
-        for door in doors:
-            fd = door.link.fileno()
-            if fd not in ready and now < next_tick[door.name]:
-                continue
-            next_tick[door.name] = now + TICK_S
-            door.link.work()
-            door.agent.work()
-            for (subject, present), seen in watched.items():
-                if door.name not in seen and door.has(subject) == present:
-                    seen[door.name] = time.monotonic()
-        while pipe.poll():
-            command = pipe.recv()
-            if command[0] == "watch":
-                watched = {(command[1], command[2]): {}}
-            elif not _obey(command, doors, watched, pipe):
-                return
-
-
-def _obey(
-    command: tuple[Any, ...], doors: list[Door], watched: dict[tuple[str, bool], dict[str, float]], pipe: Connection
-) -> bool:
-    """False: the process ends."""
-    if command[0] == "seen":
-        pipe.send(next(iter(watched.values()), {}))
-    elif command[0] == "state":
-        pipe.send(_state(doors))
-    elif command[0] == "cut":
-        for door in doors[: int(len(doors) * command[1])]:
-            door.link.close()
-            door.plug_in(command[2])
-    elif command[0] == "stop":
-        pipe.send(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
-    return command[0] != "stop"
-
-
-def _register(poller: select.epoll, fds: dict[int, Door], doors: list[Door]) -> None:
-    for door in doors:
-        fd = door.link.fileno()
-        if fd >= 0 and fds.get(fd) is not door:
-            with suppress(FileExistsError):
-                poller.register(fd, select.EPOLLIN)
-            fds[fd] = door
-
-
-def _state(doors: list[Door]) -> dict[str, Any]:
-    return {
-        "online": sum(d.link.online for d in doors),
-        "busy": sum(not d.agent.slices.idle for d in doors),
-        "received": sum(d.link.received_bytes for d in doors),
-        "sessions": sum(d.link.session for d in doors),
-        "digests": sorted({str(d.fleet.digests()) for d in doors}),
-        "changes": min((d.fleet.store.last_change() for d in doors), default=0),
-    }
 
 
 class Simulation:
@@ -207,7 +118,7 @@ class Simulation:
                 raise SystemExit(
                     f"waited {limit_s:g} s for: {what}; {[{**s, 'digests': len(s['digests'])} for s in self.states()]}"
                 )
-            self.work(0.25)
+            self.work(0.5)
         return time.monotonic() - started
 
     def states(self) -> list[dict[str, Any]]:
@@ -294,7 +205,7 @@ def measure(s: Simulation, changes: int) -> Iterator[tuple[str, Any]]:
     revoked = s.spread(
         s.office.subject("mallory"),
         False,
-        lambda: s.office.revoke(s.thief.device_id, since_ms=s.office.clock.now_ms() - 120_000),
+        lambda: s.office.revoke(s.thief.device_id, since_ms=s.office.clock.now_ms() - 120_000, rotate=False),
     )
     yield "revocation", percentiles(revoked, s.count)
     before = sum(state["received"] for state in s.states())
@@ -345,6 +256,7 @@ def main() -> None:
                 print(name, value, flush=True)
         finally:
             s.close()
+    found["load_average_at_the_end"] = [round(x, 1) for x in os.getloadavg()]
     if arguments.out:
         arguments.out.write_text(json.dumps(found, indent=1) + "\n")
 

@@ -138,7 +138,7 @@ def run(ctx: click.Context, verbose: bool) -> None:
 @json_option
 @click.pass_context
 def revoke(ctx: click.Context, device: str, since_min: int | None, recovery: bool, as_json: bool) -> None:
-    """Exclude DEVICE, by name or id, and rotate the keys: its writes are refused from now on, whatever its clock says.
+    """Exclude DEVICE, by name or id: its writes are refused from now on, whatever its clock says. The agent then rotates the keys.
 
     Prints the people whose templates the device could read.
     """
@@ -151,7 +151,7 @@ def revoke(ctx: click.Context, device: str, since_min: int | None, recovery: boo
     with opened(config) as own:
         member = find_member(own, device)
         since = None if since_min is None else time.time_ns() // 1_000_000 - since_min * 60_000
-        own.revoke(member.device_id, since_ms=since, recovery_code=code)
+        own.revoke(member.device_id, since_ms=since, recovery_code=code, rotate=False)
         read = could_read(own, member.device_id)
     if as_json:
         print_json({"revoked": member.device_id, "name": member.name, "could_read": read})

@@ -17,6 +17,7 @@ from edge_oneshot.fleet import topics
 from edge_oneshot.fleet.fleet import Fleet
 from edge_oneshot.fleet.link import Link
 from edge_oneshot.fleet.members import ADMIN, DOOR
+from edge_oneshot.fleet.renewal import Renewal
 from edge_oneshot.fleet.slices import ALL, Slices
 from edge_oneshot.fleet.store import REPAIR
 from edge_oneshot.fleet.watch import Watch
@@ -64,26 +65,26 @@ class Agent:
         self._root = f"{prefix}/fleet"
         self.base = f"{self._root}/{fleet.fleet_id}"
         self.slices = Slices(self.base, self._random)
-        self.watch = Watch(self._random)
+        self.watch, self.renewal = Watch(self._random), Renewal(self._random)
         self._link: Link | None = None
         self._inbox: list[tuple[str, bytes]] = []
         self._session = 0
         self._flying: dict[str, bytes] = {}
         self._not_before: dict[str, float] = {}  # topic -> when it may be repaired or tried again
         self._states: set[str] = set()  # devices whose state is subscribed
-        self._members_changed = True
+        self._members_changed = self.renewal.look = True
         self._places: set[str] = set()  # invitations that are subscribed
         self._refused: set[str] = set()  # topics whose message was refused, and logged
         self._answers: dict[str, tuple[bytes, bytes]] = {}  # place -> the last request and its answer
         self._reported: Mapping[str, Any] = {}
-        self._report_at = 0.0
+        self._report_at, self._change = 0.0, -1
         self._last_report = -REPORT_EVERY_S
         self._full_at: float | None = None  # when to fetch everything
         self._sync_next = True
 
     def connect(self, link: Link) -> None:
         """Use this link, which calls `receive`."""
-        self._link = link
+        self._link, self._session = link, 0
 
     def receive(self, topic: str, payload: bytes) -> None:
         """Within the link's `work`."""
@@ -106,17 +107,18 @@ class Agent:
         link, now = self._link, time.monotonic()
         if link.online and link.session != self._session:
             self._begin(link, now)
-        took = self._take()
+        self._take()
         if link.online:
             self._follow(link)
+            if self.role == ADMIN:
+                self.renewal.step(self.fleet, now)
             self._fetch(link, now)
         self._settle(link)
         if self._people is not None:
-            changed = self._people.sync(self.fleet, writes=self.writes)
-            took = took or changed
+            self._people.sync(self.fleet, writes=self.writes)
         if link.online:
             self._send(link, now)
-            self._report(link, now, soon=took)
+            self._report(link, now)
 
     # ---- a new connection
 
@@ -125,7 +127,7 @@ class Agent:
         self._flying.clear()
         self._not_before.clear()
         self._states.clear()
-        self._members_changed = True
+        self._members_changed = self.renewal.look = True
         self._places.clear()
         self.slices.reset()
         self.watch.reset()
@@ -158,6 +160,11 @@ class Agent:
                     self._places.add(place)
                     link.subscribe(f"{self._root}/join/{place}/request")
 
+    def refresh(self) -> None:
+        """A command has changed the fleet's file."""
+        self.fleet.refresh()
+        self._members_changed = self.renewal.look = True
+
     def _fetch(self, link: Link, now: float) -> None:
         if self._full_at is not None and now >= self._full_at:
             self._full_at = None
@@ -173,32 +180,27 @@ class Agent:
 
     # ---- messages in
 
-    def _take(self) -> bool:
-        """Apply what has arrived. True if anything was new."""
-        new = False
+    def _take(self) -> None:
+        """Apply what has arrived."""
         while self._inbox:
             some, self._inbox = self._inbox[:BATCH], self._inbox[BATCH:]
             with self.fleet.batch():
                 for topic, payload in some:
-                    new = self._take_one(topic, payload) or new
-        return new
+                    self._take_one(topic, payload)
 
-    def _take_one(self, topic: str, payload: bytes) -> bool:
+    def _take_one(self, topic: str, payload: bytes) -> None:
         if not topic.startswith(f"{self.base}/"):
             self._answer(topic, payload)
-            return False
+            return
         relative = topic.removeprefix(f"{self.base}/")
         taken = self.fleet.take(relative, payload)
         if taken.state == "refused" and relative not in self._refused:
             self._refused.add(relative)
             log.warning("fleet: refused a record at %s: %s", relative, taken.reason)
         if relative.startswith((f"{topics.MEMBER}/", f"{topics.REVOKED}/")):
-            self._members_changed = True
+            self._members_changed = self.renewal.look = True
         if relative.startswith(f"{topics.STATE}/"):
             self.watch.changed()
-        elif taken.state == "new":
-            return True
-        return False
 
     def _answer(self, topic: str, payload: bytes) -> None:
         """A new device asks to join with the code of an invitation."""
@@ -266,10 +268,11 @@ class Agent:
 
     # ---- the state of this device
 
-    def _report(self, link: Link, now: float, *, soon: bool) -> None:
-        if soon or now - self._last_report > REPORT_EVERY_S:
+    def _report(self, link: Link, now: float) -> None:
+        change = self.fleet.store.last_change()
+        if change != self._change or now - self._last_report > REPORT_EVERY_S:
             latest = now + (self._random.uniform(0.2, 0.5) if self.writes else self._random.uniform(0.5, 4.0))
-            self._report_at = min(self._report_at or latest, latest)
+            self._report_at, self._change = min(self._report_at or latest, latest), change
         if not self._report_at or now < self._report_at or not self.role:
             return
         if not self.slices.idle or self._full_at is not None or any(not t.startswith("state/") for t in self._flying):
@@ -282,10 +285,10 @@ class Agent:
 
     def state(self) -> dict[str, Any]:
         """What this device has in force."""
-        digests = self.fleet.digests()
+        digests = self.watch.digests(self.fleet)
         state: dict[str, Any] = {"digest": self.watch.total(digests), **self._about()}
         if self.writes:
-            state["slices"] = digests
+            state["slices"] = dict(digests)
         if self._people is not None:
             state |= self._people.report()
         return state

@@ -115,9 +115,21 @@ class Managing(Writing):
                     self.store.db.execute(sql, (REPAIR, f"{kind}/*"))
             return number
 
-    def revoke(self, device_id: str, *, since_ms: int | None = None, recovery_code: str = "") -> None:
-        """Exclude a device for ever, and rotate the keys. What it has written, as far as it is in force here, stays in force.
+    def stale_keys(self) -> set[str]:
+        """The public keys of those who have revoked a device that holds the present fleet key: it is to be rotated."""
+        present = self.epoch.key_id
+        return {
+            m.revoked_by
+            for m in self._members.values()
+            if not m.in_force and m.admitted is not None and present in self._held_by(m.device_id)
+        }
 
+    def revoke(
+        self, device_id: str, *, since_ms: int | None = None, recovery_code: str = "", rotate: bool = True
+    ) -> None:
+        """Exclude a device for ever. What it has written, as far as it is in force here, stays in force.
+
+        rotate: make a new fleet key at once; else the agent does, once the revocation is published (`stale_keys`).
         since_ms: what arrived here since then does not stay. recovery_code: sign with the root key, which can revoke any device.
         """
         with self.batch():
@@ -142,7 +154,8 @@ class Managing(Writing):
             self._write(f"{REVOKED}/{device_id}", revocation_content(kept), signer=signer)
             for record in overflow:
                 self._adopt(record)
-            self.rotate()
+            if rotate:
+                self.rotate()
 
     def _kept(self, member: Member, since_ms: int | None) -> tuple[list[bytes], list[records.Record]]:
         """(ids, records beyond those that a revocation can name) of what a device has written and what stays."""

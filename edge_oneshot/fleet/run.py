@@ -51,7 +51,7 @@ def serve(config: Config, encoder_id: str, stop: threading.Event) -> None:
             with turn(folder):
                 if (now_at := fleet.store.db.data_version()) != version:
                     version = now_at
-                    fleet.refresh()  # a command has changed it
+                    agent.refresh()  # a command has changed it
                 agent.work()
             if time.monotonic() - written >= STATE_S or not written:
                 written = time.monotonic()

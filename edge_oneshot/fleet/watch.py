@@ -25,6 +25,7 @@ class Watch:
         self._looked = 0.0
         self._since: dict[tuple[str, str, str], float] = {}  # (slice, theirs, ours) -> when to fetch
         self._done: set[tuple[str, str, str]] = set()
+        self._change, self._digests = -1, dict[str, str]()
 
     def reset(self) -> None:
         """A new connection: what was fetched before may have been cut off."""
@@ -36,12 +37,19 @@ class Watch:
         """A state record has arrived."""
         self._look = True
 
+    def digests(self, fleet: Fleet) -> Mapping[str, str]:
+        """As Fleet.digests, computed only after a change."""
+        change = fleet.store.last_change()
+        if change != self._change:
+            self._change, self._digests = change, fleet.digests()
+        return self._digests
+
     def differing(self, fleet: Fleet, now: float) -> list[str]:
         """The slices to fetch now."""
         if now - self._looked < EVERY_S or not (self._look or self._since):
             return []
         self._look, self._looked = False, now
-        ours = fleet.digests()
+        ours = self.digests(fleet)
         found: set[tuple[str, str, str]] = set()
         states = fleet.states()
         for member in fleet.members():

@@ -240,3 +240,14 @@ def test_a_dropped_message_is_found_by_the_state_of_the_desk(site: Site[Mosquitt
         site.work()
     gate.link._on_message = receive
     site.until(lambda: "bob" in gate.people, "the gate fetches what it has missed")
+
+
+def test_after_a_revocation_the_agent_makes_a_new_key(site: Site[Mosquitto]) -> None:
+    gate, other = site.join("gate"), site.join("other")
+    site.until(lambda: gate.fleet.epochs == other.fleet.epochs == 1, "the first key")
+    site.office.fleet.revoke(gate.fleet.device_id, rotate=False)
+    assert site.office.fleet.stale_keys()
+    site.until(lambda: other.fleet.epochs == 2 and not site.office.fleet.stale_keys(), "the second key")
+    for _ in range(20):
+        site.work()
+    assert gate.fleet.epochs == 1
