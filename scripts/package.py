@@ -144,7 +144,12 @@ def assemble(target: Target, version: str, wheels: list[Path], tree: Path, root:
     put(root / "usr/lib/edge-oneshot/start", f'#!/bin/sh\nexec {prefix}/bin/edge-oneshot "$@"\n', 0o755)
     (root / "usr/bin").mkdir(parents=True)
     (root / "usr/bin/edge-oneshot").symlink_to("../lib/edge-oneshot/start")
-    for unit in ("edge-oneshot.service", "edge-oneshot@.service", "edge-oneshot-web.service", "edge-oneshot-fleet.service"):
+    for unit in (
+        "edge-oneshot.service",
+        "edge-oneshot@.service",
+        "edge-oneshot-web.service",
+        "edge-oneshot-fleet.service",
+    ):
         put(root / "usr/lib/systemd/system" / unit, (deploy / unit).read_bytes())
     for kind in ("sysusers.d", "tmpfiles.d"):
         put(root / f"usr/lib/{kind}/edge-oneshot.conf", (deploy / kind / "edge-oneshot.conf").read_bytes())

@@ -172,7 +172,10 @@ def test_of_the_daemons_state_only_words_of_the_program_are_taken() -> None:
 
     found = site._harmless(to_json(example(StatusReport)))
     assert set(texts(found)) <= site.WORDS
-    assert found["present"] == {"identities": 2, "unknown": 7, "denied": 2} and found["trends"]["threads"]["per_hour"] == 0.25
+    assert (
+        found["present"] == {"identities": 2, "unknown": 7, "denied": 2}
+        and found["trends"]["threads"]["per_hour"] == 0.25
+    )
 
 
 def test_the_log_holds_the_texts_of_the_program_without_their_values(tmp_path: Path) -> None:
