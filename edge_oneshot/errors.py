@@ -10,6 +10,7 @@
     |-- GalleryError              exit 1   an unknown or colliding identity, or a damaged template
     |-- StorageError              exit 1   a disk that is full or read-only, or a file that permissions protect
     |   `-- UnusableFile          exit 78  the file is damaged, of a later release, or its key is missing
+    |-- FleetError                exit 1   a change that this device may not make, or a code or key that is not of the fleet
     |-- ControlError              exit 1   a running daemon refused a request, or did not answer
     `-- BrokerError               exit 1
         |-- BrokerUnreachable              transient: retry with back-off
@@ -138,6 +139,10 @@ class UnusableFile(StorageError):
     def __init__(self, message: str, hint: str = "", state: str = "damaged") -> None:
         super().__init__(message, hint)
         self.state = state
+
+
+class FleetError(EdgeOneshotError):
+    pass
 
 
 class ControlError(EdgeOneshotError):
