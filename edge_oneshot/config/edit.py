@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import grp
+import itertools
 import os
 import re
 import shutil
@@ -99,7 +99,7 @@ def write_config(path: Path, text: str) -> Path | None:
             file.flush()
             os.fsync(file.fileno())
         if path.exists():
-            backup = path.with_name(f"{path.name}.{datetime.now():%Y%m%d-%H%M%S}.bak")
+            backup = _unused(path.with_name(f"{path.name}.{datetime.now():%Y%m%d-%H%M%S}"))
             shutil.copy2(path, backup)
             before = path.stat()
             part.chmod(before.st_mode & 0o777)
@@ -110,6 +110,8 @@ def write_config(path: Path, text: str) -> Path | None:
                 os.chown(part, -1, before.st_gid)  # whose group reads it; a user outside of that group may not write it
         elif os.geteuid() == 0 and path.parent == SYSTEM_DIR:
             part.chmod(0o640)  # whatever the umask: the daemon must read it
+            import grp
+
             with contextlib.suppress(KeyError):  # not installed as a service yet
                 os.chown(part, 0, grp.getgrnam(GROUP).gr_gid)
         part.replace(path)
@@ -118,6 +120,12 @@ def write_config(path: Path, text: str) -> Path | None:
             part.unlink(missing_ok=True)
         raise ConfigError(f"cannot write {path}: {e.strerror or e}", WRITE) from None
     return backup
+
+
+def _unused(path: Path) -> Path:
+    """The name of a backup that no other change of the same second has."""
+    names = (path.with_name(f"{path.name}{more}.bak") for more in ("", *(f"-{n}" for n in itertools.count(2))))
+    return next(name for name in names if not name.exists())
 
 
 def change_config(path: Path, values: Mapping[tuple[str, str], object], take: Callable[[], T]) -> tuple[Path | None, T]:

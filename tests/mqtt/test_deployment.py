@@ -169,7 +169,7 @@ def test_no_other_account_can_publish_a_match(example: Example, user: str) -> No
 @pytest.mark.parametrize("user", ["lock", "homeassistant"])
 def test_an_account_that_only_reads_cannot_write(example: Example, user: str) -> None:
     steps = list(walk(example.config(user), "porch"))
-    assert not any(by_topic(steps).values()) and len(by_topic(steps)) == 10, steps
+    assert not any(by_topic(steps).values()) and len(by_topic(steps)) == 11, steps
 
 
 def test_an_untrusted_certificate_is_refused(example: Example, run_link: Runner) -> None:
@@ -227,7 +227,7 @@ def test_mqtt_test_passes_where_everything_is_allowed(example: Example, protocol
         )
     )
     assert all(s.ok for s in steps), steps
-    assert len(by_topic(steps)) == 10 and all(s.detail.endswith("it arrived") for s in steps if s.name == "publish")
+    assert len(by_topic(steps)) == 11 and all(s.detail.endswith("it arrived") for s in steps if s.name == "publish")
 
 
 def test_mqtt_test_cannot_tell_without_an_account_that_reads(example: Example) -> None:

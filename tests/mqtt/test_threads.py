@@ -56,7 +56,7 @@ def test_every_method_may_be_called_from_any_thread(
 ) -> None:
     # Many topics of an earlier process: a loop over them takes long enough for another thread to add one.
     others = [(f"edge-oneshot/porch/other/{n}",) for n in range(3000)]
-    outbox._file.run(lambda db: db.execute_many("INSERT INTO retained VALUES (?)", others), None)
+    outbox._file.run(lambda db: db.execute_many("INSERT INTO retained (topic) VALUES (?)", others), None)
     link = make_link(broker.port)
     link.start()
     until(link, "online")

@@ -12,7 +12,7 @@ import os, sys, subprocess
 from pathlib import Path
 from samples import person, random_unit, template
 from edge_oneshot.errors import StorageError
-from edge_oneshot.gallery import store
+from edge_oneshot.gallery import file as gallery_file
 from edge_oneshot.gallery.store import Gallery
 folder = Path(sys.argv[1])
 path = folder / "gallery.sqlite"
@@ -77,7 +77,7 @@ for refusal in (refused(lambda: gallery.remove("bob")), refused(lambda: gallery.
     assert "move" not in refusal and "export" not in refusal and "the gallery itself is unchanged" in refusal, refusal
 version = gallery.version()
 {mend}
-store.REOPEN_S = 0
+gallery_file.REOPEN_S = 0
 assert gallery.version() != version and gallery.fault is None
 gallery.remove("bob")
 assert names(gallery) == ["zoe"]

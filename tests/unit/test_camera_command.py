@@ -54,7 +54,7 @@ def test_it_writes_the_frame_with_its_face_marked_good(config: Path, tmp_path: P
     assert "face 1: " in said
     assert "px between the eyes" in said
     assert re.search(r"^recognizes to about [0-9.]+ m by day$", said, re.MULTILINE)
-    assert "(measured with another decision: " in said, "this configuration sets the threshold by hand"
+    assert "(measured with decision.threshold = 0.5: " in said, "this configuration sets the threshold by hand"
     assert said.rstrip().endswith("(512x512)")
     pixels = np.asarray(Image.open(out))
     assert pixels.shape == collins.shape
@@ -67,7 +67,7 @@ def test_json_lists_the_faces_and_holds_no_picture(config: Path, tmp_path: Path)
     assert "jpeg" not in told
     assert told["size"] == [512, 512]
     assert told["faces"][0]["faults"] == []
-    assert told["range"][0].startswith("recognizes to about ") and told["range_measured_with"] == ["another decision"]
+    assert told["range"][0].startswith("recognizes to about ") and told["range_measured_with"] == ["decision.threshold = 0.5"]
 
 
 def test_another_camera_is_used_directly(config: Path, tmp_path: Path, portrait_files: dict[str, Path]) -> None:
