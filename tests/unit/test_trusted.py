@@ -250,4 +250,4 @@ def test_how_the_process_of_a_check_ended_is_told() -> None:
     from edge_oneshot.recognition.checked import _ended
 
     assert "SIGSEGV" in _ended(-signal.SIGSEGV) and "malicious" in _ended(-signal.SIGSEGV)
-    assert "30 s of processor time" in _ended(-signal.SIGXCPU)
+    assert f"{check_child.MAX_S} s of processor time" in _ended(-signal.SIGXCPU)
