@@ -103,7 +103,7 @@ class Run:
 
     def count_events(self) -> None:
         status = json.loads(self.machine.run(f"{PROGRAM} status --json"))
-        self.state = replace(self.state, events=int(status["mqtt"]["outbox"]["depth"]))
+        self.state = replace(self.state, events=int(status["outbox"]["depth"]))
 
 
 def install(machine: Machine, suite: str) -> str:

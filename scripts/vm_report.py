@@ -37,7 +37,7 @@ def report(options: argparse.Namespace, kinds: Sequence[str], done: Done) -> str
             found[f"{way}, {kind}, {when}"] for way in ("freeze", "kill") for when in ("in flight", "acknowledged")
         ]
         rows.append(f"| {kind} | {' | '.join(map(str, cells))} |")
-    listed = "\n".join(f"- {fault}" for fault in faults) or "None."
+    listed = "".join(f"\n- {fault}" for fault in faults)
     return f"""# Power cuts
 
 Written by `scripts/vm {options.suite} DIR --kills {options.kills} --freezes {options.freezes} --seed {options.seed}` on \
@@ -60,5 +60,5 @@ flush too early is not covered.
 |---|---|---|---|---|
 {chr(10).join(rows)}
 
-{sum(found.values())} cuts, {len(faults)} faults. {listed}
+{sum(found.values())} cuts, {len(faults)} faults.{listed}
 """
