@@ -12,14 +12,16 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
-from edge_oneshot.errors import FleetError
 from edge_oneshot.fleet import topics
+from edge_oneshot.fleet.attempts import Attempts, each
 from edge_oneshot.fleet.fleet import Fleet
+from edge_oneshot.fleet.joins import Joins
 from edge_oneshot.fleet.link import Link
 from edge_oneshot.fleet.members import ADMIN, DOOR
 from edge_oneshot.fleet.renewal import Renewal
 from edge_oneshot.fleet.slices import ALL, Slices
-from edge_oneshot.fleet.store import REPAIR
+from edge_oneshot.fleet.store import REPAIR, Topic
+from edge_oneshot.fleet.upkeep import Upkeep
 from edge_oneshot.fleet.watch import Watch
 
 log = logging.getLogger(__name__)
@@ -66,6 +68,8 @@ class Agent:
         self.base = f"{self._root}/{fleet.fleet_id}"
         self.slices = Slices(self.base, self._random)
         self.watch, self.renewal = Watch(self._random), Renewal(self._random)
+        self._joins, self._attempts = Joins(fleet, self._root), Attempts()
+        self.upkeep = Upkeep(fleet, self._random)
         self._link: Link | None = None
         self._inbox: list[tuple[str, bytes]] = []
         self._session = 0
@@ -73,14 +77,11 @@ class Agent:
         self._not_before: dict[str, float] = {}  # topic -> when it may be repaired or tried again
         self._states: set[str] = set()  # devices whose state is subscribed
         self._members_changed = self.renewal.look = True
-        self._places: set[str] = set()  # invitations that are subscribed
         self._refused: set[str] = set()  # topics whose message was refused, and logged
-        self._answers: dict[str, tuple[bytes, bytes]] = {}  # place -> the last request and its answer
         self._reported: Mapping[str, Any] = {}
         self._report_at, self._change = 0.0, -1
         self._last_report = -REPORT_EVERY_S
         self._full_at: float | None = None  # when to fetch everything
-        self._sync_next = True
 
     def connect(self, link: Link) -> None:
         """Use this link, which calls `receive`."""
@@ -102,23 +103,26 @@ class Agent:
         return self.role not in ("", DOOR)
 
     def work(self) -> None:
-        """Everything but the network, which is the link's `work`."""
+        """Everything but the network, which is the link's `work`. Raises StorageError if a file fails, and nothing else."""
         assert self._link is not None
-        link, now = self._link, time.monotonic()
+        link, now, attempt = self._link, time.monotonic(), self._attempts.run
         if link.online and link.session != self._session:
             self._begin(link, now)
-        self._take()
+        self._take(link, now)
         if link.online:
-            self._follow(link)
+            attempt("following members", now, self._follow, link)
             if self.role == ADMIN:
-                self.renewal.step(self.fleet, now)
-            self._fetch(link, now)
-        self._settle(link)
-        if self._people is not None:
-            self._people.sync(self.fleet, writes=self.writes)
+                attempt("a new fleet key", now, self.renewal.step, self.fleet, now)
+            attempt("fetching", now, self._fetch, link, now)
+        self._settle(link, now)
+        if self.writes:
+            attempt("the daily expiry", now, self.upkeep.expire, now)
+        # A device that publishes waits until it knows what the others have: its gallery may be an old one.
+        if self._people is not None and (self.upkeep.complete or not self.writes):
+            attempt("bringing gallery and fleet together", now, self._people.sync, self.fleet, writes=self.writes)
         if link.online:
             self._send(link, now)
-            self._report(link, now)
+            attempt("the report of this device", now, self._report, link, now)
 
     # ---- a new connection
 
@@ -128,13 +132,12 @@ class Agent:
         self._not_before.clear()
         self._states.clear()
         self._members_changed = self.renewal.look = True
-        self._places.clear()
+        self._joins.reset()
         self.slices.reset()
+        self.upkeep.began(False)
         self.watch.reset()
         self._last_report = -REPORT_EVERY_S
-        link.subscribe(f"{self.base}/member/+")
-        link.subscribe(f"{self.base}/revoked/+")
-        link.subscribe(f"{self.base}/key/{self.fleet.device_id}")
+        self._subscribe_members(link)
         if link.retain_handling:
             link.subscribe(f"{self.base}/person/+/+", retained=False)
             link.subscribe(f"{self.base}/template/+/+", retained=False)
@@ -146,8 +149,12 @@ class Agent:
         if self.writes or not link.retain_handling or not self.fleet.store.last_change():
             self._full_at = now + self._random.uniform(0.0, 1.0)
 
+    def _subscribe_members(self, link: Link) -> None:
+        for about in ("member/+", "revoked/+", f"key/{self.fleet.device_id}"):
+            link.subscribe(f"{self.base}/{about}")
+
     def _follow(self, link: Link) -> None:
-        """Subscribe the states of the devices that enroll, and the places of open invitations."""
+        """Subscribe the states of the devices that enroll, and requests to join."""
         if not self.writes and self._members_changed:
             self._members_changed = False
             for member in self.fleet.members():
@@ -155,10 +162,7 @@ class Agent:
                     self._states.add(member.device_id)
                     link.subscribe(f"{self.base}/state/{member.device_id}")
         if self.role == ADMIN:
-            for place in self.fleet.invited():
-                if place not in self._places:
-                    self._places.add(place)
-                    link.subscribe(f"{self._root}/join/{place}/request")
+            self._joins.follow(link)
 
     def refresh(self) -> None:
         """A command has changed the fleet's file."""
@@ -166,9 +170,13 @@ class Agent:
         self._members_changed = self.renewal.look = True
 
     def _fetch(self, link: Link, now: float) -> None:
+        if self.upkeep.again(now):
+            self._full_at = now
+            self._subscribe_members(link)
         if self._full_at is not None and now >= self._full_at:
             self._full_at = None
             self.slices.want(ALL)
+            self.upkeep.began(True)
         elif self._full_at is None:
             self.slices.want(self.watch.differing(self.fleet, now))
         for name, present in self.slices.step(link, now):
@@ -177,21 +185,23 @@ class Agent:
                 with self.fleet.batch():
                     for kind in (topics.PERSON, topics.TEMPLATE):
                         self.fleet.absent(f"{kind}/{name}/", relative)
+        if self.slices.idle and self._full_at is None:
+            self.upkeep.fetched()
 
     # ---- messages in
 
-    def _take(self) -> None:
+    def _take(self, link: Link, now: float) -> None:
         """Apply what has arrived."""
         while self._inbox:
             some, self._inbox = self._inbox[:BATCH], self._inbox[BATCH:]
-            with self.fleet.batch():
-                for topic, payload in some:
-                    self._take_one(topic, payload)
+            records = [(topic, payload) for topic, payload in some if topic.startswith(f"{self.base}/")]
+            each(self.fleet, records, self._take_one, lambda at, e: self._attempts.failed(f"the record at {at[0]}", e))
+            for topic, payload in some:
+                if not topic.startswith(f"{self.base}/"):
+                    self._attempts.run(topic, now, self._joins.take, link, topic, payload)
 
-    def _take_one(self, topic: str, payload: bytes) -> None:
-        if not topic.startswith(f"{self.base}/"):
-            self._answer(topic, payload)
-            return
+    def _take_one(self, message: tuple[str, bytes]) -> None:
+        topic, payload = message
         relative = topic.removeprefix(f"{self.base}/")
         taken = self.fleet.take(relative, payload)
         if taken.state == "refused" and relative not in self._refused:
@@ -201,24 +211,6 @@ class Agent:
             self._members_changed = self.renewal.look = True
         if relative.startswith(f"{topics.STATE}/"):
             self.watch.changed()
-
-    def _answer(self, topic: str, payload: bytes) -> None:
-        """A new device asks to join with the code of an invitation."""
-        parts = topic.removeprefix(f"{self._root}/").split("/")
-        if len(parts) != 3 or parts[0] != "join" or parts[2] != "request" or not payload:
-            return
-        asked, answer = self._answers.get(parts[1], (b"", b""))
-        if asked != payload:  # the same request again: its answer was lost
-            try:
-                answer = self.fleet.answer(parts[1], payload)
-            except FleetError as e:
-                log.warning("fleet: %s", e)
-                return
-            log.info("fleet: a device has joined")
-            self._answers = {parts[1]: (payload, answer)}
-        assert self._link is not None
-        if self._link.room > 0:
-            self._link.publish(f"{self._root}/join/{parts[1]}/answer", answer, retain=False)
 
     # ---- messages out
 
@@ -230,20 +222,22 @@ class Agent:
             return topic == f"{topics.STATE}/{self.fleet.device_id}"
         return bool(role) and role != DOOR and kind in _DESK_WRITES
 
-    def _settle(self, link: Link) -> None:
+    def _settle(self, link: Link, now: float) -> None:
         """What the broker has taken, and what it has refused."""
         done, link.acknowledged = link.acknowledged, []
-        if done:
-            with self.fleet.batch():
-                for topic, payload in done:
-                    relative = topic.removeprefix(f"{self.base}/")
-                    if self._flying.pop(relative, None) is not None:
-                        self.fleet.acknowledged(relative, payload)
+        taken = [(topic.removeprefix(f"{self.base}/"), payload) for topic, payload in done]
+        taken = [(relative, payload) for relative, payload in taken if self._flying.pop(relative, None) is not None]
+        if taken:
+            each(self.fleet, taken, lambda at: self.fleet.acknowledged(*at), lambda at, e: self._put_off(at[0], now, e))
         for topic in list(link.refused):
             relative = topic.removeprefix(f"{self.base}/")
             if self._flying.pop(relative, None) is not None:
                 log.error("fleet: the broker's access list refuses %s", topic)
-                self._not_before[relative] = time.monotonic() + RETRY_S
+                self._not_before[relative] = now + RETRY_S
+
+    def _put_off(self, relative: str, now: float, error: Exception) -> None:
+        self._not_before[relative] = now + RETRY_S
+        self._attempts.failed(f"publishing {relative}", error)
 
     def _send(self, link: Link, now: float) -> None:
         if link.room <= 0:
@@ -261,10 +255,13 @@ class Agent:
             if wait is not None and now < wait:
                 continue
             self._not_before.pop(at.topic, None)
-            message = self.fleet.message(at)
-            if message is not None:
-                self._flying[at.topic] = message.payload
-                link.publish(f"{self.base}/{at.topic}", message.payload)
+            self._attempts.run(at.topic, now, self._publish, link, at)
+
+    def _publish(self, link: Link, at: Topic) -> None:
+        message = self.fleet.message(at)
+        if message is not None:
+            self._flying[at.topic] = message.payload
+            link.publish(f"{self.base}/{at.topic}", message.payload)
 
     # ---- the state of this device
 

@@ -27,6 +27,7 @@ class Renewal:
                 self._at = now + self._random.uniform(*(SOON_S if by & {fleet.key, fleet.root} else LATER_S))
         if self._at is None or now < self._at or fleet.store.topics("due > 0 AND topic GLOB 'revoked/*'"):
             return
-        self._at = None
+        self._at, self.look = None, True  # if it fails, another time
         if fleet.stale_keys():
             log.info("fleet: key %d is in use, which no revoked device has", fleet.rotate())
+        self.look = False

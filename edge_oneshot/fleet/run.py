@@ -15,6 +15,7 @@ from edge_oneshot.config import Config
 from edge_oneshot.errors import BrokerUnreachable, ConfigError, FleetError
 from edge_oneshot.events.clock import clock_synced
 from edge_oneshot.fleet.agent import Agent
+from edge_oneshot.fleet.applied import applied_subjects
 from edge_oneshot.fleet.apply import Registry
 from edge_oneshot.fleet.fleet import Fleet, Joining
 from edge_oneshot.fleet.home import AgentState, fleet_path, turn, write_agent_state
@@ -159,7 +160,7 @@ def leave(config: Config, *, remove_people: bool) -> int:
     path, keys, removed = fleet_path(config), Keys(config.key_path), 0
     with turn(config.state_dir), Gallery(config.gallery_path, keys) as gallery:
         with contextlib.closing(Fleet.open(path, keys)) as fleet:
-            known = set(fleet.store.applied())
+            known = applied_subjects(fleet.store)
             people = [i.identity_id for i in gallery.identities() if fleet.subject(i.identity_id) in known]
         if remove_people:
             gallery.apply([], people)

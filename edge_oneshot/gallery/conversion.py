@@ -38,7 +38,7 @@ def convert_gallery(db: Alone, keys: Keys, key: Cipher | None) -> int:
 def _rewrite(db: Database) -> Callable[[], None]:
     view = GalleryView(db)
     people = [(person, view.captures_of(person.identity.identity_id)) for person in view.people()]
-    in_fleet, removals = view.in_fleet, view.removals()
+    in_fleet, removals, number = view.in_fleet, view.removals(), view.fleet_number
 
     def write() -> None:
         rows = rows_of(db)
@@ -46,6 +46,7 @@ def _rewrite(db: Database) -> Callable[[], None]:
             db.execute(f"DELETE FROM {table}")
         if in_fleet:
             fleet.begin(db)
+            fleet.put_number(db, number)
         for identity_id in removals:
             fleet.note(db, identity_id)
         for person, kept in people:

@@ -98,6 +98,11 @@ class GalleryReader:
         """Whether this gallery belongs to a fleet (`Gallery.join_fleet`)."""
         return fleet.belongs(self._db)
 
+    @property
+    def fleet_number(self) -> int:
+        """How often this gallery was brought together with its fleet (`Gallery.apply`)."""
+        return fleet.number(self._db)
+
     def removals(self) -> list[str]:
         """The ids of the people who were removed while the gallery belonged to a fleet, until `Gallery.clear_removals`."""
         return fleet.read(self._db)

@@ -7,6 +7,7 @@ processes may use the file at once.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -24,6 +25,8 @@ from edge_oneshot.storage.database import Database
 from edge_oneshot.types import AccessRules, Identity, Template
 
 __all__ = ["Enrolled", "Gallery", "GalleryView", "Put", "rows_of"]
+
+log = logging.getLogger(__name__)
 
 _TEMPLATE = "template_id, identity_id, encoder_id, vector, quality, created_at, no_rate"
 _IDENTITY = "identity_id, name, created_at"
@@ -183,30 +186,43 @@ class Gallery(GalleryFile):
             access_rows.write(self._db, self._rows, identity_id, rules)
         rollback.store(self._db, self._keys)
 
-    def apply(self, put: Sequence[Put], remove: Iterable[str] = ()) -> list[str]:
+    def apply(self, put: Sequence[Put], remove: Iterable[str] = (), *, number: int | None = None) -> list[str]:
         """Take what other devices of the fleet have: store and remove people in one transaction, without noting the removals.
 
         A person is replaced: name, templates and rules; the id alone says who it is, and two people may have one name. Captures of
-        templates that stay are kept. An unknown id in `remove` is skipped. Returns the ids of the people who were not stored,
-        since they have no template, or one whose id is in use twice.
+        templates that stay are kept. An unknown id in `remove` is skipped. number: from now on `fleet_number`. Returns the ids of
+        the people who were not stored, since they have no template, or one whose id is in use twice, or that the file cannot
+        hold; they are not in the gallery any more, since what it had of them is not in force.
         """
         refused = []
         with self._writable().transaction():
-            for identity_id in remove:
-                self._remove(identity_id)
-            if self.sealed:
+            removed = [self._remove(identity_id) for identity_id in remove]
+            if put and self.sealed:
                 self.identities()  # the keys of their captures
             for person in put:
-                identity_id, ids = person.identity.identity_id, {t.template_id for t in person.templates}
-                once = 0 < len(ids) == len(person.templates)
-                if not once or self._used_by_others(identity_id, person.templates):
-                    refused.append(identity_id)
-                    continue
-                self._add(person.identity, person.templates, True, NOTHING)
-                access_rows.write(self._db, self._rows, identity_id, person.rules)
+                if not self._put(person):
+                    self._remove(person.identity.identity_id)
+                    refused.append(person.identity.identity_id)
+            if number is not None:
+                fleet.put_number(self._db, number)
         rollback.store(self._db, self._keys)
-        self._erase_removed(1.0)
+        if put or any(removed):
+            self._erase_removed(1.0)
         return refused
+
+    def _put(self, person: Put) -> bool:
+        """Part of a transaction. False: it cannot be stored; a part of it may be."""
+        identity_id, ids = person.identity.identity_id, {t.template_id for t in person.templates}
+        once = 0 < len(ids) == len(person.templates)
+        if not once or self._used_by_others(identity_id, person.templates):
+            return False
+        try:
+            self._add(person.identity, person.templates, True, NOTHING)
+            access_rows.write(self._db, self._rows, identity_id, person.rules)
+        except (GalleryError, ValueError, TypeError, OverflowError) as e:
+            log.error("gallery: %r of the fleet cannot be stored: %s", identity_id, e)
+            return False
+        return True
 
     def join_fleet(self) -> None:
         """From here on `removals` tells who was removed."""

@@ -70,6 +70,7 @@ def fill(device: Config) -> None:
         gallery.join_fleet()
         gallery.add(person("canary-gone"), [template("canary-gone", random_unit(9), "sha256:aa")])
         gallery.remove("canary-gone")
+        gallery.apply([], number=7)
     box = Outbox(device.outbox_path, keys=keys(device))
     body = {"identity": CANARY, "name": NAME}
     now = datetime.now(UTC)
@@ -96,6 +97,7 @@ def read(device: Config) -> dict[str, object]:
             "aside": gallery.set_aside,
             "access": gallery.access(),
             "removals": gallery.removals(),
+            "number": gallery.fleet_number,
         }
     box = Outbox(device.outbox_path, keys=keys(device))
     found["events"] = [s.event.body for s in box.events.pending(0, 9)]
