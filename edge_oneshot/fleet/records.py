@@ -20,6 +20,7 @@ FORMAT = b"\x01"
 ID_BYTES = 12
 MAX_NUMBER = 2**53  # of a version, generation or sequence number
 MAX_PAYLOAD = 2 * 1024 * 1024
+MAX_DEPTH = 32  # lists and objects within each other, in a body
 _KEY_ID = 8  # bytes of the id of the key, after the format
 _SIGNATURE = 64
 _PAD = 256  # a message is a multiple of this, so that its length does not show that of a name
@@ -100,7 +101,10 @@ def sign(
 
 
 def verify(raw: bytes, fleet_id: str, topic: str) -> Record:
-    """The record of a signature and body. Raises ValueError, with the reason, if it is not one for `topic`."""
+    """The record of a signature and body. Raises ValueError, with the reason, if it is not one for `topic`.
+
+    One that passes can be stored, written again and shown: it is the canonical form of what it says, so text is UTF-8.
+    """
     record = read(raw)
     if record.topic != topic:
         raise ValueError("it belongs to another topic")
@@ -113,6 +117,9 @@ def read(raw: bytes) -> Record:
     """As `verify`, for a record that was verified before. Raises ValueError if it is none."""
     try:
         about = json.loads(raw[_SIGNATURE:])
+        _check_depth(about, MAX_DEPTH)
+        if canonical(about) != raw[_SIGNATURE:]:
+            raise ValueError("its body is not in the canonical form")
         if not isinstance(about, dict) or set(about) != _FIELDS:
             raise ValueError("its fields are not those of a record")
         wall, count = about["hlc"]
@@ -127,7 +134,7 @@ def read(raw: bytes) -> Record:
         for name in ("lineage", "person"):
             if not isinstance(about[name], str) or len(about[name]) > 64:
                 raise ValueError(f"its {name} is no short text")
-    except (TypeError, KeyError, AttributeError, UnicodeDecodeError, json.JSONDecodeError, RecursionError):
+    except (TypeError, KeyError, AttributeError, UnicodeError, json.JSONDecodeError, RecursionError):
         raise ValueError("it is no record") from None
     return Record(raw=raw, **{**about, "hlc": hlc})
 
@@ -156,6 +163,14 @@ def unseal(payload: bytes, key: Cipher, fleet_id: str, topic: str) -> bytes:
 def canonical(value: object) -> bytes:
     """JSON with sorted keys and without spaces, UTF-8. Raises ValueError for what JSON has no word for."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
+
+
+def _check_depth(value: object, left: int) -> None:
+    if isinstance(value, dict | list):
+        if not left:
+            raise ValueError("its body is nested too deeply")
+        for part in value.values() if isinstance(value, dict) else value:
+            _check_depth(part, left - 1)
 
 
 def _context(fleet_id: str) -> bytes:
