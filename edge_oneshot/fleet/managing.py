@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+import logging
+from typing import NamedTuple
 
 from edge_oneshot.errors import FleetError
 from edge_oneshot.fleet import invite, keys, records, recovery, topics
@@ -13,7 +13,16 @@ from edge_oneshot.fleet.topics import KEY, MEMBER, PERSON, REVOKED, STATE, TEMPL
 from edge_oneshot.fleet.writing import Writing
 from edge_oneshot.storage.cipher import Signer
 
+log = logging.getLogger(__name__)
+
 MAX_KEPT = 50_000  # records that a revocation names; a message of 0.8 MB
+
+
+class Kept(NamedTuple):
+    """What stays of a revoked device. ids: as it has signed it. adopted: to be signed anew, people before templates."""
+
+    ids: list[bytes]
+    adopted: list[records.Record]
 
 
 class Managing(Writing):
@@ -77,11 +86,19 @@ class Managing(Writing):
         return tuple((m.topic, m.payload) for m in messages if m is not None)
 
     def hand_out_keys(self) -> int:
-        """Give every member the fleet keys that it lacks; the number of members that got some. For example after a partition."""
+        """Give every member the fleet keys that it lacks; the number of members that got some. For example after a partition.
+
+        A member to whom they cannot be given is logged, and gets them when whoever prevents it is revoked.
+        """
+        given = 0
         with self.batch():
             self._may(KEY)
-            members = [m for m in self._members.values() if m.in_force and m.admitted is not None]
-            return sum(self._hand_out(member) for member in members)
+            for member in [m for m in self._members.values() if m.in_force and m.admitted is not None]:
+                try:
+                    given += self._hand_out(member)
+                except (FleetError, ValueError) as e:
+                    log.warning("fleet: %s gets no fleet keys: %s", member.name, e)
+        return given
 
     def _hand_out(self, member: Member) -> bool:
         topic = f"{KEY}/{member.device_id}"
@@ -150,35 +167,50 @@ class Managing(Writing):
                     f"fleet {self.name}: {member.name} is senior to this device",
                     "revoke it with the recovery code of the fleet",
                 )
-            kept, overflow = self._kept(member, since_ms)
-            self._write(f"{REVOKED}/{device_id}", revocation_content(kept), signer=signer)
-            for record in overflow:
+            kept = self._kept(member, since_ms)
+            self._write(f"{REVOKED}/{device_id}", revocation_content(kept.ids), signer=signer)
+            for record in kept.adopted:
                 self._adopt(record)
             if rotate:
                 self.rotate()
+            elif member.role == ADMIN:
+                self.hand_out_keys()  # those that it has handed out do not stay
 
-    def _kept(self, member: Member, since_ms: int | None) -> tuple[list[bytes], list[records.Record]]:
-        """(ids, records beyond those that a revocation can name) of what a device has written and what stays."""
+    def _kept(self, member: Member, since_ms: int | None) -> Kept:
+        """What a device has written and what stays: not the keys that it has handed out.
+
+        What has a number that is too great to count on from is adopted.
+        """
         rows = [
             row
             for row in self.store.rows("author = ? ORDER BY topic", member.key)
-            if not row.topic.startswith(STATE) and (since_ms is None or row.at < since_ms)
+            if topics.kind_of(row.topic) not in (STATE, KEY) and (since_ms is None or row.at < since_ms)
             if self.store.topic(row.topic).best_id == row.id
         ]
-        return [row.id for row in rows[:MAX_KEPT]], [records.read(self.store.raw(row)) for row in rows[MAX_KEPT:]]
+        as_signed = [row for row in rows if max(row.version, row.generation) <= records.MAX_COUNTED][:MAX_KEPT]
+        named = {row.id for row in as_signed}
+        return Kept(
+            [row.id for row in as_signed], [records.read(self.store.raw(row)) for row in rows if row.id not in named]
+        )
 
     def _adopt(self, record: records.Record) -> None:
         """Sign the content of another device's record anew."""
-        content: Mapping[str, Any] = record.content
-        if record.kind in (PERSON, TEMPLATE, MEMBER, REVOKED):
-            self._write(
-                record.topic,
-                content,
-                generation=record.generation,
-                removed=record.removed,
-                lineage=record.lineage,
-                person=record.person,
-            )
+        if record.kind not in (PERSON, TEMPLATE, MEMBER, REVOKED):
+            return
+        generation = record.generation
+        if generation > records.MAX_COUNTED:  # count on from what counts now
+            now = self.person_row(record.person or record.subject)
+            known = 0 if now is None else now.generation
+            anew = record.kind == PERSON and (now is None or bool(now.removed))
+            generation = max(1, known + anew)
+        self._write(
+            record.topic,
+            record.content,
+            generation=generation,
+            removed=record.removed,
+            lineage=record.lineage,
+            person=record.person,
+        )
 
     def recover(self, recovery_code: str) -> None:
         """Make this device an admin with the root key, for example after the only admin was stolen."""

@@ -19,6 +19,7 @@ from edge_oneshot.storage.cipher import Cipher, Signer, signed_by
 FORMAT = b"\x01"
 ID_BYTES = 12
 MAX_NUMBER = 2**53  # of a version, generation or sequence number
+MAX_COUNTED = 2**40  # no device reaches a greater one by counting; after a revocation the others count on from below it
 MAX_PAYLOAD = 2 * 1024 * 1024
 MAX_DEPTH = 32  # lists and objects within each other, in a body
 _KEY_ID = 8  # bytes of the id of the key, after the format

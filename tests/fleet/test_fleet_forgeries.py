@@ -20,9 +20,7 @@ def forged(author: Fleet, topic: str, content: dict[str, object], **about: objec
         author.fleet_id,
         topic,
         content,
-        version=9,
-        hlc=author.clock.tick(),
-        **about,  # type: ignore[arg-type]
+        **{"version": 9, "hlc": author.clock.tick(), **about},  # type: ignore[arg-type]
     )
     life = topics.kind_of(topic) in ("member", "revoked", "key")
     key = author.life if life else Cipher(author.epoch.key)
