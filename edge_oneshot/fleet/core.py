@@ -98,10 +98,11 @@ class Core(State):
         self.clock.observe(record.hlc)
         state = NEW
         mine = self.store.rows("topic = ? AND author = ?", topic, record.author)
-        mine = [row for row in mine if author.counts(row.id)]  # else it was revoked, and `record` is one that stays
-        if mine and mine[0].id == record.id:
+        # A removal is kept besides the others. A row that does not count was revoked, and `record` is one that stays.
+        rivals = [row for row in mine if not record.removed and not row.removed and author.counts(row.id)]
+        if record.id in {row.id for row in mine}:
             state = KNOWN
-        elif mine and mine[0].rank > row_of(record).rank:
+        elif any(row.rank > row_of(record).rank for row in rivals):
             state = OLDER
         else:
             self._keep(record, key_id)
@@ -175,7 +176,8 @@ class Core(State):
             return None
         if wanted == EMPTY:
             return Message(at.topic, b"", repair=at.due != OWN)
-        row = self.store.rows("topic = ? AND author = ?", at.topic, at.best)[0]
+        row = self.store.best(at)
+        assert row is not None, at.topic  # else nothing would be wanted
         key = self.life if topics.kind_of(at.topic) in FOR_LIFE else self._ciphers[self.epoch.key_id]
         return Message(at.topic, records.seal(self.store.raw(row), key, self.fleet_id, at.topic), repair=at.due != OWN)
 

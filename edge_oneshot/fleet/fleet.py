@@ -140,7 +140,7 @@ class Fleet(Managing):
         templates = {}
         for about in {r.topic for r in self.store.rows("person = ? AND person <> ''", record.subject)}:
             at = self.store.topic(about)
-            for raw in self.store.raws("topic = ? AND author = ?", about, at.best):
+            for raw in self.store.raws("topic = ? AND id = ?", about, at.best_id):
                 encoder_id, listed = contents.templates_of(records.read(raw))
                 if listed:
                     templates[encoder_id] = listed
@@ -164,7 +164,7 @@ class Fleet(Managing):
 
     def _in_force(self, kind: str) -> Iterator[Row]:
         for at in self.store.topics("topic GLOB ? AND best <> ''", f"{kind}/*"):
-            yield from self.store.rows("topic = ? AND author = ?", at.topic, at.best)
+            yield from self.store.rows("topic = ? AND id = ?", at.topic, at.best_id)
 
     def states(self) -> dict[str, Mapping[str, Any]]:
         """device id -> what it has reported last (`report`)."""
@@ -219,7 +219,7 @@ class Fleet(Managing):
             segments.setdefault(row.author, []).append(segment)
         in_force: dict[str, dict[int, tuple[str, str]]] = {}
         for at in self.store.topics("best <> ''"):
-            for row in self.store.rows("topic = ? AND author = ? AND seq > 0", at.topic, at.best):
+            for row in self.store.rows("topic = ? AND id = ? AND seq > 0", at.topic, at.best_id):
                 in_force.setdefault(row.author, {})[row.seq] = (row.topic, row.id.hex())
         return [
             audit.verify(topics.device_id(author), segments.get(author, ()), in_force.get(author, {}))

@@ -112,7 +112,7 @@ class Managing(Writing):
     def _held_by(self, device: str) -> set[str]:
         """The ids of the fleet keys that a device was given in the record in force."""
         at = self.store.topic(f"{KEY}/{device}")
-        raws = self.store.raws("topic = ? AND author = ?", at.topic, at.best)
+        raws = self.store.raws("topic = ? AND id = ?", at.topic, at.best_id)
         return {key_id for raw in raws for key_id in records.read(raw).content["epochs"]}
 
     def rotate(self, *, encrypt_anew: bool = False) -> int:
@@ -144,7 +144,7 @@ class Managing(Writing):
     def revoke(
         self, device_id: str, *, since_ms: int | None = None, recovery_code: str = "", rotate: bool = True
     ) -> None:
-        """Exclude a device for ever. What it has written, as far as it is in force here, stays in force.
+        """Exclude a device for ever. What it has written, as far as it is in force here, stays in force. Again: in the place of a junior.
 
         rotate: make a new fleet key at once; else the agent does, once the revocation is published (`stale_keys`).
         since_ms: what arrived here since then does not stay. recovery_code: sign with the root key, which can revoke any device.
@@ -156,7 +156,7 @@ class Managing(Writing):
                     f"fleet {self.name}: no member has the id {device_id}", "list them: edge-oneshot fleet list"
                 )
             signer = recovery.signer_of(recovery_code, self.root) if recovery_code else self._signer
-            if not member.in_force:
+            if not member.in_force and not self._outranks(signer, member.revoked_by):
                 raise FleetError(f"fleet {self.name}: {member.name} was revoked before")
             if member.key == own.key:
                 raise FleetError(
@@ -167,25 +167,42 @@ class Managing(Writing):
                     f"fleet {self.name}: {member.name} is senior to this device",
                     "revoke it with the recovery code of the fleet",
                 )
-            kept = self._kept(member, since_ms)
-            self._write(f"{REVOKED}/{device_id}", revocation_content(kept.ids), signer=signer)
-            for record in kept.adopted:
+            # What an admin has revoked stays revoked, but the records that stay are those that were seen here.
+            kept = [(about, self._kept(about, since_ms)) for about in (*self._revoked_through(member), member)]
+            for about, stays in kept:
+                self._write(f"{REVOKED}/{about.device_id}", revocation_content(stays.ids), signer=signer)
+            for record in (record for _, stays in kept for record in stays.adopted):
                 self._adopt(record)
             if rotate:
                 self.rotate()
             elif member.role == ADMIN:
                 self.hand_out_keys()  # those that it has handed out do not stay
 
-    def _kept(self, member: Member, since_ms: int | None) -> Kept:
-        """What a device has written and what stays: not the keys that it has handed out.
+    def _revoked_through(self, member: Member) -> list[Member]:
+        """The devices that a member has revoked, and those that they had revoked before."""
+        found: list[Member] = []
+        queue = [member.key]
+        while queue:
+            key = queue.pop()
+            found += (by_it := [m for m in self._members.values() if m.revoked_by == key])
+            queue += [m.key for m in by_it]
+        return found
 
-        What has a number that is too great to count on from is adopted.
+    def _outranks(self, signer: Signer, other: str) -> bool:
+        """Whether a revocation by `signer` counts instead of one by the member with the key `other`."""
+        return self._members[signer.public.hex()].seniority < self._members[other].seniority
+
+    def _kept(self, member: Member, since_ms: int | None) -> Kept:
+        """What a device has written and what stays: what is in force, and every removal.
+
+        Not the keys that it has handed out, nor its revocations. What has a number that is too great to count on from is adopted.
         """
         rows = [
             row
             for row in self.store.rows("author = ? ORDER BY topic", member.key)
-            if topics.kind_of(row.topic) not in (STATE, KEY) and (since_ms is None or row.at < since_ms)
-            if self.store.topic(row.topic).best_id == row.id
+            if topics.kind_of(row.topic) not in (STATE, KEY, REVOKED) and (since_ms is None or row.at < since_ms)
+            if row.removed or self.store.topic(row.topic).best_id == row.id
+            if member.counts(row.id)
         ]
         as_signed = [row for row in rows if max(row.version, row.generation) <= records.MAX_COUNTED][:MAX_KEPT]
         named = {row.id for row in as_signed}
@@ -195,7 +212,7 @@ class Managing(Writing):
 
     def _adopt(self, record: records.Record) -> None:
         """Sign the content of another device's record anew."""
-        if record.kind not in (PERSON, TEMPLATE, MEMBER, REVOKED):
+        if record.kind not in (PERSON, TEMPLATE, MEMBER):
             return
         generation = record.generation
         if generation > records.MAX_COUNTED:  # count on from what counts now

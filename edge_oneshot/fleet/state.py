@@ -125,16 +125,13 @@ class State:
 
     def person_row(self, subject: str) -> Row | None:
         """The person record in force."""
-        topic = topics.topic_of(PERSON, subject)
-        author = self.store.topic(topic).best
-        found = self.store.rows("topic = ? AND author = ?", topic, author) if author else []
-        return found[0] if found else None
+        return self.store.best(self.store.topic(topics.topic_of(PERSON, subject)))
 
     def _wanted(self, at: Topic, best: Row | None = None, rows: list[Row] | None = None) -> bytes | None:
         """The id of what the broker should hold at a topic; EMPTY; None: this device has nothing to say."""
         kind = topics.kind_of(at.topic)
         rows = self.store.rows("topic = ?", at.topic) if rows is None else rows
-        best = best or next((r for r in rows if r.author == at.best), None)
+        best = best or next((r for r in rows if r.id == at.best_id), None)
         if best is not None:
             if (
                 kind == PERSON

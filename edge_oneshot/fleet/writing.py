@@ -112,8 +112,7 @@ class Writing(Core):
         topic = topics.template_topic(self.life, identity_id, encoder_id)
         content = contents.template_content(identity_id, encoder_id, templates)
         at = self.store.topic(topic)
-        if at.best:
-            row = self.store.rows("topic = ? AND author = ?", topic, at.best)[0]
+        if (row := self.store.best(at)) is not None:
             same = (row.generation, row.lineage) == (generation, lineage)
             if same and self._says(row, content):
                 return
