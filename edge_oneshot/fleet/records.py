@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from edge_oneshot.fleet.hlc import MAX_COUNT, MAX_WALL, Hlc
-from edge_oneshot.fleet.topics import kind_of, subject_of
+from edge_oneshot.fleet.topics import AUDIT, MEMBER, PERSON, STATE, kind_of, subject_of
 from edge_oneshot.storage.cipher import Cipher, Signer, signed_by
 
 FORMAT = b"\x01"
@@ -25,6 +25,8 @@ MAX_DEPTH = 32  # lists and objects within each other, in a body
 _KEY_ID = 8  # bytes of the id of the key, after the format
 _SIGNATURE = 64
 _PAD = 256  # a message is a multiple of this, so that its length does not show that of a name
+_SEAL = 1 + _KEY_ID + 29  # bytes that a message has besides the padded record
+_MOST = {MEMBER: 8 * 1024, PERSON: 64 * 1024, AUDIT: 64 * 1024, STATE: 256 * 1024}  # the others: MAX_PAYLOAD
 _FIELDS = {"author", "content", "generation", "hlc", "lineage", "person", "removed", "seq", "topic", "version"}
 
 
@@ -82,7 +84,7 @@ def sign(
     person: str = "",
     seq: int = 0,
 ) -> Record:
-    """A new record by the owner of `signer`."""
+    """A new record by the owner of `signer`. Raises ValueError if it is too long."""
     author = signer.public.hex()
     about: dict[str, Any] = {
         "author": author,
@@ -98,6 +100,7 @@ def sign(
     }
     body = canonical(about)
     raw = signer.sign(_context(fleet_id) + body) + body
+    _check_size(raw, topic)
     return Record(raw=raw, **{**about, "hlc": hlc})
 
 
@@ -106,6 +109,7 @@ def verify(raw: bytes, fleet_id: str, topic: str) -> Record:
 
     One that passes can be stored, written again and shown: it is the canonical form of what it says, so text is UTF-8.
     """
+    _check_size(raw, topic)
     record = read(raw)
     if record.topic != topic:
         raise ValueError("it belongs to another topic")
@@ -140,15 +144,26 @@ def read(raw: bytes) -> Record:
     return Record(raw=raw, **{**about, "hlc": hlc})
 
 
+def most(topic: str) -> int:
+    """The length of the longest message of a topic, bytes."""
+    return _MOST.get(kind_of(topic), MAX_PAYLOAD)
+
+
+def _check_size(raw: bytes, topic: str) -> None:
+    """Raises ValueError for a record that does not fit into a message: it may have come without padding."""
+    if len(raw) + -len(raw) % _PAD + _SEAL > most(topic):
+        raise ValueError("it is too long")
+
+
 def seal(raw: bytes, key: Cipher, fleet_id: str, topic: str) -> bytes:
     """The message that carries a record."""
     padded = raw + b" " * (-len(raw) % _PAD)
     return FORMAT + bytes.fromhex(key.key_id)[:_KEY_ID] + key.encrypt(padded, "fleet", fleet_id, topic)
 
 
-def key_id_of(payload: bytes) -> str:
+def key_id_of(payload: bytes, topic: str) -> str:
     """The id of the key that a message needs. Raises ValueError if it is no message of a fleet."""
-    if payload[:1] != FORMAT or not 1 + _KEY_ID < len(payload) <= MAX_PAYLOAD:
+    if payload[:1] != FORMAT or not 1 + _KEY_ID < len(payload) <= most(topic):
         raise ValueError("it is no message of a fleet of this release")
     return payload[1 : 1 + _KEY_ID].hex()
 

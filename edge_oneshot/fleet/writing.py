@@ -161,20 +161,20 @@ class Writing(Core):
         if generation > records.MAX_COUNTED and not removed:  # to remove is possible always
             raise self._blocked(topic)
         seq = self._next_seq() if logged else 0
-        record = records.sign(
-            signer,
-            self.fleet_id,
-            topic,
-            content,
-            version=version,
-            hlc=self.clock.tick(),
-            generation=generation,
-            removed=removed,
-            lineage=lineage,
-            person=person,
-            seq=seq if signer is self._signer else 0,
-        )
         try:
+            record = records.sign(
+                signer,
+                self.fleet_id,
+                topic,
+                content,
+                version=version,
+                hlc=self.clock.tick(),
+                generation=generation,
+                removed=removed,
+                lineage=lineage,
+                person=person,
+                seq=seq if signer is self._signer else 0,
+            )
             contents.check(record, self.life)
         except ValueError as e:
             raise FleetError(f"fleet {self.name}: the change is refused: {e}") from None
