@@ -128,14 +128,14 @@ def read(raw: bytes) -> Record:
         if not isinstance(about, dict) or set(about) != _FIELDS:
             raise ValueError("its fields are not those of a record")
         wall, count = about["hlc"]
-        hlc = Hlc(_number(wall, MAX_WALL), _number(count, MAX_COUNT))
+        hlc = Hlc(number_of(wall, MAX_WALL), number_of(count, MAX_COUNT))
         kind_of(about["topic"])
         if len(bytes.fromhex(about["author"])) != 32 or about["author"] != about["author"].lower():
             raise ValueError("its author is no key")
         if not isinstance(about["content"], dict) or not isinstance(about["removed"], bool):
             raise ValueError("its content is none")
         for name in ("version", "generation", "seq"):
-            _number(about[name], MAX_NUMBER)
+            number_of(about[name], MAX_NUMBER)
         for name in ("lineage", "person"):
             if not isinstance(about[name], str) or len(about[name]) > 64:
                 raise ValueError(f"its {name} is no short text")
@@ -193,7 +193,8 @@ def _context(fleet_id: str) -> bytes:
     return b"edge-oneshot fleet record 1\0" + fleet_id.encode() + b"\0"
 
 
-def _number(value: object, most: int) -> int:
+def number_of(value: object, most: int) -> int:
+    """`value`, if it is a number from 0 to `most`. Raises ValueError."""
     if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= most:
         raise ValueError(f"expected a number from 0 to {most}, got {value!r}"[:100])
     return value

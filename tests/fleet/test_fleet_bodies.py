@@ -6,8 +6,9 @@ import json
 
 import pytest
 from fleet_parts import exchange, founded, joined
+from test_fleet_forgeries import taken_by
 
-from edge_oneshot.fleet import records, topics
+from edge_oneshot.fleet import overview, records, topics
 from edge_oneshot.fleet.fleet import Fleet
 from edge_oneshot.storage.cipher import Cipher
 
@@ -53,3 +54,29 @@ def test_a_body_that_is_not_in_the_canonical_form(content: str) -> None:
     assert door.people() == {}
     plain = json.dumps({"identity": "alice", "name": "A", "rules": None}, separators=(",", ":"))
     assert door.take(topic, signed(desk, topic, plain)).state == "new"
+
+
+@pytest.mark.parametrize(
+    ("prev", "entry"),
+    [
+        ("zz" * 32, []),
+        ("00" * 31, []),
+        (5, []),
+        ("00" * 32, [1, 1, 0, "nonsense", False, "ab" * records.ID_BYTES]),
+        ("00" * 32, [1, 1, 0, 7, False, "ab" * records.ID_BYTES]),
+        ("00" * 32, [1, 10**18, 0, "member/" + "a" * 32, False, "ab" * records.ID_BYTES]),
+        ("00" * 32, [1, -1, 0, "member/" + "a" * 32, False, "ab" * records.ID_BYTES]),
+        ("00" * 32, [1, 1, 0, "member/" + "a" * 32, False, "zz" * records.ID_BYTES]),
+        ("00" * 32, [1, 1, 0, "member/" + "a" * 32, False, ["a"] * 2 * records.ID_BYTES]),
+    ],
+)
+def test_a_log_that_nobody_could_check(prev: object, entry: list[object]) -> None:
+    admin, _ = founded()
+    door = joined(admin, "door", "gate")
+    exchange(admin, door)
+    entry = entry or [1, 1, 0, "member/" + "a" * 32, False, "ab" * records.ID_BYTES]
+    topic = f"audit/{door.device_id}/0"
+    assert taken_by(admin, door, topic, {"prev": prev, "entries": [entry]}, version=1).state == "refused"
+    good = [1, 1, 0, "member/" + "a" * 32, False, "ab" * records.ID_BYTES]
+    assert taken_by(admin, door, topic, {"prev": "00" * 32, "entries": [good]}, version=1).state == "new"
+    assert overview.audit(admin)["faults"]
