@@ -69,13 +69,21 @@ class Fleet(Managing):
 
     @classmethod
     def open(cls, path: Path, keys_of_device: Keys = NO_KEYS, now_ms: Callable[[], int] = wall_ms) -> Fleet:
-        """The fleet of this device. Raises FleetError if it belongs to none, StorageError if the file cannot be used."""
+        """The fleet of this device. Raises FleetError if it belongs to none, StorageError if the file cannot be used.
+
+        A file without the keys of the device, of a founding that was cut off, is no membership.
+        """
         if not path.exists():
             raise FleetError(
                 f"fleet: this device belongs to none ({path} is absent)",
                 "edge-oneshot fleet init, or edge-oneshot fleet join",
             )
-        return cls(Store(path, keys_of_device), now_ms)
+        store = Store(path, keys_of_device)
+        try:
+            return cls(store, now_ms)
+        except BaseException:
+            store.close()
+            raise
 
     @classmethod
     def _begin(

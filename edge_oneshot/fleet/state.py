@@ -9,6 +9,7 @@ import contextlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from edge_oneshot.errors import FleetError
 from edge_oneshot.fleet import merge, records, topics
 from edge_oneshot.fleet.hlc import Hlc, HlcClock, wall_ms
 from edge_oneshot.fleet.invite import DeviceKeys
@@ -56,7 +57,11 @@ class State:
 
     def _secret(self, name: str) -> bytes:
         value = self.store.secret(name)
-        assert value is not None, f"the store has no {name}"
+        if value is None:  # the power was cut while it was founded or joined
+            raise FleetError(
+                f"fleet: expected the keys of this device, got a file without them ({self.store.db.path})",
+                "edge-oneshot fleet leave; then found or join the fleet again",
+            )
         return value
 
     @contextmanager

@@ -7,8 +7,12 @@ from pathlib import Path
 import pytest
 from fleet_parts import ENCODER, OTHER, exchange, founded, joined, person, template
 
+from edge_oneshot.config import Config, DeviceConfig
 from edge_oneshot.errors import FleetError
 from edge_oneshot.fleet.fleet import Fleet, Joining
+from edge_oneshot.fleet.home import fleet_path
+from edge_oneshot.fleet.run import leave
+from edge_oneshot.fleet.store import Store
 from edge_oneshot.storage.database import IN_MEMORY
 
 DAY_MS = 24 * 3600 * 1000
@@ -225,6 +229,20 @@ def test_a_fleet_survives_a_restart_and_refuses_a_second_one(tmp_path: Path) -> 
         Fleet.found(path, name="other", device_name="office")
     with pytest.raises(FleetError, match="belongs to none"):
         Fleet.open(tmp_path / "absent")
+
+
+def test_a_founding_that_was_cut_off_can_be_left_and_repeated(tmp_path: Path) -> None:
+    config = Config(device=DeviceConfig(state_dir=str(tmp_path)))
+    path = fleet_path(config)
+    Store(path).close()  # the file was created, and the power was cut before it had the keys
+    with pytest.raises(FleetError, match="without them"):
+        Fleet.open(path)
+    assert leave(config, remove_people=False) == 0 and not path.exists()
+    with pytest.raises(FleetError, match="belongs to none"):
+        leave(config, remove_people=False)
+    Store(path).close()
+    Fleet.found(path, name="gym", device_name="office")[0].close()
+    Fleet.open(path).close()
 
 
 def test_a_batch_that_fails_leaves_nothing() -> None:
