@@ -20,11 +20,11 @@ from edge_oneshot.errors import FleetError
 from edge_oneshot.fleet import audit, contents, invite, keys, records, recovery, topics
 from edge_oneshot.fleet.contents import Person
 from edge_oneshot.fleet.core import Core, Message, Taken
-from edge_oneshot.fleet.hlc import wall_ms
+from edge_oneshot.fleet.hlc import MAX_COUNT, MAX_WALL, wall_ms
 from edge_oneshot.fleet.managing import Managing
 from edge_oneshot.fleet.members import ADMIN, Member
 from edge_oneshot.fleet.store import Row, Store
-from edge_oneshot.fleet.topics import AUDIT, MEMBER, PERSON, STATE
+from edge_oneshot.fleet.topics import AUDIT, MEMBER, PERSON, REVOKED, STATE
 from edge_oneshot.storage.cipher import new_key
 from edge_oneshot.storage.keys import NO_KEYS, Keys
 from edge_oneshot.types import Identity
@@ -214,10 +214,16 @@ class Fleet(Managing):
         return found
 
     def readable_by(self, device_id: str) -> set[str]:
-        """The subjects of people whose templates a device could read: published under a fleet key that it was given."""
-        held = self._held_by(device_id)
+        """The subjects of people whose templates a device could read.
+
+        Those published under a fleet key that it was given; and those signed before it was revoked, whatever key encrypts them here:
+        they may have been published anew since. A device that is in force can read everybody.
+        """
+        revocations = self.store.rows("topic = ?", f"{REVOKED}/{device_id}")
+        until = min(((row.wall, row.tick) for row in revocations), default=(MAX_WALL, MAX_COUNT))
+        held = self._given(device_id)
         rows = self.store.rows("topic GLOB 'template/*'")
-        return {row.person for row in rows if row.epoch in held}
+        return {row.person for row in rows if row.epoch in held or (row.wall, row.tick) < until}
 
     def audit(self) -> list[audit.ChainReport]:
         """The check of every log that is known here, one for each author."""

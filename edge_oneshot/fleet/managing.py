@@ -72,18 +72,20 @@ class Managing(Writing):
             self._hand_out(self._by_device[device])
             self.store.drop_invites("place = ?", place)
             return invite.answer(
-                secret, exchange, invite.Answer(self.root, self._secret("life"), self._chain_of(device))
+                secret, exchange, invite.Answer(self.root, self._secret("life"), self._first_of(device))
             )
 
-    def _chain_of(self, device: str) -> tuple[tuple[str, bytes], ...]:
-        """The messages that a new device takes first: the admins between the root key and it, itself, its keys."""
-        chain: list[str] = [f"{KEY}/{device}"]
-        member: Member | None = self._by_device[device]
-        while member is not None and member.admitted is not None:
-            chain += [f"{MEMBER}/{member.device_id}", f"{REVOKED}/{member.device_id}"]
-            member = self._members.get(member.admitted.author)
-        messages = (self.message(at) for at in map(self.store.topic, reversed(chain)) if at.best)
-        return tuple((m.topic, m.payload) for m in messages if m is not None)
+    def _first_of(self, device: str) -> tuple[tuple[str, bytes], ...]:
+        """The messages that a new device takes first: all admins, all who were revoked, itself, its keys.
+
+        So the broker cannot withhold a revocation from it.
+        """
+        known = [m for m in self._members.values() if m.admitted is not None and (m.role == ADMIN or not m.in_force)]
+        first = [
+            f"{kind}/{m.device_id}" for kind in (MEMBER, REVOKED) for m in sorted(known, key=lambda m: m.seniority)
+        ]
+        messages = (self.message(self.store.topic(t)) for t in (*first, f"{MEMBER}/{device}", f"{KEY}/{device}"))
+        return tuple((m.topic, m.payload) for m in messages if m is not None and m.payload)
 
     def hand_out_keys(self) -> int:
         """Give every member the fleet keys that it lacks; the number of members that got some. For example after a partition.
@@ -108,6 +110,11 @@ class Managing(Writing):
         sealed = keys.seal_for(member.admission.exchange, self._epochs, self.fleet_id, member.device_id)
         self._write(topic, {"epochs": sorted(ids), "sealed": sealed}, logged=False)
         return True
+
+    def _given(self, device: str) -> set[str]:
+        """The ids of the fleet keys that a device was ever given, also by an admin who was revoked since."""
+        raws = self.store.raws("topic = ?", f"{KEY}/{device}")
+        return {key_id for raw in raws for key_id in records.read(raw).content["epochs"]}
 
     def _held_by(self, device: str) -> set[str]:
         """The ids of the fleet keys that a device was given in the record in force."""
@@ -138,7 +145,7 @@ class Managing(Writing):
         return {
             m.revoked_by
             for m in self._members.values()
-            if not m.in_force and m.admitted is not None and present in self._held_by(m.device_id)
+            if not m.in_force and m.admitted is not None and present in self._given(m.device_id)
         }
 
     def revoke(

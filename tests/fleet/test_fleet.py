@@ -138,6 +138,44 @@ def test_what_a_revoked_device_wrote_before_stays_and_nothing_after_counts() -> 
     assert topics and "bob" not in desk.people()  # it has no key for what was written after
 
 
+def test_a_new_device_knows_every_revocation_whatever_the_broker_withholds() -> None:
+    admin, _ = founded()
+    second = joined(admin, "admin", "second")
+    exchange(admin, second)
+    tablet, thief = joined(second, "desk", "tablet"), joined(admin, "admin", "thief")
+    exchange(admin, second, tablet, thief)
+    admin.revoke(thief.device_id)
+    exchange(admin, second)
+    second.revoke(tablet.device_id)
+    exchange(admin, second)
+    gate = joined(admin, "door", "gate")
+    assert {m.name: m.in_force for m in gate.members()} == {
+        "office": True,
+        "second": True,
+        "gate": True,
+        "tablet": False,
+        "thief": False,
+    }
+    tablet.enroll(person("Mallory"), [template("mallory")])
+    for message in list(tablet.outgoing()):
+        gate.take(message.topic, message.payload)
+    assert gate.people() == {}
+
+
+def test_an_admin_that_joined_later_knows_what_a_revoked_device_could_read() -> None:
+    admin, _ = founded()
+    gate = joined(admin, "door", "gate")
+    admin.enroll(person("Alice"), [template("alice")])
+    exchange(admin, gate)
+    admin.revoke(gate.device_id)
+    exchange(admin)
+    second = joined(admin, "admin", "second")
+    admin.rotate(encrypt_anew=True)
+    admin.enroll(person("Bob"), [template("bob")])
+    exchange(admin, second)
+    assert second.readable_by(gate.device_id) == admin.readable_by(gate.device_id) == {admin.subject("alice")}
+
+
 def test_a_revocation_since_a_moment_drops_what_arrived_later() -> None:
     now = [1_800_000_000_000]
     admin, _ = Fleet.found(IN_MEMORY, name="gym", device_name="office", now_ms=lambda: now[0])
