@@ -15,7 +15,7 @@ from edge_oneshot.storage.cipher import Signer
 
 log = logging.getLogger(__name__)
 
-MAX_KEPT = 50_000  # records that a revocation names; a message of 0.8 MB
+MAX_KEPT = 20_000  # records that a revocation names; a message of 0.9 MB
 
 
 class Kept(NamedTuple):

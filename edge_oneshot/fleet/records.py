@@ -17,7 +17,7 @@ from edge_oneshot.fleet.topics import AUDIT, MEMBER, PERSON, STATE, kind_of, sub
 from edge_oneshot.storage.cipher import Cipher, Signer, signed_by
 
 FORMAT = b"\x01"
-ID_BYTES = 12
+ID_BYTES = 32
 MAX_NUMBER = 2**53  # of a version, generation or sequence number
 MAX_COUNTED = 2**40  # no device reaches a greater one by counting; after a revocation the others count on from below it
 MAX_PAYLOAD = 2 * 1024 * 1024
@@ -54,7 +54,7 @@ class Record:
 
     @property
     def id(self) -> bytes:
-        """12 bytes that identify the record."""
+        """32 bytes that identify the record."""
         return id_of(self.raw)
 
     @property

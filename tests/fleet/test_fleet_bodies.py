@@ -8,8 +8,9 @@ import pytest
 from fleet_parts import exchange, founded, joined
 from test_fleet_forgeries import taken_by
 
-from edge_oneshot.fleet import overview, records, topics
+from edge_oneshot.fleet import managing, overview, records, topics
 from edge_oneshot.fleet.fleet import Fleet
+from edge_oneshot.fleet.members import revocation_content
 from edge_oneshot.storage.cipher import Cipher
 
 
@@ -80,3 +81,14 @@ def test_a_log_that_nobody_could_check(prev: object, entry: list[object]) -> Non
     good = [1, 1, 0, "member/" + "a" * 32, False, "ab" * records.ID_BYTES]
     assert taken_by(admin, door, topic, {"prev": "00" * 32, "entries": [good]}, version=1).state == "new"
     assert overview.audit(admin)["faults"]
+
+
+def test_the_id_of_a_record_is_a_whole_hash_and_a_revocation_with_most_ids_fits() -> None:
+    """Shorter ids would let a thief search two records with one id: one to be kept, one to be used."""
+    admin, _ = founded()
+    desk = joined(admin, "desk", "desk")
+    assert len(records.id_of(b"x")) == 32
+    kept = [number.to_bytes(32, "big") for number in range(managing.MAX_KEPT)]
+    admin._write(f"revoked/{desk.device_id}", revocation_content(kept))
+    message = next(m for m in admin.outgoing() if m.topic.startswith("revoked"))
+    assert len(message.payload) < 1_000_000
