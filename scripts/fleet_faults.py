@@ -95,8 +95,8 @@ def broker_faults(world: World, fleet: Fleet) -> list[str]:
     for at in fleet.store.topics("topic GLOB 'person/*' OR topic GLOB 'template/*'"):
         held = world.brokers[0].get(at.topic)
         if at.best and held is None:
-            row = fleet.store.rows("topic = ? AND author = ?", at.topic, at.best)[0]
-            if not row.removed:
+            row = fleet.store.best(at)
+            if row is not None and not row.removed:
                 found.append(f"the broker lacks {at.topic}")
         elif at.best and fleet.take(at.topic, held).state != "known":
             found.append(f"the broker holds something else at {at.topic}: {fleet.take(at.topic, held)}")

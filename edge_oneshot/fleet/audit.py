@@ -11,8 +11,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from edge_oneshot.fleet.hlc import Hlc
-from edge_oneshot.fleet.records import ID_BYTES, Record, canonical
+from edge_oneshot.fleet.hlc import MAX_COUNT, MAX_WALL, Hlc
+from edge_oneshot.fleet.records import ID_BYTES, MAX_NUMBER, Record, canonical, number_of
+from edge_oneshot.fleet.topics import kind_of
 
 SEGMENT = 50  # entries
 START = hashlib.sha256(b"edge-oneshot fleet audit 1").hexdigest()
@@ -43,17 +44,25 @@ class Segment:
         try:
             prev, listed = record.content["prev"], record.content["entries"]
             entries = tuple(
-                Entry(int(seq), Hlc(int(wall), int(count)), str(topic), bool(removed), str(id))
+                Entry(
+                    number_of(seq, MAX_NUMBER),
+                    Hlc(number_of(wall, MAX_WALL), number_of(count, MAX_COUNT)),
+                    topic,
+                    bool(removed),
+                    id,
+                )
                 for seq, wall, count, topic, removed, id in listed
             )
+            for entry in entries:
+                kind_of(entry.topic)
         except (KeyError, TypeError, ValueError):
             raise ValueError("it is no segment of an audit log") from None
         first = number * SEGMENT + 1
-        if not isinstance(prev, str) or not 0 < len(entries) <= SEGMENT or record.version != len(entries):
+        if not 0 < len(entries) <= SEGMENT or record.version != len(entries):
             raise ValueError("it is no segment of an audit log")
         if [e.seq for e in entries] != list(range(first, first + len(entries))):
             raise ValueError("its entries are not in order")
-        if any(len(e.id) != 2 * ID_BYTES for e in entries):
+        if not _is_hex(prev, 32) or any(not _is_hex(e.id, ID_BYTES) for e in entries):
             raise ValueError("its entries name no records")
         return Segment(number, prev, entries)
 
@@ -68,6 +77,10 @@ class Segment:
         for entry in self.entries:
             head = hashlib.sha256(bytes.fromhex(head) + canonical([entry.seq, *entry.hlc, *entry[2:]])).hexdigest()
         return head
+
+
+def _is_hex(text: object, size: int) -> bool:
+    return isinstance(text, str) and len(text) == 2 * size and not set(text) - set("0123456789abcdef")
 
 
 class ChainReport(NamedTuple):

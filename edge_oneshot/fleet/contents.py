@@ -102,6 +102,8 @@ def check(record: Record, life: Cipher) -> None:
     kind = record.kind
     if record.version < 1:
         raise ValueError("its version is none")
+    if record.removed and kind != topics.PERSON:
+        raise ValueError("it removes what is no person")
     if kind == topics.PERSON:
         _check_person(record, life)
     elif kind == topics.TEMPLATE:

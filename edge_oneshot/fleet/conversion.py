@@ -11,7 +11,7 @@ from edge_oneshot.storage.rows import sql_name
 
 def rewrite(db: Database) -> Callable[[], None]:
     """For storage.conversion.convert: read what is private with the present key; the result writes it with the new one."""
-    found: list[tuple[str, str, tuple[str, ...], tuple[str, ...], bytes]] = []
+    found: list[tuple[str, str, tuple[str, ...], tuple[str | bytes, ...], bytes]] = []
     for table, (keys, column) in PRIVATE.items():
         for row in db.rows(f"SELECT {sql_name(column)}, {', '.join(map(sql_name, keys))} FROM {sql_name(table)}"):
             if row[0]:  # a conflict that was dismissed has no content

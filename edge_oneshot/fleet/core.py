@@ -10,12 +10,13 @@ from edge_oneshot.fleet.hlc import wall_ms
 from edge_oneshot.fleet.records import Record
 from edge_oneshot.fleet.state import State
 from edge_oneshot.fleet.store import EMPTY, NOT_DUE, OWN, REPAIR, Store, Topic, row_of
-from edge_oneshot.fleet.topics import KEY, MEMBER, REVOKED
+from edge_oneshot.fleet.topics import AUDIT, KEY, MEMBER, REVOKED, STATE
 
 NEW, KNOWN, OLDER, HELD, REFUSED, EMPTIED = "new", "known", "older", "held", "refused", "emptied"
 FOR_LIFE = {MEMBER, REVOKED, KEY}  # encrypted with the key that stays for the life of the fleet
 _KNOWN_MS = 30 * 24 * 3600 * 1000
 MAX_HELD = 10_000  # messages; the broker has them still
+MAX_HELD_BYTES = 16 * 1024 * 1024  # of these; an eighth of it for what devices say of themselves, which they say again
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +45,7 @@ class Core(State):
 
     def __init__(self, store: Store, now_ms: Callable[[], int] = wall_ms) -> None:
         self._held: dict[str, tuple[bytes, str]] = {}
+        self._held_bytes = 0
         self.lost_held = False  # more messages were held than fit: subscribe anew
         super().__init__(store, now_ms)
 
@@ -59,7 +61,7 @@ class Core(State):
             return self._take(topic, payload)
 
     def _take(self, topic: str, payload: bytes) -> Taken:
-        self._held.pop(topic, None)
+        self._forget(topic)
         try:
             kind = topics.kind_of(topic)
         except ValueError as e:
@@ -67,7 +69,7 @@ class Core(State):
         if not payload:
             return self._emptied(topic)
         try:
-            key_id = records.key_id_of(payload)
+            key_id = records.key_id_of(payload, topic)
             cipher = self._ciphers.get(key_id)
             if cipher is None:
                 return self._hold(topic, payload, Taken(HELD, "its fleet key is not known here"))
@@ -98,10 +100,11 @@ class Core(State):
         self.clock.observe(record.hlc)
         state = NEW
         mine = self.store.rows("topic = ? AND author = ?", topic, record.author)
-        mine = [row for row in mine if author.counts(row.id)]  # else it was revoked, and `record` is one that stays
-        if mine and mine[0].id == record.id:
+        # A removal is kept besides the others. A row that does not count was revoked, and `record` is one that stays.
+        rivals = [row for row in mine if not record.removed and not row.removed and author.counts(row.id)]
+        if record.id in {row.id for row in mine}:
             state = KNOWN
-        elif mine and mine[0].rank > row_of(record).rank:
+        elif any(row.rank > row_of(record).rank for row in rivals):
             state = OLDER
         else:
             self._keep(record, key_id)
@@ -127,11 +130,20 @@ class Core(State):
 
     def _remember(self, topic: str, payload: bytes, taken: Taken) -> Taken:
         """Judge the message again when the members or keys have changed."""
-        if len(self._held) >= MAX_HELD:
-            self._held.pop(next(iter(self._held)))
-            self.lost_held = True
+        size = self._held_bytes + len(payload)
+        if topics.kind_of(topic) in (STATE, AUDIT) and (size > MAX_HELD_BYTES // 8 or len(self._held) >= MAX_HELD // 8):
+            return taken
         self._held[topic] = payload, taken.state
+        self._held_bytes = size
+        while len(self._held) > MAX_HELD or self._held_bytes > MAX_HELD_BYTES:
+            self._forget(next(iter(self._held)))
+            self.lost_held = True
         return taken
+
+    def _forget(self, topic: str) -> None:
+        """Do not hold the message of a topic any more."""
+        payload, _ = self._held.pop(topic, (b"", ""))
+        self._held_bytes -= len(payload)
 
     def _judge_held(self) -> None:
         """Judge the held messages again after the members or keys have changed."""
@@ -175,7 +187,8 @@ class Core(State):
             return None
         if wanted == EMPTY:
             return Message(at.topic, b"", repair=at.due != OWN)
-        row = self.store.rows("topic = ? AND author = ?", at.topic, at.best)[0]
+        row = self.store.best(at)
+        assert row is not None, at.topic  # else nothing would be wanted
         key = self.life if topics.kind_of(at.topic) in FOR_LIFE else self._ciphers[self.epoch.key_id]
         return Message(at.topic, records.seal(self.store.raw(row), key, self.fleet_id, at.topic), repair=at.due != OWN)
 
@@ -184,7 +197,7 @@ class Core(State):
         with self.batch():
             seen = EMPTY
             if payload:
-                cipher = self._ciphers[records.key_id_of(payload)]
+                cipher = self._ciphers[records.key_id_of(payload, topic)]
                 seen = records.id_of(records.unseal(payload, cipher, self.fleet_id, topic))
             self._note_seen(self.store.topic(topic), seen)
 

@@ -20,11 +20,11 @@ from edge_oneshot.errors import FleetError
 from edge_oneshot.fleet import audit, contents, invite, keys, records, recovery, topics
 from edge_oneshot.fleet.contents import Person
 from edge_oneshot.fleet.core import Core, Message, Taken
-from edge_oneshot.fleet.hlc import wall_ms
+from edge_oneshot.fleet.hlc import MAX_COUNT, MAX_WALL, wall_ms
 from edge_oneshot.fleet.managing import Managing
 from edge_oneshot.fleet.members import ADMIN, Member
 from edge_oneshot.fleet.store import Row, Store
-from edge_oneshot.fleet.topics import AUDIT, MEMBER, PERSON, STATE
+from edge_oneshot.fleet.topics import AUDIT, MEMBER, PERSON, REVOKED, STATE
 from edge_oneshot.storage.cipher import new_key
 from edge_oneshot.storage.keys import NO_KEYS, Keys
 from edge_oneshot.types import Identity
@@ -69,13 +69,21 @@ class Fleet(Managing):
 
     @classmethod
     def open(cls, path: Path, keys_of_device: Keys = NO_KEYS, now_ms: Callable[[], int] = wall_ms) -> Fleet:
-        """The fleet of this device. Raises FleetError if it belongs to none, StorageError if the file cannot be used."""
+        """The fleet of this device. Raises FleetError if it belongs to none, StorageError if the file cannot be used.
+
+        A file without the keys of the device, of a founding that was cut off, is no membership.
+        """
         if not path.exists():
             raise FleetError(
                 f"fleet: this device belongs to none ({path} is absent)",
                 "edge-oneshot fleet init, or edge-oneshot fleet join",
             )
-        return cls(Store(path, keys_of_device), now_ms)
+        store = Store(path, keys_of_device)
+        try:
+            return cls(store, now_ms)
+        except BaseException:
+            store.close()
+            raise
 
     @classmethod
     def _begin(
@@ -140,7 +148,7 @@ class Fleet(Managing):
         templates = {}
         for about in {r.topic for r in self.store.rows("person = ? AND person <> ''", record.subject)}:
             at = self.store.topic(about)
-            for raw in self.store.raws("topic = ? AND author = ?", about, at.best):
+            for raw in self.store.raws("topic = ? AND id = ?", about, at.best_id):
                 encoder_id, listed = contents.templates_of(records.read(raw))
                 if listed:
                     templates[encoder_id] = listed
@@ -164,7 +172,7 @@ class Fleet(Managing):
 
     def _in_force(self, kind: str) -> Iterator[Row]:
         for at in self.store.topics("topic GLOB ? AND best <> ''", f"{kind}/*"):
-            yield from self.store.rows("topic = ? AND author = ?", at.topic, at.best)
+            yield from self.store.rows("topic = ? AND id = ?", at.topic, at.best_id)
 
     def states(self) -> dict[str, Mapping[str, Any]]:
         """device id -> what it has reported last (`report`)."""
@@ -206,10 +214,16 @@ class Fleet(Managing):
         return found
 
     def readable_by(self, device_id: str) -> set[str]:
-        """The subjects of people whose templates a device could read: published under a fleet key that it was given."""
-        held = self._held_by(device_id)
+        """The subjects of people whose templates a device could read.
+
+        Those published under a fleet key that it was given; and those signed before it was revoked, whatever key encrypts them here:
+        they may have been published anew since. A device that is in force can read everybody.
+        """
+        revocations = self.store.rows("topic = ?", f"{REVOKED}/{device_id}")
+        until = min(((row.wall, row.tick) for row in revocations), default=(MAX_WALL, MAX_COUNT))
+        held = self._given(device_id)
         rows = self.store.rows("topic GLOB 'template/*'")
-        return {row.person for row in rows if row.epoch in held}
+        return {row.person for row in rows if row.epoch in held or (row.wall, row.tick) < until}
 
     def audit(self) -> list[audit.ChainReport]:
         """The check of every log that is known here, one for each author."""
@@ -219,7 +233,7 @@ class Fleet(Managing):
             segments.setdefault(row.author, []).append(segment)
         in_force: dict[str, dict[int, tuple[str, str]]] = {}
         for at in self.store.topics("best <> ''"):
-            for row in self.store.rows("topic = ? AND author = ? AND seq > 0", at.topic, at.best):
+            for row in self.store.rows("topic = ? AND id = ? AND seq > 0", at.topic, at.best_id):
                 in_force.setdefault(row.author, {})[row.seq] = (row.topic, row.id.hex())
         return [
             audit.verify(topics.device_id(author), segments.get(author, ()), in_force.get(author, {}))

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+import logging
+from typing import NamedTuple
 
 from edge_oneshot.errors import FleetError
 from edge_oneshot.fleet import invite, keys, records, recovery, topics
@@ -13,7 +13,16 @@ from edge_oneshot.fleet.topics import KEY, MEMBER, PERSON, REVOKED, STATE, TEMPL
 from edge_oneshot.fleet.writing import Writing
 from edge_oneshot.storage.cipher import Signer
 
-MAX_KEPT = 50_000  # records that a revocation names; a message of 0.8 MB
+log = logging.getLogger(__name__)
+
+MAX_KEPT = 20_000  # records that a revocation names; a message of 0.9 MB
+
+
+class Kept(NamedTuple):
+    """What stays of a revoked device. ids: as it has signed it. adopted: to be signed anew, people before templates."""
+
+    ids: list[bytes]
+    adopted: list[records.Record]
 
 
 class Managing(Writing):
@@ -63,25 +72,35 @@ class Managing(Writing):
             self._hand_out(self._by_device[device])
             self.store.drop_invites("place = ?", place)
             return invite.answer(
-                secret, exchange, invite.Answer(self.root, self._secret("life"), self._chain_of(device))
+                secret, exchange, invite.Answer(self.root, self._secret("life"), self._first_of(device))
             )
 
-    def _chain_of(self, device: str) -> tuple[tuple[str, bytes], ...]:
-        """The messages that a new device takes first: the admins between the root key and it, itself, its keys."""
-        chain: list[str] = [f"{KEY}/{device}"]
-        member: Member | None = self._by_device[device]
-        while member is not None and member.admitted is not None:
-            chain += [f"{MEMBER}/{member.device_id}", f"{REVOKED}/{member.device_id}"]
-            member = self._members.get(member.admitted.author)
-        messages = (self.message(at) for at in map(self.store.topic, reversed(chain)) if at.best)
-        return tuple((m.topic, m.payload) for m in messages if m is not None)
+    def _first_of(self, device: str) -> tuple[tuple[str, bytes], ...]:
+        """The messages that a new device takes first: all admins, all who were revoked, itself, its keys.
+
+        So the broker cannot withhold a revocation from it.
+        """
+        known = [m for m in self._members.values() if m.admitted is not None and (m.role == ADMIN or not m.in_force)]
+        first = [
+            f"{kind}/{m.device_id}" for kind in (MEMBER, REVOKED) for m in sorted(known, key=lambda m: m.seniority)
+        ]
+        messages = (self.message(self.store.topic(t)) for t in (*first, f"{MEMBER}/{device}", f"{KEY}/{device}"))
+        return tuple((m.topic, m.payload) for m in messages if m is not None and m.payload)
 
     def hand_out_keys(self) -> int:
-        """Give every member the fleet keys that it lacks; the number of members that got some. For example after a partition."""
+        """Give every member the fleet keys that it lacks; the number of members that got some. For example after a partition.
+
+        A member to whom they cannot be given is logged, and gets them when whoever prevents it is revoked.
+        """
+        given = 0
         with self.batch():
             self._may(KEY)
-            members = [m for m in self._members.values() if m.in_force and m.admitted is not None]
-            return sum(self._hand_out(member) for member in members)
+            for member in [m for m in self._members.values() if m.in_force and m.admitted is not None]:
+                try:
+                    given += self._hand_out(member)
+                except (FleetError, ValueError) as e:
+                    log.warning("fleet: %s gets no fleet keys: %s", member.name, e)
+        return given
 
     def _hand_out(self, member: Member) -> bool:
         topic = f"{KEY}/{member.device_id}"
@@ -92,10 +111,15 @@ class Managing(Writing):
         self._write(topic, {"epochs": sorted(ids), "sealed": sealed}, logged=False)
         return True
 
+    def _given(self, device: str) -> set[str]:
+        """The ids of the fleet keys that a device was ever given, also by an admin who was revoked since."""
+        raws = self.store.raws("topic = ?", f"{KEY}/{device}")
+        return {key_id for raw in raws for key_id in records.read(raw).content["epochs"]}
+
     def _held_by(self, device: str) -> set[str]:
         """The ids of the fleet keys that a device was given in the record in force."""
         at = self.store.topic(f"{KEY}/{device}")
-        raws = self.store.raws("topic = ? AND author = ?", at.topic, at.best)
+        raws = self.store.raws("topic = ? AND id = ?", at.topic, at.best_id)
         return {key_id for raw in raws for key_id in records.read(raw).content["epochs"]}
 
     def rotate(self, *, encrypt_anew: bool = False) -> int:
@@ -121,13 +145,13 @@ class Managing(Writing):
         return {
             m.revoked_by
             for m in self._members.values()
-            if not m.in_force and m.admitted is not None and present in self._held_by(m.device_id)
+            if not m.in_force and m.admitted is not None and present in self._given(m.device_id)
         }
 
     def revoke(
         self, device_id: str, *, since_ms: int | None = None, recovery_code: str = "", rotate: bool = True
     ) -> None:
-        """Exclude a device for ever. What it has written, as far as it is in force here, stays in force.
+        """Exclude a device for ever. What it has written, as far as it is in force here, stays in force. Again: in the place of a junior.
 
         rotate: make a new fleet key at once; else the agent does, once the revocation is published (`stale_keys`).
         since_ms: what arrived here since then does not stay. recovery_code: sign with the root key, which can revoke any device.
@@ -139,7 +163,7 @@ class Managing(Writing):
                     f"fleet {self.name}: no member has the id {device_id}", "list them: edge-oneshot fleet list"
                 )
             signer = recovery.signer_of(recovery_code, self.root) if recovery_code else self._signer
-            if not member.in_force:
+            if not member.in_force and not self._outranks(signer, member.revoked_by):
                 raise FleetError(f"fleet {self.name}: {member.name} was revoked before")
             if member.key == own.key:
                 raise FleetError(
@@ -150,35 +174,67 @@ class Managing(Writing):
                     f"fleet {self.name}: {member.name} is senior to this device",
                     "revoke it with the recovery code of the fleet",
                 )
-            kept, overflow = self._kept(member, since_ms)
-            self._write(f"{REVOKED}/{device_id}", revocation_content(kept), signer=signer)
-            for record in overflow:
+            # What an admin has revoked stays revoked, but the records that stay are those that were seen here.
+            kept = [(about, self._kept(about, since_ms)) for about in (*self._revoked_through(member), member)]
+            for about, stays in kept:
+                self._write(f"{REVOKED}/{about.device_id}", revocation_content(stays.ids), signer=signer)
+            for record in (record for _, stays in kept for record in stays.adopted):
                 self._adopt(record)
             if rotate:
                 self.rotate()
+            elif member.role == ADMIN:
+                self.hand_out_keys()  # those that it has handed out do not stay
 
-    def _kept(self, member: Member, since_ms: int | None) -> tuple[list[bytes], list[records.Record]]:
-        """(ids, records beyond those that a revocation can name) of what a device has written and what stays."""
+    def _revoked_through(self, member: Member) -> list[Member]:
+        """The devices that a member has revoked, and those that they had revoked before."""
+        found: list[Member] = []
+        queue = [member.key]
+        while queue:
+            key = queue.pop()
+            found += (by_it := [m for m in self._members.values() if m.revoked_by == key])
+            queue += [m.key for m in by_it]
+        return found
+
+    def _outranks(self, signer: Signer, other: str) -> bool:
+        """Whether a revocation by `signer` counts instead of one by the member with the key `other`."""
+        return self._members[signer.public.hex()].seniority < self._members[other].seniority
+
+    def _kept(self, member: Member, since_ms: int | None) -> Kept:
+        """What a device has written and what stays: what is in force, and every removal.
+
+        Not the keys that it has handed out, nor its revocations. What has a number that is too great to count on from is adopted.
+        """
         rows = [
             row
             for row in self.store.rows("author = ? ORDER BY topic", member.key)
-            if not row.topic.startswith(STATE) and (since_ms is None or row.at < since_ms)
-            if self.store.topic(row.topic).best_id == row.id
+            if topics.kind_of(row.topic) not in (STATE, KEY, REVOKED) and (since_ms is None or row.at < since_ms)
+            if row.removed or self.store.topic(row.topic).best_id == row.id
+            if member.counts(row.id)
         ]
-        return [row.id for row in rows[:MAX_KEPT]], [records.read(self.store.raw(row)) for row in rows[MAX_KEPT:]]
+        as_signed = [row for row in rows if max(row.version, row.generation) <= records.MAX_COUNTED][:MAX_KEPT]
+        named = {row.id for row in as_signed}
+        return Kept(
+            [row.id for row in as_signed], [records.read(self.store.raw(row)) for row in rows if row.id not in named]
+        )
 
     def _adopt(self, record: records.Record) -> None:
         """Sign the content of another device's record anew."""
-        content: Mapping[str, Any] = record.content
-        if record.kind in (PERSON, TEMPLATE, MEMBER, REVOKED):
-            self._write(
-                record.topic,
-                content,
-                generation=record.generation,
-                removed=record.removed,
-                lineage=record.lineage,
-                person=record.person,
-            )
+        if record.kind not in (PERSON, TEMPLATE, MEMBER):
+            return
+        generation = record.generation
+        if generation > records.MAX_COUNTED:  # count on from what counts now
+            now = self.person_row(record.person or record.subject)
+            known = 0 if now is None else now.generation
+            anew = record.kind == PERSON and (now is None or bool(now.removed))
+            generation = max(1, known + anew)
+        self._write(
+            record.topic,
+            record.content,
+            generation=generation,
+            removed=record.removed,
+            lineage=record.lineage,
+            person=record.person,
+        )
 
     def recover(self, recovery_code: str) -> None:
         """Make this device an admin with the root key, for example after the only admin was stolen."""

@@ -17,6 +17,7 @@ from functools import lru_cache
 from edge_oneshot.fleet.hlc import ZERO, Hlc
 from edge_oneshot.fleet.records import ID_BYTES, Record, read
 from edge_oneshot.fleet.topics import MEMBER, device_id
+from edge_oneshot.storage.cipher import x25519
 
 DOOR, DESK, ADMIN = "door", "desk", "admin"
 ROLES = (DOOR, DESK, ADMIN)
@@ -112,6 +113,15 @@ def _by_author(records: Iterable[Record]) -> dict[str, list[Record]]:
     return found
 
 
+def agrees(exchange: str) -> bool:
+    """Whether a secret can be shared with the owner of this X25519 public key, hex: with some, every secret is zero."""
+    try:
+        x25519(b"\1" * 32, bytes.fromhex(exchange))
+    except ValueError:
+        return False
+    return True
+
+
 @lru_cache(maxsize=8192)
 def admission_of(raw: bytes) -> Admission:
     """What a member record says. Raises ValueError if it says nothing valid."""
@@ -121,6 +131,8 @@ def admission_of(raw: bytes) -> Admission:
         raise ValueError("it admits no device")
     if any(len(bytes.fromhex(about[k])) != 32 or about[k] != about[k].lower() for k in ("key", "exchange")):
         raise ValueError("it admits a device without keys")
+    if not agrees(about["exchange"]):
+        raise ValueError("it admits a device with which no key can be agreed")
     if about["role"] not in ROLES or len(about["name"]) > 200:
         raise ValueError("it admits a device to an unknown role")
     if record.topic != f"{MEMBER}/{device_id(about['key'])}":

@@ -13,16 +13,20 @@ from dataclasses import dataclass
 from typing import Any
 
 from edge_oneshot.fleet.hlc import MAX_COUNT, MAX_WALL, Hlc
-from edge_oneshot.fleet.topics import kind_of, subject_of
+from edge_oneshot.fleet.topics import AUDIT, MEMBER, PERSON, STATE, kind_of, subject_of
 from edge_oneshot.storage.cipher import Cipher, Signer, signed_by
 
 FORMAT = b"\x01"
-ID_BYTES = 12
+ID_BYTES = 32
 MAX_NUMBER = 2**53  # of a version, generation or sequence number
+MAX_COUNTED = 2**40  # no device reaches a greater one by counting; after a revocation the others count on from below it
 MAX_PAYLOAD = 2 * 1024 * 1024
+MAX_DEPTH = 32  # lists and objects within each other, in a body
 _KEY_ID = 8  # bytes of the id of the key, after the format
 _SIGNATURE = 64
 _PAD = 256  # a message is a multiple of this, so that its length does not show that of a name
+_SEAL = 1 + _KEY_ID + 29  # bytes that a message has besides the padded record
+_MOST = {MEMBER: 8 * 1024, PERSON: 64 * 1024, AUDIT: 64 * 1024, STATE: 256 * 1024}  # the others: MAX_PAYLOAD
 _FIELDS = {"author", "content", "generation", "hlc", "lineage", "person", "removed", "seq", "topic", "version"}
 
 
@@ -50,7 +54,7 @@ class Record:
 
     @property
     def id(self) -> bytes:
-        """12 bytes that identify the record."""
+        """32 bytes that identify the record."""
         return id_of(self.raw)
 
     @property
@@ -80,7 +84,7 @@ def sign(
     person: str = "",
     seq: int = 0,
 ) -> Record:
-    """A new record by the owner of `signer`."""
+    """A new record by the owner of `signer`. Raises ValueError if it is too long."""
     author = signer.public.hex()
     about: dict[str, Any] = {
         "author": author,
@@ -96,11 +100,16 @@ def sign(
     }
     body = canonical(about)
     raw = signer.sign(_context(fleet_id) + body) + body
+    _check_size(raw, topic)
     return Record(raw=raw, **{**about, "hlc": hlc})
 
 
 def verify(raw: bytes, fleet_id: str, topic: str) -> Record:
-    """The record of a signature and body. Raises ValueError, with the reason, if it is not one for `topic`."""
+    """The record of a signature and body. Raises ValueError, with the reason, if it is not one for `topic`.
+
+    One that passes can be stored, written again and shown: it is the canonical form of what it says, so text is UTF-8.
+    """
+    _check_size(raw, topic)
     record = read(raw)
     if record.topic != topic:
         raise ValueError("it belongs to another topic")
@@ -113,23 +122,37 @@ def read(raw: bytes) -> Record:
     """As `verify`, for a record that was verified before. Raises ValueError if it is none."""
     try:
         about = json.loads(raw[_SIGNATURE:])
+        _check_depth(about, MAX_DEPTH)
+        if canonical(about) != raw[_SIGNATURE:]:
+            raise ValueError("its body is not in the canonical form")
         if not isinstance(about, dict) or set(about) != _FIELDS:
             raise ValueError("its fields are not those of a record")
         wall, count = about["hlc"]
-        hlc = Hlc(_number(wall, MAX_WALL), _number(count, MAX_COUNT))
+        hlc = Hlc(number_of(wall, MAX_WALL), number_of(count, MAX_COUNT))
         kind_of(about["topic"])
         if len(bytes.fromhex(about["author"])) != 32 or about["author"] != about["author"].lower():
             raise ValueError("its author is no key")
         if not isinstance(about["content"], dict) or not isinstance(about["removed"], bool):
             raise ValueError("its content is none")
         for name in ("version", "generation", "seq"):
-            _number(about[name], MAX_NUMBER)
+            number_of(about[name], MAX_NUMBER)
         for name in ("lineage", "person"):
             if not isinstance(about[name], str) or len(about[name]) > 64:
                 raise ValueError(f"its {name} is no short text")
-    except (TypeError, KeyError, AttributeError, UnicodeDecodeError, json.JSONDecodeError, RecursionError):
+    except (TypeError, KeyError, AttributeError, UnicodeError, json.JSONDecodeError, RecursionError):
         raise ValueError("it is no record") from None
     return Record(raw=raw, **{**about, "hlc": hlc})
+
+
+def most(topic: str) -> int:
+    """The length of the longest message of a topic, bytes."""
+    return _MOST.get(kind_of(topic), MAX_PAYLOAD)
+
+
+def _check_size(raw: bytes, topic: str) -> None:
+    """Raises ValueError for a record that does not fit into a message: it may have come without padding."""
+    if len(raw) + -len(raw) % _PAD + _SEAL > most(topic):
+        raise ValueError("it is too long")
 
 
 def seal(raw: bytes, key: Cipher, fleet_id: str, topic: str) -> bytes:
@@ -138,9 +161,9 @@ def seal(raw: bytes, key: Cipher, fleet_id: str, topic: str) -> bytes:
     return FORMAT + bytes.fromhex(key.key_id)[:_KEY_ID] + key.encrypt(padded, "fleet", fleet_id, topic)
 
 
-def key_id_of(payload: bytes) -> str:
+def key_id_of(payload: bytes, topic: str) -> str:
     """The id of the key that a message needs. Raises ValueError if it is no message of a fleet."""
-    if payload[:1] != FORMAT or not 1 + _KEY_ID < len(payload) <= MAX_PAYLOAD:
+    if payload[:1] != FORMAT or not 1 + _KEY_ID < len(payload) <= most(topic):
         raise ValueError("it is no message of a fleet of this release")
     return payload[1 : 1 + _KEY_ID].hex()
 
@@ -158,11 +181,20 @@ def canonical(value: object) -> bytes:
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
 
 
+def _check_depth(value: object, left: int) -> None:
+    if isinstance(value, dict | list):
+        if not left:
+            raise ValueError("its body is nested too deeply")
+        for part in value.values() if isinstance(value, dict) else value:
+            _check_depth(part, left - 1)
+
+
 def _context(fleet_id: str) -> bytes:
     return b"edge-oneshot fleet record 1\0" + fleet_id.encode() + b"\0"
 
 
-def _number(value: object, most: int) -> int:
+def number_of(value: object, most: int) -> int:
+    """`value`, if it is a number from 0 to `most`. Raises ValueError."""
     if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= most:
         raise ValueError(f"expected a number from 0 to {most}, got {value!r}"[:100])
     return value

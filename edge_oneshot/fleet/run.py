@@ -159,9 +159,15 @@ def leave(config: Config, *, remove_people: bool) -> int:
     """End the membership of this device; the number of people who were removed from its gallery."""
     path, keys, removed = fleet_path(config), Keys(config.key_path), 0
     with turn(config.state_dir), Gallery(config.gallery_path, keys) as gallery:
-        with contextlib.closing(Fleet.open(path, keys)) as fleet:
-            known = applied_subjects(fleet.store)
-            people = [i.identity_id for i in gallery.identities() if fleet.subject(i.identity_id) in known]
+        people: list[str] = []
+        try:
+            with contextlib.closing(Fleet.open(path, keys)) as fleet:
+                known = applied_subjects(fleet.store)
+                people = [i.identity_id for i in gallery.identities() if fleet.subject(i.identity_id) in known]
+        except FleetError:
+            if not path.exists():
+                raise
+            log.warning("fleet: %s holds no membership; it is deleted", path)
         if remove_people:
             gallery.apply([], people)
             removed = len(people)

@@ -9,6 +9,7 @@ import contextlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from edge_oneshot.errors import FleetError
 from edge_oneshot.fleet import merge, records, topics
 from edge_oneshot.fleet.hlc import Hlc, HlcClock, wall_ms
 from edge_oneshot.fleet.invite import DeviceKeys
@@ -56,7 +57,11 @@ class State:
 
     def _secret(self, name: str) -> bytes:
         value = self.store.secret(name)
-        assert value is not None, f"the store has no {name}"
+        if value is None:  # the power was cut while it was founded or joined
+            raise FleetError(
+                f"fleet: expected the keys of this device, got a file without them ({self.store.db.path})",
+                "edge-oneshot fleet leave; then found or join the fleet again",
+            )
         return value
 
     @contextmanager
@@ -125,16 +130,13 @@ class State:
 
     def person_row(self, subject: str) -> Row | None:
         """The person record in force."""
-        topic = topics.topic_of(PERSON, subject)
-        author = self.store.topic(topic).best
-        found = self.store.rows("topic = ? AND author = ?", topic, author) if author else []
-        return found[0] if found else None
+        return self.store.best(self.store.topic(topics.topic_of(PERSON, subject)))
 
     def _wanted(self, at: Topic, best: Row | None = None, rows: list[Row] | None = None) -> bytes | None:
         """The id of what the broker should hold at a topic; EMPTY; None: this device has nothing to say."""
         kind = topics.kind_of(at.topic)
         rows = self.store.rows("topic = ?", at.topic) if rows is None else rows
-        best = best or next((r for r in rows if r.author == at.best), None)
+        best = best or next((r for r in rows if r.id == at.best_id), None)
         if best is not None:
             if (
                 kind == PERSON

@@ -1,8 +1,8 @@
 """What a device remembers of its fleet: fleet.sqlite.
 
-For each topic the greatest record of each author, and what the broker is known to hold. It is never forgotten that a person was
-removed, so an old message cannot bring the person back. In a device with a key for its files, everything that says something
-about a person or could decrypt or sign a message is encrypted.
+For each topic the greatest record of each author, every removal besides, and what the broker is known to hold. It is never
+forgotten that a person was removed, so neither an old message nor a later one of the same author brings the person back. In a
+device with a key for its files, everything that says something about a person or could decrypt or sign a message is encrypted.
 """
 
 from __future__ import annotations
@@ -43,8 +43,9 @@ SCHEMA = Schema(
                 epoch      TEXT NOT NULL,     -- the key under which it was seen first
                 at         INTEGER NOT NULL,  -- when it was seen first, ms, by the clock of this device
                 raw        BLOB NOT NULL,
-                UNIQUE (topic, author)
+                UNIQUE (topic, id)
             ) STRICT""",
+            "CREATE UNIQUE INDEX records_not_removed ON records (topic, author) WHERE removed = 0",
             "CREATE INDEX records_by_author ON records (author)",
             "CREATE INDEX records_by_person ON records (person) WHERE person <> ''",
             """CREATE TABLE topics (
@@ -75,7 +76,7 @@ SCHEMA = Schema(
 )
 # table -> (the columns that identify a row, the column that is encrypted in a sealed file)
 PRIVATE = {
-    "records": (("topic", "author"), "raw"),
+    "records": (("topic", "id"), "raw"),
     "secrets": (("name",), "value"),
     "epochs": (("key_id",), "key"),
     "invites": (("place",), "secret"),
@@ -140,22 +141,26 @@ class Store:
 
     def raw(self, row: Row) -> bytes:
         """The signature and body."""
-        found = self.db.rows("SELECT raw FROM records WHERE topic = ? AND author = ?", (row.topic, row.author))
-        return self._reveal(found[0][0], "records", row.topic, row.author)
+        return self.raws("topic = ? AND id = ?", row.topic, row.id)[0]
 
     def raws(self, where: str, *values: Value) -> list[bytes]:
-        found = self.db.rows(f"SELECT raw, topic, author FROM records WHERE {where}", values)
-        return [self._reveal(raw, "records", topic, author) for raw, topic, author in found]
+        found = self.db.rows(f"SELECT raw, topic, id FROM records WHERE {where}", values)
+        return [self._reveal(raw, "records", topic, record_id) for raw, topic, record_id in found]
+
+    def best(self, at: Topic) -> Row | None:
+        """The record in force of a topic."""
+        found = self.rows("topic = ? AND id = ?", at.topic, at.best_id) if at.best else []
+        return found[0] if found else None
 
     def put(self, record: Record, epoch: str, at: int) -> Row:
-        """Keep a record in the place of the author's earlier one at this topic."""
+        """Keep a record in the place of the author's earlier one at this topic; a removal besides what is there."""
         row = row_of(record, epoch, at)
-        raw = self._hide(record.raw, "records", record.topic, record.author)
+        raw = self._hide(record.raw, "records", record.topic, record.id)
         self.db.execute(f"REPLACE INTO records ({_ROW}, raw) VALUES ({', '.join('?' * 14)})", (*row, raw))
         return row
 
     def drop(self, row: Row) -> None:
-        self.db.execute("DELETE FROM records WHERE topic = ? AND author = ?", (row.topic, row.author))
+        self.db.execute("DELETE FROM records WHERE topic = ? AND id = ?", (row.topic, row.id))
 
     # ---- topics
 
@@ -175,7 +180,7 @@ class Store:
     def best_live(self) -> list[tuple[str, bytes]]:
         """(topic, id of the record in force) of people and their templates, without those who were removed."""
         return self.db.rows(
-            "SELECT t.topic, t.best_id FROM topics t JOIN records r ON r.topic = t.topic AND r.author = t.best "
+            "SELECT t.topic, t.best_id FROM topics t JOIN records r ON r.topic = t.topic AND r.id = t.best_id "
             "WHERE r.removed = 0 AND (t.topic GLOB 'person/*' OR t.topic GLOB 'template/*') ORDER BY t.topic"
         )
 
@@ -246,21 +251,25 @@ class Store:
             else:
                 self.db.execute("REPLACE INTO applied (subject, hash) VALUES (?, ?)", (subject, digest))
 
-    def _hide(self, data: bytes, *about: str) -> bytes:
+    def _hide(self, data: bytes, *about: str | bytes) -> bytes:
         return hide(self.db, data, *about)
 
-    def _reveal(self, stored: bytes, *about: str) -> bytes:
+    def _reveal(self, stored: bytes, *about: str | bytes) -> bytes:
         return reveal(self.db, stored, *about)
 
 
-def hide(db: Database, data: bytes, *about: str) -> bytes:
+def hide(db: Database, data: bytes, *about: str | bytes) -> bytes:
     """`data` as the file stores it. about: the table and the key of the row."""
-    return data if db.cipher is None else db.cipher.encrypt(data, *about)
+    return data if db.cipher is None else db.cipher.encrypt(data, *_texts(about))
 
 
-def reveal(db: Database, stored: bytes, *about: str) -> bytes:
+def _texts(about: Iterable[str | bytes]) -> list[str]:
+    return [part if isinstance(part, str) else part.hex() for part in about]
+
+
+def reveal(db: Database, stored: bytes, *about: str | bytes) -> bytes:
     """What `hide` was given. Raises UnusableFile if it was changed."""
     try:
-        return stored if db.cipher is None else db.cipher.decrypt(stored, *about)
+        return stored if db.cipher is None else db.cipher.decrypt(stored, *_texts(about))
     except ValueError as e:
-        raise UnusableFile(f"the fleet {db.path}: a row of {about[0]} is damaged: {e}", SCHEMA.damage_hint) from None
+        raise UnusableFile(f"the fleet {db.path}: a row of {about[0]!s} is damaged: {e}", SCHEMA.damage_hint) from None

@@ -10,8 +10,8 @@ from edge_oneshot.errors import FleetError
 from edge_oneshot.fleet import audit, contents, merge, records, topics
 from edge_oneshot.fleet.core import Core
 from edge_oneshot.fleet.members import Member
-from edge_oneshot.fleet.store import OWN, Row
-from edge_oneshot.fleet.topics import AUDIT, PERSON, STATE, TEMPLATE
+from edge_oneshot.fleet.store import OWN, Row, row_of
+from edge_oneshot.fleet.topics import AUDIT, MEMBER, PERSON, REVOKED, STATE, TEMPLATE
 from edge_oneshot.storage.cipher import Signer
 from edge_oneshot.types import Identity, Template
 
@@ -112,8 +112,7 @@ class Writing(Core):
         topic = topics.template_topic(self.life, identity_id, encoder_id)
         content = contents.template_content(identity_id, encoder_id, templates)
         at = self.store.topic(topic)
-        if at.best:
-            row = self.store.rows("topic = ? AND author = ?", topic, at.best)[0]
+        if (row := self.store.best(at)) is not None:
             same = (row.generation, row.lineage) == (generation, lineage)
             if same and self._says(row, content):
                 return
@@ -157,37 +156,40 @@ class Writing(Core):
         kind, subject = topics.kind_of(topic), topics.subject_of(topic)
         if signer is self._signer:
             self._may(kind)
-        rows = self.store.rows("topic = ?", topic)
-        version = version or 1 + max(
-            (r.version for r in rows if merge.counts(kind, subject, r, self._members)), default=0
-        )
-        if max(version, generation) > records.MAX_NUMBER:
-            raise FleetError(
-                f"fleet {self.name}: another device has used the last number at {topic}",
-                "revoke the device that wrote it",
-            )
+        rows = [r for r in self.store.rows("topic = ?", topic) if merge.counts(kind, subject, r, self._members)]
+        version = version or min(1 + max((r.version for r in rows), default=0), records.MAX_NUMBER)
+        if generation > records.MAX_COUNTED and not removed:  # to remove is possible always
+            raise self._blocked(topic)
         seq = self._next_seq() if logged else 0
-        record = records.sign(
-            signer,
-            self.fleet_id,
-            topic,
-            content,
-            version=version,
-            hlc=self.clock.tick(),
-            generation=generation,
-            removed=removed,
-            lineage=lineage,
-            person=person,
-            seq=seq if signer is self._signer else 0,
-        )
         try:
+            record = records.sign(
+                signer,
+                self.fleet_id,
+                topic,
+                content,
+                version=version,
+                hlc=self.clock.tick(),
+                generation=generation,
+                removed=removed,
+                lineage=lineage,
+                person=person,
+                seq=seq if signer is self._signer else 0,
+            )
             contents.check(record, self.life)
         except ValueError as e:
             raise FleetError(f"fleet {self.name}: the change is refused: {e}") from None
+        by_rank = kind not in (MEMBER, REVOKED)  # of these the most senior counts
+        if by_rank and version == records.MAX_NUMBER and any(row.rank > row_of(record).rank for row in rows):
+            raise self._blocked(topic)
         if logged:
             self._entries.append(audit.Entry(seq, record.hlc, topic, removed, record.id.hex()))
         self._keep(record, self.epoch.key_id if self._epochs else "")
         self._recompute(topic, own=True)
+
+    def _blocked(self, topic: str) -> FleetError:
+        return FleetError(
+            f"fleet {self.name}: another device has used the last number at {topic}", "revoke the device that wrote it"
+        )
 
     # ---- the audit log
 

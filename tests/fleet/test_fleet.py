@@ -7,8 +7,12 @@ from pathlib import Path
 import pytest
 from fleet_parts import ENCODER, OTHER, exchange, founded, joined, person, template
 
+from edge_oneshot.config import Config, DeviceConfig
 from edge_oneshot.errors import FleetError
 from edge_oneshot.fleet.fleet import Fleet, Joining
+from edge_oneshot.fleet.home import fleet_path
+from edge_oneshot.fleet.run import leave
+from edge_oneshot.fleet.store import Store
 from edge_oneshot.storage.database import IN_MEMORY
 
 DAY_MS = 24 * 3600 * 1000
@@ -134,6 +138,44 @@ def test_what_a_revoked_device_wrote_before_stays_and_nothing_after_counts() -> 
     assert topics and "bob" not in desk.people()  # it has no key for what was written after
 
 
+def test_a_new_device_knows_every_revocation_whatever_the_broker_withholds() -> None:
+    admin, _ = founded()
+    second = joined(admin, "admin", "second")
+    exchange(admin, second)
+    tablet, thief = joined(second, "desk", "tablet"), joined(admin, "admin", "thief")
+    exchange(admin, second, tablet, thief)
+    admin.revoke(thief.device_id)
+    exchange(admin, second)
+    second.revoke(tablet.device_id)
+    exchange(admin, second)
+    gate = joined(admin, "door", "gate")
+    assert {m.name: m.in_force for m in gate.members()} == {
+        "office": True,
+        "second": True,
+        "gate": True,
+        "tablet": False,
+        "thief": False,
+    }
+    tablet.enroll(person("Mallory"), [template("mallory")])
+    for message in list(tablet.outgoing()):
+        gate.take(message.topic, message.payload)
+    assert gate.people() == {}
+
+
+def test_an_admin_that_joined_later_knows_what_a_revoked_device_could_read() -> None:
+    admin, _ = founded()
+    gate = joined(admin, "door", "gate")
+    admin.enroll(person("Alice"), [template("alice")])
+    exchange(admin, gate)
+    admin.revoke(gate.device_id)
+    exchange(admin)
+    second = joined(admin, "admin", "second")
+    admin.rotate(encrypt_anew=True)
+    admin.enroll(person("Bob"), [template("bob")])
+    exchange(admin, second)
+    assert second.readable_by(gate.device_id) == admin.readable_by(gate.device_id) == {admin.subject("alice")}
+
+
 def test_a_revocation_since_a_moment_drops_what_arrived_later() -> None:
     now = [1_800_000_000_000]
     admin, _ = Fleet.found(IN_MEMORY, name="gym", device_name="office", now_ms=lambda: now[0])
@@ -225,6 +267,20 @@ def test_a_fleet_survives_a_restart_and_refuses_a_second_one(tmp_path: Path) -> 
         Fleet.found(path, name="other", device_name="office")
     with pytest.raises(FleetError, match="belongs to none"):
         Fleet.open(tmp_path / "absent")
+
+
+def test_a_founding_that_was_cut_off_can_be_left_and_repeated(tmp_path: Path) -> None:
+    config = Config(device=DeviceConfig(state_dir=str(tmp_path)))
+    path = fleet_path(config)
+    Store(path).close()  # the file was created, and the power was cut before it had the keys
+    with pytest.raises(FleetError, match="without them"):
+        Fleet.open(path)
+    assert leave(config, remove_people=False) == 0 and not path.exists()
+    with pytest.raises(FleetError, match="belongs to none"):
+        leave(config, remove_people=False)
+    Store(path).close()
+    Fleet.found(path, name="gym", device_name="office")[0].close()
+    Fleet.open(path).close()
 
 
 def test_a_batch_that_fails_leaves_nothing() -> None:

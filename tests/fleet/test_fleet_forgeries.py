@@ -20,9 +20,7 @@ def forged(author: Fleet, topic: str, content: dict[str, object], **about: objec
         author.fleet_id,
         topic,
         content,
-        version=9,
-        hlc=author.clock.tick(),
-        **about,  # type: ignore[arg-type]
+        **{"version": 9, "hlc": author.clock.tick(), **about},  # type: ignore[arg-type]
     )
     life = topics.kind_of(topic) in ("member", "revoked", "key")
     key = author.life if life else Cipher(author.epoch.key)
@@ -135,3 +133,33 @@ def test_an_older_record_that_stays_replaces_a_newer_one_that_became_void() -> N
     for topic, payload in first:
         door.take(topic, payload)
     assert door.people()["alice"].identity.name == "Alice" == admin.people()["alice"].identity.name
+
+
+@pytest.mark.parametrize("again", [False, True])
+def test_a_revocation_that_lets_stay_what_nobody_has_seen(again: bool) -> None:
+    """A stolen admin admits a device, hides what that device has signed, and revokes it with these records in `kept`."""
+    admin, _ = founded()
+    second, gate = joined(admin, "admin", "second"), joined(admin, "door", "gate")
+    exchange(admin, second, gate)
+    tablet = joined(second, "desk", "tablet")
+    exchange(admin, second, gate, tablet)
+    tablet.enroll(person("Alice"), [template("alice")])
+    exchange(admin, second, gate, tablet)
+    tablet.enroll(person("Mallory"), [template("mallory")])
+    hidden = [(m.topic, m.payload) for m in tablet.outgoing()]
+    kept = [row.id for row in tablet.store.rows("author = ?", tablet.key)]
+    topic = f"revoked/{tablet.device_id}"
+    for fleet in (admin, gate):
+        fleet.take(topic, forged(second, topic, revocation_content(kept)))
+    if again:  # over the junior's revocation, while it is in force
+        admin.revoke(tablet.device_id)
+        with pytest.raises(FleetError, match="revoked before"):
+            admin.revoke(tablet.device_id)
+    else:
+        admin.revoke(second.device_id)
+    exchange(admin, gate)
+    for message in hidden:
+        for fleet in (admin, gate):
+            fleet.take(*message)
+    assert set(admin.people()) == set(gate.people()) == {"alice"}
+    assert not {m.name: m.in_force for m in gate.members()}["tablet"]

@@ -59,7 +59,8 @@ def main_broker(folder: Path) -> Mosquitto:
     """With both access lists, as the page tells to join them."""
     folder.mkdir(exist_ok=True)
     acl = folder / "acl"
-    acl.write_text((EXAMPLES / "edge-oneshot.acl").read_text() + (EXAMPLES / "fleet.acl").read_text())
+    fleet = (EXAMPLES / "fleet.acl").read_text().replace("ID-OF-GATE", "x").replace("ID-OF-DESK", "x")
+    acl.write_text((EXAMPLES / "edge-oneshot.acl").read_text() + fleet)
     with acl.open("a") as more:
         more.write("user branch\ntopic readwrite edge-oneshot/fleet/#\n")
     acl.chmod(0o600)
@@ -77,8 +78,8 @@ def broker(tmp_path: Path) -> Iterator[Mosquitto]:
 @pytest.mark.parametrize(
     ("user", "may", "may_not"),
     [
-        ("gate", ["state/x", "../join/x/request"], ["person/00/x", "template/00/x", "member/x", "revoked/x", "key/x"]),
-        ("desk", ["person/00/x", "template/00/x", "audit/x/0", "state/x"], ["member/x", "revoked/x", "key/x"]),
+        ("gate", ["state/x", "../join/x/request"], ["person/00/x", "template/00/x", "member/x", "key/x", "state/y"]),
+        ("desk", ["person/00/x", "template/00/x", "audit/x/0", "state/x"], ["revoked/x", "state/y", "audit/y/0"]),
         ("office", ["person/00/x", "member/x", "revoked/x", "key/x", "audit/x/0", "../join/x/answer"], []),
         ("porch", [], ["person/00/x", "state/x", "member/x"]),
     ],
