@@ -67,7 +67,9 @@ def test_json_lists_the_faces_and_holds_no_picture(config: Path, tmp_path: Path)
     assert "jpeg" not in told
     assert told["size"] == [512, 512]
     assert told["faces"][0]["faults"] == []
-    assert told["range"][0].startswith("recognizes to about ") and told["range_measured_with"] == ["decision.threshold = 0.5"]
+    assert told["range"][0].startswith("recognizes to about ") and told["range_measured_with"] == [
+        "decision.threshold = 0.5"
+    ]
 
 
 def test_another_camera_is_used_directly(config: Path, tmp_path: Path, portrait_files: dict[str, Path]) -> None:
