@@ -150,7 +150,9 @@ class Agent:
             self._full_at = now + self._random.uniform(0.0, 1.0)
 
     def _subscribe_members(self, link: Link) -> None:
-        for about in ("member/+", "revoked/+", f"key/{self.fleet.device_id}"):
+        # An admin also looks at which keys the others have: those of a device that is revoked are to be replaced.
+        keys = "key/+" if self.role == ADMIN else f"key/{self.fleet.device_id}"
+        for about in ("member/+", "revoked/+", keys):
             link.subscribe(f"{self.base}/{about}")
 
     def _follow(self, link: Link) -> None:

@@ -140,12 +140,12 @@ class Managing(Writing):
             return number
 
     def stale_keys(self) -> set[str]:
-        """The public keys of those who have revoked a device that holds the present fleet key: it is to be rotated."""
-        present = self.epoch.key_id
+        """The public keys of those who have revoked a device that made or holds the present fleet key: it is to be rotated."""
+        present, maker = self.epoch.key_id, self.epoch.author
         return {
             m.revoked_by
-            for m in self._members.values()
-            if not m.in_force and m.admitted is not None and present in self._given(m.device_id)
+            for key, m in self._members.items()
+            if not m.in_force and m.admitted is not None and (key == maker or present in self._given(m.device_id))
         }
 
     def revoke(

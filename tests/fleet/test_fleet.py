@@ -204,6 +204,19 @@ def test_admins_who_revoke_each_other_agree_that_the_senior_one_stays() -> None:
         second.revoke(door.device_id, recovery_code=founded()[1])
 
 
+def test_a_key_that_a_revoked_device_made_is_replaced_even_if_no_record_gives_it_the_key() -> None:
+    """A member that never saw the key records of the others recovers the fleet: it rotates, and no member uses the old key."""
+    admin, recovery = founded()
+    gate = joined(admin, "door", "gate-1")
+    exchange(admin, gate)
+    gate.recover(recovery)
+    gate.store.db.execute("DELETE FROM records WHERE topic = ?", (f"key/{admin.device_id}",))
+    gate.revoke(admin.device_id, recovery_code=recovery, rotate=False)
+    assert gate.stale_keys() & {gate.key, gate.root}
+    gate.rotate()
+    assert not gate.stale_keys() and gate.epoch.author == gate.key
+
+
 def test_the_recovery_code_makes_an_admin_when_the_only_one_is_stolen() -> None:
     admin, recovery = founded()
     desk, door = joined(admin, "desk", "desk"), joined(admin, "door", "gate")
