@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import itertools
 import os
 import re
 import shutil
@@ -124,8 +123,10 @@ def write_config(path: Path, text: str) -> Path | None:
 
 def _unused(path: Path) -> Path:
     """The name of a backup that no other change of the same second has."""
-    names = (path.with_name(f"{path.name}{more}.bak") for more in ("", *(f"-{n}" for n in itertools.count(2))))
-    return next(name for name in names if not name.exists())
+    name, number = path.with_name(f"{path.name}.bak"), 2
+    while name.exists():
+        name, number = path.with_name(f"{path.name}-{number}.bak"), number + 1
+    return name
 
 
 def change_config(path: Path, values: Mapping[tuple[str, str], object], take: Callable[[], T]) -> tuple[Path | None, T]:
