@@ -322,11 +322,19 @@ def test_a_person_whose_template_id_is_in_use_is_not_recognized_by_older_rules(s
     assert site.door.people == {"alice": GATE_9, "bob": AccessRules()} and not site.door.registry.counts.refused
 
 
-def test_a_person_who_cannot_be_published_stops_no_one_else(site: Site) -> None:
+def test_a_person_who_cannot_be_published_stops_no_one_else(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     site.desk.enroll("Alice")
     site.settle()
     last_number(site, "alice", "Alice")
     site.desk.sync()
+    enroll = site.desk.fleet.enroll
+
+    def refusing(identity: Identity, *about: Any) -> None:
+        if identity.identity_id == "alice":
+            raise FleetError("fleet: no number is left", "")
+        enroll(identity, *about)
+
+    monkeypatch.setattr(site.desk.fleet, "enroll", refusing)
     with site.desk.other() as gallery:
         gallery.set_access("alice", GATE_9)
     site.desk.enroll("Bob")
