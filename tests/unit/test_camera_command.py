@@ -54,7 +54,7 @@ def test_it_writes_the_frame_with_its_face_marked_good(config: Path, tmp_path: P
     assert "face 1: " in said
     assert "px between the eyes" in said
     assert re.search(r"^recognizes to about [0-9.]+ m by day$", said, re.MULTILINE)
-    assert "(measured with decision.threshold = 0.5: " in said, "this configuration sets the threshold by hand"
+    assert "(not measured with decision.threshold = 0.5: " in said, "this configuration sets the threshold by hand"
     assert said.rstrip().endswith("(512x512)")
     pixels = np.asarray(Image.open(out))
     assert pixels.shape == collins.shape

@@ -45,6 +45,7 @@ def connect(opened: ControlServer) -> Iterator[Callable[[bytes], socket.socket]]
             connection = stack.enter_context(socket.socket(socket.AF_UNIX))
             connection.settimeout(30)
             connection.connect(str(opened.path))
+            if data:  # a refused client may be cut off before it sends even nothing
             connection.sendall(data)
             return connection
 

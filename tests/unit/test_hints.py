@@ -69,7 +69,7 @@ def test_the_range_of_this_camera_by_day_and_at_dusk(recognizer: Recognizer) -> 
 
 def test_no_range_is_stated_for_settings_that_were_not_measured(recognizer: Recognizer) -> None:
     said = told(recognizer, replace(Config(), quality=QualityConfig(min_luma=30.0)))
-    assert said.ranges == [] and "was not measured for this device (quality.min_luma = " in said.sentences[0]
+    assert said.ranges == [] and "was not measured for this configuration (quality.min_luma = " in said.sentences[0]
 
 
 def test_who_looks_alike_is_told_with_a_modelled_share_only(

@@ -176,7 +176,8 @@ def test_the_daemon_is_not_restarted_with_an_unknown_model(tmp_path: Path) -> No
     )  # fmt: skip
     assert (
         done.returncode == 78
-        and f"fix: if you know where it comes from, run: edge-oneshot model trust {path}" in done.stderr
+        and f"fix: if you know where it comes from, run: edge-oneshot --config {tmp_path / 'c.toml'} model trust {path}"
+        in done.stderr
     )
 
 
