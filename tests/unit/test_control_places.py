@@ -46,7 +46,7 @@ def connect(opened: ControlServer) -> Iterator[Callable[[bytes], socket.socket]]
             connection.settimeout(30)
             connection.connect(str(opened.path))
             if data:  # a refused client may be cut off before it sends even nothing
-            connection.sendall(data)
+                connection.sendall(data)
             return connection
 
         yield make
