@@ -106,7 +106,8 @@ def write_config(path: Path, text: str) -> Path | None:
                 os.chown(part, before.st_uid, before.st_gid)
                 os.chown(backup, before.st_uid, before.st_gid)
             else:
-                os.chown(part, -1, before.st_gid)  # whose group reads it; a user outside of that group may not write it
+                for file in (part, backup):  # whose group reads it; a user outside of that group may not write it
+                    os.chown(file, -1, before.st_gid)
         elif os.geteuid() == 0 and path.parent == SYSTEM_DIR:
             part.chmod(0o640)  # whatever the umask: the daemon must read it
             import grp
@@ -134,12 +135,10 @@ def change_config(path: Path, values: Mapping[tuple[str, str], object], take: Ca
 
     take: asks the daemon to reload. If it refuses the configuration, the file is as it was. Raises ConfigError, and what `take` raises.
     """
-    before = path.read_bytes()
-    backup = write_config(path, with_keys(before.decode(), values))
+    backup = write_config(path, with_keys(path.read_text(encoding="utf-8"), values))
     try:
         return backup, take()
     except (ConfigError, ModelError):
-        path.write_bytes(before)  # in place: owner and mode stay
         if backup is not None:
-            backup.unlink(missing_ok=True)
+            backup.replace(path)
         raise

@@ -72,7 +72,7 @@ class Agent:
         self.upkeep = Upkeep(fleet, self._random)
         self._link: Link | None = None
         self._inbox: list[tuple[str, bytes]] = []
-        self._session = 0
+        self._session, self._begun_as = 0, ""
         self._flying: dict[str, bytes] = {}
         self._not_before: dict[str, float] = {}  # topic -> when it may be repaired or tried again
         self._states: set[str] = set()  # devices whose state is subscribed
@@ -106,7 +106,8 @@ class Agent:
         """Everything but the network, which is the link's `work`. Raises StorageError if a file fails, and nothing else."""
         assert self._link is not None
         link, now, attempt = self._link, time.monotonic(), self._attempts.run
-        if link.online and link.session != self._session:
+        # Another role has other subscriptions: `fleet recover` makes an admin while the agent runs.
+        if link.online and (link.session, self.role) != (self._session, self._begun_as):
             self._begin(link, now)
         self._take(link, now)
         if link.online:
@@ -127,7 +128,7 @@ class Agent:
     # ---- a new connection
 
     def _begin(self, link: Link, now: float) -> None:
-        self._session = link.session
+        self._session, self._begun_as = link.session, self.role
         self._flying.clear()
         self._not_before.clear()
         self._states.clear()

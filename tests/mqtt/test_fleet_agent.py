@@ -251,3 +251,18 @@ def test_after_a_revocation_the_agent_makes_a_new_key(site: Site[Mosquitto]) -> 
     for _ in range(20):
         site.work()
     assert gate.fleet.epochs == 1
+
+
+def test_a_door_that_becomes_an_admin_takes_over_while_its_agent_runs(site: Site[Mosquitto]) -> None:
+    """It revokes the founder with the recovery code, replaces the founder's key, and from then on follows the keys and logs of all."""
+    gate, other = site.join("gate"), site.join("other")
+    site.office.enroll("alice")
+    site.until(lambda: gate.people == other.people == {"alice"}, "alice at both doors")
+    gate.fleet.recover(site.recovery_code)
+    site.until(lambda: gate.fleet.epochs == other.fleet.epochs == 1 and gate.agent.role == "admin", "the new admin")
+    gate.fleet.revoke(site.office.fleet.device_id, recovery_code=site.recovery_code, rotate=False)
+    site.until(lambda: other.fleet.epochs == 2, "the other door gets a key that the founder lacks")
+    assert gate.fleet.epoch.author == gate.fleet.key
+    base = gate.agent.base
+    site.until(lambda: {f"{base}/audit/+/+", f"{base}/key/+"} <= gate.link.granted, "the subscriptions of an admin")
+    assert gate.people == other.people == {"alice"}
