@@ -106,8 +106,8 @@ def write_config(path: Path, text: str) -> Path | None:
                 os.chown(part, before.st_uid, before.st_gid)
                 os.chown(backup, before.st_uid, before.st_gid)
             else:
-                for file in (part, backup):  # whose group reads it; a user outside of that group may not write it
-                    os.chown(file, -1, before.st_gid)
+                for one in (part, backup):  # whose group reads it; a user outside of that group may not write it
+                    os.chown(one, -1, before.st_gid)
         elif os.geteuid() == 0 and path.parent == SYSTEM_DIR:
             part.chmod(0o640)  # whatever the umask: the daemon must read it
             import grp
